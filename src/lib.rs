@@ -1,0 +1,2 @@
+//! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
+pub mod clock;
