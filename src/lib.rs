@@ -1,2 +1,4 @@
 //! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
 pub mod clock;
+pub mod money;
+pub mod store;

@@ -1,0 +1,244 @@
+//! What the store holds: tenants with their passes, users, subscriptions, the event log.
+
+use std::fmt;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::money::{Currency, Money};
+
+/// A school, shop or studio.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    pub id: String,
+    /// Names the tenant in addresses: `/webhooks/stripe/{slug}`.
+    pub slug: String,
+    pub name: String,
+    /// Decides when a fixed expiry date ends.
+    pub time_zone: Tz,
+    /// The pages' accent colour, `#RRGGBB`.
+    pub color: Option<String>,
+    /// The secrets of this tenant's own webhook endpoints; none: the configured ones apply.
+    pub webhook_secrets: Vec<SecretString>,
+    /// The connected account (Stripe Connect, direct charges); `None`: the key's own account.
+    pub stripe_account: Option<String>,
+    pub passes: Vec<Pass>,
+}
+
+/// A product that a tenant sells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pass {
+    pub id: String,
+    pub name: String,
+    /// As the catalogue states it. The store keeps a type that Surepass does not know, so that a purchase of it
+    /// becomes a dead letter that says so.
+    pub kind: String,
+    pub classes_limit: Option<i64>,
+    pub price: Money,
+    pub validity: Validity,
+    pub stripe_price_ids: Vec<String>,
+    /// Sold at present. A pass no longer sold is still honoured for who has paid.
+    pub is_active: bool,
+}
+
+/// What the catalogue says of a pass' end; all three may be absent, or contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Validity {
+    /// `days` or `date`; absent in old catalogues.
+    pub kind: Option<String>,
+    pub days: Option<i64>,
+    pub expiry: Option<Expiry>,
+}
+
+/// A pass' fixed end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// The end of that day in the tenant's time zone.
+    Date(NaiveDate),
+    Instant(DateTime<Utc>),
+}
+
+/// The kind of subscription that a pass becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SubscriptionType {
+    Single,
+    MultiPass,
+    Clipcard,
+    Monthly,
+}
+
+impl SubscriptionType {
+    /// The name that the contract and the store use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::MultiPass => "multi-pass",
+            Self::Clipcard => "clipcard",
+            Self::Monthly => "monthly",
+        }
+    }
+}
+
+/// The layer that found a purchase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CreatedVia {
+    Webhook,
+    Status,
+    Lookback,
+    SelfService,
+    Support,
+}
+
+impl CreatedVia {
+    /// The name that the contract and the store use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Status => "status",
+            Self::Lookback => "lookback",
+            Self::SelfService => "self-service",
+            Self::Support => "support",
+        }
+    }
+}
+
+/// The record that a customer holds a pass. Serialised as `subscriptions list --json` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subscription {
+    /// `subscription-cs_…`: made from the session's id, so that a second create cannot make a second record.
+    pub id: String,
+    /// The user's id.
+    pub user: String,
+    /// The tenant's id.
+    pub tenant: String,
+    #[serde(rename = "type")]
+    pub kind: SubscriptionType,
+    pub start_date: DateTime<Utc>,
+    pub end_date: DateTime<Utc>,
+    /// Absent: unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining_clips: Option<i64>,
+    pub pass_id: String,
+    pub pass_name: String,
+    pub purchase_price: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_price: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub final_price: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discount_amount: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promo_code: Option<String>,
+    pub currency: Currency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stripe_payment_id: Option<String>,
+    pub stripe_session_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stripe_customer_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_event_id: Option<String>,
+    pub is_active: bool,
+    pub is_upgrade: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgraded_from_subscription_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade_cost: Option<Money>,
+    pub created_via: CreatedVia,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A subscription to create. The store sets `user` from `buyer`.
+///
+/// When `subscription.is_upgrade`, `upgraded_from_subscription_id` names the subscription that the same transaction
+/// switches off.
+#[derive(Debug, Clone)]
+pub struct NewSubscription {
+    pub subscription: Subscription,
+    pub buyer: Buyer,
+}
+
+/// Who paid, as far as the purchase tells. See "Fulfilment" rule 5.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Buyer {
+    /// The user's id, from the metadata's `userId` or else the `client_reference_id`.
+    pub user_id: Option<String>,
+    /// Lower case, trimmed, never empty.
+    pub email: Option<String>,
+    pub name: Option<String>,
+}
+
+impl fmt::Debug for Buyer {
+    /// Without the email and the name: this reaches logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buyer")
+            .field("user_id", &self.user_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a [`NewSubscription`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// A new record.
+    New { id: String, user: String },
+    /// A record of this session, or of this payment, was there: nothing was written.
+    Existing {
+        id: String,
+        user: String,
+        tenant: String,
+    },
+    /// Nothing was written: the upgrade cannot be carried out.
+    Refused(UpgradeRefusal),
+}
+
+/// Why an upgrade was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpgradeRefusal {
+    #[error("the subscription to upgrade from is not there (yet)")]
+    NotFound,
+    #[error("the subscription to upgrade from belongs to another tenant")]
+    OtherTenant,
+    #[error("the subscription to upgrade from belongs to another user")]
+    OtherUser,
+    #[error("the subscription to upgrade from has already been upgraded by another purchase")]
+    AlreadyUpgraded,
+}
+
+/// A verified event, as the log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedEvent {
+    /// Stripe's `evt_…`.
+    pub id: String,
+    pub kind: String,
+    pub account: Option<String>,
+    pub livemode: bool,
+    /// The slug of the path that it came in by.
+    pub tenant_slug: Option<String>,
+    /// The id of `data.object`.
+    pub object_id: Option<String>,
+    /// `enqueued` or `ignored`, and why.
+    pub outcome: String,
+    /// When Stripe made it.
+    pub created_at: DateTime<Utc>,
+    pub received_at: DateTime<Utc>,
+    /// The raw body, compressed (LZ4 block with its size before it); `None` once its 30 days are over.
+    pub body: Option<Vec<u8>>,
+}
+
+/// Which subscriptions to list; every given field narrows the list.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionFilter {
+    pub tenant_slug: Option<String>,
+    pub user: Option<String>,
+    /// Compared in lower case.
+    pub email: Option<String>,
+    pub session: Option<String>,
+}
