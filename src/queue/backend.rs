@@ -1,0 +1,250 @@
+//! The apalis backend: what a worker polls for jobs, and what apalis' `TaskSink` pushes into.
+
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use apalis_core::backend::finalize::Ephemeral;
+use apalis_core::backend::{Backend, BackendConfig};
+use apalis_core::task::Task;
+use apalis_core::task::builder::TaskBuilder;
+use apalis_core::task::task_id::TaskId;
+use apalis_core::worker::context::WorkerContext;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Sink};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Item, Queue, QueueConfig};
+use super::error::{Failure, QueueError, Retry};
+use super::fetch::{Claimed, Fetcher};
+use super::job::{Job, decode};
+use super::lease::{Lease, keep, resync};
+use super::settle::{Outcome, SettleLayer, Settlement, Settler, settler};
+
+/// A queue as an apalis backend, for one worker.
+pub struct RedisBackend<J> {
+    queue: Queue,
+    lease: Arc<Lease>,
+    concurrency: usize,
+    prefetch: usize,
+    settler: Option<Settler>,
+    running: Option<Running>,
+    closing: Option<BoxFuture<'static, ()>>,
+    /// Cancelled when the backend goes: nothing of it outlives the worker.
+    end: CancellationToken,
+    pushed: Vec<Task<J>>,
+    flushing: Option<BoxFuture<'static, Result<(), QueueError>>>,
+    _jobs: PhantomData<J>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    fetcher: JoinHandle<()>,
+    jobs: mpsc::UnboundedReceiver<Claimed>,
+}
+
+impl<J: Job> RedisBackend<J> {
+    /// A backend for the worker `name`, which must be unique among all that ever run: give it a random part. The
+    /// worker runs at most `concurrency` jobs at once and holds up to `prefetch` more, ready to run.
+    #[must_use]
+    pub fn new(queue: &Queue, name: &str, concurrency: usize, prefetch: usize) -> Self {
+        Self {
+            queue: queue.clone(),
+            lease: Arc::new(Lease::new(name.to_owned())),
+            concurrency: concurrency.max(1),
+            prefetch,
+            settler: None,
+            running: None,
+            closing: None,
+            end: CancellationToken::new(),
+            pushed: Vec::new(),
+            flushing: None,
+            _jobs: PhantomData,
+        }
+    }
+
+    fn settler(&mut self) -> Settler {
+        let (queue, lease, end) = (&self.queue, &self.lease, &self.end);
+        self.settler.get_or_insert_with(|| settler(queue, lease.clone(), end.child_token())).clone()
+    }
+
+    fn start(&mut self) -> std::io::Result<&mut Running> {
+        if self.running.is_none() {
+            keep(&self.queue, self.lease.clone(), self.end.clone())?;
+            let stop = self.end.child_token();
+            let (sender, jobs) = mpsc::unbounded_channel();
+            let fetcher = Fetcher {
+                queue: self.queue.clone(),
+                lease: self.lease.clone(),
+                concurrency: self.concurrency,
+                prefetch: self.prefetch,
+                jobs: sender,
+                stop: stop.clone(),
+            };
+            self.running = Some(Running { stop, fetcher: tokio::spawn(fetcher.run()), jobs });
+        }
+        self.running.as_mut().ok_or_else(|| std::io::Error::other("the fetcher has stopped"))
+    }
+
+    /// Turns a claimed job into apalis' task. What cannot be read is buried here; the worker lives on.
+    fn task(&mut self, job: Claimed) -> Option<Task<J>> {
+        match decode::<J>(&job.data) {
+            Ok(args) => Some(
+                TaskBuilder::new(args)
+                    .task_id(TaskId::from_string(job.id))
+                    // The worker counts the attempt once more when it begins.
+                    .attempt(job.attempt - 1)
+                    .max_attempts(self.queue.config.retry.max_attempts as usize)
+                    .build(),
+            ),
+            Err(error) => {
+                tracing::error!(job = job.id, %error, "dead letter: undecodable");
+                let (_, term) = self.lease.attempt(&job.id)?;
+                let failure = Failure::new("undecodable", Retry::Never, &error.to_string());
+                let outcome = Outcome::Dead(failure);
+                let settlement = Settlement { term, id: job.id, attempt: job.attempt, outcome };
+                let settler = self.settler();
+                tokio::spawn(async move { settler.call(settlement).await });
+                None
+            }
+        }
+    }
+}
+
+impl<J> Drop for RedisBackend<J> {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+impl<J> std::fmt::Debug for RedisBackend<J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisBackend").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+impl<J: Job + Unpin> Backend for RedisBackend<J> {
+    type Task = Task<J>;
+    type Error = QueueError;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), QueueError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Option<Result<Task<J>, QueueError>>> {
+        loop {
+            let Ok(running) = self.start() else { return Poll::Ready(None) };
+            let Some(job) = ready!(running.jobs.poll_recv(cx)) else { return Poll::Ready(None) };
+            if let Some(task) = self.task(job) {
+                return Poll::Ready(Some(Ok(task)));
+            }
+        }
+    }
+
+    /// Stops claiming, hands back what no handler has seen, gives up the lease. Redis away: gives up after a while;
+    /// the lease then runs out.
+    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), QueueError>> {
+        if self.closing.is_none() {
+            let Some(mut running) = self.running.take() else { return Poll::Ready(Ok(())) };
+            let (queue, lease, settler) = (self.queue.clone(), self.lease.clone(), self.settler());
+            self.closing = Some(
+                async move {
+                    running.stop.cancel();
+                    let _ = running.fetcher.await;
+                    running.jobs.close();
+                    let mut back = Vec::new();
+                    while let Ok(job) = running.jobs.try_recv() {
+                        if let Some((attempt, term)) = lease.attempt(&job.id) {
+                            back.push(Settlement { term, id: job.id, attempt, outcome: Outcome::Release });
+                        }
+                    }
+                    let release = async {
+                        // Newest first, each to the front: the order stays.
+                        for one in back.into_iter().rev() {
+                            let _ = settler.call(one).await;
+                        }
+                        resync(&queue, &lease.term(), &[], true).await
+                    };
+                    match tokio::time::timeout(Duration::from_secs(5), release).await {
+                        Ok(Ok(_)) => {}
+                        Ok(Err(error)) => tracing::warn!(%error, "lease not given up; it runs out by itself"),
+                        Err(_) => tracing::warn!("jobs not handed back in time; their lease runs out by itself"),
+                    }
+                }
+                .boxed(),
+            );
+        }
+        if let Some(closing) = &mut self.closing {
+            ready!(closing.poll_unpin(cx));
+            self.closing = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<J: Job + Unpin> BackendConfig for RedisBackend<J> {
+    type Args = J;
+    type Id = String;
+    /// We decode, so that we can bury what cannot be.
+    type Kind = Ephemeral;
+    type Config = QueueConfig;
+    type Layer = SettleLayer;
+
+    fn config(&self) -> &QueueConfig {
+        self.queue.config()
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> SettleLayer {
+        SettleLayer { queue: self.queue.clone(), lease: self.lease.clone(), settler: self.settler() }
+    }
+}
+
+impl<J: Job + Unpin + Sync> Sink<Task<J>> for RedisBackend<J> {
+    type Error = QueueError;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), QueueError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, task: Task<J>) -> Result<(), QueueError> {
+        self.get_mut().pushed.push(task);
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), QueueError>> {
+        let backend = self.get_mut();
+        if backend.flushing.is_none() && !backend.pushed.is_empty() {
+            let now = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs());
+            let items: Result<Vec<Item>, QueueError> = backend
+                .pushed
+                .drain(..)
+                .map(|task| {
+                    let delay = task.ctx().run_at().unwrap_or(0).saturating_sub(now);
+                    Ok(Item::job(&task.args)?.after(Duration::from_secs(delay)))
+                })
+                .collect();
+            let queue = backend.queue.clone();
+            backend.flushing = Some(async move { queue.enqueue(&items?).await.map(drop) }.boxed());
+        }
+        if let Some(flushing) = &mut backend.flushing {
+            let answer = ready!(flushing.poll_unpin(cx));
+            backend.flushing = None;
+            return Poll::Ready(answer);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), QueueError>> {
+        self.poll_flush(cx)
+    }
+}

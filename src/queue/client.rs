@@ -1,0 +1,338 @@
+//! The queue as those see it who put jobs in and look at them.
+
+use std::time::Duration;
+
+use redis::Value;
+use redis::aio::ConnectionManager;
+
+use super::connection::Redis;
+use super::error::{QueueError, RetryPolicy};
+use super::job::Job;
+use super::scripts;
+
+/// How one queue behaves.
+#[derive(Debug, Clone)]
+pub struct QueueConfig {
+    /// The first word of every key; separates installations that share a Redis.
+    pub prefix: String,
+    /// The queue's name.
+    pub name: String,
+    pub retry: RetryPolicy,
+    /// How long a silent worker keeps its jobs. It renews three times as often.
+    pub lease: Duration,
+    /// A job that killed this many workers is dead: `poison`.
+    pub max_crashes: u32,
+    /// How long, and how many, done jobs are kept.
+    pub keep_done: Duration,
+    pub keep_done_jobs: usize,
+    /// How long dead letters are kept.
+    pub keep_dead: Duration,
+    /// How many log entries may wait for the store; beyond it the oldest go.
+    pub log_entries: usize,
+    /// Randomness for the jitter of retries: each call gives a number from 0 to 1.
+    pub noise: fn() -> f64,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        Self {
+            prefix: "surepass".to_owned(),
+            name: "fulfil".to_owned(),
+            retry: RetryPolicy {
+                base: Duration::from_secs(1),
+                cap: Duration::from_secs(600),
+                max_attempts: 16,
+            },
+            lease: Duration::from_secs(15),
+            max_crashes: 3,
+            keep_done: DAY,
+            keep_done_jobs: 10_000,
+            keep_dead: 30 * DAY,
+            log_entries: 200_000,
+            noise: rand::random,
+        }
+    }
+}
+
+/// One thing to hand in: a job, a log entry, or both, at most once for `once`.
+#[derive(Debug, Clone, Default)]
+pub struct Item {
+    /// A key that is taken for good (for so long): an item whose key is taken changes nothing.
+    pub once: Option<(String, Duration)>,
+    pub job: Option<QueuedJob>,
+    /// Header and body of an entry in the log stream.
+    pub log: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A job, encoded.
+#[derive(Debug, Clone)]
+pub struct QueuedJob {
+    id: String,
+    kind: &'static str,
+    payload: Vec<u8>,
+    delay: Duration,
+    revive: bool,
+}
+
+impl Item {
+    /// An item that is `job`.
+    ///
+    /// # Errors
+    /// [`QueueError::Encode`].
+    pub fn job<J: Job>(job: &J) -> Result<Self, QueueError> {
+        let id = job.key().unwrap_or_else(|| ulid::Ulid::generate().to_string());
+        let job =
+            QueuedJob { id, kind: job.kind(), payload: job.encode()?, delay: Duration::ZERO, revive: false };
+        Ok(Self { job: Some(job), ..Self::default() })
+    }
+
+    /// Lets the job wait at least this long.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        if let Some(job) = &mut self.job {
+            job.delay = delay;
+        }
+        self
+    }
+
+    /// Runs the job again where it lies dead for a passing cause.
+    #[must_use]
+    pub fn revive(mut self) -> Self {
+        if let Some(job) = &mut self.job {
+            job.revive = true;
+        }
+        self
+    }
+
+    /// Accepts the item only if `key` has not been taken in the last `life`.
+    #[must_use]
+    pub fn once(mut self, key: String, life: Duration) -> Self {
+        self.once = Some((key, life));
+        self
+    }
+
+    /// Adds an entry to the log stream, if the item is accepted.
+    #[must_use]
+    pub fn log(mut self, header: Vec<u8>, body: Vec<u8>) -> Self {
+        self.log = Some((header, body));
+        self
+    }
+}
+
+/// What became of an [`Item`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// The job waits.
+    New,
+    /// The `once` key was taken: nothing changed.
+    Seen,
+    /// A job of this id was waiting, scheduled or running already.
+    Live,
+    /// A job of this id lies dead, for a cause that a person must look at.
+    Dead,
+    /// There was no job in the item.
+    Logged,
+}
+
+/// How many jobs are in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    pub waiting: usize,
+    pub scheduled: usize,
+    pub running: usize,
+    pub done: usize,
+    pub dead: usize,
+    /// Entries of the log on their way to the store.
+    pub log: usize,
+}
+
+/// A queue in Redis. Clones share a connection.
+#[derive(Clone)]
+pub struct Queue {
+    pub(super) redis: Redis,
+    pub(super) connection: ConnectionManager,
+    pub(super) config: std::sync::Arc<QueueConfig>,
+    prefix: std::sync::Arc<str>,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("keys", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    /// The queue `config.name` in this Redis. Connects at the first call.
+    ///
+    /// # Errors
+    /// [`QueueError::Redis`] where the client cannot be set up.
+    pub fn new(redis: &Redis, config: QueueConfig) -> Result<Self, QueueError> {
+        let prefix = format!("{{{}:{}}}:", config.prefix, config.name).into();
+        Ok(Self { connection: redis.connection()?, redis: redis.clone(), config: config.into(), prefix })
+    }
+
+    /// The same queue over a connection of its own.
+    ///
+    /// # Errors
+    /// [`QueueError::Redis`] where the client cannot be set up.
+    pub fn reconnected(&self) -> Result<Self, QueueError> {
+        Ok(Self { connection: self.redis.connection()?, ..self.clone() })
+    }
+
+    /// The full name of one of the queue's keys.
+    #[must_use]
+    pub fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// What each of the queue's keys begins with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// How it behaves.
+    #[must_use]
+    pub fn config(&self) -> &QueueConfig {
+        &self.config
+    }
+
+    /// Hands in a batch, in one round trip; each item is accepted whole or not at all, and answered in its place.
+    ///
+    /// # Errors
+    /// [`QueueError`]: then it is unknown whether Redis accepted the batch; handing it in again is safe.
+    pub async fn enqueue(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut call = scripts::ENQUEUE.prepare_invoke();
+        for name in ["wait", "sched", "done", "dead", "log"] {
+            call.key(self.key(name));
+        }
+        call.arg(&*self.prefix).arg(self.config.log_entries);
+        for item in items {
+            let (once, life) = item.once.as_ref().map_or(("", 0), |(key, life)| (key.as_str(), millis(*life)));
+            call.arg(once).arg(life);
+            match &item.job {
+                Some(job) => call
+                    .arg(&job.id)
+                    .arg(job.kind)
+                    .arg(&job.payload)
+                    .arg(millis(job.delay))
+                    .arg(u8::from(job.revive)),
+                None => call.arg("").arg("").arg("").arg(0).arg(0),
+            };
+            let (header, body) = item.log.as_ref().map_or((&[][..], &[][..]), |(header, body)| (header, body));
+            call.arg(header).arg(body);
+        }
+        let answers: Vec<Value> = call.invoke_async(&mut self.connection.clone()).await?;
+        if answers.len() != items.len() {
+            return Err(QueueError::Answer("enqueue"));
+        }
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                Value::BulkString(text) => match text.as_slice() {
+                    b"new" => Ok(Enqueued::New),
+                    b"seen" => Ok(Enqueued::Seen),
+                    b"live" => Ok(Enqueued::Live),
+                    b"dead" => Ok(Enqueued::Dead),
+                    b"logged" => Ok(Enqueued::Logged),
+                    _ => Err(QueueError::Answer("enqueue")),
+                },
+                _ => Err(QueueError::Answer("enqueue")),
+            })
+            .collect()
+    }
+
+    /// Runs dead or done jobs again from their first attempt. Answers for each whether it now waits.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn retry(&self, ids: &[String]) -> Result<Vec<bool>, QueueError> {
+        let mut call = scripts::RETRY.prepare_invoke();
+        call.key(self.key("wait")).key(self.key("done")).key(self.key("dead")).arg(&*self.prefix).arg(ids);
+        Ok(call.invoke_async(&mut self.connection.clone()).await?)
+    }
+
+    /// How many jobs are in each state.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn counts(&self) -> Result<Counts, QueueError> {
+        let mut connection = self.connection.clone();
+        let (waiting, scheduled, done, dead, log, workers): (usize, usize, usize, usize, usize, Vec<String>) =
+            redis::pipe()
+                .llen(self.key("wait"))
+                .zcard(self.key("sched"))
+                .zcard(self.key("done"))
+                .zcard(self.key("dead"))
+                .xlen(self.key("log"))
+                .zrange(self.key("lease"), 0, -1)
+                .query_async(&mut connection)
+                .await?;
+        let mut running = 0;
+        if !workers.is_empty() {
+            let mut pipe = redis::pipe();
+            for token in workers {
+                pipe.hlen(self.key(&format!("run:{token}")));
+            }
+            running = pipe.query_async::<Vec<usize>>(&mut connection).await?.into_iter().sum();
+        }
+        Ok(Counts { waiting, scheduled, running, done, dead, log })
+    }
+
+    /// Why a job is dead; `None` where it is not.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn death(&self, id: &str) -> Result<Option<String>, QueueError> {
+        let mut connection = self.connection.clone();
+        let (score, reason): (Option<f64>, Option<String>) = redis::pipe()
+            .zscore(self.key("dead"), id)
+            .hget(self.key(&format!("job:{id}")), "reason")
+            .query_async(&mut connection)
+            .await?;
+        Ok(score.and(reason))
+    }
+
+    /// How a job's failed attempts ended, oldest first: a JSON object each, with `attempt`, `worker`, `started`,
+    /// `ended` (both in ms), `code` and `error`.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn errors(&self, id: &str) -> Result<Vec<String>, QueueError> {
+        let key = self.key(&format!("errors:{id}"));
+        Ok(redis::Cmd::lrange(key, 0, -1).query_async(&mut self.connection.clone()).await?)
+    }
+
+    /// Forgets what has been kept long enough; a bounded chunk. Answers how many jobs.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn trim(&self) -> Result<usize, QueueError> {
+        Ok(scripts::TRIM
+            .key(self.key("done"))
+            .key(self.key("dead"))
+            .key(self.key("stats"))
+            .arg(&*self.prefix)
+            .arg(millis(self.config.keep_done))
+            .arg(millis(self.config.keep_dead))
+            .invoke_async(&mut self.connection.clone())
+            .await?)
+    }
+
+    /// Answers when Redis does, and takes writes.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn ping(&self) -> Result<(), QueueError> {
+        Ok(redis::cmd("PING").query_async(&mut self.connection.clone()).await?)
+    }
+}
+
+/// As Redis takes it: whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,179 @@
+//! Brings jobs from Redis to the worker: claims in batches, sleeps until woken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use redis::Value;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Queue, millis};
+use super::error::QueueError;
+use super::lease::{Lease, Term, resync};
+use super::scripts;
+
+/// An idle worker looks this often even if nothing wakes it: at retries that others have scheduled, and at workers that
+/// have died.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// The most jobs in one claim: what the script unpacks is bounded.
+const LARGEST_CLAIM: usize = 500;
+
+/// A job as it was claimed.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) id: String,
+    pub(super) data: Vec<u8>,
+    /// Counts from 1.
+    pub(super) attempt: usize,
+}
+
+enum Claim {
+    Jobs { jobs: Vec<Claimed>, next_due: Option<Duration> },
+    LeaseLost,
+}
+
+/// Claims jobs until `stop`, never holding more than `concurrency + prefetch`.
+pub(super) struct Fetcher {
+    pub(super) queue: Queue,
+    pub(super) lease: Arc<Lease>,
+    pub(super) concurrency: usize,
+    pub(super) prefetch: usize,
+    pub(super) jobs: mpsc::UnboundedSender<Claimed>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Fetcher {
+    pub(super) async fn run(self) {
+        let mut wake = listen(&self.queue, &self.stop);
+        let mut pause = Duration::ZERO;
+        while !self.stop.is_cancelled() {
+            let Some(room) = self.stop.run_until_cancelled(self.room()).await else { break };
+            // Registered before the look, so that what comes between look and sleep is not missed.
+            wake.mark_unchanged();
+            match self.claim(room).await {
+                Ok(Claim::LeaseLost) => {}
+                Ok(Claim::Jobs { jobs, next_due }) => {
+                    pause = Duration::ZERO;
+                    let claimed = jobs.len();
+                    for job in jobs {
+                        // The receiver goes only after this task has ended.
+                        let _ = self.jobs.send(job);
+                    }
+                    if claimed < room {
+                        let nap = next_due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+                        tokio::select! {
+                            _ = wake.changed() => {}
+                            () = tokio::time::sleep(nap) => {}
+                            () = self.stop.cancelled() => {}
+                        }
+                    }
+                }
+                Err(error) => {
+                    // The claim may have happened all the same.
+                    self.lease.doubt();
+                    if pause.is_zero() {
+                        tracing::warn!(%error, "no jobs from Redis; trying again until it answers");
+                    }
+                    pause = (pause * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
+                    let _ = self.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+                }
+            }
+        }
+    }
+
+    /// How many jobs to claim, as soon as a batch is worth it.
+    async fn room(&self) -> usize {
+        loop {
+            let freed = self.lease.freed.notified();
+            let room = (self.concurrency + self.prefetch).saturating_sub(self.lease.held());
+            if room >= self.prefetch.max(1) {
+                return room.min(LARGEST_CLAIM);
+            }
+            freed.await;
+        }
+    }
+
+    async fn claim(&self, wanted: usize) -> Result<Claim, QueueError> {
+        let config = &self.queue.config;
+        if let Some((term, known)) = self.lease.doubted() {
+            let back = resync(&self.queue, &term, &known, false).await?;
+            if back > 0 {
+                tracing::info!(jobs = back, "gave back jobs whose claim was never answered");
+            }
+        }
+        let (term, new) = self.lease.claiming();
+        let answer: Vec<Value> = scripts::CLAIM
+            .key(self.queue.key("wait"))
+            .key(self.queue.key("sched"))
+            .key(self.queue.key("lease"))
+            .key(self.queue.key("dead"))
+            .arg(self.queue.prefix())
+            .arg(&term.token)
+            .arg(millis(config.lease))
+            .arg(wanted)
+            .arg(u8::from(new))
+            .arg(config.retry.max_attempts)
+            .arg(config.max_crashes)
+            .invoke_async(&mut self.queue.connection.clone())
+            .await?;
+        self.read(&term, answer)
+    }
+
+    fn read(&self, term: &Arc<Term>, answer: Vec<Value>) -> Result<Claim, QueueError> {
+        let mut values = answer.into_iter();
+        let next_due = match values.next() {
+            None => {
+                self.lease.lose(term);
+                return Ok(Claim::LeaseLost);
+            }
+            Some(Value::Int(ms)) => u64::try_from(ms).ok().map(Duration::from_millis),
+            Some(_) => return Err(QueueError::Answer("claim")),
+        };
+        let mut jobs = Vec::with_capacity(values.len() / 3);
+        while let Some(id) = values.next() {
+            match (id, values.next(), values.next()) {
+                (Value::BulkString(id), Some(Value::BulkString(data)), Some(Value::Int(attempt))) => {
+                    let id = String::from_utf8(id).map_err(|_| QueueError::Answer("claim"))?;
+                    jobs.push(Claimed { id, data, attempt: usize::try_from(attempt).unwrap_or(1) });
+                }
+                _ => return Err(QueueError::Answer("claim")),
+            }
+        }
+        if !self.lease.take(term, jobs.iter().map(|job| (job.id.clone(), job.attempt))) {
+            // The lease ended while the answer was on its way; whoever reaps it runs these.
+            jobs.clear();
+        }
+        Ok(Claim::Jobs { jobs, next_due })
+    }
+}
+
+/// A counter that moves whenever there may be something to take.
+fn listen(queue: &Queue, stop: &CancellationToken) -> watch::Receiver<u64> {
+    let (woken, wake) = watch::channel(0_u64);
+    let (queue, stop) = (queue.clone(), stop.clone());
+    tokio::spawn(async move {
+        let listening = async {
+            loop {
+                if let Err(error) = listen_once(&queue, &woken).await {
+                    tracing::debug!(%error, "not listening for new jobs; looking every second meanwhile");
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        stop.run_until_cancelled(listening).await;
+    });
+    wake
+}
+
+async fn listen_once(queue: &Queue, woken: &watch::Sender<u64>) -> Result<(), QueueError> {
+    let mut pubsub = queue.redis.pubsub().await?;
+    pubsub.subscribe(queue.key("wake")).await?;
+    // Something may have come before we listened.
+    woken.send_modify(|count| *count += 1);
+    let mut messages = pubsub.on_message();
+    while messages.next().await.is_some() {
+        woken.send_modify(|count| *count += 1);
+    }
+    Ok(())
+}

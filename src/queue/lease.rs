@@ -1,0 +1,200 @@
+//! A worker's claim on its jobs: one lease for all of them, renewed on a thread of its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Queue, millis};
+use super::error::QueueError;
+use super::scripts;
+
+/// The time between two looks at what there is to forget, in renewals.
+const RENEWALS_PER_TRIM: u32 = 3;
+
+/// One life of a worker's lease. A worker that lost it begins a new one under another token; what it still does
+/// under the old token is fenced.
+#[derive(Debug)]
+pub(super) struct Term {
+    pub(super) token: String,
+    /// Cancelled when the lease is lost: the handlers stop.
+    pub(super) lost: CancellationToken,
+}
+
+/// What a worker holds.
+#[derive(Debug)]
+pub(super) struct Lease {
+    name: String,
+    state: Mutex<State>,
+    /// Told when a job is let go.
+    pub(super) freed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    term: Arc<Term>,
+    terms: u32,
+    /// The term has been registered with Redis by a claim.
+    registered: bool,
+    /// Redis holds more for us than we know of: give it back before the next claim.
+    resync: bool,
+    held: HashMap<String, usize>,
+}
+
+impl Lease {
+    pub(super) fn new(name: String) -> Self {
+        let term = Arc::new(Term { token: format!("{name}:1"), lost: CancellationToken::new() });
+        let state = State { term, terms: 1, registered: false, resync: false, held: HashMap::new() };
+        Self { name, state: Mutex::new(state), freed: Notify::new() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn term(&self) -> Arc<Term> {
+        self.state().term.clone()
+    }
+
+    /// How many jobs are held.
+    pub(super) fn held(&self) -> usize {
+        self.state().held.len()
+    }
+
+    /// The term to claim under, and whether it is new to Redis.
+    pub(super) fn claiming(&self) -> (Arc<Term>, bool) {
+        let state = self.state();
+        (state.term.clone(), !state.registered)
+    }
+
+    /// Takes note of claimed jobs with their attempts. `false`: the term ended meanwhile, they are not ours.
+    pub(super) fn take(&self, term: &Arc<Term>, jobs: impl Iterator<Item = (String, usize)>) -> bool {
+        let mut state = self.state();
+        if !Arc::ptr_eq(&state.term, term) {
+            return false;
+        }
+        state.registered = true;
+        state.held.extend(jobs);
+        true
+    }
+
+    /// The attempt that is under way of a held job, and the term it was claimed under.
+    pub(super) fn attempt(&self, id: &str) -> Option<(usize, Arc<Term>)> {
+        let state = self.state();
+        state.held.get(id).map(|attempt| (*attempt, state.term.clone()))
+    }
+
+    /// Lets jobs go that have been settled, or that were lost.
+    pub(super) fn release<'a>(&self, term: &Arc<Term>, ids: impl Iterator<Item = &'a str>) {
+        let mut state = self.state();
+        if Arc::ptr_eq(&state.term, term) {
+            for id in ids {
+                state.held.remove(id);
+            }
+        }
+        drop(state);
+        self.freed.notify_one();
+    }
+
+    /// The lease of `term` is gone: its handlers stop, a new term begins.
+    pub(super) fn lose(&self, term: &Arc<Term>) {
+        let mut state = self.state();
+        if !Arc::ptr_eq(&state.term, term) {
+            return;
+        }
+        tracing::warn!(worker = term.token, jobs = state.held.len(), "lease lost: its jobs run elsewhere");
+        state.terms += 1;
+        let token = format!("{}:{}", self.name, state.terms);
+        state.term = Arc::new(Term { token, lost: CancellationToken::new() });
+        state.registered = false;
+        state.resync = false;
+        state.held.clear();
+        drop(state);
+        term.lost.cancel();
+        self.freed.notify_one();
+    }
+
+    /// An answer was lost, or Redis counts more jobs than we do.
+    pub(super) fn doubt(&self) {
+        self.state().resync = true;
+    }
+
+    /// What to tell Redis of what we hold, where there is doubt.
+    pub(super) fn doubted(&self) -> Option<(Arc<Term>, Vec<String>)> {
+        let mut state = self.state();
+        let doubted = std::mem::take(&mut state.resync) && state.registered;
+        doubted.then(|| (state.term.clone(), state.held.keys().cloned().collect()))
+    }
+}
+
+/// Gives back what Redis holds for `term` beyond `known`.
+pub(super) async fn resync(queue: &Queue, term: &Term, known: &[String], leave: bool) -> Result<usize, QueueError> {
+    let mut call = scripts::RESYNC.prepare_invoke();
+    call.key(queue.key("wait"))
+        .key(queue.key("lease"))
+        .arg(queue.prefix())
+        .arg(&term.token)
+        .arg(u8::from(leave))
+        .arg(known);
+    Ok(call.invoke_async(&mut queue.connection.clone()).await?)
+}
+
+/// Renews the lease until `stop`, on a thread and a connection of its own: a handler that blocks every thread of the
+/// worker does not cost it its jobs. Trims the queue now and then.
+pub(super) fn keep(queue: &Queue, lease: Arc<Lease>, stop: CancellationToken) -> std::io::Result<()> {
+    let queue = queue.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("surepass-lease".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            // The connection's driver must live on this thread's runtime, too.
+            match queue.reconnected() {
+                Ok(queue) => stop.run_until_cancelled(renew(&queue, &lease)).await.unwrap_or_default(),
+                Err(error) => tracing::error!(%error, "the lease cannot be renewed"),
+            }
+        });
+    })?;
+    Ok(())
+}
+
+async fn renew(queue: &Queue, lease: &Lease) {
+    let mut ticks = tokio::time::interval(queue.config.lease / 3);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut renewals = 0_u32;
+    loop {
+        ticks.tick().await;
+        renewals = renewals.wrapping_add(1);
+        if renewals.is_multiple_of(RENEWALS_PER_TRIM) {
+            match queue.trim().await {
+                Ok(0) => {}
+                Ok(jobs) => tracing::debug!(jobs, "forgot old jobs"),
+                Err(error) => tracing::debug!(%error, "old jobs not trimmed"),
+            }
+        }
+        let (term, new) = lease.claiming();
+        if new {
+            continue;
+        }
+        let before = lease.held();
+        let answer: Result<i64, redis::RedisError> = scripts::RENEW
+            .key(queue.key("lease"))
+            .arg(queue.prefix())
+            .arg(&term.token)
+            .arg(millis(queue.config.lease))
+            .invoke_async(&mut queue.connection.clone())
+            .await;
+        match answer {
+            Ok(-1) => lease.lose(&term),
+            Ok(held) => {
+                // Settling and claiming go on meanwhile, so a difference is a doubt, not a proof; a resync of a worker
+                // that knows all its jobs changes nothing.
+                let most = before.max(lease.held());
+                if usize::try_from(held).is_ok_and(|held| held > most) {
+                    lease.doubt();
+                }
+            }
+            Err(error) => tracing::warn!(%error, "lease not renewed; trying again"),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The log stream: verified events on their way to the store.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
+use redis::{RedisError, cmd};
+
+use super::client::{Enqueued, Queue};
+use super::error::QueueError;
+
+/// The consumer group of all workers.
+const GROUP: &str = "store";
+/// How long an entry may be with a worker before another takes it over, in ms.
+const ABANDONED_AFTER: u64 = 30_000;
+
+/// An entry of the log.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// Redis' id of the entry: `ms-n`.
+    pub id: String,
+    pub header: Vec<u8>,
+    pub body: Vec<u8>,
+    /// What became of the item that it came with.
+    pub outcome: Option<Enqueued>,
+}
+
+impl LogEntry {
+    /// When Redis accepted it, in ms since 1970.
+    #[must_use]
+    pub fn accepted_ms(&self) -> Option<i64> {
+        self.id.split_once('-')?.0.parse().ok()
+    }
+}
+
+/// Reads the log in batches, for one worker among many. An entry stays until it is settled.
+pub struct LogConsumer {
+    queue: Queue,
+    name: String,
+    connection: Option<MultiplexedConnection>,
+    block: Duration,
+}
+
+impl std::fmt::Debug for LogConsumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogConsumer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl LogConsumer {
+    /// A consumer of the queue's log; `name` must be unique. It waits up to `block` for entries.
+    #[must_use]
+    pub fn new(queue: &Queue, name: String, block: Duration) -> Self {
+        Self { queue: queue.clone(), name, connection: None, block }
+    }
+
+    /// The next entries, at most `most`; none after `block` without any. First those that a dead worker left.
+    ///
+    /// # Errors
+    /// [`QueueError`]; the next call connects anew.
+    pub async fn read(&mut self, most: usize) -> Result<Vec<LogEntry>, QueueError> {
+        let answer = self.try_read(most).await;
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    async fn connected(&mut self) -> Result<MultiplexedConnection, QueueError> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
+        }
+        let mut connection = self.queue.redis.blocking_connection(self.block).await?;
+        let created: Result<(), RedisError> = cmd("XGROUP")
+            .arg("CREATE")
+            .arg(self.queue.key("log"))
+            .arg(GROUP)
+            .arg("0")
+            .arg("MKSTREAM")
+            .query_async(&mut connection)
+            .await;
+        match created {
+            Err(error) if error.code() != Some("BUSYGROUP") => return Err(error.into()),
+            _ => Ok(self.connection.insert(connection).clone()),
+        }
+    }
+
+    async fn try_read(&mut self, most: usize) -> Result<Vec<LogEntry>, QueueError> {
+        let key = self.queue.key("log");
+        let mut connection = self.connected().await?;
+        let left: StreamAutoClaimReply = cmd("XAUTOCLAIM")
+            .arg(&key)
+            .arg(GROUP)
+            .arg(&self.name)
+            .arg(ABANDONED_AFTER)
+            .arg("0-0")
+            .arg("COUNT")
+            .arg(most)
+            .query_async(&mut connection)
+            .await?;
+        if !left.claimed.is_empty() {
+            return Ok(left.claimed.into_iter().map(entry).collect());
+        }
+        let reply: Option<StreamReadReply> = cmd("XREADGROUP")
+            .arg("GROUP")
+            .arg(GROUP)
+            .arg(&self.name)
+            .arg("COUNT")
+            .arg(most)
+            .arg("BLOCK")
+            .arg(u64::try_from(self.block.as_millis()).unwrap_or(u64::MAX))
+            .arg("STREAMS")
+            .arg(&key)
+            .arg(">")
+            .query_async(&mut connection)
+            .await?;
+        let streams = reply.map(|reply| reply.keys).unwrap_or_default();
+        Ok(streams.into_iter().flat_map(|stream| stream.ids).map(entry).collect())
+    }
+
+    /// The store has these: they leave the stream.
+    ///
+    /// # Errors
+    /// [`QueueError`]; then they come again, which the store does not mind.
+    pub async fn settle(&self, entries: &[String]) -> Result<(), QueueError> {
+        let key = self.queue.key("log");
+        let mut connection = self.queue.connection.clone();
+        redis::pipe()
+            .atomic()
+            .cmd("XACK")
+            .arg(&key)
+            .arg(GROUP)
+            .arg(entries)
+            .ignore()
+            .cmd("XDEL")
+            .arg(&key)
+            .arg(entries)
+            .ignore()
+            .query_async(&mut connection)
+            .await
+            .map_err(Into::into)
+    }
+
+    /// Leaves the group, so that its list of consumers does not grow with every deploy. What this consumer had read and
+    /// not settled would be lost with it, so it stays where there is any.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn leave(self) -> Result<(), QueueError> {
+        let key = self.queue.key("log");
+        let mut connection = self.queue.connection.clone();
+        let pending: redis::streams::StreamPendingCountReply = cmd("XPENDING")
+            .arg(&key)
+            .arg(GROUP)
+            .arg("-")
+            .arg("+")
+            .arg(1)
+            .arg(&self.name)
+            .query_async(&mut connection)
+            .await?;
+        if pending.ids.is_empty() {
+            let _: i64 = cmd("XGROUP")
+                .arg("DELCONSUMER")
+                .arg(&key)
+                .arg(GROUP)
+                .arg(&self.name)
+                .query_async(&mut connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn entry(mut id: StreamId) -> LogEntry {
+    let mut field = |name: &str| match id.map.remove(name) {
+        Some(redis::Value::BulkString(bytes)) => bytes,
+        _ => Vec::new(),
+    };
+    let (header, body) = (field("h"), field("b"));
+    let outcome = match field("o").as_slice() {
+        b"new" => Some(Enqueued::New),
+        b"live" => Some(Enqueued::Live),
+        b"dead" => Some(Enqueued::Dead),
+        b"logged" => Some(Enqueued::Logged),
+        _ => None,
+    };
+    LogEntry { id: id.id, header, body, outcome }
+}

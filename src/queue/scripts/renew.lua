@@ -1,0 +1,12 @@
+-- Prolongs a worker's lease.
+--
+-- KEYS 1 lease
+-- ARGV 1 prefix  2 worker token  3 lease in ms
+-- Answers how many jobs the worker holds, or -1 where the lease is gone.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
+  return -1
+end
+redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2])
+return redis.call('HLEN', ARGV[1] .. 'run:' .. ARGV[2])

@@ -1,0 +1,27 @@
+-- Gives back what a worker holds without knowing: jobs of a claim whose answer was lost on the way.
+--
+-- KEYS 1 wait  2 lease
+-- ARGV 1 prefix  2 worker token  3 '1' = the worker leaves for good, then the ids that it knows of
+-- Answers how many jobs went back, their attempt uncounted: no handler has seen them.
+local prefix, run = ARGV[1], ARGV[1] .. 'run:' .. ARGV[2]
+local known = {}
+for i = 4, #ARGV do
+  known[ARGV[i]] = true
+end
+-- A worker holds at most its concurrency and its prefetch, so this list is short.
+local back = {}
+for _, id in ipairs(redis.call('HKEYS', run)) do
+  if not known[id] and #back < 1000 then
+    redis.call('HINCRBY', prefix .. 'job:' .. id, 'attempts', -1)
+    back[#back + 1] = id
+  end
+end
+if #back > 0 then
+  redis.call('HDEL', run, unpack(back))
+  redis.call('LPUSH', KEYS[1], unpack(back))
+  redis.call('PUBLISH', prefix .. 'wake', '1')
+end
+if ARGV[3] == '1' and redis.call('EXISTS', run) == 0 then
+  redis.call('ZREM', KEYS[2], ARGV[2])
+end
+return #back

@@ -1,0 +1,240 @@
+//! Settles each attempt: outermost around the handler, so it sees what time-outs and panics of the inner layers did.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use apalis_core::error::BoxDynError;
+use apalis_core::task::Task;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use redis::Value;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Queue, millis};
+use super::error::{Failure, QueueError, Retry};
+use super::lease::{Lease, Term};
+use super::scripts;
+use crate::coalesce::Coalescer;
+
+/// The most attempts settled in one call: what the script unpacks is bounded.
+const LARGEST_SETTLEMENT: usize = 500;
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Done,
+    Retry { delay: Duration, failure: Failure },
+    Dead(Failure),
+    /// Never begun: back to the front, uncounted.
+    Release,
+}
+
+#[derive(Debug)]
+pub(super) struct Settlement {
+    pub(super) term: Arc<Term>,
+    pub(super) id: String,
+    pub(super) attempt: usize,
+    pub(super) outcome: Outcome,
+}
+
+/// Settles attempts in batches. Clones share the task that does.
+pub(super) type Settler = Coalescer<Settlement, bool>;
+
+/// Starts the settler. It goes on trying while Redis is away, until `abandon`.
+pub(super) fn settler(queue: &Queue, lease: Arc<Lease>, abandon: CancellationToken) -> Settler {
+    let queue = queue.clone();
+    Coalescer::spawn(LARGEST_SETTLEMENT, LARGEST_SETTLEMENT, move |batch: Vec<Settlement>| {
+        let (queue, lease, abandon) = (queue.clone(), lease.clone(), abandon.clone());
+        async move {
+            let mut answers = vec![false; batch.len()];
+            let mut from = 0;
+            // A batch spans two terms only around a lost lease.
+            while from < batch.len() {
+                let term = &batch[from].term;
+                let to = from + batch[from..].iter().take_while(|one| Arc::ptr_eq(&one.term, term)).count();
+                let part = &batch[from..to];
+                if let Some(mine) = abandon.run_until_cancelled(settle(&queue, term, part)).await {
+                    answers[from..to].copy_from_slice(&mine);
+                }
+                lease.release(term, part.iter().map(|one| one.id.as_str()));
+                from = to;
+            }
+            answers
+        }
+    })
+}
+
+async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match try_settle(queue, term, batch).await {
+            Ok(mine) => {
+                for (one, mine) in batch.iter().zip(&mine) {
+                    if !mine {
+                        tracing::warn!(job = one.id, attempt = one.attempt, "late: no longer ours, nothing changed");
+                    }
+                }
+                return mine;
+            }
+            Err(error) => {
+                tracing::warn!(%error, jobs = batch.len(), "attempts not settled; trying again until Redis answers");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorRecord<'a> {
+    attempt: usize,
+    worker: &'a str,
+    code: &'a str,
+    error: &'a str,
+}
+
+async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<Vec<bool>, QueueError> {
+    let mut call = scripts::SETTLE.prepare_invoke();
+    for name in ["wait", "sched", "done", "dead"] {
+        call.key(queue.key(name));
+    }
+    call.arg(queue.prefix()).arg(&term.token).arg(queue.config.keep_done_jobs);
+    for one in batch {
+        let (outcome, delay, failure) = match &one.outcome {
+            Outcome::Done => ("done", Duration::ZERO, None),
+            Outcome::Retry { delay, failure } => ("retry", *delay, Some(failure)),
+            Outcome::Dead(failure) => ("dead", Duration::ZERO, Some(failure)),
+            Outcome::Release => ("release", Duration::ZERO, None),
+        };
+        call.arg(&one.id).arg(one.attempt).arg(outcome).arg(millis(delay));
+        match failure {
+            None => call.arg("").arg(""),
+            Some(failure) => {
+                let record = ErrorRecord {
+                    attempt: one.attempt,
+                    worker: &term.token,
+                    code: &failure.code,
+                    error: &failure.message,
+                };
+                let mark = if failure.retry == Retry::Never { "" } else { "~" };
+                call.arg(serde_json::to_vec(&record)?).arg(format!("{mark}{}", failure.code))
+            }
+        };
+    }
+    let answers: Vec<Value> = call.invoke_async(&mut queue.connection.clone()).await?;
+    if answers.len() != batch.len() {
+        return Err(QueueError::Answer("settle"));
+    }
+    Ok(answers.into_iter().map(|answer| answer == Value::Int(1)).collect())
+}
+
+/// Wraps the worker's service in [`Settle`].
+#[derive(Clone)]
+pub struct SettleLayer {
+    pub(super) queue: Queue,
+    pub(super) lease: Arc<Lease>,
+    pub(super) settler: Settler,
+}
+
+impl std::fmt::Debug for SettleLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SettleLayer")
+    }
+}
+
+impl<S> tower::Layer<S> for SettleLayer {
+    type Service = Settle<S>;
+
+    fn layer(&self, inner: S) -> Settle<S> {
+        Settle { inner, layer: self.clone() }
+    }
+}
+
+/// Runs an attempt and tells Redis how it ended before it answers.
+#[derive(Debug, Clone)]
+pub struct Settle<S> {
+    inner: S,
+    layer: SettleLayer,
+}
+
+impl<S, A> tower::Service<Task<A>> for Settle<S>
+where
+    S: tower::Service<Task<A>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxDynError>,
+    S::Response: Send + 'static,
+    A: Send + 'static,
+{
+    type Response = Option<S::Response>;
+    type Error = BoxDynError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxDynError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, task: Task<A>) -> Self::Future {
+        let id = task.ctx().task_id().and_then(|id| id.as_string().map(str::to_owned));
+        let claim = id.and_then(|id| self.layer.lease.attempt(&id).map(|(attempt, term)| (id, attempt, term)));
+        let Some((id, attempt, term)) = claim else {
+            // The lease was lost while the job waited here: it is somebody else's.
+            return async { Ok(None) }.boxed();
+        };
+        // A handler may panic before its future is made, too.
+        let running = std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(task)));
+        let layer = self.layer.clone();
+        async move {
+            let ended = match running {
+                Err(panic) => Err(panic),
+                Ok(future) => {
+                    let attempt = AssertUnwindSafe(future).catch_unwind();
+                    match term.lost.run_until_cancelled(attempt).await {
+                        Some(ended) => ended,
+                        None => return Ok(None),
+                    }
+                }
+            };
+            let (outcome, answer) = layer.judge(attempt, ended);
+            let settlement = Settlement { term, id, attempt, outcome };
+            // Cut off: the worker is going down, and the lease will run out.
+            let _ = layer.settler.call(settlement).await;
+            answer.map(Some)
+        }
+        .boxed()
+    }
+}
+
+type Ended<R, E> = Result<Result<R, E>, Box<dyn std::any::Any + Send>>;
+
+impl SettleLayer {
+    fn judge<R, E: Into<BoxDynError>>(&self, attempt: usize, ended: Ended<R, E>) -> (Outcome, Result<R, BoxDynError>) {
+        let (failure, error) = match ended {
+            Ok(Ok(answer)) => return (Outcome::Done, Ok(answer)),
+            Ok(Err(error)) => {
+                let error = error.into();
+                (Failure::of(&error), error)
+            }
+            Err(panic) => {
+                let failure = Failure::panic(panic.as_ref());
+                let error = format!("panic: {}", failure.message).into();
+                (failure, error)
+            }
+        };
+        let policy = &self.queue.config.retry;
+        let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
+        let delay = match failure.retry {
+            Retry::Never => None,
+            _ if attempt >= policy.max_attempts => None,
+            Retry::After(delay) => Some(delay),
+            Retry::Backoff => Some(policy.delay(attempt, (self.queue.config.noise)())),
+        };
+        let outcome = match delay {
+            Some(delay) => Outcome::Retry { delay, failure },
+            None => Outcome::Dead(failure),
+        };
+        (outcome, Err(error))
+    }
+}
