@@ -57,7 +57,9 @@ impl<Item: Send + 'static, Answer: Send + 'static> Coalescer<Item, Answer> {
 
 impl<Item, Answer> Clone for Coalescer<Item, Answer> {
     fn clone(&self) -> Self {
-        Self { items: self.items.clone() }
+        Self {
+            items: self.items.clone(),
+        }
     }
 }
 
@@ -98,7 +100,10 @@ mod tests {
         }
         let batches = batches.lock().unwrap();
         assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 6);
-        assert!(batches.len() <= 3 && batches.iter().all(|batch| batch.len() <= 4), "{batches:?}");
+        assert!(
+            batches.len() <= 3 && batches.iter().all(|batch| batch.len() <= 4),
+            "{batches:?}"
+        );
     }
 
     #[tokio::test]

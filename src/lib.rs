@@ -4,3 +4,4 @@ pub mod coalesce;
 pub mod money;
 pub mod queue;
 pub mod store;
+pub mod up;

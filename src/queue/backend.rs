@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Item, Queue, QueueConfig};
 use super::error::{Failure, QueueError, Retry};
 use super::fetch::{Claimed, Fetcher};
-use super::job::{Job, decode};
+use super::job::{Data, Job};
 use super::lease::{Lease, keep, resync};
 use super::settle::{Outcome, SettleLayer, Settlement, Settler, settler};
 
@@ -69,7 +69,9 @@ impl<J: Job> RedisBackend<J> {
 
     fn settler(&mut self) -> Settler {
         let (queue, lease, end) = (&self.queue, &self.lease, &self.end);
-        self.settler.get_or_insert_with(|| settler(queue, lease.clone(), end.child_token())).clone()
+        self.settler
+            .get_or_insert_with(|| settler(queue, lease.clone(), end.child_token()))
+            .clone()
     }
 
     fn start(&mut self) -> std::io::Result<&mut Running> {
@@ -85,28 +87,40 @@ impl<J: Job> RedisBackend<J> {
                 jobs: sender,
                 stop: stop.clone(),
             };
-            self.running = Some(Running { stop, fetcher: tokio::spawn(fetcher.run()), jobs });
+            self.running = Some(Running {
+                stop,
+                fetcher: tokio::spawn(fetcher.run()),
+                jobs,
+            });
         }
-        self.running.as_mut().ok_or_else(|| std::io::Error::other("the fetcher has stopped"))
+        self.running
+            .as_mut()
+            .ok_or_else(|| std::io::Error::other("the fetcher has stopped"))
     }
 
     /// Turns a claimed job into apalis' task. What cannot be read is buried here; the worker lives on.
     fn task(&mut self, job: Claimed) -> Option<Task<J>> {
-        match decode::<J>(&job.data) {
-            Ok(args) => Some(
+        let decoded =
+            Data::parse(&job.data).and_then(|data| Ok((J::decode(data.kind, data.payload)?, data.attempts)));
+        match decoded {
+            Ok((args, attempts)) => Some(
                 TaskBuilder::new(args)
                     .task_id(TaskId::from_string(job.id))
-                    // The worker counts the attempt once more when it begins.
-                    .attempt(job.attempt - 1)
+                    // The worker counts one more when it begins.
+                    .attempt(attempts as usize)
                     .max_attempts(self.queue.config.retry.max_attempts as usize)
                     .build(),
             ),
             Err(error) => {
                 tracing::error!(job = job.id, %error, "dead letter: undecodable");
-                let (_, term) = self.lease.attempt(&job.id)?;
-                let failure = Failure::new("undecodable", Retry::Never, &error.to_string());
-                let outcome = Outcome::Dead(failure);
-                let settlement = Settlement { term, id: job.id, attempt: job.attempt, outcome };
+                let (claim, term) = self.lease.claim(&job.id)?;
+                let outcome = Outcome::Dead(Failure::new("undecodable", Retry::Never, &error.to_string()));
+                let settlement = Settlement {
+                    term,
+                    id: job.id,
+                    claim,
+                    outcome,
+                };
                 let settler = self.settler();
                 tokio::spawn(async move { settler.call(settlement).await });
                 None
@@ -123,7 +137,9 @@ impl<J> Drop for RedisBackend<J> {
 
 impl<J> std::fmt::Debug for RedisBackend<J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisBackend").field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("RedisBackend")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,8 +157,12 @@ impl<J: Job + Unpin> Backend for RedisBackend<J> {
         _: &WorkerContext,
     ) -> Poll<Option<Result<Task<J>, QueueError>>> {
         loop {
-            let Ok(running) = self.start() else { return Poll::Ready(None) };
-            let Some(job) = ready!(running.jobs.poll_recv(cx)) else { return Poll::Ready(None) };
+            let Ok(running) = self.start() else {
+                return Poll::Ready(None);
+            };
+            let Some(job) = ready!(running.jobs.poll_recv(cx)) else {
+                return Poll::Ready(None);
+            };
             if let Some(task) = self.task(job) {
                 return Poll::Ready(Some(Ok(task)));
             }
@@ -153,7 +173,9 @@ impl<J: Job + Unpin> Backend for RedisBackend<J> {
     /// the lease then runs out.
     fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), QueueError>> {
         if self.closing.is_none() {
-            let Some(mut running) = self.running.take() else { return Poll::Ready(Ok(())) };
+            let Some(mut running) = self.running.take() else {
+                return Poll::Ready(Ok(()));
+            };
             let (queue, lease, settler) = (self.queue.clone(), self.lease.clone(), self.settler());
             self.closing = Some(
                 async move {
@@ -162,8 +184,13 @@ impl<J: Job + Unpin> Backend for RedisBackend<J> {
                     running.jobs.close();
                     let mut back = Vec::new();
                     while let Ok(job) = running.jobs.try_recv() {
-                        if let Some((attempt, term)) = lease.attempt(&job.id) {
-                            back.push(Settlement { term, id: job.id, attempt, outcome: Outcome::Release });
+                        if let Some((claim, term)) = lease.claim(&job.id) {
+                            back.push(Settlement {
+                                term,
+                                id: job.id,
+                                claim,
+                                outcome: Outcome::Release,
+                            });
                         }
                     }
                     let release = async {
@@ -176,7 +203,9 @@ impl<J: Job + Unpin> Backend for RedisBackend<J> {
                     match tokio::time::timeout(Duration::from_secs(5), release).await {
                         Ok(Ok(_)) => {}
                         Ok(Err(error)) => tracing::warn!(%error, "lease not given up; it runs out by itself"),
-                        Err(_) => tracing::warn!("jobs not handed back in time; their lease runs out by itself"),
+                        Err(_) => {
+                            tracing::warn!("jobs not handed back in time; their lease runs out by itself")
+                        }
                     }
                 }
                 .boxed(),
@@ -203,7 +232,11 @@ impl<J: Job + Unpin> BackendConfig for RedisBackend<J> {
     }
 
     fn middleware(&mut self, _: &mut WorkerContext) -> SettleLayer {
-        SettleLayer { queue: self.queue.clone(), lease: self.lease.clone(), settler: self.settler() }
+        SettleLayer {
+            queue: self.queue.clone(),
+            lease: self.lease.clone(),
+            settler: self.settler(),
+        }
     }
 }
 

@@ -82,9 +82,17 @@ impl Item {
     /// [`QueueError::Encode`].
     pub fn job<J: Job>(job: &J) -> Result<Self, QueueError> {
         let id = job.key().unwrap_or_else(|| ulid::Ulid::generate().to_string());
-        let job =
-            QueuedJob { id, kind: job.kind(), payload: job.encode()?, delay: Duration::ZERO, revive: false };
-        Ok(Self { job: Some(job), ..Self::default() })
+        let job = QueuedJob {
+            id,
+            kind: job.kind(),
+            payload: job.encode()?,
+            delay: Duration::ZERO,
+            revive: false,
+        };
+        Ok(Self {
+            job: Some(job),
+            ..Self::default()
+        })
     }
 
     /// Lets the job wait at least this long.
@@ -158,7 +166,9 @@ pub struct Queue {
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").field("keys", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Queue")
+            .field("keys", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -169,7 +179,12 @@ impl Queue {
     /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn new(redis: &Redis, config: QueueConfig) -> Result<Self, QueueError> {
         let prefix = format!("{{{}:{}}}:", config.prefix, config.name).into();
-        Ok(Self { connection: redis.connection()?, redis: redis.clone(), config: config.into(), prefix })
+        Ok(Self {
+            connection: redis.connection()?,
+            redis: redis.clone(),
+            config: config.into(),
+            prefix,
+        })
     }
 
     /// The same queue over a connection of its own.
@@ -177,7 +192,10 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn reconnected(&self) -> Result<Self, QueueError> {
-        Ok(Self { connection: self.redis.connection()?, ..self.clone() })
+        Ok(Self {
+            connection: self.redis.connection()?,
+            ..self.clone()
+        })
     }
 
     /// The full name of one of the queue's keys.
@@ -207,12 +225,15 @@ impl Queue {
             return Ok(Vec::new());
         }
         let mut call = scripts::ENQUEUE.prepare_invoke();
-        for name in ["wait", "sched", "done", "dead", "log"] {
+        for name in ["wait", "sched", "dead", "log"] {
             call.key(self.key(name));
         }
         call.arg(&*self.prefix).arg(self.config.log_entries);
         for item in items {
-            let (once, life) = item.once.as_ref().map_or(("", 0), |(key, life)| (key.as_str(), millis(*life)));
+            let (once, life) = item
+                .once
+                .as_ref()
+                .map_or(("", 0), |(key, life)| (key.as_str(), millis(*life)));
             call.arg(once).arg(life);
             match &item.job {
                 Some(job) => call
@@ -223,7 +244,10 @@ impl Queue {
                     .arg(u8::from(job.revive)),
                 None => call.arg("").arg("").arg("").arg(0).arg(0),
             };
-            let (header, body) = item.log.as_ref().map_or((&[][..], &[][..]), |(header, body)| (header, body));
+            let (header, body) = item
+                .log
+                .as_ref()
+                .map_or((&[][..], &[][..]), |(header, body)| (header, body));
             call.arg(header).arg(body);
         }
         let answers: Vec<Value> = call.invoke_async(&mut self.connection.clone()).await?;
@@ -246,13 +270,16 @@ impl Queue {
             .collect()
     }
 
-    /// Runs dead or done jobs again from their first attempt. Answers for each whether it now waits.
+    /// Runs dead jobs again from their first attempt. Answers for each whether it now waits.
     ///
     /// # Errors
     /// [`QueueError`].
     pub async fn retry(&self, ids: &[String]) -> Result<Vec<bool>, QueueError> {
         let mut call = scripts::RETRY.prepare_invoke();
-        call.key(self.key("wait")).key(self.key("done")).key(self.key("dead")).arg(&*self.prefix).arg(ids);
+        call.key(self.key("wait"))
+            .key(self.key("dead"))
+            .arg(&*self.prefix)
+            .arg(ids);
         Ok(call.invoke_async(&mut self.connection.clone()).await?)
     }
 
@@ -266,7 +293,7 @@ impl Queue {
             redis::pipe()
                 .llen(self.key("wait"))
                 .zcard(self.key("sched"))
-                .zcard(self.key("done"))
+                .llen(self.key("done"))
                 .zcard(self.key("dead"))
                 .xlen(self.key("log"))
                 .zrange(self.key("lease"), 0, -1)
@@ -278,9 +305,20 @@ impl Queue {
             for token in workers {
                 pipe.hlen(self.key(&format!("run:{token}")));
             }
-            running = pipe.query_async::<Vec<usize>>(&mut connection).await?.into_iter().sum();
+            running = pipe
+                .query_async::<Vec<usize>>(&mut connection)
+                .await?
+                .into_iter()
+                .sum();
         }
-        Ok(Counts { waiting, scheduled, running, done, dead, log })
+        Ok(Counts {
+            waiting,
+            scheduled,
+            running,
+            done,
+            dead,
+            log,
+        })
     }
 
     /// Why a job is dead; `None` where it is not.
@@ -297,14 +335,16 @@ impl Queue {
         Ok(score.and(reason))
     }
 
-    /// How a job's failed attempts ended, oldest first: a JSON object each, with `attempt`, `worker`, `started`,
-    /// `ended` (both in ms), `code` and `error`.
+    /// How a job's failed attempts ended, oldest first: a JSON object each, with `attempt`, `worker`, `claimed` (not
+    /// for a worker that died), `ended` (both in ms since 1970), `code` and `error`.
     ///
     /// # Errors
     /// [`QueueError`].
     pub async fn errors(&self, id: &str) -> Result<Vec<String>, QueueError> {
         let key = self.key(&format!("errors:{id}"));
-        Ok(redis::Cmd::lrange(key, 0, -1).query_async(&mut self.connection.clone()).await?)
+        Ok(redis::Cmd::lrange(key, 0, -1)
+            .query_async(&mut self.connection.clone())
+            .await?)
     }
 
     /// Forgets what has been kept long enough; a bounded chunk. Answers how many jobs.
@@ -328,7 +368,9 @@ impl Queue {
     /// # Errors
     /// [`QueueError`].
     pub async fn ping(&self) -> Result<(), QueueError> {
-        Ok(redis::cmd("PING").query_async(&mut self.connection.clone()).await?)
+        Ok(redis::cmd("PING")
+            .query_async(&mut self.connection.clone())
+            .await?)
     }
 }
 

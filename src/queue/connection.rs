@@ -26,7 +26,10 @@ pub struct RedisOptions {
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(2), response_timeout: Duration::from_secs(5) }
+        Self {
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -61,7 +64,10 @@ impl Redis {
             .set_response_timeout(Some(self.options.response_timeout))
             .set_number_of_retries(0)
             .set_min_delay(Duration::from_millis(10));
-        Ok(ConnectionManager::new_lazy_with_config(self.client.clone(), config)?)
+        Ok(ConnectionManager::new_lazy_with_config(
+            self.client.clone(),
+            config,
+        )?)
     }
 
     /// A connection for blocking reads of up to `block`.
@@ -75,7 +81,10 @@ impl Redis {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.options.connect_timeout))
             .set_response_timeout(Some(self.options.response_timeout + block));
-        Ok(self.client.get_multiplexed_async_connection_with_config(&config).await?)
+        Ok(self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?)
     }
 
     /// A connection that listens.
@@ -93,6 +102,8 @@ impl Redis {
 impl std::fmt::Debug for Redis {
     /// Without the address: it may carry a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redis").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Redis")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }

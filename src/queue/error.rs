@@ -43,7 +43,11 @@ impl JobError {
     /// A passing cause: the job runs again after its backoff, until its attempts are used up.
     /// `code` is a stable `snake_case` name, the reason of a dead letter.
     pub fn retry(code: impl Into<Cow<'static, str>>, source: impl Into<BoxDynError>) -> Self {
-        Self { code: code.into(), retry: Retry::Backoff, source: source.into() }
+        Self {
+            code: code.into(),
+            retry: Retry::Backoff,
+            source: source.into(),
+        }
     }
 
     /// A passing cause whose end the other side has told (`Retry-After`).
@@ -52,12 +56,20 @@ impl JobError {
         source: impl Into<BoxDynError>,
         after: Duration,
     ) -> Self {
-        Self { code: code.into(), retry: Retry::After(after), source: source.into() }
+        Self {
+            code: code.into(),
+            retry: Retry::After(after),
+            source: source.into(),
+        }
     }
 
     /// A cause that no further attempt can mend: the job is a dead letter at once.
     pub fn fail(code: impl Into<Cow<'static, str>>, source: impl Into<BoxDynError>) -> Self {
-        Self { code: code.into(), retry: Retry::Never, source: source.into() }
+        Self {
+            code: code.into(),
+            retry: Retry::Never,
+            source: source.into(),
+        }
     }
 }
 
@@ -87,7 +99,11 @@ const LONGEST_MESSAGE: usize = 1_000;
 
 impl Failure {
     pub(super) fn new(code: &str, retry: Retry, message: &str) -> Self {
-        Self { code: code.to_owned(), retry, message: message.chars().take(LONGEST_MESSAGE).collect() }
+        Self {
+            code: code.to_owned(),
+            retry,
+            message: message.chars().take(LONGEST_MESSAGE).collect(),
+        }
     }
 
     /// Sorts an error: ours and apalis' own say what they are, a time-out and anything unknown is a passing cause.
@@ -102,7 +118,11 @@ impl Failure {
             return Self::new("retry_after", Retry::After(after.get_duration()), &chain(after));
         }
         if error.downcast_ref::<tower::timeout::error::Elapsed>().is_some() {
-            return Self::new("timeout", Retry::Backoff, "the attempt took longer than a job may");
+            return Self::new(
+                "timeout",
+                Retry::Backoff,
+                "the attempt took longer than a job may",
+            );
         }
         Self::new("error", Retry::Backoff, &chain(error.as_ref()))
     }
@@ -147,7 +167,10 @@ impl RetryPolicy {
     /// `min(cap, base · 2^attempt)`, give or take a tenth. `attempt` counts from 1; `noise` is from 0 to 1.
     #[must_use]
     pub fn delay(&self, attempt: u32, noise: f64) -> Duration {
-        let exact = self.base.saturating_mul(2_u32.saturating_pow(attempt.min(31))).min(self.cap);
+        let exact = self
+            .base
+            .saturating_mul(2_u32.saturating_pow(attempt.min(31)))
+            .min(self.cap);
         exact.mul_f64(0.9 + 0.2 * noise.clamp(0.0, 1.0))
     }
 }
@@ -156,8 +179,11 @@ impl RetryPolicy {
 mod tests {
     use super::*;
 
-    const DEFAULT: RetryPolicy =
-        RetryPolicy { base: Duration::from_secs(1), cap: Duration::from_secs(600), max_attempts: 16 };
+    const DEFAULT: RetryPolicy = RetryPolicy {
+        base: Duration::from_secs(1),
+        cap: Duration::from_secs(600),
+        max_attempts: 16,
+    };
 
     #[test]
     fn the_first_three_attempts_are_within_10_s_and_the_last_over_an_hour_later() {

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Queue, millis};
 use super::error::QueueError;
-use super::lease::{Lease, Term, resync};
+use super::job::Data;
+use super::lease::{Claim, Lease, Term, resync};
 use super::scripts;
 
 /// An idle worker looks this often even if nothing wakes it: at retries that others have scheduled, and at workers that
@@ -24,12 +25,13 @@ const LARGEST_CLAIM: usize = 500;
 pub(super) struct Claimed {
     pub(super) id: String,
     pub(super) data: Vec<u8>,
-    /// Counts from 1.
-    pub(super) attempt: usize,
 }
 
-enum Claim {
-    Jobs { jobs: Vec<Claimed>, next_due: Option<Duration> },
+enum Answer {
+    Jobs {
+        jobs: Vec<Claimed>,
+        next_due: Option<Duration>,
+    },
     LeaseLost,
 }
 
@@ -48,12 +50,14 @@ impl Fetcher {
         let mut wake = listen(&self.queue, &self.stop);
         let mut pause = Duration::ZERO;
         while !self.stop.is_cancelled() {
-            let Some(room) = self.stop.run_until_cancelled(self.room()).await else { break };
+            let Some(room) = self.stop.run_until_cancelled(self.room()).await else {
+                break;
+            };
             // Registered before the look, so that what comes between look and sleep is not missed.
             wake.mark_unchanged();
             match self.claim(room).await {
-                Ok(Claim::LeaseLost) => {}
-                Ok(Claim::Jobs { jobs, next_due }) => {
+                Ok(Answer::LeaseLost) => {}
+                Ok(Answer::Jobs { jobs, next_due }) => {
                     pause = Duration::ZERO;
                     let claimed = jobs.len();
                     for job in jobs {
@@ -94,7 +98,7 @@ impl Fetcher {
         }
     }
 
-    async fn claim(&self, wanted: usize) -> Result<Claim, QueueError> {
+    async fn claim(&self, wanted: usize) -> Result<Answer, QueueError> {
         let config = &self.queue.config;
         if let Some((term, known)) = self.lease.doubted() {
             let back = resync(&self.queue, &term, &known, false).await?;
@@ -102,7 +106,8 @@ impl Fetcher {
                 tracing::info!(jobs = back, "gave back jobs whose claim was never answered");
             }
         }
-        let (term, new) = self.lease.claiming();
+        let (term, registered) = self.lease.registered();
+        let number = self.lease.next_claim();
         let answer: Vec<Value> = scripts::CLAIM
             .key(self.queue.key("wait"))
             .key(self.queue.key("sched"))
@@ -112,39 +117,48 @@ impl Fetcher {
             .arg(&term.token)
             .arg(millis(config.lease))
             .arg(wanted)
-            .arg(u8::from(new))
+            .arg(u8::from(!registered))
             .arg(config.retry.max_attempts)
             .arg(config.max_crashes)
+            .arg(number)
             .invoke_async(&mut self.queue.connection.clone())
             .await?;
-        self.read(&term, answer)
+        self.read(&term, number, answer)
     }
 
-    fn read(&self, term: &Arc<Term>, answer: Vec<Value>) -> Result<Claim, QueueError> {
+    fn read(&self, term: &Arc<Term>, number: u64, answer: Vec<Value>) -> Result<Answer, QueueError> {
         let mut values = answer.into_iter();
         let next_due = match values.next() {
             None => {
                 self.lease.lose(term);
-                return Ok(Claim::LeaseLost);
+                return Ok(Answer::LeaseLost);
             }
             Some(Value::Int(ms)) => u64::try_from(ms).ok().map(Duration::from_millis),
             Some(_) => return Err(QueueError::Answer("claim")),
         };
-        let mut jobs = Vec::with_capacity(values.len() / 3);
+        let Some(Value::Int(at)) = values.next() else {
+            return Err(QueueError::Answer("claim"));
+        };
+        let mut jobs = Vec::with_capacity(values.len() / 2);
         while let Some(id) = values.next() {
-            match (id, values.next(), values.next()) {
-                (Value::BulkString(id), Some(Value::BulkString(data)), Some(Value::Int(attempt))) => {
+            match (id, values.next()) {
+                (Value::BulkString(id), Some(Value::BulkString(data))) => {
                     let id = String::from_utf8(id).map_err(|_| QueueError::Answer("claim"))?;
-                    jobs.push(Claimed { id, data, attempt: usize::try_from(attempt).unwrap_or(1) });
+                    jobs.push(Claimed { id, data });
                 }
                 _ => return Err(QueueError::Answer("claim")),
             }
         }
-        if !self.lease.take(term, jobs.iter().map(|job| (job.id.clone(), job.attempt))) {
+        let claims = jobs.iter().map(|job| {
+            // A header that cannot be read is buried with its job, at its first attempt.
+            let attempt = Data::parse(&job.data).map_or(0, |data| data.attempts) + 1;
+            (job.id.clone(), Claim { number, attempt, at })
+        });
+        if !self.lease.take(term, claims) {
             // The lease ended while the answer was on its way; whoever reaps it runs these.
             jobs.clear();
         }
-        Ok(Claim::Jobs { jobs, next_due })
+        Ok(Answer::Jobs { jobs, next_due })
     }
 }
 

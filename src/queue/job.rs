@@ -33,15 +33,35 @@ pub enum DecodeError {
     Header,
 }
 
-/// Splits what `enqueue.lua` wrote into kind, the ms at which it was enqueued, and payload.
-pub(super) fn split(data: &[u8]) -> Result<(&str, u64, &[u8]), DecodeError> {
-    let end = data.iter().take(128).position(|byte| *byte == b'\n').ok_or(DecodeError::Header)?;
-    let header = std::str::from_utf8(&data[..end]).map_err(|_| DecodeError::Header)?;
-    let (kind, enqueued) = header.split_once(' ').ok_or(DecodeError::Header)?;
-    Ok((kind, enqueued.parse().map_err(|_| DecodeError::Header)?, &data[end + 1..]))
+/// What `enqueue.lua` wrote of a job.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Data<'a> {
+    pub(super) kind: &'a str,
+    /// In ms since 1970.
+    pub(super) enqueued: u64,
+    /// Attempts before the present one.
+    pub(super) attempts: u32,
+    pub(super) payload: &'a [u8],
 }
 
-pub(super) fn decode<J: Job>(data: &[u8]) -> Result<J, DecodeError> {
-    let (kind, _, payload) = split(data)?;
-    J::decode(kind, payload)
+impl<'a> Data<'a> {
+    pub(super) fn parse(data: &'a [u8]) -> Result<Self, DecodeError> {
+        // A header is short: a kind and three numbers.
+        let end = data
+            .iter()
+            .take(128)
+            .position(|byte| *byte == b'\n')
+            .ok_or(DecodeError::Header)?;
+        let header = std::str::from_utf8(&data[..end]).map_err(|_| DecodeError::Header)?;
+        let mut words = header.split(' ');
+        let (Some(kind), Some(enqueued), Some(attempts)) = (words.next(), words.next(), words.next()) else {
+            return Err(DecodeError::Header);
+        };
+        Ok(Self {
+            kind,
+            enqueued: enqueued.parse().map_err(|_| DecodeError::Header)?,
+            attempts: attempts.parse().map_err(|_| DecodeError::Header)?,
+            payload: &data[end + 1..],
+        })
+    }
 }

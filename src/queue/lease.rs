@@ -22,6 +22,17 @@ pub(super) struct Term {
     pub(super) lost: CancellationToken,
 }
 
+/// How a job came to its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// The claim's number within the term.
+    pub(super) number: u64,
+    /// The attempt that it began; counts from 1.
+    pub(super) attempt: u32,
+    /// When, by Redis' clock, in ms since 1970.
+    pub(super) at: i64,
+}
+
 /// What a worker holds.
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -39,14 +50,29 @@ struct State {
     registered: bool,
     /// Redis holds more for us than we know of: give it back before the next claim.
     resync: bool,
-    held: HashMap<String, usize>,
+    held: HashMap<String, Claim>,
+    claims: u64,
 }
 
 impl Lease {
     pub(super) fn new(name: String) -> Self {
-        let term = Arc::new(Term { token: format!("{name}:1"), lost: CancellationToken::new() });
-        let state = State { term, terms: 1, registered: false, resync: false, held: HashMap::new() };
-        Self { name, state: Mutex::new(state), freed: Notify::new() }
+        let term = Arc::new(Term {
+            token: format!("{name}:1"),
+            lost: CancellationToken::new(),
+        });
+        let state = State {
+            term,
+            terms: 1,
+            registered: false,
+            resync: false,
+            held: HashMap::new(),
+            claims: 0,
+        };
+        Self {
+            name,
+            state: Mutex::new(state),
+            freed: Notify::new(),
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -63,14 +89,21 @@ impl Lease {
         self.state().held.len()
     }
 
-    /// The term to claim under, and whether it is new to Redis.
-    pub(super) fn claiming(&self) -> (Arc<Term>, bool) {
+    /// The present term, and whether it is new to Redis.
+    pub(super) fn registered(&self) -> (Arc<Term>, bool) {
         let state = self.state();
-        (state.term.clone(), !state.registered)
+        (state.term.clone(), state.registered)
     }
 
-    /// Takes note of claimed jobs with their attempts. `false`: the term ended meanwhile, they are not ours.
-    pub(super) fn take(&self, term: &Arc<Term>, jobs: impl Iterator<Item = (String, usize)>) -> bool {
+    /// A number for the next claim: together with the token it fences what the claim brings.
+    pub(super) fn next_claim(&self) -> u64 {
+        let mut state = self.state();
+        state.claims += 1;
+        state.claims
+    }
+
+    /// Takes note of claimed jobs. `false`: the term ended meanwhile, they are not ours.
+    pub(super) fn take(&self, term: &Arc<Term>, jobs: impl Iterator<Item = (String, Claim)>) -> bool {
         let mut state = self.state();
         if !Arc::ptr_eq(&state.term, term) {
             return false;
@@ -80,10 +113,10 @@ impl Lease {
         true
     }
 
-    /// The attempt that is under way of a held job, and the term it was claimed under.
-    pub(super) fn attempt(&self, id: &str) -> Option<(usize, Arc<Term>)> {
+    /// How a held job was claimed, and under which term.
+    pub(super) fn claim(&self, id: &str) -> Option<(Claim, Arc<Term>)> {
         let state = self.state();
-        state.held.get(id).map(|attempt| (*attempt, state.term.clone()))
+        state.held.get(id).map(|claim| (*claim, state.term.clone()))
     }
 
     /// Lets jobs go that have been settled, or that were lost.
@@ -104,10 +137,17 @@ impl Lease {
         if !Arc::ptr_eq(&state.term, term) {
             return;
         }
-        tracing::warn!(worker = term.token, jobs = state.held.len(), "lease lost: its jobs run elsewhere");
+        tracing::warn!(
+            worker = term.token,
+            jobs = state.held.len(),
+            "lease lost: its jobs run elsewhere"
+        );
         state.terms += 1;
         let token = format!("{}:{}", self.name, state.terms);
-        state.term = Arc::new(Term { token, lost: CancellationToken::new() });
+        state.term = Arc::new(Term {
+            token,
+            lost: CancellationToken::new(),
+        });
         state.registered = false;
         state.resync = false;
         state.held.clear();
@@ -130,7 +170,12 @@ impl Lease {
 }
 
 /// Gives back what Redis holds for `term` beyond `known`.
-pub(super) async fn resync(queue: &Queue, term: &Term, known: &[String], leave: bool) -> Result<usize, QueueError> {
+pub(super) async fn resync(
+    queue: &Queue,
+    term: &Term,
+    known: &[String],
+    leave: bool,
+) -> Result<usize, QueueError> {
     let mut call = scripts::RESYNC.prepare_invoke();
     call.key(queue.key("wait"))
         .key(queue.key("lease"))
@@ -145,16 +190,23 @@ pub(super) async fn resync(queue: &Queue, term: &Term, known: &[String], leave: 
 /// worker does not cost it its jobs. Trims the queue now and then.
 pub(super) fn keep(queue: &Queue, lease: Arc<Lease>, stop: CancellationToken) -> std::io::Result<()> {
     let queue = queue.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("surepass-lease".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            // The connection's driver must live on this thread's runtime, too.
-            match queue.reconnected() {
-                Ok(queue) => stop.run_until_cancelled(renew(&queue, &lease)).await.unwrap_or_default(),
-                Err(error) => tracing::error!(%error, "the lease cannot be renewed"),
-            }
-        });
-    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("surepass-lease".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                // The connection's driver must live on this thread's runtime, too.
+                match queue.reconnected() {
+                    Ok(queue) => stop
+                        .run_until_cancelled(renew(&queue, &lease))
+                        .await
+                        .unwrap_or_default(),
+                    Err(error) => tracing::error!(%error, "the lease cannot be renewed"),
+                }
+            });
+        })?;
     Ok(())
 }
 
@@ -172,8 +224,8 @@ async fn renew(queue: &Queue, lease: &Lease) {
                 Err(error) => tracing::debug!(%error, "old jobs not trimmed"),
             }
         }
-        let (term, new) = lease.claiming();
-        if new {
+        let (term, registered) = lease.registered();
+        if !registered {
             continue;
         }
         let before = lease.held();

@@ -43,7 +43,9 @@ pub struct LogConsumer {
 
 impl std::fmt::Debug for LogConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogConsumer").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("LogConsumer")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,7 +53,12 @@ impl LogConsumer {
     /// A consumer of the queue's log; `name` must be unique. It waits up to `block` for entries.
     #[must_use]
     pub fn new(queue: &Queue, name: String, block: Duration) -> Self {
-        Self { queue: queue.clone(), name, connection: None, block }
+        Self {
+            queue: queue.clone(),
+            name,
+            connection: None,
+            block,
+        }
     }
 
     /// The next entries, at most `most`; none after `block` without any. First those that a dead worker left.
@@ -115,7 +122,11 @@ impl LogConsumer {
             .query_async(&mut connection)
             .await?;
         let streams = reply.map(|reply| reply.keys).unwrap_or_default();
-        Ok(streams.into_iter().flat_map(|stream| stream.ids).map(entry).collect())
+        Ok(streams
+            .into_iter()
+            .flat_map(|stream| stream.ids)
+            .map(entry)
+            .collect())
     }
 
     /// The store has these: they leave the stream.
@@ -184,5 +195,10 @@ fn entry(mut id: StreamId) -> LogEntry {
         b"logged" => Some(Enqueued::Logged),
         _ => None,
     };
-    LogEntry { id: id.id, header, body, outcome }
+    LogEntry {
+        id: id.id,
+        header,
+        body,
+        outcome,
+    }
 }

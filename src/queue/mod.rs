@@ -6,14 +6,15 @@
 //!
 //! | key | type | holds |
 //! | --- | --- | --- |
-//! | `data:<id>` | string | `kind enqueued-ms \n payload`: a job is there while this is |
-//! | `job:<id>` | hash | `attempts`, `crashes`; of a dead one `reason`, `transient` |
+//! | `data:<id>` | string | `kind enqueued-ms attempts crashes\npayload`: a job is there while this is |
+//! | `job:<id>` | hash | of a dead one its `reason`, and whether that was `transient` |
 //! | `errors:<id>` | list | how its last 20 failed attempts ended, as JSON |
 //! | `wait` | list | ids ready to run, in order |
 //! | `sched` | sorted set | ids by the ms at which they are due |
-//! | `run:<token>` | hash | what one worker runs: id → `attempt started-ms` |
+//! | `run:<token>` | hash | what one worker holds: id → number of its claim |
 //! | `lease` | sorted set | worker tokens by the ms at which their lease ends |
-//! | `done`, `dead` | sorted set | ids by the ms at which they ended |
+//! | `done` | list | `id ended-ms attempts`, newest last |
+//! | `dead` | sorted set | ids by the ms at which they ended |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
 //! | `wake` | channel | something may be there to take |

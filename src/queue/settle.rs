@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Queue, millis};
 use super::error::{Failure, QueueError, Retry};
-use super::lease::{Lease, Term};
+use super::lease::{Claim, Lease, Term};
 use super::scripts;
 use crate::coalesce::Coalescer;
 
@@ -26,7 +26,10 @@ const LARGEST_SETTLEMENT: usize = 500;
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
-    Retry { delay: Duration, failure: Failure },
+    Retry {
+        delay: Duration,
+        failure: Failure,
+    },
     Dead(Failure),
     /// Never begun: back to the front, uncounted.
     Release,
@@ -36,7 +39,7 @@ pub(super) enum Outcome {
 pub(super) struct Settlement {
     pub(super) term: Arc<Term>,
     pub(super) id: String,
-    pub(super) attempt: usize,
+    pub(super) claim: Claim,
     pub(super) outcome: Outcome,
 }
 
@@ -46,25 +49,33 @@ pub(super) type Settler = Coalescer<Settlement, bool>;
 /// Starts the settler. It goes on trying while Redis is away, until `abandon`.
 pub(super) fn settler(queue: &Queue, lease: Arc<Lease>, abandon: CancellationToken) -> Settler {
     let queue = queue.clone();
-    Coalescer::spawn(LARGEST_SETTLEMENT, LARGEST_SETTLEMENT, move |batch: Vec<Settlement>| {
-        let (queue, lease, abandon) = (queue.clone(), lease.clone(), abandon.clone());
-        async move {
-            let mut answers = vec![false; batch.len()];
-            let mut from = 0;
-            // A batch spans two terms only around a lost lease.
-            while from < batch.len() {
-                let term = &batch[from].term;
-                let to = from + batch[from..].iter().take_while(|one| Arc::ptr_eq(&one.term, term)).count();
-                let part = &batch[from..to];
-                if let Some(mine) = abandon.run_until_cancelled(settle(&queue, term, part)).await {
-                    answers[from..to].copy_from_slice(&mine);
+    Coalescer::spawn(
+        LARGEST_SETTLEMENT,
+        LARGEST_SETTLEMENT,
+        move |batch: Vec<Settlement>| {
+            let (queue, lease, abandon) = (queue.clone(), lease.clone(), abandon.clone());
+            async move {
+                let mut answers = vec![false; batch.len()];
+                let mut from = 0;
+                // A batch spans two terms only around a lost lease.
+                while from < batch.len() {
+                    let term = &batch[from].term;
+                    let to = from
+                        + batch[from..]
+                            .iter()
+                            .take_while(|one| Arc::ptr_eq(&one.term, term))
+                            .count();
+                    let part = &batch[from..to];
+                    if let Some(mine) = abandon.run_until_cancelled(settle(&queue, term, part)).await {
+                        answers[from..to].copy_from_slice(&mine);
+                    }
+                    lease.release(term, part.iter().map(|one| one.id.as_str()));
+                    from = to;
                 }
-                lease.release(term, part.iter().map(|one| one.id.as_str()));
-                from = to;
+                answers
             }
-            answers
-        }
-    })
+        },
+    )
 }
 
 async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
@@ -74,7 +85,11 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
             Ok(mine) => {
                 for (one, mine) in batch.iter().zip(&mine) {
                     if !mine {
-                        tracing::warn!(job = one.id, attempt = one.attempt, "late: no longer ours, nothing changed");
+                        tracing::warn!(
+                            job = one.id,
+                            attempt = one.claim.attempt,
+                            "late: no longer ours, nothing changed"
+                        );
                     }
                 }
                 return mine;
@@ -90,7 +105,8 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
 
 #[derive(Serialize)]
 struct ErrorRecord<'a> {
-    attempt: usize,
+    attempt: u32,
+    claimed: i64,
     worker: &'a str,
     code: &'a str,
     error: &'a str,
@@ -101,7 +117,9 @@ async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<
     for name in ["wait", "sched", "done", "dead"] {
         call.key(queue.key(name));
     }
-    call.arg(queue.prefix()).arg(&term.token).arg(queue.config.keep_done_jobs);
+    call.arg(queue.prefix()).arg(&term.token);
+    call.arg(queue.config.keep_done_jobs)
+        .arg(millis(queue.config.keep_done));
     for one in batch {
         let (outcome, delay, failure) = match &one.outcome {
             Outcome::Done => ("done", Duration::ZERO, None),
@@ -109,18 +127,24 @@ async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<
             Outcome::Dead(failure) => ("dead", Duration::ZERO, Some(failure)),
             Outcome::Release => ("release", Duration::ZERO, None),
         };
-        call.arg(&one.id).arg(one.attempt).arg(outcome).arg(millis(delay));
+        call.arg(&one.id)
+            .arg(one.claim.number)
+            .arg(one.claim.attempt)
+            .arg(outcome)
+            .arg(millis(delay));
         match failure {
             None => call.arg("").arg(""),
             Some(failure) => {
                 let record = ErrorRecord {
-                    attempt: one.attempt,
+                    attempt: one.claim.attempt,
+                    claimed: one.claim.at,
                     worker: &term.token,
                     code: &failure.code,
                     error: &failure.message,
                 };
                 let mark = if failure.retry == Retry::Never { "" } else { "~" };
-                call.arg(serde_json::to_vec(&record)?).arg(format!("{mark}{}", failure.code))
+                call.arg(serde_json::to_vec(&record)?)
+                    .arg(format!("{mark}{}", failure.code))
             }
         };
     }
@@ -128,7 +152,10 @@ async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<
     if answers.len() != batch.len() {
         return Err(QueueError::Answer("settle"));
     }
-    Ok(answers.into_iter().map(|answer| answer == Value::Int(1)).collect())
+    Ok(answers
+        .into_iter()
+        .map(|answer| answer == Value::Int(1))
+        .collect())
 }
 
 /// Wraps the worker's service in [`Settle`].
@@ -149,7 +176,10 @@ impl<S> tower::Layer<S> for SettleLayer {
     type Service = Settle<S>;
 
     fn layer(&self, inner: S) -> Settle<S> {
-        Settle { inner, layer: self.clone() }
+        Settle {
+            inner,
+            layer: self.clone(),
+        }
     }
 }
 
@@ -177,9 +207,12 @@ where
     }
 
     fn call(&mut self, task: Task<A>) -> Self::Future {
-        let id = task.ctx().task_id().and_then(|id| id.as_string().map(str::to_owned));
-        let claim = id.and_then(|id| self.layer.lease.attempt(&id).map(|(attempt, term)| (id, attempt, term)));
-        let Some((id, attempt, term)) = claim else {
+        let id = task
+            .ctx()
+            .task_id()
+            .and_then(|id| id.as_string().map(str::to_owned));
+        let held = id.and_then(|id| self.layer.lease.claim(&id).map(|(claim, term)| (id, claim, term)));
+        let Some((id, claim, term)) = held else {
             // The lease was lost while the job waited here: it is somebody else's.
             return async { Ok(None) }.boxed();
         };
@@ -197,8 +230,13 @@ where
                     }
                 }
             };
-            let (outcome, answer) = layer.judge(attempt, ended);
-            let settlement = Settlement { term, id, attempt, outcome };
+            let (outcome, answer) = layer.judge(claim.attempt, ended);
+            let settlement = Settlement {
+                term,
+                id,
+                claim,
+                outcome,
+            };
             // Cut off: the worker is going down, and the lease will run out.
             let _ = layer.settler.call(settlement).await;
             answer.map(Some)
@@ -210,7 +248,11 @@ where
 type Ended<R, E> = Result<Result<R, E>, Box<dyn std::any::Any + Send>>;
 
 impl SettleLayer {
-    fn judge<R, E: Into<BoxDynError>>(&self, attempt: usize, ended: Ended<R, E>) -> (Outcome, Result<R, BoxDynError>) {
+    fn judge<R, E: Into<BoxDynError>>(
+        &self,
+        attempt: u32,
+        ended: Ended<R, E>,
+    ) -> (Outcome, Result<R, BoxDynError>) {
         let (failure, error) = match ended {
             Ok(Ok(answer)) => return (Outcome::Done, Ok(answer)),
             Ok(Err(error)) => {
@@ -224,7 +266,6 @@ impl SettleLayer {
             }
         };
         let policy = &self.queue.config.retry;
-        let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
         let delay = match failure.retry {
             Retry::Never => None,
             _ if attempt >= policy.max_attempts => None,

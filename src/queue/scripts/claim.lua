@@ -1,13 +1,13 @@
--- Gives a worker its next jobs, each attempt counted here, so that a crash cannot forget it.
+-- Gives a worker its next jobs.
 --
 -- KEYS 1 wait  2 sched  3 lease  4 dead
 -- ARGV 1 prefix  2 worker token  3 lease in ms  4 how many jobs  5 '1' = the token is new
---      6 most attempts  7 most crashes
--- Answers {ms until the next scheduled job or -1, id, data, attempt, id, data, attempt, …}, or {} where the token's
--- lease is gone: its jobs are somebody else's now, and the worker must take a new token.
-local prefix, token, wanted = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+--      6 most attempts  7 most crashes  8 number of the claim, unique for the token
+-- Answers {ms until the next scheduled job or -1, now in ms, id, data, id, data, …}, or {} where the token's lease is
+-- gone: its jobs are somebody else's now, and the worker must take a new token.
+--
+-- The attempt counts from here on: a job that stands in `run` when its worker is found dead has had one more.
+local token, wanted = ARGV[2], tonumber(ARGV[4])
 
 if ARGV[5] ~= '1' and not redis.call('ZSCORE', KEYS[3], token) then
   return {}
@@ -29,20 +29,19 @@ if gone then
   local run = prefix .. 'run:' .. gone
   local held = redis.call('HSCAN', run, 0, 'COUNT', 100)[2]
   local back, ids = {}, {}
-  for i = 1, #held, 2 do
+  for i = 1, math.min(#held, 2000), 2 do
     local id = held[i]
-    local attempt, started = string.match(held[i + 1], '^(%d+) (%d+)$')
-    local job = prefix .. 'job:' .. id
     ids[#ids + 1] = id
-    if redis.call('EXISTS', prefix .. 'data:' .. id) == 1 then
-      local crashes = redis.call('HINCRBY', job, 'crashes', 1)
-      local poison, spent = crashes >= tonumber(ARGV[7]), tonumber(attempt) >= tonumber(ARGV[6])
-      redis.call('RPUSH', prefix .. 'errors:' .. id, cjson.encode({
-        attempt = tonumber(attempt), worker = gone, started = tonumber(started), ended = now,
+    local attempts, crashes = recount(id, function(a, c) return a + 1, c + 1 end)
+    if attempts then
+      local errors = prefix .. 'errors:' .. id
+      redis.call('RPUSH', errors, cjson.encode({ attempt = attempts, worker = gone, ended = now,
         code = 'worker_lost', error = 'the worker died, or lost its lease, while it ran this job' }))
-      redis.call('LTRIM', prefix .. 'errors:' .. id, -20, -1)
-      if poison or spent then
-        redis.call('HSET', job, 'reason', poison and 'poison' or 'worker_lost', 'transient', poison and '0' or '1')
+      redis.call('LTRIM', errors, -20, -1)
+      local poison = crashes >= tonumber(ARGV[7])
+      if poison or attempts >= tonumber(ARGV[6]) then
+        redis.call('HSET', prefix .. 'job:' .. id, 'reason', poison and 'poison' or 'worker_lost',
+          'transient', poison and '0' or '1')
         redis.call('ZADD', KEYS[4], now, id)
       else
         back[#back + 1] = id
@@ -61,7 +60,7 @@ if gone then
   end
 end
 
-local answer = { -1 }
+local answer = { -1, now }
 local taken = wanted > 0 and redis.call('LPOP', KEYS[1], wanted)
 if taken then
   local names, run = {}, {}
@@ -69,15 +68,12 @@ if taken then
     names[i] = prefix .. 'data:' .. id
   end
   local data = redis.call('MGET', unpack(names))
-  local start = ' ' .. string.format('%.0f', now)
   for i, id in ipairs(taken) do
     -- A job discarded while it waited has no data any more.
     if data[i] then
-      local attempt = redis.call('HINCRBY', prefix .. 'job:' .. id, 'attempts', 1)
-      run[#run + 1] = id
-      run[#run + 1] = attempt .. start
-      local n = #answer
-      answer[n + 1], answer[n + 2], answer[n + 3] = id, data[i], attempt
+      local r, a = #run, #answer
+      run[r + 1], run[r + 2] = id, ARGV[8]
+      answer[a + 1], answer[a + 2] = id, data[i]
     end
   end
   if #run > 0 then

@@ -3,8 +3,6 @@
 -- KEYS 1 lease
 -- ARGV 1 prefix  2 worker token  3 lease in ms
 -- Answers how many jobs the worker holds, or -1 where the lease is gone.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
   return -1
 end

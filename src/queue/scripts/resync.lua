@@ -3,7 +3,7 @@
 -- KEYS 1 wait  2 lease
 -- ARGV 1 prefix  2 worker token  3 '1' = the worker leaves for good, then the ids that it knows of
 -- Answers how many jobs went back, their attempt uncounted: no handler has seen them.
-local prefix, run = ARGV[1], ARGV[1] .. 'run:' .. ARGV[2]
+local run = prefix .. 'run:' .. ARGV[2]
 local known = {}
 for i = 4, #ARGV do
   known[ARGV[i]] = true
@@ -12,7 +12,6 @@ end
 local back = {}
 for _, id in ipairs(redis.call('HKEYS', run)) do
   if not known[id] and #back < 1000 then
-    redis.call('HINCRBY', prefix .. 'job:' .. id, 'attempts', -1)
     back[#back + 1] = id
   end
 end

@@ -1,17 +1,17 @@
--- Runs dead or done jobs again from their first attempt: an act of its own, which no dedupe key blocks.
+-- Runs dead jobs again from their first attempt: an act of its own, which no dedupe key blocks. Their errors stay told.
 --
--- KEYS 1 wait  2 done  3 dead
+-- KEYS 1 wait  2 dead
 -- ARGV 1 prefix, then job ids
--- Answers 1 for each job that now waits, 0 for one that is not there, or is waiting, scheduled or running anyway.
-local prefix, answers, fresh = ARGV[1], {}, {}
+-- Answers 1 for each job that now waits, 0 for one that is not dead.
+local answers, fresh = {}, {}
+
 for i = 2, #ARGV do
   local id = ARGV[i]
-  if redis.call('ZREM', KEYS[3], id) + redis.call('ZREM', KEYS[2], id) > 0 then
+  answers[i - 1] = 0
+  if redis.call('ZREM', KEYS[2], id) == 1 and recount(id, function() return 0, 0 end) then
     redis.call('UNLINK', prefix .. 'job:' .. id)
     fresh[#fresh + 1] = id
     answers[i - 1] = 1
-  else
-    answers[i - 1] = 0
   end
 end
 if #fresh > 0 then

@@ -3,23 +3,29 @@
 -- KEYS 1 done  2 dead  3 stats
 -- ARGV 1 prefix  2 life of a done job in ms  3 life of a dead one in ms
 -- Answers how many jobs were forgotten.
-local prefix = ARGV[1]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local total = 0
-for i, counter in ipairs({ 'trimmed_done', 'trimmed_dead' }) do
-  local old = redis.call('ZRANGE', KEYS[i], '-inf', now - ARGV[i + 1], 'BYSCORE', 'LIMIT', 0, 500)
-  if #old > 0 then
-    redis.call('ZREM', KEYS[i], unpack(old))
-    local names = {}
-    for _, id in ipairs(old) do
-      local n = #names
-      names[n + 1], names[n + 2] = prefix .. 'data:' .. id, prefix .. 'job:' .. id
-      names[n + 3] = prefix .. 'errors:' .. id
-    end
-    redis.call('UNLINK', unpack(names))
-    redis.call('HINCRBY', KEYS[3], counter, #old)
-    total = total + #old
+
+local done = 0
+for _, entry in ipairs(redis.call('LRANGE', KEYS[1], 0, 499)) do
+  if tonumber(string.match(entry, ' (%d+) %d+$')) > now - ARGV[2] then
+    break
   end
+  done = done + 1
 end
-return total
+if done > 0 then
+  redis.call('LPOP', KEYS[1], done)
+  redis.call('HINCRBY', KEYS[3], 'trimmed_done', done)
+end
+
+local dead = redis.call('ZRANGE', KEYS[2], '-inf', now - ARGV[3], 'BYSCORE', 'LIMIT', 0, 500)
+if #dead > 0 then
+  redis.call('ZREM', KEYS[2], unpack(dead))
+  local names = {}
+  for _, id in ipairs(dead) do
+    local n = #names
+    names[n + 1], names[n + 2] = prefix .. 'data:' .. id, prefix .. 'job:' .. id
+    names[n + 3] = prefix .. 'errors:' .. id
+  end
+  redis.call('UNLINK', unpack(names))
+  redis.call('HINCRBY', KEYS[3], 'trimmed_dead', #dead)
+end
+return done + #dead

