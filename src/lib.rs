@@ -2,3 +2,4 @@
 pub mod clock;
 pub mod money;
 pub mod store;
+pub mod stripe;
