@@ -1,5 +1,7 @@
 //! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
 pub mod clock;
+pub mod config;
 pub mod money;
 pub mod store;
 pub mod stripe;
+pub mod telemetry;

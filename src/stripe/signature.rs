@@ -15,7 +15,7 @@ use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
 /// How old a signature may be, as in Stripe's own libraries.
-pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+pub const DEFAULT_TOLERANCE: Duration = Duration::from_mins(5);
 
 /// How many `v1` signatures of one header are compared. Stripe sends one for each active secret, of which an endpoint
 /// has two at most; the rest of a longer list is ignored, so that a header cannot buy work.
