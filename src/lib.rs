@@ -1,7 +1,11 @@
 //! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
 pub mod clock;
 pub mod coalesce;
+pub mod config;
+pub mod fulfil;
 pub mod money;
 pub mod queue;
 pub mod store;
+pub mod stripe;
+pub mod telemetry;
 pub mod up;

@@ -1,0 +1,330 @@
+//! Typed settings. `config/default.toml`, which is compiled in, describes every one of them.
+//!
+//! From weakest to strongest: the compiled-in defaults, `default.toml` and then `<environment>.toml` in the folder
+//! `SUREPASS_CONFIG`, and the environment variables in [`VARIABLES`].
+
+mod load;
+mod value;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+pub use load::{ConfigError, VARIABLES};
+
+/// Everything that can be set. Secrets are not in its `Debug`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where `surepass up` keeps its SQLite file and its Redis.
+    pub data_dir: PathBuf,
+    /// The distributed engine.
+    pub redis: RedisSettings,
+    /// The store.
+    pub database: DatabaseSettings,
+    /// Stripe's API and its webhooks.
+    pub stripe: StripeSettings,
+    /// `surepass serve`.
+    pub server: ServerSettings,
+    /// `surepass-worker`.
+    pub worker: WorkerSettings,
+    /// Jobs: leases, retries, retention.
+    pub queue: QueueSettings,
+    /// The log of every verified event.
+    pub event_log: EventLogSettings,
+    /// The admin's pages.
+    pub admin: AdminSettings,
+    /// Who a customer is.
+    pub customers: CustomerSettings,
+    /// The Sanity content lake, for a `sanity://` database.
+    pub sanity: SanitySettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    /// `None` where nobody has said: `surepass up` then starts its own.
+    #[serde(deserialize_with = "value::secret")]
+    pub url: Option<SecretString>,
+}
+
+impl RedisSettings {
+    /// The URL that is set, else `redis://127.0.0.1:6379`.
+    #[must_use]
+    pub fn url_or_default(&self) -> SecretString {
+        self.url
+            .clone()
+            .unwrap_or_else(|| "redis://127.0.0.1:6379".into())
+    }
+}
+
+/// `[database]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// `None` where nobody has said: `surepass up` then keeps an SQLite file in [`Settings::data_dir`].
+    #[serde(deserialize_with = "value::secret")]
+    pub url: Option<SecretString>,
+    /// What SQLite does before a commit is answered.
+    #[serde(deserialize_with = "value::word")]
+    pub sqlite_synchronous: SqliteSynchronous,
+}
+
+impl DatabaseSettings {
+    /// The URL that is set, else `sqlite://surepass.db`.
+    #[must_use]
+    pub fn url_or_default(&self) -> SecretString {
+        self.url.clone().unwrap_or_else(|| "sqlite://surepass.db".into())
+    }
+}
+
+/// SQLite's `PRAGMA synchronous`, of which two values make sense with a write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SqliteSynchronous {
+    /// Every commit is on disk before it is answered.
+    Full,
+    /// A power cut may undo the last commits, without corrupting the file.
+    Normal,
+}
+
+impl FromStr for SqliteSynchronous {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "full" => Ok(Self::Full),
+            "normal" => Ok(Self::Normal),
+            _ => Err("`full` or `normal`"),
+        }
+    }
+}
+
+/// `[stripe]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StripeSettings {
+    /// The API key; without one there is no lookback.
+    #[serde(deserialize_with = "value::stripe_key")]
+    pub secret_key: Option<SecretString>,
+    /// The endpoint's signing secrets. None of them is blank; `surepass serve` needs at least one.
+    #[serde(deserialize_with = "value::secrets")]
+    pub webhook_secrets: Vec<SecretString>,
+    /// Where the API is.
+    #[serde(deserialize_with = "value::url")]
+    pub api_base: Url,
+    /// Requests a second that all processes together may make, 1 to 100.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, 100>")]
+    pub rate_per_second: u32,
+}
+
+impl StripeSettings {
+    /// Whether the key is for live payments (`sk_live_…`, `rk_live_…`) or for test ones (`sk_test_…`, `rk_test_…`);
+    /// `None` without a key and where the key does not say.
+    #[must_use]
+    pub fn livemode(&self) -> Option<bool> {
+        let key = self.secret_key.as_ref()?.expose_secret();
+        let rest = key.strip_prefix("sk_").or_else(|| key.strip_prefix("rk_"))?;
+        if rest.starts_with("live_") {
+            Some(true)
+        } else if rest.starts_with("test_") {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// The address to listen on; port 0 takes a free one.
+    #[serde(deserialize_with = "value::address")]
+    pub bind: SocketAddr,
+    /// The longest webhook body in bytes, 1 KiB to 16 MiB.
+    #[serde(deserialize_with = "value::whole::<_, _, 1024, 16_777_216>")]
+    pub max_body_bytes: usize,
+    /// How long the intake waits for Redis, 10 ms to 60 s.
+    #[serde(
+        rename = "redis_timeout_ms",
+        deserialize_with = "value::milliseconds::<_, 10, 60_000>"
+    )]
+    pub redis_timeout: Duration,
+    /// How old a webhook's signature may be, 1 s to a day.
+    #[serde(
+        rename = "signature_tolerance_seconds",
+        deserialize_with = "value::seconds::<_, 1, 86_400>"
+    )]
+    pub signature_tolerance: Duration,
+    /// Threads that serve requests, up to 1024; `None`: one per core.
+    #[serde(deserialize_with = "value::count_or_none::<_, 1024>")]
+    pub workers: Option<NonZeroUsize>,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// Where the worker's own `/metrics`, `/healthz` and `/readyz` are.
+    #[serde(deserialize_with = "value::address")]
+    pub metrics_bind: SocketAddr,
+    /// Jobs at a time, 1 to 10,000.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, 10_000>")]
+    pub concurrency: usize,
+    /// How long running jobs may take to finish after SIGTERM, up to an hour.
+    #[serde(rename = "grace_seconds", deserialize_with = "value::seconds::<_, 0, 3_600>")]
+    pub grace: Duration,
+    /// How long a job may run, 1 s to an hour.
+    #[serde(
+        rename = "job_timeout_seconds",
+        deserialize_with = "value::seconds::<_, 1, 3_600>"
+    )]
+    pub job_timeout: Duration,
+    /// The queues to work on; empty: all.
+    pub queues: Vec<String>,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueSettings {
+    /// What all keys in Redis begin with: 1 to 64 of `a`–`z`, `0`–`9`, `-`, `_`.
+    #[serde(deserialize_with = "value::prefix")]
+    pub prefix: String,
+    /// The silence after which a worker has lost its jobs, 1 s to an hour.
+    #[serde(rename = "lease_seconds", deserialize_with = "value::seconds::<_, 1, 3_600>")]
+    pub lease: Duration,
+    /// Runs of a job before it is a dead letter, 1 to 100.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, 100>")]
+    pub max_attempts: u32,
+    /// The wait after the first failure, 1 ms to 10 minutes; it doubles with each.
+    #[serde(
+        rename = "backoff_base_ms",
+        deserialize_with = "value::milliseconds::<_, 1, 600_000>"
+    )]
+    pub backoff_base: Duration,
+    /// The longest wait, 1 s to a day.
+    #[serde(
+        rename = "backoff_cap_seconds",
+        deserialize_with = "value::seconds::<_, 1, 86_400>"
+    )]
+    pub backoff_cap: Duration,
+    /// Workers that a job may take down before it is a dead letter, 1 to 100.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, 100>")]
+    pub max_crashes: u32,
+    /// How long done jobs are kept, up to a year.
+    #[serde(
+        rename = "keep_done_seconds",
+        deserialize_with = "value::seconds::<_, 0, 31_536_000>"
+    )]
+    pub keep_done: Duration,
+    /// How many done jobs are kept, up to ten million.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, 10_000_000>")]
+    pub keep_done_jobs: u64,
+    /// How long dead letters are kept, 1 to 3,650 days.
+    #[serde(rename = "keep_dead_days", deserialize_with = "value::days::<_, 1, 3_650>")]
+    pub keep_dead: Duration,
+    /// How long an event's id is remembered, 4 to 400 days; Stripe sends an event again for 3.
+    #[serde(rename = "event_dedupe_days", deserialize_with = "value::days::<_, 4, 400>")]
+    pub event_dedupe: Duration,
+}
+
+/// `[event_log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventLogSettings {
+    /// How long raw bodies are kept, up to 3,650 days.
+    #[serde(rename = "keep_body_days", deserialize_with = "value::days::<_, 0, 3_650>")]
+    pub keep_body: Duration,
+    /// Entries that wait in Redis at most, 1,000 to a hundred million.
+    #[serde(deserialize_with = "value::whole::<_, _, 1_000, 100_000_000>")]
+    pub stream_max_entries: u64,
+    /// Entries stored in one transaction, 1 to 10,000.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, 10_000>")]
+    pub drain_batch: usize,
+    /// How long an entry may wait for its batch, 1 ms to 60 s.
+    #[serde(
+        rename = "drain_interval_ms",
+        deserialize_with = "value::milliseconds::<_, 1, 60_000>"
+    )]
+    pub drain_interval: Duration,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSettings {
+    /// Without one there is no admin.
+    #[serde(deserialize_with = "value::secret")]
+    pub token: Option<SecretString>,
+}
+
+/// `[customers]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerSettings {
+    /// Verifies HS256 tokens.
+    #[serde(deserialize_with = "value::secret")]
+    pub jwt_secret: Option<SecretString>,
+    /// Where the keys are that verify RS256 and ES256 tokens.
+    #[serde(deserialize_with = "value::optional_url")]
+    pub jwks_url: Option<Url>,
+}
+
+/// `[sanity]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SanitySettings {
+    /// An API token with the right to create.
+    #[serde(deserialize_with = "value::secret")]
+    pub token: Option<SecretString>,
+    /// `None`: the project's own host.
+    #[serde(deserialize_with = "value::optional_url")]
+    pub base: Option<Url>,
+    /// The API's version, a date.
+    pub version: String,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// A filter in the syntax of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+    /// `None`: pretty on a terminal, JSON elsewhere.
+    #[serde(deserialize_with = "value::optional_word")]
+    pub format: Option<LogFormat>,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "pretty" => Ok(Self::Pretty),
+            "json" => Ok(Self::Json),
+            _ => Err("`pretty` or `json`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+use std::collections::HashMap;
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// Settings from these variables alone, with an empty folder of files.
+fn with(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    from(&tempfile::tempdir().unwrap(), variables)
+}
+
+fn from(folder: &TempDir, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    let mut variables: HashMap<_, _> = variables.iter().copied().collect();
+    let folder = folder.path().to_str().unwrap().to_owned();
+    variables.entry("SUREPASS_CONFIG").or_insert(&folder);
+    Settings::load_from(|name| variables.get(name).map(|&value| value.to_owned()))
+}
+
+/// Settings from one file, `development.toml`.
+fn with_file(text: &str) -> Result<Settings, ConfigError> {
+    from(&folder(&[("development.toml", text)]), &[])
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+/// The message without the folder's random name.
+fn refusal(result: Result<Settings, ConfigError>) -> String {
+    let message = result.unwrap_err().to_string();
+    message
+        .rsplit('/')
+        .next()
+        .filter(|_| message.starts_with('/'))
+        .unwrap_or(&message)
+        .to_owned()
+}
+
+fn exposed(secret: Option<SecretString>) -> Option<String> {
+    secret.map(|secret| secret.expose_secret().to_owned())
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let settings = with(&[]).unwrap();
+    assert_eq!(
+        settings.redis.url_or_default().expose_secret(),
+        "redis://127.0.0.1:6379"
+    );
+    assert_eq!(
+        settings.database.url_or_default().expose_secret(),
+        "sqlite://surepass.db"
+    );
+    assert!(settings.redis.url.is_none() && settings.database.url.is_none());
+    assert!(settings.stripe.secret_key.is_none() && settings.stripe.webhook_secrets.is_empty());
+    assert_eq!(settings.stripe.api_base.as_str(), "https://api.stripe.com/");
+    assert_eq!(settings.stripe.rate_per_second, 20);
+    assert_eq!(settings.server.bind.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.server.max_body_bytes, 1 << 20);
+    assert_eq!(settings.server.redis_timeout, Duration::from_secs(2));
+    assert_eq!(
+        settings.server.signature_tolerance,
+        crate::stripe::signature::DEFAULT_TOLERANCE
+    );
+    assert_eq!(settings.server.workers, None);
+    assert_eq!(settings.worker.metrics_bind.to_string(), "127.0.0.1:9464");
+    assert_eq!(settings.worker.grace, Duration::from_secs(25));
+    assert_eq!(settings.queue.max_attempts, 12);
+    assert_eq!(settings.queue.backoff_base, Duration::from_secs(1));
+    assert_eq!(settings.queue.backoff_cap, Duration::from_mins(10));
+    assert_eq!(settings.queue.max_crashes, 3);
+    assert_eq!(settings.queue.event_dedupe, Duration::from_hours(35 * 24));
+    assert_eq!(settings.queue.keep_dead, Duration::from_hours(30 * 24));
+    assert_eq!(settings.sanity.version, "2023-05-03");
+    assert_eq!(settings.data_dir, PathBuf::from("data"));
+    assert_eq!(settings.log.filter, "info");
+    assert_eq!(settings.log.format, None);
+}
+
+#[test]
+fn every_variable_of_the_contract_reaches_its_setting() {
+    let settings = with(&[
+        ("REDIS_URL", "rediss://:r@cache:6380"),
+        ("DATABASE_URL", "postgres://u:p@db/surepass"),
+        ("STRIPE_SECRET_KEY", "rk_live_1"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_a, whsec_b"),
+        ("STRIPE_API_BASE", "http://127.0.0.1:12111"),
+        ("SUREPASS_STRIPE_RATE", "5"),
+        ("SANITY_API_TOKEN", "sk_sanity"),
+        ("SANITY_API_BASE", "http://127.0.0.1:3333"),
+        ("SANITY_API_VERSION", "2025-02-19"),
+        ("SUREPASS_BIND", "[::]:80"),
+        ("SUREPASS_ADMIN_TOKEN", "letmein"),
+        ("SUREPASS_JWT_SECRET", "hush"),
+        ("SUREPASS_JWKS_URL", "https://id.example.com/jwks.json"),
+        ("SUREPASS_DATA_DIR", "/var/lib/surepass"),
+        ("SUREPASS_METRICS_BIND", "0.0.0.0:9000"),
+        ("RUST_LOG", "warn,surepass=debug"),
+        ("SUREPASS_LOG_FORMAT", "json"),
+    ])
+    .unwrap();
+    assert_eq!(exposed(settings.redis.url).unwrap(), "rediss://:r@cache:6380");
+    assert_eq!(
+        exposed(settings.database.url).unwrap(),
+        "postgres://u:p@db/surepass"
+    );
+    assert_eq!(settings.stripe.livemode(), Some(true));
+    let secrets: Vec<_> = settings
+        .stripe
+        .webhook_secrets
+        .iter()
+        .map(ExposeSecret::expose_secret)
+        .collect();
+    assert_eq!(secrets, ["whsec_a", "whsec_b"]);
+    assert_eq!(settings.stripe.api_base.as_str(), "http://127.0.0.1:12111/");
+    assert_eq!(settings.stripe.rate_per_second, 5);
+    assert_eq!(exposed(settings.sanity.token).unwrap(), "sk_sanity");
+    assert_eq!(settings.sanity.base.unwrap().as_str(), "http://127.0.0.1:3333/");
+    assert_eq!(settings.sanity.version, "2025-02-19");
+    assert_eq!(settings.server.bind.to_string(), "[::]:80");
+    assert_eq!(exposed(settings.admin.token).unwrap(), "letmein");
+    assert_eq!(exposed(settings.customers.jwt_secret).unwrap(), "hush");
+    assert_eq!(
+        settings.customers.jwks_url.unwrap().as_str(),
+        "https://id.example.com/jwks.json"
+    );
+    assert_eq!(settings.data_dir, PathBuf::from("/var/lib/surepass"));
+    assert_eq!(settings.worker.metrics_bind.to_string(), "0.0.0.0:9000");
+    assert_eq!(settings.log.filter, "warn,surepass=debug");
+    assert_eq!(settings.log.format, Some(LogFormat::Json));
+}
+
+#[test]
+fn every_variable_is_named_beside_its_key_in_the_reference() {
+    let reference = include_str!("../../config/default.toml");
+    let mut section = "";
+    let mut named = Vec::new();
+    for line in reference.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((setting, variable)) = line.split_once(" # ").filter(|_| line.contains(" = ")) {
+            let name = setting.split(" = ").next().unwrap();
+            let key = if section.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{section}.{name}")
+            };
+            named.push((variable.to_owned(), key));
+        }
+    }
+    let mut expected = VARIABLES
+        .map(|(name, key)| (name.to_owned(), key.to_owned()))
+        .to_vec();
+    expected.sort();
+    named.sort();
+    assert_eq!(named, expected);
+}
+
+#[test]
+fn the_environment_wins_over_the_environments_file_which_wins_over_the_default_file() {
+    let folder = folder(&[
+        (
+            "default.toml",
+            "[stripe]\nrate_per_second = 1\n[worker]\nconcurrency = 1\n[queue]\nmax_attempts = 1\n",
+        ),
+        (
+            "staging.toml",
+            "[stripe]\nrate_per_second = 2\n[worker]\nconcurrency = 2\n",
+        ),
+        ("development.toml", "[stripe]\nrate_per_second = 9\n"),
+    ]);
+    let settings = from(
+        &folder,
+        &[("SUREPASS_ENV", "staging"), ("SUREPASS_STRIPE_RATE", "3")],
+    )
+    .unwrap();
+    assert_eq!(settings.stripe.rate_per_second, 3);
+    assert_eq!(settings.worker.concurrency, 2);
+    assert_eq!(settings.queue.max_attempts, 1);
+    assert_eq!(settings.queue.max_crashes, 3);
+    assert_eq!(from(&folder, &[]).unwrap().stripe.rate_per_second, 9);
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let settings = with(&[
+        ("STRIPE_SECRET_KEY", ""),
+        ("SUREPASS_BIND", " "),
+        ("SUREPASS_ENV", ""),
+    ])
+    .unwrap();
+    assert!(settings.stripe.secret_key.is_none());
+    assert_eq!(settings.server.bind.port(), 8080);
+}
+
+#[test]
+fn the_example_for_production_is_valid() {
+    let text = include_str!("../../config/production.example.toml");
+    let folder = folder(&[("production.toml", text)]);
+    assert_eq!(
+        from(&folder, &[("SUREPASS_ENV", "production")])
+            .unwrap()
+            .log
+            .format,
+        Some(LogFormat::Json)
+    );
+}
+
+#[test]
+fn webhook_secrets_are_a_list_or_text_with_commas_and_never_empty() {
+    let texts = |file: &str| {
+        let secrets = with_file(file).unwrap().stripe.webhook_secrets;
+        secrets
+            .iter()
+            .map(|secret| secret.expose_secret().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        texts("[stripe]\nwebhook_secrets = [\"whsec_a \", \"whsec_b\"]"),
+        ["whsec_a", "whsec_b"]
+    );
+    assert_eq!(texts("[stripe]\nwebhook_secrets = \"whsec_a\""), ["whsec_a"]);
+    assert_eq!(texts("[stripe]\nwebhook_secrets = []"), <[&str; 0]>::default());
+    assert_eq!(
+        refusal(with(&[("STRIPE_WEBHOOK_SECRET", "whsec_a,,whsec_b")])),
+        "STRIPE_WEBHOOK_SECRET has an empty secret, number 2 of 3: remove the extra comma, or put the secret there",
+    );
+    assert_eq!(
+        refusal(with_file("[stripe]\nwebhook_secrets = [\"whsec_a\", \" \"]")),
+        "development.toml: `stripe.webhook_secrets` has an empty secret, number 2 of 2: remove the extra comma, \
+         or put the secret there",
+    );
+}
+
+#[test]
+fn the_keys_prefix_tells_live_from_test() {
+    let livemode = |key| with(&[("STRIPE_SECRET_KEY", key)]).unwrap().stripe.livemode();
+    assert_eq!(livemode("sk_live_1"), Some(true));
+    assert_eq!(livemode("rk_live_1"), Some(true));
+    assert_eq!(livemode("sk_test_1"), Some(false));
+    assert_eq!(livemode("rk_test_1"), Some(false));
+    assert_eq!(livemode("sk_org_1"), None);
+    assert_eq!(livemode(""), None);
+}
+
+#[test]
+fn an_error_names_the_variable_or_the_key_and_says_what_to_do() {
+    let cases = [
+        (
+            with(&[("SUREPASS_STRIPE_RATE", "fast")]),
+            "SUREPASS_STRIPE_RATE must be a whole number, and is `fast`",
+        ),
+        (
+            with(&[("SUREPASS_STRIPE_RATE", "101")]),
+            "SUREPASS_STRIPE_RATE must be from 1 to 100, and is 101",
+        ),
+        (
+            with(&[("SUREPASS_BIND", "localhost")]),
+            "SUREPASS_BIND must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080, and is `localhost`",
+        ),
+        (
+            with(&[("SUREPASS_LOG_FORMAT", "xml")]),
+            "SUREPASS_LOG_FORMAT must be `pretty` or `json`, and is `xml`",
+        ),
+        (
+            with(&[("STRIPE_API_BASE", "ftp://stripe")]),
+            "STRIPE_API_BASE must be a URL that begins with https:// or http://",
+        ),
+        (
+            with(&[("STRIPE_SECRET_KEY", "pk_live_1")]),
+            "STRIPE_SECRET_KEY is a publishable key (pk_…): take a restricted key (rk_…) or the secret key (sk_…)",
+        ),
+        (
+            with(&[("SUREPASS_ENV", "../etc")]),
+            "SUREPASS_ENV is `../etc`: use letters, digits, `-` and `_`, as in `production`",
+        ),
+        (
+            with(&[("SUREPASS_CONFIG", "nowhere")]),
+            "SUREPASS_CONFIG asks for nowhere, which is not there: create it, correct SUREPASS_CONFIG, or leave it unset",
+        ),
+        (
+            with_file("[worker]\nconcurrency = 0"),
+            "development.toml: `worker.concurrency` must be from 1 to 10000, and is 0",
+        ),
+        (
+            with_file("[worker]\ngrace_seconds = -1"),
+            "development.toml: `worker.grace_seconds` must not be negative, and is -1",
+        ),
+        (
+            with_file("[database]\nsqlite_synchronous = \"off\""),
+            "development.toml: `database.sqlite_synchronous` must be `full` or `normal`, and is `off`",
+        ),
+        (
+            with_file("[queue]\nprefix = \"{a}\""),
+            "development.toml: `queue.prefix` must be 1 to 64 lower-case letters, digits, `-` or `_`, and is `{a}`",
+        ),
+        (
+            with_file("[queue]\nbackoff_base_ms = 2000\nbackoff_cap_seconds = 1"),
+            "development.toml: `queue.backoff_base_ms` must not be longer than `queue.backoff_cap_seconds`",
+        ),
+        (
+            with_file("[stripe]\nwebhok_secrets = \"whsec_a\""),
+            "development.toml: there is no setting `stripe.webhok_secrets`; here it could be one of: api_base, \
+             rate_per_second, secret_key, webhook_secrets",
+        ),
+    ];
+    for (result, message) in cases {
+        assert_eq!(refusal(result), message);
+    }
+}
+
+#[test]
+fn an_environment_that_is_asked_for_must_have_its_file() {
+    let message = with(&[("SUREPASS_ENV", "prodution")]).unwrap_err().to_string();
+    assert!(
+        message.contains("prodution.toml, which is not there"),
+        "{message}"
+    );
+}
+
+#[test]
+fn secrets_never_reach_debug_or_errors() {
+    let secret = "s3cr3t";
+    let names = [
+        "REDIS_URL",
+        "DATABASE_URL",
+        "STRIPE_SECRET_KEY",
+        "STRIPE_WEBHOOK_SECRET",
+        "SANITY_API_TOKEN",
+        "SUREPASS_ADMIN_TOKEN",
+        "SUREPASS_JWT_SECRET",
+    ];
+    let settings = with(&names.map(|name| (name, secret))).unwrap();
+    assert!(!format!("{settings:?}").contains(secret));
+    assert_eq!(exposed(settings.redis.url).unwrap(), secret);
+
+    for file in [
+        "[stripe]\nsecret_key = [\"s3cr3t\"]",
+        "[stripe]\nwebhook_secrets = { a = \"s3cr3t\" }",
+        "[stripe]\nwebhook_secrets = [[\"s3cr3t\"]]",
+        "[stripe]\nsecret_key = \"s3cr3t",
+        "[stripe]\nsecret_key = s3cr3t",
+        "[stripe]\nsecret_key = \"s3cr3t\" \"s3cr3t\"",
+        "[customers]\njwks_url = \"https:// :s3cr3t@x\"",
+    ] {
+        let error = with_file(file).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_named_with_the_line() {
+    let message = refusal(with_file("[stripe]\nsecret_key = \"a"));
+    assert!(message.starts_with("development.toml: "), "{message}");
+    assert!(message.contains("line 2"), "{message}");
+}

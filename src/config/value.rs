@@ -1,0 +1,216 @@
+//! Reads one value, out of TOML or out of an environment variable (where everything is text), and says what is wrong
+//! with it in words that follow the name of the setting: "… must be …". A secret is never repeated.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use url::Url;
+
+/// A whole number, as a number or as text.
+struct Whole(u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl Visitor<'_> for Reader {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
+                Ok(Whole(number))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Whole, E> {
+                u64::try_from(number)
+                    .map(Whole)
+                    .map_err(|_| E::custom(format_args!("must not be negative, and is {number}")))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Whole, E> {
+                let number = text.trim().parse();
+                number
+                    .map(Whole)
+                    .map_err(|_| E::custom(format_args!("must be a whole number, and is `{text}`")))
+            }
+        }
+
+        from.deserialize_any(Reader)
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>, const MIN: u64, const MAX: u64>(
+    from: D,
+) -> Result<T, D::Error> {
+    let Whole(number) = Whole::deserialize(from)?;
+    let out_of_range = || D::Error::custom(format_args!("must be from {MIN} to {MAX}, and is {number}"));
+    if !(MIN..=MAX).contains(&number) {
+        return Err(out_of_range());
+    }
+    T::try_from(number).map_err(|_| out_of_range())
+}
+
+pub(super) fn milliseconds<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    from: D,
+) -> Result<Duration, D::Error> {
+    whole::<D, u64, MIN, MAX>(from).map(Duration::from_millis)
+}
+
+pub(super) fn seconds<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    from: D,
+) -> Result<Duration, D::Error> {
+    whole::<D, u64, MIN, MAX>(from).map(Duration::from_secs)
+}
+
+pub(super) fn days<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    from: D,
+) -> Result<Duration, D::Error> {
+    whole::<D, u64, MIN, MAX>(from).map(|days| Duration::from_hours(days * 24))
+}
+
+/// Zero is `None`.
+pub(super) fn count_or_none<'de, D: Deserializer<'de>, const MAX: u64>(
+    from: D,
+) -> Result<Option<NonZeroUsize>, D::Error> {
+    whole::<D, usize, 0, MAX>(from).map(NonZeroUsize::new)
+}
+
+pub(super) fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(filled(from)?.map(SecretString::from))
+}
+
+/// Stripe's API key; the publishable one, which lies beside it in the dashboard, is told from it.
+pub(super) fn stripe_key<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    let key = filled(from)?;
+    if key.as_ref().is_some_and(|key| key.starts_with("pk_")) {
+        return Err(D::Error::custom(
+            "is a publishable key (pk_…): take a restricted key (rk_…) or the secret key (sk_…)",
+        ));
+    }
+    Ok(key.map(SecretString::from))
+}
+
+/// Secrets as a list, or as text with commas between them.
+pub(super) fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretString>, D::Error> {
+    struct Reader;
+
+    impl<'de> Visitor<'de> for Reader {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of secrets, or text with commas between them")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
+            if text.trim().is_empty() {
+                return Ok(Vec::new());
+            }
+            Ok(text.split(',').map(str::to_owned).collect())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = list.next_element()? {
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+
+    let items = from.deserialize_any(Reader)?;
+    let mut secrets = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let item = item.trim();
+        if item.is_empty() {
+            let (number, of) = (index + 1, items.len());
+            return Err(D::Error::custom(format_args!(
+                "has an empty secret, number {number} of {of}: remove the extra comma, or put the secret there"
+            )));
+        }
+        secrets.push(SecretString::from(item));
+    }
+    Ok(secrets)
+}
+
+pub(super) fn url<'de, D: Deserializer<'de>>(from: D) -> Result<Url, D::Error> {
+    optional_url(from)?.ok_or_else(|| D::Error::custom("must be a URL, and is empty"))
+}
+
+/// Settings show their URLs, so a URL with a password in it is refused, and a wrong one is not repeated.
+pub(super) fn optional_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>, D::Error> {
+    let Some(text) = filled(from)? else {
+        return Ok(None);
+    };
+    match Url::parse(&text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err(D::Error::custom("must not have a user or a password in it"))
+        }
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(url)),
+        Ok(_) => Err(D::Error::custom(
+            "must be a URL that begins with https:// or http://",
+        )),
+        Err(error) => Err(D::Error::custom(format_args!(
+            "must be a URL such as https://api.example.com ({error})"
+        ))),
+    }
+}
+
+pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    let text = filled(from)?.unwrap_or_default();
+    text.parse().map_err(|_| {
+        D::Error::custom(format_args!(
+            "must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080, and is `{text}`"
+        ))
+    })
+}
+
+pub(super) fn word<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = &'static str>,
+{
+    let text = filled(from)?.unwrap_or_default();
+    text.parse()
+        .map_err(|choice| D::Error::custom(format_args!("must be {choice}, and is `{text}`")))
+}
+
+pub(super) fn optional_word<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = &'static str>,
+{
+    let Some(text) = filled(from)? else {
+        return Ok(None);
+    };
+    let word = text.parse();
+    word.map(Some)
+        .map_err(|choice| D::Error::custom(format_args!("must be {choice}, and is `{text}`")))
+}
+
+/// The prefix stands inside a Redis hash tag, which braces would break.
+pub(super) fn prefix<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text);
+    }
+    Err(D::Error::custom(format_args!(
+        "must be 1 to 64 lower-case letters, digits, `-` or `_`, and is `{text}`"
+    )))
+}
+
+/// Text without the white space around it; empty is `None`.
+fn filled<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(from)?;
+    let text = text.trim();
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
