@@ -1,4 +1,6 @@
 //! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
 pub mod clock;
+pub mod fulfil;
 pub mod money;
 pub mod store;
+pub mod stripe;
