@@ -74,7 +74,10 @@ impl Event {
             .unwrap_or_default()
             .filter(|kind| is_name(kind))
             .ok_or(MalformedEvent::Kind)?;
-        let object = envelope.data.and_then(|data| data.object).ok_or(MalformedEvent::NoObject)?;
+        let object = envelope
+            .data
+            .and_then(|data| data.object)
+            .ok_or(MalformedEvent::NoObject)?;
         let session = kind.starts_with("checkout.session.").then(|| object.read());
         let livemode = json::boolean(envelope.livemode)
             .map_err(|_| MalformedEvent::Livemode)?
@@ -158,7 +161,10 @@ mod tests {
     #[test]
     fn an_event_is_read_with_its_session() {
         let event = Event::parse(COMPLETED.as_bytes()).unwrap();
-        assert_eq!((event.id.as_str(), event.kind.as_str()), ("evt_1", "checkout.session.completed"));
+        assert_eq!(
+            (event.id.as_str(), event.kind.as_str()),
+            ("evt_1", "checkout.session.completed")
+        );
         assert_eq!(event.account.as_deref(), Some("acct_1"));
         assert_eq!(event.api_version.as_deref(), Some("2025-03-31.basil"));
         assert_eq!(event.created.map(|at| at.timestamp()), Some(1_761_831_295));
@@ -179,25 +185,55 @@ mod tests {
         let cases = [
             (r#"{"type":"a","data":{"object":{}}}"#, MalformedEvent::Id),
             (r#"{"id":7,"type":"a","data":{"object":{}}}"#, MalformedEvent::Id),
-            (r#"{"id":"cs_1","type":"a","data":{"object":{}}}"#, MalformedEvent::Id),
-            (r#"{"id":"evt_\n","type":"a","data":{"object":{}}}"#, MalformedEvent::Id),
-            (r#"{"id":"evt_ø","type":"a","data":{"object":{}}}"#, MalformedEvent::Id),
+            (
+                r#"{"id":"cs_1","type":"a","data":{"object":{}}}"#,
+                MalformedEvent::Id,
+            ),
+            (
+                r#"{"id":"evt_\n","type":"a","data":{"object":{}}}"#,
+                MalformedEvent::Id,
+            ),
+            (
+                r#"{"id":"evt_ø","type":"a","data":{"object":{}}}"#,
+                MalformedEvent::Id,
+            ),
             (r#"{"id":"evt_1","data":{"object":{}}}"#, MalformedEvent::Kind),
-            (r#"{"id":"evt_1","type":"","data":{"object":{}}}"#, MalformedEvent::Kind),
+            (
+                r#"{"id":"evt_1","type":"","data":{"object":{}}}"#,
+                MalformedEvent::Kind,
+            ),
             (r#"{"id":"evt_1","type":"a"}"#, MalformedEvent::NoObject),
             (r#"{"id":"evt_1","type":"a","data":{}}"#, MalformedEvent::NoObject),
-            (r#"{"id":"evt_1","type":"a","data":{"object":{}},"account":7}"#, MalformedEvent::Account),
-            (r#"{"id":"evt_1","type":"a","data":{"object":{}},"livemode":"yes"}"#, MalformedEvent::Livemode),
+            (
+                r#"{"id":"evt_1","type":"a","data":{"object":{}},"account":7}"#,
+                MalformedEvent::Account,
+            ),
+            (
+                r#"{"id":"evt_1","type":"a","data":{"object":{}},"livemode":"yes"}"#,
+                MalformedEvent::Livemode,
+            ),
         ];
         for (body, expected) in cases {
             assert_eq!(Event::parse(body.as_bytes()), Err(expected), "{body}");
         }
-        let long = format!(r#"{{"id":"evt_{}","type":"a","data":{{"object":{{}}}}}}"#, "a".repeat(252));
+        let long = format!(
+            r#"{{"id":"evt_{}","type":"a","data":{{"object":{{}}}}}}"#,
+            "a".repeat(252)
+        );
         assert_eq!(Event::parse(long.as_bytes()), Err(MalformedEvent::Id));
-        for body in ["[]", "7", "null", r#"{"data":[]}"#, r#"{"data":{"object":null}}"#, r#"{"data":{"object":"a"}}"#]
-        {
+        for body in [
+            "[]",
+            "7",
+            "null",
+            r#"{"data":[]}"#,
+            r#"{"data":{"object":null}}"#,
+            r#"{"data":{"object":"a"}}"#,
+        ] {
             let error = Event::parse(body.as_bytes()).unwrap_err();
-            assert!(matches!(error, MalformedEvent::NotAnObject { .. }), "{body}: {error}");
+            assert!(
+                matches!(error, MalformedEvent::NotAnObject { .. }),
+                "{body}: {error}"
+            );
         }
         for body in ["", "{", "{}x", "\u{feff}{}", r#"{"id":}"#] {
             let error = Event::parse(body.as_bytes()).unwrap_err();
@@ -231,7 +267,10 @@ mod tests {
     fn doubled_names_do_not_break_an_event() {
         let body = r#"{"id":"evt_1","id":"evt_2","type":"a","type":"charge.failed","data":{"object":{}},"data":{"object":{"id":"ch_1"}}}"#;
         let event = Event::parse(body.as_bytes()).unwrap();
-        assert_eq!((event.id.as_str(), event.kind.as_str()), ("evt_2", "charge.failed"));
+        assert_eq!(
+            (event.id.as_str(), event.kind.as_str()),
+            ("evt_2", "charge.failed")
+        );
         assert_eq!(event.object_id.as_deref(), Some("ch_1"));
     }
 

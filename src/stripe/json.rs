@@ -60,7 +60,7 @@ pub(super) struct Unreadable;
 pub(super) type Reading<T> = Result<Option<T>, Unreadable>;
 
 /// The value's JSON text, unless it is absent or null.
-fn given<'a>(raw: Option<&'a RawValue>) -> Option<&'a str> {
+fn given(raw: Option<&RawValue>) -> Option<&str> {
     raw.map(RawValue::get).filter(|json| *json != "null")
 }
 
@@ -102,7 +102,8 @@ pub(super) fn timestamp(raw: Option<&RawValue>) -> Reading<DateTime<Utc>> {
 pub(super) fn reference(raw: Option<&RawValue>) -> Reading<String> {
     match given(raw) {
         Some(json) if json.starts_with('{') => {
-            let Object(expanded) = serde_json::from_str::<Object<Expanded<'_>>>(json).map_err(|_| Unreadable)?;
+            let Object(expanded) =
+                serde_json::from_str::<Object<Expanded<'_>>>(json).map_err(|_| Unreadable)?;
             text(expanded.id)?.map(Some).ok_or(Unreadable)
         }
         _ => text(raw),
@@ -130,7 +131,7 @@ pub(super) fn object<'a, T: Fields<'a>>(raw: Option<&'a RawValue>) -> Reading<T>
 }
 
 /// An array's elements.
-pub(super) fn array<'a>(raw: Option<&'a RawValue>) -> Reading<Vec<&'a RawValue>> {
+pub(super) fn array(raw: Option<&RawValue>) -> Reading<Vec<&RawValue>> {
     read(raw)
 }
 

@@ -133,7 +133,11 @@ impl SessionFields<'_> {
             mode: noted(&mut unreadable, "mode", json::text(self.mode)),
             created: noted(&mut unreadable, "created", json::timestamp(self.created)),
             livemode: noted(&mut unreadable, "livemode", json::boolean(self.livemode)),
-            payment_intent: noted(&mut unreadable, "payment_intent", json::reference(self.payment_intent)),
+            payment_intent: noted(
+                &mut unreadable,
+                "payment_intent",
+                json::reference(self.payment_intent),
+            ),
             customer: noted(&mut unreadable, "customer", json::reference(self.customer)),
             amount_total: noted(&mut unreadable, "amount_total", json::integer(self.amount_total)),
             currency: noted(&mut unreadable, "currency", json::text(self.currency)),
@@ -152,7 +156,11 @@ impl SessionFields<'_> {
             json::object::<CustomerDetails<'_>>(self.customer_details),
         )
         .unwrap_or_default();
-        let typed = noted(&mut unreadable, "customer_details.email", json::text(details.email));
+        let typed = noted(
+            &mut unreadable,
+            "customer_details.email",
+            json::text(details.email),
+        );
         let filled_in = noted(&mut unreadable, "customer_email", json::text(self.customer_email));
         session.email = typed.filter(|email| !email.trim().is_empty()).or(filled_in);
         session.name = noted(&mut unreadable, "customer_details.name", json::text(details.name));
@@ -188,7 +196,11 @@ impl<'de> Fields<'de> for CustomerDetails<'de> {
 /// PHP re-encodes an empty map as `[]`, so an empty array is an empty map.
 fn metadata(raw: Option<&RawValue>) -> Reading<BTreeMap<String, String>> {
     if let Ok(Some(elements)) = json::array(raw) {
-        return if elements.is_empty() { Ok(None) } else { Err(Unreadable) };
+        return if elements.is_empty() {
+            Ok(None)
+        } else {
+            Err(Unreadable)
+        };
     }
     Ok(json::object::<Metadata>(raw)?.map(|Metadata(entries)| entries))
 }
@@ -273,7 +285,10 @@ mod tests {
         assert_eq!(read.id.as_deref(), Some("cs_1"));
         assert_eq!(read.currency.as_deref(), Some("nok"));
         assert_eq!((read.status, read.amount_total, read.created), (None, None, None));
-        assert_eq!(read.unreadable, ["status", "created", "amount_total", "customer_details"]);
+        assert_eq!(
+            read.unreadable,
+            ["status", "created", "amount_total", "customer_details"]
+        );
     }
 
     #[test]
@@ -287,11 +302,15 @@ mod tests {
 
     #[test]
     fn metadata_values_that_are_no_strings_are_stringified_or_ignored() {
-        let metadata =
-            session(r#"{"metadata":{"passId":10,"gift":true,"tags":["a"],"note":null,"type":"pass_purchase"}}"#)
-                .metadata;
+        let metadata = session(
+            r#"{"metadata":{"passId":10,"gift":true,"tags":["a"],"note":null,"type":"pass_purchase"}}"#,
+        )
+        .metadata;
         let entries: Vec<_> = metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(entries, [("gift", "true"), ("passId", "10"), ("type", "pass_purchase")]);
+        assert_eq!(
+            entries,
+            [("gift", "true"), ("passId", "10"), ("type", "pass_purchase")]
+        );
     }
 
     #[test]
