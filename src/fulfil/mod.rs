@@ -20,7 +20,7 @@ use cache::Cache;
 pub use error::FulfilError;
 use error::{Reason, Shown};
 use plan::Plan;
-pub use purchase::{Origin, Payment, Purchase, PurchaseKind};
+pub use purchase::{Origin, Purchase, PurchaseKind};
 pub use triage::{Triage, triage, triage_session};
 
 /// Turns purchases into subscriptions.

@@ -40,7 +40,6 @@ pub(super) fn screen(purchase: &Purchase) -> Result<Option<Plan>, Reason> {
     let checks = [
         ("id", is_session_id(&purchase.session_id)),
         ("created", purchase.created.is_some()),
-        ("payment_status", purchase.payment.is_some()),
         ("amount_total", purchase.amount.is_none_or(|amount| amount >= 0)),
         (
             "currency",

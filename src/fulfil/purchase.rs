@@ -7,23 +7,25 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::store::CreatedVia;
-use crate::stripe::{CheckoutSession, PaymentStatus};
+use crate::stripe::CheckoutSession;
 
 /// A Checkout Session that is paid for, as a `fulfil` job carries it. Made by [`super::triage`].
 ///
 /// Metadata is kept as it was given (trimmed; empty and `undefined` are absent), under the first of its names that is
-/// there; [`super::Fulfiller`] reads it against the catalogue.
+/// there; [`super::Fulfiller`] reads it against the catalogue. Serialised under short names, Stripe's own prefixes where
+/// there are some: it waits in Redis.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purchase {
     v: Version,
     /// `cs_…`; empty where the session's `id` could not be read.
-    #[serde(rename = "session")]
+    #[serde(rename = "cs")]
     pub session_id: String,
     /// The event that told; absent where the session was read from Stripe.
-    #[serde(rename = "event", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "evt", skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
     /// When the session was created, else the event.
     #[serde(
+        rename = "at",
         default,
         with = "chrono::serde::ts_seconds_option",
         skip_serializing_if = "Option::is_none"
@@ -33,22 +35,19 @@ pub struct Purchase {
     #[serde(rename = "live", skip_serializing_if = "Option::is_none")]
     pub livemode: Option<bool>,
     /// The connected account that it happened on; absent: the key's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "acct", skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// The tenant's slug in the path that it came in by.
     #[serde(rename = "path", skip_serializing_if = "Option::is_none")]
     pub path_tenant: Option<String>,
-    /// Absent where the session does not tell.
-    #[serde(rename = "paid", skip_serializing_if = "Option::is_none")]
-    pub payment: Option<Payment>,
-    #[serde(rename = "intent", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "pi", skip_serializing_if = "Option::is_none")]
     pub payment_intent: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "cus", skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
     /// Minor units of `currency`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "cur", skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub client_reference_id: Option<String>,
@@ -59,7 +58,8 @@ pub struct Purchase {
     /// The Stripe prices of its line items, where they were expanded.
     #[serde(default, rename = "prices", skip_serializing_if = "Vec::is_empty")]
     pub price_ids: Vec<String>,
-    #[serde(rename = "via")]
+    /// Left out of the payload for the layer that carries nearly all.
+    #[serde(rename = "via", default = "by_webhook", skip_serializing_if = "is_by_webhook")]
     pub created_via: CreatedVia,
 
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -76,11 +76,11 @@ pub struct Purchase {
     #[serde(rename = "promo", skip_serializing_if = "Option::is_none")]
     pub promo_code: Option<String>,
     /// Major units, as are all prices in metadata.
-    #[serde(rename = "original", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "orig", skip_serializing_if = "Option::is_none")]
     pub original_price: Option<String>,
     #[serde(rename = "final", skip_serializing_if = "Option::is_none")]
     pub final_price: Option<String>,
-    #[serde(rename = "discount", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "disc", skip_serializing_if = "Option::is_none")]
     pub discount_amount: Option<String>,
     #[serde(rename = "from", skip_serializing_if = "Option::is_none")]
     pub upgrade_from: Option<String>,
@@ -99,18 +99,10 @@ pub struct Purchase {
 /// What the metadata says is bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PurchaseKind {
-    #[serde(rename = "pass_purchase")]
+    #[serde(rename = "pass")]
     Pass,
-    #[serde(rename = "pass_upgrade")]
+    #[serde(rename = "upgrade")]
     Upgrade,
-}
-
-/// How a session came to need no more money.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Payment {
-    Paid,
-    NotRequired,
 }
 
 /// Where a session was learned of.
@@ -155,11 +147,6 @@ impl Purchase {
             livemode: livemode(session, origin),
             account: origin.account.map(str::to_owned),
             path_tenant: origin.path_tenant.map(str::to_owned),
-            payment: match session.payment_status {
-                Some(PaymentStatus::Paid) => Some(Payment::Paid),
-                Some(PaymentStatus::NoPaymentRequired) => Some(Payment::NotRequired),
-                _ => None,
-            },
             payment_intent: session.payment_intent.clone(),
             customer: session.customer.clone(),
             amount: session.amount_total,
@@ -201,7 +188,6 @@ impl fmt::Debug for Purchase {
             .field("livemode", &self.livemode)
             .field("account", &self.account)
             .field("path_tenant", &self.path_tenant)
-            .field("payment", &self.payment)
             .field("payment_intent", &self.payment_intent)
             .field("amount", &self.amount)
             .field("currency", &self.currency)
@@ -230,6 +216,15 @@ fn livemode(session: &CheckoutSession, origin: &Origin<'_>) -> Option<bool> {
         .flatten();
     let first = stated.next()?;
     stated.all(|live| live == first).then_some(first)
+}
+
+fn by_webhook() -> CreatedVia {
+    CreatedVia::Webhook
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
+fn is_by_webhook(created_via: &CreatedVia) -> bool {
+    *created_via == CreatedVia::Webhook
 }
 
 /// The payload's version: a worker refuses one that it does not know rather than misread it.
