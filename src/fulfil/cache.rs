@@ -79,7 +79,7 @@ impl Cache {
     pub(super) async fn at_hand(&self) -> Result<Arc<Copy>, Reason> {
         let moment = self.moment();
         let Some(copy) = self.newest() else {
-            return self.after(moment).await;
+            return self.wait(Moment(0), moment).await;
         };
         if self.is_younger(copy.read_at, FRESH) {
             return Ok(copy);
@@ -104,12 +104,17 @@ impl Cache {
     /// # Errors
     /// The store's.
     pub(super) async fn after(&self, moment: Moment) -> Result<Arc<Copy>, Reason> {
+        self.wait(moment, moment).await
+    }
+
+    /// A copy read after `copied`, or the error of a read after `failed`, of others if there is one, else of its own.
+    async fn wait(&self, copied: Moment, failed: Moment) -> Result<Arc<Copy>, Reason> {
         let last = self.last.lock().await;
-        if let Some(copy) = self.newest().filter(|copy| copy.is_after(moment)) {
+        if let Some(copy) = self.newest().filter(|copy| copy.is_after(copied)) {
             return Ok(copy);
         }
         if let Some(last) = last.as_ref() {
-            if let Some(reason) = last.failed.as_ref().filter(|_| last.number > moment.0) {
+            if let Some(reason) = last.failed.as_ref().filter(|_| last.number > failed.0) {
                 return Err(reason.clone());
             }
             let left = SPACING - (self.clock.now() - last.began);

@@ -192,7 +192,8 @@ fn subscription(
     if is_upgrade && purchase.upgrade_from.is_none() {
         return Err(Reason::UpgradeSourceMissing);
     }
-    let currency = match purchase.currency.as_deref() {
+    // A subscription's money is all in one currency; the catalogue's price stands in only in its own.
+    let currency = match purchase.currency.as_deref().filter(|_| purchase.amount.is_some()) {
         Some(code) => code.parse().map_err(|_| malformed("currency"))?,
         None => pass.price.currency,
     };

@@ -92,7 +92,7 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let shop = Shop::open(&[tenant("t1")]).await;
+        let mut shop = Shop::open(&[tenant("t1")]).await;
         let store = Arc::new(Watched {
             store: Arc::clone(&shop.store),
             reads: AtomicUsize::new(0),
@@ -104,8 +104,7 @@ impl Bench {
             let now = Arc::clone(&now);
             move || *now.lock().unwrap()
         });
-        let fulfiller = Fulfiller::new(Arc::<Watched>::clone(&store), None, clock);
-        let shop = Shop { fulfiller, ..shop };
+        shop.fulfiller = Fulfiller::new(Arc::<Watched>::clone(&store), None, clock);
         Self { shop, store, now }
     }
 

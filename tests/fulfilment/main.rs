@@ -5,7 +5,6 @@
 mod catalogue;
 mod corpus;
 mod existing_site_faults;
-mod memory_store;
 mod resolution;
 mod rules;
 mod shop;

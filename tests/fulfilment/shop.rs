@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use surepass::clock::Clock;
 use surepass::fulfil::{Fulfilled, Fulfiller, Purchase, Triage, triage};
-use surepass::store::{Pass, Store, Subscription, SubscriptionFilter, Tenant, Validity};
+use surepass::store::{
+    Options, Pass, SqliteStore, Store, Subscription, SubscriptionFilter, Synchronous, Tenant, Validity,
+};
 use surepass::stripe::Event;
-
-use crate::memory_store::MemoryStore;
+use tempfile::TempDir;
 
 /// When [`session`] was created.
 pub(crate) const BOUGHT: i64 = 1_761_831_277;
@@ -16,16 +17,27 @@ pub(crate) const BOUGHT: i64 = 1_761_831_277;
 pub(crate) struct Shop {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) fulfiller: Fulfiller,
+    _folder: TempDir,
 }
 
 impl Shop {
     /// In test mode, over a new store that holds these tenants.
     pub(crate) async fn open(tenants: &[Tenant]) -> Self {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let folder = tempfile::tempdir().unwrap();
+        let address = format!("sqlite://{}", folder.path().join("shop.db").display());
+        let options = Options {
+            synchronous: Synchronous::Normal,
+            ..Options::default()
+        };
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&address, &options).await.unwrap());
         store.migrate().await.unwrap();
         store.import(tenants).await.unwrap();
         let fulfiller = Fulfiller::new(Arc::clone(&store), Some(false), Clock::system());
-        Self { store, fulfiller }
+        Self {
+            store,
+            fulfiller,
+            _folder: folder,
+        }
     }
 
     /// Sends an event in by the common path.

@@ -159,3 +159,15 @@ async fn the_kinds_of_passes_become_their_types_of_subscription() {
     assert_eq!(of("multi-pass", Some(0)).await, "dead: invalid_pass");
     assert_eq!(of("subscription", Some(5)).await, "dead: invalid_pass_type");
 }
+
+#[tokio::test]
+async fn rule_7_the_catalogues_price_stands_in_only_in_its_own_currency() {
+    let mut session = session("a");
+    session["amount_total"] = Value::Null;
+    session["currency"] = json!("jpy");
+    let made = bought(&[tenant("t1")], &completed(&session)).await;
+    assert_eq!(
+        (made.purchase_price.to_string().as_str(), made.currency.code()),
+        ("1500.00 NOK", "nok")
+    );
+}
