@@ -142,6 +142,8 @@ impl fmt::Display for Money {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn shown(amount: i64, code: &str) -> String {
@@ -208,6 +210,16 @@ mod tests {
     fn what_is_no_currency_is_refused() {
         for text in ["", "no", "noks", "n0k", "ø1"] {
             assert!(text.parse::<Currency>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(amount in 0..=i64::MAX, code in "nok|jpy|kwd|isk|mga|clf|xyz") {
+            let money = Money { amount, currency: code.parse().unwrap() };
+            let shown = money.to_string();
+            let (major, _) = shown.split_once(' ').unwrap();
+            prop_assert_eq!(Money::from_major(major, money.currency), Some(money));
         }
     }
 }

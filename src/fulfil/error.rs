@@ -146,6 +146,19 @@ pub(super) enum Reason {
     StoreConflict(String),
 }
 
+impl Reason {
+    /// The tenant, where it is the catalogue's pass that stands in the way.
+    pub(super) fn tenant_of_pass(&self) -> Option<&Shown> {
+        match self {
+            Self::UnresolvedPass { tenant, .. }
+            | Self::InvalidPass { tenant, .. }
+            | Self::InvalidPassType { tenant, .. }
+            | Self::ExpiredPass { tenant, .. } => Some(tenant),
+            _ => None,
+        }
+    }
+}
+
 impl From<&StoreError> for Reason {
     fn from(error: &StoreError) -> Self {
         let text = error.to_string();

@@ -14,7 +14,7 @@ mod validity;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::store::{Created, Store};
+use crate::store::{Created, Store, SubscriptionFilter};
 
 use cache::Cache;
 pub use error::FulfilError;
@@ -72,7 +72,10 @@ impl Fulfiller {
     async fn carry_out(&self, purchase: &Purchase) -> Result<Fulfilled, Reason> {
         let plan = match plan::screen(purchase)? {
             Some(plan) => plan,
-            None => self.plan(purchase).await?,
+            None => match self.plan(purchase).await {
+                Ok(plan) => plan,
+                Err(reason) => return self.existing(purchase, reason).await,
+            },
         };
         let new = match plan {
             Plan::Create(new) => new,
@@ -97,6 +100,24 @@ impl Fulfiller {
                 refusal,
             }),
             Err(error) => Err(Reason::from(&error)),
+        }
+    }
+
+    /// A pass that cannot be granted (any more) takes nothing from who holds it: the event may have come before.
+    async fn existing(&self, purchase: &Purchase, reason: Reason) -> Result<Fulfilled, Reason> {
+        let Some(tenant) = reason.tenant_of_pass() else {
+            return Err(reason);
+        };
+        let filter = SubscriptionFilter {
+            session: Some(purchase.session_id.clone()),
+            ..SubscriptionFilter::default()
+        };
+        let held = self.store.subscriptions(&filter, 1).await;
+        match held.map_err(|error| Reason::from(&error))?.pop() {
+            Some(held) if Shown::new(&held.tenant) == *tenant => Ok(Fulfilled::Existing {
+                subscription_id: held.id,
+            }),
+            _ => Err(reason),
         }
     }
 

@@ -60,6 +60,8 @@ fn last_instant(date: NaiveDate, time_zone: Tz) -> Option<DateTime<Utc>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -184,6 +186,20 @@ mod tests {
                 end(&validity, at("2025-01-01T00:00:00Z"), Tz::UTC).is_err(),
                 "{validity:?}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_fixed_date_ends_with_the_last_instant_of_its_day_in_every_time_zone(
+            zone in prop::sample::select(&chrono_tz::TZ_VARIANTS[..]),
+            day in 0..25_000_u64,
+        ) {
+            let date = NaiveDate::from_ymd_opt(1980, 1, 1).unwrap() + Days::new(day);
+            let last = last_instant(date, zone).unwrap();
+            // Not equal: Samoa skipped a whole day.
+            prop_assert!(last.with_timezone(&zone).date_naive() <= date);
+            prop_assert!((last + TimeDelta::milliseconds(1)).with_timezone(&zone).date_naive() > date);
         }
     }
 }

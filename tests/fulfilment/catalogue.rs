@@ -178,6 +178,18 @@ async fn a_pass_that_was_corrected_is_granted_at_once() {
 }
 
 #[tokio::test]
+async fn a_pass_that_was_spoilt_since_takes_nothing_from_who_holds_it() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.buy("a", "pass-10").await, "created");
+    let mut shop = tenant("t1");
+    shop.passes[0].classes_limit = None;
+    bench.shop.store.import(&[shop]).await.unwrap();
+    bench.pass_time(TimeDelta::seconds(2));
+    assert_eq!(bench.buy("a", "pass-10").await, "existing");
+    assert_eq!(bench.buy("b", "pass-10").await, "dead: invalid_pass");
+}
+
+#[tokio::test]
 async fn a_flood_of_purchases_that_nobody_sells_does_not_hammer_the_store() {
     let bench = Bench::new().await;
     assert_eq!(bench.buy("a", "pass-10").await, "created");
