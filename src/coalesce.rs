@@ -1,116 +1,226 @@
-//! Group commit: calls of many tasks become one call, and each task still gets its own answer.
+//! Group commit: many callers, few round trips.
 //!
-//! The intake, the queue's settle layer and the store's writer all spend their time on round trips and commits that
-//! cost nearly the same for one item as for a hundred. A [`Coalescer`] adds no delay: a lone item goes out at once,
-//! and what arrives while a batch is under way goes together in the next.
+//! A [`Coalescer`] gathers what concurrent callers ask for, hands it as one batch to one function, and gives each
+//! caller its own answer. It adds no delay: while one batch is under way the next one gathers, so a lone caller is
+//! served at once and a crowd is served together.
 
-use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use futures::FutureExt;
+use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// Hands items of many tasks to one operation, in batches. Clones share it.
-#[derive(Debug)]
-pub struct Coalescer<Item, Answer> {
-    items: mpsc::Sender<(Item, oneshot::Sender<Answer>)>,
+/// How much a [`Coalescer`] takes at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Requests in one batch, at most. At least 1.
+    pub batch: usize,
+    /// Requests that wait for a batch; callers beyond that wait to be let in. At least 1.
+    pub waiting: usize,
+    /// Batches under way at the same time. At least 1.
+    pub parallel: usize,
 }
 
-/// The operation is no longer there, or died before it answered: whether the item was carried out is unknown.
+/// The batch of this request ended without an answer to it: its function panicked, gave too few answers, or the
+/// runtime is shutting down. What the request asked for may have been done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the call was cut off before its answer")]
-pub struct CutOff;
+#[error("the batch ended without an answer")]
+pub struct Unanswered;
 
-impl<Item: Send + 'static, Answer: Send + 'static> Coalescer<Item, Answer> {
-    /// Starts the task that gathers items and calls `operation` with up to `longest` of them, one batch at a time, on
-    /// the present tokio runtime. `operation` answers each item in its place. `waiting` bounds how many items may
-    /// wait; further callers wait for a place.
-    ///
-    /// The task ends when the last clone is dropped, after the items that were handed in.
-    pub fn spawn<F, Fut>(waiting: usize, longest: usize, mut operation: F) -> Self
+struct Pending<Request, Answer> {
+    request: Request,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Gathers requests into batches. Clones share the same batches; when the last one is dropped, what waits is still
+/// served.
+pub struct Coalescer<Request, Answer> {
+    queue: mpsc::Sender<Pending<Request, Answer>>,
+}
+
+impl<Request: Send + 'static, Answer: Send + 'static> Coalescer<Request, Answer> {
+    /// Starts the tasks that call `run` with each batch, never an empty one. `run` answers every request, in the
+    /// order of the batch. Must be called inside a Tokio runtime.
+    pub fn start<Run, Running>(limits: Limits, run: Run) -> Self
     where
-        F: FnMut(Vec<Item>) -> Fut + Send + 'static,
-        Fut: Future<Output = Vec<Answer>> + Send,
+        Run: Fn(Vec<Request>) -> Running + Send + Sync + 'static,
+        Running: Future<Output = Vec<Answer>> + Send + 'static,
     {
-        let (items, mut arrivals) = mpsc::channel::<(Item, oneshot::Sender<Answer>)>(waiting);
-        tokio::spawn(async move {
-            let mut gathered = Vec::with_capacity(longest);
-            while arrivals.recv_many(&mut gathered, longest).await > 0 {
-                let (batch, callers): (Vec<_>, Vec<_>) = gathered.drain(..).unzip();
-                for (caller, answer) in callers.into_iter().zip(operation(batch).await) {
-                    // A caller that went away loses its answer, nothing else.
-                    let _ = caller.send(answer);
-                }
-            }
-        });
-        Self { items }
+        let (queue, waiting) = mpsc::channel(limits.waiting.max(1));
+        let waiting = Arc::new(Mutex::new(waiting));
+        let run = Arc::new(run);
+        for _ in 0..limits.parallel.max(1) {
+            tokio::spawn(serve(Arc::clone(&waiting), limits.batch.max(1), Arc::clone(&run)));
+        }
+        Self { queue }
     }
 
-    /// Hands in one item and waits for its answer. Dropping the future does not take the item back.
+    /// Asks for one thing and waits for its answer. Dropping the future takes the request back only while it has
+    /// not been let in; after that it is served, and its answer goes nowhere.
     ///
     /// # Errors
-    /// [`CutOff`] where the operation ended without an answer.
-    pub async fn call(&self, item: Item) -> Result<Answer, CutOff> {
-        let (caller, answer) = oneshot::channel();
-        self.items.send((item, caller)).await.map_err(|_| CutOff)?;
-        answer.await.map_err(|_| CutOff)
+    /// [`Unanswered`].
+    pub async fn call(&self, request: Request) -> Result<Answer, Unanswered> {
+        let (answer, answered) = oneshot::channel();
+        self.queue
+            .send(Pending { request, answer })
+            .await
+            .map_err(|_| Unanswered)?;
+        answered.await.map_err(|_| Unanswered)
     }
 }
 
-impl<Item, Answer> Clone for Coalescer<Item, Answer> {
+async fn serve<Request, Answer, Run, Running>(
+    waiting: Arc<Mutex<mpsc::Receiver<Pending<Request, Answer>>>>,
+    limit: usize,
+    run: Arc<Run>,
+) where
+    Run: Fn(Vec<Request>) -> Running,
+    Running: Future<Output = Vec<Answer>>,
+{
+    let mut pending = Vec::new();
+    loop {
+        // The lock is held while waiting: another task of the same coalescer takes its turn when this one has a
+        // batch in hand.
+        if waiting.lock().await.recv_many(&mut pending, limit).await == 0 {
+            return;
+        }
+        let (requests, callers): (Vec<_>, Vec<_>) =
+            pending.drain(..).map(|one| (one.request, one.answer)).unzip();
+        // A panic ends this batch (its callers hear `Unanswered`), not the task: the next batch is served.
+        let Ok(answers) = AssertUnwindSafe(async { run(requests).await })
+            .catch_unwind()
+            .await
+        else {
+            continue;
+        };
+        for (caller, answer) in callers.into_iter().zip(answers) {
+            // A caller that has gone away does not want its answer.
+            let _ = caller.send(answer);
+        }
+    }
+}
+
+impl<Request, Answer> Clone for Coalescer<Request, Answer> {
     fn clone(&self) -> Self {
         Self {
-            items: self.items.clone(),
+            queue: self.queue.clone(),
         }
+    }
+}
+
+impl<Request, Answer> std::fmt::Debug for Coalescer<Request, Answer> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coalescer")
+            .field("waiting", &(self.queue.max_capacity() - self.queue.capacity()))
+            .finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::sync::Arc;
+    use std::sync::Mutex as StdMutex;
+
     use tokio::sync::Semaphore;
 
-    #[tokio::test]
-    async fn what_arrives_during_a_batch_goes_together_in_the_next() {
+    use super::*;
+
+    const ONE_AT_A_TIME: Limits = Limits {
+        batch: 100,
+        waiting: 1_000,
+        parallel: 1,
+    };
+
+    /// Doubles numbers, panics at 13; waits for a permit of `gate` before each batch; records the batches.
+    fn doubler(limits: Limits) -> (Coalescer<u32, u32>, Arc<Semaphore>, Arc<StdMutex<Vec<Vec<u32>>>>) {
         let gate = Arc::new(Semaphore::new(0));
-        let batches = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let (entered, log) = (gate.clone(), batches.clone());
-        let coalescer = Coalescer::spawn(64, 4, move |batch: Vec<u32>| {
-            log.lock().unwrap().push(batch.clone());
-            let entered = entered.clone();
+        let batches = Arc::new(StdMutex::new(Vec::new()));
+        let (inner_gate, inner_batches) = (Arc::clone(&gate), Arc::clone(&batches));
+        let coalescer = Coalescer::start(limits, move |batch: Vec<u32>| {
+            let (gate, batches) = (Arc::clone(&inner_gate), Arc::clone(&inner_batches));
             async move {
-                entered.acquire().await.unwrap().forget();
-                batch.into_iter().map(|n| n * 10).collect()
+                gate.acquire().await.unwrap().forget();
+                batches.lock().unwrap().push(batch.clone());
+                assert!(!batch.contains(&13), "thirteen");
+                batch.iter().map(|number| number * 2).collect()
             }
         });
-        let calls: Vec<_> = (0..6)
-            .map(|n| {
-                let coalescer = coalescer.clone();
-                tokio::spawn(async move { coalescer.call(n).await })
-            })
-            .collect();
-        while batches.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        for _ in 0..64 {
-            tokio::task::yield_now().await;
-        }
-        gate.add_permits(3);
-        for (n, call) in (0..).zip(calls) {
-            assert_eq!(call.await.unwrap(), Ok(n * 10));
-        }
-        let batches = batches.lock().unwrap();
-        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 6);
-        assert!(
-            batches.len() <= 3 && batches.iter().all(|batch| batch.len() <= 4),
-            "{batches:?}"
-        );
+        (coalescer, gate, batches)
     }
 
     #[tokio::test]
-    async fn an_operation_that_dies_cuts_its_callers_off() {
-        let coalescer: Coalescer<(), ()> =
-            Coalescer::spawn(1, 1, |_| async { panic!("a test lets the operation die") });
-        assert_eq!(coalescer.call(()).await, Err(CutOff));
-        assert_eq!(coalescer.call(()).await, Err(CutOff));
+    async fn each_caller_gets_its_own_answer_and_a_crowd_shares_batches() {
+        let (coalescer, gate, batches) = doubler(ONE_AT_A_TIME);
+        gate.add_permits(1_000);
+        let answers = futures::future::join_all((100..350).map(|number| coalescer.call(number))).await;
+        assert_eq!(
+            answers,
+            (100..350).map(|number| Ok(number * 2)).collect::<Vec<_>>()
+        );
+        let sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
+        assert_eq!(sizes, [100, 100, 50]);
+    }
+
+    #[tokio::test]
+    async fn while_one_batch_is_under_way_the_next_one_gathers() {
+        let (coalescer, gate, batches) = doubler(ONE_AT_A_TIME);
+        let first = tokio::spawn({
+            let coalescer = coalescer.clone();
+            async move { coalescer.call(1).await }
+        });
+        tokio::task::yield_now().await;
+        // The first batch has been taken when nothing waits any more.
+        while coalescer.queue.capacity() != coalescer.queue.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+        let mut rest = Box::pin(futures::future::join_all(
+            (2..6).map(|number| coalescer.call(number)),
+        ));
+        assert!(futures::poll!(rest.as_mut()).is_pending());
+        gate.add_permits(2);
+        assert_eq!(first.await.unwrap(), Ok(2));
+        assert_eq!(rest.await, [Ok(4), Ok(6), Ok(8), Ok(10)]);
+        assert_eq!(*batches.lock().unwrap(), [vec![1], vec![2, 3, 4, 5]]);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_does_no_harm() {
+        let (coalescer, gate, batches) = doubler(ONE_AT_A_TIME);
+        let mut leaver = Box::pin(coalescer.call(1));
+        assert!(futures::poll!(leaver.as_mut()).is_pending());
+        drop(leaver);
+        gate.add_permits(2);
+        assert_eq!(coalescer.call(2).await, Ok(4));
+        assert_eq!(batches.lock().unwrap().concat(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_panics_fails_its_own_callers_only() {
+        let (coalescer, gate, _) = doubler(Limits {
+            batch: 1,
+            ..ONE_AT_A_TIME
+        });
+        gate.add_permits(3);
+        let answers = futures::future::join_all([12, 13, 14].map(|number| coalescer.call(number))).await;
+        assert_eq!(answers, [Ok(24), Err(Unanswered), Ok(28)]);
+    }
+
+    #[tokio::test]
+    async fn several_batches_run_at_once_when_asked_to() {
+        let barrier = Arc::new(tokio::sync::Barrier::new(3));
+        let limits = Limits {
+            batch: 1,
+            waiting: 10,
+            parallel: 3,
+        };
+        let coalescer = Coalescer::start(limits, move |batch: Vec<u32>| {
+            let barrier = Arc::clone(&barrier);
+            async move {
+                barrier.wait().await;
+                batch
+            }
+        });
+        let answers = futures::future::join_all([1, 2, 3].map(|number| coalescer.call(number))).await;
+        assert_eq!(answers, [Ok(1), Ok(2), Ok(3)]);
     }
 }

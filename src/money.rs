@@ -93,6 +93,37 @@ pub struct Money {
     pub currency: Currency,
 }
 
+impl Money {
+    /// Reads an amount in major units, such as `1500` or `1499.50`, exactly.
+    ///
+    /// `None` for what is no plain decimal number, is negative, does not fit, or is finer than the currency's minor
+    /// unit (zeros aside).
+    #[must_use]
+    pub fn from_major(text: &str, currency: Currency) -> Option<Self> {
+        let text = text.trim();
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_digits(whole) || !is_digits(fraction) {
+            return None;
+        }
+        let fraction = fraction.trim_end_matches('0');
+        let missing = currency
+            .exponent()
+            .checked_sub(u32::try_from(fraction.len()).ok()?)?;
+        let fraction: i64 = if fraction.is_empty() {
+            0
+        } else {
+            fraction.parse().ok()?
+        };
+        let amount = whole
+            .parse::<i64>()
+            .ok()?
+            .checked_mul(10_i64.checked_pow(currency.exponent())?)?
+            .checked_add(fraction * 10_i64.pow(missing))?;
+        Some(Self { amount, currency })
+    }
+}
+
 impl fmt::Display for Money {
     /// In major units with the currency's own number of decimals: `1500.00 NOK`, `500 JPY`, `1.234 KWD`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,6 +142,8 @@ impl fmt::Display for Money {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn shown(amount: i64, code: &str) -> String {
@@ -140,9 +173,53 @@ mod tests {
     }
 
     #[test]
+    fn major_units_are_read_exactly() {
+        let read =
+            |text, code: &str| Money::from_major(text, code.parse().unwrap()).map(|money| money.amount);
+        assert_eq!(read("1500", "nok"), Some(150_000));
+        assert_eq!(read(" 1499.5 ", "nok"), Some(149_950));
+        assert_eq!(read("0.05", "usd"), Some(5));
+        assert_eq!(read("0", "usd"), Some(0));
+        assert_eq!(read("19.990", "usd"), Some(1_999));
+        assert_eq!(read("500", "jpy"), Some(500));
+        assert_eq!(read("500.00", "jpy"), Some(500));
+        assert_eq!(read("1.234", "kwd"), Some(1_234));
+        assert_eq!(read("0.29", "eur"), Some(29));
+        for (garbage, code) in [
+            ("", "nok"),
+            ("12.345", "nok"),
+            ("500.5", "jpy"),
+            ("-5", "nok"),
+            ("+5", "nok"),
+            ("1e3", "nok"),
+            ("1,500.00", "nok"),
+            ("1.", "nok"),
+            (".5", "nok"),
+            ("1.2.3", "nok"),
+            ("NaN", "nok"),
+            ("٣", "nok"),
+            ("92233720368547758.08", "nok"),
+            ("99999999999999999999", "nok"),
+        ] {
+            assert_eq!(read(garbage, code), None, "{garbage}");
+        }
+        assert_eq!(read("92233720368547758.07", "nok"), Some(i64::MAX));
+    }
+
+    #[test]
     fn what_is_no_currency_is_refused() {
         for text in ["", "no", "noks", "n0k", "ø1"] {
             assert!(text.parse::<Currency>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(amount in 0..=i64::MAX, code in "nok|jpy|kwd|isk|mga|clf|xyz") {
+            let money = Money { amount, currency: code.parse().unwrap() };
+            let shown = money.to_string();
+            let (major, _) = shown.split_once(' ').unwrap();
+            prop_assert_eq!(Money::from_major(major, money.currency), Some(money));
         }
     }
 }

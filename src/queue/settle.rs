@@ -17,7 +17,7 @@ use super::client::{Queue, millis};
 use super::error::{Failure, QueueError, Retry};
 use super::lease::{Claim, Lease, Term};
 use super::scripts;
-use crate::coalesce::Coalescer;
+use crate::coalesce::{Coalescer, Limits};
 
 /// The most attempts settled in one call: what the script unpacks is bounded.
 const LARGEST_SETTLEMENT: usize = 500;

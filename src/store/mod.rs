@@ -3,12 +3,89 @@
 //! The store knows no Stripe and no queue. It promises what the rest relies on: a subscription is created at most
 //! once for a session and at most once for a payment, whoever asks, however many ask at once.
 
+mod dialect;
+mod error;
+mod events;
 mod model;
+mod plan;
+mod postgres;
+mod purchases;
+mod sql;
+mod sqlite;
+mod tenants;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
 
+pub use error::StoreError;
 pub use model::*;
+pub use postgres::PostgresStore;
+pub use sqlite::SqliteStore;
+
+/// How long a call waits for a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long the database may take over what one call asks of it.
+const STATEMENT: Duration = Duration::from_secs(10);
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// SQLite only.
+    pub synchronous: Synchronous,
+    /// Connections to PostgreSQL, or readers of the SQLite file (of which 4 at most), at least 1.
+    pub max_connections: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            synchronous: Synchronous::Full,
+            max_connections: 8,
+        }
+    }
+}
+
+/// What a commit to SQLite waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Synchronous {
+    /// The operating system: what was committed last can be lost when the machine (not just the process) dies.
+    Normal,
+    /// The disk.
+    #[default]
+    Full,
+}
+
+/// Opens the store that the address names: `sqlite://FILE` or `postgres://…`. Must be called inside a Tokio
+/// runtime. The tables are made by [`Store::migrate`].
+///
+/// # Errors
+/// [`StoreError`]: an address of no store, or a SQLite file that cannot be opened. A PostgreSQL server that is away
+/// is no error yet.
+pub async fn open(url: &SecretString, options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+    let address = url.expose_secret();
+    let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
+    Ok(match scheme {
+        "sqlite" => Arc::new(SqliteStore::open(address, options).await?),
+        "postgres" | "postgresql" => Arc::new(PostgresStore::open(url, options)?),
+        "sanity" => {
+            return Err(StoreError::Permanent(
+                "the Sanity store is not built yet: use sqlite://FILE or postgres://…".to_owned(),
+            ));
+        }
+        // Not even the scheme is shown: a password put in its place by mistake must not reach a log.
+        _ => {
+            return Err(StoreError::Permanent(
+                "no address of a store: expected sqlite://FILE, postgres://… or sanity://PROJECT/DATASET"
+                    .to_owned(),
+            ));
+        }
+    })
+}
 
 /// Where tenants, passes, users, subscriptions and the event log live.
 #[async_trait]
@@ -85,18 +162,4 @@ pub struct Imported {
     pub passes_updated: usize,
     /// Tenants and passes that stood in the store just like that.
     pub unchanged: usize,
-}
-
-/// Why the store could not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Trying again can help: connection lost, busy, time-out, disk full, and whatever is not known.
-    #[error("the store did not answer as it should: {0}")]
-    Transient(String),
-    /// Trying again cannot help until a person acts: no permission, a missing table, a broken constraint.
-    #[error("the store refused: {0}")]
-    Permanent(String),
-    /// The data contradicts what is there.
-    #[error("{0}")]
-    Conflict(String),
 }

@@ -1,8 +1,9 @@
 //! What the store holds: tenants with their passes, users, subscriptions, the event log.
 
 use std::fmt;
+use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,42 @@ pub enum Expiry {
     Instant(DateTime<Utc>),
 }
 
+impl fmt::Display for Expiry {
+    /// As the catalogue states it: `2027-06-30`, or an RFC 3339 instant in UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Date(date) => date.fmt(f),
+            Self::Instant(instant) => f.write_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+        }
+    }
+}
+
+impl FromStr for Expiry {
+    type Err = InvalidExpiry;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The length keeps out what chrono would let pass: `2027-6-3`, years of five digits.
+        let date =
+            (text.len() == "YYYY-MM-DD".len()).then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok());
+        match date.flatten() {
+            Some(date) => Ok(Self::Date(date)),
+            None => DateTime::parse_from_rfc3339(text)
+                .map(|instant| Self::Instant(instant.to_utc()))
+                .map_err(|_| InvalidExpiry),
+        }
+    }
+}
+
+/// The text is neither a date nor an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a date (2027-06-30) or an RFC 3339 instant (2027-06-30T21:59:59Z)")]
+pub struct InvalidExpiry;
+
+/// The text is none of the names that the contract knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown name `{0}`")]
+pub struct UnknownName(String);
+
 /// The kind of subscription that a pass becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -80,6 +117,20 @@ impl SubscriptionType {
             Self::Clipcard => "clipcard",
             Self::Monthly => "monthly",
         }
+    }
+}
+
+impl FromStr for SubscriptionType {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(match name {
+            "single" => Self::Single,
+            "multi-pass" => Self::MultiPass,
+            "clipcard" => Self::Clipcard,
+            "monthly" => Self::Monthly,
+            other => return Err(UnknownName(other.to_owned())),
+        })
     }
 }
 
@@ -105,6 +156,21 @@ impl CreatedVia {
             Self::SelfService => "self-service",
             Self::Support => "support",
         }
+    }
+}
+
+impl FromStr for CreatedVia {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(match name {
+            "webhook" => Self::Webhook,
+            "status" => Self::Status,
+            "lookback" => Self::Lookback,
+            "self-service" => Self::SelfService,
+            "support" => Self::Support,
+            other => return Err(UnknownName(other.to_owned())),
+        })
     }
 }
 

@@ -1,0 +1,260 @@
+//! The catalogue, indexed: which tenant a purchase belongs to and which of its passes was bought.
+
+use std::collections::HashMap;
+
+use crate::store::{Pass, Tenant};
+
+use super::error::{Reason, Shown};
+use super::purchase::Purchase;
+
+/// The tenants and their passes at one moment.
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    tenants: Vec<Shelf>,
+    by_id: Index,
+    by_slug: Index,
+    by_account: Index,
+}
+
+/// One tenant with its passes.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    pub(super) tenant: Tenant,
+    by_id: Index,
+    by_name: Index,
+    by_folded_name: Index,
+    by_price: Index,
+}
+
+/// A pass that a purchase does not tell.
+#[derive(Debug)]
+pub(super) struct NoPass {
+    /// What it says fits more than one: it is meant for us.
+    pub(super) is_ambiguous: bool,
+    pub(super) why: String,
+}
+
+impl Catalogue {
+    pub(super) fn new(tenants: Vec<Tenant>) -> Self {
+        let tenants: Vec<Shelf> = tenants.into_iter().map(Shelf::new).collect();
+        let mut catalogue = Self {
+            by_id: Index::default(),
+            by_slug: Index::default(),
+            by_account: Index::default(),
+            tenants,
+        };
+        for (at, Shelf { tenant, .. }) in catalogue.tenants.iter().enumerate() {
+            catalogue.by_id.add(tenant.id.clone(), at);
+            catalogue.by_slug.add(tenant.slug.clone(), at);
+            if let Some(account) = &tenant.stripe_account {
+                catalogue.by_account.add(account.clone(), at);
+            }
+        }
+        catalogue
+    }
+
+    /// "Fulfilment" rule 3: the path's tenant, else the account's, else the metadata's, else the only one.
+    pub(super) fn tenant(&self, purchase: &Purchase) -> Result<&Shelf, Reason> {
+        let unresolved = |why| Reason::UnresolvedTenant { why };
+        if let Some(slug) = purchase.path_tenant.as_deref() {
+            let found = self.get(&self.by_slug, slug);
+            return found.ok_or_else(|| {
+                unresolved(format!(
+                    "no tenant has the slug `{}` of its path",
+                    Shown::new(slug)
+                ))
+            });
+        }
+        if let Some(shelf) = purchase
+            .account
+            .as_deref()
+            .and_then(|account| self.get(&self.by_account, account))
+        {
+            return Ok(shelf);
+        }
+        if let Some(name) = purchase.tenant.as_deref() {
+            let found = self.named(name);
+            return found.ok_or_else(|| {
+                unresolved(format!(
+                    "no tenant has the id or slug `{}` of its metadata",
+                    Shown::new(name)
+                ))
+            });
+        }
+        match self.tenants.as_slice() {
+            [only] => Ok(only),
+            [] => Err(unresolved("the catalogue is empty".to_owned())),
+            several => Err(unresolved(format!(
+                "neither its path nor its account nor its metadata names one of the {} tenants",
+                several.len()
+            ))),
+        }
+    }
+
+    /// The tenant with this id, or else with this slug.
+    pub(super) fn named(&self, id_or_slug: &str) -> Option<&Shelf> {
+        self.get(&self.by_id, id_or_slug)
+            .or_else(|| self.get(&self.by_slug, id_or_slug))
+    }
+
+    /// Whether any tenant would find a pass in the purchase.
+    pub(super) fn is_told_by_any(&self, purchase: &Purchase) -> bool {
+        self.tenants.iter().any(|shelf| {
+            shelf
+                .pass(purchase)
+                .map_or_else(|none| none.is_ambiguous, |_| true)
+        })
+    }
+
+    /// Whether the purchase names a pass by the id or the price of any tenant's: these are nobody else's.
+    pub(super) fn is_identified_by_any(&self, purchase: &Purchase) -> bool {
+        self.tenants.iter().any(|shelf| {
+            purchase
+                .pass_id
+                .as_deref()
+                .is_some_and(|id| shelf.by_id.find(id) != Match::None)
+                || purchase
+                    .price_ids
+                    .iter()
+                    .any(|id| shelf.by_price.find(id) != Match::None)
+        })
+    }
+
+    fn get(&self, index: &Index, key: &str) -> Option<&Shelf> {
+        match index.find(key) {
+            Match::One(at) => self.tenants.get(at),
+            Match::None | Match::Several => None,
+        }
+    }
+}
+
+impl Shelf {
+    fn new(tenant: Tenant) -> Self {
+        let mut shelf = Self {
+            by_id: Index::default(),
+            by_name: Index::default(),
+            by_folded_name: Index::default(),
+            by_price: Index::default(),
+            tenant,
+        };
+        for (at, pass) in shelf.tenant.passes.iter().enumerate() {
+            shelf.by_id.add(pass.id.clone(), at);
+            shelf.by_name.add(pass.name.clone(), at);
+            shelf.by_folded_name.add(fold(&pass.name), at);
+            for price in &pass.stripe_price_ids {
+                shelf.by_price.add(price.clone(), at);
+            }
+        }
+        shelf
+    }
+
+    /// "Fulfilment" rule 4: by the metadata's id, else by name, else by the line items' price, among this tenant's
+    /// passes only, whether they are still sold or not.
+    ///
+    /// A name fits as it is written, else without regard to case and outer spaces. What fits two passes fits none.
+    pub(super) fn pass(&self, purchase: &Purchase) -> Result<&Pass, NoPass> {
+        let mut missing = Vec::new();
+        if let Some(id) = purchase.pass_id.as_deref() {
+            match self.by_id.find(id) {
+                Match::One(at) => return self.at(at),
+                Match::Several => {
+                    return Err(ambiguous(format!(
+                        "it has two passes with the id `{}`",
+                        Shown::new(id)
+                    )));
+                }
+                Match::None => missing.push(format!("it sells no pass with the id `{}`", Shown::new(id))),
+            }
+        }
+        if let Some(name) = purchase.pass_name.as_deref() {
+            let exact = self.by_name.find(name);
+            match if exact == Match::None {
+                self.by_folded_name.find(&fold(name))
+            } else {
+                exact
+            } {
+                Match::One(at) => return self.at(at),
+                Match::Several => {
+                    return Err(ambiguous(format!(
+                        "it has more than one pass named `{}`",
+                        Shown::new(name)
+                    )));
+                }
+                Match::None => missing.push(format!("it sells no pass named `{}`", Shown::new(name))),
+            }
+        }
+        let mut by_price = Match::None;
+        for price in &purchase.price_ids {
+            by_price = by_price.and(self.by_price.find(price));
+        }
+        match by_price {
+            Match::One(at) => return self.at(at),
+            Match::Several => {
+                return Err(ambiguous(
+                    "the prices of its line items fit more than one pass".to_owned(),
+                ));
+            }
+            Match::None if !purchase.price_ids.is_empty() => {
+                missing.push("no pass has a price of its line items".to_owned());
+            }
+            Match::None if missing.is_empty() => {
+                missing.push("it names no pass, neither by id nor by name nor by price".to_owned());
+            }
+            Match::None => {}
+        }
+        Err(NoPass {
+            is_ambiguous: false,
+            why: missing.join(" and "),
+        })
+    }
+
+    fn at(&self, at: usize) -> Result<&Pass, NoPass> {
+        self.tenant.passes.get(at).ok_or_else(|| NoPass {
+            is_ambiguous: false,
+            why: "its index is wrong".to_owned(),
+        })
+    }
+}
+
+fn ambiguous(why: String) -> NoPass {
+    NoPass {
+        is_ambiguous: true,
+        why,
+    }
+}
+
+fn fold(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
+/// From a key to a position, knowing when a key has two.
+#[derive(Debug, Default)]
+struct Index(HashMap<String, Match>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Match {
+    None,
+    One(usize),
+    Several,
+}
+
+impl Match {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, found) | (found, Self::None) => found,
+            (Self::One(a), Self::One(b)) if a == b => self,
+            _ => Self::Several,
+        }
+    }
+}
+
+impl Index {
+    fn add(&mut self, key: String, at: usize) {
+        let found = self.0.entry(key).or_insert(Match::None);
+        *found = found.and(Match::One(at));
+    }
+
+    fn find(&self, key: &str) -> Match {
+        self.0.get(key).copied().unwrap_or(Match::None)
+    }
+}

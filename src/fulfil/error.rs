@@ -1,0 +1,215 @@
+//! Why a purchase could not be fulfilled, told to the person who has to mend it.
+
+use std::fmt;
+
+use crate::store::{StoreError, UpgradeRefusal};
+
+/// A purchase that could not be fulfilled. Tells what happened, why, and what to do; never who the buyer is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{session}: {reason}")]
+pub struct FulfilError {
+    session: Shown,
+    reason: Reason,
+}
+
+impl FulfilError {
+    pub(super) fn new(session_id: &str, reason: Reason) -> Self {
+        Self {
+            session: Shown::new(session_id),
+            reason,
+        }
+    }
+
+    /// The reason in a stable word, for dead letters, metrics and alerts.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match &self.reason {
+            Reason::MalformedSession { .. } => "malformed_session",
+            Reason::LivemodeMismatch { .. } => "livemode_mismatch",
+            Reason::UnresolvedTenant { .. } => "unresolved_tenant",
+            Reason::AccountMismatch { .. }
+            | Reason::MetadataTenantMismatch { .. }
+            | Reason::ExistingTenantMismatch { .. } => "tenant_mismatch",
+            Reason::UnresolvedPass { .. } => "unresolved_pass",
+            Reason::InvalidPass { .. } => "invalid_pass",
+            Reason::InvalidPassType { .. } => "invalid_pass_type",
+            Reason::ExpiredPass { .. } => "expired_pass",
+            Reason::UpgradeSourceMissing => "upgrade_source_missing",
+            Reason::UpgradeRefused { refusal, .. } => match refusal {
+                UpgradeRefusal::NotFound => "upgrade_source_not_found",
+                UpgradeRefusal::OtherTenant => "upgrade_other_tenant",
+                UpgradeRefusal::OtherUser => "upgrade_other_user",
+                UpgradeRefusal::AlreadyUpgraded => "upgrade_already_upgraded",
+            },
+            Reason::StoreUnavailable(_) => "store_unavailable",
+            Reason::StoreRefused(_) => "store_refused",
+            Reason::StoreConflict(_) => "store_conflict",
+        }
+    }
+
+    /// Whether trying again can help before anyone has acted.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            &self.reason,
+            Reason::StoreUnavailable(_)
+                // The webhook of the purchase that made it may still be on its way.
+                | Reason::UpgradeRefused { refusal: UpgradeRefusal::NotFound, .. }
+        )
+    }
+}
+
+/// What stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Reason {
+    #[error(
+        "Stripe's session could not be read ({fields}); look the session up in Stripe, and grant the pass by \
+         `surepass sync --session` or refund it"
+    )]
+    MalformedSession { fields: String },
+    #[error(
+        "{stated}, but this system is configured for {configured}: nothing was granted; check which keys and webhook \
+         endpoints are in use"
+    )]
+    LivemodeMismatch {
+        stated: &'static str,
+        configured: &'static str,
+    },
+    #[error(
+        "paid, but {why}: no tenant can be told; correct the catalogue (`surepass catalog import`) and retry the job, \
+         or refund it"
+    )]
+    UnresolvedTenant { why: String },
+    #[error(
+        "it was paid on {}, but tenant `{tenant}` sells on {}: nothing was granted, as one school's account must not make another's \
+         passes; if the catalogue's `stripeAccount` is wrong, correct it and retry the job, else look into who made \
+         this session",
+        account(.happened_on.as_ref()), account(.sells_on.as_ref())
+    )]
+    AccountMismatch {
+        tenant: Shown,
+        happened_on: Option<Shown>,
+        sells_on: Option<Shown>,
+    },
+    #[error(
+        "it came in for tenant `{tenant}`, but its metadata names the tenant `{named}`: nothing was granted; look into \
+         who made this session, correct the catalogue or the checkout, and retry the job or refund it"
+    )]
+    MetadataTenantMismatch { tenant: Shown, named: Shown },
+    #[error(
+        "its session or its payment has made {subscription}, which belongs to tenant `{other}` and not to `{tenant}`: \
+         nothing was changed; look into who made this session"
+    )]
+    ExistingTenantMismatch {
+        subscription: Shown,
+        tenant: Shown,
+        other: Shown,
+    },
+    #[error(
+        "paid at tenant `{tenant}`, but {why}: no pass can be told and none is guessed; add it to the catalogue \
+         (`surepass catalog import`) and retry the job, or refund it"
+    )]
+    UnresolvedPass { tenant: Shown, why: String },
+    #[error(
+        "pass `{pass}` of tenant `{tenant}` cannot be granted: {why}; correct the catalogue and retry the job"
+    )]
+    InvalidPass { tenant: Shown, pass: Shown, why: String },
+    #[error(
+        "pass `{pass}` of tenant `{tenant}` has the type `{kind}`, which is none of `single`, `multi-pass`, `multi`, \
+         `unlimited`; correct the catalogue and retry the job"
+    )]
+    InvalidPassType { tenant: Shown, pass: Shown, kind: Shown },
+    #[error(
+        "pass `{pass}` of tenant `{tenant}` ended at {end}, before it was bought at {bought}: the buyer paid for \
+         nothing; refund them, or correct the pass' expiry date and retry the job"
+    )]
+    ExpiredPass {
+        tenant: Shown,
+        pass: Shown,
+        end: String,
+        bought: String,
+    },
+    #[error(
+        "it is an upgrade but does not say of which subscription (`upgradeFromSubscriptionId`); find the buyer's old \
+         subscription, correct it by hand, or refund the upgrade"
+    )]
+    UpgradeSourceMissing,
+    #[error("the upgrade of subscription `{from}` was not carried out: {refusal}; {}", upgrade_advice(*.refusal))]
+    UpgradeRefused { from: Shown, refusal: UpgradeRefusal },
+    #[error("{0}; it is tried again by itself")]
+    StoreUnavailable(String),
+    #[error("{0}; mend the store's permissions or tables (`surepass doctor`), then retry the job")]
+    StoreRefused(String),
+    #[error(
+        "the store holds something else already: {0}; compare the two and correct the store or refund the buyer"
+    )]
+    StoreConflict(String),
+}
+
+impl Reason {
+    /// The tenant, where it is the catalogue's pass that stands in the way.
+    pub(super) fn tenant_of_pass(&self) -> Option<&Shown> {
+        match self {
+            Self::UnresolvedPass { tenant, .. }
+            | Self::InvalidPass { tenant, .. }
+            | Self::InvalidPassType { tenant, .. }
+            | Self::ExpiredPass { tenant, .. } => Some(tenant),
+            _ => None,
+        }
+    }
+}
+
+impl From<&StoreError> for Reason {
+    fn from(error: &StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Transient(_) => Self::StoreUnavailable(text),
+            StoreError::Permanent(_) => Self::StoreRefused(text),
+            StoreError::Conflict(_) => Self::StoreConflict(text),
+        }
+    }
+}
+
+fn account(account: Option<&Shown>) -> String {
+    account.map_or_else(
+        || "the platform's own account".to_owned(),
+        |account| format!("the connected account `{account}`"),
+    )
+}
+
+fn upgrade_advice(refusal: UpgradeRefusal) -> &'static str {
+    match refusal {
+        UpgradeRefusal::NotFound => {
+            "it is tried again, as that purchase may still be on its way; if it never comes, find the buyer's old \
+             subscription or refund the upgrade"
+        }
+        UpgradeRefusal::OtherTenant | UpgradeRefusal::OtherUser => {
+            "look into who made this session; refund it if it was a mistake"
+        }
+        UpgradeRefusal::AlreadyUpgraded => "the buyer has probably paid twice: refund one of the two",
+    }
+}
+
+/// A text from outside, fit for a message: short, on one line, and without an address if someone put one there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shown(String);
+
+impl Shown {
+    pub(super) fn new(text: &str) -> Self {
+        if text.contains('@') {
+            return Self("(an address)".to_owned());
+        }
+        Self(
+            text.chars()
+                .take(100)
+                .map(|c| if c.is_control() { '�' } else { c })
+                .collect(),
+        )
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

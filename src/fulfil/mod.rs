@@ -1,0 +1,137 @@
+//! Purchase to subscription: the one function that every layer ends in.
+//!
+//! [`triage`] tells which events are purchases; [`Fulfiller::fulfil`] turns a [`Purchase`] into its subscription, by the
+//! rules under "Fulfilment" in the design. Fulfilled twice is one subscription.
+
+mod cache;
+mod catalogue;
+mod error;
+mod plan;
+mod purchase;
+mod triage;
+mod validity;
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::store::{Created, Store, SubscriptionFilter};
+
+use cache::Cache;
+pub use error::FulfilError;
+use error::{Reason, Shown};
+use plan::Plan;
+pub use purchase::{Origin, Purchase, PurchaseKind};
+pub use triage::{Triage, triage, triage_session};
+
+/// Turns purchases into subscriptions.
+#[derive(Debug)]
+pub struct Fulfiller {
+    store: Arc<dyn Store>,
+    livemode: Option<bool>,
+    clock: Clock,
+    catalogue: Cache,
+}
+
+/// What became of a purchase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fulfilled {
+    Created {
+        subscription_id: String,
+    },
+    /// Its session, or its payment, had made one before.
+    Existing {
+        subscription_id: String,
+    },
+    /// It is none of ours, and why, in a few stable words.
+    Ignored(&'static str),
+}
+
+impl Fulfiller {
+    /// `livemode` is the configured key's: true for live, false for test, `None` where no key tells.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, livemode: Option<bool>, clock: Clock) -> Self {
+        let catalogue = Cache::new(Arc::clone(&store), clock.clone());
+        Self {
+            store,
+            livemode,
+            clock,
+            catalogue,
+        }
+    }
+
+    /// Makes the purchase's subscription, unless it is there.
+    ///
+    /// # Errors
+    /// [`FulfilError`]: what stands in the way, and whether trying again can help.
+    pub async fn fulfil(&self, purchase: &Purchase) -> Result<Fulfilled, FulfilError> {
+        self.carry_out(purchase)
+            .await
+            .map_err(|reason| FulfilError::new(&purchase.session_id, reason))
+    }
+
+    async fn carry_out(&self, purchase: &Purchase) -> Result<Fulfilled, Reason> {
+        let plan = match plan::screen(purchase)? {
+            Some(plan) => plan,
+            None => match self.plan(purchase).await {
+                Ok(plan) => plan,
+                Err(reason) => return self.existing(purchase, reason).await,
+            },
+        };
+        let new = match plan {
+            Plan::Create(new) => new,
+            Plan::Ignore(why) => return Ok(Fulfilled::Ignored(why)),
+        };
+        let tenant = new.subscription.tenant.clone();
+        let upgrade_from = new.subscription.upgraded_from_subscription_id.clone();
+        match self.store.create_subscription(*new).await {
+            Ok(Created::New { id, .. }) => Ok(Fulfilled::Created { subscription_id: id }),
+            Ok(Created::Existing { id, tenant: of, .. }) if of == tenant => {
+                Ok(Fulfilled::Existing { subscription_id: id })
+            }
+            Ok(Created::Existing {
+                id, tenant: other, ..
+            }) => Err(Reason::ExistingTenantMismatch {
+                subscription: Shown::new(&id),
+                tenant: Shown::new(&tenant),
+                other: Shown::new(&other),
+            }),
+            Ok(Created::Refused(refusal)) => Err(Reason::UpgradeRefused {
+                from: Shown::new(&upgrade_from.unwrap_or_default()),
+                refusal,
+            }),
+            Err(error) => Err(Reason::from(&error)),
+        }
+    }
+
+    /// A pass that cannot be granted (any more) takes nothing from who holds it: the event may have come before.
+    async fn existing(&self, purchase: &Purchase, reason: Reason) -> Result<Fulfilled, Reason> {
+        let Some(tenant) = reason.tenant_of_pass() else {
+            return Err(reason);
+        };
+        let filter = SubscriptionFilter {
+            session: Some(purchase.session_id.clone()),
+            ..SubscriptionFilter::default()
+        };
+        let held = self.store.subscriptions(&filter, 1).await;
+        match held.map_err(|error| Reason::from(&error))?.pop() {
+            Some(held) if Shown::new(&held.tenant) == *tenant => Ok(Fulfilled::Existing {
+                subscription_id: held.id,
+            }),
+            _ => Err(reason),
+        }
+    }
+
+    /// Nothing but a subscription is concluded from a copy of the catalogue that is older than this call: a person who
+    /// corrects the catalogue and retries the job at once must be right.
+    async fn plan(&self, purchase: &Purchase) -> Result<Plan, Reason> {
+        let moment = self.catalogue.moment();
+        let copy = self.catalogue.at_hand().await?;
+        let draw_up =
+            |copy: &cache::Copy| plan::draw_up(purchase, &copy.catalogue, self.livemode, self.clock.now());
+        match draw_up(&copy) {
+            Ok(Plan::Create(new)) => Ok(Plan::Create(new)),
+            verdict if copy.is_after(moment) => verdict,
+            _ => draw_up(&*self.catalogue.after(moment).await?),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! From a purchase and the catalogue to the subscription that it makes. Pure.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::money::{Currency, Money};
+use crate::store::{Buyer, NewSubscription, Pass, Subscription, SubscriptionType, Tenant};
+
+use super::catalogue::{Catalogue, Shelf};
+use super::error::{Reason, Shown};
+use super::purchase::{Purchase, PurchaseKind};
+use super::validity;
+
+/// What a purchase comes to.
+#[derive(Debug)]
+pub(super) enum Plan {
+    Create(Box<NewSubscription>),
+    /// It is none of ours, and why, in a few stable words.
+    Ignore(&'static str),
+}
+
+/// Unreadable fields that take nothing from a pass: they only describe.
+const HARMLESS: [&str; 3] = ["mode", "customer", "customer_details.name"];
+
+/// Unreadable fields that matter only where nothing else tells who the buyer is.
+const EMAILS: [&str; 3] = ["customer_email", "customer_details", "customer_details.email"];
+
+/// What can be said without the catalogue: `Some` if the purchase is none of ours.
+///
+/// # Errors
+/// The session cannot be read.
+pub(super) fn screen(purchase: &Purchase) -> Result<Option<Plan>, Reason> {
+    let has_user = purchase.user_id.is_some() || purchase.client_reference_id.is_some();
+    let mut wrong: Vec<&str> = purchase
+        .unreadable
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|field| !HARMLESS.contains(field))
+        .filter(|field| !(EMAILS.contains(field) && (has_user || purchase.email.is_some())))
+        .collect();
+    let checks = [
+        ("id", is_session_id(&purchase.session_id)),
+        ("created", purchase.created.is_some()),
+        ("amount_total", purchase.amount.is_none_or(|amount| amount >= 0)),
+        (
+            "currency",
+            purchase
+                .currency
+                .as_deref()
+                .is_none_or(|code| code.parse::<Currency>().is_ok()),
+        ),
+    ];
+    for (field, is_right) in checks {
+        if !is_right && !wrong.contains(&field) {
+            wrong.push(field);
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Reason::MalformedSession {
+            fields: wrong.join(", "),
+        });
+    }
+    let names_a_pass =
+        purchase.pass_id.is_some() || purchase.pass_name.is_some() || !purchase.price_ids.is_empty();
+    let is_ours = purchase.kind.is_some() || names_a_pass;
+    Ok((!is_ours).then_some(Plan::Ignore("no_pass_named")))
+}
+
+/// Draws up the subscription that the purchase makes, from a purchase that [`screen`] has passed.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn draw_up(
+    purchase: &Purchase,
+    catalogue: &Catalogue,
+    livemode: Option<bool>,
+    now: DateTime<Utc>,
+) -> Result<Plan, Reason> {
+    let has_type = purchase.kind.is_some();
+    let shelf = match catalogue.tenant(purchase) {
+        Ok(shelf) => shelf,
+        Err(reason) if has_type || catalogue.is_told_by_any(purchase) => return Err(reason),
+        Err(_) => return Ok(Plan::Ignore("pass_not_told")),
+    };
+    let pass = shelf.pass(purchase);
+    if let Err(none) = &pass
+        && !has_type
+        && !none.is_ambiguous
+        && !catalogue.is_identified_by_any(purchase)
+    {
+        return Ok(Plan::Ignore("pass_not_told"));
+    }
+    check_livemode(purchase, livemode)?;
+    check_tenant(purchase, catalogue, shelf)?;
+    let tenant = &shelf.tenant;
+    let pass = pass.map_err(|none| Reason::UnresolvedPass {
+        tenant: Shown::new(&tenant.id),
+        why: none.why,
+    })?;
+    subscription(purchase, tenant, pass, now).map(|new| Plan::Create(Box::new(new)))
+}
+
+/// The id of the subscription that a session makes.
+pub(super) fn subscription_id(session_id: &str) -> String {
+    format!("subscription-{session_id}")
+}
+
+/// `cs_` and letters, digits, underscores, at most 255 in all: it becomes part of ids and keys.
+fn is_session_id(id: &str) -> bool {
+    id.len() <= 255
+        && id.strip_prefix("cs_").is_some_and(|rest| {
+            !rest.is_empty()
+                && rest
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        })
+}
+
+/// "Fulfilment" rule 9.
+fn check_livemode(purchase: &Purchase, configured: Option<bool>) -> Result<(), Reason> {
+    let name = |live| if live { "live mode" } else { "test mode" };
+    let mismatch = |stated, configured| Err(Reason::LivemodeMismatch { stated, configured });
+    match (purchase.livemode, configured) {
+        (Some(stated), Some(configured)) if stated != configured => mismatch(
+            if stated {
+                "it is a live purchase"
+            } else {
+                "it is a test purchase"
+            },
+            name(configured),
+        ),
+        (None, configured) => mismatch(
+            "its event, its session and its id disagree about live and test mode",
+            configured.map_or("either", name),
+        ),
+        (Some(_), _) => Ok(()),
+    }
+}
+
+/// "Fulfilment" rule 10.
+fn check_tenant(purchase: &Purchase, catalogue: &Catalogue, shelf: &Shelf) -> Result<(), Reason> {
+    let tenant = &shelf.tenant;
+    if purchase.account != tenant.stripe_account {
+        return Err(Reason::AccountMismatch {
+            tenant: Shown::new(&tenant.id),
+            happened_on: purchase.account.as_deref().map(Shown::new),
+            sells_on: tenant.stripe_account.as_deref().map(Shown::new),
+        });
+    }
+    match purchase.tenant.as_deref() {
+        Some(named)
+            if catalogue
+                .named(named)
+                .is_none_or(|other| other.tenant.id != tenant.id) =>
+        {
+            Err(Reason::MetadataTenantMismatch {
+                tenant: Shown::new(&tenant.id),
+                named: Shown::new(named),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn subscription(
+    purchase: &Purchase,
+    tenant: &Tenant,
+    pass: &Pass,
+    now: DateTime<Utc>,
+) -> Result<NewSubscription, Reason> {
+    let invalid = |why| Reason::InvalidPass {
+        tenant: Shown::new(&tenant.id),
+        pass: Shown::new(&pass.id),
+        why,
+    };
+    let malformed = |field: &str| Reason::MalformedSession {
+        fields: field.to_owned(),
+    };
+    let start_date = purchase.created.ok_or_else(|| malformed("created"))?;
+    let (kind, remaining_clips) = entitlement(tenant, pass)?;
+    let end_date = validity::end(&pass.validity, start_date, tenant.time_zone).map_err(invalid)?;
+    if end_date <= start_date {
+        return Err(Reason::ExpiredPass {
+            tenant: Shown::new(&tenant.id),
+            pass: Shown::new(&pass.id),
+            end: end_date.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+            bought: start_date.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+        });
+    }
+    // A session without a type that names what it upgrades says what it is.
+    let is_upgrade = purchase.kind == Some(PurchaseKind::Upgrade)
+        || (purchase.kind.is_none() && purchase.upgrade_from.is_some());
+    if is_upgrade && purchase.upgrade_from.is_none() {
+        return Err(Reason::UpgradeSourceMissing);
+    }
+    // A subscription's money is all in one currency; the catalogue's price stands in only in its own.
+    let currency = match purchase.currency.as_deref().filter(|_| purchase.amount.is_some()) {
+        Some(code) => code.parse().map_err(|_| malformed("currency"))?,
+        None => pass.price.currency,
+    };
+    let paid = purchase.amount.map(|amount| Money { amount, currency });
+    let major = |text: &Option<String>| Money::from_major(text.as_deref()?, currency);
+    let of_upgrade = |text: &Option<String>| major(text).filter(|_| is_upgrade);
+    let subscription = Subscription {
+        id: subscription_id(&purchase.session_id),
+        user: String::new(),
+        tenant: tenant.id.clone(),
+        kind,
+        start_date,
+        end_date,
+        remaining_clips,
+        pass_id: pass.id.clone(),
+        pass_name: pass.name.clone(),
+        purchase_price: of_upgrade(&purchase.new_pass_price)
+            .or(paid)
+            .unwrap_or(pass.price),
+        original_price: major(&purchase.original_price).or_else(|| of_upgrade(&purchase.original_pass_price)),
+        final_price: major(&purchase.final_price),
+        discount_amount: major(&purchase.discount_amount),
+        promo_code: purchase.promo_code.clone(),
+        currency,
+        stripe_payment_id: purchase.payment_intent.clone(),
+        stripe_session_id: purchase.session_id.clone(),
+        stripe_customer_id: purchase.customer.clone(),
+        webhook_event_id: purchase.event_id.clone(),
+        is_active: true,
+        is_upgrade,
+        upgraded_from_subscription_id: purchase.upgrade_from.clone().filter(|_| is_upgrade),
+        upgrade_cost: if is_upgrade {
+            major(&purchase.upgrade_cost).or(paid)
+        } else {
+            None
+        },
+        created_via: purchase.created_via,
+        created_at: now,
+        updated_at: now,
+    };
+    Ok(NewSubscription {
+        subscription,
+        buyer: buyer(purchase),
+    })
+}
+
+/// What a pass of this type entitles to: the kind of subscription, and its classes (`None`: unlimited).
+fn entitlement(tenant: &Tenant, pass: &Pass) -> Result<(SubscriptionType, Option<i64>), Reason> {
+    let classes = || match pass.classes_limit {
+        Some(limit) if limit >= 1 => Ok(Some(limit)),
+        limit => Err(Reason::InvalidPass {
+            tenant: Shown::new(&tenant.id),
+            pass: Shown::new(&pass.id),
+            why: match limit {
+                Some(limit) => format!("its `classesLimit` is {limit}, less than 1"),
+                None => "it has no `classesLimit`".to_owned(),
+            },
+        }),
+    };
+    match pass.kind.as_str() {
+        "single" => Ok((SubscriptionType::Single, Some(1))),
+        "multi-pass" => Ok((SubscriptionType::MultiPass, classes()?)),
+        "multi" => Ok((SubscriptionType::Clipcard, classes()?)),
+        "unlimited" => Ok((SubscriptionType::Monthly, None)),
+        kind => Err(Reason::InvalidPassType {
+            tenant: Shown::new(&tenant.id),
+            pass: Shown::new(&pass.id),
+            kind: Shown::new(kind),
+        }),
+    }
+}
+
+/// "Fulfilment" rule 5, as far as the purchase tells. What is no address must not make two buyers one.
+fn buyer(purchase: &Purchase) -> Buyer {
+    let is_address = |text: &String| {
+        text.split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+    };
+    Buyer {
+        user_id: purchase
+            .user_id
+            .clone()
+            .or_else(|| purchase.client_reference_id.clone()),
+        email: purchase
+            .email
+            .as_deref()
+            .map(|text| text.trim().to_lowercase())
+            .filter(is_address),
+        name: purchase
+            .name
+            .as_deref()
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned),
+    }
+}

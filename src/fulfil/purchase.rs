@@ -1,0 +1,255 @@
+//! A purchase: the few fields of a paid session that a job carries.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::store::CreatedVia;
+use crate::stripe::CheckoutSession;
+
+/// A Checkout Session that is paid for, as a `fulfil` job carries it. Made by [`super::triage`].
+///
+/// Metadata is kept as it was given (trimmed; empty and `undefined` are absent), under the first of its names that is
+/// there; [`super::Fulfiller`] reads it against the catalogue. Serialised under short names, Stripe's own prefixes where
+/// there are some: it waits in Redis.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purchase {
+    v: Version,
+    /// `cs_…`; empty where the session's `id` could not be read.
+    #[serde(rename = "cs")]
+    pub session_id: String,
+    /// The event that told; absent where the session was read from Stripe.
+    #[serde(rename = "evt", skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// When the session was created, else the event.
+    #[serde(
+        rename = "at",
+        default,
+        with = "chrono::serde::ts_seconds_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub created: Option<DateTime<Utc>>,
+    /// Absent where the event, the session and the session's id contradict each other.
+    #[serde(rename = "live", skip_serializing_if = "Option::is_none")]
+    pub livemode: Option<bool>,
+    /// The connected account that it happened on; absent: the key's own.
+    #[serde(rename = "acct", skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The tenant's slug in the path that it came in by.
+    #[serde(rename = "path", skip_serializing_if = "Option::is_none")]
+    pub path_tenant: Option<String>,
+    #[serde(rename = "pi", skip_serializing_if = "Option::is_none")]
+    pub payment_intent: Option<String>,
+    #[serde(rename = "cus", skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// Minor units of `currency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<i64>,
+    #[serde(rename = "cur", skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub client_reference_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The Stripe prices of its line items, where they were expanded.
+    #[serde(default, rename = "prices", skip_serializing_if = "Vec::is_empty")]
+    pub price_ids: Vec<String>,
+    /// Left out of the payload for the layer that carries nearly all.
+    #[serde(rename = "via", default = "by_webhook", skip_serializing_if = "is_by_webhook")]
+    pub created_via: CreatedVia,
+
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<PurchaseKind>,
+    #[serde(rename = "pass", skip_serializing_if = "Option::is_none")]
+    pub pass_id: Option<String>,
+    #[serde(rename = "passName", skip_serializing_if = "Option::is_none")]
+    pub pass_name: Option<String>,
+    /// A tenant's id or slug.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    #[serde(rename = "user", skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    #[serde(rename = "promo", skip_serializing_if = "Option::is_none")]
+    pub promo_code: Option<String>,
+    /// Major units, as are all prices in metadata.
+    #[serde(rename = "orig", skip_serializing_if = "Option::is_none")]
+    pub original_price: Option<String>,
+    #[serde(rename = "final", skip_serializing_if = "Option::is_none")]
+    pub final_price: Option<String>,
+    #[serde(rename = "disc", skip_serializing_if = "Option::is_none")]
+    pub discount_amount: Option<String>,
+    #[serde(rename = "from", skip_serializing_if = "Option::is_none")]
+    pub upgrade_from: Option<String>,
+    #[serde(rename = "oldPrice", skip_serializing_if = "Option::is_none")]
+    pub original_pass_price: Option<String>,
+    #[serde(rename = "newPrice", skip_serializing_if = "Option::is_none")]
+    pub new_pass_price: Option<String>,
+    #[serde(rename = "cost", skip_serializing_if = "Option::is_none")]
+    pub upgrade_cost: Option<String>,
+
+    /// The session's fields that were there and could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Cow<'static, str>>,
+}
+
+/// What the metadata says is bought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PurchaseKind {
+    #[serde(rename = "pass")]
+    Pass,
+    #[serde(rename = "upgrade")]
+    Upgrade,
+}
+
+/// Where a session was learned of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin<'a> {
+    pub event_id: Option<&'a str>,
+    pub event_created: Option<DateTime<Utc>>,
+    /// What the event says; absent where the session was read from Stripe.
+    pub event_livemode: Option<bool>,
+    pub account: Option<&'a str>,
+    pub path_tenant: Option<&'a str>,
+}
+
+impl Purchase {
+    /// The dedupe key of its job, `fulfil:cs_…`: held while one is waiting, scheduled or running.
+    #[must_use]
+    pub fn job_key(&self) -> String {
+        let id = match self.session_id.as_str() {
+            "" => self.event_id.as_deref().unwrap_or("unknown"),
+            id => id,
+        };
+        format!("fulfil:{id}")
+    }
+
+    pub(super) fn new(
+        session: &CheckoutSession,
+        kind: Option<PurchaseKind>,
+        origin: &Origin<'_>,
+        created_via: CreatedVia,
+    ) -> Self {
+        let metadata = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| session.metadata.get(*name).and_then(|value| told(value)))
+                .map(str::to_owned)
+        };
+        Self {
+            v: Version,
+            session_id: session.id.clone().unwrap_or_default(),
+            event_id: origin.event_id.map(str::to_owned),
+            created: session.created.or(origin.event_created),
+            livemode: livemode(session, origin),
+            account: origin.account.map(str::to_owned),
+            path_tenant: origin.path_tenant.map(str::to_owned),
+            payment_intent: session.payment_intent.clone(),
+            customer: session.customer.clone(),
+            amount: session.amount_total,
+            currency: session.currency.clone(),
+            client_reference_id: session
+                .client_reference_id
+                .as_deref()
+                .and_then(told)
+                .map(str::to_owned),
+            email: session.email.clone(),
+            name: session.name.clone(),
+            price_ids: session.price_ids.clone(),
+            created_via,
+            kind,
+            pass_id: metadata(&["passId", "pass_id"]),
+            pass_name: metadata(&["passName", "pass_name", "productName"]),
+            tenant: metadata(&["tenantId", "tenant", "tenant_id"]),
+            user_id: metadata(&["userId"]),
+            promo_code: metadata(&["promoCode"]),
+            original_price: metadata(&["originalPrice"]),
+            final_price: metadata(&["finalPrice"]),
+            discount_amount: metadata(&["discountAmount"]),
+            upgrade_from: metadata(&["upgradeFromSubscriptionId"]),
+            original_pass_price: metadata(&["originalPassPrice"]),
+            new_pass_price: metadata(&["newPassPrice"]),
+            upgrade_cost: metadata(&["upgradeCost"]),
+            unreadable: session.unreadable.iter().copied().map(Cow::Borrowed).collect(),
+        }
+    }
+}
+
+impl fmt::Debug for Purchase {
+    /// Without what tells who the buyer is: this reaches logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purchase")
+            .field("session_id", &self.session_id)
+            .field("event_id", &self.event_id)
+            .field("created", &self.created)
+            .field("livemode", &self.livemode)
+            .field("account", &self.account)
+            .field("path_tenant", &self.path_tenant)
+            .field("payment_intent", &self.payment_intent)
+            .field("amount", &self.amount)
+            .field("currency", &self.currency)
+            .field("kind", &self.kind)
+            .field("created_via", &self.created_via)
+            .field("unreadable", &self.unreadable)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a text says, if anything: template engines write `undefined` and `null` for what is not there, and everyone
+/// whose user is `undefined` would become one user.
+pub(super) fn told(text: &str) -> Option<&str> {
+    let text = text.trim();
+    (!matches!(text, "" | "undefined" | "null")).then_some(text)
+}
+
+/// `None` where what states the mode disagrees.
+fn livemode(session: &CheckoutSession, origin: &Origin<'_>) -> Option<bool> {
+    let from_id = session.id.as_deref().and_then(|id| {
+        let live = id.starts_with("cs_live_");
+        (live || id.starts_with("cs_test_")).then_some(live)
+    });
+    let mut stated = [origin.event_livemode, session.livemode, from_id]
+        .into_iter()
+        .flatten();
+    let first = stated.next()?;
+    stated.all(|live| live == first).then_some(first)
+}
+
+fn by_webhook() -> CreatedVia {
+    CreatedVia::Webhook
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
+fn is_by_webhook(created_via: &CreatedVia) -> bool {
+    *created_via == CreatedVia::Webhook
+}
+
+/// The payload's version: a worker refuses one that it does not know rather than misread it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+struct Version;
+
+const VERSION: u32 = 1;
+
+impl TryFrom<u32> for Version {
+    type Error = String;
+
+    fn try_from(version: u32) -> Result<Self, Self::Error> {
+        if version == VERSION {
+            Ok(Self)
+        } else {
+            Err(format!(
+                "purchase payload version {version}: this program reads version {VERSION}"
+            ))
+        }
+    }
+}
+
+impl From<Version> for u32 {
+    fn from(_: Version) -> Self {
+        VERSION
+    }
+}

@@ -1,0 +1,205 @@
+//! When a pass ends.
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+
+use crate::store::{Expiry, Validity};
+
+/// A hundred years: more is a slip of the keyboard.
+const MOST_DAYS: i64 = 36_500;
+
+/// The end of a pass bought at `start`. "Fulfilment" rule 6: its fixed date, else `start` and its days of 24 hours.
+///
+/// Old catalogues state days without a kind. Where the kind asks for what is not there, nothing is guessed.
+///
+/// # Errors
+/// What is wrong with the pass, in words that end a sentence.
+pub(super) fn end(validity: &Validity, start: DateTime<Utc>, time_zone: Tz) -> Result<DateTime<Utc>, String> {
+    match (validity.kind.as_deref(), validity.days, validity.expiry) {
+        (Some("days") | None, Some(days), _) => after_days(start, days),
+        (Some("date") | None, _, Some(expiry)) => end_of(expiry, time_zone),
+        (Some("days"), None, _) => Err("its validity is in days, but it has no `validityDays`".to_owned()),
+        (Some("date"), _, None) => Err("it is valid to a date, but it has no `expiryDate`".to_owned()),
+        (None, None, None) => Err("it has neither `validityDays` nor `expiryDate`".to_owned()),
+        (Some(_), _, _) => Err("its `validityType` is neither `days` nor `date`".to_owned()),
+    }
+}
+
+fn after_days(start: DateTime<Utc>, days: i64) -> Result<DateTime<Utc>, String> {
+    let out_of_range = || format!("its `validityDays` is {days}, not 1 to {MOST_DAYS}");
+    if !(1..=MOST_DAYS).contains(&days) {
+        return Err(out_of_range());
+    }
+    start
+        .checked_add_signed(TimeDelta::days(days))
+        .ok_or_else(out_of_range)
+}
+
+fn end_of(expiry: Expiry, time_zone: Tz) -> Result<DateTime<Utc>, String> {
+    match expiry {
+        Expiry::Instant(instant) => Ok(instant),
+        Expiry::Date(date) => {
+            last_instant(date, time_zone).ok_or_else(|| format!("its `expiryDate` {date} is out of range"))
+        }
+    }
+}
+
+/// The last millisecond of a local day, whatever its clocks do at midnight.
+fn last_instant(date: NaiveDate, time_zone: Tz) -> Option<DateTime<Utc>> {
+    let midnight = date.checked_add_days(Days::new(1))?.and_time(NaiveTime::MIN);
+    let next_day = if let Some(instant) = time_zone.from_local_datetime(&midnight).earliest() {
+        instant.to_utc()
+    } else {
+        // Clocks that skip midnight do so at what would have been midnight by the time that was in force.
+        let noon = date.and_hms_opt(12, 0, 0)?;
+        let offset = time_zone.offset_from_local_datetime(&noon).earliest()?.fix();
+        offset.from_local_datetime(&midnight).single()?.to_utc()
+    };
+    next_day.checked_sub_signed(TimeDelta::milliseconds(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn days(kind: Option<&str>, days: i64) -> Validity {
+        Validity {
+            kind: kind.map(str::to_owned),
+            days: Some(days),
+            expiry: None,
+        }
+    }
+
+    fn date(text: &str) -> Validity {
+        Validity {
+            kind: Some("date".to_owned()),
+            days: None,
+            expiry: Some(Expiry::Date(text.parse().unwrap())),
+        }
+    }
+
+    #[test]
+    fn end_is_start_and_validity_days_of_24_hours_in_utc() {
+        let start = at("2025-03-01T12:34:56Z");
+        let end_in_oslo = end(&days(Some("days"), 90), start, Tz::Europe__Oslo).unwrap();
+        assert_eq!(end_in_oslo, at("2025-05-30T12:34:56Z"));
+        assert_eq!(end(&days(None, 90), start, Tz::UTC).unwrap(), end_in_oslo);
+    }
+
+    #[test]
+    fn leap_days_count_as_days() {
+        let end_of = |start| end(&days(None, 1), at(start), Tz::UTC).unwrap();
+        assert_eq!(end_of("2024-02-28T10:00:00Z"), at("2024-02-29T10:00:00Z"));
+        assert_eq!(end_of("2025-02-28T10:00:00Z"), at("2025-03-01T10:00:00Z"));
+        assert_eq!(end_of("2100-02-28T10:00:00Z"), at("2100-03-01T10:00:00Z"));
+        let year = end(&days(None, 365), at("2024-02-29T10:00:00Z"), Tz::UTC).unwrap();
+        assert_eq!(year, at("2025-02-28T10:00:00Z"));
+    }
+
+    #[test]
+    fn a_fixed_date_ends_with_its_day_in_the_tenants_time_zone() {
+        let start = at("2025-01-01T00:00:00Z");
+        let in_zone = |text, zone| end(&date(text), start, zone).unwrap();
+        assert_eq!(
+            in_zone("2025-12-31", Tz::Europe__Oslo),
+            at("2025-12-31T22:59:59.999Z")
+        );
+        assert_eq!(
+            in_zone("2025-07-31", Tz::Europe__Oslo),
+            at("2025-07-31T21:59:59.999Z")
+        );
+        assert_eq!(in_zone("2024-02-29", Tz::UTC), at("2024-02-29T23:59:59.999Z"));
+        assert_eq!(
+            in_zone("2025-07-31", Tz::Asia__Kathmandu),
+            at("2025-07-31T18:14:59.999Z")
+        );
+    }
+
+    #[test]
+    fn the_days_on_which_clocks_change_end_at_their_own_midnight() {
+        let start = at("2018-01-01T00:00:00Z");
+        let in_zone = |text, zone| end(&date(text), start, zone).unwrap();
+        assert_eq!(
+            in_zone("2025-03-30", Tz::Europe__Oslo),
+            at("2025-03-30T21:59:59.999Z")
+        );
+        assert_eq!(
+            in_zone("2025-10-26", Tz::Europe__Oslo),
+            at("2025-10-26T22:59:59.999Z")
+        );
+        // Clocks went from 23:59:59 on the 3rd to 01:00 on the 4th: the 4th had no midnight.
+        assert_eq!(
+            in_zone("2018-11-03", Tz::America__Sao_Paulo),
+            at("2018-11-04T02:59:59.999Z")
+        );
+        // Clocks went from 23:59:59 back to 23:00: the hour before midnight came twice.
+        assert_eq!(
+            in_zone("2018-02-17", Tz::America__Sao_Paulo),
+            at("2018-02-18T02:59:59.999Z")
+        );
+        // Clocks went from 00:59:59 on the 2nd back to 00:00: midnight came twice, the day began at the first.
+        assert_eq!(
+            in_zone("2025-11-01", Tz::America__Havana),
+            at("2025-11-02T03:59:59.999Z")
+        );
+    }
+
+    #[test]
+    fn a_full_instant_is_kept_as_it_is() {
+        let validity = Validity {
+            kind: Some("date".to_owned()),
+            days: Some(30),
+            expiry: Some(Expiry::Instant(at("2025-06-01T08:30:00Z"))),
+        };
+        let end = end(&validity, at("2025-01-01T00:00:00Z"), Tz::Europe__Oslo).unwrap();
+        assert_eq!(end, at("2025-06-01T08:30:00Z"));
+    }
+
+    #[test]
+    fn a_validity_that_says_nothing_or_contradicts_itself_is_refused() {
+        let expiry = Some(Expiry::Instant(at("2030-01-01T00:00:00Z")));
+        let cases = [
+            (None, None, None),
+            (Some("date"), None, None),
+            (Some("date"), Some(30), None),
+            (Some("days"), None, None),
+            (Some("days"), None, expiry),
+            (Some("forever"), Some(30), expiry),
+            (Some("days"), Some(0), None),
+            (Some("days"), Some(-30), None),
+            (None, Some(36_501), None),
+            (None, Some(i64::MAX), None),
+        ];
+        for (kind, days, expiry) in cases {
+            let validity = Validity {
+                kind: kind.map(str::to_owned),
+                days,
+                expiry,
+            };
+            assert!(
+                end(&validity, at("2025-01-01T00:00:00Z"), Tz::UTC).is_err(),
+                "{validity:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_fixed_date_ends_with_the_last_instant_of_its_day_in_every_time_zone(
+            zone in prop::sample::select(&chrono_tz::TZ_VARIANTS[..]),
+            day in 0..25_000_u64,
+        ) {
+            let date = NaiveDate::from_ymd_opt(1980, 1, 1).unwrap() + Days::new(day);
+            let last = last_instant(date, zone).unwrap();
+            // Not equal: Samoa skipped a whole day.
+            prop_assert!(last.with_timezone(&zone).date_naive() <= date);
+            prop_assert!((last + TimeDelta::milliseconds(1)).with_timezone(&zone).date_naive() > date);
+        }
+    }
+}

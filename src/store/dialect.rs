@@ -1,0 +1,152 @@
+//! What SQLite and PostgreSQL do not share. Everything else in the SQL stores is written once, over [`Dialect`].
+
+use std::sync::OnceLock;
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, Database, SqlSafeStr, SqlStr};
+
+/// A database that the SQL stores speak to.
+pub(super) trait Dialect: Database<Row: Fields> {
+    /// Opens a transaction that writes.
+    const BEGIN: &'static str;
+    /// Ends a `SELECT` of rows that the transaction is going to change.
+    const LOCKING: &'static str;
+    /// Keeps other importers out until the transaction ends.
+    const LOCK_CATALOGUE: Option<&'static str>;
+
+    /// The condition that a column is one of the list that is bound as [`Bind::Texts`] to parameter `position`.
+    fn one_of(position: usize) -> String;
+
+    /// The name of parameter `position`, counted from 1, in a statement that binds many.
+    fn placeholder(position: usize) -> String;
+
+    fn rows(
+        connection: &mut Self::Connection,
+        sql: SqlStr,
+        binds: Vec<Bind<'_>>,
+    ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
+
+    /// Returns how many rows were written.
+    fn execute(
+        connection: &mut Self::Connection,
+        sql: SqlStr,
+        binds: Vec<Bind<'_>>,
+    ) -> impl Future<Output = sqlx::Result<u64>> + Send;
+
+    /// Brings the tables up to date; several processes may do it at once.
+    fn migrate(
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<(), sqlx::migrate::MigrateError>> + Send;
+}
+
+/// A value for a statement's parameter.
+#[derive(Debug, Clone)]
+pub(super) enum Bind<'a> {
+    Text(&'a str),
+    MaybeText(Option<&'a str>),
+    Texts(Vec<&'a str>),
+    Int(i64),
+    MaybeInt(Option<i64>),
+    Flag(bool),
+    /// Kept to the millisecond.
+    Instant(DateTime<Utc>),
+    MaybeBytes(Option<&'a [u8]>),
+}
+
+/// A row's columns, by name.
+pub(super) trait Fields {
+    fn text(&self, column: &str) -> sqlx::Result<String>;
+    fn maybe_text(&self, column: &str) -> sqlx::Result<Option<String>>;
+    fn int(&self, column: &str) -> sqlx::Result<i64>;
+    fn maybe_int(&self, column: &str) -> sqlx::Result<Option<i64>>;
+    fn flag(&self, column: &str) -> sqlx::Result<bool>;
+    fn instant(&self, column: &str) -> sqlx::Result<DateTime<Utc>>;
+    fn maybe_bytes(&self, column: &str) -> sqlx::Result<Option<Vec<u8>>>;
+}
+
+/// Implements [`Fields`] for a row, given how it reads an instant.
+macro_rules! fields {
+    ($row:ty, $instant:expr) => {
+        impl $crate::store::dialect::Fields for $row {
+            fn text(&self, column: &str) -> sqlx::Result<String> {
+                self.try_get(column)
+            }
+            fn maybe_text(&self, column: &str) -> sqlx::Result<Option<String>> {
+                self.try_get(column)
+            }
+            fn int(&self, column: &str) -> sqlx::Result<i64> {
+                self.try_get(column)
+            }
+            fn maybe_int(&self, column: &str) -> sqlx::Result<Option<i64>> {
+                self.try_get(column)
+            }
+            fn flag(&self, column: &str) -> sqlx::Result<bool> {
+                self.try_get(column)
+            }
+            fn instant(&self, column: &str) -> sqlx::Result<DateTime<Utc>> {
+                $instant(self, column)
+            }
+            fn maybe_bytes(&self, column: &str) -> sqlx::Result<Option<Vec<u8>>> {
+                self.try_get(column)
+            }
+        }
+    };
+}
+pub(super) use fields;
+
+/// An `INSERT` of many rows in one statement.
+///
+/// A statement's text fixes how many rows it takes, and preparing one costs more than running it. So rows go in by
+/// powers of two: ten texts serve every batch, each prepared once for a connection.
+#[derive(Debug)]
+pub(super) struct Insert {
+    /// Up to `VALUES`.
+    pub(super) head: &'static str,
+    /// What to do with a row that is there: `ON CONFLICT …`, or nothing.
+    pub(super) tail: &'static str,
+    texts: [OnceLock<SqlStr>; SIZES],
+}
+
+const SIZES: usize = 9;
+
+impl Insert {
+    pub(super) const fn new(head: &'static str, tail: &'static str) -> Self {
+        Self {
+            head,
+            tail,
+            texts: [const { OnceLock::new() }; SIZES],
+        }
+    }
+
+    pub(super) async fn run<D: Dialect>(
+        &self,
+        connection: &mut D::Connection,
+        rows: impl ExactSizeIterator<Item = Vec<Bind<'_>>> + Send,
+    ) -> sqlx::Result<()> {
+        let mut rows = rows;
+        while rows.len() > 0 {
+            let power = rows.len().ilog2().min(SIZES as u32 - 1);
+            let binds: Vec<_> = rows.by_ref().take(1 << power).flatten().collect();
+            let text = self.texts[power as usize].get_or_init(|| self.text::<D>(1 << power, binds.len()));
+            D::execute(connection, text.clone(), binds).await?;
+        }
+        Ok(())
+    }
+
+    fn text<D: Dialect>(&self, rows: usize, values: usize) -> SqlStr {
+        let width = values / rows;
+        let mut text = self.head.to_owned();
+        for row in 0..rows {
+            text.push_str(if row == 0 { "(" } else { ", (" });
+            for column in 0..width {
+                if column > 0 {
+                    text.push_str(", ");
+                }
+                text.push_str(&D::placeholder(row * width + column + 1));
+            }
+            text.push(')');
+        }
+        text.push_str(self.tail);
+        AssertSqlSafe(text).into_sql_str()
+    }
+}

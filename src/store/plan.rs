@@ -1,0 +1,191 @@
+//! What a batch of purchases does to the store, decided in memory: no database here.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use super::model::{Created, NewSubscription, UpgradeRefusal};
+
+/// What the store held when the batch's transaction looked.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Subscriptions that share a session or a payment with one of the batch.
+    pub(super) subscriptions: Vec<HeldSubscription>,
+    /// Subscriptions to upgrade from, by id.
+    pub(super) upgradable: HashMap<String, Upgradable>,
+    /// The oldest user with each email that a buyer without a user id gave.
+    pub(super) users_by_email: HashMap<String, String>,
+}
+
+#[derive(Debug)]
+pub(super) struct HeldSubscription {
+    pub(super) id: String,
+    pub(super) session: String,
+    pub(super) payment: Option<String>,
+    pub(super) user: String,
+    pub(super) tenant: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Upgradable {
+    pub(super) user: String,
+    pub(super) tenant: String,
+    pub(super) is_upgraded: bool,
+}
+
+/// What to answer, and what to write. Each kind of write is sorted by its key: transactions that run side by side
+/// then lock in the same order.
+#[derive(Debug, Default)]
+pub(super) struct Plan<'a> {
+    /// One for each of the batch, in its order.
+    pub(super) outcomes: Vec<Created>,
+    /// Users to create; where one is there already, it gets the email if it has none.
+    pub(super) users: Vec<User<'a>>,
+    /// Subscriptions to switch off, and the purchase that replaces each.
+    pub(super) switched_off: Vec<(&'a str, &'a NewSubscription)>,
+    /// Subscriptions to create, each with its user.
+    pub(super) created: Vec<(&'a NewSubscription, String)>,
+}
+
+#[derive(Debug)]
+pub(super) struct User<'a> {
+    pub(super) id: String,
+    pub(super) email: Option<&'a str>,
+    pub(super) name: Option<&'a str>,
+    pub(super) created_at: DateTime<Utc>,
+}
+
+/// Decides what becomes of each purchase, in order: a later one of the same session or payment finds the earlier.
+///
+/// An upgrade finds what the store held, not what its own batch creates: it is refused as `NotFound`, which callers
+/// try again.
+pub(super) fn plan<'a>(batch: &'a [NewSubscription], held: &Held) -> Plan<'a> {
+    let mut plan = Plan {
+        outcomes: Vec::with_capacity(batch.len()),
+        ..Plan::default()
+    };
+    let mut by_session = HashMap::with_capacity(batch.len());
+    let mut by_payment = HashMap::with_capacity(batch.len());
+    for one in &held.subscriptions {
+        let existing = Created::Existing {
+            id: one.id.clone(),
+            user: one.user.clone(),
+            tenant: one.tenant.clone(),
+        };
+        if let Some(payment) = &one.payment {
+            by_payment.insert(payment.as_str(), existing.clone());
+        }
+        by_session.insert(one.session.as_str(), existing);
+    }
+    let mut users: HashMap<String, User<'a>> = HashMap::new();
+    let mut upgraded = HashSet::new();
+
+    for new in batch {
+        let subscription = &new.subscription;
+        let session = subscription.stripe_session_id.as_str();
+        let payment = subscription.stripe_payment_id.as_deref();
+        let existing = by_session.get(session).or_else(|| by_payment.get(payment?));
+        if let Some(existing) = existing {
+            plan.outcomes.push(existing.clone());
+            continue;
+        }
+        let user = match owner(new, held, &upgraded) {
+            Ok(user) => user,
+            Err(refusal) => {
+                plan.outcomes.push(Created::Refused(refusal));
+                continue;
+            }
+        };
+        if let Owner::Buyer(id) = &user {
+            let entry = users.entry(id.clone()).or_insert_with(|| User {
+                id: id.clone(),
+                email: None,
+                name: None,
+                created_at: subscription.created_at,
+            });
+            entry.email = entry.email.or(new.buyer.email.as_deref());
+            entry.name = entry.name.or(new.buyer.name.as_deref());
+        }
+        if subscription.is_upgrade
+            && let Some(old) = subscription.upgraded_from_subscription_id.as_deref()
+        {
+            upgraded.insert(old);
+            plan.switched_off.push((old, new));
+        }
+        let user = match user {
+            Owner::Buyer(user) | Owner::Known(user) => user,
+        };
+        let existing = Created::Existing {
+            id: subscription.id.clone(),
+            user: user.clone(),
+            tenant: subscription.tenant.clone(),
+        };
+        if let Some(payment) = payment {
+            by_payment.insert(payment, existing.clone());
+        }
+        by_session.insert(session, existing);
+        plan.outcomes.push(Created::New {
+            id: subscription.id.clone(),
+            user: user.clone(),
+        });
+        plan.created.push((new, user));
+    }
+
+    plan.users = users.into_values().collect();
+    plan.users.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    plan.switched_off.sort_unstable_by_key(|(old, _)| *old);
+    plan.created.sort_unstable_by(|(a, _), (b, _)| {
+        a.subscription
+            .stripe_session_id
+            .cmp(&b.subscription.stripe_session_id)
+    });
+    plan
+}
+
+/// Whose the new subscription is.
+enum Owner {
+    /// The buyer's own user, which may have to be created.
+    Buyer(String),
+    /// A user that is there.
+    Known(String),
+}
+
+/// "Fulfilment" rules 5 and 8.
+fn owner(new: &NewSubscription, held: &Held, upgraded: &HashSet<&str>) -> Result<Owner, UpgradeRefusal> {
+    let (subscription, buyer) = (&new.subscription, &new.buyer);
+    if subscription.is_upgrade {
+        let id = subscription.upgraded_from_subscription_id.as_deref();
+        let old = id
+            .and_then(|id| held.upgradable.get(id))
+            .ok_or(UpgradeRefusal::NotFound)?;
+        if old.tenant != subscription.tenant {
+            return Err(UpgradeRefusal::OtherTenant);
+        }
+        if buyer.user_id.as_ref().is_some_and(|user| *user != old.user) {
+            return Err(UpgradeRefusal::OtherUser);
+        }
+        if old.is_upgraded || id.is_some_and(|id| upgraded.contains(id)) {
+            return Err(UpgradeRefusal::AlreadyUpgraded);
+        }
+        if buyer.user_id.is_none() {
+            return Ok(Owner::Known(old.user.clone()));
+        }
+    }
+    if let Some(id) = &buyer.user_id {
+        return Ok(Owner::Buyer(id.clone()));
+    }
+    let Some(email) = &buyer.email else {
+        return Ok(Owner::Buyer(user_id(&subscription.stripe_session_id)));
+    };
+    Ok(match held.users_by_email.get(email) {
+        Some(user) => Owner::Known(user.clone()),
+        None => Owner::Buyer(user_id(email)),
+    })
+}
+
+/// The id of a user that we make up: the same for the same email (or session), so that two jobs at once create one.
+fn user_id(from: &str) -> String {
+    let digest = Sha256::digest(from.as_bytes());
+    format!("user-{}", hex::encode(&digest[..16]))
+}

@@ -1,0 +1,124 @@
+//! PostgreSQL: for several machines.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{Arguments, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlStr};
+
+use super::dialect::{Bind, Dialect, fields};
+use super::sql::SqlStore;
+use super::{ACQUIRE, Options, StoreError};
+
+/// The store in a PostgreSQL database.
+pub type PostgresStore = SqlStore<Postgres>;
+
+/// Batches of purchases under way at once, each on its own connection.
+const PARALLEL: usize = 4;
+
+/// The server ends what takes longer, a little before this side gives up on it. Prepared statements keep one plan:
+/// planning an insert of hundreds of rows anew each time would take longer than running it.
+const SESSION: &str = "SET statement_timeout = '9s'; SET idle_in_transaction_session_timeout = '15s';
+    SET plan_cache_mode = 'force_generic_plan'";
+
+/// A connection that has lain idle for longer is asked whether it still lives before it is used.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+impl PostgresStore {
+    /// Prepares connections to a `postgres://…` address. Connects when it is first asked something, so that a
+    /// server can start while the database is away.
+    ///
+    /// # Errors
+    /// [`StoreError`]: no such address.
+    pub fn open(url: &SecretString, options: &Options) -> Result<Self, StoreError> {
+        let address = PgConnectOptions::from_str(url.expose_secret())
+            // The error's text could quote the address, and with it the password.
+            .map_err(|_| StoreError::Permanent("no address of a PostgreSQL database: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned()))?
+            .application_name("surepass")
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections.max(1))
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move { Ok(about.idle_for < TRUSTED || connection.ping().await.is_ok()) })
+            })
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(SESSION).await.map(drop) })
+            })
+            .connect_lazy_with(address);
+        Ok(Self::new(pool.clone(), pool, PARALLEL))
+    }
+}
+
+impl Dialect for Postgres {
+    const BEGIN: &'static str = "BEGIN";
+    const LOCKING: &'static str = " FOR UPDATE";
+    const LOCK_CATALOGUE: Option<&'static str> = Some("LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE");
+
+    fn one_of(position: usize) -> String {
+        format!("= ANY(${position})")
+    }
+
+    fn placeholder(position: usize) -> String {
+        format!("${position}")
+    }
+
+    async fn rows(
+        connection: &mut PgConnection,
+        sql: SqlStr,
+        binds: Vec<Bind<'_>>,
+    ) -> sqlx::Result<Vec<PgRow>> {
+        sqlx::query_with(sql, arguments(binds)?)
+            .fetch_all(connection)
+            .await
+    }
+
+    async fn execute(connection: &mut PgConnection, sql: SqlStr, binds: Vec<Bind<'_>>) -> sqlx::Result<u64> {
+        let done = sqlx::query_with(sql, arguments(binds)?)
+            .execute(connection)
+            .await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
+        // sqlx holds an advisory lock meanwhile.
+        sqlx::migrate!("migrations/postgres")
+            .run_direct(None, connection, false)
+            .await
+    }
+}
+
+fn arguments(binds: Vec<Bind<'_>>) -> sqlx::Result<PgArguments> {
+    let mut arguments = PgArguments::default();
+    arguments.reserve(binds.len(), binds.len() * 16);
+    for bind in binds {
+        match bind {
+            Bind::Text(text) => arguments.add(storable(text)),
+            Bind::MaybeText(text) => arguments.add(text.map(storable)),
+            Bind::Texts(texts) => arguments.add(texts.into_iter().map(storable).collect::<Vec<_>>()),
+            Bind::Int(int) => arguments.add(int),
+            Bind::MaybeInt(int) => arguments.add(int),
+            Bind::Flag(flag) => arguments.add(flag),
+            Bind::Instant(instant) => arguments.add(instant.trunc_subsecs(3)),
+            Bind::MaybeBytes(bytes) => arguments.add(bytes),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+/// PostgreSQL's text cannot hold U+0000, which JSON can: one such name must not keep a purchase out.
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fields!(PgRow, |row: &PgRow, column: &str| row
+    .try_get::<DateTime<Utc>, _>(column));

@@ -1,0 +1,283 @@
+//! Subscriptions: created in batches, listed.
+
+use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
+
+use super::dialect::{Bind, Dialect, Fields, Insert};
+use super::model::{Created, NewSubscription, Subscription, SubscriptionFilter};
+use super::plan::{Held, HeldSubscription, Plan, Upgradable, plan};
+use crate::money::{Currency, Money};
+
+/// The statements that create subscriptions.
+#[derive(Debug)]
+pub(super) struct Statements {
+    by_session_or_payment: SqlStr,
+    upgradable: SqlStr,
+    users_by_email: SqlStr,
+    users: Insert,
+    subscriptions: Insert,
+}
+
+const SWITCH_OFF: &str = "UPDATE subscriptions SET is_active = $1, upgraded_at = $2, updated_at = $2, \
+    upgraded_to_pass_id = $3, upgraded_to_pass_name = $4 WHERE id = $5";
+
+impl Statements {
+    pub(super) fn new<D: Dialect>() -> Self {
+        let (first, second) = (D::one_of(1), D::one_of(2));
+        let held = "SELECT id, stripe_session_id, stripe_payment_id, user_id, tenant_id FROM subscriptions";
+        Self {
+            by_session_or_payment: sql(format!(
+                "{held} WHERE stripe_session_id {first} UNION ALL {held} WHERE stripe_payment_id {second}"
+            )),
+            upgradable: sql(format!(
+                "SELECT id, user_id, tenant_id, upgraded_at IS NOT NULL AS is_upgraded FROM subscriptions \
+                 WHERE id {first} ORDER BY id{}",
+                D::LOCKING
+            )),
+            users_by_email: sql(format!(
+                "SELECT email, id FROM users WHERE email {first} ORDER BY created_at, id"
+            )),
+            users: Insert::new(
+                "INSERT INTO users (id, email, name, created_at) VALUES ",
+                " ON CONFLICT (id) DO UPDATE SET email = excluded.email \
+                 WHERE users.email IS NULL AND excluded.email IS NOT NULL",
+            ),
+            subscriptions: Insert::new(
+                "INSERT INTO subscriptions (id, user_id, tenant_id, type, start_date, end_date, remaining_clips, \
+                 pass_id, pass_name, purchase_price, original_price, final_price, discount_amount, promo_code, \
+                 currency, stripe_payment_id, stripe_session_id, stripe_customer_id, webhook_event_id, is_active, \
+                 is_upgrade, upgraded_from_subscription_id, upgrade_cost, created_via, created_at, updated_at) \
+                 VALUES ",
+                "",
+            ),
+        }
+    }
+
+    /// Creates what of the batch is not there, in one transaction: all of it or, on an error, nothing.
+    pub(super) async fn create<D: Dialect>(
+        &self,
+        connection: &mut D::Connection,
+        batch: &[NewSubscription],
+    ) -> sqlx::Result<Vec<Created>> {
+        let mut transaction = connection.begin_with(D::BEGIN).await?;
+        let held = self.held::<D>(&mut transaction, batch).await?;
+        let plan = plan(batch, &held);
+        if plan.created.is_empty() {
+            transaction.rollback().await?;
+            return Ok(plan.outcomes);
+        }
+        self.write::<D>(&mut transaction, &plan).await?;
+        transaction.commit().await?;
+        Ok(plan.outcomes)
+    }
+
+    async fn held<D: Dialect>(
+        &self,
+        connection: &mut D::Connection,
+        batch: &[NewSubscription],
+    ) -> sqlx::Result<Held> {
+        let purchases = || batch.iter().map(|new| &new.subscription);
+        let sessions = purchases().map(|one| one.stripe_session_id.as_str()).collect();
+        let payments = purchases()
+            .filter_map(|one| one.stripe_payment_id.as_deref())
+            .collect();
+        let mut held = Held::default();
+        let found = self.by_session_or_payment.clone();
+        for row in D::rows(
+            connection,
+            found,
+            vec![Bind::Texts(sessions), Bind::Texts(payments)],
+        )
+        .await?
+        {
+            held.subscriptions.push(HeldSubscription {
+                id: row.text("id")?,
+                session: row.text("stripe_session_id")?,
+                payment: row.maybe_text("stripe_payment_id")?,
+                user: row.text("user_id")?,
+                tenant: row.text("tenant_id")?,
+            });
+        }
+
+        let old: Vec<_> = purchases()
+            .filter(|one| one.is_upgrade)
+            .filter_map(|one| one.upgraded_from_subscription_id.as_deref())
+            .collect();
+        if !old.is_empty() {
+            for row in D::rows(connection, self.upgradable.clone(), vec![Bind::Texts(old)]).await? {
+                held.upgradable.insert(
+                    row.text("id")?,
+                    Upgradable {
+                        user: row.text("user_id")?,
+                        tenant: row.text("tenant_id")?,
+                        is_upgraded: row.flag("is_upgraded")?,
+                    },
+                );
+            }
+        }
+
+        let buyers = batch.iter().map(|new| &new.buyer);
+        let emails: Vec<_> = buyers
+            .filter(|buyer| buyer.user_id.is_none())
+            .filter_map(|buyer| buyer.email.as_deref())
+            .collect();
+        if !emails.is_empty() {
+            for row in D::rows(connection, self.users_by_email.clone(), vec![Bind::Texts(emails)]).await? {
+                // The oldest comes first and stays.
+                held.users_by_email
+                    .entry(row.text("email")?)
+                    .or_insert(row.text("id")?);
+            }
+        }
+        Ok(held)
+    }
+
+    async fn write<D: Dialect>(&self, connection: &mut D::Connection, plan: &Plan<'_>) -> sqlx::Result<()> {
+        for (old, new) in &plan.switched_off {
+            let subscription = &new.subscription;
+            let binds = vec![
+                Bind::Flag(false),
+                Bind::Instant(subscription.created_at),
+                Bind::Text(&subscription.pass_id),
+                Bind::Text(&subscription.pass_name),
+                Bind::Text(old),
+            ];
+            D::execute(connection, SqlStr::from_static(SWITCH_OFF), binds).await?;
+        }
+        let users = plan.users.iter().map(|user| {
+            vec![
+                Bind::Text(&user.id),
+                Bind::MaybeText(user.email),
+                Bind::MaybeText(user.name),
+                Bind::Instant(user.created_at),
+            ]
+        });
+        self.users.run::<D>(connection, users).await?;
+        let subscriptions = plan
+            .created
+            .iter()
+            .map(|(new, user)| binds(&new.subscription, user));
+        self.subscriptions.run::<D>(connection, subscriptions).await
+    }
+}
+
+fn sql(text: String) -> SqlStr {
+    AssertSqlSafe(text).into_sql_str()
+}
+
+/// In the order of the columns in [`Statements::subscriptions`].
+fn binds<'a>(one: &'a Subscription, user: &'a str) -> Vec<Bind<'a>> {
+    let amount = |money: Option<Money>| Bind::MaybeInt(money.map(|money| money.amount));
+    vec![
+        Bind::Text(&one.id),
+        Bind::Text(user),
+        Bind::Text(&one.tenant),
+        Bind::Text(one.kind.as_str()),
+        Bind::Instant(one.start_date),
+        Bind::Instant(one.end_date),
+        Bind::MaybeInt(one.remaining_clips),
+        Bind::Text(&one.pass_id),
+        Bind::Text(&one.pass_name),
+        Bind::Int(one.purchase_price.amount),
+        amount(one.original_price),
+        amount(one.final_price),
+        amount(one.discount_amount),
+        Bind::MaybeText(one.promo_code.as_deref()),
+        Bind::Text(one.currency.code()),
+        Bind::MaybeText(one.stripe_payment_id.as_deref()),
+        Bind::Text(&one.stripe_session_id),
+        Bind::MaybeText(one.stripe_customer_id.as_deref()),
+        Bind::MaybeText(one.webhook_event_id.as_deref()),
+        Bind::Flag(one.is_active),
+        Bind::Flag(one.is_upgrade),
+        Bind::MaybeText(one.upgraded_from_subscription_id.as_deref()),
+        amount(one.upgrade_cost),
+        Bind::Text(one.created_via.as_str()),
+        Bind::Instant(one.created_at),
+        Bind::Instant(one.updated_at),
+    ]
+}
+
+/// Newest first.
+pub(super) async fn list<D: Dialect>(
+    connection: &mut D::Connection,
+    filter: &SubscriptionFilter,
+    limit: u32,
+) -> sqlx::Result<Vec<Subscription>> {
+    let email = filter.email.as_ref().map(|email| email.trim().to_lowercase());
+    let conditions = [
+        (
+            "tenant_id = (SELECT id FROM tenants WHERE slug = ?)",
+            filter.tenant_slug.as_deref(),
+        ),
+        ("user_id = ?", filter.user.as_deref()),
+        (
+            "user_id IN (SELECT id FROM users WHERE email = ?)",
+            email.as_deref(),
+        ),
+        ("stripe_session_id = ?", filter.session.as_deref()),
+    ];
+    let mut text = "SELECT * FROM subscriptions".to_owned();
+    let mut binds = Vec::new();
+    for (condition, value) in conditions {
+        if let Some(value) = value {
+            text.push_str(if binds.is_empty() { " WHERE " } else { " AND " });
+            binds.push(Bind::Text(value));
+            text.push_str(&condition.replace('?', &D::placeholder(binds.len())));
+        }
+    }
+    binds.push(Bind::Int(limit.into()));
+    text.push_str(" ORDER BY created_at DESC, id DESC LIMIT ");
+    text.push_str(&D::placeholder(binds.len()));
+    D::rows(connection, sql(text), binds)
+        .await?
+        .iter()
+        .map(subscription)
+        .collect()
+}
+
+fn subscription(row: &impl Fields) -> sqlx::Result<Subscription> {
+    let currency: Currency = parsed(row, "currency")?;
+    let money =
+        |column| Ok::<_, sqlx::Error>(row.maybe_int(column)?.map(|amount| Money { amount, currency }));
+    Ok(Subscription {
+        id: row.text("id")?,
+        user: row.text("user_id")?,
+        tenant: row.text("tenant_id")?,
+        kind: parsed(row, "type")?,
+        start_date: row.instant("start_date")?,
+        end_date: row.instant("end_date")?,
+        remaining_clips: row.maybe_int("remaining_clips")?,
+        pass_id: row.text("pass_id")?,
+        pass_name: row.text("pass_name")?,
+        purchase_price: Money {
+            amount: row.int("purchase_price")?,
+            currency,
+        },
+        original_price: money("original_price")?,
+        final_price: money("final_price")?,
+        discount_amount: money("discount_amount")?,
+        promo_code: row.maybe_text("promo_code")?,
+        currency,
+        stripe_payment_id: row.maybe_text("stripe_payment_id")?,
+        stripe_session_id: row.text("stripe_session_id")?,
+        stripe_customer_id: row.maybe_text("stripe_customer_id")?,
+        webhook_event_id: row.maybe_text("webhook_event_id")?,
+        is_active: row.flag("is_active")?,
+        is_upgrade: row.flag("is_upgrade")?,
+        upgraded_from_subscription_id: row.maybe_text("upgraded_from_subscription_id")?,
+        upgrade_cost: money("upgrade_cost")?,
+        created_via: parsed(row, "created_via")?,
+        created_at: row.instant("created_at")?,
+        updated_at: row.instant("updated_at")?,
+    })
+}
+
+/// A column that holds the text of a type of ours.
+pub(super) fn parsed<T>(row: &impl Fields, column: &str) -> sqlx::Result<T>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    row.text(column)?
+        .parse()
+        .map_err(|error| sqlx::Error::Decode(format!("`{column}`: {error}").into()))
+}

@@ -1,0 +1,227 @@
+//! The store over a SQL database: connections, time limits, group commit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, Pool};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+use super::dialect::{Dialect, Insert};
+use super::error::{is_passing, timed_out};
+use super::model::{Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant};
+use super::purchases::{self, Statements};
+use super::{Imported, STATEMENT, Store, StoreError, events, tenants};
+use crate::coalesce::{Coalescer, Limits};
+
+/// Purchases in one transaction, at most.
+const BATCH: usize = 256;
+/// How often a transaction is tried before its failure counts, where the cause is passing.
+const TRIES: usize = 3;
+
+/// A store in a SQL database: [`SqliteStore`](super::SqliteStore) or [`PostgresStore`](super::PostgresStore).
+#[expect(
+    private_bounds,
+    reason = "nobody outside adds a database: the dialects are sealed"
+)]
+pub struct SqlStore<D: Dialect> {
+    writers: Pool<D>,
+    readers: Pool<D>,
+    purchases: Coalescer<NewSubscription, Result<Created, StoreError>>,
+    events: Insert,
+}
+
+#[expect(
+    private_bounds,
+    reason = "nobody outside adds a database: the dialects are sealed"
+)]
+impl<D: Dialect> SqlStore<D> {
+    pub(super) fn new(writers: Pool<D>, readers: Pool<D>, parallel: usize) -> Self {
+        let limits = Limits {
+            batch: BATCH,
+            waiting: 4 * BATCH,
+            parallel,
+        };
+        let writer = Arc::new((writers.clone(), Statements::new::<D>()));
+        let purchases = Coalescer::start(limits, move |batch| {
+            let writer = Arc::clone(&writer);
+            async move { create::<D>(&writer.0, &writer.1, &batch).await }
+        });
+        Self {
+            writers,
+            readers,
+            purchases,
+            events: events::insert(),
+        }
+    }
+}
+
+/// Creates the batch in one transaction. Where something in it cannot be stored, its halves are tried apart, and
+/// so on down: one bad purchase does not stop the others.
+async fn create<D: Dialect>(
+    pool: &Pool<D>,
+    statements: &Statements,
+    batch: &[NewSubscription],
+) -> Vec<Result<Created, StoreError>> {
+    let mut answers = Vec::with_capacity(batch.len());
+    let mut parts = vec![batch];
+    while let Some(part) = parts.pop() {
+        match create_at_once(pool, statements, part).await {
+            Ok(outcomes) => answers.extend(outcomes.into_iter().map(Ok)),
+            Err(StoreError::Permanent(_) | StoreError::Conflict(_)) if part.len() > 1 => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.push(second);
+                parts.push(first);
+            }
+            Err(error) => answers.extend(part.iter().map(|_| Err(error.clone()))),
+        }
+    }
+    answers
+}
+
+async fn create_at_once<D: Dialect>(
+    pool: &Pool<D>,
+    statements: &Statements,
+    part: &[NewSubscription],
+) -> Result<Vec<Created>, StoreError> {
+    let mut tries = 1;
+    loop {
+        let mut connection = pool.acquire().await?;
+        let created = timeout(STATEMENT, statements.create::<D>(&mut connection, part)).await;
+        match in_time(connection, created) {
+            Err(error) if tries < TRIES && is_passing(&error) => tries += 1,
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// A connection that has not answered in time is thrown away: waiting for it to come to itself would hold its
+/// place in the pool.
+fn in_time<D: Dialect, T, E: From<sqlx::Error>>(
+    mut connection: PoolConnection<D>,
+    result: Result<Result<T, E>, Elapsed>,
+) -> Result<T, E> {
+    result.unwrap_or_else(|_| {
+        connection.close_on_drop();
+        Err(timed_out().into())
+    })
+}
+
+/// The buyer with the email as the store compares it.
+fn normalised(buyer: Buyer) -> Buyer {
+    let email = buyer.email.map(|email| email.trim().to_lowercase());
+    Buyer {
+        email: email.filter(|email| !email.is_empty()),
+        ..buyer
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> Store for SqlStore<D> {
+    async fn create_subscription(&self, new: NewSubscription) -> Result<Created, StoreError> {
+        let one = &new.subscription;
+        let amounts = [
+            one.original_price,
+            one.final_price,
+            one.discount_amount,
+            one.upgrade_cost,
+        ];
+        if let Some(other) = amounts
+            .into_iter()
+            .flatten()
+            .chain([one.purchase_price])
+            .find(|money| money.currency != one.currency)
+        {
+            return Err(StoreError::Permanent(format!(
+                "a purchase in {} cannot hold an amount in {}",
+                one.currency, other.currency
+            )));
+        }
+        let new = NewSubscription {
+            buyer: normalised(new.buyer),
+            ..new
+        };
+        match timeout(2 * STATEMENT, self.purchases.call(new)).await {
+            Ok(Ok(created)) => created,
+            Ok(Err(unanswered)) => Err(StoreError::Transient(unanswered.to_string())),
+            Err(_) => Err(StoreError::Transient("the store is not keeping up".to_owned())),
+        }
+    }
+
+    async fn subscriptions(
+        &self,
+        filter: &SubscriptionFilter,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let listed = timeout(STATEMENT, purchases::list::<D>(&mut connection, filter, limit)).await;
+        Ok(in_time(connection, listed)?)
+    }
+
+    async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let listed = timeout(STATEMENT, tenants::list::<D>(&mut connection)).await;
+        Ok(in_time(connection, listed)?)
+    }
+
+    async fn import(&self, tenants: &[Tenant]) -> Result<Imported, StoreError> {
+        let mut connection = self.writers.acquire().await?;
+        let imported = timeout(STATEMENT, tenants::import::<D>(&mut connection, tenants)).await;
+        in_time(connection, imported)
+    }
+
+    async fn append_events(&self, events: Vec<LoggedEvent>) -> Result<(), StoreError> {
+        let mut connection = self.writers.acquire().await?;
+        let append = async {
+            let mut transaction = connection.begin_with(D::BEGIN).await?;
+            self.events
+                .run::<D>(&mut transaction, events.iter().map(events::binds))
+                .await?;
+            transaction.commit().await
+        };
+        let appended = timeout(STATEMENT, append).await;
+        Ok(in_time(connection, appended)?)
+    }
+
+    async fn drop_event_bodies(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+        let mut connection = self.writers.acquire().await?;
+        let dropped = timeout(
+            STATEMENT,
+            events::drop_bodies::<D>(&mut connection, before, limit),
+        )
+        .await;
+        Ok(in_time(connection, dropped)?)
+    }
+
+    async fn events(&self, limit: u32) -> Result<Vec<LoggedEvent>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let listed = timeout(STATEMENT, events::list::<D>(&mut connection, limit)).await;
+        Ok(in_time(connection, listed)?)
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        let mut connection = self.writers.acquire().await?;
+        Ok(D::migrate(&mut connection).await?)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let answered = timeout(STATEMENT, connection.ping()).await;
+        Ok(in_time(connection, answered)?)
+    }
+
+    async fn close(&self) {
+        self.writers.close().await;
+        self.readers.close().await;
+    }
+}
+
+impl<D: Dialect> std::fmt::Debug for SqlStore<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqlStore")
+            .field("database", &D::NAME)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,157 @@
+//! SQLite: one file, embedded; one writer, several readers.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Arguments, ConnectOptions, Connection, Row, SqlStr, Sqlite, SqliteConnection};
+
+use super::dialect::{Bind, Dialect, fields};
+use super::sql::SqlStore;
+use super::{ACQUIRE, Options, StoreError, Synchronous};
+
+/// The store in a SQLite file.
+pub type SqliteStore = SqlStore<Sqlite>;
+
+/// How long a writer waits for one of another process.
+const BUSY: Duration = Duration::from_secs(5);
+
+impl SqliteStore {
+    /// Opens the file that a `sqlite://FILE` address names; creates it, readable by its owner only, and its folder
+    /// where they are missing.
+    ///
+    /// # Errors
+    /// [`StoreError`]: no such address, or the file cannot be opened or created.
+    pub async fn open(url: &str, options: &Options) -> Result<Self, StoreError> {
+        let address = SqliteConnectOptions::from_str(url)
+            .map_err(|error| StoreError::Permanent(format!("no address of a SQLite file: {error}")))?;
+        let file = address.get_filename().to_owned();
+        if url.contains(":memory:") || url.contains("mode=memory") || file.as_os_str().is_empty() {
+            return Err(StoreError::Permanent(
+                "a SQLite store needs a file, as in sqlite://surepass.db: several connections share it"
+                    .to_owned(),
+            ));
+        }
+        create(&file).map_err(|error| {
+            StoreError::Permanent(format!(
+                "the SQLite file {} cannot be opened: {error}",
+                file.display()
+            ))
+        })?;
+        let address = address
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(match options.synchronous {
+                Synchronous::Normal => SqliteSynchronous::Normal,
+                Synchronous::Full => SqliteSynchronous::Full,
+            })
+            .disable_statement_logging();
+
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .connect_lazy_with(address.clone());
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.max_connections.clamp(1, 4))
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .connect_lazy_with(address.pragma("query_only", "ON"));
+        // Now rather than at the first purchase: the file's journal becomes a WAL.
+        drop(writer.acquire().await?);
+        Ok(Self::new(writer, readers, 1))
+    }
+}
+
+fn create(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // SQLite gives the files beside it (-wal, -shm) the same mode.
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(file)
+        .map(drop)
+}
+
+impl Dialect for Sqlite {
+    // Takes the write lock at once: what the transaction reads stays true until it commits.
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const LOCKING: &'static str = "";
+    const LOCK_CATALOGUE: Option<&'static str> = None;
+
+    fn one_of(position: usize) -> String {
+        format!("IN (SELECT value FROM json_each(${position}))")
+    }
+
+    // Not `$1`: SQLite looks a parameter's name up in a list of all of them, and thousands would take seconds.
+    fn placeholder(_: usize) -> String {
+        "?".to_owned()
+    }
+
+    async fn rows(
+        connection: &mut SqliteConnection,
+        sql: SqlStr,
+        binds: Vec<Bind<'_>>,
+    ) -> sqlx::Result<Vec<SqliteRow>> {
+        sqlx::query_with(sql, arguments(binds)?)
+            .fetch_all(connection)
+            .await
+    }
+
+    async fn execute(
+        connection: &mut SqliteConnection,
+        sql: SqlStr,
+        binds: Vec<Bind<'_>>,
+    ) -> sqlx::Result<u64> {
+        let done = sqlx::query_with(sql, arguments(binds)?)
+            .execute(connection)
+            .await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn migrate(connection: &mut SqliteConnection) -> Result<(), sqlx::migrate::MigrateError> {
+        // sqlx takes no lock of its own on SQLite; inside this one its transactions become savepoints.
+        let mut lock = connection.begin_with("BEGIN EXCLUSIVE").await?;
+        sqlx::migrate!("migrations/sqlite")
+            .run_direct(None, &mut *lock, false)
+            .await?;
+        lock.commit().await?;
+        Ok(())
+    }
+}
+
+fn arguments(binds: Vec<Bind<'_>>) -> sqlx::Result<SqliteArguments> {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(binds.len(), 0);
+    for bind in binds {
+        match bind {
+            Bind::Text(text) => arguments.add(text),
+            Bind::MaybeText(text) => arguments.add(text),
+            Bind::Texts(texts) => arguments
+                .add(serde_json::to_string(&texts).map_err(|error| sqlx::Error::Encode(error.into()))?),
+            Bind::Int(int) => arguments.add(int),
+            Bind::MaybeInt(int) => arguments.add(int),
+            Bind::Flag(flag) => arguments.add(flag),
+            Bind::Instant(instant) => arguments.add(instant.timestamp_millis()),
+            Bind::MaybeBytes(bytes) => arguments.add(bytes),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fields!(SqliteRow, |row: &SqliteRow, column: &str| {
+    let milliseconds = row.try_get::<i64, _>(column)?;
+    DateTime::<Utc>::from_timestamp_millis(milliseconds)
+        .ok_or_else(|| sqlx::Error::Decode(format!("{milliseconds} in `{column}` is not an instant").into()))
+});

@@ -1,0 +1,218 @@
+//! Tenants and their passes: imported, listed.
+
+use std::collections::HashMap;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{Connection, SqlStr};
+
+use super::dialect::{Bind, Dialect, Fields};
+use super::model::{Pass, Tenant, Validity};
+use super::purchases::parsed;
+use super::{Imported, StoreError};
+use crate::money::Money;
+
+const PUT_TENANT: &str = "INSERT INTO tenants (id, slug, name, time_zone, color, webhook_secrets, stripe_account) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET slug = excluded.slug, \
+    name = excluded.name, time_zone = excluded.time_zone, color = excluded.color, \
+    webhook_secrets = excluded.webhook_secrets, stripe_account = excluded.stripe_account";
+
+const PUT_PASS: &str = "INSERT INTO passes (tenant_id, id, name, type, classes_limit, price, currency, \
+    validity_type, validity_days, expiry_date, stripe_price_ids, is_active) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (tenant_id, id) DO UPDATE SET \
+    name = excluded.name, type = excluded.type, classes_limit = excluded.classes_limit, price = excluded.price, \
+    currency = excluded.currency, validity_type = excluded.validity_type, \
+    validity_days = excluded.validity_days, expiry_date = excluded.expiry_date, \
+    stripe_price_ids = excluded.stripe_price_ids, is_active = excluded.is_active";
+
+/// Every tenant by slug, each with its passes by id.
+pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<Tenant>> {
+    let passes = SqlStr::from_static("SELECT * FROM passes ORDER BY tenant_id, id");
+    let mut of_tenant: HashMap<String, Vec<Pass>> = HashMap::new();
+    for row in D::rows(connection, passes, vec![]).await? {
+        of_tenant
+            .entry(row.text("tenant_id")?)
+            .or_default()
+            .push(pass(&row)?);
+    }
+    let tenants = SqlStr::from_static("SELECT * FROM tenants ORDER BY slug");
+    D::rows(connection, tenants, vec![])
+        .await?
+        .iter()
+        .map(|row| {
+            let id = row.text("id")?;
+            let passes = of_tenant.remove(&id).unwrap_or_default();
+            tenant(row, id, passes)
+        })
+        .collect()
+}
+
+fn tenant(row: &impl Fields, id: String, passes: Vec<Pass>) -> sqlx::Result<Tenant> {
+    Ok(Tenant {
+        id,
+        slug: row.text("slug")?,
+        name: row.text("name")?,
+        time_zone: parsed(row, "time_zone")?,
+        color: row.maybe_text("color")?,
+        webhook_secrets: list_of(row, "webhook_secrets")?
+            .into_iter()
+            .map(SecretString::from)
+            .collect(),
+        stripe_account: row.maybe_text("stripe_account")?,
+        passes,
+    })
+}
+
+fn pass(row: &impl Fields) -> sqlx::Result<Pass> {
+    Ok(Pass {
+        id: row.text("id")?,
+        name: row.text("name")?,
+        kind: row.text("type")?,
+        classes_limit: row.maybe_int("classes_limit")?,
+        price: Money {
+            amount: row.int("price")?,
+            currency: parsed(row, "currency")?,
+        },
+        validity: Validity {
+            kind: row.maybe_text("validity_type")?,
+            days: row.maybe_int("validity_days")?,
+            expiry: match row.maybe_text("expiry_date")? {
+                Some(_) => Some(parsed(row, "expiry_date")?),
+                None => None,
+            },
+        },
+        stripe_price_ids: list_of(row, "stripe_price_ids")?,
+        is_active: row.flag("is_active")?,
+    })
+}
+
+fn list_of(row: &impl Fields, column: &str) -> sqlx::Result<Vec<String>> {
+    // The error's text is left out: it could quote a secret.
+    serde_json::from_str(&row.text(column)?)
+        .map_err(|_| sqlx::Error::Decode(format!("`{column}` is not a list of texts").into()))
+}
+
+/// Creates or updates what differs, in one transaction.
+pub(super) async fn import<D: Dialect>(
+    connection: &mut D::Connection,
+    tenants: &[Tenant],
+) -> Result<Imported, StoreError> {
+    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    if let Some(lock) = D::LOCK_CATALOGUE {
+        D::execute(&mut transaction, SqlStr::from_static(lock), vec![]).await?;
+    }
+    let held = list::<D>(&mut transaction).await?;
+    refuse_conflicts(&held, tenants)?;
+    let mut imported = Imported::default();
+    for tenant in tenants {
+        let old = held.iter().find(|old| old.id == tenant.id);
+        if old.is_some_and(|old| is_same(old, tenant)) {
+            imported.unchanged += 1;
+        } else {
+            put_tenant::<D>(&mut transaction, tenant).await?;
+            *if old.is_some() {
+                &mut imported.tenants_updated
+            } else {
+                &mut imported.tenants_created
+            } += 1;
+        }
+        for pass in &tenant.passes {
+            let old = old.and_then(|old| old.passes.iter().find(|old| old.id == pass.id));
+            if old == Some(pass) {
+                imported.unchanged += 1;
+            } else {
+                put_pass::<D>(&mut transaction, &tenant.id, pass).await?;
+                *if old.is_some() {
+                    &mut imported.passes_updated
+                } else {
+                    &mut imported.passes_created
+                } += 1;
+            }
+        }
+    }
+    transaction.commit().await?;
+    Ok(imported)
+}
+
+async fn put_tenant<D: Dialect>(connection: &mut D::Connection, tenant: &Tenant) -> sqlx::Result<u64> {
+    let secrets: Vec<_> = tenant
+        .webhook_secrets
+        .iter()
+        .map(ExposeSecret::expose_secret)
+        .collect();
+    let secrets = serde_json::Value::from(secrets).to_string();
+    let binds = vec![
+        Bind::Text(&tenant.id),
+        Bind::Text(&tenant.slug),
+        Bind::Text(&tenant.name),
+        Bind::Text(tenant.time_zone.name()),
+        Bind::MaybeText(tenant.color.as_deref()),
+        Bind::Text(&secrets),
+        Bind::MaybeText(tenant.stripe_account.as_deref()),
+    ];
+    D::execute(connection, SqlStr::from_static(PUT_TENANT), binds).await
+}
+
+async fn put_pass<D: Dialect>(
+    connection: &mut D::Connection,
+    tenant: &str,
+    pass: &Pass,
+) -> sqlx::Result<u64> {
+    let expiry = pass.validity.expiry.map(|expiry| expiry.to_string());
+    let prices = serde_json::Value::from(pass.stripe_price_ids.as_slice()).to_string();
+    let binds = vec![
+        Bind::Text(tenant),
+        Bind::Text(&pass.id),
+        Bind::Text(&pass.name),
+        Bind::Text(&pass.kind),
+        Bind::MaybeInt(pass.classes_limit),
+        Bind::Int(pass.price.amount),
+        Bind::Text(pass.price.currency.code()),
+        Bind::MaybeText(pass.validity.kind.as_deref()),
+        Bind::MaybeInt(pass.validity.days),
+        Bind::MaybeText(expiry.as_deref()),
+        Bind::Text(&prices),
+        Bind::Flag(pass.is_active),
+    ];
+    D::execute(connection, SqlStr::from_static(PUT_PASS), binds).await
+}
+
+/// Apart from the passes.
+fn is_same(old: &Tenant, new: &Tenant) -> bool {
+    let secrets = |tenant: &Tenant| -> Vec<String> {
+        tenant
+            .webhook_secrets
+            .iter()
+            .map(|secret| secret.expose_secret().to_owned())
+            .collect()
+    };
+    old.slug == new.slug
+        && old.name == new.name
+        && old.time_zone == new.time_zone
+        && old.color == new.color
+        && old.stripe_account == new.stripe_account
+        && secrets(old) == secrets(new)
+}
+
+/// A slug or an account that another tenant of the store holds, and keeps.
+fn refuse_conflicts(held: &[Tenant], tenants: &[Tenant]) -> Result<(), StoreError> {
+    let kept = |old: &&Tenant| tenants.iter().all(|new| new.id != old.id);
+    for tenant in tenants {
+        for old in held.iter().filter(kept) {
+            if old.slug == tenant.slug {
+                return Err(StoreError::Conflict(format!(
+                    "tenant `{}`: the slug `{}` belongs to tenant `{}`",
+                    tenant.id, tenant.slug, old.id
+                )));
+            }
+            if let Some(account) = &tenant.stripe_account
+                && old.stripe_account.as_ref() == Some(account)
+            {
+                return Err(StoreError::Conflict(format!(
+                    "tenant `{}`: the Stripe account `{account}` belongs to tenant `{}`",
+                    tenant.id, old.id
+                )));
+            }
+        }
+    }
+    Ok(())
+}

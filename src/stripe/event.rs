@@ -1,0 +1,292 @@
+//! The event that a webhook carries.
+
+use chrono::{DateTime, Utc};
+use serde::de::MapAccess;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::json::{self, Fields, Object};
+use super::session::{CheckoutSession, SessionFields};
+
+/// Stripe's ids and type names are far shorter; a limit keeps what we store and use as keys bounded.
+const LONGEST_NAME: usize = 255;
+
+/// A Stripe event: its envelope, and of its object what Surepass acts on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// `evt_…`: printable ASCII, at most 255 bytes.
+    pub id: String,
+    /// `checkout.session.completed` and the like: printable ASCII, at most 255 bytes.
+    pub kind: String,
+    /// The connected account (`acct_…`) that it happened on; absent: the key's own.
+    pub account: Option<String>,
+    /// False where the event does not say.
+    pub livemode: bool,
+    /// When Stripe made the event, in whole seconds.
+    pub created: Option<DateTime<Utc>>,
+    pub api_version: Option<String>,
+    /// The id of `data.object`.
+    pub object_id: Option<String>,
+    /// The object of a `checkout.session.*` event.
+    pub session: Option<CheckoutSession>,
+}
+
+/// The body is no event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedEvent {
+    #[error("the body is not JSON: line {line}, column {column}")]
+    NotJson { line: usize, column: usize },
+    #[error("the event, its `data` or its `data.object` is not an object: line {line}, column {column}")]
+    NotAnObject { line: usize, column: usize },
+    #[error("the event has no `data.object`")]
+    NoObject,
+    #[error("the event's `id` must be `evt_…`: printable ASCII, at most {LONGEST_NAME} bytes")]
+    Id,
+    #[error("the event's `type` must be a name in printable ASCII, at most {LONGEST_NAME} bytes")]
+    Kind,
+    #[error("the event's `account` must be a string")]
+    Account,
+    #[error("the event's `livemode` must be true or false")]
+    Livemode,
+}
+
+impl Event {
+    /// Reads a webhook's body in one pass, keeping only what is needed.
+    ///
+    /// Unknown fields, unknown values and odd optional fields never break it. What identifies the event and what keeps
+    /// accounts and modes apart must be right.
+    ///
+    /// # Errors
+    /// [`MalformedEvent`]: which part is missing or wrong; it quotes nothing of the body.
+    pub fn parse(body: &[u8]) -> Result<Self, MalformedEvent> {
+        let Object(envelope) = serde_json::from_slice::<Object<Envelope<'_>>>(body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            match error.classify() {
+                Category::Data => MalformedEvent::NotAnObject { line, column },
+                Category::Io | Category::Syntax | Category::Eof => MalformedEvent::NotJson { line, column },
+            }
+        })?;
+        let id = json::text(envelope.id)
+            .unwrap_or_default()
+            .filter(|id| id.starts_with("evt_") && is_name(id))
+            .ok_or(MalformedEvent::Id)?;
+        let kind = json::text(envelope.kind)
+            .unwrap_or_default()
+            .filter(|kind| is_name(kind))
+            .ok_or(MalformedEvent::Kind)?;
+        let object = envelope
+            .data
+            .and_then(|data| data.object)
+            .ok_or(MalformedEvent::NoObject)?;
+        let session = kind.starts_with("checkout.session.").then(|| object.read());
+        let livemode = json::boolean(envelope.livemode)
+            .map_err(|_| MalformedEvent::Livemode)?
+            .or(session.as_ref().and_then(|session| session.livemode));
+        Ok(Self {
+            account: json::text(envelope.account).map_err(|_| MalformedEvent::Account)?,
+            livemode: livemode.unwrap_or(false),
+            created: json::timestamp(envelope.created).unwrap_or_default(),
+            api_version: json::text(envelope.api_version).unwrap_or_default(),
+            object_id: json::text(object.id).unwrap_or_default(),
+            session,
+            id,
+            kind,
+        })
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[derive(Default)]
+struct Envelope<'a> {
+    id: Option<&'a RawValue>,
+    kind: Option<&'a RawValue>,
+    account: Option<&'a RawValue>,
+    livemode: Option<&'a RawValue>,
+    created: Option<&'a RawValue>,
+    api_version: Option<&'a RawValue>,
+    data: Option<Data<'a>>,
+}
+
+impl<'de> Fields<'de> for Envelope<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        let field = match name {
+            "id" => &mut self.id,
+            "type" => &mut self.kind,
+            "account" => &mut self.account,
+            "livemode" => &mut self.livemode,
+            "created" => &mut self.created,
+            "api_version" => &mut self.api_version,
+            "data" => {
+                let Object(data) = map.next_value()?;
+                self.data = Some(data);
+                return Ok(true);
+            }
+            _ => return Ok(false),
+        };
+        *field = Some(map.next_value()?);
+        Ok(true)
+    }
+}
+
+/// The type usually comes after the object, so the object's slices are taken whatever it is.
+#[derive(Default)]
+struct Data<'a> {
+    object: Option<SessionFields<'a>>,
+}
+
+impl<'de> Fields<'de> for Data<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        if name != "object" {
+            return Ok(false);
+        }
+        let Object(object) = map.next_value()?;
+        self.object = Some(object);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const COMPLETED: &str = r#"{"id":"evt_1","object":"event","api_version":"2025-03-31.basil","created":1761831295,
+        "data":{"object":{"id":"cs_test_1","object":"checkout.session","payment_status":"paid","futures":[{}]}},
+        "livemode":false,"pending_webhooks":1,"account":"acct_1","type":"checkout.session.completed"}"#;
+
+    #[test]
+    fn an_event_is_read_with_its_session() {
+        let event = Event::parse(COMPLETED.as_bytes()).unwrap();
+        assert_eq!(
+            (event.id.as_str(), event.kind.as_str()),
+            ("evt_1", "checkout.session.completed")
+        );
+        assert_eq!(event.account.as_deref(), Some("acct_1"));
+        assert_eq!(event.api_version.as_deref(), Some("2025-03-31.basil"));
+        assert_eq!(event.created.map(|at| at.timestamp()), Some(1_761_831_295));
+        assert_eq!(event.object_id.as_deref(), Some("cs_test_1"));
+        assert_eq!(event.session.unwrap().id.as_deref(), Some("cs_test_1"));
+    }
+
+    #[test]
+    fn only_a_checkout_sessions_event_carries_a_session() {
+        let body = COMPLETED.replace("checkout.session.completed", "charge.succeeded");
+        let event = Event::parse(body.as_bytes()).unwrap();
+        assert_eq!(event.session, None);
+        assert_eq!(event.object_id.as_deref(), Some("cs_test_1"));
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let cases = [
+            (r#"{"type":"a","data":{"object":{}}}"#, MalformedEvent::Id),
+            (r#"{"id":7,"type":"a","data":{"object":{}}}"#, MalformedEvent::Id),
+            (
+                r#"{"id":"cs_1","type":"a","data":{"object":{}}}"#,
+                MalformedEvent::Id,
+            ),
+            (
+                r#"{"id":"evt_\n","type":"a","data":{"object":{}}}"#,
+                MalformedEvent::Id,
+            ),
+            (
+                r#"{"id":"evt_ø","type":"a","data":{"object":{}}}"#,
+                MalformedEvent::Id,
+            ),
+            (r#"{"id":"evt_1","data":{"object":{}}}"#, MalformedEvent::Kind),
+            (
+                r#"{"id":"evt_1","type":"","data":{"object":{}}}"#,
+                MalformedEvent::Kind,
+            ),
+            (r#"{"id":"evt_1","type":"a"}"#, MalformedEvent::NoObject),
+            (r#"{"id":"evt_1","type":"a","data":{}}"#, MalformedEvent::NoObject),
+            (
+                r#"{"id":"evt_1","type":"a","data":{"object":{}},"account":7}"#,
+                MalformedEvent::Account,
+            ),
+            (
+                r#"{"id":"evt_1","type":"a","data":{"object":{}},"livemode":"yes"}"#,
+                MalformedEvent::Livemode,
+            ),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(Event::parse(body.as_bytes()), Err(expected), "{body}");
+        }
+        let long = format!(
+            r#"{{"id":"evt_{}","type":"a","data":{{"object":{{}}}}}}"#,
+            "a".repeat(252)
+        );
+        assert_eq!(Event::parse(long.as_bytes()), Err(MalformedEvent::Id));
+        for body in [
+            "[]",
+            "7",
+            "null",
+            r#"{"data":[]}"#,
+            r#"{"data":{"object":null}}"#,
+            r#"{"data":{"object":"a"}}"#,
+        ] {
+            let error = Event::parse(body.as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, MalformedEvent::NotAnObject { .. }),
+                "{body}: {error}"
+            );
+        }
+        for body in ["", "{", "{}x", "\u{feff}{}", r#"{"id":}"#] {
+            let error = Event::parse(body.as_bytes()).unwrap_err();
+            assert!(matches!(error, MalformedEvent::NotJson { .. }), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_nothing_of_the_body() {
+        let error = Event::parse(br#"{"data":"kari@example.com"}"#).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("kari"), "{error}");
+    }
+
+    #[test]
+    fn no_depth_of_nesting_overflows_the_stack() {
+        let deep = "[".repeat(500_000);
+        let closed = format!("{deep}{}", "]".repeat(500_000));
+        for (value, sound) in [(&deep, false), (&closed, true)] {
+            for place in ["unknown", "metadata", "id"] {
+                let body = format!(
+                    r#"{{"id":"evt_1","type":"checkout.session.completed","data":{{"object":{{"{place}":{value}}}}}}}"#
+                );
+                assert_eq!(Event::parse(body.as_bytes()).is_ok(), sound, "{place}");
+            }
+        }
+        let objects = r#"{"data":"#.repeat(200_000);
+        assert!(Event::parse(objects.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn doubled_names_do_not_break_an_event() {
+        let body = r#"{"id":"evt_1","id":"evt_2","type":"a","type":"charge.failed","data":{"object":{}},"data":{"object":{"id":"ch_1"}}}"#;
+        let event = Event::parse(body.as_bytes()).unwrap();
+        assert_eq!(
+            (event.id.as_str(), event.kind.as_str()),
+            ("evt_2", "charge.failed")
+        );
+        assert_eq!(event.object_id.as_deref(), Some("ch_1"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..512)) {
+            let _ = Event::parse(&body);
+        }
+
+        #[test]
+        fn no_damage_to_a_good_body_makes_the_parser_panic(at in 0..COMPLETED.len(), byte: u8, cut in 0..COMPLETED.len()) {
+            let mut body = COMPLETED.as_bytes().to_vec();
+            body[at] = byte;
+            let _ = Event::parse(&body);
+            body.truncate(cut);
+            let _ = Event::parse(&body);
+        }
+    }
+}

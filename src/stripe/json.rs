@@ -1,0 +1,185 @@
+//! Reading a few fields out of a JSON object that is free to hold anything else.
+//!
+//! Serde's derived readers refuse a whole body for one odd or doubled field. Here an object is walked once, the wanted
+//! fields are kept as slices of the body, and each slice is read on its own: what cannot be read harms nothing else.
+//! Where a name comes twice the last one counts, as in every common JSON reader. What is not wanted is skipped without
+//! recursion, so no depth of nesting can overflow the stack.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use chrono::{DateTime, Datelike, Utc};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The wanted fields of one kind of object.
+pub(super) trait Fields<'de>: Default {
+    /// Takes the value of the field `name` from `map`; returns false, with the value untouched, if it is not wanted.
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
+}
+
+/// A JSON object, read for the fields of `T`.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Fields<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Fields<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = T::default();
+        while let Some(Name(name)) = map.next_key()? {
+            if !fields.take(&name, &mut map)? {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Object(fields))
+    }
+}
+
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A field is there but is not what Stripe documents.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;
+
+/// A field's reading: `None` where it is absent or null.
+pub(super) type Reading<T> = Result<Option<T>, Unreadable>;
+
+/// The value's JSON text, unless it is absent or null.
+fn given(raw: Option<&RawValue>) -> Option<&str> {
+    raw.map(RawValue::get).filter(|json| *json != "null")
+}
+
+fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Reading<T> {
+    given(raw)
+        .map(|json| serde_json::from_str(json).map_err(|_| Unreadable))
+        .transpose()
+}
+
+/// A string.
+pub(super) fn text(raw: Option<&RawValue>) -> Reading<String> {
+    read(raw)
+}
+
+/// True or false.
+pub(super) fn boolean(raw: Option<&RawValue>) -> Reading<bool> {
+    read(raw)
+}
+
+/// A whole number. One that does not fit is unreadable, never rounded.
+pub(super) fn integer(raw: Option<&RawValue>) -> Reading<i64> {
+    given(raw)
+        .map(|json| json.parse().map_err(|_| Unreadable))
+        .transpose()
+}
+
+/// Seconds since 1970, up to the year 9999.
+pub(super) fn timestamp(raw: Option<&RawValue>) -> Reading<DateTime<Utc>> {
+    let Some(seconds) = integer(raw)? else {
+        return Ok(None);
+    };
+    DateTime::from_timestamp(seconds, 0)
+        .filter(|instant| seconds >= 0 && instant.year() <= 9999)
+        .map(Some)
+        .ok_or(Unreadable)
+}
+
+/// A reference to another object: its id, or (where it was expanded) the object itself.
+pub(super) fn reference(raw: Option<&RawValue>) -> Reading<String> {
+    match given(raw) {
+        Some(json) if json.starts_with('{') => {
+            let Object(expanded) =
+                serde_json::from_str::<Object<Expanded<'_>>>(json).map_err(|_| Unreadable)?;
+            text(expanded.id)?.map(Some).ok_or(Unreadable)
+        }
+        _ => text(raw),
+    }
+}
+
+#[derive(Default)]
+struct Expanded<'a> {
+    id: Option<&'a RawValue>,
+}
+
+impl<'de> Fields<'de> for Expanded<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        if name != "id" {
+            return Ok(false);
+        }
+        self.id = Some(map.next_value()?);
+        Ok(true)
+    }
+}
+
+/// An object read for the fields of `T`; `None` where it is absent or null.
+pub(super) fn object<'a, T: Fields<'a>>(raw: Option<&'a RawValue>) -> Reading<T> {
+    Ok(read::<Object<T>>(raw)?.map(|Object(fields)| fields))
+}
+
+/// An array's elements.
+pub(super) fn array(raw: Option<&RawValue>) -> Reading<Vec<&RawValue>> {
+    read(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn absent_and_null_are_nothing_and_the_wrong_kind_is_unreadable() {
+        assert_eq!(text(None), Ok(None));
+        assert_eq!(text(Some(raw("null"))), Ok(None));
+        assert_eq!(text(Some(raw(r#""a\u00f8""#))), Ok(Some("aø".to_owned())));
+        for odd in ["1", "1e999", "[]", "{}", "true", r#""\ud800""#] {
+            assert_eq!(text(Some(raw(odd))), Err(Unreadable), "{odd}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_are_unreadable_and_never_rounded() {
+        assert_eq!(integer(Some(raw("150000"))), Ok(Some(150_000)));
+        for odd in ["1e999", "1.5", "150000.0", "99999999999999999999", "\"1\"", "-"] {
+            if let Ok(value) = serde_json::from_str::<&RawValue>(odd) {
+                assert_eq!(integer(Some(value)), Err(Unreadable), "{odd}");
+            }
+        }
+    }
+
+    #[test]
+    fn timestamps_reach_from_1970_to_9999() {
+        assert!(timestamp(Some(raw("1761831277"))).unwrap().is_some());
+        for odd in ["-1", "253402300800", "9223372036854775807", "\"2025-01-01\""] {
+            assert_eq!(timestamp(Some(raw(odd))), Err(Unreadable), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_an_id_or_the_expanded_object() {
+        assert_eq!(reference(Some(raw(r#""pi_1""#))), Ok(Some("pi_1".to_owned())));
+        assert_eq!(
+            reference(Some(raw(r#"{"object":"payment_intent","id":"pi_1"}"#))),
+            Ok(Some("pi_1".to_owned()))
+        );
+        assert_eq!(reference(Some(raw("{}"))), Err(Unreadable));
+        assert_eq!(reference(Some(raw("7"))), Err(Unreadable));
+        assert_eq!(reference(None), Ok(None));
+    }
+}

@@ -1,0 +1,352 @@
+//! A Checkout Session, read loosely: one odd field never costs the rest.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::de::MapAccess;
+use serde_json::value::RawValue;
+
+use super::json::{self, Fields, Reading, Unreadable};
+
+/// The fields of a Checkout Session that a purchase needs, in the shapes of every API version from 2020 on.
+#[derive(Clone, Default, PartialEq)]
+pub struct CheckoutSession {
+    /// `cs_…`, as given.
+    pub id: Option<String>,
+    /// `open`, `complete` or `expired`; absent in payloads before 2021.
+    pub status: Option<String>,
+    pub payment_status: Option<PaymentStatus>,
+    /// `payment`, `subscription` or `setup`.
+    pub mode: Option<String>,
+    /// Absent in payloads before 2022.
+    pub created: Option<DateTime<Utc>>,
+    pub livemode: Option<bool>,
+    /// `pi_…`; none for a free session and for one that starts a Stripe subscription.
+    pub payment_intent: Option<String>,
+    /// `cus_…`.
+    pub customer: Option<String>,
+    /// Minor units of `currency`.
+    pub amount_total: Option<i64>,
+    /// As given; Stripe writes a lower-case ISO 4217 code.
+    pub currency: Option<String>,
+    pub client_reference_id: Option<String>,
+    /// What the buyer typed, else what the seller filled in. No proof of who they are.
+    pub email: Option<String>,
+    pub name: Option<String>,
+    /// Only the values that are text, numbers or booleans, as text.
+    pub metadata: BTreeMap<String, String>,
+    /// The prices of the line items; empty unless they were expanded, which webhooks never are.
+    pub price_ids: Vec<String>,
+    /// The names of fields that were there but were not what Stripe documents; read as absent.
+    pub unreadable: Vec<&'static str>,
+}
+
+impl fmt::Debug for CheckoutSession {
+    /// Without what tells who the buyer is: this reaches logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckoutSession")
+            .field("id", &self.id)
+            .field("status", &self.status)
+            .field("payment_status", &self.payment_status)
+            .field("mode", &self.mode)
+            .field("created", &self.created)
+            .field("unreadable", &self.unreadable)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether the money is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaymentStatus {
+    Paid,
+    Unpaid,
+    NoPaymentRequired,
+    /// A value that Stripe has added since.
+    Other(String),
+}
+
+impl From<String> for PaymentStatus {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "paid" => Self::Paid,
+            "unpaid" => Self::Unpaid,
+            "no_payment_required" => Self::NoPaymentRequired,
+            _ => Self::Other(text),
+        }
+    }
+}
+
+/// A session's fields as slices of the body.
+#[derive(Default)]
+pub(super) struct SessionFields<'a> {
+    pub(super) id: Option<&'a RawValue>,
+    status: Option<&'a RawValue>,
+    payment_status: Option<&'a RawValue>,
+    mode: Option<&'a RawValue>,
+    created: Option<&'a RawValue>,
+    livemode: Option<&'a RawValue>,
+    payment_intent: Option<&'a RawValue>,
+    customer: Option<&'a RawValue>,
+    amount_total: Option<&'a RawValue>,
+    currency: Option<&'a RawValue>,
+    client_reference_id: Option<&'a RawValue>,
+    customer_email: Option<&'a RawValue>,
+    customer_details: Option<&'a RawValue>,
+    metadata: Option<&'a RawValue>,
+    line_items: Option<&'a RawValue>,
+}
+
+impl<'de> Fields<'de> for SessionFields<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        let field = match name {
+            "id" => &mut self.id,
+            "status" => &mut self.status,
+            "payment_status" => &mut self.payment_status,
+            "mode" => &mut self.mode,
+            "created" => &mut self.created,
+            "livemode" => &mut self.livemode,
+            "payment_intent" => &mut self.payment_intent,
+            "customer" => &mut self.customer,
+            "amount_total" => &mut self.amount_total,
+            "currency" => &mut self.currency,
+            "client_reference_id" => &mut self.client_reference_id,
+            "customer_email" => &mut self.customer_email,
+            "customer_details" => &mut self.customer_details,
+            "metadata" => &mut self.metadata,
+            "line_items" => &mut self.line_items,
+            _ => return Ok(false),
+        };
+        *field = Some(map.next_value()?);
+        Ok(true)
+    }
+}
+
+impl SessionFields<'_> {
+    pub(super) fn read(&self) -> CheckoutSession {
+        let mut unreadable = Vec::new();
+        let mut session = CheckoutSession {
+            id: noted(&mut unreadable, "id", json::text(self.id)),
+            status: noted(&mut unreadable, "status", json::text(self.status)),
+            payment_status: noted(&mut unreadable, "payment_status", json::text(self.payment_status))
+                .map(PaymentStatus::from),
+            mode: noted(&mut unreadable, "mode", json::text(self.mode)),
+            created: noted(&mut unreadable, "created", json::timestamp(self.created)),
+            livemode: noted(&mut unreadable, "livemode", json::boolean(self.livemode)),
+            payment_intent: noted(
+                &mut unreadable,
+                "payment_intent",
+                json::reference(self.payment_intent),
+            ),
+            customer: noted(&mut unreadable, "customer", json::reference(self.customer)),
+            amount_total: noted(&mut unreadable, "amount_total", json::integer(self.amount_total)),
+            currency: noted(&mut unreadable, "currency", json::text(self.currency)),
+            client_reference_id: noted(
+                &mut unreadable,
+                "client_reference_id",
+                json::text(self.client_reference_id),
+            ),
+            metadata: noted(&mut unreadable, "metadata", metadata(self.metadata)).unwrap_or_default(),
+            price_ids: noted(&mut unreadable, "line_items", price_ids(self.line_items)).unwrap_or_default(),
+            ..CheckoutSession::default()
+        };
+        let details = noted(
+            &mut unreadable,
+            "customer_details",
+            json::object::<CustomerDetails<'_>>(self.customer_details),
+        )
+        .unwrap_or_default();
+        let typed = noted(
+            &mut unreadable,
+            "customer_details.email",
+            json::text(details.email),
+        );
+        let filled_in = noted(&mut unreadable, "customer_email", json::text(self.customer_email));
+        session.email = typed.filter(|email| !email.trim().is_empty()).or(filled_in);
+        session.name = noted(&mut unreadable, "customer_details.name", json::text(details.name));
+        session.unreadable = unreadable;
+        session
+    }
+}
+
+fn noted<T>(unreadable: &mut Vec<&'static str>, name: &'static str, reading: Reading<T>) -> Option<T> {
+    reading.unwrap_or_else(|Unreadable| {
+        unreadable.push(name);
+        None
+    })
+}
+
+#[derive(Default)]
+struct CustomerDetails<'a> {
+    email: Option<&'a RawValue>,
+    name: Option<&'a RawValue>,
+}
+
+impl<'de> Fields<'de> for CustomerDetails<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        match name {
+            "email" => self.email = Some(map.next_value()?),
+            "name" => self.name = Some(map.next_value()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// PHP re-encodes an empty map as `[]`, so an empty array is an empty map.
+fn metadata(raw: Option<&RawValue>) -> Reading<BTreeMap<String, String>> {
+    if let Ok(Some(elements)) = json::array(raw) {
+        return if elements.is_empty() {
+            Ok(None)
+        } else {
+            Err(Unreadable)
+        };
+    }
+    Ok(json::object::<Metadata>(raw)?.map(|Metadata(entries)| entries))
+}
+
+#[derive(Default)]
+struct Metadata(BTreeMap<String, String>);
+
+impl<'de> Fields<'de> for Metadata {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        let value: &RawValue = map.next_value()?;
+        let text = match value.get().as_bytes().first() {
+            Some(b'"') => json::text(Some(value)).unwrap_or_default(),
+            Some(b'{' | b'[' | b'n') | None => None,
+            Some(_) => Some(value.get().to_owned()),
+        };
+        match text {
+            Some(text) => self.0.insert(name.to_owned(), text),
+            None => self.0.remove(name),
+        };
+        Ok(true)
+    }
+}
+
+fn price_ids(raw: Option<&RawValue>) -> Reading<Vec<String>> {
+    let Some(list) = json::object::<LineItems<'_>>(raw)? else {
+        return Ok(None);
+    };
+    let mut ids = Vec::new();
+    for item in json::array(list.data)?.unwrap_or_default() {
+        if let Some(item) = json::object::<LineItem<'_>>(Some(item))? {
+            ids.extend(json::reference(item.price)?);
+        }
+    }
+    Ok(Some(ids))
+}
+
+#[derive(Default)]
+struct LineItems<'a> {
+    data: Option<&'a RawValue>,
+}
+
+impl<'de> Fields<'de> for LineItems<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        if name != "data" {
+            return Ok(false);
+        }
+        self.data = Some(map.next_value()?);
+        Ok(true)
+    }
+}
+
+#[derive(Default)]
+struct LineItem<'a> {
+    price: Option<&'a RawValue>,
+}
+
+impl<'de> Fields<'de> for LineItem<'de> {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        if name != "price" {
+            return Ok(false);
+        }
+        self.price = Some(map.next_value()?);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Object;
+    use super::*;
+
+    fn session(json: &str) -> CheckoutSession {
+        let Object(fields): Object<SessionFields<'_>> = serde_json::from_str(json).unwrap();
+        fields.read()
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_kind_is_absent_and_noted_and_costs_nothing_else() {
+        let read = session(
+            r#"{"id":"cs_1","status":7,"amount_total":1e999,"created":"now","currency":"nok","customer_details":"?"}"#,
+        );
+        assert_eq!(read.id.as_deref(), Some("cs_1"));
+        assert_eq!(read.currency.as_deref(), Some("nok"));
+        assert_eq!((read.status, read.amount_total, read.created), (None, None, None));
+        assert_eq!(
+            read.unreadable,
+            ["status", "created", "amount_total", "customer_details"]
+        );
+    }
+
+    #[test]
+    fn an_empty_php_array_is_an_empty_metadata_and_a_full_one_is_unreadable() {
+        assert!(session(r#"{"metadata":[]}"#).unreadable.is_empty());
+        assert!(session(r#"{"metadata":{}}"#).unreadable.is_empty());
+        assert!(session(r#"{"metadata":null}"#).unreadable.is_empty());
+        assert_eq!(session(r#"{"metadata":["a"]}"#).unreadable, ["metadata"]);
+        assert_eq!(session(r#"{"metadata":"a"}"#).unreadable, ["metadata"]);
+    }
+
+    #[test]
+    fn metadata_values_that_are_no_strings_are_stringified_or_ignored() {
+        let metadata = session(
+            r#"{"metadata":{"passId":10,"gift":true,"tags":["a"],"note":null,"type":"pass_purchase"}}"#,
+        )
+        .metadata;
+        let entries: Vec<_> = metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(
+            entries,
+            [("gift", "true"), ("passId", "10"), ("type", "pass_purchase")]
+        );
+    }
+
+    #[test]
+    fn of_a_name_that_comes_twice_the_last_counts() {
+        let read = session(r#"{"id":"cs_1","id":"cs_2","metadata":{"a":"1","a":"2","b":"1","b":null}}"#);
+        assert_eq!(read.id.as_deref(), Some("cs_2"));
+        assert_eq!(read.metadata.get("a").map(String::as_str), Some("2"));
+        assert_eq!(read.metadata.get("b"), None);
+    }
+
+    #[test]
+    fn the_email_that_the_buyer_typed_goes_before_the_one_that_was_filled_in() {
+        let both = r#"{"customer_email":"a@x.no","customer_details":{"email":"b@x.no","name":"B"}}"#;
+        assert_eq!(session(both).email.as_deref(), Some("b@x.no"));
+        let one = r#"{"customer_email":"a@x.no","customer_details":{"email":null}}"#;
+        assert_eq!(session(one).email.as_deref(), Some("a@x.no"));
+        let empty = r#"{"customer_email":"a@x.no","customer_details":{"email":" "}}"#;
+        assert_eq!(session(empty).email.as_deref(), Some("a@x.no"));
+    }
+
+    #[test]
+    fn references_and_line_items_are_read_plain_and_expanded() {
+        let read = session(
+            r#"{"payment_intent":{"id":"pi_1"},"customer":"cus_1",
+                "line_items":{"data":[{"price":{"id":"price_1"}},{"price":"price_2"},{"price":null}]}}"#,
+        );
+        assert_eq!(read.payment_intent.as_deref(), Some("pi_1"));
+        assert_eq!(read.customer.as_deref(), Some("cus_1"));
+        assert_eq!(read.price_ids, ["price_1", "price_2"]);
+    }
+
+    #[test]
+    fn debug_output_tells_nothing_of_the_buyer() {
+        let read = session(r#"{"id":"cs_1","customer_details":{"email":"kari@example.com","name":"Kari"}}"#);
+        let shown = format!("{read:?}");
+        assert!(shown.contains("cs_1"), "{shown}");
+        assert!(!shown.to_lowercase().contains("kari"), "{shown}");
+    }
+}

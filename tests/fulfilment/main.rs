@@ -1,0 +1,11 @@
+//! Fulfilment from the event to the stored subscription, over a real store.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod catalogue;
+mod corpus;
+mod existing_site_faults;
+mod resolution;
+mod rules;
+mod shop;
+mod terms;

@@ -1,0 +1,303 @@
+//! "Fulfilment" in the rules: whose purchase it is, who bought it, and what.
+
+use serde_json::{Value, json};
+
+use crate::shop::{
+    Shop, bought, completed, completed_on, connected, outcome, pass, session, session_with, tenant,
+};
+
+#[tokio::test]
+async fn rule_3_tenant_by_path_else_account_else_metadata_else_the_only_one() {
+    let three = [tenant("t1"), tenant("t2"), connected("t3", "acct_3")];
+    let of = async |path, event: &Value| {
+        let shop = Shop::open(&three).await;
+        let said = shop.deliver_to(path, event).await;
+        shop.subscriptions().await.pop().map_or(said, |made| made.tenant)
+    };
+    let named = |tenant: Value| {
+        session_with(
+            "a",
+            json!({"type": "pass_purchase", "passId": "pass-10", "tenantId": tenant}),
+        )
+    };
+    assert_eq!(of(Some("t2-slug"), &completed(&named(Value::Null))).await, "t2");
+    assert_eq!(of(None, &completed_on("acct_3", &named(Value::Null))).await, "t3");
+    assert_eq!(of(None, &completed(&named(json!("t2")))).await, "t2");
+    assert_eq!(of(None, &completed(&named(json!("t2-slug")))).await, "t2");
+    for key in ["tenant", "tenant_id"] {
+        let old = session_with(
+            "a",
+            json!({"type": "pass_purchase", "passId": "pass-10", key: "t2"}),
+        );
+        assert_eq!(of(None, &completed(&old)).await, "t2", "{key}");
+    }
+    assert_eq!(
+        of(None, &completed(&named(Value::Null))).await,
+        "dead: unresolved_tenant"
+    );
+    assert_eq!(
+        of(None, &completed(&named(json!("t9")))).await,
+        "dead: unresolved_tenant"
+    );
+    assert_eq!(
+        of(Some("t9-slug"), &completed(&named(json!("t1")))).await,
+        "dead: unresolved_tenant"
+    );
+    assert_eq!(
+        of(Some("t2"), &completed(&named(Value::Null))).await,
+        "dead: unresolved_tenant"
+    );
+    assert_eq!(
+        bought(&[tenant("t1")], &completed(&named(Value::Null)))
+            .await
+            .tenant,
+        "t1"
+    );
+    assert_eq!(
+        outcome(&[], &completed(&named(Value::Null))).await,
+        "dead: unresolved_tenant"
+    );
+}
+
+#[tokio::test]
+async fn rule_4_pass_by_metadata_id_else_name_within_the_tenant_else_the_stripe_price() {
+    let mut shop = tenant("t1");
+    shop.passes = vec![pass("p1", "multi"), pass("p2", "multi"), pass("p3", "multi")];
+    shop.passes[0].stripe_price_ids = vec!["price_1".to_owned()];
+    let of = async |metadata: Value, prices: Value| {
+        let mut session = session_with("a", metadata);
+        session["line_items"] = json!({"data": prices});
+        let opened = Shop::open(std::slice::from_ref(&shop)).await;
+        let said = opened.deliver(&completed(&session)).await;
+        opened
+            .subscriptions()
+            .await
+            .pop()
+            .map_or(said, |made| made.pass_id)
+    };
+    let none = json!([]);
+    assert_eq!(
+        of(json!({"passId": "p2", "passName": "Name of p3"}), none.clone()).await,
+        "p2"
+    );
+    assert_eq!(of(json!({"pass_id": "p2"}), none.clone()).await, "p2");
+    for key in ["passName", "pass_name", "productName"] {
+        assert_eq!(of(json!({key: "Name of p3"}), none.clone()).await, "p3", "{key}");
+        assert_eq!(
+            of(json!({key: " name OF p3 "}), none.clone()).await,
+            "p3",
+            "{key}"
+        );
+    }
+    assert_eq!(
+        of(json!({"passId": "gone", "passName": "Name of p3"}), none.clone()).await,
+        "p3"
+    );
+    let price = json!([{"price": {"id": "price_0"}}, {"price": {"id": "price_1"}}]);
+    assert_eq!(
+        of(json!({"passId": "gone", "passName": "gone"}), price.clone()).await,
+        "p1"
+    );
+    assert_eq!(of(json!({}), price).await, "p1");
+    let unknown = json!({"type": "pass_purchase", "passId": "gone", "passName": "gone"});
+    assert_eq!(of(unknown, none.clone()).await, "dead: unresolved_pass");
+    assert_eq!(
+        of(json!({"type": "pass_purchase"}), none).await,
+        "dead: unresolved_pass"
+    );
+}
+
+#[tokio::test]
+async fn rule_4_a_pass_no_longer_sold_is_still_honoured_for_who_has_paid() {
+    let mut shop = tenant("t1");
+    shop.passes[0].is_active = false;
+    assert_eq!(outcome(&[shop], &completed(&session("a"))).await, "created");
+}
+
+#[tokio::test]
+async fn rule_4_another_tenants_pass_is_not_found() {
+    let mut other = tenant("t2");
+    other.passes = vec![pass("p2", "multi")];
+    let both = [tenant("t1"), other];
+    let of = |metadata: Value| completed(&session_with("a", metadata));
+    let typed = of(json!({"type": "pass_purchase", "passId": "p2", "tenantId": "t1"}));
+    assert_eq!(outcome(&both, &typed).await, "dead: unresolved_pass");
+    let named = of(json!({"type": "pass_purchase", "passName": "Name of p2", "tenantId": "t1"}));
+    assert_eq!(outcome(&both, &named).await, "dead: unresolved_pass");
+    let untyped = of(json!({"passId": "p2", "tenantId": "t1"}));
+    assert_eq!(outcome(&both, &untyped).await, "dead: unresolved_pass");
+    let nowhere = of(json!({"passId": "p2"}));
+    assert_eq!(outcome(&both, &nowhere).await, "dead: unresolved_tenant");
+}
+
+#[tokio::test]
+async fn rule_4_a_name_that_two_passes_have_is_never_a_guess() {
+    let mut shop = tenant("t1");
+    shop.passes = vec![pass("p1", "multi"), pass("p2", "multi-pass")];
+    shop.passes[1].name = shop.passes[0].name.clone();
+    for metadata in [
+        json!({"type": "pass_purchase", "passName": "Name of p1"}),
+        json!({"passName": "Name of p1"}),
+    ] {
+        let event = completed(&session_with("a", metadata));
+        assert_eq!(
+            outcome(std::slice::from_ref(&shop), &event).await,
+            "dead: unresolved_pass"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rule_4_a_type_that_says_something_else_is_ignored_and_no_type_is_ours_if_the_pass_can_be_told() {
+    let of = |metadata: Value| completed(&session_with("a", metadata));
+    let shop = [tenant("t1")];
+    assert_eq!(
+        outcome(&shop, &of(json!({"type": "gift_card", "passId": "pass-10"}))).await,
+        "ignored: other_purchase_type"
+    );
+    assert_eq!(
+        outcome(&shop, &of(json!({"passType": "pass_purchase", "passId": "gone"}))).await,
+        "dead: unresolved_pass"
+    );
+    assert_eq!(
+        outcome(&shop, &of(json!({"passType": "multi", "passId": "pass-10"}))).await,
+        "created"
+    );
+    assert_eq!(
+        outcome(
+            &shop,
+            &of(json!({"passType": "multi", "type": "pass_purchase", "passId": "pass-10"}))
+        )
+        .await,
+        "created"
+    );
+    assert_eq!(outcome(&shop, &of(json!({"passId": "pass-10"}))).await, "created");
+    assert_eq!(
+        outcome(&shop, &of(json!({"productName": "A jumper"}))).await,
+        "ignored: pass_not_told"
+    );
+    assert_eq!(
+        outcome(&shop, &of(json!({"classId": "c1", "tenantId": "t1"}))).await,
+        "ignored: no_pass_named"
+    );
+    assert_eq!(outcome(&shop, &of(json!([]))).await, "ignored: no_pass_named");
+    assert_eq!(
+        outcome(
+            &[tenant("t1"), tenant("t2")],
+            &of(json!({"productName": "A jumper"}))
+        )
+        .await,
+        "ignored: pass_not_told"
+    );
+}
+
+#[tokio::test]
+async fn rule_5_customer_by_user_id_else_client_reference_id_else_email_else_a_new_user() {
+    let shop = Shop::open(&[tenant("t1")]).await;
+    let buy = async |name: &str, user: Value, reference: Value, email: Value| {
+        let mut session = session(name);
+        session["metadata"]["userId"] = user;
+        session["client_reference_id"] = reference;
+        session["customer_details"]["email"] = email;
+        assert_eq!(shop.deliver(&completed(&session)).await, "created", "{name}");
+        shop.subscription(session["id"].as_str().unwrap()).await.user
+    };
+    let by_id = buy("a", json!("user_a"), json!("user_b"), json!("A@Example.com")).await;
+    assert_eq!(by_id, "user_a");
+    assert_eq!(
+        buy("b", Value::Null, json!("user_b"), json!("b@example.com")).await,
+        "user_b"
+    );
+    assert_eq!(
+        buy("c", Value::Null, Value::Null, json!(" a@EXAMPLE.com ")).await,
+        "user_a"
+    );
+    let new = buy("d", Value::Null, Value::Null, json!("d@example.com")).await;
+    assert_eq!(
+        buy("e", Value::Null, Value::Null, json!("D@example.com")).await,
+        new
+    );
+    let nobody = buy("f", Value::Null, Value::Null, Value::Null).await;
+    assert_ne!(buy("g", Value::Null, Value::Null, Value::Null).await, nobody);
+    let no_address = buy("h", Value::Null, Value::Null, json!("none")).await;
+    assert_ne!(
+        buy("i", Value::Null, Value::Null, json!("none")).await,
+        no_address
+    );
+}
+
+#[tokio::test]
+async fn rule_10_the_events_account_must_be_the_tenants() {
+    let platform = tenant("t1");
+    let two = [
+        platform.clone(),
+        connected("t2", "acct_2"),
+        connected("t3", "acct_3"),
+    ];
+    let named = |tenant: Value| {
+        session_with(
+            "a",
+            json!({"type": "pass_purchase", "passId": "pass-10", "tenantId": tenant}),
+        )
+    };
+    let mismatch = "dead: tenant_mismatch";
+    assert_eq!(
+        outcome(&two, &completed_on("acct_2", &named(json!("t2")))).await,
+        "created"
+    );
+    assert_eq!(
+        outcome(&two, &completed_on("acct_2", &named(json!("t3")))).await,
+        mismatch
+    );
+    assert_eq!(
+        outcome(&two, &completed_on("acct_2", &named(json!("t1")))).await,
+        mismatch
+    );
+    assert_eq!(
+        outcome(&two, &completed_on("acct_2", &named(json!("unknown")))).await,
+        mismatch
+    );
+    assert_eq!(
+        outcome(&two, &completed_on("acct_9", &named(json!("t2")))).await,
+        mismatch
+    );
+    assert_eq!(
+        outcome(&two, &completed_on("acct_9", &named(json!("t1")))).await,
+        mismatch
+    );
+    assert_eq!(outcome(&two, &completed(&named(json!("t2")))).await, mismatch);
+    assert_eq!(
+        outcome(&[platform], &completed_on("acct_9", &named(Value::Null))).await,
+        mismatch
+    );
+    let shop = Shop::open(&two).await;
+    let by_path = shop
+        .deliver_to(Some("t2-slug"), &completed(&named(Value::Null)))
+        .await;
+    assert_eq!(by_path, mismatch);
+    let by_path = shop
+        .deliver_to(Some("t1-slug"), &completed_on("acct_2", &named(json!("t1"))))
+        .await;
+    assert_eq!(by_path, mismatch);
+    let by_path = shop
+        .deliver_to(Some("t2-slug"), &completed_on("acct_2", &named(json!("t3"))))
+        .await;
+    assert_eq!(by_path, mismatch);
+    assert!(shop.subscriptions().await.is_empty());
+}
+
+#[tokio::test]
+async fn rule_10_a_session_that_another_tenant_has_fulfilled_is_parked() {
+    let shop = Shop::open(&[tenant("t1"), tenant("t2")]).await;
+    assert_eq!(shop.deliver(&completed(&session("a"))).await, "created");
+    let mut forged = session("a");
+    forged["metadata"]["tenantId"] = json!("t2");
+    assert_eq!(shop.deliver(&completed(&forged)).await, "dead: tenant_mismatch");
+    let mut same_payment = session("b");
+    same_payment["metadata"]["tenantId"] = json!("t2");
+    same_payment["payment_intent"] = json!("pi_a");
+    assert_eq!(
+        shop.deliver(&completed(&same_payment)).await,
+        "dead: tenant_mismatch"
+    );
+}
