@@ -18,6 +18,9 @@ use url::Url;
 
 pub use load::{ConfigError, VARIABLES};
 
+use crate::queue::{QueueConfig, RetryPolicy};
+use crate::store;
+
 /// Everything that can be set. Secrets are not in its `Debug`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +49,39 @@ pub struct Settings {
     pub sanity: SanitySettings,
     /// What is logged, and how.
     pub log: LogSettings,
+}
+
+impl Settings {
+    /// How the queue of purchases behaves.
+    #[must_use]
+    pub fn queue_config(&self) -> QueueConfig {
+        let whole = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        QueueConfig {
+            prefix: self.queue.prefix.clone(),
+            retry: RetryPolicy {
+                base: self.queue.backoff_base,
+                cap: self.queue.backoff_cap,
+                max_attempts: self.queue.max_attempts,
+            },
+            lease: self.queue.lease,
+            max_crashes: self.queue.max_crashes,
+            keep_done: self.queue.keep_done,
+            keep_done_jobs: whole(self.queue.keep_done_jobs),
+            keep_dead: self.queue.keep_dead,
+            log_entries: whole(self.event_log.stream_max_entries),
+            ..QueueConfig::default()
+        }
+    }
+
+    /// How the store is opened.
+    #[must_use]
+    pub fn store_options(&self) -> store::Options {
+        let synchronous = match self.database.sqlite_synchronous {
+            SqliteSynchronous::Full => store::Synchronous::Full,
+            SqliteSynchronous::Normal => store::Synchronous::Normal,
+        };
+        store::Options { synchronous, ..store::Options::default() }
+    }
 }
 
 /// `[redis]`

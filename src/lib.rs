@@ -2,7 +2,9 @@
 pub mod clock;
 pub mod coalesce;
 pub mod config;
+pub mod event_log;
 pub mod fulfil;
+pub mod http;
 pub mod money;
 pub mod queue;
 pub mod store;

@@ -6,6 +6,7 @@
 mod cache;
 mod catalogue;
 mod error;
+mod job;
 mod plan;
 mod purchase;
 mod triage;

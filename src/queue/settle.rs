@@ -49,33 +49,34 @@ pub(super) type Settler = Coalescer<Settlement, bool>;
 /// Starts the settler. It goes on trying while Redis is away, until `abandon`.
 pub(super) fn settler(queue: &Queue, lease: Arc<Lease>, abandon: CancellationToken) -> Settler {
     let queue = queue.clone();
-    Coalescer::spawn(
-        LARGEST_SETTLEMENT,
-        LARGEST_SETTLEMENT,
-        move |batch: Vec<Settlement>| {
-            let (queue, lease, abandon) = (queue.clone(), lease.clone(), abandon.clone());
-            async move {
-                let mut answers = vec![false; batch.len()];
-                let mut from = 0;
-                // A batch spans two terms only around a lost lease.
-                while from < batch.len() {
-                    let term = &batch[from].term;
-                    let to = from
-                        + batch[from..]
-                            .iter()
-                            .take_while(|one| Arc::ptr_eq(&one.term, term))
-                            .count();
-                    let part = &batch[from..to];
-                    if let Some(mine) = abandon.run_until_cancelled(settle(&queue, term, part)).await {
-                        answers[from..to].copy_from_slice(&mine);
-                    }
-                    lease.release(term, part.iter().map(|one| one.id.as_str()));
-                    from = to;
+    let limits = Limits {
+        batch: LARGEST_SETTLEMENT,
+        waiting: LARGEST_SETTLEMENT,
+        parallel: 1,
+    };
+    Coalescer::start(limits, move |batch: Vec<Settlement>| {
+        let (queue, lease, abandon) = (queue.clone(), lease.clone(), abandon.clone());
+        async move {
+            let mut answers = vec![false; batch.len()];
+            let mut from = 0;
+            // A batch spans two terms only around a lost lease.
+            while from < batch.len() {
+                let term = &batch[from].term;
+                let to = from
+                    + batch[from..]
+                        .iter()
+                        .take_while(|one| Arc::ptr_eq(&one.term, term))
+                        .count();
+                let part = &batch[from..to];
+                if let Some(mine) = abandon.run_until_cancelled(settle(&queue, term, part)).await {
+                    answers[from..to].copy_from_slice(&mine);
                 }
-                answers
+                lease.release(term, part.iter().map(|one| one.id.as_str()));
+                from = to;
             }
-        },
-    )
+            answers
+        }
+    })
 }
 
 async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {

@@ -1,0 +1,234 @@
+//! The webhook intake: verify, read the envelope, one round trip to Redis, answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::endpoints::Endpoints;
+use super::metrics::{IntakeMetrics, Received};
+use crate::clock::Clock;
+use crate::coalesce::{Coalescer, Limits};
+use crate::event_log;
+use crate::fulfil::{Triage, triage};
+use crate::queue::{Enqueued, Item, Queue, QueueError};
+use crate::stripe::Event;
+use crate::stripe::signature::SignatureError;
+
+const STRIPE_SIGNATURE: &str = "stripe-signature";
+/// The most events handed to Redis in one call: what the script unpacks, and how long it holds Redis, is bounded.
+const LARGEST_BATCH: usize = 64;
+/// How many events may wait for their batch on one thread; more callers wait for a place until their time is up.
+const LONGEST_QUEUE: usize = 1_024;
+/// When to come again, in seconds. Stripe has a schedule of its own; a proxy may obey this.
+const COME_AGAIN_SECONDS: u32 = 5;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IntakeSettings {
+    /// How long an event's id is remembered.
+    pub(super) remember: Duration,
+    /// How long to wait for Redis.
+    pub(super) patience: Duration,
+}
+
+/// One thread's way to Redis.
+#[derive(Clone)]
+pub(super) struct Intake {
+    endpoints: Arc<Endpoints>,
+    metrics: Arc<IntakeMetrics>,
+    clock: Clock,
+    settings: IntakeSettings,
+    gather: Coalescer<Item, Result<Enqueued, Unavailable>>,
+}
+
+/// Redis did not take the batch; the reason is logged once for all of it.
+#[derive(Debug, Clone, Copy)]
+struct Unavailable;
+
+impl Intake {
+    pub(super) fn start(
+        queue: &Queue,
+        endpoints: &Arc<Endpoints>,
+        metrics: &Arc<IntakeMetrics>,
+        clock: &Clock,
+        settings: IntakeSettings,
+    ) -> Self {
+        let own = queue.reconnected();
+        let log = metrics.clone();
+        // Two batches under way: while Redis works on one, the next is on its way.
+        let limits = Limits { batch: LARGEST_BATCH, waiting: LONGEST_QUEUE, parallel: 2 };
+        let gather = Coalescer::start(limits, move |items: Vec<Item>| {
+            let (own, log) = (own.as_ref().ok().cloned(), log.clone());
+            async move {
+                let enqueued = match &own {
+                    Some(queue) => match tokio::time::timeout(settings.patience, queue.enqueue(&items)).await {
+                        Ok(answer) => answer,
+                        Err(_) => Err(QueueError::Timeout),
+                    },
+                    None => Err(QueueError::Closed),
+                };
+                match enqueued {
+                    Ok(answers) => answers.into_iter().map(Ok).collect(),
+                    Err(error) => {
+                        log.redis_failed(&error);
+                        vec![Err(Unavailable); items.len()]
+                    }
+                }
+            }
+        });
+        Self { endpoints: endpoints.clone(), metrics: metrics.clone(), clock: clock.clone(), settings, gather }
+    }
+
+    async fn take(&self, tenant: Option<&str>, header: Option<&[u8]>, body: &[u8]) -> Answer {
+        let now = self.clock.now();
+        match self.endpoints.verify(tenant, header, body, now).await {
+            Some(Ok(())) => {}
+            Some(Err(refusal)) => return Answer::Refused(refusal),
+            None => return Answer::UnknownTenant,
+        }
+        let event = match Event::parse(body) {
+            Ok(event) => event,
+            Err(malformed) => return Answer::Malformed(malformed.to_string()),
+        };
+        let (item, ignored) = match triage(&event, tenant) {
+            Triage::Fulfil(purchase) => (Item::job(&purchase), None),
+            Triage::Ignore(why) => (Ok(Item::default()), Some(why)),
+        };
+        let item = item
+            .map(|item| item.once(format!("event:{}", event.id), self.settings.remember))
+            .and_then(|item| event_log::attach(item, &event, tenant, ignored, body));
+        let Ok(item) = item else {
+            return Answer::Malformed("its purchase could not be written as a job".to_owned());
+        };
+        match tokio::time::timeout(self.settings.patience, self.gather.call(item)).await {
+            Ok(Ok(Ok(enqueued))) => {
+                tracing::debug!(
+                    event = event.id,
+                    object = event.object_id,
+                    r#type = event.kind,
+                    ?enqueued,
+                    ignored,
+                    "webhook received"
+                );
+                match (ignored, enqueued) {
+                    (Some(_), _) => Answer::Ignored,
+                    (None, Enqueued::New) => Answer::Accepted,
+                    (None, _) => Answer::Duplicate,
+                }
+            }
+            // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
+            Ok(Ok(Err(Unavailable)) | Err(_)) | Err(_) => Answer::Unavailable,
+        }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+enum Answer {
+    Accepted,
+    Duplicate,
+    Ignored,
+    Refused(SignatureError),
+    Malformed(String),
+    UnknownTenant,
+    TooLarge,
+    Unreadable,
+    Unavailable,
+}
+
+impl Answer {
+    fn received(&self) -> Received {
+        match self {
+            Self::Accepted => Received::Accepted,
+            Self::Duplicate => Received::Duplicate,
+            Self::Ignored => Received::Ignored,
+            Self::Refused(refusal) => match refusal.code() {
+                "missing_signature" => Received::MissingSignature,
+                "malformed_signature" => Received::MalformedSignature,
+                "stale_timestamp" => Received::StaleTimestamp,
+                _ => Received::InvalidSignature,
+            },
+            Self::Malformed(_) => Received::MalformedEvent,
+            Self::UnknownTenant => Received::UnknownTenant,
+            Self::TooLarge => Received::TooLarge,
+            Self::Unreadable => Received::Unreadable,
+            Self::Unavailable => Received::Unavailable,
+        }
+    }
+
+    fn respond(self) -> HttpResponse {
+        match self {
+            Self::Accepted => json(StatusCode::OK, r#"{"received":true,"duplicate":false}"#),
+            Self::Duplicate => json(StatusCode::OK, r#"{"received":true,"duplicate":true}"#),
+            Self::Ignored => json(StatusCode::OK, r#"{"received":true,"ignored":true}"#),
+            Self::Refused(refusal) => error(StatusCode::BAD_REQUEST, refusal.code(), &refusal.to_string()),
+            Self::Malformed(why) => error(
+                StatusCode::BAD_REQUEST,
+                "malformed_event",
+                &format!("signed, but no event that can be read: {why}"),
+            ),
+            Self::UnknownTenant => error(
+                StatusCode::NOT_FOUND,
+                "unknown_tenant",
+                "no tenant has this slug: check the endpoint's address in Stripe, or import the tenant",
+            ),
+            Self::TooLarge => {
+                error(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "an event is never this large")
+            }
+            Self::Unreadable => {
+                error(StatusCode::BAD_REQUEST, "unreadable_body", "the body broke off before its end")
+            }
+            Self::Unavailable => {
+                let mut response = error(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "unavailable",
+                    "the queue does not take jobs at present; nothing is lost: send the event again",
+                );
+                response.headers_mut().insert(RETRY_AFTER, COME_AGAIN_SECONDS.into());
+                response
+            }
+        }
+    }
+}
+
+fn json(status: StatusCode, body: &'static str) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((CONTENT_TYPE, header::HeaderValue::from_static("application/json")))
+        .body(body)
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> HttpResponse {
+    HttpResponse::build(status).json(serde_json::json!({ "error": { "code": code, "message": message } }))
+}
+
+type Body = Result<web::Bytes, actix_web::Error>;
+
+/// `POST /webhooks/stripe`
+pub(super) async fn receive(intake: web::Data<Intake>, request: HttpRequest, body: Body) -> HttpResponse {
+    answer(&intake, None, &request, body).await
+}
+
+/// `POST /webhooks/stripe/{tenant}`
+pub(super) async fn receive_for_tenant(
+    intake: web::Data<Intake>,
+    tenant: web::Path<String>,
+    request: HttpRequest,
+    body: Body,
+) -> HttpResponse {
+    answer(&intake, Some(&tenant), &request, body).await
+}
+
+async fn answer(intake: &Intake, tenant: Option<&str>, request: &HttpRequest, body: Body) -> HttpResponse {
+    let answer = match body {
+        Ok(body) => {
+            let header = request.headers().get(STRIPE_SIGNATURE).map(header::HeaderValue::as_bytes);
+            intake.take(tenant, header, &body).await
+        }
+        Err(error) if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => Answer::TooLarge,
+        Err(_) => Answer::Unreadable,
+    };
+    intake.metrics.count(answer.received(), tenant);
+    answer.respond()
+}

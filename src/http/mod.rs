@@ -1,0 +1,136 @@
+//! What is asked of Surepass over HTTP.
+
+mod endpoints;
+pub mod health;
+mod intake;
+mod metrics;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::{App, HttpServer, web};
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::queue::{Queue, QueueError, Redis};
+use crate::store::Store;
+use crate::stripe::signature::{EmptySecret, Verifier};
+
+pub use health::Health;
+pub use metrics::IntakeMetrics;
+
+use endpoints::Endpoints;
+use intake::{Intake, IntakeSettings};
+
+/// The HTTP server, bound and ready to run. Production and tests start the same thing.
+pub struct Application {
+    server: Server,
+    address: SocketAddr,
+}
+
+impl std::fmt::Debug for Application {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Application").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "STRIPE_WEBHOOK_SECRET is not set: give it the signing secret (whsec_…) of your webhook endpoint, from Stripe's \
+         Dashboard under Developers → Webhooks"
+    )]
+    NoSecret(#[from] EmptySecret),
+    #[error("cannot listen on {0}: {1}; set SUREPASS_BIND to a free address")]
+    Bind(SocketAddr, io::Error),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// How long open requests may take to finish at shutdown, in seconds.
+const SHUTDOWN_SECONDS: u64 = 10;
+
+impl Application {
+    /// Binds the address and builds the server.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn build(
+        settings: &Settings,
+        redis: &Redis,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let bind = settings.server.bind;
+        let verifier = Verifier::new(&settings.stripe.webhook_secrets)?;
+        let queue = Queue::new(redis, settings.queue_config())?;
+        let listener = TcpListener::bind(bind).map_err(|error| StartError::Bind(bind, error))?;
+        let address = listener.local_addr().map_err(|error| StartError::Bind(bind, error))?;
+
+        let metrics = Arc::new(IntakeMetrics::default());
+        let tolerance = settings.server.signature_tolerance;
+        let endpoints = Endpoints::new(verifier.with_tolerance(tolerance), tolerance, store.clone(), clock.clone());
+        let endpoints = Arc::new(endpoints);
+        let health = Health::new(queue.clone(), store);
+        let intake = IntakeSettings {
+            remember: settings.queue.event_dedupe,
+            patience: settings.server.redis_timeout,
+        };
+        let largest = settings.server.max_body_bytes;
+        let server = HttpServer::new(move || {
+            // One connection and one gatherer for each thread: nothing on the way to Redis crosses threads.
+            let intake = Intake::start(&queue, &endpoints, &metrics, &clock, intake);
+            App::new()
+                .app_data(web::PayloadConfig::new(largest))
+                .app_data(web::Data::new(intake))
+                .app_data(web::Data::new(health.clone()))
+                .app_data(web::Data::from(metrics.clone()))
+                .configure(routes)
+        });
+        let server = match settings.server.workers {
+            Some(threads) => server.workers(threads.get()),
+            None => server,
+        };
+        let server = server
+            .disable_signals()
+            .shutdown_timeout(SHUTDOWN_SECONDS)
+            .keep_alive(Duration::from_secs(75))
+            .client_request_timeout(Duration::from_secs(15))
+            .listen(listener)
+            .map_err(|error| StartError::Bind(bind, error))?
+            .run();
+        Ok(Self { server, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is done, then finishes what is open.
+    ///
+    /// # Errors
+    /// Where the server ends by itself with an error.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let handle = self.server.handle();
+        let stopping = async {
+            stop.await;
+            handle.stop(true).await;
+        };
+        let (served, ()) = tokio::join!(self.server, stopping);
+        served
+    }
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/webhooks/stripe", web::post().to(intake::receive))
+        .route("/webhooks/stripe/{tenant}", web::post().to(intake::receive_for_tenant))
+        .route("/metrics", web::get().to(metrics::show));
+    health::routes(config);
+}
