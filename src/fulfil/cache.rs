@@ -20,13 +20,13 @@ const SPACING: TimeDelta = TimeDelta::milliseconds(50);
 
 /// A copy of the catalogue, and the number of the read that made it.
 #[derive(Debug)]
-pub(super) struct Copy {
+pub(super) struct Snapshot {
     pub(super) catalogue: Catalogue,
     read: u64,
     read_at: DateTime<Utc>,
 }
 
-impl Copy {
+impl Snapshot {
     /// Whether it was read after `moment`, so that what is not in it was not there.
     pub(super) fn is_after(&self, moment: Moment) -> bool {
         self.read > moment.0
@@ -42,7 +42,7 @@ pub(super) struct Moment(u64);
 pub(super) struct Cache {
     store: Arc<dyn Store>,
     clock: Clock,
-    newest: RwLock<Option<Arc<Copy>>>,
+    newest: RwLock<Option<Arc<Snapshot>>>,
     reads: AtomicU64,
     last: Mutex<Option<Read>>,
 }
@@ -76,26 +76,26 @@ impl Cache {
     ///
     /// # Errors
     /// The store's, while there has never been a copy.
-    pub(super) async fn at_hand(&self) -> Result<Arc<Copy>, Reason> {
+    pub(super) async fn at_hand(&self) -> Result<Arc<Snapshot>, Reason> {
         let moment = self.moment();
-        let Some(copy) = self.newest() else {
+        let Some(snapshot) = self.newest() else {
             return self.wait(Moment(0), moment).await;
         };
-        if self.is_younger(copy.read_at, FRESH) {
-            return Ok(copy);
+        if self.is_younger(snapshot.read_at, FRESH) {
+            return Ok(snapshot);
         }
         let Ok(last) = self.last.try_lock() else {
-            return Ok(copy);
+            return Ok(snapshot);
         };
         if last
             .as_ref()
             .is_some_and(|last| self.is_younger(last.began, FRESH))
         {
-            return Ok(self.newest().unwrap_or(copy));
+            return Ok(self.newest().unwrap_or(snapshot));
         }
         Ok(self.read(last).await.unwrap_or_else(|reason| {
             tracing::warn!(%reason, "the catalogue could not be read anew; going on with the copy at hand");
-            copy
+            snapshot
         }))
     }
 
@@ -103,15 +103,15 @@ impl Cache {
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn after(&self, moment: Moment) -> Result<Arc<Copy>, Reason> {
+    pub(super) async fn after(&self, moment: Moment) -> Result<Arc<Snapshot>, Reason> {
         self.wait(moment, moment).await
     }
 
     /// A copy read after `copied`, or the error of a read after `failed`, of others if there is one, else of its own.
-    async fn wait(&self, copied: Moment, failed: Moment) -> Result<Arc<Copy>, Reason> {
+    async fn wait(&self, copied: Moment, failed: Moment) -> Result<Arc<Snapshot>, Reason> {
         let last = self.last.lock().await;
-        if let Some(copy) = self.newest().filter(|copy| copy.is_after(copied)) {
-            return Ok(copy);
+        if let Some(snapshot) = self.newest().filter(|snapshot| snapshot.is_after(copied)) {
+            return Ok(snapshot);
         }
         if let Some(last) = last.as_ref() {
             if let Some(reason) = last.failed.as_ref().filter(|_| last.number > failed.0) {
@@ -124,7 +124,7 @@ impl Cache {
         self.read(last).await
     }
 
-    async fn read(&self, mut last: MutexGuard<'_, Option<Read>>) -> Result<Arc<Copy>, Reason> {
+    async fn read(&self, mut last: MutexGuard<'_, Option<Read>>) -> Result<Arc<Snapshot>, Reason> {
         let number = self.reads.fetch_add(1, Ordering::AcqRel) + 1;
         let began = self.clock.now();
         *last = Some(Read {
@@ -134,13 +134,13 @@ impl Cache {
         });
         match self.store.tenants().await {
             Ok(tenants) => {
-                let copy = Arc::new(Copy {
+                let snapshot = Arc::new(Snapshot {
                     catalogue: Catalogue::new(tenants),
                     read: number,
                     read_at: began,
                 });
-                *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&copy));
-                Ok(copy)
+                *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
+                Ok(snapshot)
             }
             Err(error) => {
                 let reason = Reason::from(&error);
@@ -154,7 +154,7 @@ impl Cache {
         }
     }
 
-    fn newest(&self) -> Option<Arc<Copy>> {
+    fn newest(&self) -> Option<Arc<Snapshot>> {
         self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -126,12 +126,13 @@ impl Fulfiller {
     /// corrects the catalogue and retries the job at once must be right.
     async fn plan(&self, purchase: &Purchase) -> Result<Plan, Reason> {
         let moment = self.catalogue.moment();
-        let copy = self.catalogue.at_hand().await?;
-        let draw_up =
-            |copy: &cache::Copy| plan::draw_up(purchase, &copy.catalogue, self.livemode, self.clock.now());
-        match draw_up(&copy) {
+        let snapshot = self.catalogue.at_hand().await?;
+        let draw_up = |snapshot: &cache::Snapshot| {
+            plan::draw_up(purchase, &snapshot.catalogue, self.livemode, self.clock.now())
+        };
+        match draw_up(&snapshot) {
             Ok(Plan::Create(new)) => Ok(Plan::Create(new)),
-            verdict if copy.is_after(moment) => verdict,
+            verdict if snapshot.is_after(moment) => verdict,
             _ => draw_up(&*self.catalogue.after(moment).await?),
         }
     }

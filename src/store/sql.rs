@@ -22,10 +22,7 @@ const BATCH: usize = 256;
 const TRIES: usize = 3;
 
 /// A store in a SQL database: [`SqliteStore`](super::SqliteStore) or [`PostgresStore`](super::PostgresStore).
-#[expect(
-    private_bounds,
-    reason = "nobody outside adds a database: the dialects are sealed"
-)]
+#[expect(private_bounds, reason = "nobody outside adds a database: the dialects are sealed")]
 pub struct SqlStore<D: Dialect> {
     writers: Pool<D>,
     readers: Pool<D>,
@@ -33,10 +30,7 @@ pub struct SqlStore<D: Dialect> {
     events: Insert,
 }
 
-#[expect(
-    private_bounds,
-    reason = "nobody outside adds a database: the dialects are sealed"
-)]
+#[expect(private_bounds, reason = "nobody outside adds a database: the dialects are sealed")]
 impl<D: Dialect> SqlStore<D> {
     pub(super) fn new(writers: Pool<D>, readers: Pool<D>, parallel: usize) -> Self {
         let limits = Limits {

@@ -72,12 +72,21 @@ fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Reading<T> {
 
 /// A string.
 pub(super) fn text(raw: Option<&RawValue>) -> Reading<String> {
-    read(raw)
+    let plain = given(raw)
+        .filter(|json| !json.contains('\\'))
+        .and_then(|json| json.strip_prefix('"')?.strip_suffix('"'));
+    match plain {
+        // What has no escapes stands there as it is; the walk has checked that it is a string.
+        Some(text) => Ok(Some(text.to_owned())),
+        None => read(raw),
+    }
 }
 
 /// True or false.
 pub(super) fn boolean(raw: Option<&RawValue>) -> Reading<bool> {
-    read(raw)
+    given(raw)
+        .map(|json| json.parse().map_err(|_| Unreadable))
+        .transpose()
 }
 
 /// A whole number. One that does not fit is unreadable, never rounded.
@@ -128,6 +137,11 @@ impl<'de> Fields<'de> for Expanded<'de> {
 /// An object read for the fields of `T`; `None` where it is absent or null.
 pub(super) fn object<'a, T: Fields<'a>>(raw: Option<&'a RawValue>) -> Reading<T> {
     Ok(read::<Object<T>>(raw)?.map(|Object(fields)| fields))
+}
+
+/// Whether the value is an array.
+pub(super) fn is_array(raw: Option<&RawValue>) -> bool {
+    given(raw).is_some_and(|json| json.starts_with('['))
 }
 
 /// An array's elements.

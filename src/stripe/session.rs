@@ -195,7 +195,8 @@ impl<'de> Fields<'de> for CustomerDetails<'de> {
 
 /// PHP re-encodes an empty map as `[]`, so an empty array is an empty map.
 fn metadata(raw: Option<&RawValue>) -> Reading<BTreeMap<String, String>> {
-    if let Ok(Some(elements)) = json::array(raw) {
+    if json::is_array(raw) {
+        let elements = json::array(raw)?.unwrap_or_default();
         return if elements.is_empty() {
             Ok(None)
         } else {
