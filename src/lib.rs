@@ -7,6 +7,7 @@ pub mod fulfil;
 pub mod http;
 pub mod money;
 pub mod queue;
+pub mod shutdown;
 pub mod store;
 pub mod stripe;
 pub mod telemetry;

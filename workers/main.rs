@@ -1,1 +1,172 @@
-fn main() {}
+//! `surepass-worker`: takes jobs from Redis and does them. What a job does is a function of the library; here it takes
+//! its payload and chooses between retry and fail.
+
+mod endpoint;
+mod fulfil;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis::layers::WorkerBuilderExt;
+use apalis::prelude::*;
+use clap::Parser;
+use secrecy::SecretString;
+use surepass::clock::Clock;
+use surepass::config::Settings;
+use surepass::event_log::Drain;
+use surepass::fulfil::{Fulfiller, Purchase};
+use surepass::queue::{LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
+use surepass::shutdown::Shutdown;
+use surepass::store::{self, Store};
+use surepass::telemetry;
+use tokio_util::sync::CancellationToken;
+
+/// The queues that there are.
+const QUEUES: [&str; 1] = ["fulfil"];
+
+/// Turns paid Checkout Sessions into subscriptions: takes jobs from Redis, retries what fails, exactly once in effect.
+///
+/// Start as many as you like against one Redis and one store; each takes what it can. Settings come from
+/// config/*.toml and the environment (REDIS_URL, DATABASE_URL, …; config/default.toml lists them all).
+/// SIGTERM lets running jobs finish; a second one hands them back at once.
+#[derive(Parser, Debug)]
+#[command(name = "surepass-worker", version)]
+struct Arguments {
+    /// Jobs to run at a time [default: worker.concurrency, 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: Option<u32>,
+    /// The queues to take jobs from, separated by commas [default: all: fulfil]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES)]
+    queues: Vec<String>,
+    /// Leave scheduled work to other workers
+    #[arg(long)]
+    no_cron: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match Settings::load().map_err(|error| error.to_string()).and_then(|settings| run(arguments, settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("surepass-worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
+    telemetry::init(&settings.log).map_err(|error| error.to_string())?;
+    if let Some(concurrency) = arguments.concurrency {
+        settings.worker.concurrency = concurrency as usize;
+    }
+    if !arguments.queues.is_empty() {
+        settings.worker.queues = arguments.queues;
+    }
+    if let Some(unknown) = settings.worker.queues.iter().find(|queue| !QUEUES.contains(&queue.as_str())) {
+        return Err(format!("worker.queues names `{unknown}`: the queues are {}", QUEUES.join(", ")));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))?;
+    let done = runtime.block_on(work(&settings));
+    // What is still under way (a second SIGTERM, the end of the grace) is dropped here.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    done
+}
+
+async fn work(settings: &Settings) -> Result<(), String> {
+    let shutdown = Shutdown::listen().map_err(|error| format!("signals cannot be heard: {error}"))?;
+    let clock = Clock::system();
+    let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())
+        .map_err(|error| error.to_string())?;
+    let queue = Queue::new(&redis, settings.queue_config()).map_err(|error| error.to_string())?;
+    let Some(store) = open_store(settings, &shutdown).await? else { return Ok(()) };
+    endpoint::serve(settings.worker.metrics_bind, &queue, &store);
+
+    let name = worker_name();
+    let concurrency = settings.worker.concurrency;
+    tracing::info!(worker = name, concurrency, "working");
+
+    let stop_drain = CancellationToken::new();
+    let drain = Drain {
+        consumer: LogConsumer::new(&queue, name.clone(), Duration::from_secs(5)),
+        store: store.clone(),
+        clock: clock.clone(),
+        batch: settings.event_log.drain_batch,
+        interval: settings.event_log.drain_interval,
+        keep_body: settings.event_log.keep_body,
+    };
+    let drain = tokio::spawn(drain.run(stop_drain.clone()));
+
+    let fulfiller = Arc::new(Fulfiller::new(store.clone(), settings.stripe.livemode(), clock));
+    // With few slots a held job would keep another worker from it; with many it hides the way to Redis and back.
+    let prefetch = if concurrency < 64 { 0 } else { concurrency / 2 };
+    let backend = RedisBackend::<Purchase>::new(&queue, &name, concurrency, prefetch);
+    let give_back = backend.give_back();
+    let worker = WorkerBuilder::new(name.as_str())
+        .backend(backend)
+        .data(fulfiller)
+        .concurrency(concurrency)
+        .timeout(settings.worker.job_timeout)
+        .build(fulfil::run);
+    let asked = shutdown.clone();
+    let working = worker.run_until(async move {
+        asked.asked().await;
+        tracing::info!("stopping: running jobs finish, no new ones are taken");
+        Ok::<(), std::io::Error>(())
+    });
+    let too_long = async {
+        shutdown.asked().await;
+        tokio::select! {
+            () = tokio::time::sleep(settings.worker.grace) => "the grace is over",
+            () = shutdown.insisted() => "told twice",
+        }
+    };
+    let ended = tokio::select! {
+        ended = working => ended.map_err(|error| format!("the worker ended: {error}")),
+        why = too_long => {
+            tracing::warn!(why, "running jobs are handed back");
+            Ok(())
+        }
+    };
+    // Whatever is still held goes back at once, rather than when the lease runs out.
+    give_back.run().await;
+    stop_drain.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(3), drain).await;
+    if !shutdown.was_asked() {
+        ended?;
+        return Err("the worker ended by itself".to_owned());
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(3), store.close()).await;
+    tracing::info!("stopped");
+    ended
+}
+
+/// Opens the store and brings its tables up to date, however long it takes the database to come; `None`: told to stop.
+async fn open_store(settings: &Settings, shutdown: &Shutdown) -> Result<Option<Arc<dyn Store>>, String> {
+    let url: SecretString = settings.database.url_or_default();
+    let store = store::open(&url, &settings.store_options()).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match store.migrate().await {
+            Ok(()) => return Ok(Some(store)),
+            Err(store::StoreError::Transient(error)) => {
+                tracing::warn!(error, "the store does not answer yet; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
+                    () = shutdown.asked() => return Ok(None),
+                }
+            }
+            Err(error) => return Err(format!("the store's tables cannot be brought up to date: {error}")),
+        }
+    }
+}
+
+/// Unique among all workers that ever were: two under one name would take each other's jobs for their own.
+fn worker_name() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    format!("{host}-{}-{}", std::process::id(), ulid::Ulid::generate())
+}

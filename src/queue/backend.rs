@@ -41,6 +41,29 @@ pub struct RedisBackend<J> {
     _jobs: PhantomData<J>,
 }
 
+/// Hands back what a worker holds, at the end of its grace.
+#[derive(Debug, Clone)]
+pub struct GiveBack {
+    queue: Queue,
+    lease: Arc<Lease>,
+}
+
+impl GiveBack {
+    /// Puts every held job back to the front and gives up the lease; at most 2 s, then the lease runs out by itself.
+    /// Jobs whose handlers run go back uncounted: they were not at fault.
+    pub async fn run(&self) {
+        let term = self.lease.term();
+        let back = resync(&self.queue, &term, &[], true);
+        match tokio::time::timeout(Duration::from_secs(2), back).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(jobs)) => tracing::info!(jobs, "handed back"),
+            Ok(Err(error)) => tracing::warn!(%error, "not handed back; the lease runs out by itself"),
+            Err(_) => tracing::warn!("not handed back in time; the lease runs out by itself"),
+        }
+        self.lease.lose(&term);
+    }
+}
+
 struct Running {
     stop: CancellationToken,
     fetcher: JoinHandle<()>,
@@ -65,6 +88,12 @@ impl<J: Job> RedisBackend<J> {
             flushing: None,
             _jobs: PhantomData,
         }
+    }
+
+    /// A way to hand back what the worker still holds when it cannot wait for its handlers any longer.
+    #[must_use]
+    pub fn give_back(&self) -> GiveBack {
+        GiveBack { queue: self.queue.clone(), lease: self.lease.clone() }
     }
 
     fn settler(&mut self) -> Settler {

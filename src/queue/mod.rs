@@ -30,7 +30,7 @@ mod log;
 mod scripts;
 mod settle;
 
-pub use backend::RedisBackend;
+pub use backend::{GiveBack, RedisBackend};
 pub use client::{Counts, Enqueued, Item, Queue, QueueConfig};
 pub use connection::{Redis, RedisOptions};
 pub use error::{JobError, QueueError, RetryPolicy};

@@ -1,0 +1,47 @@
+//! `fulfil`: a purchase becomes its subscription.
+
+use std::sync::Arc;
+
+use apalis::prelude::*;
+use surepass::fulfil::{Fulfilled, Fulfiller, Purchase};
+use surepass::queue::JobError;
+use tracing::Instrument;
+
+pub(crate) async fn run(
+    purchase: Purchase,
+    fulfiller: Data<Arc<Fulfiller>>,
+    attempt: Attempt,
+) -> Result<(), JobError> {
+    let span = tracing::info_span!(
+        "fulfil",
+        event = purchase.event_id,
+        session = purchase.session_id,
+        attempt = attempt.current()
+    );
+    async move {
+        match fulfiller.fulfil(&purchase).await {
+            Ok(Fulfilled::Created { subscription_id }) => {
+                tracing::debug!(subscription = subscription_id, "created");
+                Ok(())
+            }
+            Ok(Fulfilled::Existing { subscription_id }) => {
+                tracing::debug!(subscription = subscription_id, "was there already");
+                Ok(())
+            }
+            Ok(Fulfilled::Ignored(why)) => {
+                tracing::info!(why, "ignored: none of ours");
+                Ok(())
+            }
+            Err(error) if error.is_transient() => {
+                tracing::warn!(code = error.code(), %error, "failed; it runs again");
+                Err(JobError::retry(error.code(), error))
+            }
+            Err(error) => {
+                tracing::error!(code = error.code(), %error, "dead letter: a person must look");
+                Err(JobError::fail(error.code(), error))
+            }
+        }
+    }
+    .instrument(span)
+    .await
+}
