@@ -36,7 +36,7 @@ apt_install() {
         as_root apt-get -qq -o DPkg::Lock::Timeout=120 update >/dev/null || return 1
         apt_updated=yes
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+    as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -qq -y --no-install-recommends \
         -o DPkg::Lock::Timeout=120 install "$@" >/dev/null
 }
 
