@@ -158,7 +158,8 @@ mod tests {
             (100..350).map(|number| Ok(number * 2)).collect::<Vec<_>>()
         );
         let sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
-        assert_eq!(sizes, [100, 100, 50]);
+        assert_eq!(sizes.iter().sum::<usize>(), 250);
+        assert!(sizes.iter().all(|size| *size <= 100) && sizes.len() < 10, "{sizes:?}");
     }
 
     #[tokio::test]

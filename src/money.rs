@@ -23,6 +23,12 @@ impl Currency {
         std::str::from_utf8(&self.0).unwrap_or("???")
     }
 
+    /// Whether ISO 4217 lists the code.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        IsoCurrency::from_code(&self.code().to_ascii_uppercase()).is_some()
+    }
+
     /// How many decimals the major unit has in the amounts that Stripe sends.
     ///
     /// ISO 4217, except where Stripe's amounts differ from it ("Zero-decimal currencies" and "Special cases" in

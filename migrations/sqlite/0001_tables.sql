@@ -36,7 +36,7 @@ CREATE TABLE users (
     created_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX users_by_email ON users (email, created_at);
+CREATE INDEX users_by_email ON users (email);
 
 CREATE TABLE subscriptions (
     id                            TEXT PRIMARY KEY NOT NULL,
@@ -56,7 +56,8 @@ CREATE TABLE subscriptions (
     currency                      TEXT NOT NULL,
     -- NULL for a free purchase; as in every SQL database, NULLs do not collide in a unique index.
     stripe_payment_id             TEXT UNIQUE,
-    stripe_session_id             TEXT NOT NULL UNIQUE,
+    -- Unique because the id is: a second index over random ids would halve the speed of inserts.
+    stripe_session_id             TEXT NOT NULL CHECK (id = 'subscription-' || stripe_session_id),
     stripe_customer_id            TEXT,
     webhook_event_id              TEXT,
     is_active                     INTEGER NOT NULL,

@@ -3,6 +3,7 @@
 //! The store knows no Stripe and no queue. It promises what the rest relies on: a subscription is created at most
 //! once for a session and at most once for a payment, whoever asks, however many ask at once.
 
+pub mod catalog;
 mod dialect;
 mod error;
 mod events;
@@ -91,7 +92,8 @@ pub async fn open(url: &SecretString, options: &Options) -> Result<Arc<dyn Store
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync {
     /// Creates the subscription unless one of its session, or of its payment intent, is there; resolves its user,
-    /// creating one where needed; carries an upgrade out. All of it in one transaction.
+    /// creating one where needed; carries an upgrade out. All of it in one transaction. The id must be `subscription-`
+    /// and the session's id.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was written, or (when an answer was lost) all of it: asking again is safe.

@@ -178,7 +178,8 @@ impl FromStr for CreatedVia {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {
-    /// `subscription-cs_…`: made from the session's id, so that a second create cannot make a second record.
+    /// `subscription-cs_…`: made from the session's id by [`Subscription::id_of`], so that a second create cannot
+    /// make a second record.
     pub id: String,
     /// The user's id.
     pub user: String,
@@ -219,6 +220,14 @@ pub struct Subscription {
     pub created_via: CreatedVia,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+impl Subscription {
+    /// The id of the subscription that a session becomes.
+    #[must_use]
+    pub fn id_of(session: &str) -> String {
+        format!("subscription-{session}")
+    }
 }
 
 /// A subscription to create. The store sets `user` from `buyer`.

@@ -21,7 +21,6 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct HeldSubscription {
     pub(super) id: String,
-    pub(super) session: String,
     pub(super) payment: Option<String>,
     pub(super) user: String,
     pub(super) tenant: String,
@@ -65,7 +64,7 @@ pub(super) fn plan<'a>(batch: &'a [NewSubscription], held: &Held) -> Plan<'a> {
         outcomes: Vec::with_capacity(batch.len()),
         ..Plan::default()
     };
-    let mut by_session = HashMap::with_capacity(batch.len());
+    let mut by_id = HashMap::with_capacity(batch.len());
     let mut by_payment = HashMap::with_capacity(batch.len());
     for one in &held.subscriptions {
         let existing = Created::Existing {
@@ -76,16 +75,17 @@ pub(super) fn plan<'a>(batch: &'a [NewSubscription], held: &Held) -> Plan<'a> {
         if let Some(payment) = &one.payment {
             by_payment.insert(payment.as_str(), existing.clone());
         }
-        by_session.insert(one.session.as_str(), existing);
+        by_id.insert(one.id.as_str(), existing);
     }
     let mut users: HashMap<String, User<'a>> = HashMap::new();
     let mut upgraded = HashSet::new();
 
     for new in batch {
         let subscription = &new.subscription;
-        let session = subscription.stripe_session_id.as_str();
+        // The id stands for the session: it is made from it.
+        let id = subscription.id.as_str();
         let payment = subscription.stripe_payment_id.as_deref();
-        let existing = by_session.get(session).or_else(|| by_payment.get(payment?));
+        let existing = by_id.get(id).or_else(|| by_payment.get(payment?));
         if let Some(existing) = existing {
             plan.outcomes.push(existing.clone());
             continue;
@@ -124,7 +124,7 @@ pub(super) fn plan<'a>(batch: &'a [NewSubscription], held: &Held) -> Plan<'a> {
         if let Some(payment) = payment {
             by_payment.insert(payment, existing.clone());
         }
-        by_session.insert(session, existing);
+        by_id.insert(id, existing);
         plan.outcomes.push(Created::New {
             id: subscription.id.clone(),
             user: user.clone(),
@@ -135,11 +135,8 @@ pub(super) fn plan<'a>(batch: &'a [NewSubscription], held: &Held) -> Plan<'a> {
     plan.users = users.into_values().collect();
     plan.users.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     plan.switched_off.sort_unstable_by_key(|(old, _)| *old);
-    plan.created.sort_unstable_by(|(a, _), (b, _)| {
-        a.subscription
-            .stripe_session_id
-            .cmp(&b.subscription.stripe_session_id)
-    });
+    plan.created
+        .sort_unstable_by(|(a, _), (b, _)| a.subscription.id.cmp(&b.subscription.id));
     plan
 }
 

@@ -10,7 +10,7 @@ use crate::money::{Currency, Money};
 /// The statements that create subscriptions.
 #[derive(Debug)]
 pub(super) struct Statements {
-    by_session_or_payment: SqlStr,
+    by_id_or_payment: SqlStr,
     upgradable: SqlStr,
     users_by_email: SqlStr,
     users: Insert,
@@ -23,10 +23,10 @@ const SWITCH_OFF: &str = "UPDATE subscriptions SET is_active = $1, upgraded_at =
 impl Statements {
     pub(super) fn new<D: Dialect>() -> Self {
         let (first, second) = (D::one_of(1), D::one_of(2));
-        let held = "SELECT id, stripe_session_id, stripe_payment_id, user_id, tenant_id FROM subscriptions";
+        let held = "SELECT id, stripe_payment_id, user_id, tenant_id FROM subscriptions";
         Self {
-            by_session_or_payment: sql(format!(
-                "{held} WHERE stripe_session_id {first} UNION ALL {held} WHERE stripe_payment_id {second}"
+            by_id_or_payment: sql(format!(
+                "{held} WHERE id {first} UNION ALL {held} WHERE stripe_payment_id {second}"
             )),
             upgradable: sql(format!(
                 "SELECT id, user_id, tenant_id, upgraded_at IS NOT NULL AS is_upgraded FROM subscriptions \
@@ -76,22 +76,15 @@ impl Statements {
         batch: &[NewSubscription],
     ) -> sqlx::Result<Held> {
         let purchases = || batch.iter().map(|new| &new.subscription);
-        let sessions = purchases().map(|one| one.stripe_session_id.as_str()).collect();
+        let ids = purchases().map(|one| one.id.as_str()).collect();
         let payments = purchases()
             .filter_map(|one| one.stripe_payment_id.as_deref())
             .collect();
         let mut held = Held::default();
-        let found = self.by_session_or_payment.clone();
-        for row in D::rows(
-            connection,
-            found,
-            vec![Bind::Texts(sessions), Bind::Texts(payments)],
-        )
-        .await?
-        {
+        let found = self.by_id_or_payment.clone();
+        for row in D::rows(connection, found, vec![Bind::Texts(ids), Bind::Texts(payments)]).await? {
             held.subscriptions.push(HeldSubscription {
                 id: row.text("id")?,
-                session: row.text("stripe_session_id")?,
                 payment: row.maybe_text("stripe_payment_id")?,
                 user: row.text("user_id")?,
                 tenant: row.text("tenant_id")?,
@@ -214,7 +207,7 @@ pub(super) async fn list<D: Dialect>(
             "user_id IN (SELECT id FROM users WHERE email = ?)",
             email.as_deref(),
         ),
-        ("stripe_session_id = ?", filter.session.as_deref()),
+        ("id = 'subscription-' || ?", filter.session.as_deref()),
     ];
     let mut text = "SELECT * FROM subscriptions".to_owned();
     let mut binds = Vec::new();

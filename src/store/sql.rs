@@ -22,7 +22,10 @@ const BATCH: usize = 256;
 const TRIES: usize = 3;
 
 /// A store in a SQL database: [`SqliteStore`](super::SqliteStore) or [`PostgresStore`](super::PostgresStore).
-#[expect(private_bounds, reason = "nobody outside adds a database: the dialects are sealed")]
+#[expect(
+    private_bounds,
+    reason = "nobody outside adds a database: the dialects are sealed"
+)]
 pub struct SqlStore<D: Dialect> {
     writers: Pool<D>,
     readers: Pool<D>,
@@ -30,7 +33,10 @@ pub struct SqlStore<D: Dialect> {
     events: Insert,
 }
 
-#[expect(private_bounds, reason = "nobody outside adds a database: the dialects are sealed")]
+#[expect(
+    private_bounds,
+    reason = "nobody outside adds a database: the dialects are sealed"
+)]
 impl<D: Dialect> SqlStore<D> {
     pub(super) fn new(writers: Pool<D>, readers: Pool<D>, parallel: usize) -> Self {
         let limits = Limits {
@@ -103,6 +109,30 @@ fn in_time<D: Dialect, T, E: From<sqlx::Error>>(
     })
 }
 
+/// Refuses here what the database would refuse, or could not hold, with the rest of its batch.
+fn check(one: &Subscription) -> Result<(), StoreError> {
+    if one.id != Subscription::id_of(&one.stripe_session_id) {
+        return Err(StoreError::Permanent(format!(
+            "the id `{}` is not made from the session `{}`",
+            one.id, one.stripe_session_id
+        )));
+    }
+    let amounts = [
+        one.original_price,
+        one.final_price,
+        one.discount_amount,
+        one.upgrade_cost,
+    ];
+    let mut amounts = amounts.into_iter().flatten().chain([one.purchase_price]);
+    match amounts.find(|money| money.currency != one.currency) {
+        Some(other) => Err(StoreError::Permanent(format!(
+            "a purchase in {} cannot hold an amount in {}",
+            one.currency, other.currency
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// The buyer with the email as the store compares it.
 fn normalised(buyer: Buyer) -> Buyer {
     let email = buyer.email.map(|email| email.trim().to_lowercase());
@@ -115,24 +145,7 @@ fn normalised(buyer: Buyer) -> Buyer {
 #[async_trait]
 impl<D: Dialect> Store for SqlStore<D> {
     async fn create_subscription(&self, new: NewSubscription) -> Result<Created, StoreError> {
-        let one = &new.subscription;
-        let amounts = [
-            one.original_price,
-            one.final_price,
-            one.discount_amount,
-            one.upgrade_cost,
-        ];
-        if let Some(other) = amounts
-            .into_iter()
-            .flatten()
-            .chain([one.purchase_price])
-            .find(|money| money.currency != one.currency)
-        {
-            return Err(StoreError::Permanent(format!(
-                "a purchase in {} cannot hold an amount in {}",
-                one.currency, other.currency
-            )));
-        }
+        check(&new.subscription)?;
         let new = NewSubscription {
             buyer: normalised(new.buyer),
             ..new

@@ -52,11 +52,18 @@ impl SqliteStore {
             })
             .disable_statement_logging();
 
+        let writer_address = address
+            .clone()
+            // Ids are random, so a batch of purchases touches hundreds of pages: the default cache of 2 MB would
+            // write and read them again within one transaction, and the default checkpoint after each.
+            .pragma("cache_size", "-8000")
+            .pragma("wal_autocheckpoint", "8000")
+            .pragma("temp_store", "MEMORY");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE)
             .test_before_acquire(false)
-            .connect_lazy_with(address.clone());
+            .connect_lazy_with(writer_address);
         let readers = SqlitePoolOptions::new()
             .max_connections(options.max_connections.clamp(1, 4))
             .acquire_timeout(ACQUIRE)

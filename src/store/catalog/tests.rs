@@ -1,0 +1,309 @@
+use super::*;
+
+fn example() -> Value {
+    json!({"tenants": [{
+        "id": "tenant-1", "slug": "studio", "name": "Studio One", "timeZone": "Europe/Oslo", "color": "#3B82F6",
+        "webhookSecrets": ["whsec_one"], "stripeAccount": "acct_1",
+        "passes": [{
+            "id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10, "price": 150_000,
+            "currency": "nok", "validityType": "days", "validityDays": 90, "expiryDate": null,
+            "stripePriceIds": ["price_1"], "isActive": true
+        }]
+    }]})
+}
+
+/// The example with one field set; `path` is a JSON pointer to its object.
+fn with(path: &str, field: &str, value: Value) -> String {
+    let mut document = example();
+    document.pointer_mut(path).unwrap()[field] = value;
+    document.to_string()
+}
+
+const TENANT: &str = "/tenants/0";
+const PASS: &str = "/tenants/0/passes/0";
+
+#[test]
+fn the_example_of_the_contract_is_read_and_listed_without_its_secrets() {
+    let catalog = Catalog::parse(&example().to_string()).unwrap();
+    assert_eq!(catalog.warnings, Vec::<String>::new());
+    let mut expected = example();
+    let tenant = expected.pointer_mut(TENANT).unwrap().as_object_mut().unwrap();
+    tenant.remove("webhookSecrets");
+    tenant.insert("webhookSecretsCount".to_owned(), json!(1));
+    assert_eq!(to_json(&catalog.tenants), expected);
+    assert!(!format!("{catalog:?}").contains("whsec_one"));
+}
+
+#[test]
+fn toml_with_the_same_keys_is_read_alike() {
+    let toml = r##"
+        [[tenants]]
+        id = "tenant-1"
+        slug = "studio"
+        name = "Studio One"
+        timeZone = "Europe/Oslo"
+        color = "#3B82F6"
+        webhookSecrets = ["whsec_one"]
+        stripeAccount = "acct_1"
+        [[tenants.passes]]
+        id = "pass-10"
+        name = "10 classes"
+        type = "multi"
+        classesLimit = 10
+        price = 150_000
+        currency = "nok"
+        validityType = "days"
+        validityDays = 90
+        stripePriceIds = ["price_1"]
+    "##;
+    let json = Catalog::parse(&example().to_string()).unwrap();
+    assert_eq!(
+        to_json(&Catalog::parse(toml).unwrap().tenants),
+        to_json(&json.tenants)
+    );
+    let dated = toml.replace("validityDays = 90", "expiryDate = 2027-06-30");
+    let expiry = Catalog::parse(&dated).unwrap().tenants[0].passes[0]
+        .validity
+        .expiry;
+    assert_eq!(expiry, Some("2027-06-30".parse().unwrap()));
+}
+
+#[test]
+fn every_bad_field_is_refused_with_its_tenant_and_pass() {
+    let pass = "tenant `tenant-1`, pass `pass-10`";
+    let cases = [
+        (TENANT, "id", json!(""), "tenant 1: `id`: it is empty".to_owned()),
+        (
+            TENANT,
+            "slug",
+            json!("Studio"),
+            "tenant `tenant-1`: `slug`: expected at most 63 of a-z, 0-9 and -".into(),
+        ),
+        (
+            TENANT,
+            "slug",
+            json!("a".repeat(64)),
+            "tenant `tenant-1`: `slug`: expected at most 63 of a-z, 0-9 and -".into(),
+        ),
+        (
+            TENANT,
+            "timeZone",
+            json!("Oslo"),
+            "tenant `tenant-1`: `timeZone`: `Oslo` is not in the IANA time zone database (Europe/Oslo is)"
+                .into(),
+        ),
+        (
+            TENANT,
+            "color",
+            json!("blue"),
+            "tenant `tenant-1`: `color`: expected #RRGGBB".into(),
+        ),
+        (
+            TENANT,
+            "webhookSecrets",
+            json!(["sk_live_x"]),
+            "tenant `tenant-1`: `webhookSecrets`: a webhook secret begins with `whsec_`".into(),
+        ),
+        (
+            TENANT,
+            "webhookSecrets",
+            json!("whsec_x"),
+            "tenant `tenant-1`: `webhookSecrets`: expected a list, found a text".into(),
+        ),
+        (
+            TENANT,
+            "stripeAccount",
+            json!("cus_1"),
+            "tenant `tenant-1`: `stripeAccount`: the id of a connected account begins with `acct_`".into(),
+        ),
+        (
+            TENANT,
+            "passes",
+            json!([7]),
+            "tenant `tenant-1`, pass 1: expected a table of fields, found a number".into(),
+        ),
+        (
+            PASS,
+            "name",
+            Value::Null,
+            format!("{pass}: `name`: it is missing"),
+        ),
+        (
+            PASS,
+            "price",
+            json!(-1),
+            format!("{pass}: `price`: -1 is too little: at least 0"),
+        ),
+        (
+            PASS,
+            "price",
+            json!("150000"),
+            format!("{pass}: `price`: expected a whole number, found a text"),
+        ),
+        (
+            PASS,
+            "price",
+            json!(1500.5),
+            format!("{pass}: `price`: expected a whole number, found a number"),
+        ),
+        (
+            PASS,
+            "currency",
+            json!("xyz"),
+            format!("{pass}: `currency`: `xyz` is not in ISO 4217"),
+        ),
+        (
+            PASS,
+            "currency",
+            json!("kr"),
+            format!("{pass}: `currency`: `kr` is not in ISO 4217"),
+        ),
+        (
+            PASS,
+            "classesLimit",
+            json!(0),
+            format!("{pass}: `classesLimit`: 0 is too little: at least 1"),
+        ),
+        (
+            PASS,
+            "validityType",
+            json!("weeks"),
+            format!("{pass}: `validityType`: expected `days` or `date`"),
+        ),
+        (
+            PASS,
+            "validityDays",
+            json!(0),
+            format!("{pass}: `validityDays`: 0 is too little: at least 1"),
+        ),
+        (
+            PASS,
+            "expiryDate",
+            json!("30.06.2027"),
+            format!(
+                "{pass}: `expiryDate`: expected a date (2027-06-30) or an RFC 3339 instant (2027-06-30T21:59:59Z)"
+            ),
+        ),
+        (
+            PASS,
+            "expiryDate",
+            json!("2027-02-29"),
+            format!(
+                "{pass}: `expiryDate`: expected a date (2027-06-30) or an RFC 3339 instant (2027-06-30T21:59:59Z)"
+            ),
+        ),
+        (
+            PASS,
+            "isActive",
+            json!("yes"),
+            format!("{pass}: `isActive`: expected true or false, found a text"),
+        ),
+    ];
+    for (path, field, value, expected) in cases {
+        let refused = Catalog::parse(&with(path, field, value.clone())).unwrap_err();
+        assert_eq!(refused.to_string(), expected, "{field} = {value}");
+    }
+}
+
+#[test]
+fn what_is_in_the_file_twice_is_refused() {
+    let twice = |change: fn(&mut Value)| {
+        let mut document = example();
+        let mut second = document[("tenants")][0].clone();
+        for (field, value) in [("id", "tenant-2"), ("slug", "other"), ("stripeAccount", "acct_2")] {
+            second[field] = json!(value);
+        }
+        change(&mut second);
+        document["tenants"].as_array_mut().unwrap().push(second);
+        Catalog::parse(&document.to_string())
+            .map(|catalog| catalog.tenants.len())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(twice(|_| ()), Ok(2));
+    assert_eq!(
+        twice(|second| second["id"] = json!("tenant-1")),
+        Err("tenant `tenant-1`: `id` `tenant-1` is in the file twice".to_owned())
+    );
+    assert_eq!(
+        twice(|second| second["slug"] = json!("studio")),
+        Err("tenant `tenant-2`: `slug` `studio` is in the file twice".to_owned())
+    );
+    assert_eq!(
+        twice(|second| second["stripeAccount"] = json!("acct_1")),
+        Err("tenant `tenant-2`: `stripeAccount` `acct_1` is in the file twice".to_owned())
+    );
+    assert_eq!(
+        twice(|second| {
+            let pass = second["passes"][0].clone();
+            second["passes"].as_array_mut().unwrap().push(pass);
+        }),
+        Err("tenant `tenant-2`, pass `pass-10`: its `id` is there twice".to_owned())
+    );
+}
+
+#[test]
+fn what_is_likely_a_mistake_is_warned_of() {
+    let warnings = |path, field, value| Catalog::parse(&with(path, field, value)).unwrap().warnings;
+    let pass = "tenant `tenant-1`, pass `pass-10`";
+    assert_eq!(
+        warnings(PASS, "type", json!("subscription")),
+        [format!(
+            "{pass}: `type` `subscription` is none of single, multi-pass, multi, unlimited: its purchases will be dead letters"
+        )]
+    );
+    assert_eq!(
+        warnings(PASS, "validityDays", Value::Null),
+        [format!("{pass}: nothing says when it ends")]
+    );
+    assert_eq!(
+        warnings(PASS, "classesLimit", Value::Null),
+        [format!("{pass}: a pass of type `multi` without `classesLimit`")]
+    );
+    assert_eq!(
+        warnings(PASS, "validitydays", json!(3)),
+        [format!(
+            "{pass}: the field `validitydays` is not known and was left out"
+        )]
+    );
+}
+
+#[test]
+fn a_malformed_file_is_refused_by_place_without_quoting_it() {
+    let json = Catalog::parse("{\"tenants\":\n [{\"webhookSecrets\": [whsec_secret]}]}")
+        .unwrap_err()
+        .to_string();
+    assert_eq!(json, "not JSON: line 2, column 23");
+    let toml = Catalog::parse("[[tenants]]\nwebhookSecrets = [whsec_secret]")
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        toml,
+        "not TOML (nor JSON, which begins with `{`): line 2, column 19"
+    );
+    assert_eq!(
+        Catalog::parse("").unwrap_err().to_string(),
+        "the catalogue: `tenants`: it is missing"
+    );
+}
+
+#[test]
+fn a_file_over_8_mib_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("catalog.json");
+    std::fs::write(&file, "{\"tenants\":[]}").unwrap();
+    assert!(Catalog::read(&file).unwrap().tenants.is_empty());
+    std::fs::write(&file, "ø".repeat(5 * 1024 * 1024)).unwrap();
+    assert!(matches!(Catalog::read(&file), Err(CatalogError::TooLarge(_))));
+    assert!(matches!(
+        Catalog::read(&folder.path().join("none.json")),
+        Err(CatalogError::Unreadable { .. })
+    ));
+}
+
+#[test]
+fn the_example_catalogue_of_the_project_is_read_without_a_warning() {
+    let catalog = Catalog::parse(include_str!("../../../config/catalog.example.toml")).unwrap();
+    assert_eq!(catalog.warnings, Vec::<String>::new());
+    assert_eq!(catalog.tenants.len(), 1);
+    assert_eq!(catalog.tenants[0].passes.len(), 4);
+}
