@@ -80,7 +80,10 @@ impl Settings {
             SqliteSynchronous::Full => store::Synchronous::Full,
             SqliteSynchronous::Normal => store::Synchronous::Normal,
         };
-        store::Options { synchronous, ..store::Options::default() }
+        store::Options {
+            synchronous,
+            ..store::Options::default()
+        }
     }
 }
 

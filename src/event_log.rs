@@ -55,7 +55,10 @@ pub fn attach(
         created: event.created.map(|created| created.timestamp()),
         ignored: ignored.map(Cow::from),
     };
-    Ok(item.log(serde_json::to_vec(&header)?, lz4_flex::compress_prepend_size(body)))
+    Ok(item.log(
+        serde_json::to_vec(&header)?,
+        lz4_flex::compress_prepend_size(body),
+    ))
 }
 
 /// The raw body of a logged event.
@@ -63,14 +66,23 @@ pub fn attach(
 /// # Errors
 /// Where the bytes are not what [`attach`] made.
 pub fn body(event: &LoggedEvent) -> Result<Option<Vec<u8>>, lz4_flex::block::DecompressError> {
-    event.body.as_deref().map(lz4_flex::decompress_size_prepended).transpose()
+    event
+        .body
+        .as_deref()
+        .map(lz4_flex::decompress_size_prepended)
+        .transpose()
 }
 
 /// An entry as the store keeps it; `None` where it cannot be read.
 fn logged(entry: LogEntry, clock: &Clock) -> Option<LoggedEvent> {
-    let received_at = entry.accepted_ms().and_then(DateTime::from_timestamp_millis).unwrap_or_else(|| clock.now());
+    let received_at = entry
+        .accepted_ms()
+        .and_then(DateTime::from_timestamp_millis)
+        .unwrap_or_else(|| clock.now());
     let header: Header<'_> = serde_json::from_slice(&entry.header)
-        .inspect_err(|error| tracing::error!(entry = entry.id, %error, "an entry of the event log cannot be read"))
+        .inspect_err(
+            |error| tracing::error!(entry = entry.id, %error, "an entry of the event log cannot be read"),
+        )
         .ok()?;
     let outcome = match (entry.outcome, &header.ignored) {
         (Some(Enqueued::New), _) => "enqueued".to_owned(),
@@ -87,7 +99,10 @@ fn logged(entry: LogEntry, clock: &Clock) -> Option<LoggedEvent> {
         tenant_slug: header.tenant_slug.map(Cow::into_owned),
         object_id: header.object_id.map(Cow::into_owned),
         outcome,
-        created_at: header.created.and_then(|at| DateTime::from_timestamp(at, 0)).unwrap_or(received_at),
+        created_at: header
+            .created
+            .and_then(|at| DateTime::from_timestamp(at, 0))
+            .unwrap_or(received_at),
         received_at,
         body: Some(entry.body),
     })
@@ -160,7 +175,10 @@ impl Drain {
 
     async fn store_entries(&self, entries: Vec<LogEntry>) -> Result<(), DrainError> {
         let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
-        let events = entries.into_iter().filter_map(|entry| logged(entry, &self.clock)).collect();
+        let events = entries
+            .into_iter()
+            .filter_map(|entry| logged(entry, &self.clock))
+            .collect();
         self.store.append_events(events).await?;
         self.consumer.settle(&ids).await?;
         Ok(())
@@ -169,7 +187,9 @@ impl Drain {
     /// Drops bodies that have been kept long enough.
     async fn clear(&self) -> Result<(), DrainError> {
         const CHUNK: u32 = 1_000;
-        let Ok(keep) = chrono::Duration::from_std(self.keep_body) else { return Ok(()) };
+        let Ok(keep) = chrono::Duration::from_std(self.keep_body) else {
+            return Ok(());
+        };
         let before = self.clock.now() - keep;
         while self.store.drop_event_bodies(before, CHUNK).await? == u64::from(CHUNK) {}
         Ok(())

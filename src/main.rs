@@ -1,1 +1,67 @@
-fn main() {}
+//! The `surepass` command line.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use surepass::config::Settings;
+
+use commands::{catalog, healthcheck, migrate, serve, subscriptions, up};
+
+/// Everyone who pays for a pass through Stripe Checkout gets it: exactly once, within seconds, whatever fails.
+///
+/// Try it:      surepass up --demo
+/// Run it:      surepass up                (one machine), or
+///              surepass serve and surepass-worker, any number of each, against one Redis and one store
+///
+/// Settings come from config/*.toml and the environment; config/default.toml lists them all.
+/// Exit status: 0 done, 1 something is wrong (told on stderr), 2 misuse.
+#[derive(Parser, Debug)]
+#[command(name = "surepass", version, verbatim_doc_comment)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run everything on this machine: Redis, store, server, worker
+    Up(up::Arguments),
+    /// Run the HTTP server: the webhook intake
+    Serve,
+    /// Create or upgrade the tables of the SQL store
+    Migrate,
+    /// Import or list tenants and their passes
+    #[command(subcommand)]
+    Catalog(catalog::Command),
+    /// Show who holds which pass
+    #[command(subcommand)]
+    Subscriptions(subscriptions::Command),
+    /// Exit 0 if an address answers with success: for containers that have no curl
+    Healthcheck(healthcheck::Arguments),
+}
+
+/// What a command found wrong, in words for a person.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = Settings::load()
+        .map_err(Failure::from)
+        .and_then(|settings| match arguments.command {
+            Command::Up(arguments) => up::run(settings, &arguments),
+            Command::Serve => serve::run(&settings),
+            Command::Migrate => migrate::run(&settings),
+            Command::Catalog(command) => catalog::run(&settings, command),
+            Command::Subscriptions(command) => subscriptions::run(&settings, command),
+            Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        });
+    match done {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("surepass: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

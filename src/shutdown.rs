@@ -35,11 +35,14 @@ impl Shutdown {
         }
         if std::env::var_os(SUPERVISED).is_some() {
             let told = sender.clone();
-            std::thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
-                let mut rest = Vec::new();
-                let _ = io::stdin().read_to_end(&mut rest);
-                told.send_modify(|times| *times += 1);
-            })?;
+            std::thread::Builder::new()
+                .name("supervisor".to_owned())
+                .spawn(move || {
+                    let mut rest = Vec::new();
+                    let _ = io::stdin().read_to_end(&mut rest);
+                    // On its way down the supervisor sends SIGTERM as well: that is not a second word.
+                    told.send_modify(|times| *times = (*times).max(1));
+                })?;
         }
         Ok(Self { times, _keep: sender })
     }

@@ -20,7 +20,9 @@ pub(crate) fn serve(bind: SocketAddr, queue: &Queue, store: &Arc<dyn Store>) {
         }
     };
     let server = HttpServer::new(move || {
-        App::new().app_data(web::Data::new(health.clone())).configure(health::routes)
+        App::new()
+            .app_data(web::Data::new(health.clone()))
+            .configure(health::routes)
     })
     .workers(1)
     .disable_signals()

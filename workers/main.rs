@@ -46,7 +46,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match Settings::load().map_err(|error| error.to_string()).and_then(|settings| run(arguments, settings)) {
+    match Settings::load()
+        .map_err(|error| error.to_string())
+        .and_then(|settings| run(arguments, settings))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("surepass-worker: {error}");
@@ -63,8 +66,16 @@ fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
     if !arguments.queues.is_empty() {
         settings.worker.queues = arguments.queues;
     }
-    if let Some(unknown) = settings.worker.queues.iter().find(|queue| !QUEUES.contains(&queue.as_str())) {
-        return Err(format!("worker.queues names `{unknown}`: the queues are {}", QUEUES.join(", ")));
+    if let Some(unknown) = settings
+        .worker
+        .queues
+        .iter()
+        .find(|queue| !QUEUES.contains(&queue.as_str()))
+    {
+        return Err(format!(
+            "worker.queues names `{unknown}`: the queues are {}",
+            QUEUES.join(", ")
+        ));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -83,7 +94,9 @@ async fn work(settings: &Settings) -> Result<(), String> {
     let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())
         .map_err(|error| error.to_string())?;
     let queue = Queue::new(&redis, settings.queue_config()).map_err(|error| error.to_string())?;
-    let Some(store) = open_store(settings, &shutdown).await? else { return Ok(()) };
+    let Some(store) = open_store(settings, &shutdown).await? else {
+        return Ok(());
+    };
     endpoint::serve(settings.worker.metrics_bind, &queue, &store);
 
     let name = worker_name();
@@ -148,7 +161,9 @@ async fn work(settings: &Settings) -> Result<(), String> {
 /// Opens the store and brings its tables up to date, however long it takes the database to come; `None`: told to stop.
 async fn open_store(settings: &Settings, shutdown: &Shutdown) -> Result<Option<Arc<dyn Store>>, String> {
     let url: SecretString = settings.database.url_or_default();
-    let store = store::open(&url, &settings.store_options()).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
+    let store = store::open(&url, &settings.store_options())
+        .await
+        .map_err(|error| format!("DATABASE_URL: {error}"))?;
     let mut pause = Duration::from_millis(200);
     loop {
         match store.migrate().await {
@@ -160,13 +175,20 @@ async fn open_store(settings: &Settings, shutdown: &Shutdown) -> Result<Option<A
                     () = shutdown.asked() => return Ok(None),
                 }
             }
-            Err(error) => return Err(format!("the store's tables cannot be brought up to date: {error}")),
+            Err(error) => {
+                return Err(format!(
+                    "the store's tables cannot be brought up to date: {error}"
+                ));
+            }
         }
     }
 }
 
 /// Unique among all workers that ever were: two under one name would take each other's jobs for their own.
 fn worker_name() -> String {
-    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_default();
     format!("{host}-{}-{}", std::process::id(), ulid::Ulid::generate())
 }

@@ -7,7 +7,7 @@ use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
 use super::Settings;
 
 /// The environment variables that are settings, with their keys.
-pub const VARIABLES: [(&str, &str); 17] = [
+pub const VARIABLES: [(&str, &str); 18] = [
     ("REDIS_URL", "redis.url"),
     ("DATABASE_URL", "database.url"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
@@ -23,6 +23,7 @@ pub const VARIABLES: [(&str, &str); 17] = [
     ("SUREPASS_JWKS_URL", "customers.jwks_url"),
     ("SUREPASS_DATA_DIR", "data_dir"),
     ("SUREPASS_METRICS_BIND", "worker.metrics_bind"),
+    ("SUREPASS_QUEUE_PREFIX", "queue.prefix"),
     ("RUST_LOG", "log.filter"),
     ("SUREPASS_LOG_FORMAT", "log.format"),
 ];

@@ -70,7 +70,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(settings.server.workers, None);
     assert_eq!(settings.worker.metrics_bind.to_string(), "127.0.0.1:9464");
     assert_eq!(settings.worker.grace, Duration::from_secs(25));
-    assert_eq!(settings.queue.max_attempts, 12);
+    assert_eq!(settings.queue.max_attempts, 16);
     assert_eq!(settings.queue.backoff_base, Duration::from_secs(1));
     assert_eq!(settings.queue.backoff_cap, Duration::from_mins(10));
     assert_eq!(settings.queue.max_crashes, 3);

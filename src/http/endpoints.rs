@@ -58,7 +58,10 @@ impl Endpoints {
         };
         let known = self.tenants();
         let fresh = known.looked.is_some_and(|at| at.elapsed() < LIFE);
-        let verdict = known.by_slug.get(slug).map(|verifier| verifier.verify(header, body, now));
+        let verdict = known
+            .by_slug
+            .get(slug)
+            .map(|verifier| verifier.verify(header, body, now));
         match verdict {
             Some(Ok(())) if fresh => return Some(Ok(())),
             // The secret may have been rolled, or the tenant imported, a moment ago.
@@ -69,13 +72,20 @@ impl Endpoints {
     }
 
     fn tenants(&self) -> Arc<Tenants> {
-        self.tenants.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tenants
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Reads the tenants' secrets, one caller for all. The store away: what is known goes on.
     async fn look(&self) {
         let _one = self.looking.lock().await;
-        if self.tenants().looked.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
+        if self
+            .tenants()
+            .looked
+            .is_some_and(|at| at.elapsed() < BETWEEN_LOOKS)
+        {
             return;
         }
         let by_slug = match self.store.tenants().await {
@@ -85,7 +95,11 @@ impl Endpoints {
                     let verifier = if tenant.webhook_secrets.is_empty() {
                         self.platform.clone()
                     } else {
-                        Arc::new(Verifier::new(&tenant.webhook_secrets).ok()?.with_tolerance(self.tolerance))
+                        Arc::new(
+                            Verifier::new(&tenant.webhook_secrets)
+                                .ok()?
+                                .with_tolerance(self.tolerance),
+                        )
                     };
                     Some((tenant.slug, verifier))
                 })

@@ -38,18 +38,25 @@ impl Health {
 
 /// `/healthz` and `/readyz`, for the server and for a worker.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config.route("/healthz", web::get().to(alive)).route("/readyz", web::get().to(ready));
+    config
+        .route("/healthz", web::get().to(alive))
+        .route("/readyz", web::get().to(ready));
 }
 
 async fn alive() -> HttpResponse {
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({ "status": "ok" }))
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(json!({ "status": "ok" }))
 }
 
 async fn ready(health: web::Data<Health>) -> HttpResponse {
     let (redis, store) = health.ready().await;
     let word = |ok: bool| if ok { "ok" } else { "no answer" };
-    let mut response =
-        if redis && store { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let mut response = if redis && store {
+        HttpResponse::Ok()
+    } else {
+        HttpResponse::ServiceUnavailable()
+    };
     response
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(json!({ "redis": word(redis), "store": word(store) }))

@@ -58,12 +58,17 @@ impl Intake {
         let own = queue.reconnected();
         let log = metrics.clone();
         // Two batches under way: while Redis works on one, the next is on its way.
-        let limits = Limits { batch: LARGEST_BATCH, waiting: LONGEST_QUEUE, parallel: 2 };
+        let limits = Limits {
+            batch: LARGEST_BATCH,
+            waiting: LONGEST_QUEUE,
+            parallel: 2,
+        };
         let gather = Coalescer::start(limits, move |items: Vec<Item>| {
             let (own, log) = (own.as_ref().ok().cloned(), log.clone());
             async move {
                 let enqueued = match &own {
-                    Some(queue) => match tokio::time::timeout(settings.patience, queue.enqueue(&items)).await {
+                    Some(queue) => match tokio::time::timeout(settings.patience, queue.enqueue(&items)).await
+                    {
                         Ok(answer) => answer,
                         Err(_) => Err(QueueError::Timeout),
                     },
@@ -78,7 +83,13 @@ impl Intake {
                 }
             }
         });
-        Self { endpoints: endpoints.clone(), metrics: metrics.clone(), clock: clock.clone(), settings, gather }
+        Self {
+            endpoints: endpoints.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            settings,
+            gather,
+        }
     }
 
     async fn take(&self, tenant: Option<&str>, header: Option<&[u8]>, body: &[u8]) -> Answer {
@@ -174,19 +185,25 @@ impl Answer {
                 "unknown_tenant",
                 "no tenant has this slug: check the endpoint's address in Stripe, or import the tenant",
             ),
-            Self::TooLarge => {
-                error(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "an event is never this large")
-            }
-            Self::Unreadable => {
-                error(StatusCode::BAD_REQUEST, "unreadable_body", "the body broke off before its end")
-            }
+            Self::TooLarge => error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "an event is never this large",
+            ),
+            Self::Unreadable => error(
+                StatusCode::BAD_REQUEST,
+                "unreadable_body",
+                "the body broke off before its end",
+            ),
             Self::Unavailable => {
                 let mut response = error(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "unavailable",
                     "the queue does not take jobs at present; nothing is lost: send the event again",
                 );
-                response.headers_mut().insert(RETRY_AFTER, COME_AGAIN_SECONDS.into());
+                response
+                    .headers_mut()
+                    .insert(RETRY_AFTER, COME_AGAIN_SECONDS.into());
                 response
             }
         }
@@ -223,10 +240,15 @@ pub(super) async fn receive_for_tenant(
 async fn answer(intake: &Intake, tenant: Option<&str>, request: &HttpRequest, body: Body) -> HttpResponse {
     let answer = match body {
         Ok(body) => {
-            let header = request.headers().get(STRIPE_SIGNATURE).map(header::HeaderValue::as_bytes);
+            let header = request
+                .headers()
+                .get(STRIPE_SIGNATURE)
+                .map(header::HeaderValue::as_bytes);
             intake.take(tenant, header, &body).await
         }
-        Err(error) if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => Answer::TooLarge,
+        Err(error) if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Answer::TooLarge
+        }
         Err(_) => Answer::Unreadable,
     };
     intake.metrics.count(answer.received(), tenant);

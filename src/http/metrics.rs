@@ -55,10 +55,22 @@ impl IntakeMetrics {
     pub(super) fn count(&self, received: Received, tenant: Option<&str>) {
         let which = received as usize;
         let total = self.counts[which].fetch_add(1, Ordering::Relaxed) + 1;
-        let good = matches!(received, Received::Accepted | Received::Duplicate | Received::Ignored);
+        let good = matches!(
+            received,
+            Received::Accepted | Received::Duplicate | Received::Ignored
+        );
         if !good && self.may_tell(which) {
-            let endpoint = if tenant.is_some() { "a tenant's" } else { "the platform's" };
-            tracing::warn!(reason = NAMES[which], total, endpoint, "webhook refused (a sample)");
+            let endpoint = if tenant.is_some() {
+                "a tenant's"
+            } else {
+                "the platform's"
+            };
+            tracing::warn!(
+                reason = NAMES[which],
+                total,
+                endpoint,
+                "webhook refused (a sample)"
+            );
         }
     }
 
@@ -70,7 +82,9 @@ impl IntakeMetrics {
     }
 
     fn may_tell(&self, which: usize) -> bool {
-        let Ok(mut told) = self.told.try_lock() else { return false };
+        let Ok(mut told) = self.told.try_lock() else {
+            return false;
+        };
         let due = told[which].is_none_or(|at| at.elapsed() > BETWEEN_SAMPLES);
         if due {
             told[which] = Some(Instant::now());
@@ -93,5 +107,7 @@ impl IntakeMetrics {
 
 /// `GET /metrics`
 pub(super) async fn show(metrics: web::Data<IntakeMetrics>) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(metrics.text())
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4")
+        .body(metrics.text())
 }

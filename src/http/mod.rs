@@ -33,7 +33,9 @@ pub struct Application {
 
 impl std::fmt::Debug for Application {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Application").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Application")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,11 +71,18 @@ impl Application {
         let verifier = Verifier::new(&settings.stripe.webhook_secrets)?;
         let queue = Queue::new(redis, settings.queue_config())?;
         let listener = TcpListener::bind(bind).map_err(|error| StartError::Bind(bind, error))?;
-        let address = listener.local_addr().map_err(|error| StartError::Bind(bind, error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| StartError::Bind(bind, error))?;
 
         let metrics = Arc::new(IntakeMetrics::default());
         let tolerance = settings.server.signature_tolerance;
-        let endpoints = Endpoints::new(verifier.with_tolerance(tolerance), tolerance, store.clone(), clock.clone());
+        let endpoints = Endpoints::new(
+            verifier.with_tolerance(tolerance),
+            tolerance,
+            store.clone(),
+            clock.clone(),
+        );
         let endpoints = Arc::new(endpoints);
         let health = Health::new(queue.clone(), store);
         let intake = IntakeSettings {
@@ -130,7 +139,10 @@ impl Application {
 fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/webhooks/stripe", web::post().to(intake::receive))
-        .route("/webhooks/stripe/{tenant}", web::post().to(intake::receive_for_tenant))
+        .route(
+            "/webhooks/stripe/{tenant}",
+            web::post().to(intake::receive_for_tenant),
+        )
         .route("/metrics", web::get().to(metrics::show));
     health::routes(config);
 }

@@ -93,7 +93,10 @@ impl<J: Job> RedisBackend<J> {
     /// A way to hand back what the worker still holds when it cannot wait for its handlers any longer.
     #[must_use]
     pub fn give_back(&self) -> GiveBack {
-        GiveBack { queue: self.queue.clone(), lease: self.lease.clone() }
+        GiveBack {
+            queue: self.queue.clone(),
+            lease: self.lease.clone(),
+        }
     }
 
     fn settler(&mut self) -> Settler {

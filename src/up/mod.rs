@@ -1,5 +1,288 @@
-//! The whole system on one machine.
+//! The whole system on one machine, with nothing to configure: its own Redis, SQLite, the server and a worker as child
+//! processes that are started again when they die.
 
+mod demo;
 mod redis;
+pub mod sample;
+mod supervisor;
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::Settings;
+use crate::shutdown::Shutdown;
+use crate::store;
 
 pub use redis::{RedisServer, RedisServerError, RedisServerOptions};
+use supervisor::{Program, Supervisor};
+
+/// What `surepass up` is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    pub demo: bool,
+    pub exit_when_done: bool,
+}
+
+/// Why the system did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    #[error("{0}: {1}")]
+    Io(String, io::Error),
+    #[error("another `surepass up` runs on {0}: stop it, or set SUREPASS_DATA_DIR to another folder")]
+    Locked(String),
+    #[error("{0} is taken: stop what listens there, or set SUREPASS_BIND to a free address")]
+    AddressTaken(SocketAddr),
+    #[error(transparent)]
+    Redis(#[from] RedisServerError),
+    #[error("DATABASE_URL: {0}")]
+    Store(#[from] store::StoreError),
+    #[error("the server was not ready within 30 s: {0}")]
+    NotReady(String),
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    Queue(#[from] crate::queue::QueueError),
+    #[error(transparent)]
+    Catalog(#[from] store::catalog::CatalogError),
+}
+
+/// What the parts of the system are told.
+#[derive(Debug, Clone)]
+struct Place {
+    folder: PathBuf,
+    redis_url: SecretString,
+    database_url: SecretString,
+    webhook_secret: SecretString,
+    prefix: String,
+    address: SocketAddr,
+}
+
+/// Brings the system up and keeps it up until Ctrl-C or SIGTERM, or until the demo is over. Answers whether every
+/// outcome of the demo was the right one.
+///
+/// # Errors
+/// [`UpError`].
+pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> {
+    let shutdown = Shutdown::listen().map_err(|error| UpError::Io("signals".to_owned(), error))?;
+    let folder = if options.demo {
+        settings.data_dir.join("demo")
+    } else {
+        settings.data_dir.clone()
+    };
+    let _lock = lock(&folder)?;
+    let own_redis = match &settings.redis.url {
+        Some(_) => None,
+        None => {
+            let options = RedisServerOptions {
+                folder: folder.clone(),
+                append_fsync: Some("always"),
+            };
+            Some(RedisServer::start(options).await?)
+        }
+    };
+    let place = place(&settings, &folder, own_redis.as_ref(), options)?;
+
+    let store = store::open(&place.database_url, &settings.store_options()).await?;
+    store.migrate().await?;
+    if options.demo {
+        demo::import_catalog(store.as_ref()).await?;
+    }
+
+    let mut supervisor = Supervisor::new(own_redis);
+    let server = Program::sibling("surepass", &["serve"], environment(&place, &settings, options));
+    let worker = Program::sibling("surepass-worker", &[], environment(&place, &settings, options));
+    for (program, name) in [(server, "server"), (worker, "worker")] {
+        let program = program.map_err(|error| UpError::Io(name.to_owned(), error))?;
+        let log = options.demo.then(|| folder.join(format!("{name}.log")));
+        supervisor.keep(name, program, log);
+    }
+
+    let outcome = tokio::select! {
+        outcome = present(&place, store.as_ref(), &settings, options) => match outcome {
+            Ok(right) if options.exit_when_done => Ok(right),
+            Ok(right) => {
+                shutdown.asked().await;
+                Ok(right)
+            }
+            Err(error) => Err(error),
+        },
+        () = shutdown.asked() => Ok(true),
+    };
+    if !options.exit_when_done {
+        println!("Stopping…");
+    }
+    store.close().await;
+    supervisor
+        .stop(settings.worker.grace + Duration::from_secs(5))
+        .await;
+    outcome
+}
+
+/// Waits until the system is ready, says where it is, and plays the demo.
+async fn present(
+    place: &Place,
+    store: &dyn store::Store,
+    settings: &Settings,
+    options: Options,
+) -> Result<bool, UpError> {
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .build()?;
+    ready(&client, place).await?;
+    let address = place.address;
+    println!("Surepass is up. Webhooks: http://{address}/webhooks/stripe   State: http://{address}/");
+    println!("Data: {}   Stop: Ctrl-C", place.folder.display());
+    if !options.demo {
+        if settings.stripe.webhook_secrets.is_empty() {
+            let file = place.folder.join("webhook-secret");
+            println!(
+                "STRIPE_WEBHOOK_SECRET is not set: events are taken if signed with the secret in {}.",
+                file.display()
+            );
+        }
+        return Ok(true);
+    }
+    demo::play(&client, place, store, settings).await
+}
+
+async fn ready(client: &reqwest::Client, place: &Place) -> Result<(), UpError> {
+    let url = format!("http://{}/readyz", place.address);
+    let mut last = String::new();
+    for _ in 0..600 {
+        match client.get(&url).send().await {
+            Ok(response) if response.status().is_success() => return Ok(()),
+            Ok(response) => last = response.text().await.unwrap_or_default(),
+            Err(error) => last = error.to_string(),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(UpError::NotReady(last))
+}
+
+fn place(
+    settings: &Settings,
+    folder: &Path,
+    own_redis: Option<&RedisServer>,
+    options: Options,
+) -> Result<Place, UpError> {
+    let folder = folder
+        .canonicalize()
+        .map_err(|error| UpError::Io(folder.display().to_string(), error))?;
+    let own_database = || format!("sqlite://{}", folder.join("surepass.db").display()).into();
+    let generated = || secret(&folder.join("webhook-secret"));
+    // The demo's purchases must not reach a shop's own records, nor its workers.
+    let (database_url, webhook_secret, prefix) = if options.demo {
+        (
+            own_database(),
+            generated()?,
+            format!("{}-demo", settings.queue.prefix),
+        )
+    } else {
+        let configured: Vec<&str> = settings
+            .stripe
+            .webhook_secrets
+            .iter()
+            .map(ExposeSecret::expose_secret)
+            .collect();
+        let secrets = if configured.is_empty() {
+            generated()?
+        } else {
+            configured.join(",").into()
+        };
+        (
+            settings.database.url.clone().unwrap_or_else(own_database),
+            secrets,
+            settings.queue.prefix.clone(),
+        )
+    };
+    Ok(Place {
+        redis_url: own_redis.map_or_else(|| settings.redis.url_or_default(), RedisServer::url),
+        database_url,
+        webhook_secret,
+        prefix,
+        address: free_address(settings.server.bind, options)?,
+        folder,
+    })
+}
+
+fn environment(place: &Place, settings: &Settings, options: Options) -> Vec<(&'static str, SecretString)> {
+    let metrics = if options.demo {
+        // A worker that runs beside the demo keeps its own.
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+    } else {
+        settings.worker.metrics_bind
+    };
+    let mut variables = vec![
+        ("REDIS_URL", place.redis_url.clone()),
+        ("DATABASE_URL", place.database_url.clone()),
+        ("STRIPE_WEBHOOK_SECRET", place.webhook_secret.clone()),
+        ("SUREPASS_BIND", place.address.to_string().into()),
+        ("SUREPASS_METRICS_BIND", metrics.to_string().into()),
+        ("SUREPASS_QUEUE_PREFIX", place.prefix.clone().into()),
+    ];
+    if options.demo {
+        variables.push((
+            "RUST_LOG",
+            std::env::var("RUST_LOG")
+                .unwrap_or_else(|_| "info".to_owned())
+                .into(),
+        ));
+        // The demo's events are test ones, whatever key is set.
+        variables.push(("STRIPE_SECRET_KEY", "".into()));
+    }
+    variables
+}
+
+/// One `up` for each folder.
+fn lock(folder: &Path) -> Result<File, UpError> {
+    let io = |error| UpError::Io(folder.display().to_string(), error);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(io)?;
+    let file = File::create(folder.join("lock")).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(UpError::Locked(folder.display().to_string())),
+        Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+/// The webhook secret in `file`, made there at the first start.
+fn secret(file: &Path) -> Result<SecretString, UpError> {
+    let io = |error| UpError::Io(file.display().to_string(), error);
+    match std::fs::read_to_string(file) {
+        Ok(secret) if secret.starts_with("whsec_") => return Ok(secret.trim().into()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io(error)),
+    }
+    let secret = format!("whsec_{}", hex::encode(rand::random::<[u8; 24]>()));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options
+        .open(file)
+        .and_then(|mut file| file.write_all(secret.as_bytes()))
+        .map_err(io)?;
+    Ok(secret.into())
+}
+
+/// The configured address, if nobody listens there; the demo takes any other rather than fail.
+fn free_address(wanted: SocketAddr, options: Options) -> Result<SocketAddr, UpError> {
+    let bound = |address| TcpListener::bind(address).and_then(|listener| listener.local_addr());
+    match bound(wanted) {
+        Ok(address) => Ok(address),
+        Err(_) if options.demo => {
+            let any = SocketAddr::new(wanted.ip(), 0);
+            bound(any).map_err(|_| UpError::AddressTaken(wanted))
+        }
+        Err(_) => Err(UpError::AddressTaken(wanted)),
+    }
+}

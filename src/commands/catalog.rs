@@ -1,0 +1,95 @@
+//! `surepass catalog`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use surepass::config::Settings;
+use surepass::store::{Expiry, Pass, catalog};
+
+use super::{block_on, open_store, table};
+use crate::Failure;
+
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Create or update tenants and passes from a TOML or JSON file (config/catalog.example.toml shows one).
+    /// What the file does not name is kept; importing twice changes nothing
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show the tenants and their passes
+    List {
+        /// One JSON document, with the file's keys
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Failure> {
+    block_on(async {
+        match command {
+            Command::Import { file } => {
+                // Read before the store is opened: a bad file changes nothing.
+                let catalog = catalog::Catalog::read(&file)?;
+                for warning in &catalog.warnings {
+                    eprintln!("warning: {warning}");
+                }
+                let store = open_store(settings).await?;
+                let imported = store.import(&catalog.tenants).await?;
+                println!(
+                    "tenants: {} new, {} updated; passes: {} new, {} updated; unchanged: {}",
+                    imported.tenants_created,
+                    imported.tenants_updated,
+                    imported.passes_created,
+                    imported.passes_updated,
+                    imported.unchanged
+                );
+            }
+            Command::List { json } => {
+                let tenants = open_store(settings).await?.tenants().await?;
+                if json {
+                    println!("{:#}", catalog::to_json(&tenants));
+                } else if tenants.is_empty() {
+                    println!(
+                        "No tenants yet: `surepass catalog import config/catalog.example.toml` loads an example."
+                    );
+                } else {
+                    let rows = tenants.iter().flat_map(|tenant| {
+                        tenant.passes.iter().map(|pass| {
+                            [
+                                tenant.slug.clone(),
+                                pass.id.clone(),
+                                pass.name.clone(),
+                                pass.kind.clone(),
+                                pass.classes_limit
+                                    .map_or_else(|| "–".to_owned(), |limit| limit.to_string()),
+                                pass.price.to_string(),
+                                validity(pass),
+                                if pass.is_active { "yes" } else { "no" }.to_owned(),
+                            ]
+                        })
+                    });
+                    println!(
+                        "{}",
+                        table(
+                            [
+                                "TENANT", "PASS", "NAME", "TYPE", "CLASSES", "PRICE", "VALID", "SOLD"
+                            ],
+                            rows
+                        )
+                    );
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn validity(pass: &Pass) -> String {
+    match (&pass.validity.expiry, pass.validity.days) {
+        (Some(Expiry::Date(day)), _) => format!("until {day}"),
+        (Some(Expiry::Instant(instant)), _) => format!("until {}", instant.format("%Y-%m-%d %H:%MZ")),
+        (None, Some(days)) => format!("{days} days"),
+        (None, None) => "not told".to_owned(),
+    }
+}

@@ -1,0 +1,40 @@
+//! `surepass serve`
+
+use std::process::ExitCode;
+
+use surepass::clock::Clock;
+use surepass::config::Settings;
+use surepass::http::Application;
+use surepass::queue::{Redis, RedisOptions};
+use surepass::shutdown::Shutdown;
+use surepass::telemetry;
+
+use super::open_store;
+use crate::Failure;
+
+pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
+    telemetry::init(&settings.log)?;
+    actix_web::rt::System::new().block_on(async {
+        let shutdown = Shutdown::listen()?;
+        let options = RedisOptions {
+            response_timeout: settings.server.redis_timeout,
+            ..RedisOptions::default()
+        };
+        let redis = Redis::open(&settings.redis.url_or_default(), options)?;
+        let store = open_store(settings).await?;
+        let application = Application::build(settings, &redis, store.clone(), Clock::system())?;
+        tracing::info!(address = %application.address(), "listening: POST /webhooks/stripe");
+        let asked = shutdown.clone();
+        let serving = application.run_until(async move {
+            asked.asked().await;
+            tracing::info!("stopping: open requests finish");
+        });
+        tokio::select! {
+            served = serving => served?,
+            () = shutdown.insisted() => tracing::warn!("told twice: stopping at once"),
+        }
+        store.close().await;
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    })
+}

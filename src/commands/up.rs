@@ -1,0 +1,39 @@
+//! `surepass up`
+
+use std::process::ExitCode;
+
+use surepass::config::Settings;
+use surepass::telemetry;
+use surepass::up::{self, Options};
+
+use super::block_on;
+use crate::Failure;
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    /// Load a sample catalogue and play purchases through the real intake: signed, doubled, late, forged and more.
+    /// Keeps to itself: a folder `demo` in the data directory, no other store
+    #[arg(long)]
+    demo: bool,
+    /// End when the demo is over; exit 0 only if every outcome was the right one
+    #[arg(long, requires = "demo")]
+    exit_when_done: bool,
+}
+
+pub(crate) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    if arguments.demo && std::env::var_os("RUST_LOG").is_none() {
+        // The demo's own lines are what there is to see.
+        settings.log.filter = "warn".to_owned();
+    }
+    telemetry::init(&settings.log)?;
+    let options = Options {
+        demo: arguments.demo,
+        exit_when_done: arguments.exit_when_done,
+    };
+    let right = block_on(async { Ok(up::run(settings, options).await?) })?;
+    Ok(if right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
