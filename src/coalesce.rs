@@ -159,7 +159,10 @@ mod tests {
         );
         let sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
         assert_eq!(sizes.iter().sum::<usize>(), 250);
-        assert!(sizes.iter().all(|size| *size <= 100) && sizes.len() < 10, "{sizes:?}");
+        assert!(
+            sizes.iter().all(|size| *size <= 100) && sizes.len() < 10,
+            "{sizes:?}"
+        );
     }
 
     #[tokio::test]
