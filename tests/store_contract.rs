@@ -1,5 +1,11 @@
 //! What every store promises: one suite, run over SQLite and PostgreSQL.
 
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "what fails here fails the test"
+)]
+
 mod support;
 
 use std::collections::HashSet;
@@ -96,7 +102,7 @@ async fn a_subscription_is_kept_with_all_its_fields(home: Home) {
     create(&store, purchase("old")).await;
     let mut full = upgrade("full", "old");
     let subscription = &mut full.subscription;
-    subscription.user = "user_old".to_owned();
+    subscription.user = "user_old".into();
     subscription.original_price = Some(nok(200_000));
     subscription.final_price = Some(nok(50_000));
     subscription.discount_amount = Some(nok(i64::MAX));
@@ -108,7 +114,7 @@ async fn a_subscription_is_kept_with_all_its_fields(home: Home) {
 
     let mut bare = purchase("bare");
     let subscription = &mut bare.subscription;
-    subscription.user = "user_bare".to_owned();
+    subscription.user = "user_bare".into();
     subscription.remaining_clips = None;
     subscription.stripe_payment_id = None;
     subscription.webhook_event_id = None;
@@ -288,7 +294,7 @@ async fn an_upgrade_is_refused_for_another_tenant_another_user_or_a_second_time(
         UpgradeRefusal::NotFound
     );
     assert_eq!(
-        refusal(|new| new.subscription.tenant = "tenant-other".to_owned()).await,
+        refusal(|new| new.subscription.tenant = "tenant-other".into()).await,
         UpgradeRefusal::OtherTenant
     );
     assert_eq!(
@@ -329,7 +335,7 @@ async fn one_bad_purchase_does_not_stop_the_others(home: Home) {
     let tasks = (0..100).map(|number| {
         let mut new = purchase(&number.to_string());
         if number % 40 == 13 {
-            new.subscription.tenant = "tenant-unheard-of".to_owned();
+            new.subscription.tenant = "tenant-unheard-of".into();
         }
         let store = Arc::clone(&store);
         tokio::spawn(async move { store.create_subscription(new).await })
@@ -343,14 +349,24 @@ async fn one_bad_purchase_does_not_stop_the_others(home: Home) {
     }
     assert_eq!(all(&store).await.len(), 97);
     let mut strange = purchase("strange");
-    strange.subscription.pass_name = "nul \0 character".to_owned();
+    strange.subscription.pass_name = "nul \0 character".into();
     assert_eq!(create(&store, strange).await, new("strange", "user_strange"));
     let mut misnamed = purchase("misnamed");
-    misnamed.subscription.id = "subscription-1".to_owned();
+    misnamed.subscription.id = "subscription-1".into();
     assert!(matches!(
         store.create_subscription(misnamed).await,
         Err(StoreError::Permanent(_))
     ));
+    let mut mixed = purchase("mixed");
+    mixed.subscription.final_price = Some(Money {
+        amount: 1,
+        currency: "eur".parse().unwrap(),
+    });
+    let refused = "a purchase in nok cannot hold an amount in eur".to_owned();
+    assert_eq!(
+        store.create_subscription(mixed).await,
+        Err(StoreError::Permanent(refused))
+    );
 }
 
 async fn subscriptions_are_listed_newest_first_and_narrowed_by_each_filter(home: Home) {
@@ -466,7 +482,7 @@ async fn importing_the_same_catalogue_twice_changes_nothing(home: Home) {
         }
     );
 
-    studio.name = "Studio Two".to_owned();
+    studio.name = "Studio Two".into();
     studio.passes = vec![Pass {
         is_active: false,
         ..pass("pass-2")
@@ -501,7 +517,7 @@ async fn an_import_that_takes_another_tenants_slug_or_account_changes_nothing(ho
     studio.stripe_account = Some("acct_1".to_owned());
     store.import(&[studio]).await.unwrap();
     let mut thief = tenant("thief");
-    thief.slug = "studio".to_owned();
+    thief.slug = "studio".into();
     let refused = store.import(&[tenant("third"), thief]).await.unwrap_err();
     let slug = "tenant `tenant-thief`: the slug `studio` belongs to tenant `tenant-studio`";
     assert_eq!(refused, StoreError::Conflict(slug.to_owned()));
@@ -533,7 +549,7 @@ async fn an_event_is_logged_once(home: Home) {
     store.append_events(vec![]).await.unwrap();
     store.append_events((0..500).map(event).collect()).await.unwrap();
     let mut again: Vec<_> = (499..502).map(event).collect();
-    again[0].outcome = "ignored".to_owned();
+    again[0].outcome = "ignored".into();
     again.push(event(501));
     store.append_events(again).await.unwrap();
     assert_eq!(home.number("SELECT count(*) FROM events").await, 502);

@@ -1,5 +1,7 @@
 //! What the stores promise when connections break and processes die.
 
+#![expect(clippy::expect_used, reason = "what fails here fails the test")]
+
 mod support;
 
 use std::collections::HashSet;

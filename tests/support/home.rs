@@ -12,40 +12,38 @@ use super::postgres::Cluster;
 use super::purchases::tenant;
 
 /// Where a test's stores live.
-pub enum Home {
+pub(crate) enum Home {
     Sqlite(TempDir),
-    Postgres {
-        cluster: Arc<Cluster>,
-        address: SecretString,
-    },
+    Postgres { cluster: Arc<Cluster>, database: String },
 }
 
 impl Home {
-    #[must_use]
-    pub fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         Self::Sqlite(tempfile::tempdir().expect("a temporary folder"))
     }
 
     /// A database of its own in `cluster`.
-    pub async fn postgres(cluster: Arc<Cluster>) -> Self {
+    pub(crate) async fn postgres(cluster: Arc<Cluster>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let address = cluster.database(&name).await;
-        Self::Postgres { cluster, address }
+        cluster.make(&name).await;
+        Self::Postgres {
+            cluster,
+            database: name,
+        }
     }
 
-    #[must_use]
-    pub fn address(&self) -> SecretString {
+    pub(crate) fn address(&self) -> SecretString {
         match self {
             Self::Sqlite(folder) => {
                 format!("sqlite://{}", folder.path().join("data/test.db").display()).into()
             }
-            Self::Postgres { address, .. } => address.clone(),
+            Self::Postgres { cluster, database } => cluster.url(database).into(),
         }
     }
 
     /// A handle of its own: its own connections, its own batches.
-    pub async fn open(&self) -> Arc<dyn Store> {
+    pub(crate) async fn open(&self) -> Arc<dyn Store> {
         let options = Options {
             synchronous: Synchronous::Normal,
             ..Options::default()
@@ -56,7 +54,7 @@ impl Home {
     }
 
     /// A handle, with the tables made and the tenants `studio` and `other` in them.
-    pub async fn ready(&self) -> Arc<dyn Store> {
+    pub(crate) async fn ready(&self) -> Arc<dyn Store> {
         let store = self.open().await;
         store.migrate().await.expect("the tables are made");
         store
@@ -67,7 +65,7 @@ impl Home {
     }
 
     /// What a query of one integer answers, past the store.
-    pub async fn number(&self, sql: &str) -> i64 {
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(sql.to_owned());
         let address = self.address();
         let address = address.expose_secret();
@@ -90,7 +88,7 @@ impl Home {
     }
 
     /// Runs a statement past the store.
-    pub async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
         let address = self.address();
         let address = address.expose_secret();

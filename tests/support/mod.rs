@@ -1,5 +1,5 @@
 //! What several test programs share.
 
-pub mod home;
-pub mod postgres;
-pub mod purchases;
+pub(crate) mod home;
+pub(crate) mod postgres;
+pub(crate) mod purchases;

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use secrecy::SecretString;
 use tempfile::TempDir;
 
 /// A running server, on 127.0.0.1 and a free port.
 #[derive(Debug)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     folder: TempDir,
     binaries: PathBuf,
     /// PostgreSQL refuses to run as root: then it runs as this user and group.
@@ -22,8 +21,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// The cluster that the tests of one program share; it ends with the last test that holds it.
-    #[must_use]
-    pub fn shared() -> Arc<Self> {
+    pub(crate) fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
@@ -37,8 +35,7 @@ impl Cluster {
     ///
     /// # Panics
     /// Where PostgreSQL is not installed, or does not start.
-    #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let owner = std::fs::metadata(folder.path()).expect("its owner").uid();
         let user = (owner == 0).then(unprivileged_user);
@@ -65,7 +62,7 @@ impl Cluster {
     }
 
     /// Starts the server again after [`Cluster::kill`].
-    pub fn run_server(&self) {
+    pub(crate) fn run_server(&self) {
         let options = format!(
             "-p {} -k '' -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=100",
             self.port
@@ -75,24 +72,22 @@ impl Cluster {
     }
 
     /// Ends the server as a crash would: no farewell to clients, no checkpoint.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.run("pg_ctl", &["-w", "-m", "immediate", "stop"]);
     }
 
-    /// Makes an empty database and returns its address.
-    pub async fn database(&self, name: &str) -> SecretString {
+    /// Makes an empty database.
+    pub(crate) async fn make(&self, name: &str) {
         use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 
         let options: sqlx::postgres::PgConnectOptions = self.url("postgres").parse().expect("an address");
         let mut connection = options.connect().await.expect("the server answers");
         let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
         connection.execute(create).await.expect("the database is made");
-        self.url(name).into()
     }
 
     /// The address of a database.
-    #[must_use]
-    pub fn url(&self, database: &str) -> String {
+    pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 

@@ -5,15 +5,13 @@ use surepass::money::Money;
 use surepass::store::{Buyer, CreatedVia, NewSubscription, Subscription, SubscriptionType, Tenant};
 
 /// The n-th minute of a day in 2026.
-#[must_use]
-pub fn minute(n: i64) -> DateTime<Utc> {
+pub(crate) fn minute(n: i64) -> DateTime<Utc> {
     Utc.timestamp_opt(1_795_000_000 + n * 60, 0)
         .single()
         .expect("a time")
 }
 
-#[must_use]
-pub fn nok(amount: i64) -> Money {
+pub(crate) fn nok(amount: i64) -> Money {
     Money {
         amount,
         currency: "nok".parse().expect("a currency"),
@@ -21,8 +19,7 @@ pub fn nok(amount: i64) -> Money {
 }
 
 /// A tenant without passes: `studio` has the id `tenant-studio`.
-#[must_use]
-pub fn tenant(slug: &str) -> Tenant {
+pub(crate) fn tenant(slug: &str) -> Tenant {
     Tenant {
         id: format!("tenant-{slug}"),
         slug: slug.to_owned(),
@@ -36,8 +33,7 @@ pub fn tenant(slug: &str) -> Tenant {
 }
 
 /// A purchase at `studio`, by the user `user-name`, of the session `cs_name` and the payment `pi_name`.
-#[must_use]
-pub fn purchase(name: &str) -> NewSubscription {
+pub(crate) fn purchase(name: &str) -> NewSubscription {
     let session = format!("cs_{name}");
     NewSubscription {
         buyer: Buyer {
@@ -77,15 +73,14 @@ pub fn purchase(name: &str) -> NewSubscription {
 }
 
 /// An upgrade, `name`, of the purchase `old`, by a buyer that the session does not name.
-#[must_use]
-pub fn upgrade(name: &str, old: &str) -> NewSubscription {
+pub(crate) fn upgrade(name: &str, old: &str) -> NewSubscription {
     let mut new = purchase(name);
     new.buyer = Buyer::default();
     new.subscription.is_upgrade = true;
     new.subscription.upgraded_from_subscription_id = Some(Subscription::id_of(&format!("cs_{old}")));
     new.subscription.upgrade_cost = Some(nok(50_000));
-    new.subscription.pass_id = "pass-month".to_owned();
-    new.subscription.pass_name = "Unlimited month".to_owned();
+    new.subscription.pass_id = "pass-month".into();
+    new.subscription.pass_name = "Unlimited month".into();
     new.subscription.created_at = minute(5);
     new.subscription.updated_at = minute(5);
     new
