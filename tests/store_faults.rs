@@ -129,6 +129,71 @@ async fn a_missing_permission_or_table_is_a_permanent_error() {
     );
 }
 
+#[tokio::test]
+async fn a_postgres_error_is_sorted_by_its_class() {
+    use sqlx::{AssertSqlSafe, Connection, Executor};
+
+    let home = Home::postgres(Cluster::shared()).await;
+    let mut connection = sqlx::PgConnection::connect(home.address().expose_secret())
+        .await
+        .unwrap();
+    let mut sorted = async |code: &str| {
+        let raise = format!("DO $$ BEGIN RAISE EXCEPTION 'why' USING ERRCODE = '{code}'; END $$");
+        StoreError::from(connection.execute(AssertSqlSafe(raise)).await.unwrap_err())
+    };
+    for code in [
+        "08006", "40001", "40P01", "53300", "53100", "55P03", "57014", "57P03", "58030", "XX000", "28P01",
+    ] {
+        assert_eq!(sorted(code).await, StoreError::Transient(format!("why ({code})")));
+    }
+    for code in ["42501", "42P01", "42703", "23502", "23503", "23514", "22021"] {
+        assert_eq!(sorted(code).await, StoreError::Permanent(format!("why ({code})")));
+    }
+    assert_eq!(
+        sorted("23505").await,
+        StoreError::Conflict("why (23505)".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_sqlite_error_is_sorted_by_its_code() {
+    use sqlx::{Connection, Executor, SqliteConnection};
+
+    let home = Home::sqlite();
+    home.ready().await.close().await;
+    let connect = async || {
+        SqliteConnection::connect(home.address().expose_secret())
+            .await
+            .unwrap()
+    };
+    let (mut first, mut second) = (connect().await, connect().await);
+    let user = "INSERT INTO users (id, created_at, name) VALUES ('u', 1, zeroblob(100000))";
+    let named = "INSERT INTO users (id, created_at, name) VALUES ('u', 1, hex(zeroblob(100000)))";
+    let sorted = async |connection: &mut SqliteConnection, sql: &'static str| {
+        StoreError::from(connection.execute(sql).await.unwrap_err())
+    };
+
+    first.execute("BEGIN IMMEDIATE").await.unwrap();
+    second.execute("PRAGMA busy_timeout = 0").await.unwrap();
+    let busy = StoreError::Transient("database is locked (5)".to_owned());
+    assert_eq!(sorted(&mut second, "BEGIN IMMEDIATE").await, busy);
+    first.execute("PRAGMA max_page_count = 1").await.unwrap();
+    let full = StoreError::Transient("database or disk is full (13)".to_owned());
+    assert_eq!(sorted(&mut first, named).await, full);
+    first.close().await.unwrap();
+
+    let mistyped = sorted(&mut second, user).await;
+    assert_eq!(
+        mistyped,
+        StoreError::Permanent("cannot store BLOB value in TEXT column users.name (3091)".to_owned())
+    );
+    second.execute("PRAGMA query_only = ON").await.unwrap();
+    let readonly = StoreError::Permanent("attempt to write a readonly database (8)".to_owned());
+    assert_eq!(sorted(&mut second, named).await, readonly);
+    let missing = StoreError::Permanent("no such table: no_such (1)".to_owned());
+    assert_eq!(sorted(&mut second, "SELECT * FROM no_such").await, missing);
+}
+
 const CHILD: &str = "SUREPASS_TEST_CHILD_ADDRESS";
 
 /// Not a test of its own: the process that the next test kills.

@@ -33,7 +33,8 @@ pub(super) trait Dialect: Database<Row: Fields> {
         binds: Vec<Bind<'_>>,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
-    /// Brings the tables up to date; several processes may do it at once.
+    /// Brings the tables up to date; several processes may do it at once. The connection is not used for anything
+    /// else afterwards.
     fn migrate(
         connection: &mut Self::Connection,
     ) -> impl Future<Output = Result<(), sqlx::migrate::MigrateError>> + Send;
