@@ -31,6 +31,7 @@ const QUEUES: [&str; 1] = ["fulfil"];
 /// config/*.toml and the environment (REDIS_URL, DATABASE_URL, …; config/default.toml lists them all).
 /// SIGTERM lets running jobs finish; a second one hands them back at once.
 #[derive(Parser, Debug)]
+#[expect(clippy::doc_markdown, reason = "this text is what --help prints")]
 #[command(name = "surepass-worker", version)]
 struct Arguments {
     /// Jobs to run at a time [default: worker.concurrency, 256]

@@ -85,6 +85,7 @@ impl Dialect for Postgres {
     }
 
     async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
+        connection.execute("SET statement_timeout = 0").await?;
         // sqlx holds an advisory lock meanwhile.
         sqlx::migrate!("migrations/postgres")
             .run_direct(None, connection, false)
