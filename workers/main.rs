@@ -40,7 +40,7 @@ struct Arguments {
     /// The queues to take jobs from, separated by commas [default: all: fulfil]
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES)]
     queues: Vec<String>,
-    /// Leave scheduled work to other workers
+    /// Leave scheduled work to other workers (so far there is none: the lookback comes with a later version)
     #[arg(long)]
     no_cron: bool,
 }
