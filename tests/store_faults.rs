@@ -194,6 +194,30 @@ async fn a_sqlite_error_is_sorted_by_its_code() {
     assert_eq!(sorted(&mut second, "SELECT * FROM no_such").await, missing);
 }
 
+#[tokio::test]
+async fn plans_made_while_the_tables_were_empty_use_their_indexes() {
+    let home = Home::postgres(Cluster::shared()).await;
+    home.ready().await.close().await;
+    let scans = async |kind: &str| {
+        let tables = "FROM pg_stat_user_tables WHERE relname IN ('subscriptions', 'users')";
+        home.number(&format!("SELECT coalesce(sum({kind}), 0)::bigint {tables}"))
+            .await
+    };
+    let (whole, by_index) = (scans("seq_scan").await, scans("idx_scan").await);
+    let store = home.open().await;
+    for number in 0..40 {
+        let mut new = purchase(&number.to_string());
+        new.buyer.user_id = None;
+        store.create_subscription(new).await.unwrap();
+    }
+    store.close().await;
+    // The server counts a connection's scans when the connection ends, a moment after it was closed here.
+    while scans("idx_scan").await < by_index + 40 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(scans("seq_scan").await, whole);
+}
+
 const CHILD: &str = "SUREPASS_TEST_CHILD_ADDRESS";
 
 /// Not a test of its own: the process that the next test kills.
