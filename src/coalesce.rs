@@ -131,8 +131,10 @@ mod tests {
         parallel: 1,
     };
 
+    type Batches = Arc<StdMutex<Vec<Vec<u32>>>>;
+
     /// Doubles numbers, panics at 13; waits for a permit of `gate` before each batch; records the batches.
-    fn doubler(limits: Limits) -> (Coalescer<u32, u32>, Arc<Semaphore>, Arc<StdMutex<Vec<Vec<u32>>>>) {
+    fn doubler(limits: Limits) -> (Coalescer<u32, u32>, Arc<Semaphore>, Batches) {
         let gate = Arc::new(Semaphore::new(0));
         let batches = Arc::new(StdMutex::new(Vec::new()));
         let (inner_gate, inner_batches) = (Arc::clone(&gate), Arc::clone(&batches));

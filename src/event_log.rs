@@ -133,26 +133,26 @@ enum DrainError {
 impl Drain {
     /// Runs until `stop`. Faults are logged and waited out; entries stay in Redis meanwhile.
     pub async fn run(mut self, stop: CancellationToken) {
-        const BETWEEN_CLEARINGS: Duration = Duration::from_secs(600);
-        let mut pause = self.interval;
+        const BETWEEN_CLEARINGS: Duration = Duration::from_mins(10);
+        let mut nap = self.interval;
         let mut cleared = None;
         while !stop.is_cancelled() {
-            let step = async {
-                if cleared.is_none_or(|at: tokio::time::Instant| at.elapsed() > BETWEEN_CLEARINGS) {
+            let turn = async {
+                if cleared.is_none_or(|last: tokio::time::Instant| last.elapsed() > BETWEEN_CLEARINGS) {
                     self.clear().await?;
                     cleared = Some(tokio::time::Instant::now());
                 }
                 self.step().await
             };
-            match stop.run_until_cancelled(step).await {
+            match stop.run_until_cancelled(turn).await {
                 None => break,
-                Some(Ok(())) => pause = self.interval,
+                Some(Ok(())) => nap = self.interval,
                 Some(Err(error)) => {
                     tracing::warn!(%error, "the event log waits in Redis; trying again");
-                    pause = (pause * 2).min(Duration::from_secs(10));
+                    nap = (nap * 2).min(Duration::from_secs(10));
                 }
             }
-            let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+            let _ = stop.run_until_cancelled(tokio::time::sleep(nap)).await;
         }
         let leave = tokio::time::timeout(Duration::from_secs(2), self.consumer.leave());
         if !matches!(leave.await, Ok(Ok(()))) {

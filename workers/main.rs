@@ -31,6 +31,7 @@ const QUEUES: [&str; 1] = ["fulfil"];
 /// config/*.toml and the environment (REDIS_URL, DATABASE_URL, …; config/default.toml lists them all).
 /// SIGTERM lets running jobs finish; a second one hands them back at once.
 #[derive(Parser, Debug)]
+#[expect(clippy::doc_markdown, reason = "this text is what --help prints")]
 #[command(name = "surepass-worker", version)]
 struct Arguments {
     /// Jobs to run at a time [default: worker.concurrency, 256]
@@ -39,7 +40,7 @@ struct Arguments {
     /// The queues to take jobs from, separated by commas [default: all: fulfil]
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES)]
     queues: Vec<String>,
-    /// Leave scheduled work to other workers
+    /// Leave scheduled work to other workers (so far there is none: the lookback comes with a later version)
     #[arg(long)]
     no_cron: bool,
 }

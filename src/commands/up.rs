@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.demo && std::env::var_os("RUST_LOG").is_none() {
         // The demo's own lines are what there is to see.
-        settings.log.filter = "warn".to_owned();
+        "warn".clone_into(&mut settings.log.filter);
     }
     telemetry::init(&settings.log)?;
     let options = Options {

@@ -1,6 +1,7 @@
 //! What is asked of Surepass over HTTP.
 
 mod endpoints;
+mod front;
 pub mod health;
 mod intake;
 mod metrics;
@@ -143,6 +144,7 @@ fn routes(config: &mut web::ServiceConfig) {
             "/webhooks/stripe/{tenant}",
             web::post().to(intake::receive_for_tenant),
         )
+        .route("/", web::get().to(front::show))
         .route("/metrics", web::get().to(metrics::show));
     health::routes(config);
 }

@@ -53,14 +53,22 @@ impl GiveBack {
     /// Jobs whose handlers run go back uncounted: they were not at fault.
     pub async fn run(&self) {
         let term = self.lease.term();
-        let back = resync(&self.queue, &term, &[], true);
+        let back = async {
+            let mut total = 0;
+            loop {
+                match resync(&self.queue, &term, &[], true).await? {
+                    0 => return Ok::<_, QueueError>(total),
+                    jobs => total += jobs,
+                }
+            }
+        };
         match tokio::time::timeout(Duration::from_secs(2), back).await {
             Ok(Ok(0)) => {}
             Ok(Ok(jobs)) => tracing::info!(jobs, "handed back"),
             Ok(Err(error)) => tracing::warn!(%error, "not handed back; the lease runs out by itself"),
             Err(_) => tracing::warn!("not handed back in time; the lease runs out by itself"),
         }
-        self.lease.lose(&term);
+        self.lease.end(&term);
     }
 }
 
@@ -205,40 +213,16 @@ impl<J: Job + Unpin> Backend for RedisBackend<J> {
     /// the lease then runs out.
     fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), QueueError>> {
         if self.closing.is_none() {
-            let Some(mut running) = self.running.take() else {
+            let Some(running) = self.running.take() else {
                 return Poll::Ready(Ok(()));
             };
-            let (queue, lease, settler) = (self.queue.clone(), self.lease.clone(), self.settler());
+            let give_back = self.give_back();
             self.closing = Some(
                 async move {
                     running.stop.cancel();
                     let _ = running.fetcher.await;
-                    running.jobs.close();
-                    let mut back = Vec::new();
-                    while let Ok(job) = running.jobs.try_recv() {
-                        if let Some((claim, term)) = lease.claim(&job.id) {
-                            back.push(Settlement {
-                                term,
-                                id: job.id,
-                                claim,
-                                outcome: Outcome::Release,
-                            });
-                        }
-                    }
-                    let release = async {
-                        // Newest first, each to the front: the order stays.
-                        for one in back.into_iter().rev() {
-                            let _ = settler.call(one).await;
-                        }
-                        resync(&queue, &lease.term(), &[], true).await
-                    };
-                    match tokio::time::timeout(Duration::from_secs(5), release).await {
-                        Ok(Ok(_)) => {}
-                        Ok(Err(error)) => tracing::warn!(%error, "lease not given up; it runs out by itself"),
-                        Err(_) => {
-                            tracing::warn!("jobs not handed back in time; their lease runs out by itself")
-                        }
-                    }
+                    // The handlers have ended: what is still held has not begun.
+                    give_back.run().await;
                 }
                 .boxed(),
             );

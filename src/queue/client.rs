@@ -35,13 +35,13 @@ pub struct QueueConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        const DAY: Duration = Duration::from_secs(86_400);
+        const DAY: Duration = Duration::from_hours(24);
         Self {
             prefix: "surepass".to_owned(),
             name: "fulfil".to_owned(),
             retry: RetryPolicy {
                 base: Duration::from_secs(1),
-                cap: Duration::from_secs(600),
+                cap: Duration::from_mins(10),
                 max_attempts: 16,
             },
             lease: Duration::from_secs(15),

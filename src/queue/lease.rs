@@ -133,15 +133,20 @@ impl Lease {
 
     /// The lease of `term` is gone: its handlers stop, a new term begins.
     pub(super) fn lose(&self, term: &Arc<Term>) {
+        tracing::warn!(
+            worker = term.token,
+            jobs = self.held(),
+            "lease lost: its jobs run elsewhere"
+        );
+        self.end(term);
+    }
+
+    /// Ends `term`: its handlers stop, and what is claimed from now on belongs to a new one.
+    pub(super) fn end(&self, term: &Arc<Term>) {
         let mut state = self.state();
         if !Arc::ptr_eq(&state.term, term) {
             return;
         }
-        tracing::warn!(
-            worker = term.token,
-            jobs = state.held.len(),
-            "lease lost: its jobs run elsewhere"
-        );
         state.terms += 1;
         let token = format!("{}:{}", self.name, state.terms);
         state.term = Arc::new(Term {

@@ -87,7 +87,7 @@ impl LogConsumer {
             .query_async(&mut connection)
             .await;
         match created {
-            Err(error) if error.code() != Some("BUSYGROUP") => return Err(error.into()),
+            Err(error) if error.code() != Some("BUSYGROUP") => Err(error.into()),
             _ => Ok(self.connection.insert(connection).clone()),
         }
     }

@@ -26,13 +26,8 @@ const LARGEST_SETTLEMENT: usize = 500;
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
-    Retry {
-        delay: Duration,
-        failure: Failure,
-    },
+    Retry { delay: Duration, failure: Failure },
     Dead(Failure),
-    /// Never begun: back to the front, uncounted.
-    Release,
 }
 
 #[derive(Debug)]
@@ -115,7 +110,7 @@ struct ErrorRecord<'a> {
 
 async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<Vec<bool>, QueueError> {
     let mut call = scripts::SETTLE.prepare_invoke();
-    for name in ["wait", "sched", "done", "dead"] {
+    for name in ["sched", "done", "dead"] {
         call.key(queue.key(name));
     }
     call.arg(queue.prefix()).arg(&term.token);
@@ -126,7 +121,6 @@ async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<
             Outcome::Done => ("done", Duration::ZERO, None),
             Outcome::Retry { delay, failure } => ("retry", *delay, Some(failure)),
             Outcome::Dead(failure) => ("dead", Duration::ZERO, Some(failure)),
-            Outcome::Release => ("release", Duration::ZERO, None),
         };
         call.arg(&one.id)
             .arg(one.claim.number)

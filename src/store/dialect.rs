@@ -33,7 +33,8 @@ pub(super) trait Dialect: Database<Row: Fields> {
         binds: Vec<Bind<'_>>,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
-    /// Brings the tables up to date; several processes may do it at once.
+    /// Brings the tables up to date; several processes may do it at once. The connection is not used for anything
+    /// else afterwards.
     fn migrate(
         connection: &mut Self::Connection,
     ) -> impl Future<Output = Result<(), sqlx::migrate::MigrateError>> + Send;
@@ -97,17 +98,19 @@ pub(super) use fields;
 /// An `INSERT` of many rows in one statement.
 ///
 /// A statement's text fixes how many rows it takes, and preparing one costs more than running it. So rows go in by
-/// powers of two: ten texts serve every batch, each prepared once for a connection.
+/// powers of two: nine texts serve every batch, each prepared once for a connection.
 #[derive(Debug)]
 pub(super) struct Insert {
     /// Up to `VALUES`.
-    pub(super) head: &'static str,
+    head: &'static str,
     /// What to do with a row that is there: `ON CONFLICT …`, or nothing.
-    pub(super) tail: &'static str,
+    tail: &'static str,
     texts: [OnceLock<SqlStr>; SIZES],
 }
 
-const SIZES: usize = 9;
+/// The largest power of two: 256 rows.
+const LARGEST: u32 = 8;
+const SIZES: usize = LARGEST as usize + 1;
 
 impl Insert {
     pub(super) const fn new(head: &'static str, tail: &'static str) -> Self {
@@ -125,7 +128,7 @@ impl Insert {
     ) -> sqlx::Result<()> {
         let mut rows = rows;
         while rows.len() > 0 {
-            let power = rows.len().ilog2().min(SIZES as u32 - 1);
+            let power = rows.len().ilog2().min(LARGEST);
             let binds: Vec<_> = rows.by_ref().take(1 << power).flatten().collect();
             let text = self.texts[power as usize].get_or_init(|| self.text::<D>(1 << power, binds.len()));
             D::execute(connection, text.clone(), binds).await?;

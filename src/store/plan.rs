@@ -186,3 +186,143 @@ fn user_id(from: &str) -> String {
     let digest = Sha256::digest(from.as_bytes());
     format!("user-{}", hex::encode(&digest[..16]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Money;
+    use crate::store::{Buyer, CreatedVia, Subscription, SubscriptionType};
+
+    fn purchase(name: &str, payment: Option<&str>) -> NewSubscription {
+        let price = Money {
+            amount: 100,
+            currency: "nok".parse().unwrap(),
+        };
+        let session = format!("cs_{name}");
+        NewSubscription {
+            buyer: Buyer {
+                user_id: Some(format!("user_{name}")),
+                ..Buyer::default()
+            },
+            subscription: Subscription {
+                id: Subscription::id_of(&session),
+                user: String::new(),
+                tenant: "tenant".to_owned(),
+                kind: SubscriptionType::Single,
+                start_date: DateTime::UNIX_EPOCH,
+                end_date: DateTime::UNIX_EPOCH,
+                remaining_clips: None,
+                pass_id: "pass".to_owned(),
+                pass_name: "Pass".to_owned(),
+                purchase_price: price,
+                original_price: None,
+                final_price: None,
+                discount_amount: None,
+                promo_code: None,
+                currency: price.currency,
+                stripe_payment_id: payment.map(str::to_owned),
+                stripe_session_id: session,
+                stripe_customer_id: None,
+                webhook_event_id: None,
+                is_active: true,
+                is_upgrade: false,
+                upgraded_from_subscription_id: None,
+                upgrade_cost: None,
+                created_via: CreatedVia::Webhook,
+                created_at: DateTime::UNIX_EPOCH,
+                updated_at: DateTime::UNIX_EPOCH,
+            },
+        }
+    }
+
+    fn upgrade(name: &str, old: &str) -> NewSubscription {
+        let mut new = purchase(name, None);
+        new.buyer.user_id = None;
+        new.subscription.is_upgrade = true;
+        new.subscription.upgraded_from_subscription_id = Some(format!("subscription-cs_{old}"));
+        new
+    }
+
+    fn created(name: &str, user: &str) -> Created {
+        Created::New {
+            id: format!("subscription-cs_{name}"),
+            user: user.to_owned(),
+        }
+    }
+
+    fn existing(name: &str) -> Created {
+        Created::Existing {
+            id: format!("subscription-cs_{name}"),
+            user: format!("user_{name}"),
+            tenant: "tenant".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_same_session_or_payment_twice_in_one_batch_is_created_once() {
+        let batch = [
+            purchase("b", Some("pi_1")),
+            purchase("a", None),
+            purchase("b", Some("pi_2")),
+            purchase("c", Some("pi_1")),
+            purchase("d", None),
+        ];
+        let plan = plan(&batch, &Held::default());
+        assert_eq!(
+            plan.outcomes,
+            [
+                created("b", "user_b"),
+                created("a", "user_a"),
+                existing("b"),
+                existing("b"),
+                created("d", "user_d")
+            ]
+        );
+        let order: Vec<_> = plan
+            .created
+            .iter()
+            .map(|(new, _)| new.subscription.id.as_str())
+            .collect();
+        assert_eq!(
+            order,
+            ["subscription-cs_a", "subscription-cs_b", "subscription-cs_d"]
+        );
+        let users: Vec<_> = plan.users.iter().map(|user| user.id.as_str()).collect();
+        assert_eq!(users, ["user_a", "user_b", "user_d"]);
+    }
+
+    #[test]
+    fn two_upgrades_of_one_subscription_in_one_batch_are_one() {
+        let old = Upgradable {
+            user: "ada".to_owned(),
+            tenant: "tenant".to_owned(),
+            is_upgraded: false,
+        };
+        let held = Held {
+            upgradable: HashMap::from([("subscription-cs_old".to_owned(), old)]),
+            ..Held::default()
+        };
+        let batch = [upgrade("a", "old"), upgrade("b", "old"), upgrade("a", "old")];
+        let plan = plan(&batch, &held);
+        let again = Created::Existing {
+            id: "subscription-cs_a".to_owned(),
+            user: "ada".to_owned(),
+            tenant: "tenant".to_owned(),
+        };
+        let refused = Created::Refused(UpgradeRefusal::AlreadyUpgraded);
+        assert_eq!(plan.outcomes, [created("a", "ada"), refused, again]);
+        assert_eq!(
+            (plan.switched_off.len(), plan.created.len(), plan.users.len()),
+            (1, 1, 0)
+        );
+    }
+
+    #[test]
+    fn an_upgrade_in_the_batch_of_its_own_purchase_is_not_found_and_writes_nothing() {
+        let batch = [purchase("old", None), upgrade("new", "old")];
+        let plan = plan(&batch, &Held::default());
+        let refused = Created::Refused(UpgradeRefusal::NotFound);
+        assert_eq!(plan.outcomes, [created("old", "user_old"), refused]);
+        assert_eq!((plan.switched_off.len(), plan.created.len()), (0, 1));
+    }
+}

@@ -20,9 +20,10 @@ pub type PostgresStore = SqlStore<Postgres>;
 const PARALLEL: usize = 4;
 
 /// The server ends what takes longer, a little before this side gives up on it. Prepared statements keep one plan:
-/// planning an insert of hundreds of rows anew each time would take longer than running it.
+/// planning an insert of hundreds of rows anew each time would take longer than running it. Such a plan may have been
+/// made while the tables were empty, and must not settle for reading them from end to end.
 const SESSION: &str = "SET statement_timeout = '9s'; SET idle_in_transaction_session_timeout = '15s';
-    SET plan_cache_mode = 'force_generic_plan'";
+    SET plan_cache_mode = 'force_generic_plan'; SET enable_seqscan = off";
 
 /// A connection that has lain idle for longer is asked whether it still lives before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -85,6 +86,7 @@ impl Dialect for Postgres {
     }
 
     async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
+        connection.execute("SET statement_timeout = 0").await?;
         // sqlx holds an advisory lock meanwhile.
         sqlx::migrate!("migrations/postgres")
             .run_direct(None, connection, false)

@@ -1,6 +1,7 @@
 //! The store over a SQL database: connections, time limits, group commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -18,6 +19,8 @@ use crate::coalesce::{Coalescer, Limits};
 
 /// Purchases in one transaction, at most.
 const BATCH: usize = 256;
+/// Building an index over a large table takes its time.
+const MIGRATION: Duration = Duration::from_mins(10);
 /// How often a transaction is tried before its failure counts, where the cause is passing.
 const TRIES: usize = 3;
 
@@ -210,7 +213,14 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn migrate(&self) -> Result<(), StoreError> {
         let mut connection = self.writers.acquire().await?;
-        Ok(D::migrate(&mut connection).await?)
+        // It has been freed of its time limit.
+        connection.close_on_drop();
+        match timeout(MIGRATION, D::migrate(&mut connection)).await {
+            Ok(migrated) => Ok(migrated?),
+            Err(_) => Err(StoreError::Transient(
+                "the tables are not up to date after 10 minutes".to_owned(),
+            )),
+        }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

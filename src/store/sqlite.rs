@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -142,8 +143,8 @@ fn arguments(binds: Vec<Bind<'_>>) -> sqlx::Result<SqliteArguments> {
     arguments.reserve(binds.len(), 0);
     for bind in binds {
         match bind {
-            Bind::Text(text) => arguments.add(text),
-            Bind::MaybeText(text) => arguments.add(text),
+            Bind::Text(text) => arguments.add(Arc::<str>::from(text)),
+            Bind::MaybeText(text) => arguments.add(text.map(Arc::<str>::from)),
             Bind::Texts(texts) => arguments
                 .add(serde_json::to_string(&texts).map_err(|error| sqlx::Error::Encode(error.into()))?),
             Bind::Int(int) => arguments.add(int),

@@ -45,7 +45,7 @@ pub(super) async fn play(
     };
     println!("\n{:<57}{:<62}{:>8}", "SENT", "CAME OUT", "MS");
     let (mut right, mut wrong) = (0, 0);
-    let mut score = |scene: Scene| {
+    let mut count = |scene: Scene| {
         let mark = if scene.right { '✓' } else { '✗' };
         println!(
             "{mark} {:<55}{:<62}{:>8.1}",
@@ -56,30 +56,30 @@ pub(super) async fn play(
         if scene.right { right += 1 } else { wrong += 1 }
     };
     // The first purchase opens connections and reads the catalogue.
-    score(
+    count(
         stage
             .bought("a pass of 10 classes", stage.sample(), |one| {
                 one.remaining_clips == Some(10)
             })
             .await?,
     );
-    score(
+    count(
         stage
             .bought("another one", stage.sample(), |one| {
                 one.remaining_clips == Some(10)
             })
             .await?,
     );
-    score(stage.doubled().await?);
-    score(stage.second_event().await?);
-    score(stage.late().await?);
-    score(stage.by_email().await?);
-    score(stage.older_names().await?);
-    score(stage.free().await?);
-    score(stage.bank_transfer().await?);
-    score(stage.upgrade().await?);
-    score(stage.no_pass_named().await?);
-    score(
+    count(stage.doubled().await?);
+    count(stage.second_event().await?);
+    count(stage.late().await?);
+    count(stage.by_email().await?);
+    count(stage.older_names().await?);
+    count(stage.free().await?);
+    count(stage.bank_transfer().await?);
+    count(stage.upgrade().await?);
+    count(stage.no_pass_named().await?);
+    count(
         stage
             .refused(
                 "a forged one: signed with another secret",
@@ -89,12 +89,12 @@ pub(super) async fn play(
             )
             .await?,
     );
-    score(
+    count(
         stage
             .refused("one signed 10 minutes ago", "stale_timestamp", 600, "")
             .await?,
     );
-    score(stage.crowd().await?);
+    count(stage.crowd().await?);
     println!(
         "\n{right} right, {wrong} wrong. What the store holds: DATABASE_URL={} surepass subscriptions list",
         secrecy::ExposeSecret::expose_secret(&place.database_url)

@@ -76,15 +76,14 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
         settings.data_dir.clone()
     };
     let _lock = lock(&folder)?;
-    let own_redis = match &settings.redis.url {
-        Some(_) => None,
-        None => {
-            let options = RedisServerOptions {
-                folder: folder.clone(),
-                append_fsync: Some("always"),
-            };
-            Some(RedisServer::start(options).await?)
-        }
+    let own_redis = if settings.redis.url.is_none() {
+        let options = RedisServerOptions {
+            folder: folder.clone(),
+            append_fsync: Some("always"),
+        };
+        Some(RedisServer::start(options).await?)
+    } else {
+        None
     };
     let place = place(&settings, &folder, own_redis.as_ref(), options)?;
 

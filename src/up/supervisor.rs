@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -107,19 +107,18 @@ impl Supervisor {
                     Ok(mut child) => {
                         // `wait` closes it, and the child would take that for our end.
                         let _lifeline = child.stdin.take();
-                        tokio::select! {
-                            () = stop.cancelled() => return Some(child),
-                            ended = child.wait() => {
-                                let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-                                tracing::error!(name, status, "ended; starting it again");
-                            }
-                        }
+                        let Some(ended) = stop.run_until_cancelled(child.wait()).await else {
+                            return Some(child);
+                        };
+                        tracing::error!(name, status = status(ended), "ended; starting it again");
                     }
                 }
-                pause = if started.elapsed() > WELL { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-                if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                    return None;
-                }
+                pause = if started.elapsed() > WELL {
+                    SHORTEST_PAUSE
+                } else {
+                    (pause * 2).min(LONGEST_PAUSE)
+                };
+                stop.run_until_cancelled(tokio::time::sleep(pause)).await?;
             }
         }));
     }
@@ -155,8 +154,10 @@ impl Supervisor {
 async fn keep_redis(mut server: RedisServer, stop: CancellationToken) -> RedisServer {
     let mut pause = SHORTEST_PAUSE;
     while let Some(ended) = stop.run_until_cancelled(server.wait()).await {
-        let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-        tracing::error!(status, "Redis ended; starting it again on its data");
+        tracing::error!(
+            status = status(ended),
+            "Redis ended; starting it again on its data"
+        );
         while let Err(error) = server.restart().await {
             tracing::error!(%error, "Redis not started");
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -171,4 +172,8 @@ async fn keep_redis(mut server: RedisServer, stop: CancellationToken) -> RedisSe
         pause = SHORTEST_PAUSE;
     }
     server
+}
+
+fn status(ended: io::Result<ExitStatus>) -> String {
+    ended.map_or_else(|error| error.to_string(), |status| status.to_string())
 }

@@ -1,8 +1,8 @@
 -- Records how attempts ended: a batch, each fenced by (token, claim).
 --
--- KEYS 1 wait  2 sched  3 done  4 dead
+-- KEYS 1 sched  2 done  3 dead
 -- ARGV 1 prefix  2 worker token  3 most done jobs kept  4 life of a done job's errors in ms, then seven for each attempt:
---      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead' | 'release'), delay in ms,
+--      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead'), delay in ms,
 --      error record as JSON ('' = none), reason of a dead letter ('' = none; a leading '~' = a passing cause)
 -- Answers 1 for each attempt that was still this worker's, 0 for one that was not: that one changed nothing.
 local run = prefix .. 'run:' .. ARGV[2]
@@ -14,7 +14,7 @@ for i = 5, #ARGV, 7 do
 end
 local held = redis.call('HMGET', run, unpack(ids))
 
-local answers, settled, mine, done, over, back = {}, {}, {}, {}, {}, {}
+local answers, settled, mine, done, over = {}, {}, {}, {}, {}
 local scheduled = false
 for n, id in ipairs(ids) do
   local i = n * 7 - 2
@@ -29,8 +29,6 @@ for n, id in ipairs(ids) do
       if attempt ~= '1' then
         redis.call('PEXPIRE', prefix .. 'errors:' .. id, ARGV[4])
       end
-    elseif outcome == 'release' then
-      back[#back + 1] = id
     else
       local errors = prefix .. 'errors:' .. id
       redis.call('RPUSH', errors, '{"ended":' .. stamp .. ',' .. string.sub(record, 2))
@@ -38,14 +36,14 @@ for n, id in ipairs(ids) do
       redis.call('PERSIST', errors)
       if recount(id, function(_, c) return attempt, c end) then
         if outcome == 'retry' then
-          redis.call('ZADD', KEYS[2], now + ARGV[i + 4], id)
+          redis.call('ZADD', KEYS[1], now + ARGV[i + 4], id)
           scheduled = true
         else
           local reason = ARGV[i + 6]
           local passing = string.sub(reason, 1, 1) == '~'
           redis.call('HSET', prefix .. 'job:' .. id, 'reason', passing and string.sub(reason, 2) or reason,
             'transient', passing and '1' or '0')
-          redis.call('ZADD', KEYS[4], now, id)
+          redis.call('ZADD', KEYS[3], now, id)
         end
       end
     end
@@ -57,16 +55,13 @@ end
 if #mine > 0 then
   redis.call('HDEL', run, unpack(mine))
 end
-if #back > 0 then
-  redis.call('LPUSH', KEYS[1], unpack(back))
-end
 if #done > 0 then
   redis.call('UNLINK', unpack(over))
-  if redis.call('RPUSH', KEYS[3], unpack(done)) > tonumber(ARGV[3]) then
-    redis.call('LTRIM', KEYS[3], -ARGV[3], -1)
+  if redis.call('RPUSH', KEYS[2], unpack(done)) > tonumber(ARGV[3]) then
+    redis.call('LTRIM', KEYS[2], -ARGV[3], -1)
   end
 end
-if #back > 0 or scheduled then
+if scheduled then
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
 return answers

@@ -69,6 +69,7 @@ fn toml_with_the_same_keys_is_read_alike() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn every_bad_field_is_refused_with_its_tenant_and_pass() {
     let pass = "tenant `tenant-1`, pass `pass-10`";
     let cases = [
@@ -209,7 +210,7 @@ fn every_bad_field_is_refused_with_its_tenant_and_pass() {
 fn what_is_in_the_file_twice_is_refused() {
     let twice = |change: fn(&mut Value)| {
         let mut document = example();
-        let mut second = document[("tenants")][0].clone();
+        let mut second = document["tenants"][0].clone();
         for (field, value) in [("id", "tenant-2"), ("slug", "other"), ("stripeAccount", "acct_2")] {
             second[field] = json!(value);
         }

@@ -1,0 +1,74 @@
+//! What every store promises: one suite, run over SQLite and PostgreSQL.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "what fails here fails the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+/// Makes each function a test for each store.
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::support::home::Home::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::support::home::Home::postgres(crate::support::postgres::Cluster::shared()).await).await;
+            })*
+        }
+    };
+}
+
+mod catalogue;
+mod events;
+mod purchases;
+mod sharing;
+mod upgrades;
+
+use std::sync::Arc;
+
+use surepass::store::{Created, NewSubscription, Store, Subscription, SubscriptionFilter};
+
+async fn create(store: &Arc<dyn Store>, new: NewSubscription) -> Created {
+    store.create_subscription(new).await.expect("the store answers")
+}
+
+async fn all(store: &Arc<dyn Store>) -> Vec<Subscription> {
+    store
+        .subscriptions(&SubscriptionFilter::default(), 1_000)
+        .await
+        .expect("the store answers")
+}
+
+async fn one(store: &Arc<dyn Store>, session: &str) -> Subscription {
+    let filter = SubscriptionFilter {
+        session: Some(session.to_owned()),
+        ..SubscriptionFilter::default()
+    };
+    let mut found = store.subscriptions(&filter, 2).await.expect("the store answers");
+    assert_eq!(found.len(), 1, "{session}");
+    found.remove(0)
+}
+
+fn new(name: &str, user: &str) -> Created {
+    Created::New {
+        id: format!("subscription-cs_{name}"),
+        user: user.to_owned(),
+    }
+}
+
+fn existing(name: &str, user: &str) -> Created {
+    Created::Existing {
+        id: format!("subscription-cs_{name}"),
+        user: user.to_owned(),
+        tenant: "tenant-studio".to_owned(),
+    }
+}

@@ -1,0 +1,5 @@
+//! What several test programs share.
+
+pub(crate) mod home;
+pub(crate) mod postgres;
+pub(crate) mod purchases;
