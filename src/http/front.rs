@@ -10,7 +10,13 @@ const PAGE: &str = include_str!("front.html");
 /// Says whether the system works, and nothing of what it holds: anyone may ask.
 pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
     let (redis, store) = health.ready().await;
-    let state = |ok: bool| if ok { ("ok", "answers") } else { ("down", "does not answer") };
+    let state = |ok: bool| {
+        if ok {
+            ("ok", "answers")
+        } else {
+            ("down", "does not answer")
+        }
+    };
     let ((redis_class, redis), (store_class, store)) = (state(redis), state(store));
     let headline = if redis_class == store_class && redis_class == "ok" {
         "Surepass is running"
@@ -24,7 +30,10 @@ pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
         .replace("{store_class}", store_class)
         .replace("{store}", store);
     HttpResponse::Ok()
-        .insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"))
+        .insert_header((
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'",
+        ))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .insert_header((CACHE_CONTROL, "no-store"))
         .content_type("text/html; charset=utf-8")
