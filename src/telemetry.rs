@@ -33,9 +33,17 @@ pub enum TelemetryError {
 ///
 /// [`TelemetryError`] if the filter cannot be read, or if the process logs already.
 pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|source| TelemetryError::Filter {
-        filter: settings.filter.clone(),
-        source,
+    // Its threads announce their start and end; nobody asked, unless they name it.
+    let quiet = if settings.filter.contains("actix_server") {
+        ""
+    } else {
+        ",actix_server=warn"
+    };
+    let filter = EnvFilter::try_new(format!("{}{quiet}", settings.filter)).map_err(|source| {
+        TelemetryError::Filter {
+            filter: settings.filter.clone(),
+            source,
+        }
     })?;
     let terminal = io::stderr().is_terminal();
     let format = settings.format.unwrap_or(if terminal {

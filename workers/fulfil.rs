@@ -14,6 +14,7 @@ pub(crate) async fn run(
 ) -> Result<(), JobError> {
     let span = tracing::info_span!(
         "fulfil",
+        job = purchase.job_key(),
         event = purchase.event_id,
         session = purchase.session_id,
         attempt = attempt.current()

@@ -43,12 +43,12 @@ pub(super) async fn play(
         queue: Queue::new(&redis, config)?,
         clock: Clock::system(),
     };
-    println!("\n{:<57}{:<62}{:>8}", "SENT", "CAME OUT", "MS");
+    println!("\n{:<51}{:<55}{:>7}", "SENT", "CAME OUT", "MS");
     let (mut right, mut wrong) = (0, 0);
     let mut count = |scene: Scene| {
         let mark = if scene.right { '✓' } else { '✗' };
         println!(
-            "{mark} {:<55}{:<62}{:>8.1}",
+            "{mark} {:<49}{:<55}{:>7.1}",
             scene.sent,
             scene.came_out,
             scene.took.as_secs_f64() * 1e3
@@ -95,9 +95,11 @@ pub(super) async fn play(
             .await?,
     );
     count(stage.crowd().await?);
+    let program =
+        std::env::current_exe().map_or_else(|_| "surepass".to_owned(), |path| path.display().to_string());
+    let database = secrecy::ExposeSecret::expose_secret(&place.database_url);
     println!(
-        "\n{right} right, {wrong} wrong. What the store holds: DATABASE_URL={} surepass subscriptions list",
-        secrecy::ExposeSecret::expose_secret(&place.database_url)
+        "\n{right} right, {wrong} wrong. Who holds what now:\n  DATABASE_URL={database} {program} subscriptions list"
     );
     Ok(wrong == 0)
 }
@@ -229,10 +231,13 @@ impl Stage<'_> {
             created: paid,
             ..self.sample()
         };
-        self.bought("late: paid three days ago, told now", session, |one| {
-            one.start_date == paid
-        })
-        .await
+        let mut scene = self
+            .bought("late: paid three days ago, told now", session, |one| {
+                one.start_date == paid
+            })
+            .await?;
+        scene.came_out = format!("{}, from {}", scene.came_out, paid.format("%m-%d"));
+        Ok(scene)
     }
 
     async fn by_email(&self) -> Result<Scene, UpError> {
@@ -253,9 +258,11 @@ impl Stage<'_> {
         ];
         session.client_reference_id = Some(format!("user_{}", session.unique));
         session.amount = 99_000;
-        self.bought("metadata missing but for an older site's names", session, |one| {
-            one.remaining_clips.is_none() && one.user.starts_with("user_")
-        })
+        self.bought(
+            "metadata of an older site: other names, no type",
+            session,
+            |one| one.remaining_clips.is_none() && one.user.starts_with("user_"),
+        )
         .await
     }
 
@@ -278,7 +285,7 @@ impl Stage<'_> {
         session.payment_status = "paid";
         let (status, _) = self.post(session.event(ASYNC_SUCCEEDED, 2)).await?;
         let granted = self.granted(&session).await?;
-        let came_out = format!("{first} ignored, then {}", told(status, granted.as_ref()));
+        let came_out = format!("{first} ignored, {}", told(status, granted.as_ref()));
         let sent = "a bank transfer: unpaid, then paid";
         Ok(Scene {
             sent,
@@ -312,11 +319,7 @@ impl Stage<'_> {
             .await?;
         let off = self.held(&old).await?.pop().is_some_and(|one| !one.is_active);
         scene.right &= off;
-        scene.came_out += if off {
-            ", the old one off"
-        } else {
-            ", the old one still on"
-        };
+        scene.came_out += if off { ", old off" } else { ", OLD ON" };
         Ok(scene)
     }
 
@@ -332,10 +335,7 @@ impl Stage<'_> {
         }
         let took = begun.elapsed();
         let right = status == 200 && reason.as_deref() == Some("unresolved_pass");
-        let came_out = format!(
-            "{status} → dead letter {}, for a person",
-            reason.unwrap_or_default()
-        );
+        let came_out = format!("{status} → dead letter: {}", reason.unwrap_or_default());
         Ok(Scene {
             sent: "metadata missing: nothing names the pass",
             came_out,
@@ -413,14 +413,14 @@ impl Stage<'_> {
 }
 
 fn told(status: u16, granted: Option<&Subscription>) -> String {
-    match granted {
-        None => format!("{status} → no subscription"),
-        Some(one) => {
-            let classes = one
-                .remaining_clips
-                .map_or_else(|| "unlimited".to_owned(), |clips| format!("{clips} classes"));
-            let (from, until) = (one.start_date.format("%Y-%m-%d"), one.end_date.format("%Y-%m-%d"));
-            format!("{status} → {} {classes}, {from} – {until}", one.kind.as_str())
-        }
-    }
+    let Some(one) = granted else {
+        return format!("{status} → no subscription");
+    };
+    let classes = match one.remaining_clips {
+        None => "unlimited".to_owned(),
+        Some(1) => "1 class".to_owned(),
+        Some(clips) => format!("{clips} classes"),
+    };
+    let until = one.end_date.format("%Y-%m-%d");
+    format!("{status} → {}, {classes}, until {until}", one.kind.as_str())
 }
