@@ -119,6 +119,10 @@ async fn redis_killed_and_back_after_5_s_under_load_means_503_and_then_nothing_i
     let kill = async {
         customers.wait_for(&customers.accepted, 30).await;
         shop.signal_redis(Signal::SIGKILL);
+        assert_eq!(
+            (shop.get(0, "/healthz").await, shop.get(0, "/readyz").await),
+            (200, 503)
+        );
         tokio::time::sleep(OUTAGE).await;
         customers.wait_for(&customers.refused, 6).await;
         customers.closed.store(true, Ordering::Relaxed);
@@ -127,6 +131,7 @@ async fn redis_killed_and_back_after_5_s_under_load_means_503_and_then_nothing_i
     assert!(customers.refused.load(Ordering::Relaxed) >= 6);
     shop.restart_redis().await;
     customers.assert_answered_200_or_503();
+    // From the first event on: none is refused for an outage that is over.
     customers.all_get_their_passes(&shop, 0).await;
 }
 
