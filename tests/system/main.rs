@@ -1,6 +1,10 @@
 //! The whole system as its users meet it: both programs as processes, a real Redis, a real store, real HTTP.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod answer;
 mod catalogue;

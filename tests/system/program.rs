@@ -11,10 +11,16 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 /// How long anything may take before a test gives up: generous, as these tests share two cores with each other.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const SUREPASS: &str = env!("CARGO_BIN_EXE_surepass");
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_surepass-worker");
+
+/// Waits for something, and fails the test where it does not come.
+pub(crate) async fn awaited<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    let come = tokio::time::timeout(PATIENCE, coming).await;
+    come.unwrap_or_else(|_| panic!("it did not come: {what}"))
+}
 
 /// A program to run with these settings and no others.
 pub(crate) fn command(program: &str, arguments: &[&str], environment: &[(String, String)]) -> Command {

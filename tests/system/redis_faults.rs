@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use surepass::up::sample::SampleSession;
 
 use crate::answer::Answer;
-use crate::program::PATIENCE;
+use crate::program::{PATIENCE, awaited};
 use crate::shop::{COMPLETED, Shop};
 
 /// Customers who buy one after the other until the shop closes.
@@ -148,10 +148,12 @@ async fn redis_slow_over_2_s_means_503_and_the_same_event_is_taken_once_it_is_ba
     let sleep = async { shop.redis(&["DEBUG", "SLEEP", "3.5"]).await };
     let buy = async {
         // Asleep is who does not answer.
-        while tokio::time::timeout(Duration::from_millis(300), shop.redis(&["PING"]))
-            .await
-            .is_ok()
-        {}
+        let answers = async || {
+            tokio::time::timeout(Duration::from_millis(300), shop.redis(&["PING"]))
+                .await
+                .is_ok()
+        };
+        awaited("sleep", async { while answers().await {} }).await;
         shop.buy(&asleep).await
     };
     let (slept, answer) = tokio::join!(sleep, buy);

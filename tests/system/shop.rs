@@ -1,7 +1,7 @@
 //! A shop that runs Surepass: its Redis, its store, its servers and workers, and what a user does with them.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +35,8 @@ pub(crate) struct Shop {
     redis: RedisServer,
     environment: Vec<(String, String)>,
     client: reqwest::Client,
+    /// How many sessions there were.
+    sold: AtomicU32,
     pub(crate) servers: Vec<Server>,
     pub(crate) workers: Vec<Program>,
     /// Those that have ended, for what they said.
@@ -104,6 +106,7 @@ impl Shop {
             client: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
             folder,
             redis,
+            sold: AtomicU32::new(0),
             servers: Vec::new(),
             workers: Vec::new(),
             gone: Vec::new(),
@@ -177,8 +180,7 @@ impl Shop {
 
     /// A session in which ten classes were bought, an hour ago.
     pub(crate) fn session(&self) -> SampleSession {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let unique = format!("S{:07}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let unique = format!("S{:07}", self.sold.fetch_add(1, Ordering::Relaxed));
         SampleSession::ten_classes(unique, now() - TimeDelta::hours(1))
     }
 
@@ -308,9 +310,8 @@ impl Shop {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            panic!("not {what} in time: {last:?}");
-        }
+        let done = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(done.is_ok(), "not {what} in time: {last:?}");
     }
 
     pub(crate) fn queue(&self) -> Queue {

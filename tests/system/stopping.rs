@@ -42,7 +42,7 @@ async fn after_sigterm_a_server_finishes_its_open_requests_and_exits_0() {
             .iter()
             .map(|session| shop.try_deliver(0, session.event(COMPLETED, 1))),
     );
-    let stop = async {
+    let sigterm = async {
         // New connections go to each thread in turn, and each answers after it has read what came before.
         for _ in 0..8 {
             assert_eq!(shop.get(0, "/healthz").await, 200);
@@ -52,7 +52,7 @@ async fn after_sigterm_a_server_finishes_its_open_requests_and_exits_0() {
         server.says("open requests finish").await;
         shop.signal_redis(Signal::SIGCONT);
     };
-    let (answers, ()) = tokio::join!(open, stop);
+    let (answers, ()) = tokio::join!(open, sigterm);
     for answer in answers {
         assert_eq!(answer.unwrap(), Answer::accepted());
     }
@@ -66,13 +66,13 @@ async fn sigterm_to_a_server_under_load_loses_and_doubles_nothing() {
     let mut shop = Shop::open().await;
     shop.start_server().await;
     let customers = Customers::default();
-    let stop = async {
+    let sigterm = async {
         customers.wait_for(&customers.accepted, 50).await;
         shop.servers[0].program.signal(Signal::SIGTERM);
         customers.wait_for(&customers.refused, 1).await;
         customers.closed.store(true, Ordering::Relaxed);
     };
-    tokio::join!(customers.buy(&shop), stop);
+    tokio::join!(customers.buy(&shop), sigterm);
     assert!(shop.servers[0].program.ended().await.success());
     customers.all_get_their_passes(&shop, 1).await;
 }
@@ -126,13 +126,13 @@ async fn sigterm_to_one_of_two_workers_under_load_loses_and_doubles_nothing() {
     let mut shop = Shop::open().await;
     shop.start_worker().await;
     let customers = Customers::default();
-    let stop = async {
+    let sigterm = async {
         customers.wait_for(&customers.accepted, 50).await;
         shop.workers[0].signal(Signal::SIGTERM);
         customers.wait_for(&customers.accepted, 50).await;
         customers.closed.store(true, Ordering::Relaxed);
     };
-    tokio::join!(customers.buy(&shop), stop);
+    tokio::join!(customers.buy(&shop), sigterm);
     assert!(shop.workers[0].ended().await.success());
     customers.all_get_their_passes(&shop, 0).await;
 }

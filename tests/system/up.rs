@@ -154,7 +154,7 @@ async fn up_killed_leaves_no_server_or_worker_behind_and_starts_again_on_the_sam
     let imported = machine.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
     assert!(imported.status.success(), "{}", stderr(&imported));
     let first = machine.buy(&up, "FIRST").await;
-    machine.holds(&[first.clone()]).await;
+    machine.holds(std::slice::from_ref(&first)).await;
     up.killed().await;
     // Its Redis holds the data until the next start asks it to end.
     machine.left(true).await;

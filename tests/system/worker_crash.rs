@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::answer::Answer;
+use crate::program::awaited;
 use crate::shop::Shop;
 
 #[tokio::test]
@@ -49,9 +50,12 @@ async fn a_purchase_that_meets_a_locked_store_is_retried_until_it_is_there() {
     // Longer than a writer waits: the attempt fails for a passing cause.
     let job = format!("fulfil:{}", session.session_id());
     let queue = shop.queue();
-    while queue.errors(&job).await.unwrap().is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let failing = async {
+        while queue.errors(&job).await.unwrap().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    awaited("a failed attempt", failing).await;
     lock.release().await;
     shop.settled().await;
     assert_eq!(shop.fulfilled().await, [session.session_id()]);
