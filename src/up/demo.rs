@@ -236,7 +236,7 @@ impl Stage<'_> {
                 one.start_date == paid
             })
             .await?;
-        scene.came_out += &format!(", from {}", paid.format("%m-%d"));
+        scene.came_out = format!("{}, from {}", scene.came_out, paid.format("%m-%d"));
         Ok(scene)
     }
 
