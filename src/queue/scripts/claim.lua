@@ -27,7 +27,11 @@ end
 local gone = redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1]
 if gone then
   local run = prefix .. 'run:' .. gone
-  local held = redis.call('HSCAN', run, 0, 'COUNT', 100)[2]
+  -- One HSCAN looks at a bounded number of places and may find none of the last jobs of a large worker.
+  local cursor, held = '0', nil
+  repeat
+    cursor, held = unpack(redis.call('HSCAN', run, cursor, 'COUNT', 100))
+  until #held > 0 or cursor == '0'
   local back, ids = {}, {}
   for i = 1, math.min(#held, 2000), 2 do
     local id = held[i]
