@@ -10,6 +10,10 @@ use super::error::{QueueError, RetryPolicy};
 use super::job::Job;
 use super::scripts;
 
+/// The most items in one call: what a script unpacks is bounded (Lua ends half-way at some 8,000), and so is the time
+/// for which it holds up Redis.
+const LARGEST_CALL: usize = 500;
+
 /// How one queue behaves.
 #[derive(Debug, Clone)]
 pub struct QueueConfig {
@@ -216,14 +220,20 @@ impl Queue {
         &self.config
     }
 
-    /// Hands in a batch, in one round trip; each item is accepted whole or not at all, and answered in its place.
+    /// Hands in a batch, in one round trip for each 500; each item is accepted whole or not at all, and answered in its
+    /// place.
     ///
     /// # Errors
     /// [`QueueError`]: then it is unknown whether Redis accepted the batch; handing it in again is safe.
     pub async fn enqueue(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
-        if items.is_empty() {
-            return Ok(Vec::new());
+        let mut answers = Vec::with_capacity(items.len());
+        for chunk in items.chunks(LARGEST_CALL) {
+            answers.extend(self.enqueue_chunk(chunk).await?);
         }
+        Ok(answers)
+    }
+
+    async fn enqueue_chunk(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
         let mut call = scripts::ENQUEUE.prepare_invoke();
         for name in ["wait", "sched", "dead", "log"] {
             call.key(self.key(name));
@@ -275,12 +285,19 @@ impl Queue {
     /// # Errors
     /// [`QueueError`].
     pub async fn retry(&self, ids: &[String]) -> Result<Vec<bool>, QueueError> {
-        let mut call = scripts::RETRY.prepare_invoke();
-        call.key(self.key("wait"))
-            .key(self.key("dead"))
-            .arg(&*self.prefix)
-            .arg(ids);
-        Ok(call.invoke_async(&mut self.connection.clone()).await?)
+        let mut answers = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(LARGEST_CALL) {
+            let mut call = scripts::RETRY.prepare_invoke();
+            call.key(self.key("wait"))
+                .key(self.key("dead"))
+                .arg(&*self.prefix)
+                .arg(chunk);
+            answers.extend(
+                call.invoke_async::<Vec<bool>>(&mut self.connection.clone())
+                    .await?,
+            );
+        }
+        Ok(answers)
     }
 
     /// How many jobs are in each state.
