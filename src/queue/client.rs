@@ -243,7 +243,7 @@ impl Queue {
             let (once, life) = item
                 .once
                 .as_ref()
-                .map_or(("", 0), |(key, life)| (key.as_str(), millis(*life)));
+                .map_or(("", 0), |(key, life)| (key.as_str(), millis(*life).max(1)));
             call.arg(once).arg(life);
             match &item.job {
                 Some(job) => call
@@ -391,7 +391,9 @@ impl Queue {
     }
 }
 
-/// As Redis takes it: whole milliseconds.
+/// As Redis takes it: whole milliseconds, 30,000 years at most. More would overflow when Redis adds the present to it, and
+/// an error in the middle of a script leaves its work half done.
 pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    const LONGEST: u64 = 1_000_000_000_000_000;
+    u64::try_from(duration.as_millis()).map_or(LONGEST, |ms| ms.min(LONGEST))
 }
