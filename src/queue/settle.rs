@@ -110,7 +110,7 @@ struct ErrorRecord<'a> {
 
 async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<Vec<bool>, QueueError> {
     let mut call = scripts::SETTLE.prepare_invoke();
-    for name in ["sched", "done", "dead"] {
+    for name in ["sched", "done", "dead", "stats"] {
         call.key(queue.key(name));
     }
     call.arg(queue.prefix()).arg(&term.token);
