@@ -42,6 +42,7 @@ if gone then
       redis.call('RPUSH', errors, cjson.encode({ attempt = attempts, worker = gone, ended = now,
         code = 'worker_lost', error = 'the worker died, or lost its lease, while it ran this job' }))
       redis.call('LTRIM', errors, -20, -1)
+      redis.call('PERSIST', errors)
       local poison = crashes >= tonumber(ARGV[7])
       if poison or attempts >= tonumber(ARGV[6]) then
         redis.call('HSET', prefix .. 'job:' .. id, 'reason', poison and 'poison' or 'worker_lost',

@@ -22,6 +22,7 @@ local function accept(id, value, delay, revive)
     end
     redis.call('ZREM', KEYS[3], id)
     redis.call('UNLINK', prefix .. 'job:' .. id)
+    redis.call('PEXPIRE', prefix .. 'errors:' .. id, errors_life)
     redis.call('SET', data, value)
   end
   if delay ~= '0' then
