@@ -169,7 +169,8 @@ impl Lease {
     /// What to tell Redis of what we hold, where there is doubt.
     pub(super) fn doubted(&self) -> Option<(Arc<Term>, Vec<String>)> {
         let mut state = self.state();
-        let doubted = std::mem::take(&mut state.resync) && state.registered;
+        // Before the first answered claim, too: one whose answer was lost may have brought jobs.
+        let doubted = std::mem::take(&mut state.resync);
         doubted.then(|| (state.term.clone(), state.held.keys().cloned().collect()))
     }
 }
