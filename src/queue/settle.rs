@@ -66,7 +66,7 @@ pub(super) fn settler(queue: &Queue, lease: Arc<Lease>, abandon: CancellationTok
                 if let Some(mine) = abandon.run_until_cancelled(settle(&queue, term, part)).await {
                     answers[from..to].copy_from_slice(&mine);
                 }
-                lease.release(term, part.iter().map(|one| one.id.as_str()));
+                lease.release(term, part.iter().map(|one| (one.id.as_str(), one.claim.number)));
                 from = to;
             }
             answers
