@@ -33,7 +33,8 @@ if gone then
     cursor, held = unpack(redis.call('HSCAN', run, cursor, 'COUNT', 100))
   until #held > 0 or cursor == '0'
   local back, ids = {}, {}
-  for i = 1, math.min(#held, 2000), 2 do
+  -- Newest first, each to the front: the order stays, as far as the hash has kept it.
+  for i = math.min(#held, 2000) - 1, 1, -2 do
     local id = held[i]
     ids[#ids + 1] = id
     local attempts, crashes = recount(id, function(a, c) return a + 1, c + 1 end)
