@@ -67,11 +67,7 @@ impl Intake {
             let (own, log) = (own.as_ref().ok().cloned(), log.clone());
             async move {
                 let enqueued = match &own {
-                    Some(queue) => match tokio::time::timeout(settings.patience, queue.enqueue(&items)).await
-                    {
-                        Ok(answer) => answer,
-                        Err(_) => Err(QueueError::Timeout),
-                    },
+                    Some(queue) => hand_in(queue, &items, settings.patience).await,
                     None => Err(QueueError::Closed),
                 };
                 match enqueued {
@@ -133,6 +129,22 @@ impl Intake {
             Ok(Ok(Err(Unavailable)) | Err(_)) | Err(_) => Answer::Unavailable,
         }
     }
+}
+
+/// Hands a batch in, and once more where the connection turns out to be dead: the connection learns of an outage's end
+/// by its next call, and would refuse one event on each thread for a Redis that is back. Handing in twice is safe.
+async fn hand_in(queue: &Queue, items: &[Item], patience: Duration) -> Result<Vec<Enqueued>, QueueError> {
+    let handed_in = async {
+        match queue.enqueue(items).await {
+            Err(QueueError::Redis(error)) if error.is_io_error() && !error.is_timeout() => {
+                queue.enqueue(items).await
+            }
+            answer => answer,
+        }
+    };
+    tokio::time::timeout(patience, handed_in)
+        .await
+        .unwrap_or(Err(QueueError::Timeout))
 }
 
 /// What becomes of a request.
