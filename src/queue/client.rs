@@ -235,7 +235,7 @@ impl Queue {
 
     async fn enqueue_chunk(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
         let mut call = scripts::ENQUEUE.prepare_invoke();
-        for name in ["wait", "sched", "dead", "log"] {
+        for name in ["wait", "sched", "dead", "log", "stats"] {
             call.key(self.key(name));
         }
         call.arg(&*self.prefix).arg(self.config.log_entries);
