@@ -99,6 +99,12 @@ impl Item {
         })
     }
 
+    /// The id of its job, if there is one.
+    #[must_use]
+    pub fn job_id(&self) -> Option<&str> {
+        self.job.as_ref().map(|job| job.id.as_str())
+    }
+
     /// Lets the job wait at least this long.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
