@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use tracing::Instrument;
 
 use super::endpoints::Endpoints;
 use super::metrics::{IntakeMetrics, Received};
@@ -109,25 +110,34 @@ impl Intake {
         let Ok(item) = item else {
             return Answer::Malformed("its purchase could not be written as a job".to_owned());
         };
-        match tokio::time::timeout(self.settings.patience, self.gather.call(item)).await {
-            Ok(Ok(Ok(enqueued))) => {
-                tracing::debug!(
-                    event = event.id,
-                    object = event.object_id,
-                    r#type = event.kind,
-                    ?enqueued,
-                    ignored,
-                    "webhook received"
-                );
-                match (ignored, enqueued) {
-                    (Some(_), _) => Answer::Ignored,
-                    (None, Enqueued::New) => Answer::Accepted,
-                    (None, _) => Answer::Duplicate,
+        // Of level debug: one for each webhook, and the worker's span tells the same ids later.
+        let span = tracing::debug_span!(
+            "webhook",
+            event = event.id,
+            r#type = event.kind,
+            session = event.object_id,
+            job = item.job_id()
+        );
+        let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item));
+        async {
+            match handed_in.await {
+                Ok(Ok(Ok(enqueued))) => {
+                    tracing::debug!(?enqueued, ignored, "received");
+                    match (ignored, enqueued) {
+                        (Some(_), _) => Answer::Ignored,
+                        (None, Enqueued::New) => Answer::Accepted,
+                        (None, _) => Answer::Duplicate,
+                    }
+                }
+                // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
+                Ok(Ok(Err(Unavailable)) | Err(_)) | Err(_) => {
+                    tracing::debug!("not taken");
+                    Answer::Unavailable
                 }
             }
-            // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
-            Ok(Ok(Err(Unavailable)) | Err(_)) | Err(_) => Answer::Unavailable,
         }
+        .instrument(span)
+        .await
     }
 }
 

@@ -10,6 +10,10 @@ use super::error::{QueueError, RetryPolicy};
 use super::job::Job;
 use super::scripts;
 
+/// The most items in one call: what a script unpacks is bounded (Lua ends half-way at some 8,000), and so is the time
+/// for which it holds up Redis.
+const LARGEST_CALL: usize = 500;
+
 /// How one queue behaves.
 #[derive(Debug, Clone)]
 pub struct QueueConfig {
@@ -93,6 +97,12 @@ impl Item {
             job: Some(job),
             ..Self::default()
         })
+    }
+
+    /// The id of its job, if there is one.
+    #[must_use]
+    pub fn job_id(&self) -> Option<&str> {
+        self.job.as_ref().map(|job| job.id.as_str())
     }
 
     /// Lets the job wait at least this long.
@@ -216,16 +226,22 @@ impl Queue {
         &self.config
     }
 
-    /// Hands in a batch, in one round trip; each item is accepted whole or not at all, and answered in its place.
+    /// Hands in a batch, in one round trip for each 500; each item is accepted whole or not at all, and answered in its
+    /// place.
     ///
     /// # Errors
     /// [`QueueError`]: then it is unknown whether Redis accepted the batch; handing it in again is safe.
     pub async fn enqueue(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
-        if items.is_empty() {
-            return Ok(Vec::new());
+        let mut answers = Vec::with_capacity(items.len());
+        for chunk in items.chunks(LARGEST_CALL) {
+            answers.extend(self.enqueue_chunk(chunk).await?);
         }
+        Ok(answers)
+    }
+
+    async fn enqueue_chunk(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
         let mut call = scripts::ENQUEUE.prepare_invoke();
-        for name in ["wait", "sched", "dead", "log"] {
+        for name in ["wait", "sched", "dead", "log", "stats"] {
             call.key(self.key(name));
         }
         call.arg(&*self.prefix).arg(self.config.log_entries);
@@ -233,7 +249,7 @@ impl Queue {
             let (once, life) = item
                 .once
                 .as_ref()
-                .map_or(("", 0), |(key, life)| (key.as_str(), millis(*life)));
+                .map_or(("", 0), |(key, life)| (key.as_str(), millis(*life).max(1)));
             call.arg(once).arg(life);
             match &item.job {
                 Some(job) => call
@@ -275,12 +291,19 @@ impl Queue {
     /// # Errors
     /// [`QueueError`].
     pub async fn retry(&self, ids: &[String]) -> Result<Vec<bool>, QueueError> {
-        let mut call = scripts::RETRY.prepare_invoke();
-        call.key(self.key("wait"))
-            .key(self.key("dead"))
-            .arg(&*self.prefix)
-            .arg(ids);
-        Ok(call.invoke_async(&mut self.connection.clone()).await?)
+        let mut answers = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(LARGEST_CALL) {
+            let mut call = scripts::RETRY.prepare_invoke();
+            call.key(self.key("wait"))
+                .key(self.key("dead"))
+                .arg(&*self.prefix)
+                .arg(chunk);
+            answers.extend(
+                call.invoke_async::<Vec<bool>>(&mut self.connection.clone())
+                    .await?,
+            );
+        }
+        Ok(answers)
     }
 
     /// How many jobs are in each state.
@@ -374,7 +397,9 @@ impl Queue {
     }
 }
 
-/// As Redis takes it: whole milliseconds.
+/// As Redis takes it: whole milliseconds, 30,000 years at most. More would overflow when Redis adds the present to it, and
+/// an error in the middle of a script leaves its work half done.
 pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    const LONGEST: u64 = 1_000_000_000_000_000;
+    u64::try_from(duration.as_millis()).map_or(LONGEST, |ms| ms.min(LONGEST))
 }

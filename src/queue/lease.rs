@@ -119,12 +119,15 @@ impl Lease {
         state.held.get(id).map(|claim| (*claim, state.term.clone()))
     }
 
-    /// Lets jobs go that have been settled, or that were lost.
-    pub(super) fn release<'a>(&self, term: &Arc<Term>, ids: impl Iterator<Item = &'a str>) {
+    /// Lets jobs go that have been settled, or that were lost. One that has been claimed anew meanwhile (its settlement
+    /// got through, but the answer did not) stays held.
+    pub(super) fn release<'a>(&self, term: &Arc<Term>, jobs: impl Iterator<Item = (&'a str, u64)>) {
         let mut state = self.state();
         if Arc::ptr_eq(&state.term, term) {
-            for id in ids {
-                state.held.remove(id);
+            for (id, number) in jobs {
+                if state.held.get(id).is_some_and(|claim| claim.number == number) {
+                    state.held.remove(id);
+                }
             }
         }
         drop(state);
@@ -169,7 +172,8 @@ impl Lease {
     /// What to tell Redis of what we hold, where there is doubt.
     pub(super) fn doubted(&self) -> Option<(Arc<Term>, Vec<String>)> {
         let mut state = self.state();
-        let doubted = std::mem::take(&mut state.resync) && state.registered;
+        // Before the first answered claim, too: one whose answer was lost may have brought jobs.
+        let doubted = std::mem::take(&mut state.resync);
         doubted.then(|| (state.term.clone(), state.held.keys().cloned().collect()))
     }
 }
@@ -253,5 +257,27 @@ async fn renew(queue: &Queue, lease: &Lease) {
             }
             Err(error) => tracing::warn!(%error, "lease not renewed; trying again"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_release_of_one_claim_does_not_let_go_of_the_next_claim_of_the_same_job() {
+        let lease = Lease::new("w".to_owned());
+        let term = lease.term();
+        let claim = |number| Claim {
+            number,
+            attempt: 1,
+            at: 0,
+        };
+        assert!(lease.take(&term, [("a".to_owned(), claim(1))].into_iter()));
+        assert!(lease.take(&term, [("a".to_owned(), claim(2))].into_iter()));
+        lease.release(&term, [("a", 1)].into_iter());
+        assert_eq!(lease.claim("a").map(|(claim, _)| claim), Some(claim(2)));
+        lease.release(&term, [("a", 2)].into_iter());
+        assert_eq!(lease.held(), 0);
     }
 }

@@ -15,6 +15,7 @@
 //! | `lease` | sorted set | worker tokens by the ms at which their lease ends |
 //! | `done` | list | `id ended-ms attempts`, newest last |
 //! | `dead` | sorted set | ids by the ms at which they ended |
+//! | `stats` | hash | how many jobs were trimmed, done and dead |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
 //! | `wake` | channel | something may be there to take |

@@ -66,7 +66,7 @@ pub(super) fn settler(queue: &Queue, lease: Arc<Lease>, abandon: CancellationTok
                 if let Some(mine) = abandon.run_until_cancelled(settle(&queue, term, part)).await {
                     answers[from..to].copy_from_slice(&mine);
                 }
-                lease.release(term, part.iter().map(|one| one.id.as_str()));
+                lease.release(term, part.iter().map(|one| (one.id.as_str(), one.claim.number)));
                 from = to;
             }
             answers
@@ -110,7 +110,7 @@ struct ErrorRecord<'a> {
 
 async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<Vec<bool>, QueueError> {
     let mut call = scripts::SETTLE.prepare_invoke();
-    for name in ["sched", "done", "dead"] {
+    for name in ["sched", "done", "dead", "stats"] {
         call.key(queue.key(name));
     }
     call.arg(queue.prefix()).arg(&term.token);

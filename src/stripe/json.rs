@@ -70,8 +70,15 @@ fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Reading<T> {
         .transpose()
 }
 
+/// The longest text that is read, in bytes of JSON: Stripe's own limits are 500 characters for a metadata value and
+/// less than that for an id. A job must stay small whatever was signed.
+const LONGEST_TEXT: usize = 4_096;
+
 /// A string.
 pub(super) fn text(raw: Option<&RawValue>) -> Reading<String> {
+    if given(raw).is_some_and(|json| json.len() > LONGEST_TEXT) {
+        return Err(Unreadable);
+    }
     let plain = given(raw)
         .filter(|json| !json.contains('\\'))
         .and_then(|json| json.strip_prefix('"')?.strip_suffix('"'));
@@ -165,6 +172,19 @@ mod tests {
         for odd in ["1", "1e999", "[]", "{}", "true", r#""\ud800""#] {
             assert_eq!(text(Some(raw(odd))), Err(Unreadable), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_text_longer_than_any_of_stripes_is_unreadable() {
+        assert!(
+            text(Some(raw(&format!("\"{}\"", "é".repeat(500)))))
+                .unwrap()
+                .is_some()
+        );
+        assert_eq!(
+            text(Some(raw(&format!("\"{}\"", "a".repeat(1 << 20))))),
+            Err(Unreadable)
+        );
     }
 
     #[test]

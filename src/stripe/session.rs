@@ -229,8 +229,13 @@ fn price_ids(raw: Option<&RawValue>) -> Reading<Vec<String>> {
     let Some(list) = json::object::<LineItems<'_>>(raw)? else {
         return Ok(None);
     };
+    let items = json::array(list.data)?.unwrap_or_default();
+    // An expanded list carries ten at most.
+    if items.len() > 100 {
+        return Err(Unreadable);
+    }
     let mut ids = Vec::new();
-    for item in json::array(list.data)?.unwrap_or_default() {
+    for item in items {
         if let Some(item) = json::object::<LineItem<'_>>(Some(item))? {
             ids.extend(json::reference(item.price)?);
         }

@@ -27,9 +27,14 @@ end
 local gone = redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1]
 if gone then
   local run = prefix .. 'run:' .. gone
-  local held = redis.call('HSCAN', run, 0, 'COUNT', 100)[2]
+  -- One HSCAN looks at a bounded number of places and may find none of the last jobs of a large worker.
+  local cursor, held = '0', nil
+  repeat
+    cursor, held = unpack(redis.call('HSCAN', run, cursor, 'COUNT', 100))
+  until #held > 0 or cursor == '0'
   local back, ids = {}, {}
-  for i = 1, math.min(#held, 2000), 2 do
+  -- Newest first, each to the front: the order stays, as far as the hash has kept it.
+  for i = math.min(#held, 2000) - 1, 1, -2 do
     local id = held[i]
     ids[#ids + 1] = id
     local attempts, crashes = recount(id, function(a, c) return a + 1, c + 1 end)
@@ -38,6 +43,7 @@ if gone then
       redis.call('RPUSH', errors, cjson.encode({ attempt = attempts, worker = gone, ended = now,
         code = 'worker_lost', error = 'the worker died, or lost its lease, while it ran this job' }))
       redis.call('LTRIM', errors, -20, -1)
+      redis.call('PERSIST', errors)
       local poison = crashes >= tonumber(ARGV[7])
       if poison or attempts >= tonumber(ARGV[6]) then
         redis.call('HSET', prefix .. 'job:' .. id, 'reason', poison and 'poison' or 'worker_lost',

@@ -10,7 +10,10 @@ for i = 4, #ARGV do
 end
 -- A worker holds at most its concurrency and its prefetch, so this list is short.
 local back = {}
-for _, id in ipairs(redis.call('HKEYS', run)) do
+local held = redis.call('HKEYS', run)
+-- Newest first, each to the front: the order stays, as far as the hash has kept it.
+for i = #held, 1, -1 do
+  local id = held[i]
   if not known[id] and #back < 1000 then
     back[#back + 1] = id
   end

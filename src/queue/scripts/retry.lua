@@ -10,6 +10,7 @@ for i = 2, #ARGV do
   answers[i - 1] = 0
   if redis.call('ZREM', KEYS[2], id) == 1 and recount(id, function() return 0, 0 end) then
     redis.call('UNLINK', prefix .. 'job:' .. id)
+    redis.call('PEXPIRE', prefix .. 'errors:' .. id, errors_life)
     fresh[#fresh + 1] = id
     answers[i - 1] = 1
   end

@@ -1,6 +1,6 @@
 -- Records how attempts ended: a batch, each fenced by (token, claim).
 --
--- KEYS 1 sched  2 done  3 dead
+-- KEYS 1 sched  2 done  3 dead  4 stats
 -- ARGV 1 prefix  2 worker token  3 most done jobs kept  4 life of a done job's errors in ms, then seven for each attempt:
 --      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead'), delay in ms,
 --      error record as JSON ('' = none), reason of a dead letter ('' = none; a leading '~' = a passing cause)
@@ -57,8 +57,11 @@ if #mine > 0 then
 end
 if #done > 0 then
   redis.call('UNLINK', unpack(over))
-  if redis.call('RPUSH', KEYS[2], unpack(done)) > tonumber(ARGV[3]) then
-    redis.call('LTRIM', KEYS[2], -ARGV[3], -1)
+  local surplus = redis.call('RPUSH', KEYS[2], unpack(done)) - ARGV[3]
+  if surplus > 0 then
+    surplus = math.min(surplus, 5000)
+    redis.call('LTRIM', KEYS[2], surplus, -1)
+    redis.call('HINCRBY', KEYS[4], 'trimmed_done', surplus)
   end
 end
 if scheduled then

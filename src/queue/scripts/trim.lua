@@ -6,7 +6,8 @@
 
 local done = 0
 for _, entry in ipairs(redis.call('LRANGE', KEYS[1], 0, 499)) do
-  if tonumber(string.match(entry, ' (%d+) %d+$')) > now - ARGV[2] then
+  -- What cannot be read goes as well: it would stop the trimming for ever.
+  if (tonumber(string.match(entry, ' (%d+) %d+$')) or 0) > now - ARGV[2] then
     break
   end
   done = done + 1

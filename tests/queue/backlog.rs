@@ -1,0 +1,149 @@
+//! Faults 1 and 10: due jobs that wedge the queue, and calls that scan the backlog.
+
+use std::time::Duration;
+
+use crate::world::{Size, Told, World, began, hang, ok, quick, short_lease, works};
+
+const MANY: u32 = 20_000;
+
+/// Runs everything with one worker.
+async fn drain(world: &World, name: &str, jobs: usize) {
+    let mut worker = world.hire(name, Size::of(256, 128), ok());
+    worker.until_ended(jobs).await;
+    world.until_counts([0, 0, 0, 0]).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_1_twenty_thousand_due_jobs_do_not_wedge_the_queue() {
+    let world = World::new(quick()).await;
+    let items = works(0..MANY)
+        .into_iter()
+        .map(|item| item.after(Duration::from_millis(1)));
+    for chunk in items.collect::<Vec<_>>().chunks(500) {
+        world.queue.enqueue(chunk).await.unwrap();
+    }
+    drain(&world, "w", MANY as usize).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_1_a_call_with_twenty_thousand_jobs_takes_them_all() {
+    let mut config = quick();
+    config.retry.max_attempts = 1;
+    let world = World::new(config).await;
+    let answers = world.queue.enqueue(&works(0..MANY)).await.unwrap();
+    assert!(
+        answers
+            .iter()
+            .all(|answer| *answer == surepass::queue::Enqueued::New)
+    );
+    world.until_counts([MANY as usize, 0, 0, 0]).await;
+    // All die, and all are retried in one call.
+    let fail = crate::world::act(|_, _| async { Err("no".into()) });
+    let mut worker = world.hire("failing", Size::of(256, 128), fail);
+    worker.until_ended(MANY as usize).await;
+    world.until_counts([0, 0, 0, MANY as usize]).await;
+    worker.stop().await;
+    let ids: Vec<_> = (0..MANY).map(|n| format!("job-{n}")).collect();
+    assert!(
+        world
+            .queue
+            .retry(&ids)
+            .await
+            .unwrap()
+            .into_iter()
+            .all(|waits| waits)
+    );
+    drain(&world, "w", MANY as usize).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_1_fifteen_thousand_orphans_of_one_dead_worker_do_not_wedge_the_recovery() {
+    let world = World::new(short_lease()).await;
+    let orphans = 15_000;
+    for chunk in works(0..orphans).chunks(500) {
+        world.queue.enqueue(chunk).await.unwrap();
+    }
+    // The largest worker that can be set up.
+    let mut dying = world.hire("dying", Size::of(10_000, 5_000), hang());
+    world.until_counts([0, 0, orphans as usize, 0]).await;
+    let mut others = Vec::new();
+    for _ in 0..10_000 {
+        others.push(dying.next().await);
+    }
+    assert!(others.iter().all(|told| matches!(told, Told::Began(_, 1))));
+    dying.crash().await;
+    let mut heir = world.hire("heir", Size::of(256, 128), ok());
+    let told = heir.until_ended(orphans as usize).await;
+    assert!(
+        told.iter()
+            .all(|told| matches!(told, Told::Began(_, 2) | Told::Ended(_, 2)))
+    );
+    world.until_counts([0, 0, 0, 0]).await;
+    heir.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_run_in_the_order_they_came_in_and_orphans_come_first() {
+    let world = World::new(short_lease()).await;
+    world.queue.enqueue(&works(0..3)).await.unwrap();
+    let mut dying = world.hire("dying", Size::of(1, 0), hang());
+    assert_eq!(dying.next().await, began("job-0", 1));
+    dying.crash().await;
+    // The heir begins with what waits; whoever looks after the lease has ended begins with the orphan.
+    world.until_lease_ends("dying:1").await;
+    let mut heir = world.hire("heir", Size::of(1, 0), ok());
+    let mut order = Vec::new();
+    while order.len() < 3 {
+        if let Told::Began(id, _) = heir.next().await {
+            order.push(id);
+        }
+    }
+    assert_eq!(order, ["job-0", "job-1", "job-2"]);
+    heir.stop().await;
+}
+
+/// What a drain of a thousand jobs asks of Redis in front of such a backlog.
+async fn cost_of_a_thousand(backlog: u32) -> std::collections::BTreeMap<String, u64> {
+    let world = World::new(quick()).await;
+    for chunk in works(0..backlog).chunks(500) {
+        world.queue.enqueue(&chunk.to_vec()).await.unwrap();
+    }
+    let _: () = world.ask(&["CONFIG", "RESETSTAT"]).await;
+    let mut worker = world.hire("w", Size::of(100, 0), ok());
+    worker.until_ended(1_000).await;
+    let calls = world.command_calls().await;
+    worker.crash().await;
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_10_lrem_over_the_backlog_nothing_scans_a_hundred_thousand_waiting_jobs() {
+    let small = cost_of_a_thousand(2_000).await;
+    let large = cost_of_a_thousand(100_000).await;
+    // Each of these works in proportion to what lies there; LRANGE, HSCAN and ZRANGE are left, for they are bounded.
+    let scans = [
+        "lrem",
+        "linsert",
+        "lpos",
+        "lindex",
+        "lset",
+        "keys",
+        "scan",
+        "sscan",
+        "zscan",
+        "smembers",
+        "hgetall",
+        "hvals",
+        "sort",
+        "zrangebyscore",
+    ];
+    for name in scans {
+        assert_eq!(large.get(name), None, "{name}");
+    }
+    let names = |calls: &std::collections::BTreeMap<String, u64>| calls.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&large), names(&small), "the same commands");
+    // And as many of them: how jobs fall into batches differs from run to run, but not a hundredfold.
+    let sum = |calls: &std::collections::BTreeMap<String, u64>| calls.values().sum::<u64>();
+    assert!(sum(&large) < 3 * sum(&small), "{large:?} against {small:?}");
+}
