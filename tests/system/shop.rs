@@ -1,5 +1,7 @@
 //! A shop that runs Surepass: its Redis, its store, its servers and workers, and what a user does with them.
 
+mod mishaps;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Output;
@@ -10,7 +12,6 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use sqlx::{Connection, Executor, SqliteConnection};
 use surepass::clock::Clock;
 use surepass::queue::{Counts, Queue, QueueConfig, Redis, RedisOptions};
 use surepass::store::{self, LoggedEvent, Store};
@@ -29,6 +30,8 @@ pub(crate) const COMPLETED: &str = "checkout.session.completed";
 pub(crate) const ASYNC_SUCCEEDED: &str = "checkout.session.async_payment_succeeded";
 pub(crate) const EXAMPLE_CATALOGUE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/config/catalog.example.toml");
+
+pub(crate) use mishaps::StoreLock;
 
 pub(crate) struct Shop {
     folder: TempDir,
@@ -319,49 +322,6 @@ impl Shop {
         let redis = Redis::open(&url, RedisOptions::default()).unwrap();
         Queue::new(&redis, QueueConfig::default()).unwrap()
     }
-
-    // Mishaps.
-
-    /// Takes the SQLite file's write lock, as a long write of another process would.
-    pub(crate) async fn lock_store(&self) -> StoreLock {
-        let mut connection = SqliteConnection::connect(self.setting("DATABASE_URL"))
-            .await
-            .unwrap();
-        connection
-            .execute("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE")
-            .await
-            .unwrap();
-        StoreLock(connection)
-    }
-
-    /// Says something to Redis.
-    pub(crate) async fn redis(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
-        let client = redis::Client::open(self.setting("REDIS_URL"))?;
-        // The default answers after 500 ms that Redis is away.
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        redis::cmd(words[0])
-            .arg(&words[1..])
-            .query_async(&mut connection)
-            .await
-    }
-
-    pub(crate) fn signal_redis(&self, signal: nix::sys::signal::Signal) {
-        let pid = i32::try_from(self.redis.pid().unwrap()).unwrap();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
-    }
-
-    pub(crate) async fn kill_redis(&mut self) {
-        self.signal_redis(nix::sys::signal::Signal::SIGKILL);
-        self.redis.wait().await.unwrap();
-    }
-
-    /// Starts Redis again on its data.
-    pub(crate) async fn restart_redis(&mut self) {
-        self.redis.restart().await.unwrap();
-    }
 }
 
 impl Drop for Shop {
@@ -390,16 +350,6 @@ pub(crate) fn check_output(said: &str) {
         if let Some(line) = said.lines().find(|line| line.contains(word)) {
             panic!("`{word}` in the output: {line}");
         }
-    }
-}
-
-/// A write lock on the store, until it is released.
-pub(crate) struct StoreLock(SqliteConnection);
-
-impl StoreLock {
-    pub(crate) async fn release(mut self) {
-        self.0.execute("ROLLBACK").await.unwrap();
-        self.0.close().await.unwrap();
     }
 }
 

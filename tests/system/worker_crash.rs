@@ -8,7 +8,7 @@ use crate::shop::Shop;
 
 #[tokio::test]
 async fn a_worker_killed_in_mid_job_loses_its_claim_and_another_runs_the_job_with_the_attempt_counted() {
-    let mut shop = Shop::open_with("[queue]\nlease_seconds = 1").await;
+    let mut shop = Shop::open_with("[queue]\nlease_seconds = 2").await;
     let lock = shop.lock_store().await;
     let sessions = [shop.session(), shop.session(), shop.session()];
     for session in &sessions {
