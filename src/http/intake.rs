@@ -120,20 +120,16 @@ impl Intake {
         );
         let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item));
         async {
-            match handed_in.await {
-                Ok(Ok(Ok(enqueued))) => {
-                    tracing::debug!(?enqueued, ignored, "received");
-                    match (ignored, enqueued) {
-                        (Some(_), _) => Answer::Ignored,
-                        (None, Enqueued::New) => Answer::Accepted,
-                        (None, _) => Answer::Duplicate,
-                    }
-                }
+            let Ok(Ok(Ok(enqueued))) = handed_in.await else {
                 // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
-                Ok(Ok(Err(Unavailable)) | Err(_)) | Err(_) => {
-                    tracing::debug!("not taken");
-                    Answer::Unavailable
-                }
+                tracing::debug!("not taken");
+                return Answer::Unavailable;
+            };
+            tracing::debug!(?enqueued, ignored, "received");
+            match (ignored, enqueued) {
+                (Some(_), _) => Answer::Ignored,
+                (None, Enqueued::New) => Answer::Accepted,
+                (None, _) => Answer::Duplicate,
             }
         }
         .instrument(span)
