@@ -120,17 +120,16 @@ impl Intake {
         );
         let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item));
         async {
-            if let Ok(Ok(Ok(enqueued))) = handed_in.await {
-                tracing::debug!(?enqueued, ignored, "received");
-                match (ignored, enqueued) {
-                    (Some(_), _) => Answer::Ignored,
-                    (None, Enqueued::New) => Answer::Accepted,
-                    (None, _) => Answer::Duplicate,
-                }
-            } else {
+            let Ok(Ok(Ok(enqueued))) = handed_in.await else {
                 // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
                 tracing::debug!("not taken");
-                Answer::Unavailable
+                return Answer::Unavailable;
+            };
+            tracing::debug!(?enqueued, ignored, "received");
+            match (ignored, enqueued) {
+                (Some(_), _) => Answer::Ignored,
+                (None, Enqueued::New) => Answer::Accepted,
+                (None, _) => Answer::Duplicate,
             }
         }
         .instrument(span)
