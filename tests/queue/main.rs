@@ -11,7 +11,7 @@ mod keys;
 mod leases;
 mod model;
 mod outages;
-//mod processes;
+mod processes;
 mod proxy;
 mod retention;
 mod scripts;
