@@ -108,7 +108,7 @@ async fn jobs_run_in_the_order_they_came_in_and_orphans_come_first() {
 async fn cost_of_a_thousand(backlog: u32) -> std::collections::BTreeMap<String, u64> {
     let world = World::new(quick()).await;
     for chunk in works(0..backlog).chunks(500) {
-        world.queue.enqueue(&chunk.to_vec()).await.unwrap();
+        world.queue.enqueue(chunk).await.unwrap();
     }
     let _: () = world.ask(&["CONFIG", "RESETSTAT"]).await;
     let mut worker = world.hire("w", Size::of(100, 0), ok());

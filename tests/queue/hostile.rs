@@ -59,7 +59,7 @@ async fn hostile_ids_go_the_whole_way_enqueue_claim_crash_fail_retry_and_done() 
     let ids = hostile_ids();
     let items: Vec<Item> = ids
         .iter()
-        .map(|id| work(id).once(format!("event:{id}"), Duration::from_secs(60)))
+        .map(|id| work(id).once(format!("event:{id}"), Duration::from_mins(1)))
         .collect();
     assert!(
         world

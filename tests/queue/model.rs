@@ -1,6 +1,7 @@
 //! The queue as it should be: a pure model of what the scripts do. Random sequences are played to both, and every small
 //! one; after each step all that lies in Redis must be what the model says, to the last key.
 
+mod answers;
 mod play;
 mod state;
 

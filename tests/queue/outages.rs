@@ -52,9 +52,7 @@ async fn fault_5_redis_killed_and_restarted_on_its_aof_in_mid_job_ends_no_worker
     let (wait, gate) = gated();
     let mut worker = world.hire("w", Size::of(2, 0), wait);
     world.queue.enqueue(&works(0..5)).await.unwrap();
-    world
-        .enqueue(work("later").after(Duration::from_secs(3_600)))
-        .await;
+    world.enqueue(work("later").after(Duration::from_hours(1))).await;
     assert_eq!(
         [worker.next().await, worker.next().await],
         [began("job-0", 1), began("job-1", 1)]
@@ -121,7 +119,7 @@ async fn a_claim_whose_answer_was_lost_goes_back_and_runs_uncounted() {
 async fn the_very_first_claim_of_a_worker_whose_answer_was_lost_goes_back_too() {
     // A lease so long that its renewals, which compare what each side holds, come too late to be what helps.
     let mut config = quick();
-    config.lease = Duration::from_secs(3_600);
+    config.lease = Duration::from_hours(1);
     let world = World::new(config).await;
     let proxy = Proxy::start(&world.server, world.folder());
     let script = crate::scripts::claim();

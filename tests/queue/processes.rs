@@ -58,12 +58,8 @@ impl Process {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(crate::world::PATIENCE, asking)
-            .await
-            .is_err()
-        {
-            panic!("{path} answers {last:?} instead of {status}");
-        }
+        let ended = tokio::time::timeout(crate::world::PATIENCE, asking).await;
+        assert!(ended.is_ok(), "{path} answers {last:?} instead of {status}");
     }
 }
 

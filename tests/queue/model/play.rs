@@ -7,13 +7,12 @@ use secrecy::ExposeSecret;
 use surepass::queue::QueueConfig;
 use tokio::runtime::Runtime;
 
+use super::answers::{claimed, numbers, times, words};
 use super::state::{Answer, End, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, State, TOKENS, id};
 use crate::scripts::{self, HOUR_MS};
 use crate::world::World;
 
 const PREFIX: &str = "{surepass:fulfil}:";
-/// Times below it were set by hand: long ago.
-const LONG_AGO: f64 = 1e9;
 
 pub(crate) struct Play {
     model: State,
@@ -166,34 +165,8 @@ impl Play {
                 )
             }
             Op::Settle { token, jobs } => {
-                let jobs: Vec<_> = jobs
-                    .iter()
-                    .map(|(job, current, end)| {
-                        let id = id(*job);
-                        let held = self.model.claim(*token, &id).filter(|_| *current);
-                        let attempt = self.model.data.get(&id).map_or(1, |counts| counts.0 + 1);
-                        (id, held.unwrap_or(999_999), attempt, *end)
-                    })
-                    .collect();
-                let answer = self.call("settle", &["sched", "done", "dead", "stats"], |call| {
-                    call.arg(TOKENS[*token]).arg(MOST_DONE).arg(HOUR_MS);
-                    for (id, number, attempt, end) in &jobs {
-                        let (outcome, record, reason) = match end {
-                            End::Done => ("done", "", ""),
-                            End::Retry => ("retry", "{\"code\":\"away\"}", "~away"),
-                            End::DeadForNow => ("dead", "{\"code\":\"away\"}", "~away"),
-                            End::DeadForGood => ("dead", "{\"code\":\"never\"}", "never"),
-                        };
-                        call.arg(id)
-                            .arg(*number)
-                            .arg(*attempt)
-                            .arg(outcome)
-                            .arg(HOUR_MS)
-                            .arg(record)
-                            .arg(reason);
-                    }
-                });
-                (Some(numbers(&answer)), Some(self.model.settle(*token, &jobs)))
+                let (real, expected) = self.settle(*token, jobs);
+                (Some(real), Some(expected))
             }
             Op::Renew(token) => {
                 let answer = self.call("renew", &["lease"], |call| {
@@ -230,21 +203,52 @@ impl Play {
             }
             Op::Expire(token) => {
                 self.make_old("lease", TOKENS[*token]);
-                let now = self.steps;
-                if let Some(lease) = self.model.lease.get_mut(TOKENS[*token]) {
-                    *lease = Some(now);
+                let lease = self.model.lease.get_mut(TOKENS[*token]);
+                if let Some(ends) = lease {
+                    *ends = Some(self.steps);
                 }
                 (None, None)
             }
             Op::Due(job) => {
                 self.make_old("sched", &id(*job));
-                let now = self.steps;
-                if let Some(due) = self.model.sched.get_mut(&id(*job)) {
-                    *due = Some(now);
+                let due = self.model.sched.get_mut(&id(*job));
+                if let Some(due) = due {
+                    *due = Some(self.steps);
                 }
                 (None, None)
             }
         }
+    }
+
+    fn settle(&mut self, token: usize, jobs: &[(usize, bool, End)]) -> (Answer, Answer) {
+        let jobs: Vec<_> = jobs
+            .iter()
+            .map(|(job, current, end)| {
+                let id = id(*job);
+                let held = self.model.claim(token, &id).filter(|_| *current);
+                let attempt = self.model.data.get(&id).map_or(1, |counts| counts.0 + 1);
+                (id, held.unwrap_or(999_999), attempt, *end)
+            })
+            .collect();
+        let answer = self.call("settle", &["sched", "done", "dead", "stats"], |call| {
+            call.arg(TOKENS[token]).arg(MOST_DONE).arg(HOUR_MS);
+            for (id, number, attempt, end) in &jobs {
+                let (outcome, record, reason) = match end {
+                    End::Done => ("done", "", ""),
+                    End::Retry => ("retry", "{\"code\":\"away\"}", "~away"),
+                    End::DeadForNow => ("dead", "{\"code\":\"away\"}", "~away"),
+                    End::DeadForGood => ("dead", "{\"code\":\"never\"}", "never"),
+                };
+                call.arg(id)
+                    .arg(*number)
+                    .arg(*attempt)
+                    .arg(outcome)
+                    .arg(HOUR_MS)
+                    .arg(record)
+                    .arg(reason);
+            }
+        });
+        (numbers(&answer), self.model.settle(token, &jobs))
     }
 
     fn make_old(&mut self, name: &str, member: &str) {
@@ -331,9 +335,9 @@ impl Play {
                     }
                     "log" => state.log = connection.xlen(&full).unwrap(),
                     "stats" => {
-                        let stats: BTreeMap<String, usize> = connection.hgetall(&full).unwrap();
-                        state.trimmed_done = stats.get("trimmed_done").copied().unwrap_or(0);
-                        state.trimmed_dead = stats.get("trimmed_dead").copied().unwrap_or(0);
+                        let counters: BTreeMap<String, usize> = connection.hgetall(&full).unwrap();
+                        state.trimmed_done = counters.get("trimmed_done").copied().unwrap_or(0);
+                        state.trimmed_dead = counters.get("trimmed_dead").copied().unwrap_or(0);
                     }
                     other => panic!("an unknown key: {other:?}"),
                 },
@@ -345,68 +349,5 @@ impl Play {
         );
         state.dead = reasons;
         state
-    }
-}
-
-fn times(connection: &mut Connection, key: &str) -> BTreeMap<String, Option<u32>> {
-    let times: Vec<(String, f64)> = connection.zrange_withscores(key, 0, -1).unwrap();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a number of steps"
-    )]
-    times
-        .into_iter()
-        .map(|(member, score)| (member, (score < LONG_AGO).then_some(score as u32)))
-        .collect()
-}
-
-fn words(answer: &Value) -> Answer {
-    const WORDS: [&str; 5] = ["new", "seen", "live", "dead", "logged"];
-    let Value::Array(answers) = answer else {
-        panic!("{answer:?}")
-    };
-    Answer::Words(
-        answers
-            .iter()
-            .map(|answer| match answer {
-                Value::BulkString(word) => *WORDS.iter().find(|known| known.as_bytes() == word).unwrap(),
-                other => panic!("{other:?}"),
-            })
-            .collect(),
-    )
-}
-
-fn claimed(answer: &Value) -> Answer {
-    let Value::Array(answer) = answer else {
-        panic!("{answer:?}")
-    };
-    let jobs = scripts::read_claim(answer);
-    Answer::Claimed(jobs.map(|jobs| {
-        jobs.into_iter()
-            .map(|(id, data)| {
-                let header = String::from_utf8(data).unwrap();
-                (
-                    String::from_utf8(id).unwrap(),
-                    header.split(' ').nth(2).unwrap().parse().unwrap(),
-                )
-            })
-            .collect()
-    }))
-}
-
-fn numbers(answer: &Value) -> Answer {
-    match answer {
-        Value::Int(number) => Answer::Numbers(vec![*number]),
-        Value::Array(answers) => Answer::Numbers(
-            answers
-                .iter()
-                .map(|answer| match answer {
-                    Value::Int(number) => *number,
-                    other => panic!("{other:?}"),
-                })
-                .collect(),
-        ),
-        other => panic!("{other:?}"),
     }
 }

@@ -160,13 +160,13 @@ impl State {
                 self.crash(id);
             }
         }
-        let taken: Vec<_> = self.wait.drain(..wanted.min(self.wait.len())).collect();
-        let claimed = taken.iter().map(|id| (id.clone(), self.data[id].0)).collect();
-        if !taken.is_empty() {
+        let jobs: Vec<_> = self.wait.drain(..wanted.min(self.wait.len())).collect();
+        let claimed = jobs.iter().map(|id| (id.clone(), self.data[id].0)).collect();
+        if !jobs.is_empty() {
             self.run
                 .entry(token)
                 .or_default()
-                .extend(taken.into_iter().map(|id| (id, number)));
+                .extend(jobs.into_iter().map(|id| (id, number)));
         }
         Answer::Claimed(Some(claimed))
     }
