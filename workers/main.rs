@@ -139,11 +139,11 @@ async fn work(settings: &Settings) -> Result<(), String> {
             () = shutdown.insisted() => "told twice",
         }
     };
-    let ended = tokio::select! {
-        ended = working => ended.map_err(|error| format!("the worker ended: {error}")),
+    let (ended, in_time) = tokio::select! {
+        ended = working => (ended.map_err(|error| format!("the worker ended: {error}")), true),
         why = too_long => {
             tracing::warn!(why, "running jobs are handed back");
-            Ok(())
+            (Ok(()), false)
         }
     };
     // Whatever is still held goes back at once, rather than when the lease runs out.
@@ -154,7 +154,10 @@ async fn work(settings: &Settings) -> Result<(), String> {
         ended?;
         return Err("the worker ended by itself".to_owned());
     }
-    let _ = tokio::time::timeout(Duration::from_secs(3), store.close()).await;
+    // A store that kept jobs from finishing would keep us, too.
+    if in_time {
+        let _ = tokio::time::timeout(Duration::from_secs(3), store.close()).await;
+    }
     tracing::info!("stopped");
     ended
 }

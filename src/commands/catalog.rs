@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use surepass::config::Settings;
+use surepass::store::catalog::CatalogError;
 use surepass::store::{Expiry, Pass, catalog};
 
 use super::{block_on, open_store, table};
@@ -30,7 +31,13 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         match command {
             Command::Import { file } => {
                 // Read before the store is opened: a bad file changes nothing.
-                let catalog = catalog::Catalog::read(&file)?;
+                let catalog = catalog::Catalog::read(&file).map_err(|error| match error {
+                    // Where in the file, but not in which.
+                    CatalogError::Malformed { .. } | CatalogError::Refused(_) => {
+                        format!("{}: {error}", file.display())
+                    }
+                    error => error.to_string(),
+                })?;
                 for warning in &catalog.warnings {
                     eprintln!("warning: {warning}");
                 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use tracing::Instrument;
 
 use super::endpoints::Endpoints;
 use super::metrics::{IntakeMetrics, Received};
@@ -67,11 +68,7 @@ impl Intake {
             let (own, log) = (own.as_ref().ok().cloned(), log.clone());
             async move {
                 let enqueued = match &own {
-                    Some(queue) => match tokio::time::timeout(settings.patience, queue.enqueue(&items)).await
-                    {
-                        Ok(answer) => answer,
-                        Err(_) => Err(QueueError::Timeout),
-                    },
+                    Some(queue) => hand_in(queue, &items, settings.patience).await,
                     None => Err(QueueError::Closed),
                 };
                 match enqueued {
@@ -113,26 +110,47 @@ impl Intake {
         let Ok(item) = item else {
             return Answer::Malformed("its purchase could not be written as a job".to_owned());
         };
-        match tokio::time::timeout(self.settings.patience, self.gather.call(item)).await {
-            Ok(Ok(Ok(enqueued))) => {
-                tracing::debug!(
-                    event = event.id,
-                    object = event.object_id,
-                    r#type = event.kind,
-                    ?enqueued,
-                    ignored,
-                    "webhook received"
-                );
-                match (ignored, enqueued) {
-                    (Some(_), _) => Answer::Ignored,
-                    (None, Enqueued::New) => Answer::Accepted,
-                    (None, _) => Answer::Duplicate,
-                }
+        // Of level debug: one for each webhook, and the worker's span tells the same ids later.
+        let span = tracing::debug_span!(
+            "webhook",
+            event = event.id,
+            r#type = event.kind,
+            session = event.object_id,
+            job = item.job_id()
+        );
+        let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item));
+        async {
+            let Ok(Ok(Ok(enqueued))) = handed_in.await else {
+                // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
+                tracing::debug!("not taken");
+                return Answer::Unavailable;
+            };
+            tracing::debug!(?enqueued, ignored, "received");
+            match (ignored, enqueued) {
+                (Some(_), _) => Answer::Ignored,
+                (None, Enqueued::New) => Answer::Accepted,
+                (None, _) => Answer::Duplicate,
             }
-            // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
-            Ok(Ok(Err(Unavailable)) | Err(_)) | Err(_) => Answer::Unavailable,
         }
+        .instrument(span)
+        .await
     }
+}
+
+/// Hands a batch in, and once more where the connection turns out to be dead: the connection learns of an outage's end
+/// by its next call, and would refuse one event on each thread for a Redis that is back. Handing in twice is safe.
+async fn hand_in(queue: &Queue, items: &[Item], patience: Duration) -> Result<Vec<Enqueued>, QueueError> {
+    let handed_in = async {
+        match queue.enqueue(items).await {
+            Err(QueueError::Redis(error)) if error.is_io_error() && !error.is_timeout() => {
+                queue.enqueue(items).await
+            }
+            answer => answer,
+        }
+    };
+    tokio::time::timeout(patience, handed_in)
+        .await
+        .unwrap_or(Err(QueueError::Timeout))
 }
 
 /// What becomes of a request.

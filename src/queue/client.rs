@@ -99,6 +99,12 @@ impl Item {
         })
     }
 
+    /// The id of its job, if there is one.
+    #[must_use]
+    pub fn job_id(&self) -> Option<&str> {
+        self.job.as_ref().map(|job| job.id.as_str())
+    }
+
     /// Lets the job wait at least this long.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
@@ -235,7 +241,7 @@ impl Queue {
 
     async fn enqueue_chunk(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
         let mut call = scripts::ENQUEUE.prepare_invoke();
-        for name in ["wait", "sched", "dead", "log"] {
+        for name in ["wait", "sched", "dead", "log", "stats"] {
             call.key(self.key(name));
         }
         call.arg(&*self.prefix).arg(self.config.log_entries);

@@ -5,6 +5,8 @@
 mod catalogue;
 mod corpus;
 mod existing_site_faults;
+#[path = "../support/recorded_events.rs"]
+mod recorded_events;
 mod resolution;
 mod rules;
 mod shop;

@@ -1,6 +1,6 @@
 -- Accepts a batch of items, each atomically: seen once, enqueued once, logged.
 --
--- KEYS 1 wait  2 sched  3 dead  4 log
+-- KEYS 1 wait  2 sched  3 dead  4 log  5 stats
 -- ARGV 1 prefix  2 longest log (entries), then nine for each item:
 --      once key ('' = none), its life in ms, job id ('' = no job), kind, payload, delay in ms,
 --      1 = run again a job that is dead for a passing cause, log header ('' = no entry), log body
@@ -9,7 +9,7 @@
 -- A job's id is its dedupe key: while its data is there and it is not dead, it is waiting, scheduled or running. So a key
 -- whose job is missing cannot exist.
 local header = ' ' .. string.format('%.0f', now) .. ' 0 0\n'
-local answers, fresh, scheduled = {}, {}, false
+local answers, fresh, scheduled, logged = {}, {}, false, false
 
 local function accept(id, value, delay, revive)
   local data = prefix .. 'data:' .. id
@@ -44,12 +44,17 @@ for i = 3, #ARGV, 9 do
       answer = accept(id, ARGV[i + 3] .. header .. ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '1')
     end
     if entry ~= '' then
-      redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[2], '*', 'h', entry, 'o', answer, 'b', ARGV[i + 8])
+      redis.call('XADD', KEYS[4], '*', 'h', entry, 'o', answer, 'b', ARGV[i + 8])
+      logged = true
     end
   end
   answers[#answers + 1] = answer
 end
 
+-- The store has been away for long: the log must not take the memory that purchases need.
+if logged and redis.call('XLEN', KEYS[4]) > tonumber(ARGV[2]) then
+  redis.call('HINCRBY', KEYS[5], 'trimmed_log', redis.call('XTRIM', KEYS[4], 'MAXLEN', '~', ARGV[2]))
+end
 -- Whoever sleeps found nothing to take, so a list that was not empty has nobody asleep beside it.
 if #fresh > 0 and redis.call('RPUSH', KEYS[1], unpack(fresh)) == #fresh or scheduled then
   redis.call('PUBLISH', prefix .. 'wake', '1')

@@ -1,0 +1,127 @@
+//! `surepass catalog`: what a shop sells, in and out.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::program::{stderr, stdout};
+use crate::shop::{EXAMPLE_CATALOGUE, Shop};
+
+#[tokio::test]
+async fn importing_the_same_file_twice_changes_nothing() {
+    let shop = Shop::empty("").await;
+    let first = shop.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    assert_eq!(
+        stdout(&first),
+        "tenants: 1 new, 0 updated; passes: 4 new, 0 updated; unchanged: 0\n"
+    );
+    let before = shop.json(&["catalog", "list", "--json"]).await;
+    let second = shop.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    assert_eq!(
+        stdout(&second),
+        "tenants: 0 new, 0 updated; passes: 0 new, 0 updated; unchanged: 5\n"
+    );
+    assert_eq!(shop.json(&["catalog", "list", "--json"]).await, before);
+}
+
+#[tokio::test]
+async fn a_bad_file_exits_1_says_what_is_wrong_and_changes_nothing() {
+    let shop = Shop::prepare("").await;
+    let before = shop.json(&["catalog", "list", "--json"]).await;
+    let pass = json!({"id": "p", "name": "P", "type": "multi", "classesLimit": 1, "price": 1, "currency": "nok",
+        "validityType": "days", "validityDays": 1});
+    let tenant = |changes: serde_json::Value, passes: serde_json::Value| {
+        let mut tenant = json!({"id": "new", "slug": "new", "name": "New", "timeZone": "Europe/Oslo",
+            "webhookSecrets": ["whsec_HemmeligNew"], "passes": passes});
+        tenant
+            .as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
+        json!({"tenants": [tenant]}).to_string()
+    };
+    let with_pass = |name: &str, value: serde_json::Value| {
+        let mut pass = pass.clone();
+        pass[name] = value;
+        tenant(json!({}), json!([pass]))
+    };
+    for (name, text, word) in [
+        ("broken.json", "{\"tenants\": [".to_owned(), "broken.json"),
+        (
+            "broken.toml",
+            "[[tenants]]\nwebhookSecrets = [\"whsec_HemmeligNew\"".to_owned(),
+            "broken.toml",
+        ),
+        (
+            "zone.json",
+            tenant(json!({"timeZone": "Mars/Olympus"}), json!([pass])),
+            "timeZone",
+        ),
+        (
+            "slug.json",
+            tenant(json!({"slug": "No Slug"}), json!([pass])),
+            "slug",
+        ),
+        (
+            "secret.json",
+            tenant(json!({"webhookSecrets": ["Hemmelig"]}), json!([pass])),
+            "webhookSecrets",
+        ),
+        (
+            "taken.json",
+            tenant(json!({"slug": "studio"}), json!([pass])),
+            "studio",
+        ),
+        ("type.json", with_pass("type", json!(7)), "type"),
+        ("price.json", with_pass("price", json!(-1)), "price"),
+        (
+            "currency.json",
+            with_pass("currency", json!("kroner")),
+            "currency",
+        ),
+        ("twice.json", tenant(json!({}), json!([pass, pass])), "p"),
+    ] {
+        let file = shop.file(name, &text);
+        let output = shop
+            .surepass(&["catalog", "import", file.to_str().unwrap()])
+            .await;
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", stdout(&output));
+        assert!(stderr(&output).contains(word), "{name}: {}", stderr(&output));
+        assert_eq!(shop.json(&["catalog", "list", "--json"]).await, before, "{name}");
+    }
+    let nowhere = shop.surepass(&["catalog", "import", "/no/such/file.toml"]).await;
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(
+        stderr(&nowhere).contains("/no/such/file.toml"),
+        "{}",
+        stderr(&nowhere)
+    );
+}
+
+#[tokio::test]
+async fn what_catalog_list_prints_as_json_can_be_imported_elsewhere() {
+    let here = Shop::prepare("").await;
+    let catalogue = here.json(&["catalog", "list", "--json"]).await;
+    let there = Shop::empty("").await;
+    let file = there.file("catalogue.json", &catalogue.to_string());
+    let imported = there
+        .surepass(&["catalog", "import", file.to_str().unwrap()])
+        .await;
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    assert_eq!(there.json(&["catalog", "list", "--json"]).await, catalogue);
+    // And the example says the same as the store.
+    assert!(Path::new(EXAMPLE_CATALOGUE).exists());
+    assert_eq!(catalogue["tenants"][0]["slug"], "studio");
+    assert_eq!(catalogue["tenants"][0]["passes"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn tables_for_people_name_what_is_there() {
+    let shop = Shop::prepare("").await;
+    let table = stdout(&shop.surepass(&["catalog", "list"]).await);
+    for word in ["studio", "pass-10", "10 classes", "90 days", "until 2027-06-30"] {
+        assert!(table.contains(word), "{word}: {table}");
+    }
+    let none = stdout(&shop.surepass(&["subscriptions", "list"]).await);
+    assert_eq!(none, "No subscription fits.\n");
+    assert_eq!(shop.json(&["subscriptions", "list", "--json"]).await, json!([]));
+}

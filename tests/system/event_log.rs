@@ -1,0 +1,121 @@
+//! The log of every verified event.
+
+use surepass::event_log;
+use surepass::up::sample::SampleSession;
+
+use crate::answer::Answer;
+use crate::shop::{ASYNC_SUCCEEDED, COMPLETED, Shop, WEBHOOK_SECRET, signed};
+
+#[tokio::test]
+async fn every_verified_event_ends_in_the_log_with_its_outcome_and_its_body_byte_for_byte() {
+    let shop = Shop::open().await;
+    let unpaid = SampleSession {
+        payment_status: "unpaid",
+        ..shop.session()
+    };
+    let other = shop.session().with("type", Some("event_ticket"));
+    let connected = SampleSession {
+        account: Some("acct_1".to_owned()),
+        ..shop.session()
+    };
+    let plain = shop.session();
+    let sent = [
+        (plain.event(COMPLETED, 1), "enqueued"),
+        (shop.session().event(ASYNC_SUCCEEDED, 1), "enqueued"),
+        (unpaid.event(COMPLETED, 1), "ignored: awaiting_payment"),
+        (other.event(COMPLETED, 1), "ignored: other_purchase_type"),
+        (
+            shop.session().event("charge.refunded", 1),
+            "ignored: other_event_type",
+        ),
+        (
+            shop.session().event("a.type.nobody.knows", 1),
+            "ignored: other_event_type",
+        ),
+        (connected.event(COMPLETED, 1), "enqueued"),
+    ];
+    for (body, _) in &sent {
+        assert_eq!(shop.deliver(body.clone()).await.status, 200);
+    }
+    // Duplicates and refused requests leave no trace.
+    assert_eq!(shop.deliver(sent[0].0.clone()).await, Answer::duplicate());
+    let forged = shop.session().event(COMPLETED, 1);
+    let header = signed("whsec_forged", &forged);
+    assert_eq!(shop.post(forged, Some(&header)).await.status, 400);
+    assert_eq!(shop.deliver(b"{}".to_vec()).await.status, 400);
+    let by_path = shop.session().event(COMPLETED, 1);
+    assert_eq!(
+        shop.deliver_to("studio", WEBHOOK_SECRET, by_path.clone()).await,
+        Answer::accepted()
+    );
+
+    shop.settled().await;
+    let logged = shop.events().await;
+    assert_eq!(logged.len(), sent.len() + 1);
+    for (body, outcome) in &sent {
+        let kept = logged
+            .iter()
+            .find(|event| event_log::body(event).unwrap().as_ref() == Some(body));
+        assert_eq!(kept.map(|event| event.outcome.as_str()), Some(*outcome));
+    }
+    let first = logged.iter().find(|event| event.id == plain.event_id(1)).unwrap();
+    assert_eq!((first.kind.as_str(), first.livemode), (COMPLETED, false));
+    assert_eq!(first.object_id, Some(plain.session_id()));
+    assert_eq!(first.created_at, plain.created + chrono::TimeDelta::seconds(2));
+    let accounts: Vec<_> = logged
+        .iter()
+        .filter_map(|event| event.account.as_deref())
+        .collect();
+    assert_eq!(accounts, ["acct_1"]);
+    let by_its_path: Vec<_> = logged
+        .iter()
+        .filter(|event| event.tenant_slug.is_some())
+        .collect();
+    assert_eq!(by_its_path.len(), 1);
+    assert_eq!(event_log::body(by_its_path[0]).unwrap(), Some(by_path));
+}
+
+#[tokio::test]
+async fn the_log_never_stands_in_a_purchases_way_while_the_store_is_locked() {
+    let shop = Shop::open().await;
+    let lock = shop.lock_store().await;
+    let sessions: Vec<_> = (0..20).map(|_| shop.session()).collect();
+    for session in &sessions {
+        assert_eq!(shop.buy(session).await, Answer::accepted());
+        assert_eq!(
+            shop.deliver(session.event("charge.succeeded", 2)).await,
+            Answer::ignored()
+        );
+    }
+    assert_eq!(shop.counts().await.log, 40);
+    lock.release().await;
+    shop.settled().await;
+    assert_eq!(shop.subscriptions().await.len(), 20);
+    assert_eq!(shop.events().await.len(), 40);
+}
+
+#[tokio::test]
+async fn what_a_killed_worker_had_read_of_the_log_is_not_lost() {
+    let mut shop = Shop::open().await;
+    let lock = shop.lock_store().await;
+    let body = shop.session().event("charge.succeeded", 1);
+    assert_eq!(shop.deliver(body.clone()).await, Answer::ignored());
+    // The drain has read it, and waits for the store.
+    let key = shop.queue().key("log");
+    let pending = async || match shop.redis(&["XPENDING", &key, "store"]).await {
+        Ok(redis::Value::Array(summary)) => summary[0] == redis::Value::Int(1),
+        // The drain makes its group at its first look.
+        _ => false,
+    };
+    while !pending().await {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let mut killed = shop.workers.remove(0);
+    killed.killed().await;
+    shop.bury(killed);
+    lock.release().await;
+    assert_eq!(shop.counts().await.log, 1);
+    shop.start_worker().await;
+    shop.settled().await;
+    assert_eq!(event_log::body(&shop.events().await[0]).unwrap(), Some(body));
+}

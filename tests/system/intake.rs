@@ -1,0 +1,180 @@
+//! The contract of `POST /webhooks/stripe`: every answer that it names.
+
+use surepass::stripe::signature::sign;
+
+use crate::answer::Answer;
+use crate::shop::{COMPLETED, Shop, WEBHOOK_SECRET, now, signed};
+use crate::wire;
+
+const LIMIT: usize = 1_048_576;
+
+/// The body, made longer by white space at its end: an event all the same.
+fn padded(mut body: Vec<u8>, length: usize) -> Vec<u8> {
+    body.resize(length, b' ');
+    body
+}
+
+/// A body framed in two ways: with its length, and in chunks.
+fn framings(body: &[u8]) -> [(String, Vec<u8>); 2] {
+    let header = signed(WEBHOOK_SECRET, body);
+    [
+        (
+            format!("stripe-signature: {header}\r\ncontent-length: {}\r\n", body.len()),
+            body.to_vec(),
+        ),
+        (
+            format!("stripe-signature: {header}\r\ntransfer-encoding: chunked\r\n"),
+            wire::chunked(body, 10_000),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn every_way_of_being_wrong_is_a_400_with_its_own_code_and_leaves_nothing_behind() {
+    let shop = Shop::open().await;
+    let body = shop.session().event(COMPLETED, 1);
+    let genuine = signed(WEBHOOK_SECRET, &body);
+    let stale = sign(&WEBHOOK_SECRET.into(), now().timestamp() - 302, &body);
+    let forged = signed("whsec_forged", &body);
+    let other_scheme = genuine.replace("v1=", "v0=");
+    for (header, code) in [
+        (None, "missing_signature"),
+        (Some(""), "missing_signature"),
+        (Some("who knows"), "malformed_signature"),
+        (Some("t=soon,v1=00"), "malformed_signature"),
+        (Some(other_scheme.as_str()), "malformed_signature"),
+        (Some(forged.as_str()), "invalid_signature"),
+        (Some(stale.as_str()), "stale_timestamp"),
+    ] {
+        let answer = shop.post(body.clone(), header).await;
+        assert_eq!(answer.refusal(), (400, code), "{header:?}");
+    }
+    let mut changed = body.clone();
+    changed.push(b'\n');
+    assert_eq!(
+        shop.post(changed, Some(&genuine)).await.refusal(),
+        (400, "invalid_signature")
+    );
+    for no_event in [
+        "",
+        "not JSON",
+        "[]",
+        r#"{"id":"evt_1"}"#,
+        r#"{"id":"cs_1","type":"a","data":{"object":{}}}"#,
+    ] {
+        let answer = shop.deliver(no_event.into()).await;
+        assert_eq!(answer.refusal(), (400, "malformed_event"), "{no_event}");
+    }
+    // Refused requests are counted, never stored.
+    let counts = shop.counts().await;
+    assert_eq!(
+        (counts.waiting, counts.running, counts.done, counts.log),
+        (0, 0, 0, 0)
+    );
+    assert!(shop.events().await.is_empty());
+    // And the event itself is not spoilt by it.
+    assert_eq!(shop.post(body, Some(&genuine)).await, Answer::accepted());
+}
+
+#[tokio::test]
+async fn a_signature_of_several_passes_if_one_fits_and_a_future_timestamp_passes() {
+    let shop = Shop::open().await;
+    let at = now().timestamp();
+    let body = shop.session().event(COMPLETED, 1);
+    let several = sign(&WEBHOOK_SECRET.into(), at, &body).replace("v1=", "v0=ab,v1=00,v1=");
+    assert_eq!(shop.post(body, Some(&several)).await, Answer::accepted());
+    for ahead in [60, 3_600] {
+        let body = shop.session().event(COMPLETED, 1);
+        let future = sign(&WEBHOOK_SECRET.into(), at + ahead, &body);
+        assert_eq!(shop.post(body, Some(&future)).await, Answer::accepted());
+    }
+    let body = shop.session().event(COMPLETED, 1);
+    let nearly_stale = sign(&WEBHOOK_SECRET.into(), now().timestamp() - 290, &body);
+    assert_eq!(shop.post(body, Some(&nearly_stale)).await, Answer::accepted());
+}
+
+#[tokio::test]
+async fn two_secrets_hold_while_one_is_being_rolled() {
+    let mut shop = Shop::prepare("").await;
+    shop.set("STRIPE_WEBHOOK_SECRET", "whsec_HemmeligOld, whsec_HemmeligNew");
+    shop.start_server().await;
+    for secret in ["whsec_HemmeligOld", "whsec_HemmeligNew"] {
+        let body = shop.session().event(COMPLETED, 1);
+        let header = signed(secret, &body);
+        assert_eq!(shop.post(body, Some(&header)).await, Answer::accepted());
+    }
+    let body = shop.session().event(COMPLETED, 1);
+    let both = signed("whsec_HemmeligOld, whsec_HemmeligNew", &body);
+    assert_eq!(
+        shop.post(body, Some(&both)).await.refusal(),
+        (400, "invalid_signature")
+    );
+}
+
+#[tokio::test]
+async fn a_body_over_1_mib_is_a_413_with_and_without_content_length_and_one_of_1_mib_passes() {
+    let shop = Shop::open().await;
+    let address = shop.servers[0].address;
+    let too_large = padded(shop.session().event(COMPLETED, 1), LIMIT + 1);
+    for (headers, framed) in framings(&too_large) {
+        let (status, answer) = wire::post(address, &headers, &framed).await;
+        assert_eq!(status, 413, "{headers} {answer}");
+        assert!(answer.contains(r#""code":"body_too_large""#), "{answer}");
+    }
+    for way in 0..2 {
+        let body = padded(shop.session().event(COMPLETED, 1), LIMIT);
+        let (headers, framed) = &framings(&body)[way];
+        let (status, answer) = wire::post(address, headers, framed).await;
+        assert_eq!(status, 200, "{headers} {answer}");
+        assert!(
+            answer.ends_with(r#"{"received":true,"duplicate":false}"#),
+            "{answer}"
+        );
+        // The limit is looked at before the signature, so only here the signature is.
+        let unsigned = headers.replace("v1=", "v1=00");
+        let (status, answer) = wire::post(address, &unsigned, framed).await;
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer.contains("invalid_signature"), "{answer}");
+    }
+    shop.settled().await;
+    assert_eq!(shop.subscriptions().await.len(), 2);
+}
+
+#[tokio::test]
+async fn chunked_bodies_are_taken_however_small_their_chunks() {
+    let shop = Shop::open().await;
+    let body = shop.session().event(COMPLETED, 1);
+    let header = signed(WEBHOOK_SECRET, &body);
+    let headers = format!("stripe-signature: {header}\r\ntransfer-encoding: chunked\r\n");
+    let (status, answer) = wire::post(shop.servers[0].address, &headers, &wire::chunked(&body, 7)).await;
+    assert_eq!(status, 200, "{answer}");
+    shop.settled().await;
+    assert_eq!(shop.subscriptions().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_of_a_type_we_do_not_act_on_is_ignored_and_logged() {
+    let shop = Shop::open().await;
+    let body = shop.session().event("charge.refunded", 1);
+    for _ in 0..2 {
+        assert_eq!(shop.deliver(body.clone()).await, Answer::ignored());
+    }
+    shop.settled().await;
+    let events = shop.events().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        (events[0].kind.as_str(), events[0].outcome.as_str()),
+        ("charge.refunded", "ignored: other_event_type")
+    );
+    assert_eq!(shop.counts().await.done, 0);
+}
+
+#[tokio::test]
+async fn what_is_no_webhook_gets_no_200() {
+    let shop = Shop::open().await;
+    assert_eq!(shop.get(0, "/webhooks/stripe").await / 100, 4);
+    assert_eq!(shop.get(0, "/healthz").await, 200);
+    assert_eq!(shop.get(0, "/readyz").await, 200);
+    assert_eq!(shop.get(0, "/metrics").await, 200);
+    assert_eq!(shop.get(0, "/nowhere").await, 404);
+}

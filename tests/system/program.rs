@@ -1,0 +1,143 @@
+//! A program of ours as a process, with what it says.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+/// How long anything may take before a test gives up: generous, as these tests share two cores with each other.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const SUREPASS: &str = env!("CARGO_BIN_EXE_surepass");
+pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_surepass-worker");
+
+/// A program to run with these settings and no others.
+pub(crate) fn command(program: &str, arguments: &[&str], environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear();
+    for name in ["PATH", "HOME", "TMPDIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a program to its end.
+pub(crate) async fn run(mut command: Command) -> Output {
+    tokio::time::timeout(PATIENCE, command.output())
+        .await
+        .expect("it ends")
+        .unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A running program. It is killed when this is dropped.
+pub(crate) struct Program {
+    child: Child,
+    pid: i32,
+    said: watch::Receiver<String>,
+}
+
+impl Program {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, said) = watch::channel(String::new());
+        tokio::spawn(listen(child.stdout.take().unwrap(), sender.clone()));
+        tokio::spawn(listen(child.stderr.take().unwrap(), sender));
+        let pid = i32::try_from(child.id().unwrap()).unwrap();
+        Self { child, pid, said }
+    }
+
+    /// Waits until it has said a line with these words, and answers the line.
+    pub(crate) async fn says(&self, words: &str) -> String {
+        let mut said = self.said.clone();
+        let heard = tokio::time::timeout(PATIENCE, said.wait_for(|said| said.contains(words)));
+        match heard.await {
+            Ok(Ok(said)) => said.lines().find(|line| line.contains(words)).unwrap().to_owned(),
+            _ => panic!("it did not say `{words}`, but:\n{}", self.said()),
+        }
+    }
+
+    /// All that it has said so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.borrow().clone()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid), signal).unwrap();
+    }
+
+    /// Waits until it has ended and all of its output is here.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = status
+            .unwrap_or_else(|_| panic!("it did not end; it said:\n{}", self.said()))
+            .unwrap();
+        let mut said = self.said.clone();
+        let silent = async { while said.changed().await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, silent)
+            .await
+            .expect("its output ends with it");
+        status
+    }
+
+    pub(crate) async fn killed(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.ended().await;
+    }
+}
+
+async fn listen(pipe: impl AsyncRead + Unpin, said: watch::Sender<String>) {
+    let mut lines = BufReader::new(pipe).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        said.send_modify(|said| {
+            said.push_str(&line);
+            said.push('\n');
+        });
+    }
+}
+
+/// The processes, by id and name, that have to do with a folder: it is in their arguments or their environment.
+pub(crate) fn processes_of(folder: &Path) -> Vec<(i32, String)> {
+    let folder = folder.to_str().unwrap().as_bytes();
+    let names_it = |file: PathBuf| {
+        std::fs::read(file).is_ok_and(|bytes| bytes.windows(folder.len()).any(|part| part == folder))
+    };
+    let entries = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    entries
+        .filter(|process| names_it(process.join("cmdline")) || names_it(process.join("environ")))
+        .filter_map(|process| {
+            let pid = process.file_name()?.to_str()?.parse().ok()?;
+            let name = std::fs::read_to_string(process.join("comm")).ok()?;
+            Some((pid, name.trim().to_owned()))
+        })
+        .collect()
+}

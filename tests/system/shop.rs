@@ -1,0 +1,413 @@
+//! A shop that runs Surepass: its Redis, its store, its servers and workers, and what a user does with them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use sqlx::{Connection, Executor, SqliteConnection};
+use surepass::clock::Clock;
+use surepass::queue::{Counts, Queue, QueueConfig, Redis, RedisOptions};
+use surepass::store::{self, LoggedEvent, Store};
+use surepass::stripe::signature::sign;
+use surepass::up::sample::SampleSession;
+use surepass::up::{RedisServer, RedisServerOptions};
+use tempfile::TempDir;
+
+use crate::answer::Answer;
+use crate::program::{PATIENCE, Program, SUREPASS, WORKER, command, run, stderr, stdout};
+
+/// The word in every secret of these tests, and in no message of ours: it must not appear in any output.
+pub(crate) const SECRET_WORD: &str = "Hemmelig";
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_HemmeligSignatur";
+pub(crate) const COMPLETED: &str = "checkout.session.completed";
+pub(crate) const ASYNC_SUCCEEDED: &str = "checkout.session.async_payment_succeeded";
+pub(crate) const EXAMPLE_CATALOGUE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/config/catalog.example.toml");
+
+pub(crate) struct Shop {
+    folder: TempDir,
+    redis: RedisServer,
+    environment: Vec<(String, String)>,
+    client: reqwest::Client,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) workers: Vec<Program>,
+    /// Those that have ended, for what they said.
+    gone: Vec<Program>,
+}
+
+pub(crate) struct Server {
+    pub(crate) program: Program,
+    pub(crate) address: SocketAddr,
+}
+
+impl Shop {
+    /// With the example catalogue, a server and a worker.
+    pub(crate) async fn open() -> Self {
+        Self::open_with("").await
+    }
+
+    /// The same, with these settings (as in `config/development.toml`).
+    pub(crate) async fn open_with(settings: &str) -> Self {
+        let mut shop = Self::prepare(settings).await;
+        shop.start_server().await;
+        shop.start_worker().await;
+        shop
+    }
+
+    /// With the example catalogue, and no program that runs yet.
+    pub(crate) async fn prepare(settings: &str) -> Self {
+        let shop = Self::empty(settings).await;
+        shop.import_example().await;
+        shop
+    }
+
+    pub(crate) async fn import_example(&self) {
+        let imported = self.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+        assert!(imported.status.success(), "{}", stderr(&imported));
+    }
+
+    /// With a Redis, and no store yet.
+    pub(crate) async fn empty(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = RedisServerOptions {
+            folder: folder.path().join("redis"),
+            append_fsync: Some("always"),
+        };
+        let redis = RedisServer::start(options).await.unwrap();
+        let config = folder.path().join("config");
+        std::fs::create_dir(&config).unwrap();
+        std::fs::write(config.join("development.toml"), settings).unwrap();
+        let database = format!("sqlite://{}", folder.path().join("surepass.db").display());
+        let data = folder.path().join("data");
+        let redis_url = redis.url();
+        let environment = [
+            ("SUREPASS_CONFIG", config.to_str().unwrap()),
+            ("SUREPASS_DATA_DIR", data.to_str().unwrap()),
+            ("SUREPASS_BIND", "127.0.0.1:0"),
+            ("SUREPASS_METRICS_BIND", "127.0.0.1:0"),
+            ("REDIS_URL", redis_url.expose_secret()),
+            ("DATABASE_URL", &database),
+            ("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET),
+            ("STRIPE_SECRET_KEY", "sk_test_HemmeligKey"),
+            ("RUST_LOG", "debug"),
+        ];
+        Self {
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+            client: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
+            folder,
+            redis,
+            servers: Vec::new(),
+            workers: Vec::new(),
+            gone: Vec::new(),
+        }
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn setting(&self, name: &str) -> &str {
+        &self
+            .environment
+            .iter()
+            .find(|(known, _)| known == name)
+            .unwrap()
+            .1
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    // Programs.
+
+    pub(crate) async fn start_server(&mut self) {
+        let program = self.launch_server();
+        let line: Value = serde_json::from_str(&program.says("listening: POST").await).unwrap();
+        let address = line["address"].as_str().unwrap().parse().unwrap();
+        self.servers.push(Server { program, address });
+    }
+
+    pub(crate) async fn start_worker(&mut self) {
+        let worker = self.launch_worker(&[]);
+        worker.says(r#""message":"working""#).await;
+        self.workers.push(worker);
+    }
+
+    /// A server that need not come up.
+    pub(crate) fn launch_server(&self) -> Program {
+        Program::start(command(SUREPASS, &["serve"], &self.environment))
+    }
+
+    /// A worker that need not be working yet.
+    pub(crate) fn launch_worker(&self, arguments: &[&str]) -> Program {
+        Program::start(command(WORKER, arguments, &self.environment))
+    }
+
+    /// Keeps what a program said that has ended.
+    pub(crate) fn bury(&mut self, program: Program) {
+        self.gone.push(program);
+    }
+
+    pub(crate) async fn surepass(&self, arguments: &[&str]) -> Output {
+        let output = run(command(SUREPASS, arguments, &self.environment)).await;
+        check_output(&stderr(&output));
+        output
+    }
+
+    /// The JSON document that a command prints.
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.surepass(arguments).await;
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        serde_json::from_str(&stdout(&output)).unwrap()
+    }
+
+    // Stripe's part.
+
+    /// A session in which ten classes were bought, an hour ago.
+    pub(crate) fn session(&self) -> SampleSession {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("S{:07}", NEXT.fetch_add(1, Ordering::Relaxed));
+        SampleSession::ten_classes(unique, now() - TimeDelta::hours(1))
+    }
+
+    /// Sends the event that a session is complete.
+    pub(crate) async fn buy(&self, session: &SampleSession) -> Answer {
+        self.deliver(session.event(COMPLETED, 1)).await
+    }
+
+    /// Sends an event, signed now.
+    pub(crate) async fn deliver(&self, body: Vec<u8>) -> Answer {
+        self.try_deliver(0, body).await.unwrap()
+    }
+
+    /// The same to one of several servers, which may be gone.
+    pub(crate) async fn try_deliver(&self, server: usize, body: Vec<u8>) -> Result<Answer, reqwest::Error> {
+        let header = signed(WEBHOOK_SECRET, &body);
+        self.send(server, "/webhooks/stripe", Some(&header), body).await
+    }
+
+    /// Sends a body with this `Stripe-Signature`.
+    pub(crate) async fn post(&self, body: Vec<u8>, header: Option<&str>) -> Answer {
+        self.send(0, "/webhooks/stripe", header, body).await.unwrap()
+    }
+
+    /// Sends an event to a tenant's own endpoint, signed with this secret.
+    pub(crate) async fn deliver_to(&self, tenant: &str, secret: &str, body: Vec<u8>) -> Answer {
+        let header = signed(secret, &body);
+        let path = format!("/webhooks/stripe/{tenant}");
+        self.send(0, &path, Some(&header), body).await.unwrap()
+    }
+
+    async fn send(
+        &self,
+        server: usize,
+        path: &str,
+        header: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<Answer, reqwest::Error> {
+        let url = format!("http://{}{path}", self.servers[server].address);
+        let mut request = self.client.post(url).body(body);
+        if let Some(header) = header {
+            request = request.header("Stripe-Signature", header);
+        }
+        Answer::read(request.send().await?).await
+    }
+
+    /// The status of a page.
+    pub(crate) async fn get(&self, server: usize, path: &str) -> u16 {
+        // A connection of its own: it tells how the server is to a stranger.
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let url = format!("http://{}{path}", self.servers[server].address);
+        client.get(url).send().await.unwrap().status().as_u16()
+    }
+
+    // What came of it.
+
+    /// All subscriptions, oldest purchase first.
+    pub(crate) async fn subscriptions(&self) -> Vec<Value> {
+        let Value::Array(mut all) = self.json(&["subscriptions", "list", "--json"]).await else {
+            panic!("no array");
+        };
+        all.sort_by_key(|one| one["stripeSessionId"].as_str().unwrap().to_owned());
+        all
+    }
+
+    /// The sessions of all subscriptions, sorted; one that was fulfilled twice would be there twice.
+    pub(crate) async fn fulfilled(&self) -> Vec<String> {
+        let all = self.subscriptions().await;
+        all.iter()
+            .map(|one| one["stripeSessionId"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The event log, oldest first.
+    pub(crate) async fn events(&self) -> Vec<LoggedEvent> {
+        let mut events = self.store().await.events(1_000).await.unwrap();
+        events.reverse();
+        events
+    }
+
+    pub(crate) async fn store(&self) -> Arc<dyn Store> {
+        let url: SecretString = self.setting("DATABASE_URL").into();
+        store::open(&url, &store::Options::default()).await.unwrap()
+    }
+
+    /// Waits until no job waits, is scheduled or runs, and the event log has reached the store.
+    pub(crate) async fn settled(&self) {
+        self.counted("settled", |counts| {
+            counts.waiting + counts.scheduled + counts.running + counts.log == 0
+        })
+        .await;
+    }
+
+    /// Waits until so many jobs run.
+    pub(crate) async fn running(&self, jobs: usize) {
+        self.counted("running", |counts| counts.running == jobs).await;
+    }
+
+    pub(crate) async fn counts(&self) -> Counts {
+        self.queue().counts().await.unwrap()
+    }
+
+    /// How many attempts a job took that is done.
+    pub(crate) async fn attempts(&self, job: &str) -> u32 {
+        let done = self
+            .redis(&["LRANGE", &self.queue().key("done"), "0", "-1"])
+            .await
+            .unwrap();
+        let done: Vec<String> = redis::from_redis_value(done).unwrap();
+        let entry = done
+            .iter()
+            .find(|entry| entry.starts_with(&format!("{job} ")))
+            .unwrap();
+        entry.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    async fn counted(&self, what: &str, reached: impl Fn(Counts) -> bool) {
+        let queue = self.queue();
+        let mut last = None;
+        let waiting = async {
+            loop {
+                // Redis may be on its way back.
+                last = queue.counts().await.ok();
+                if last.is_some_and(&reached) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!("not {what} in time: {last:?}");
+        }
+    }
+
+    pub(crate) fn queue(&self) -> Queue {
+        let url: SecretString = self.setting("REDIS_URL").into();
+        let redis = Redis::open(&url, RedisOptions::default()).unwrap();
+        Queue::new(&redis, QueueConfig::default()).unwrap()
+    }
+
+    // Mishaps.
+
+    /// Takes the SQLite file's write lock, as a long write of another process would.
+    pub(crate) async fn lock_store(&self) -> StoreLock {
+        let mut connection = SqliteConnection::connect(self.setting("DATABASE_URL"))
+            .await
+            .unwrap();
+        connection
+            .execute("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE")
+            .await
+            .unwrap();
+        StoreLock(connection)
+    }
+
+    /// Says something to Redis.
+    pub(crate) async fn redis(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
+        let client = redis::Client::open(self.setting("REDIS_URL"))?;
+        // The default answers after 500 ms that Redis is away.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        redis::cmd(words[0])
+            .arg(&words[1..])
+            .query_async(&mut connection)
+            .await
+    }
+
+    pub(crate) fn signal_redis(&self, signal: nix::sys::signal::Signal) {
+        let pid = i32::try_from(self.redis.pid().unwrap()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+    }
+
+    pub(crate) async fn kill_redis(&mut self) {
+        self.signal_redis(nix::sys::signal::Signal::SIGKILL);
+        self.redis.wait().await.unwrap();
+    }
+
+    /// Starts Redis again on its data.
+    pub(crate) async fn restart_redis(&mut self) {
+        self.redis.restart().await.unwrap();
+    }
+}
+
+impl Drop for Shop {
+    /// Whatever a test is about, no program of its shop may panic or tell a secret.
+    fn drop(&mut self) {
+        let servers = self.servers.iter().map(|server| &server.program);
+        for program in servers.chain(&self.workers).chain(&self.gone) {
+            let said = program.said();
+            if std::thread::panicking() {
+                let lines: Vec<_> = said.lines().collect();
+                eprintln!(
+                    "--- {}\n{}",
+                    program.pid(),
+                    lines[lines.len().saturating_sub(40)..].join("\n")
+                );
+            } else {
+                check_output(&said);
+            }
+        }
+    }
+}
+
+/// What no output of ours may hold.
+pub(crate) fn check_output(said: &str) {
+    for word in ["panicked", SECRET_WORD, "@example.com", "Nordmann"] {
+        if let Some(line) = said.lines().find(|line| line.contains(word)) {
+            panic!("`{word}` in the output: {line}");
+        }
+    }
+}
+
+/// A write lock on the store, until it is released.
+pub(crate) struct StoreLock(SqliteConnection);
+
+impl StoreLock {
+    pub(crate) async fn release(mut self) {
+        self.0.execute("ROLLBACK").await.unwrap();
+        self.0.close().await.unwrap();
+    }
+}
+
+/// Now, in whole seconds as Stripe tells time.
+pub(crate) fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(Clock::system().now().timestamp(), 0).unwrap()
+}
+
+/// The header that Stripe would send with a body now.
+pub(crate) fn signed(secret: &str, body: &[u8]) -> String {
+    sign(&secret.into(), now().timestamp(), body)
+}

@@ -1,0 +1,129 @@
+//! What the programs do when what they need is not there, not yet, or wrong.
+
+use crate::answer::Answer;
+use crate::postgres::Cluster;
+use crate::program::{SUREPASS, WORKER, command, run, stderr};
+use crate::shop::Shop;
+
+#[tokio::test]
+async fn a_worker_started_while_redis_is_away_waits_and_comes() {
+    let mut shop = Shop::prepare("").await;
+    shop.start_server().await;
+    let session = shop.session();
+    assert_eq!(shop.buy(&session).await, Answer::accepted());
+    shop.kill_redis().await;
+    let worker = shop.launch_worker(&[]);
+    worker
+        .says("no jobs from Redis; trying again until it answers")
+        .await;
+    shop.workers.push(worker);
+    shop.restart_redis().await;
+    shop.settled().await;
+    assert_eq!(shop.fulfilled().await, [session.session_id()]);
+}
+
+#[tokio::test]
+async fn a_worker_started_before_the_database_exists_waits_and_comes() {
+    let cluster = Cluster::start();
+    let mut shop = Shop::empty("").await;
+    shop.set("DATABASE_URL", &cluster.url("not_yet"));
+    cluster.kill();
+    let worker = shop.launch_worker(&[]);
+    worker.says("the store does not answer yet; trying again").await;
+    cluster.run_server();
+    // The server answers, and says that there is no such database.
+    worker.says("3D000").await;
+    cluster.make("not_yet").await;
+    worker.says(r#""message":"working""#).await;
+    shop.workers.push(worker);
+    shop.import_example().await;
+    shop.start_server().await;
+    let session = shop.session();
+    assert_eq!(shop.buy(&session).await, Answer::accepted());
+    shop.settled().await;
+    assert_eq!(shop.fulfilled().await, [session.session_id()]);
+}
+
+#[tokio::test]
+async fn a_worker_that_waits_for_its_database_stops_at_sigterm() {
+    let cluster = Cluster::start();
+    let mut shop = Shop::empty("").await;
+    shop.set("DATABASE_URL", &cluster.url("never"));
+    cluster.kill();
+    let mut worker = shop.launch_worker(&[]);
+    worker.says("the store does not answer yet; trying again").await;
+    worker.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(worker.ended().await.success());
+    shop.bury(worker);
+}
+
+#[tokio::test]
+async fn server_and_workers_that_start_at_once_on_a_store_that_is_not_there_all_come_up() {
+    let mut shop = Shop::empty("").await;
+    let workers = [
+        shop.launch_worker(&[]),
+        shop.launch_worker(&[]),
+        shop.launch_worker(&[]),
+    ];
+    shop.start_server().await;
+    for worker in workers {
+        worker.says(r#""message":"working""#).await;
+        shop.workers.push(worker);
+    }
+    shop.import_example().await;
+    assert_eq!(shop.buy(&shop.session()).await, Answer::accepted());
+    shop.settled().await;
+    assert_eq!(shop.subscriptions().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_worker_asked_for_a_queue_that_is_none_exits_2_and_names_those_there_are() {
+    let output = run(command(WORKER, &["--queues", "nonsense"], &[])).await;
+    assert_eq!(output.status.code(), Some(2));
+    let error = stderr(&output);
+    assert!(error.contains("nonsense") && error.contains("fulfil"), "{error}");
+}
+
+#[tokio::test]
+async fn misuse_of_the_command_line_exits_2() {
+    for arguments in [
+        &["nonsense"][..],
+        &["catalog"],
+        &["catalog", "import"],
+        &["up", "--exit-when-done"],
+    ] {
+        let output = run(command(SUREPASS, arguments, &[])).await;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn serve_without_a_webhook_secret_exits_1_and_says_where_to_find_it() {
+    let mut shop = Shop::empty("").await;
+    for (none, what_to_do) in [("", "Stripe's Dashboard"), (" , ", "put the secret there")] {
+        shop.set("STRIPE_WEBHOOK_SECRET", none);
+        let output = shop.surepass(&["serve"]).await;
+        assert_eq!(output.status.code(), Some(1), "{none:?}");
+        let error = stderr(&output);
+        let told = error.lines().last().unwrap();
+        assert!(
+            told.starts_with("surepass: STRIPE_WEBHOOK_SECRET") && told.contains(what_to_do),
+            "{none:?}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_told_with_what_to_do() {
+    let mut shop = Shop::prepare("").await;
+    shop.start_server().await;
+    let taken = shop.servers[0].address.to_string();
+    shop.set("SUREPASS_BIND", &taken);
+    let output = shop.surepass(&["serve"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(
+        error.contains(&format!("cannot listen on {taken}")) && error.contains("SUREPASS_BIND"),
+        "{error}"
+    );
+}

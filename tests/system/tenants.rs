@@ -1,0 +1,122 @@
+//! `/webhooks/stripe/{tenant}`: a tenant's own secrets.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::answer::Answer;
+use crate::program::PATIENCE;
+use crate::shop::{COMPLETED, Shop, WEBHOOK_SECRET};
+
+const PLATFORM: &str = WEBHOOK_SECRET;
+const OWN: &str = "whsec_HemmeligYoga";
+const ROLLED: &str = "whsec_HemmeligYogaNew";
+
+/// Adds a tenant `yoga` with a webhook endpoint of its own.
+async fn import_yoga(shop: &Shop, secrets: &[&str]) {
+    let catalogue = json!({"tenants": [{
+        "id": "tenant-2", "slug": "yoga", "name": "Yoga", "timeZone": "Europe/Oslo", "webhookSecrets": secrets,
+        "passes": [{"id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10, "price": 150_000,
+            "currency": "nok", "validityType": "days", "validityDays": 90, "isActive": true}],
+    }]});
+    let file = shop.file("yoga.json", &catalogue.to_string());
+    let imported = shop
+        .surepass(&["catalog", "import", file.to_str().unwrap()])
+        .await;
+    assert!(imported.status.success(), "{imported:?}");
+}
+
+#[tokio::test]
+async fn a_tenants_own_secret_is_taken_at_its_own_endpoint_and_refused_elsewhere() {
+    let shop = Shop::open().await;
+    import_yoga(&shop, &[OWN]).await;
+    let yoga = || shop.session().with("tenantId", Some("tenant-2"));
+
+    let session = yoga();
+    assert_eq!(
+        shop.deliver_to("yoga", OWN, session.event(COMPLETED, 1)).await,
+        Answer::accepted()
+    );
+    let refused = shop
+        .deliver_to("yoga", PLATFORM, yoga().event(COMPLETED, 1))
+        .await;
+    assert_eq!(refused.refusal(), (400, "invalid_signature"));
+    let refused = shop
+        .deliver_to("studio", OWN, shop.session().event(COMPLETED, 1))
+        .await;
+    assert_eq!(refused.refusal(), (400, "invalid_signature"));
+    let body = yoga().event(COMPLETED, 1);
+    let header = crate::shop::signed(OWN, &body);
+    assert_eq!(
+        shop.post(body, Some(&header)).await.refusal(),
+        (400, "invalid_signature")
+    );
+
+    // A tenant without secrets of its own takes the platform's, at its own path too.
+    let studio = shop.session();
+    assert_eq!(
+        shop.deliver_to("studio", PLATFORM, studio.event(COMPLETED, 1))
+            .await,
+        Answer::accepted()
+    );
+    shop.settled().await;
+    assert_eq!(
+        shop.fulfilled().await,
+        [session.session_id(), studio.session_id()]
+    );
+    let of_yoga = shop
+        .json(&["subscriptions", "list", "--json", "--tenant", "yoga"])
+        .await;
+    assert_eq!(of_yoga.as_array().unwrap().len(), 1);
+    assert_eq!(of_yoga[0]["tenant"], "tenant-2");
+}
+
+#[tokio::test]
+async fn the_path_of_an_unknown_tenant_is_a_404() {
+    let shop = Shop::open().await;
+    for slug in ["nobody", "STUDIO", "studio%20", "tenant-1"] {
+        let answer = shop
+            .deliver_to(slug, PLATFORM, shop.session().event(COMPLETED, 1))
+            .await;
+        assert_eq!(answer.refusal(), (404, "unknown_tenant"), "{slug}");
+    }
+    assert_eq!(shop.counts().await.done, 0);
+}
+
+#[tokio::test]
+async fn a_purchase_that_names_another_tenant_than_its_path_is_parked_never_fulfilled() {
+    let shop = Shop::open().await;
+    import_yoga(&shop, &[OWN]).await;
+    let session = shop.session();
+    assert_eq!(
+        shop.deliver_to("yoga", OWN, session.event(COMPLETED, 1)).await,
+        Answer::accepted()
+    );
+    shop.settled().await;
+    assert!(shop.subscriptions().await.is_empty());
+    let job = format!("fulfil:{}", session.session_id());
+    let reason = shop.queue().death(&job).await.unwrap();
+    assert_eq!(reason.as_deref(), Some("tenant_mismatch"));
+}
+
+#[tokio::test]
+async fn a_secret_rolled_by_importing_again_takes_effect_while_the_server_runs() {
+    let shop = Shop::open().await;
+    import_yoga(&shop, &[OWN]).await;
+    let send = async |secret| {
+        let session = shop.session().with("tenantId", Some("tenant-2"));
+        shop.deliver_to("yoga", secret, session.event(COMPLETED, 1)).await
+    };
+    assert_eq!(send(OWN).await, Answer::accepted());
+    assert_eq!(send(ROLLED).await.refusal(), (400, "invalid_signature"));
+    import_yoga(&shop, &[ROLLED]).await;
+    for (secret, status) in [(ROLLED, 200), (OWN, 400)] {
+        let taking_effect = async {
+            while send(secret).await.status != status {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, taking_effect).await.expect(secret);
+    }
+    assert_eq!(send(ROLLED).await, Answer::accepted());
+}

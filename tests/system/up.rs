@@ -1,0 +1,227 @@
+//! `surepass up`: everything on one machine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use surepass::up::sample::SampleSession;
+use tempfile::TempDir;
+
+use crate::program::{PATIENCE, Program, SUREPASS, command, processes_of, run, stderr, stdout};
+use crate::shop::{COMPLETED, EXAMPLE_CATALOGUE, check_output, now, signed};
+
+/// A machine with a folder for the data and nothing configured.
+struct Machine {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        std::fs::create_dir(folder.path().join("config")).unwrap();
+        let environment = [
+            ("SUREPASS_CONFIG", path("config")),
+            ("SUREPASS_DATA_DIR", path("data")),
+            ("SUREPASS_BIND", "127.0.0.1:0".to_owned()),
+            ("SUREPASS_METRICS_BIND", "127.0.0.1:0".to_owned()),
+            // For the commands beside `up`, which has it so by itself.
+            ("DATABASE_URL", format!("sqlite://{}", path("data/surepass.db"))),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        Self { folder, environment }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn up(&self) -> Program {
+        let without_database: Vec<_> = self
+            .environment
+            .iter()
+            .filter(|(name, _)| name != "DATABASE_URL")
+            .cloned()
+            .collect();
+        Program::start(command(SUREPASS, &["up"], &without_database))
+    }
+
+    async fn surepass(&self, arguments: &[&str]) -> std::process::Output {
+        run(command(SUREPASS, arguments, &self.environment)).await
+    }
+
+    /// Waits until nothing of it runs, or nothing but its Redis.
+    async fn left(&self, redis: bool) {
+        let mut running = Vec::new();
+        let leaving = async {
+            loop {
+                running = processes_of(self.path());
+                let is_redis = |name: &str| matches!(name, "redis-server" | "valkey-server");
+                if running.iter().all(|(_, name)| redis && is_redis(name)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let left = tokio::time::timeout(PATIENCE, leaving).await;
+        assert!(left.is_ok(), "still there: {running:?}");
+    }
+
+    /// Kills those of its processes whose name ends so.
+    fn kill(&self, name: &str) {
+        for (pid, _) in processes_of(self.path())
+            .iter()
+            .filter(|(_, its)| its.ends_with(name))
+        {
+            kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
+        }
+    }
+
+    /// Buys ten classes at the address that `up` has told, as often as it takes until that is accepted.
+    async fn buy(&self, up: &Program, unique: &str) -> String {
+        let line = up.says("Surepass is up.").await;
+        let url = line
+            .split_whitespace()
+            .find(|word| word.ends_with("/webhooks/stripe"))
+            .unwrap();
+        let secret = std::fs::read_to_string(self.path().join("data/webhook-secret")).unwrap();
+        let session = SampleSession::ten_classes(unique, now());
+        let body = session.event(COMPLETED, 1);
+        let client = reqwest::Client::builder().build().unwrap();
+        let buying = async {
+            loop {
+                let request = client
+                    .post(url)
+                    .header("Stripe-Signature", signed(&secret, &body));
+                match request.body(body.clone()).send().await {
+                    Ok(answer) if answer.status() == 200 => return,
+                    Ok(answer) => assert_eq!(answer.status(), 503),
+                    Err(error) => assert!(error.is_connect() || error.is_request(), "{error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, buying)
+            .await
+            .expect("it is accepted");
+        session.session_id()
+    }
+
+    /// Waits until the subscriptions are those of these sessions.
+    async fn holds(&self, sessions: &[String]) {
+        let mut held = Vec::new();
+        let coming = async {
+            while held != sessions {
+                let list = self.surepass(&["subscriptions", "list", "--json"]).await;
+                let list: Vec<serde_json::Value> = serde_json::from_str(&stdout(&list)).unwrap();
+                held = list
+                    .iter()
+                    .map(|one| one["stripeSessionId"].as_str().unwrap().to_owned())
+                    .collect();
+                held.sort();
+            }
+        };
+        let came = tokio::time::timeout(PATIENCE, coming).await;
+        assert!(came.is_ok(), "{held:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_ends_with_0_with_every_outcome_right_and_leaves_no_process_behind() {
+    let machine = Machine::new();
+    let mut demo = Program::start(command(
+        SUREPASS,
+        &["up", "--demo", "--exit-when-done"],
+        &machine.environment,
+    ));
+    let status = demo.ended().await;
+    let said = demo.said();
+    assert!(status.success() && said.contains(" 0 wrong"), "{said}");
+    machine.left(false).await;
+    check_output(&said);
+    for log in ["server.log", "worker.log"] {
+        check_output(&std::fs::read_to_string(machine.path().join("data/demo").join(log)).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn up_killed_leaves_no_server_or_worker_behind_and_starts_again_on_the_same_data() {
+    let machine = Machine::new();
+    let mut up = machine.up();
+    up.says("Surepass is up.").await;
+    let imported = machine.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    let first = machine.buy(&up, "FIRST").await;
+    machine.holds(&[first.clone()]).await;
+    up.killed().await;
+    // Its Redis holds the data until the next start asks it to end.
+    machine.left(true).await;
+
+    let mut up = machine.up();
+    let second = machine.buy(&up, "SECOND").await;
+    machine.holds(&[first, second]).await;
+    up.signal(Signal::SIGTERM);
+    assert!(up.ended().await.success(), "{}", up.said());
+    machine.left(false).await;
+}
+
+#[tokio::test]
+async fn a_worker_or_redis_that_dies_under_up_is_started_again() {
+    let machine = Machine::new();
+    let mut up = machine.up();
+    up.says("Surepass is up.").await;
+    machine.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    let mut sessions = vec![machine.buy(&up, "A").await];
+    machine.holds(&sessions).await;
+    for (name, told) in [
+        ("surepass-worker", r#""name":"worker""#),
+        // `redis-server` or `valkey-server`.
+        ("-server", "Redis ended; starting it again"),
+    ] {
+        machine.kill(name);
+        up.says(told).await;
+        sessions.push(machine.buy(&up, &format!("B{}", sessions.len())).await);
+        machine.holds(&sessions).await;
+    }
+    up.signal(Signal::SIGINT);
+    assert!(up.ended().await.success(), "{}", up.said());
+    machine.left(false).await;
+}
+
+#[tokio::test]
+async fn a_second_up_on_the_same_folder_is_refused() {
+    let machine = Machine::new();
+    let mut up = machine.up();
+    up.says("Surepass is up.").await;
+    let second = machine.surepass(&["up"]).await;
+    assert_eq!(second.status.code(), Some(1));
+    let error = stderr(&second);
+    assert!(
+        error.contains("another `surepass up` runs on") && error.contains("SUREPASS_DATA_DIR"),
+        "{error}"
+    );
+    machine.buy(&up, "UNHARMED").await;
+    up.signal(Signal::SIGTERM);
+    assert!(up.ended().await.success());
+    machine.left(false).await;
+}
+
+#[tokio::test]
+async fn without_a_redis_server_on_the_path_one_line_says_how_to_get_it() {
+    let machine = Machine::new();
+    let mut command = command(SUREPASS, &["up"], &machine.environment);
+    let output = run({
+        command.env("PATH", machine.path()).current_dir(machine.path());
+        command
+    })
+    .await;
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(
+        error.contains("redis-server") && error.contains("apt-get install"),
+        "{error}"
+    );
+}
