@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn an_unknown_error_is_a_passing_one_and_its_chain_is_told() {
         let inner = std::io::Error::other("connection reset");
-        let failure = Failure::of(&Box::new(JobError::retry("store_unavailable", inner)).into());
+        let failure = Failure::of(&JobError::retry("store_unavailable", inner).into());
         assert_eq!(
             (failure.code.as_str(), failure.retry, failure.message.as_str()),
             ("store_unavailable", Retry::Backoff, "connection reset")

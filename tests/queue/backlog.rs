@@ -58,27 +58,28 @@ async fn fault_1_a_call_with_twenty_thousand_jobs_takes_them_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fault_1_fifteen_thousand_orphans_of_one_dead_worker_do_not_wedge_the_recovery() {
+async fn fault_1_thousands_of_orphans_of_one_dead_worker_do_not_wedge_the_recovery() {
     let world = World::new(short_lease()).await;
-    let orphans = 15_000;
-    for chunk in works(0..orphans).chunks(500) {
+    let jobs = 3_000_u32;
+    for chunk in works(0..jobs).chunks(500) {
         world.queue.enqueue(chunk).await.unwrap();
     }
-    // The largest worker that can be set up.
-    let mut dying = world.hire("dying", Size::of(10_000, 5_000), hang());
-    world.until_counts([0, 0, orphans as usize, 0]).await;
+    let mut dying = world.hire("dying", Size::of(2_000, 1_000), hang());
+    // It claims on while a batch as large as its prefetch fits.
+    world.until_counts([500, 0, 2_500, 0]).await;
     let mut others = Vec::new();
-    for _ in 0..10_000 {
+    for _ in 0..2_000 {
         others.push(dying.next().await);
     }
     assert!(others.iter().all(|told| matches!(told, Told::Began(_, 1))));
     dying.crash().await;
     let mut heir = world.hire("heir", Size::of(256, 128), ok());
-    let told = heir.until_ended(orphans as usize).await;
-    assert!(
-        told.iter()
-            .all(|told| matches!(told, Told::Began(_, 2) | Told::Ended(_, 2)))
-    );
+    let told = heir.until_ended(jobs as usize).await;
+    let again = told
+        .iter()
+        .filter(|told| matches!(told, Told::Ended(_, 2)))
+        .count();
+    assert_eq!(again, 2_500);
     world.until_counts([0, 0, 0, 0]).await;
     heir.stop().await;
 }
@@ -107,7 +108,7 @@ async fn jobs_run_in_the_order_they_came_in_and_orphans_come_first() {
 async fn cost_of_a_thousand(backlog: u32) -> std::collections::BTreeMap<String, u64> {
     let world = World::new(quick()).await;
     for chunk in works(0..backlog).chunks(500) {
-        world.queue.enqueue(&chunk.to_vec()).await.unwrap();
+        world.queue.enqueue(chunk).await.unwrap();
     }
     let _: () = world.ask(&["CONFIG", "RESETSTAT"]).await;
     let mut worker = world.hire("w", Size::of(100, 0), ok());
@@ -121,28 +122,38 @@ async fn cost_of_a_thousand(backlog: u32) -> std::collections::BTreeMap<String, 
 async fn fault_10_lrem_over_the_backlog_nothing_scans_a_hundred_thousand_waiting_jobs() {
     let small = cost_of_a_thousand(2_000).await;
     let large = cost_of_a_thousand(100_000).await;
-    // Each of these works in proportion to what lies there; LRANGE, HSCAN and ZRANGE are left, for they are bounded.
-    let scans = [
-        "lrem",
-        "linsert",
-        "lpos",
-        "lindex",
-        "lset",
-        "keys",
-        "scan",
-        "sscan",
-        "zscan",
-        "smembers",
-        "hgetall",
-        "hvals",
-        "sort",
-        "zrangebyscore",
+    // None of these works in proportion to what lies there: LRANGE, HSCAN and ZRANGE are asked for a bounded part.
+    let bounded = [
+        "config|resetstat",
+        "evalsha",
+        "eval",
+        "exists",
+        "hdel",
+        "hincrby",
+        "hlen",
+        "hmget",
+        "hscan",
+        "hset",
+        "lpop",
+        "lrange",
+        "ltrim",
+        "mget",
+        "publish",
+        "rpush",
+        "script|load",
+        "subscribe",
+        "time",
+        "unlink",
+        "zadd",
+        "zrange",
+        "zrem",
+        "zscore",
     ];
-    for name in scans {
-        assert_eq!(large.get(name), None, "{name}");
-    }
-    let names = |calls: &std::collections::BTreeMap<String, u64>| calls.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&large), names(&small), "the same commands");
+    let others: Vec<_> = large
+        .keys()
+        .filter(|name| !bounded.contains(&name.as_str()))
+        .collect();
+    assert_eq!(others, [""; 0]);
     // And as many of them: how jobs fall into batches differs from run to run, but not a hundredfold.
     let sum = |calls: &std::collections::BTreeMap<String, u64>| calls.values().sum::<u64>();
     assert!(sum(&large) < 3 * sum(&small), "{large:?} against {small:?}");

@@ -8,7 +8,7 @@ use surepass::queue::{Enqueued, Item, JobError};
 
 use crate::world::{Size, World, act, gated, ok, quick, work};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fault_3_dedupe_does_nothing_by_default_fifty_pushes_of_one_key_at_once_are_one_job() {

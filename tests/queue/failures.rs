@@ -8,7 +8,7 @@ use surepass::queue::{Enqueued, JobError};
 
 use crate::world::{Size, Told, World, act, began, ended, ok, quick, work};
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// The `code` of each failed attempt, with its number.
 async fn codes(world: &World, id: &str) -> Vec<(u64, String)> {

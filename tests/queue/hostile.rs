@@ -59,7 +59,7 @@ async fn hostile_ids_go_the_whole_way_enqueue_claim_crash_fail_retry_and_done() 
     let ids = hostile_ids();
     let items: Vec<Item> = ids
         .iter()
-        .map(|id| work(id).once(format!("event:{id}"), Duration::from_secs(60)))
+        .map(|id| work(id).once(format!("event:{id}"), Duration::from_mins(1)))
         .collect();
     assert!(
         world
@@ -267,15 +267,26 @@ async fn lines_by_hand_among_the_done_jobs_do_not_stop_the_trimming() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_full_takes_nothing_half_and_its_workers_empty_it() {
-    let world = World::new(quick()).await;
+    let world = World::new(short_lease()).await;
     world.queue.enqueue(&crate::world::works(0..100)).await.unwrap();
     let _: () = world.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let before = world.everything().await;
     assert!(world.queue.enqueue(&[work("refused")]).await.is_err());
-    let mut worker = world.hire("w", Size::of(10, 5), ok());
-    worker.until_ended(100).await;
+    assert_eq!(world.everything().await, before);
+    // Each fails once, and takes longer than the lease then: claims, settlements and renewals get through.
+    let slow = crate::world::act(|_, attempt| async move {
+        if attempt == 1 {
+            return Err("no".into());
+        }
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        Ok(())
+    });
+    let mut worker = world.hire("w", Size::of(100, 0), slow);
+    let told = worker.until_ended(200).await;
+    assert!(told.contains(&ended("job-0", 2)));
     world.until_counts([0, 0, 0, 0]).await;
     let _: () = world.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert_eq!(world.enqueue(work("refused")).await, Enqueued::New);
-    worker.until_ended(1).await;
+    worker.until_ended(2).await;
     worker.stop().await;
 }

@@ -1,7 +1,11 @@
 //! The queue over a real Redis: each fault that apalis-redis 1.0 has is tested here on our own backend (fault 1 to 15 of
 //! ARCHITECTURE.md, "Why our own backend"), and the scripts run against a model.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod backlog;
 mod dedupe;
@@ -9,9 +13,9 @@ mod failures;
 mod hostile;
 mod keys;
 mod leases;
-//mod model;
+mod model;
 mod outages;
-//mod processes;
+mod processes;
 mod proxy;
 mod retention;
 mod scripts;

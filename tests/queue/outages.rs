@@ -52,9 +52,7 @@ async fn fault_5_redis_killed_and_restarted_on_its_aof_in_mid_job_ends_no_worker
     let (wait, gate) = gated();
     let mut worker = world.hire("w", Size::of(2, 0), wait);
     world.queue.enqueue(&works(0..5)).await.unwrap();
-    world
-        .enqueue(work("later").after(Duration::from_secs(3_600)))
-        .await;
+    world.enqueue(work("later").after(Duration::from_hours(1))).await;
     assert_eq!(
         [worker.next().await, worker.next().await],
         [began("job-0", 1), began("job-1", 1)]
@@ -121,7 +119,7 @@ async fn a_claim_whose_answer_was_lost_goes_back_and_runs_uncounted() {
 async fn the_very_first_claim_of_a_worker_whose_answer_was_lost_goes_back_too() {
     // A lease so long that its renewals, which compare what each side holds, come too late to be what helps.
     let mut config = quick();
-    config.lease = Duration::from_secs(3_600);
+    config.lease = Duration::from_hours(1);
     let world = World::new(config).await;
     let proxy = Proxy::start(&world.server, world.folder());
     let script = crate::scripts::claim();
@@ -197,13 +195,13 @@ async fn a_settlement_whose_answer_was_lost_does_not_settle_the_next_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_a_way_that_breaks_every_few_hundred_bytes_every_job_is_done_and_none_is_lost() {
+async fn over_a_way_that_breaks_every_few_thousand_bytes_every_job_is_done_and_none_is_lost() {
     let world = World::new(short_lease()).await;
     let proxy = Proxy::start(&world.server, world.folder());
     let mut worker = hire(&proxy.queue(&world.queue), "w", Size::of(8, 4), ok());
     world.enqueue(work("first")).await;
     worker.until_ended(1).await;
-    proxy.break_after(200);
+    proxy.break_after(3_000);
     world.queue.enqueue(&works(0..1_000)).await.unwrap();
     let mut done = BTreeSet::new();
     while done.len() < 1_000 {

@@ -33,8 +33,8 @@ async fn fault_11_done_jobs_are_trimmed_to_a_number_and_what_is_trimmed_is_count
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fault_11_old_done_and_dead_jobs_are_trimmed_in_chunks_but_not_those_that_wait_for_their_retry() {
     let mut config = quick();
-    config.retry.base = Duration::from_secs(3_600);
-    config.retry.cap = Duration::from_secs(3_600);
+    config.retry.base = Duration::from_hours(1);
+    config.retry.cap = Duration::from_hours(1);
     config.keep_done = Duration::ZERO;
     config.keep_dead = Duration::ZERO;
     let world = World::new(config).await;

@@ -21,7 +21,7 @@ async fn fault_2_no_wake_up_is_ever_sent_an_idle_worker_runs_a_pushed_job_withou
             );
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), rounds)
+    tokio::time::timeout(Duration::from_mins(1), rounds)
         .await
         .expect("pushes do not wake the worker");
     worker.stop().await;
@@ -32,9 +32,7 @@ async fn fault_2_a_push_does_not_go_through_the_scheduled_set() {
     let world = World::new(quick()).await;
     world.enqueue(work("now")).await;
     world.until_counts([1, 0, 0, 0]).await;
-    world
-        .enqueue(work("later").after(Duration::from_secs(3_600)))
-        .await;
+    world.enqueue(work("later").after(Duration::from_hours(1))).await;
     world.until_counts([1, 1, 0, 0]).await;
 }
 
@@ -56,9 +54,7 @@ async fn fault_2_an_idle_worker_does_not_poll() {
 async fn a_push_wakes_a_worker_that_sleeps_until_a_later_job() {
     let world = World::new(quick()).await;
     let mut worker = world.hire("w", Size::of(4, 0), ok());
-    world
-        .enqueue(work("later").after(Duration::from_secs(3_600)))
-        .await;
+    world.enqueue(work("later").after(Duration::from_hours(1))).await;
     world.enqueue(work("now")).await;
     assert_eq!(worker.next().await, began("now", 1));
     world.until_counts([0, 1, 0, 0]).await;

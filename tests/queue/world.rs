@@ -160,7 +160,7 @@ impl Size {
         Self {
             concurrency,
             prefetch,
-            timeout: Duration::from_secs(600),
+            timeout: Duration::from_mins(10),
         }
     }
 }
@@ -234,7 +234,7 @@ pub(crate) fn quick() -> QueueConfig {
     QueueConfig {
         retry: RetryPolicy {
             base: Duration::from_millis(5),
-            cap: Duration::from_secs(600),
+            cap: Duration::from_mins(10),
             max_attempts: 16,
         },
         noise: || 0.5,
@@ -323,9 +323,11 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            panic!("waiting, scheduled, running, dead: {last:?} instead of {expected:?}");
-        }
+        let ended = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(
+            ended.is_ok(),
+            "waiting, scheduled, running, dead: {last:?} instead of {expected:?}"
+        );
     }
 
     /// Waits until the lease of `token` has run out by Redis' own clock.

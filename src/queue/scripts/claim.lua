@@ -12,6 +12,9 @@ local token, wanted = ARGV[2], tonumber(ARGV[4])
 if ARGV[5] ~= '1' and not redis.call('ZSCORE', KEYS[3], token) then
   return {}
 end
+-- A Redis that is full refuses a script's first write if that needs memory, and lets it finish if it does not. Claims,
+-- renewals and settlements must get through: they are what makes room.
+redis.call('ZREM', KEYS[3], '')
 redis.call('ZADD', KEYS[3], now + ARGV[3], token)
 
 -- Scheduled jobs that are due, in bounded chunks: what is left over comes with the next claim.

@@ -6,5 +6,7 @@
 if not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
   return -1
 end
+-- A write that needs no memory, first: see claim.lua.
+redis.call('ZREM', KEYS[1], '')
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2])
 return redis.call('HLEN', ARGV[1] .. 'run:' .. ARGV[2])

@@ -1,0 +1,353 @@
+//! Plays operations to Redis and to the model, and compares.
+
+use std::collections::BTreeMap;
+
+use redis::{Commands, Connection, ScriptInvocation, Value};
+use secrecy::ExposeSecret;
+use surepass::queue::QueueConfig;
+use tokio::runtime::Runtime;
+
+use super::answers::{claimed, numbers, times, words};
+use super::state::{Answer, End, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, State, TOKENS, id};
+use crate::scripts::{self, HOUR_MS};
+use crate::world::World;
+
+const PREFIX: &str = "{surepass:fulfil}:";
+
+pub(crate) struct Play {
+    model: State,
+    /// Steps so far: numbers claims, and orders what is long ago.
+    steps: u32,
+    connection: Connection,
+    scripts: BTreeMap<&'static str, redis::Script>,
+    _world: World,
+    _runtime: Runtime,
+}
+
+fn key(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+impl Play {
+    pub(crate) fn start() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let world = runtime.block_on(World::new(QueueConfig::default()));
+        let client = redis::Client::open(world.server.url().expose_secret()).unwrap();
+        let scripts = [
+            ("enqueue", scripts::enqueue()),
+            ("claim", scripts::claim()),
+            ("settle", scripts::settle()),
+            ("renew", scripts::renew()),
+            ("resync", scripts::resync()),
+            ("retry", scripts::retry()),
+            ("trim", scripts::trim()),
+        ];
+        Self {
+            model: State::default(),
+            steps: 0,
+            connection: client.get_connection().unwrap(),
+            scripts: scripts.into(),
+            _world: world,
+            _runtime: runtime,
+        }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        let _: () = redis::cmd("FLUSHALL").query(&mut self.connection).unwrap();
+        self.model = State::default();
+        self.steps = 0;
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.model
+    }
+
+    /// Plays an operation that has been compared before.
+    pub(crate) fn repeat(&mut self, op: &Op) {
+        self.both(op);
+    }
+
+    /// Plays an operation to both and compares everything.
+    pub(crate) fn step(&mut self, op: &Op) -> Result<(), String> {
+        let fenced = matches!(op, Op::Settle { .. }).then(|| self.dump());
+        let (real, expected) = self.both(op);
+        if real != expected {
+            return Err(format!("{op:?} answered {real:?} instead of {expected:?}"));
+        }
+        if let (Some(before), Some(Answer::Numbers(answers))) = (fenced, &real)
+            && answers.iter().all(|mine| *mine == 0)
+            && self.dump() != before
+        {
+            return Err(format!("{op:?} was none of this worker's and changed something"));
+        }
+        let lies = self.observe();
+        lies.check().map_err(|why| format!("after {op:?}: {why}"))?;
+        if lies == self.model {
+            Ok(())
+        } else {
+            Err(format!(
+                "after {op:?} there lies {lies:#?} instead of {:#?}",
+                self.model
+            ))
+        }
+    }
+
+    /// Brings everything to its end: each job that was accepted is done or dead then.
+    pub(crate) fn drain(&mut self) -> Result<(), String> {
+        for _ in 0..100 {
+            for token in 0..3 {
+                self.step(&Op::Expire(token))?;
+            }
+            for job in 0..5 {
+                self.step(&Op::Due(job))?;
+            }
+            let (token, wanted) = (3, 10);
+            self.step(&Op::Claim {
+                token,
+                wanted,
+                new: true,
+            })?;
+            let jobs = (0..5).map(|job| (job, true, End::Done)).collect();
+            self.step(&Op::Settle { token, jobs })?;
+            let State { wait, sched, run, .. } = &self.model;
+            if wait.is_empty() && sched.is_empty() && run.is_empty() && self.model.lease.len() <= 1 {
+                return Ok(());
+            }
+        }
+        Err(format!("this does not end: {:#?}", self.model))
+    }
+
+    fn call(
+        &mut self,
+        name: &'static str,
+        keys: &[&str],
+        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Value {
+        let mut call = self.scripts[name].prepare_invoke();
+        for name in keys {
+            call.key(key(name));
+        }
+        call.arg(PREFIX);
+        arguments(&mut call);
+        call.invoke(&mut self.connection).unwrap()
+    }
+
+    /// What Redis answers and what the model does.
+    fn both(&mut self, op: &Op) -> (Option<Answer>, Option<Answer>) {
+        self.steps += 1;
+        let number = u64::from(self.steps);
+        match op {
+            Op::Enqueue(items) => {
+                let answer = self.call("enqueue", &["wait", "sched", "dead", "log"], |call| {
+                    call.arg(1_000);
+                    for item in items {
+                        call.arg(item.once.map_or(String::new(), |once| format!("event:{once}")))
+                            .arg(HOUR_MS);
+                        call.arg(id(item.id)).arg("work").arg("payload");
+                        call.arg(if item.delayed { HOUR_MS } else { 0 })
+                            .arg(u8::from(item.revive));
+                        call.arg(if item.log { "h" } else { "" }).arg("b");
+                    }
+                });
+                (Some(words(&answer)), Some(self.model.enqueue(items)))
+            }
+            Op::Claim { token, wanted, new } => {
+                let answer = self.call("claim", &["wait", "sched", "lease", "dead"], |call| {
+                    call.arg(TOKENS[*token])
+                        .arg(HOUR_MS)
+                        .arg(*wanted)
+                        .arg(u8::from(*new));
+                    call.arg(MOST_ATTEMPTS).arg(MOST_CRASHES).arg(number);
+                });
+                (
+                    Some(claimed(&answer)),
+                    Some(self.model.take(*token, *wanted, *new, number)),
+                )
+            }
+            Op::Settle { token, jobs } => {
+                let (real, expected) = self.settle(*token, jobs);
+                (Some(real), Some(expected))
+            }
+            Op::Renew(token) => {
+                let answer = self.call("renew", &["lease"], |call| {
+                    call.arg(TOKENS[*token]).arg(HOUR_MS);
+                });
+                (Some(numbers(&answer)), Some(self.model.renew(*token)))
+            }
+            Op::Resync { token, leave, known } => {
+                let answer = self.call("resync", &["wait", "lease"], |call| {
+                    call.arg(TOKENS[*token]).arg(u8::from(*leave));
+                    for job in known {
+                        call.arg(id(*job));
+                    }
+                });
+                (
+                    Some(numbers(&answer)),
+                    Some(self.model.resync(*token, *leave, known)),
+                )
+            }
+            Op::Retry(ids) => {
+                let answer = self.call("retry", &["wait", "dead"], |call| {
+                    for job in ids {
+                        call.arg(id(*job));
+                    }
+                });
+                (Some(numbers(&answer)), Some(self.model.retry(ids)))
+            }
+            Op::Trim(all) => {
+                let life = if *all { 0 } else { HOUR_MS };
+                let answer = self.call("trim", &["done", "dead", "stats"], |call| {
+                    call.arg(life).arg(life);
+                });
+                (Some(numbers(&answer)), Some(self.model.trim(*all)))
+            }
+            Op::Expire(token) => {
+                self.make_old("lease", TOKENS[*token]);
+                let lease = self.model.lease.get_mut(TOKENS[*token]);
+                if let Some(ends) = lease {
+                    *ends = Some(self.steps);
+                }
+                (None, None)
+            }
+            Op::Due(job) => {
+                self.make_old("sched", &id(*job));
+                let due = self.model.sched.get_mut(&id(*job));
+                if let Some(due) = due {
+                    *due = Some(self.steps);
+                }
+                (None, None)
+            }
+        }
+    }
+
+    fn settle(&mut self, token: usize, jobs: &[(usize, bool, End)]) -> (Answer, Answer) {
+        let jobs: Vec<_> = jobs
+            .iter()
+            .map(|(job, current, end)| {
+                let id = id(*job);
+                let held = self.model.claim(token, &id).filter(|_| *current);
+                let attempt = self.model.data.get(&id).map_or(1, |counts| counts.0 + 1);
+                (id, held.unwrap_or(999_999), attempt, *end)
+            })
+            .collect();
+        let answer = self.call("settle", &["sched", "done", "dead", "stats"], |call| {
+            call.arg(TOKENS[token]).arg(MOST_DONE).arg(HOUR_MS);
+            for (id, number, attempt, end) in &jobs {
+                let (outcome, record, reason) = match end {
+                    End::Done => ("done", "", ""),
+                    End::Retry => ("retry", "{\"code\":\"away\"}", "~away"),
+                    End::DeadForNow => ("dead", "{\"code\":\"away\"}", "~away"),
+                    End::DeadForGood => ("dead", "{\"code\":\"never\"}", "never"),
+                };
+                call.arg(id)
+                    .arg(*number)
+                    .arg(*attempt)
+                    .arg(outcome)
+                    .arg(HOUR_MS)
+                    .arg(record)
+                    .arg(reason);
+            }
+        });
+        (numbers(&answer), self.model.settle(token, &jobs))
+    }
+
+    fn make_old(&mut self, name: &str, member: &str) {
+        let mut command = redis::cmd("ZADD");
+        command.arg(key(name)).arg("XX").arg(self.steps).arg(member);
+        let _: i64 = command.query(&mut self.connection).unwrap();
+    }
+
+    fn keys(&mut self) -> Vec<String> {
+        let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut self.connection).unwrap();
+        keys.sort();
+        keys
+    }
+
+    fn dump(&mut self) -> Vec<(String, Vec<u8>)> {
+        let keys = self.keys();
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let mut pipe = redis::pipe();
+        for key in &keys {
+            pipe.cmd("DUMP").arg(key);
+        }
+        let values: Vec<Vec<u8>> = pipe.query(&mut self.connection).unwrap();
+        keys.into_iter().zip(values).collect()
+    }
+
+    /// Reads all that lies in Redis; what no state has a place for is a fault.
+    fn observe(&mut self) -> State {
+        let mut state = State::default();
+        let mut reasons = BTreeMap::new();
+        for full in self.keys() {
+            let name = full
+                .strip_prefix(PREFIX)
+                .unwrap_or_else(|| panic!("a key of its own: {full:?}"))
+                .to_owned();
+            let connection = &mut self.connection;
+            match name.split_once(':') {
+                Some(("data", id)) => {
+                    let data: String = connection.get(&full).unwrap();
+                    let (header, payload) = data.split_once('\n').unwrap();
+                    assert_eq!(payload, "payload");
+                    let words: Vec<_> = header.split(' ').collect();
+                    let counts = (words[2].parse().unwrap(), words[3].parse().unwrap());
+                    state.data.insert(id.to_owned(), counts);
+                }
+                Some(("errors", id)) => {
+                    let told: Vec<String> = connection.lrange(&full, 0, -1).unwrap();
+                    for error in &told {
+                        serde_json::from_str::<serde_json::Value>(error).unwrap();
+                    }
+                    let life: i64 = connection.ttl(&full).unwrap();
+                    state.errors.insert(id.to_owned(), (told.len(), life > 0));
+                }
+                Some(("job", id)) => {
+                    let (reason, passing): (String, u8) =
+                        connection.hmget(&full, &["reason", "transient"][..]).unwrap();
+                    reasons.insert(id.to_owned(), (reason, passing == 1));
+                }
+                Some(("run", token)) => {
+                    state
+                        .run
+                        .insert(token.to_owned(), connection.hgetall(&full).unwrap());
+                }
+                Some(("event", _)) => drop(state.once.insert(name)),
+                _ => match name.as_str() {
+                    "wait" => state.wait = connection.lrange(&full, 0, -1).unwrap(),
+                    "sched" => state.sched = times(connection, &full),
+                    "lease" => state.lease = times(connection, &full),
+                    "dead" => {
+                        let dead: Vec<String> = connection.zrange(&full, 0, -1).unwrap();
+                        state.dead = dead.into_iter().map(|id| (id, (String::new(), false))).collect();
+                    }
+                    "done" => {
+                        let lines: Vec<String> = connection.lrange(&full, 0, -1).unwrap();
+                        state.done = lines
+                            .iter()
+                            .map(|line| {
+                                let mut words = line.rsplitn(3, ' ');
+                                let attempts = words.next().unwrap().parse().unwrap();
+                                (words.nth(1).unwrap().to_owned(), attempts)
+                            })
+                            .collect();
+                    }
+                    "log" => state.log = connection.xlen(&full).unwrap(),
+                    "stats" => {
+                        let counters: BTreeMap<String, usize> = connection.hgetall(&full).unwrap();
+                        state.trimmed_done = counters.get("trimmed_done").copied().unwrap_or(0);
+                        state.trimmed_dead = counters.get("trimmed_dead").copied().unwrap_or(0);
+                    }
+                    other => panic!("an unknown key: {other:?}"),
+                },
+            }
+        }
+        assert!(
+            state.dead.keys().eq(reasons.keys()),
+            "each dead job has its reason, and no other: {reasons:?}"
+        );
+        state.dead = reasons;
+        state
+    }
+}

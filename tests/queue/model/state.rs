@@ -1,0 +1,312 @@
+//! What lies in Redis, and what each call makes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Ids as short as a hash keeps in order, and as odd as can be.
+pub(crate) const IDS: [&str; 5] = ["a", "b b 1", "{c}", "d\n0 0", "e\0%d"];
+pub(crate) const TOKENS: [&str; 4] = ["one:1", "two 2", "three\n", "drain"];
+pub(crate) const MOST_ATTEMPTS: u32 = 5;
+pub(crate) const MOST_CRASHES: u32 = 2;
+pub(crate) const MOST_DONE: usize = 3;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    pub(crate) id: usize,
+    pub(crate) once: Option<u8>,
+    pub(crate) delayed: bool,
+    pub(crate) revive: bool,
+    pub(crate) log: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Done,
+    Retry,
+    DeadForGood,
+    DeadForNow,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    Enqueue(Vec<Given>),
+    Claim {
+        token: usize,
+        wanted: usize,
+        new: bool,
+    },
+    /// Jobs by id; `true`: by the number of the claim that holds it, else by one that does not.
+    Settle {
+        token: usize,
+        jobs: Vec<(usize, bool, End)>,
+    },
+    Renew(usize),
+    /// The worker is silent until its lease has run out.
+    Expire(usize),
+    /// A scheduled job's time comes.
+    Due(usize),
+    Resync {
+        token: usize,
+        leave: bool,
+        known: BTreeSet<usize>,
+    },
+    Retry(Vec<usize>),
+    /// `true`: all that is done or dead is old by now.
+    Trim(bool),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Words(Vec<&'static str>),
+    /// Id, and attempts so far, of each claimed job; nothing where the lease is gone.
+    Claimed(Option<Vec<(String, u32)>>),
+    Numbers(Vec<i64>),
+}
+
+/// All that lies in Redis, times reduced to `Some(n)`, long ago in this order, and `None`, in an hour.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct State {
+    pub(crate) wait: Vec<String>,
+    pub(crate) sched: BTreeMap<String, Option<u32>>,
+    pub(crate) lease: BTreeMap<String, Option<u32>>,
+    /// What each worker holds: id and number of the claim, in order.
+    pub(crate) run: BTreeMap<String, Vec<(String, u64)>>,
+    /// Reason, and whether a passing one.
+    pub(crate) dead: BTreeMap<String, (String, bool)>,
+    pub(crate) done: Vec<(String, u32)>,
+    /// Attempts and crashes of each job that there is.
+    pub(crate) data: BTreeMap<String, (u32, u32)>,
+    /// How many errors are told, and whether not for ever.
+    pub(crate) errors: BTreeMap<String, (usize, bool)>,
+    pub(crate) once: BTreeSet<String>,
+    pub(crate) log: usize,
+    pub(crate) trimmed_done: usize,
+    pub(crate) trimmed_dead: usize,
+}
+
+pub(crate) fn id(n: usize) -> String {
+    IDS[n].to_owned()
+}
+
+impl State {
+    /// The number of the claim under which this worker holds this job.
+    pub(crate) fn claim(&self, token: usize, id: &str) -> Option<u64> {
+        let held = self.run.get(TOKENS[token])?;
+        held.iter()
+            .find(|(held, _)| held == id)
+            .map(|(_, number)| *number)
+    }
+
+    pub(crate) fn enqueue(&mut self, items: &[Given]) -> Answer {
+        let mut fresh = Vec::new();
+        let mut answers = Vec::new();
+        for item in items {
+            if let Some(once) = item.once
+                && !self.once.insert(format!("event:{once}"))
+            {
+                answers.push("seen");
+                continue;
+            }
+            let id = id(item.id);
+            let answer = match (self.data.contains_key(&id), self.dead.get(&id)) {
+                (true, None) => "live",
+                (true, Some((_, passing))) if !(item.revive && *passing) => "dead",
+                (there, _) => {
+                    if there {
+                        self.dead.remove(&id);
+                        self.let_errors_go(&id);
+                    }
+                    self.data.insert(id.clone(), (0, 0));
+                    if item.delayed {
+                        self.sched.insert(id, None);
+                    } else {
+                        fresh.push(id);
+                    }
+                    "new"
+                }
+            };
+            self.log += usize::from(item.log);
+            answers.push(answer);
+        }
+        self.wait.extend(fresh);
+        Answer::Words(answers)
+    }
+
+    pub(crate) fn take(&mut self, token: usize, wanted: usize, new: bool, number: u64) -> Answer {
+        let token = TOKENS[token].to_owned();
+        if !new && !self.lease.contains_key(&token) {
+            return Answer::Claimed(None);
+        }
+        self.lease.insert(token.clone(), None);
+        let mut due: Vec<_> = self
+            .sched
+            .iter()
+            .filter_map(|(id, due)| Some((due.as_ref()?, id.clone())))
+            .collect();
+        due.sort();
+        let due: Vec<_> = due.into_iter().map(|(_, id)| id).collect();
+        for id in due {
+            self.sched.remove(&id);
+            self.wait.push(id);
+        }
+        let gone = self
+            .lease
+            .iter()
+            .filter_map(|(token, ended)| Some((*ended.as_ref()?, token.clone())))
+            .min();
+        if let Some((_, gone)) = gone {
+            self.lease.remove(&gone);
+            let held = self.run.remove(&gone).unwrap_or_default();
+            for (id, _) in held.into_iter().rev() {
+                self.crash(id);
+            }
+        }
+        let jobs: Vec<_> = self.wait.drain(..wanted.min(self.wait.len())).collect();
+        let claimed = jobs.iter().map(|id| (id.clone(), self.data[id].0)).collect();
+        if !jobs.is_empty() {
+            self.run
+                .entry(token)
+                .or_default()
+                .extend(jobs.into_iter().map(|id| (id, number)));
+        }
+        Answer::Claimed(Some(claimed))
+    }
+
+    fn crash(&mut self, id: String) {
+        let counts = self.data.get_mut(&id).expect("a held job is there");
+        *counts = (counts.0 + 1, counts.1 + 1);
+        let (attempts, crashes) = *counts;
+        self.tell_error(&id);
+        if crashes >= MOST_CRASHES {
+            self.dead.insert(id, ("poison".to_owned(), false));
+        } else if attempts >= MOST_ATTEMPTS {
+            self.dead.insert(id, ("worker_lost".to_owned(), true));
+        } else {
+            self.wait.insert(0, id);
+        }
+    }
+
+    /// `jobs`: id, number of the claim as given, the attempt that it ends.
+    pub(crate) fn settle(&mut self, token: usize, jobs: &[(String, u64, u32, End)]) -> Answer {
+        let mut answers = Vec::new();
+        for (id, number, attempt, end) in jobs {
+            if self.claim(token, id) != Some(*number) {
+                answers.push(0);
+                continue;
+            }
+            answers.push(1);
+            let held = self.run.get_mut(TOKENS[token]).expect("it holds this job");
+            held.retain(|(held, _)| held != id);
+            if held.is_empty() {
+                self.run.remove(TOKENS[token]);
+            }
+            if *end == End::Done {
+                self.data.remove(id);
+                self.done.push((id.clone(), *attempt));
+                if *attempt != 1 {
+                    self.let_errors_go(id);
+                }
+                continue;
+            }
+            self.tell_error(id);
+            self.data.get_mut(id).expect("a held job is there").0 = *attempt;
+            match end {
+                End::Retry => drop(self.sched.insert(id.clone(), None)),
+                End::DeadForNow => drop(self.dead.insert(id.clone(), ("away".to_owned(), true))),
+                _ => drop(self.dead.insert(id.clone(), ("never".to_owned(), false))),
+            }
+        }
+        let surplus = self.done.len().saturating_sub(MOST_DONE);
+        self.done.drain(..surplus);
+        self.trimmed_done += surplus;
+        Answer::Numbers(answers)
+    }
+
+    pub(crate) fn renew(&mut self, token: usize) -> Answer {
+        let held = match self.lease.get_mut(TOKENS[token]) {
+            None => -1,
+            Some(lease) => {
+                *lease = None;
+                self.run
+                    .get(TOKENS[token])
+                    .map_or(0, |held| i64::try_from(held.len()).unwrap())
+            }
+        };
+        Answer::Numbers(vec![held])
+    }
+
+    pub(crate) fn resync(&mut self, token: usize, leave: bool, known: &BTreeSet<usize>) -> Answer {
+        let held = self.run.remove(TOKENS[token]).unwrap_or_default();
+        let known: BTreeSet<_> = known.iter().map(|n| id(*n)).collect();
+        let (kept, back): (Vec<_>, Vec<_>) = held.into_iter().partition(|(id, _)| known.contains(id));
+        let count = i64::try_from(back.len()).unwrap();
+        self.wait.splice(0..0, back.into_iter().map(|(id, _)| id));
+        if !kept.is_empty() {
+            self.run.insert(TOKENS[token].to_owned(), kept);
+        } else if leave {
+            self.lease.remove(TOKENS[token]);
+        }
+        Answer::Numbers(vec![count])
+    }
+
+    pub(crate) fn retry(&mut self, ids: &[usize]) -> Answer {
+        let mut answers = Vec::new();
+        for id in ids.iter().map(|n| id(*n)) {
+            let dead = self.dead.remove(&id).is_some();
+            answers.push(i64::from(dead));
+            if dead {
+                self.data.insert(id.clone(), (0, 0));
+                self.let_errors_go(&id);
+                self.wait.push(id);
+            }
+        }
+        Answer::Numbers(answers)
+    }
+
+    pub(crate) fn trim(&mut self, all: bool) -> Answer {
+        if !all {
+            return Answer::Numbers(vec![0]);
+        }
+        let (done, dead) = (std::mem::take(&mut self.done), std::mem::take(&mut self.dead));
+        self.trimmed_done += done.len();
+        self.trimmed_dead += dead.len();
+        for id in dead.keys() {
+            self.data.remove(id);
+            self.errors.remove(id);
+        }
+        Answer::Numbers(vec![i64::try_from(done.len() + dead.len()).unwrap()])
+    }
+
+    fn tell_error(&mut self, id: &str) {
+        let (count, goes) = self.errors.entry(id.to_owned()).or_default();
+        *count = (*count + 1).min(20);
+        *goes = false;
+    }
+
+    fn let_errors_go(&mut self, id: &str) {
+        if let Some((_, goes)) = self.errors.get_mut(id) {
+            *goes = true;
+        }
+    }
+
+    /// What must hold whatever has happened.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let running = self.run.values().flatten().map(|(id, _)| id);
+        let mut places: Vec<_> = self
+            .wait
+            .iter()
+            .chain(self.sched.keys())
+            .chain(running)
+            .chain(self.dead.keys())
+            .collect();
+        places.sort();
+        if !places.iter().copied().eq(self.data.keys()) {
+            return Err(format!("a job is not in exactly one place: {places:?}"));
+        }
+        match self.run.keys().find(|token| !self.lease.contains_key(*token)) {
+            Some(token) => Err(format!(
+                "{token:?} holds jobs without a lease: nobody would reap them"
+            )),
+            None => Ok(()),
+        }
+    }
+}
