@@ -138,11 +138,12 @@ impl Drain {
         let mut cleared = None;
         while !stop.is_cancelled() {
             let turn = async {
+                self.step().await?;
                 if cleared.is_none_or(|last: tokio::time::Instant| last.elapsed() > BETWEEN_CLEARINGS) {
                     self.clear().await?;
                     cleared = Some(tokio::time::Instant::now());
                 }
-                self.step().await
+                Ok::<(), DrainError>(())
             };
             match stop.run_until_cancelled(turn).await {
                 None => break,

@@ -168,23 +168,12 @@ async fn open_store(settings: &Settings, shutdown: &Shutdown) -> Result<Option<A
     let store = store::open(&url, &settings.store_options())
         .await
         .map_err(|error| format!("DATABASE_URL: {error}"))?;
-    let mut pause = Duration::from_millis(200);
-    loop {
-        match store.migrate().await {
-            Ok(()) => return Ok(Some(store)),
-            Err(store::StoreError::Transient(error)) => {
-                tracing::warn!(error, "the store does not answer yet; trying again");
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
-                    () = shutdown.asked() => return Ok(None),
-                }
-            }
-            Err(error) => {
-                return Err(format!(
-                    "the store's tables cannot be brought up to date: {error}"
-                ));
-            }
-        }
+    tokio::select! {
+        done = store::migrate_when_it_answers(store.as_ref()) => match done {
+            Ok(()) => Ok(Some(store)),
+            Err(error) => Err(format!("the store's tables cannot be brought up to date: {error}")),
+        },
+        () = shutdown.asked() => Ok(None),
     }
 }
 

@@ -7,9 +7,9 @@ use surepass::config::Settings;
 use surepass::http::Application;
 use surepass::queue::{Redis, RedisOptions};
 use surepass::shutdown::Shutdown;
+use surepass::store;
 use surepass::telemetry;
 
-use super::open_store;
 use crate::Failure;
 
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
@@ -21,7 +21,17 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
             ..RedisOptions::default()
         };
         let redis = Redis::open(&settings.redis.url_or_default(), options)?;
-        let store = open_store(settings).await?;
+        let url = settings.database.url_or_default();
+        let store = store::open(&url, &settings.store_options())
+            .await
+            .map_err(|error| format!("DATABASE_URL: {error}"))?;
+        // Webhooks are taken whether the store answers or not: only a tenant's own endpoint needs it.
+        let migrated = store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store::migrate_when_it_answers(migrated.as_ref()).await {
+                tracing::error!(%error, "the store's tables cannot be brought up to date");
+            }
+        });
         let application = Application::build(settings, &redis, store.clone(), Clock::system())?;
         tracing::info!(address = %application.address(), "listening: POST /webhooks/stripe");
         let asked = shutdown.clone();

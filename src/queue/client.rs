@@ -386,14 +386,14 @@ impl Queue {
             .await?)
     }
 
-    /// Answers when Redis does, and takes writes.
+    /// Answers when Redis does, and takes writes: one that is full or read-only is of no use.
     ///
     /// # Errors
     /// [`QueueError`].
     pub async fn ping(&self) -> Result<(), QueueError> {
-        Ok(redis::cmd("PING")
-            .query_async(&mut self.connection.clone())
-            .await?)
+        let options = redis::SetOptions::default().with_expiration(redis::SetExpiry::EX(60));
+        let write = redis::Cmd::set_options(self.key("ready"), 1, options);
+        Ok(write.query_async(&mut self.connection.clone()).await?)
     }
 }
 

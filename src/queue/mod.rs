@@ -18,6 +18,7 @@
 //! | `stats` | hash | how many jobs were trimmed, done and dead |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
+//! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
 //! | `wake` | channel | something may be there to take |
 
 mod backend;

@@ -88,6 +88,24 @@ pub async fn open(url: &SecretString, options: &Options) -> Result<Arc<dyn Store
     })
 }
 
+/// Brings the tables up to date, however long it takes the database to answer.
+///
+/// # Errors
+/// [`StoreError`] that waiting does not mend.
+pub async fn migrate_when_it_answers(store: &dyn Store) -> Result<(), StoreError> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match store.migrate().await {
+            Err(StoreError::Transient(error)) => {
+                tracing::warn!(error, "the store does not answer yet; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Where tenants, passes, users, subscriptions and the event log live.
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync {
