@@ -90,7 +90,9 @@ async fn secrets_and_emails_never_reach_a_log_or_an_error_even_at_debug() {
         shop.set(variable, value);
         // Looks at what it says, whether it serves with it or not.
         let mut server = shop.launch_server();
-        if variable != "STRIPE_WEBHOOK_SECRET" {
+        if value.ends_with("127.0.0.1:1/none") {
+            server.says("the store does not answer yet").await;
+        } else if variable != "STRIPE_WEBHOOK_SECRET" {
             assert!(!server.ended().await.success(), "{variable}={value}");
         }
         shop.bury(server);
