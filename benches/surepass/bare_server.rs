@@ -18,8 +18,8 @@ use surepass::store;
 use surepass::stripe::signature::Verifier;
 use tokio::sync::oneshot;
 
-use crate::Outcome;
 use crate::requests::SECRET;
+use crate::{Outcome, system};
 
 /// Where the bare server puts events for the bare consumer.
 pub(crate) const BARE_LIST: &str = "bare:wait";
@@ -185,7 +185,11 @@ async fn enqueue(
         return HttpResponse::BadRequest().finish();
     };
     let connected = connection
-        .get_or_try_init(|| client.get_multiplexed_async_connection())
+        .get_or_try_init(async || {
+            client
+                .get_multiplexed_async_connection_with_config(&system::patient())
+                .await
+        })
         .await;
     let Ok(connection) = connected else {
         return HttpResponse::ServiceUnavailable().finish();

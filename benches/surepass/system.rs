@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use secrecy::ExposeSecret;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -164,7 +165,14 @@ pub(crate) async fn rows(connection: &mut SqliteConnection, table: &'static str)
 
 pub(crate) async fn connect(redis: &RedisServer) -> Outcome<MultiplexedConnection> {
     let client = redis::Client::open(redis.url().expose_secret())?;
-    Ok(client.get_multiplexed_async_connection().await?)
+    Ok(client
+        .get_multiplexed_async_connection_with_config(&patient())
+        .await?)
+}
+
+/// redis-rs gives up after 500 ms, which a busy machine may take.
+pub(crate) fn patient() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)))
 }
 
 /// Empties Redis.

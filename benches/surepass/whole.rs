@@ -128,7 +128,8 @@ async fn surepass(
     synchronous: Synchronous,
     purchases: &[Purchase],
 ) -> Outcome<Duration> {
-    let settings = Settings::load_from(|_| None)?;
+    let settings =
+        Settings::load_from(|name| std::env::var(name).ok().filter(|_| name == "SUREPASS_CONFIG"))?;
     let store = prepared(url, synchronous).await?;
     let queue = Queue::new(
         &Redis::open(&redis.url(), RedisOptions::default())?,
