@@ -17,7 +17,7 @@ test: ## Install what is missing and run every test
 
 bench: ## Measure speed against the limits of this machine
 	@scripts/install.sh demo
-	cargo bench --locked
+	cargo bench --locked --bench surepass
 
 lint: ## Check format, lints, licences and sources of dependencies
 	@scripts/install.sh ci

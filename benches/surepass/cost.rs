@@ -1,0 +1,297 @@
+//! 5. What a purchase costs: CPU over all processes, Redis commands, Redis memory, memory of each process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use surepass::event_log;
+use surepass::queue::{Item, Queue, QueueConfig, Redis, RedisOptions};
+use surepass::stripe::Event;
+use surepass::up::{RedisServer, RedisServerOptions};
+use tokio::runtime::Runtime;
+
+use crate::load::{open_loop, peak};
+use crate::report::{Goal, Table, float, median, thousands};
+use crate::requests::{self, Requests};
+use crate::system::{self, Durability, System};
+use crate::{Outcome, ROUNDS};
+
+const AT_PEAK: usize = 20_000;
+const SLOW: usize = 2_500;
+const SLOW_RATE: u32 = 500;
+const WAITING: usize = 100_000;
+const LOGGED: usize = 20_000;
+
+#[derive(Default)]
+struct Figures {
+    /// µs a purchase: the server, the worker, Redis.
+    cpu: [Vec<f64>; 3],
+    commands: Vec<f64>,
+}
+
+impl Figures {
+    fn total(&self) -> f64 {
+        self.cpu.iter().map(|one| median(one)).sum()
+    }
+
+    fn told(&self) -> String {
+        let [server, worker, redis] = self.cpu.each_ref().map(|one| thousands(median(one).round()));
+        format!(
+            "{} µs: serve {server}, worker {worker}, Redis {redis}",
+            thousands(self.total().round())
+        )
+    }
+}
+
+pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
+    let requests = Arc::new(Requests::signed(AT_PEAK + SLOW, 5));
+    let (mut peaks, mut slow) = (Figures::default(), Figures::default());
+    let mut memory = [const { Vec::new() }; 2];
+    for _ in 0..ROUNDS {
+        let system = System::start(runtime, Durability::Fast)?;
+        let idle = resident(&system)?;
+        account(runtime, &system, &mut slow, SLOW, SLOW, || {
+            open_loop(system.address, &requests, 0..SLOW, SLOW_RATE, 16, || {
+                Ok(|_| Ok(()))
+            })?;
+            Ok(())
+        })?;
+        account(runtime, &system, &mut peaks, AT_PEAK, SLOW + AT_PEAK, || {
+            peak(system.address, &requests, SLOW..SLOW + AT_PEAK, 32)?;
+            Ok(())
+        })?;
+        memory[0].push(idle);
+        memory[1].push(resident(&system)?);
+        system.stop(runtime)?;
+    }
+    let waiting = runtime.block_on(bytes_waiting())?;
+
+    let mut table = Table::new("5. What a purchase costs");
+    table.judged(
+        "CPU, at peak",
+        peaks.told(),
+        peaks.total(),
+        Goal::AtMost(60.0),
+        " µs",
+    );
+    table.plain("CPU, at 500/s", slow.told());
+    let commands = |figures: &Figures| thousands(median(&figures.commands));
+    table.judged(
+        "Redis commands, at peak",
+        commands(&peaks),
+        median(&peaks.commands),
+        Goal::AtMost(8.0),
+        "",
+    );
+    table.plain("Redis commands, at 500/s", commands(&slow));
+    table.judged(
+        "Redis bytes for a waiting job",
+        format!("{} with its dedupe keys", thousands(waiting.job)),
+        waiting.job,
+        Goal::AtMost(1_000.0),
+        "",
+    );
+    table.plain("  of these the event's key, kept 35 days", thousands(waiting.key));
+    table.plain("  apart: its entry in the log", thousands(waiting.entry));
+    for (nth, name) in ["surepass serve", "surepass-worker"].into_iter().enumerate() {
+        let [idle, busy] = memory
+            .each_ref()
+            .map(|rounds| median(&rounds.iter().map(|one: &[f64; 2]| one[nth]).collect::<Vec<_>>()));
+        table.judged(
+            &format!("memory (RSS) of {name}"),
+            format!(
+                "{} MB at rest, {} MB after the peak",
+                thousands(idle),
+                thousands(busy)
+            ),
+            busy,
+            Goal::AtMost(20.0),
+            " MB",
+        );
+    }
+    table.note(format!(
+        "{} purchases as fast as 32 connections take them, {} at 500/s; through `surepass serve`, Redis and `surepass-worker`",
+        thousands(float(u64::try_from(AT_PEAK)?)),
+        thousands(float(u64::try_from(SLOW)?))
+    ));
+    table.note("until their rows and their log entries are in SQLite (NORMAL). Commands: INFO commandstats, inside scripts included.");
+    Ok(table)
+}
+
+/// Lets `load` run, waits until all of it is in the store, and accounts for what it took.
+fn account(
+    runtime: &Runtime,
+    system: &System,
+    figures: &mut Figures,
+    purchases: usize,
+    rows: usize,
+    load: impl FnOnce() -> Outcome<()>,
+) -> Outcome<()> {
+    let mut redis = runtime.block_on(system::connect(&system.redis))?;
+    runtime.block_on(async {
+        redis::cmd("CONFIG")
+            .arg("RESETSTAT")
+            .query_async::<()>(&mut redis)
+            .await
+    })?;
+    let before = cpu(system)?;
+    load()?;
+    runtime.block_on(until_stored(system, rows))?;
+    let after = cpu(system)?;
+    let count = float(u64::try_from(purchases)?);
+    for ((figures, before), after) in figures.cpu.iter_mut().zip(before).zip(after) {
+        figures.push((after - before) * 1e6 / count);
+    }
+    let commands = runtime.block_on(commands(&mut redis))?;
+    figures.commands.push(float(commands) / count);
+    Ok(())
+}
+
+async fn until_stored(system: &System, expected: usize) -> Outcome<()> {
+    let mut reader = system::reader(&system.database()).await?;
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        let subscriptions = system::rows(&mut reader, "subscriptions").await?;
+        let events = system::rows(&mut reader, "events").await?;
+        if subscriptions == expected && events == expected {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(format!("{subscriptions} rows and {events} events of {expected}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Seconds of CPU that each process has used.
+fn cpu(system: &System) -> Outcome<[f64; 3]> {
+    let mut seconds = [0.0; 3];
+    for (seconds, (_, id)) in seconds.iter_mut().zip(system.processes()?) {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        // The name in brackets may hold spaces.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks: u64 = [11, 12]
+            .iter()
+            .map(|field| {
+                fields
+                    .get(*field)
+                    .and_then(|text| text.parse::<u64>().ok())
+                    .unwrap_or(0)
+            })
+            .sum();
+        // USER_HZ, which is 100 wherever Linux runs.
+        *seconds = float(ticks) / 100.0;
+    }
+    Ok(seconds)
+}
+
+/// Resident memory of the server and of the worker, in MB.
+fn resident(system: &System) -> Outcome<[f64; 2]> {
+    let mut megabytes = [0.0; 2];
+    for (megabytes, (name, id)) in megabytes.iter_mut().zip(system.processes()?) {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let kilobytes: u64 = status
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix("VmRSS:")?
+                    .trim()
+                    .split(' ')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .ok_or_else(|| format!("no VmRSS of {name}"))?;
+        *megabytes = float(kilobytes) / 1_000.0;
+    }
+    Ok(megabytes)
+}
+
+/// How many commands Redis has run since its counters were reset.
+async fn commands(redis: &mut MultiplexedConnection) -> Outcome<u64> {
+    let text: String = redis::cmd("INFO").arg("commandstats").query_async(redis).await?;
+    let calls = |line: &str| -> Option<u64> { line.split_once("calls=")?.1.split(',').next()?.parse().ok() };
+    Ok(text
+        .lines()
+        .filter(|line| line.starts_with("cmdstat_") && !line.starts_with("cmdstat_config"))
+        .filter_map(calls)
+        .sum())
+}
+
+struct Waiting {
+    job: f64,
+    key: f64,
+    entry: f64,
+}
+
+async fn bytes_waiting() -> Outcome<Waiting> {
+    let folder = tempfile::tempdir()?;
+    let server = RedisServer::start(RedisServerOptions {
+        folder: folder.path().to_owned(),
+        append_fsync: None,
+    })
+    .await?;
+    let mut redis = system::connect(&server).await?;
+    let queue = Queue::new(
+        &Redis::open(&server.url(), RedisOptions::default())?,
+        QueueConfig::default(),
+    )?;
+    let life = Duration::from_hours(35 * 24);
+    let purchases = requests::purchases(WAITING, 6)?;
+    let keyed = |item: Item, id: &Option<String>| {
+        item.once(format!("event:{}", id.as_deref().unwrap_or_default()), life)
+    };
+
+    let before = used(&mut redis).await?;
+    for chunk in purchases.chunks(500) {
+        let items: Vec<_> = chunk
+            .iter()
+            .map(|purchase| keyed(Item::default(), &purchase.event_id))
+            .collect();
+        queue.enqueue(&items).await?;
+    }
+    let key = (used(&mut redis).await? - before) / float(u64::try_from(WAITING)?);
+    redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await?;
+
+    let before = used(&mut redis).await?;
+    for chunk in purchases.chunks(500) {
+        let items = chunk
+            .iter()
+            .map(|purchase| Ok(keyed(Item::job(purchase)?, &purchase.event_id)))
+            .collect::<Outcome<Vec<_>>>()?;
+        queue.enqueue(&items).await?;
+    }
+    let job = (used(&mut redis).await? - before) / float(u64::try_from(WAITING)?);
+
+    let before = used(&mut redis).await?;
+    let mut items = Vec::new();
+    for session in requests::sessions(LOGGED, 7) {
+        let body = requests::body(&session);
+        items.push(event_log::attach(
+            Item::default(),
+            &Event::parse(&body)?,
+            None,
+            None,
+            &body,
+        )?);
+    }
+    for chunk in items.chunks(500) {
+        queue.enqueue(chunk).await?;
+    }
+    let entry = (used(&mut redis).await? - before) / float(u64::try_from(LOGGED)?);
+    server.stop().await?;
+    Ok(Waiting { job, key, entry })
+}
+
+async fn used(redis: &mut MultiplexedConnection) -> Outcome<f64> {
+    let text: String = redis::cmd("INFO").arg("memory").query_async(redis).await?;
+    let used: u64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok())
+        .ok_or("INFO without used_memory")?;
+    Ok(float(used))
+}

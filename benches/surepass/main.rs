@@ -1,0 +1,79 @@
+//! `make bench`: how fast Surepass is on this machine, and how near to the limit: bare code that does the same work
+//! without us, and is part of the benchmark. Each figure is the median of three interleaved rounds.
+//!
+//! `cargo bench --bench surepass -- intake post` runs only the named sections.
+
+mod bare_consumer;
+mod bare_server;
+mod conditions;
+mod cost;
+#[path = "../../workers/fulfil.rs"]
+mod fulfil;
+mod intake;
+mod load;
+mod post;
+#[expect(
+    dead_code,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the tests' own cluster: what fails there ends its section"
+)]
+#[path = "../../tests/support/postgres.rs"]
+mod postgres;
+mod queue;
+mod report;
+mod requests;
+mod system;
+mod whole;
+
+use report::Table;
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Rounds, each with every variant once: what else the machine does meets all of them alike.
+pub(crate) const ROUNDS: usize = 3;
+
+type Section = (&'static str, fn(&tokio::runtime::Runtime) -> Outcome<Table>);
+
+const SECTIONS: [Section; 5] = [
+    ("intake", intake::measure),
+    ("queue", queue::measure),
+    ("whole", whole::measure),
+    ("post", post::measure),
+    ("cost", cost::measure),
+];
+
+fn main() -> Outcome<()> {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        // Cargo adds `--bench`.
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| !SECTIONS.iter().any(|section| section.0 == **name))
+    {
+        return Err(format!(
+            "no section `{unknown}`: there are {}",
+            SECTIONS.map(|one| one.0).join(", ")
+        )
+        .into());
+    }
+    // As in production: a span that nobody records costs less than one that is there for the next warning.
+    let settings =
+        surepass::config::Settings::load_from(|name| (name == "RUST_LOG").then(|| "info".to_owned()))?;
+    surepass::telemetry::init(&settings.log)?;
+    // Two threads, as `surepass-worker` has.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    println!("{}", conditions::told());
+    for (name, measure) in SECTIONS {
+        if wanted.is_empty() || wanted.iter().any(|one| one == name) {
+            println!("{}", measure(&runtime)?);
+        }
+    }
+    println!("{}", conditions::load());
+    Ok(())
+}
