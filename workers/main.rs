@@ -34,7 +34,7 @@ const QUEUES: [&str; 1] = ["fulfil"];
 #[expect(clippy::doc_markdown, reason = "this text is what --help prints")]
 #[command(name = "surepass-worker", version)]
 struct Arguments {
-    /// Jobs to run at a time [default: worker.concurrency, 256]
+    /// Jobs to run at a time [default: worker.concurrency, 512]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: Option<u32>,
     /// The queues to take jobs from, separated by commas [default: all: fulfil]
@@ -78,8 +78,9 @@ fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
             QUEUES.join(", ")
         ));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: what a job costs beside the store's own thread is little, and handing it from thread to thread would
+    // cost as much again. More cores are for more workers.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("no runtime: {error}"))?;
