@@ -88,7 +88,12 @@ async fn drive(address: SocketAddr, shared: Rc<Shared>) -> Outcome<()> {
         }
         stream.write_all(shared.requests.get(nth)).await?;
         let mut filled = 0;
-        while !is_accepted(&buffer[..filled])? {
+        loop {
+            match Answer::read(&buffer[..filled])? {
+                Answer::Partial => {}
+                Answer::New => break,
+                other => return Err(format!("answered with {other:?}").into()),
+            }
             filled += match stream.read(&mut buffer[filled..]).await? {
                 0 => return Err("the server closed the connection".into()),
                 read => read,
@@ -131,13 +136,15 @@ where
         for nth in range.clone().skip(lane).step_by(connections) {
             let due = begin + interval * u32::try_from(nth - range.start)?;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            stream.write_all(requests.get(nth))?;
-            let mut filled = 0;
-            while !is_accepted(&buffer[..filled])? {
-                filled += match stream.read(&mut buffer[filled..])? {
-                    0 => return Err("the server closed the connection".into()),
-                    read => read,
-                };
+            // As Stripe does: what was answered with 503 is sent again, and may have been taken the first time.
+            let mut tries = 0;
+            loop {
+                match send(&mut stream, requests.get(nth), &mut buffer)? {
+                    Answer::New => break,
+                    Answer::Duplicate if tries > 0 => break,
+                    Answer::Unavailable if tries < 100 => tries += 1,
+                    other => return Err(format!("answered with {other:?}").into()),
+                }
             }
             watch(nth)?;
             latencies.record(nanoseconds(due.elapsed()))?;
@@ -156,20 +163,50 @@ where
     })
 }
 
-/// Whether the answer is there in full; an error where it is another than "taken, and new".
-fn is_accepted(answer: &[u8]) -> Outcome<bool> {
-    const NEW: &[u8] = br#"{"received":true,"duplicate":false}"#;
-    if answer.ends_with(NEW) && answer.starts_with(b"HTTP/1.1 200 ") {
-        return Ok(true);
+/// Sends one request and waits for its answer.
+fn send(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> Outcome<Answer> {
+    stream.write_all(request)?;
+    let mut filled = 0;
+    loop {
+        match Answer::read(&buffer[..filled])? {
+            Answer::Partial => {}
+            whole => return Ok(whole),
+        }
+        filled += match stream.read(&mut buffer[filled..])? {
+            0 => return Err("the server closed the connection".into()),
+            read => read,
+        };
     }
-    // Longer than any good answer, or another one: told rather than counted.
-    if answer.len() > 1_024 || (answer.len() > 12 && !answer.starts_with(b"HTTP/1.1 200 ")) {
-        return Err(format!("not accepted: {}", String::from_utf8_lossy(answer)).into());
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Not all of it is here.
+    Partial,
+    New,
+    Duplicate,
+    Unavailable,
+}
+
+impl Answer {
+    fn read(answer: &[u8]) -> Outcome<Self> {
+        let is_good = answer.starts_with(b"HTTP/1.1 200 ");
+        Ok(if is_good && answer.ends_with(br#""duplicate":false}"#) {
+            Self::New
+        } else if is_good && answer.ends_with(br#""duplicate":true}"#) {
+            Self::Duplicate
+        } else if answer.starts_with(b"HTTP/1.1 503 ") && answer.ends_with(br#""}}"#) {
+            Self::Unavailable
+        } else if answer.len() > 1_024
+            || (answer.len() > 12 && !is_good && !answer.starts_with(b"HTTP/1.1 503 "))
+        {
+            // Longer than any good answer, or another one: told rather than counted.
+            return Err(format!("not accepted: {}", String::from_utf8_lossy(answer)).into());
+        } else {
+            Self::Partial
+        })
     }
-    if answer.ends_with(b"true}") {
-        return Err(format!("no new event: {}", String::from_utf8_lossy(answer)).into());
-    }
-    Ok(false)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
