@@ -275,7 +275,7 @@ impl Stage {
     async fn settle(&self, scripts: &Scripts, number: u64, jobs: &[(Vec<u8>, Vec<u8>)]) -> Outcome<usize> {
         let queue = &self.queue;
         let mut call = scripts.settle.prepare_invoke();
-        for name in ["sched", "done", "dead"] {
+        for name in ["sched", "done", "dead", "stats"] {
             call.key(queue.key(name));
         }
         call.arg(queue.prefix()).arg("bare").arg(10_000).arg(86_400_000);
