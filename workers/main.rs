@@ -78,8 +78,9 @@ fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
             QUEUES.join(", ")
         ));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: what a job costs beside the store's own thread is little, and handing it from thread to thread would
+    // cost as much again. More cores are for more workers.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("no runtime: {error}"))?;

@@ -63,9 +63,8 @@ fn main() -> Outcome<()> {
     let settings =
         surepass::config::Settings::load_from(|name| (name == "RUST_LOG").then(|| "info".to_owned()))?;
     surepass::telemetry::init(&settings.log)?;
-    // Two threads, as `surepass-worker` has.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread, as `surepass-worker` has.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     println!("{}", conditions::told());

@@ -126,7 +126,11 @@ fn consumer(runtime: &Runtime, requests: &Requests) -> Outcome<(f64, f64)> {
         let redis = system::connect(&system.redis).await?;
         Outcome::Ok((redis, Bare::open(&database, Synchronous::Normal).await?))
     })?;
-    let working = runtime.spawn(async move {
+    let aside = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let working = aside.spawn(async move {
         loop {
             // 0: however long it takes. The rest of a batch comes with the second call.
             let first: Option<(String, Vec<u8>)> = redis.blpop(BARE_LIST, 0.1).await?;

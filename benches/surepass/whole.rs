@@ -100,7 +100,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
         );
     }
     table.note(format!(
-        "{} purchases of new buyers; two rows each, in a worker of two threads. Bare: LPOP of {}, serde, one transaction of two",
+        "{} purchases of new buyers; two rows each. Bare: LPOP of {}, serde, one transaction of two",
         thousands(float(u64::try_from(PURCHASES)?)),
         bare_consumer::BATCH
     ));
@@ -171,7 +171,7 @@ async fn surepass(
             },
         );
     let begun = Instant::now();
-    tokio::spawn(worker.run()).await??;
+    worker.run().await?;
     let taken = begun.elapsed();
     let counts = queue.counts().await?;
     let held = store
@@ -207,20 +207,17 @@ async fn consumer(
     }
     let mut bare = Bare::open(url, synchronous).await?;
     let begun = Instant::now();
-    let taken = tokio::spawn(async move {
-        loop {
-            let bodies = bare_consumer::take(&mut connection, LIST).await?;
-            if bodies.is_empty() {
-                return Outcome::Ok(begun.elapsed());
-            }
-            let batch = bodies
-                .iter()
-                .map(|body| serde_json::from_slice(body))
-                .collect::<Result<Vec<Purchase>, _>>()?;
-            bare.insert(&batch, Clock::system().now()).await?;
+    let taken = loop {
+        let bodies = bare_consumer::take(&mut connection, LIST).await?;
+        if bodies.is_empty() {
+            break begun.elapsed();
         }
-    })
-    .await??;
+        let batch = bodies
+            .iter()
+            .map(|body| serde_json::from_slice(body))
+            .collect::<Result<Vec<Purchase>, _>>()?;
+        bare.insert(&batch, Clock::system().now()).await?;
+    };
     let held = store
         .subscriptions(
             &SubscriptionFilter::default(),

@@ -240,10 +240,8 @@ impl Queue {
     }
 
     async fn enqueue_chunk(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
-        let mut call = scripts::ENQUEUE.prepare_invoke();
-        for name in ["wait", "sched", "dead", "log", "stats"] {
-            call.key(self.key(name));
-        }
+        let keys = ["wait", "sched", "dead", "log", "stats"].map(|name| self.key(name));
+        let mut call = scripts::ENQUEUE.on(&keys);
         call.arg(&*self.prefix).arg(self.config.log_entries);
         for item in items {
             let (once, life) = item
@@ -293,11 +291,8 @@ impl Queue {
     pub async fn retry(&self, ids: &[String]) -> Result<Vec<bool>, QueueError> {
         let mut answers = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(LARGEST_CALL) {
-            let mut call = scripts::RETRY.prepare_invoke();
-            call.key(self.key("wait"))
-                .key(self.key("dead"))
-                .arg(&*self.prefix)
-                .arg(chunk);
+            let mut call = scripts::RETRY.on(&["wait", "dead"].map(|name| self.key(name)));
+            call.arg(&*self.prefix).arg(chunk);
             answers.extend(
                 call.invoke_async::<Vec<bool>>(&mut self.connection.clone())
                     .await?,
@@ -376,9 +371,7 @@ impl Queue {
     /// [`QueueError`].
     pub async fn trim(&self) -> Result<usize, QueueError> {
         Ok(scripts::TRIM
-            .key(self.key("done"))
-            .key(self.key("dead"))
-            .key(self.key("stats"))
+            .on(&["done", "dead", "stats"].map(|name| self.key(name)))
             .arg(&*self.prefix)
             .arg(millis(self.config.keep_done))
             .arg(millis(self.config.keep_dead))

@@ -109,10 +109,7 @@ impl Fetcher {
         let (term, registered) = self.lease.registered();
         let number = self.lease.next_claim();
         let answer: Vec<Value> = scripts::CLAIM
-            .key(self.queue.key("wait"))
-            .key(self.queue.key("sched"))
-            .key(self.queue.key("lease"))
-            .key(self.queue.key("dead"))
+            .on(&["wait", "sched", "lease", "dead"].map(|name| self.queue.key(name)))
             .arg(self.queue.prefix())
             .arg(&term.token)
             .arg(millis(config.lease))

@@ -185,10 +185,8 @@ pub(super) async fn resync(
     known: &[String],
     leave: bool,
 ) -> Result<usize, QueueError> {
-    let mut call = scripts::RESYNC.prepare_invoke();
-    call.key(queue.key("wait"))
-        .key(queue.key("lease"))
-        .arg(queue.prefix())
+    let mut call = scripts::RESYNC.on(&["wait", "lease"].map(|name| queue.key(name)));
+    call.arg(queue.prefix())
         .arg(&term.token)
         .arg(u8::from(leave))
         .arg(known);
@@ -239,7 +237,7 @@ async fn renew(queue: &Queue, lease: &Lease) {
         }
         let before = lease.held();
         let answer: Result<i64, redis::RedisError> = scripts::RENEW
-            .key(queue.key("lease"))
+            .on(&[queue.key("lease")])
             .arg(queue.prefix())
             .arg(&term.token)
             .arg(millis(queue.config.lease))

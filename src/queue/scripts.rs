@@ -2,15 +2,16 @@
 
 use std::sync::LazyLock;
 
-use redis::Script;
+use redis::aio::ConnectionLike;
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, ToRedisArgs};
 
 macro_rules! script {
     ($name:ident, $file:literal) => {
         pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!(
+            Script(redis::Script::new(concat!(
                 include_str!("scripts/prelude.lua"),
                 include_str!(concat!("scripts/", $file))
-            ))
+            )))
         });
     };
 }
@@ -22,3 +23,46 @@ script!(RENEW, "renew.lua");
 script!(RESYNC, "resync.lua");
 script!(TRIM, "trim.lua");
 script!(RETRY, "retry.lua");
+
+/// A script that Redis keeps under its hash.
+pub(super) struct Script(redis::Script);
+
+/// A call of a script, written straight into the command: redis-rs' own `ScriptInvocation` keeps each argument in a
+/// vector of its own, and a batch has thousands.
+pub(super) struct Call {
+    script: &'static Script,
+    command: Cmd,
+}
+
+impl Script {
+    /// A call with these keys; arguments follow.
+    pub(super) fn on<const N: usize>(&'static self, keys: &[String; N]) -> Call {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.0.get_hash()).arg(N).arg(keys);
+        Call {
+            script: self,
+            command,
+        }
+    }
+}
+
+impl Call {
+    pub(super) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Calls it; where Redis does not have the script (any more), loads it first.
+    pub(super) async fn invoke_async<T: FromRedisValue>(
+        &self,
+        connection: &mut impl ConnectionLike,
+    ) -> RedisResult<T> {
+        match self.command.query_async(connection).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.script.0.load_async(connection).await?;
+                self.command.query_async(connection).await
+            }
+            answer => answer,
+        }
+    }
+}

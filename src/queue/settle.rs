@@ -109,10 +109,8 @@ struct ErrorRecord<'a> {
 }
 
 async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<Vec<bool>, QueueError> {
-    let mut call = scripts::SETTLE.prepare_invoke();
-    for name in ["sched", "done", "dead", "stats"] {
-        call.key(queue.key(name));
-    }
+    let keys = ["sched", "done", "dead", "stats"].map(|name| queue.key(name));
+    let mut call = scripts::SETTLE.on(&keys);
     call.arg(queue.prefix()).arg(&term.token);
     call.arg(queue.config.keep_done_jobs)
         .arg(millis(queue.config.keep_done));
