@@ -122,17 +122,17 @@ fn consumer(runtime: &Runtime, requests: &Requests) -> Outcome<(f64, f64)> {
     let system = System::start(runtime, Durability::Fast)?;
     let server = bare_server::enqueueing(&system.redis.url())?;
     let database = system.database();
-    let (mut redis, mut bare) = runtime.block_on(async {
-        let redis = system::connect(&system.redis).await?;
-        Outcome::Ok((redis, Bare::open(&database, Synchronous::Normal).await?))
-    })?;
     let aside = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
+    let (mut redis, mut bare) = aside.block_on(async {
+        let redis = system::connect(&system.redis).await?;
+        Outcome::Ok((redis, Bare::open(&database, Synchronous::Normal).await?))
+    })?;
     let working = aside.spawn(async move {
         loop {
-            // 0: however long it takes. The rest of a batch comes with the second call.
+            // The rest of a batch comes with the second call.
             let first: Option<(String, Vec<u8>)> = redis.blpop(BARE_LIST, 0.1).await?;
             let Some((_, first)) = first else { continue };
             let mut bodies = bare_consumer::take(&mut redis, BARE_LIST).await?;
