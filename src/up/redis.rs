@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use tokio::process::{Child, Command};
-
-use crate::queue::{Queue, QueueConfig, QueueError, Redis, RedisOptions};
 
 /// How to start it.
 #[derive(Debug, Clone)]
@@ -36,8 +34,6 @@ pub enum RedisServerError {
     },
     #[error("{0} did not answer within 10 s")]
     Silent(String),
-    #[error(transparent)]
-    Queue(#[from] QueueError),
 }
 
 /// A running `redis-server` that only this user can reach: on a Unix socket. It ends with this value.
@@ -50,6 +46,8 @@ pub struct RedisServer {
     options: RedisServerOptions,
 }
 
+/// How long it may be silent while it starts.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest path that a Unix socket's address holds, less a little.
 const LONGEST_SOCKET_PATH: usize = 100;
 
@@ -136,10 +134,9 @@ impl RedisServer {
     }
 
     async fn wait_until_it_answers(&mut self, folder: &Path) -> Result<(), RedisServerError> {
-        let redis = Redis::open(&self.url(), RedisOptions::default())?;
-        let queue = Queue::new(&redis, QueueConfig::default())?;
         let name = self.program.display().to_string();
-        for _ in 0..1_000 {
+        let mut silent_since = Instant::now();
+        while silent_since.elapsed() < PATIENCE {
             if let Ok(Some(status)) = self.child.try_wait() {
                 let log = std::fs::read_to_string(folder.join("redis.log")).unwrap_or_default();
                 let tail = log.lines().rev().take(3).collect::<Vec<_>>().join(" / ");
@@ -149,8 +146,13 @@ impl RedisServer {
                     tail,
                 });
             }
-            if self.socket.exists() && queue.ping().await.is_ok() {
-                return Ok(());
+            if self.socket.exists() {
+                match ask(&self.url, "PING").await {
+                    Ok(()) => return Ok(()),
+                    // It reads its data, however much that is.
+                    Err(error) if error.code() == Some("LOADING") => silent_since = Instant::now(),
+                    Err(_) => {}
+                }
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -252,15 +254,20 @@ fn socket_path(folder: &Path) -> std::io::Result<PathBuf> {
 
 /// A Redis whose parent was killed still holds the data: it goes first.
 async fn end_leftover(url: &str, socket: &Path) {
-    if !socket.exists() {
-        return;
+    if socket.exists() {
+        let _ = ask(url, "SHUTDOWN").await;
+        let _ = std::fs::remove_file(socket);
     }
-    if let Ok(client) = redis::Client::open(url) {
-        let shutdown = async {
-            let mut connection = client.get_multiplexed_async_connection().await?;
-            redis::cmd("SHUTDOWN").query_async::<()>(&mut connection).await
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(5), shutdown).await;
-    }
-    let _ = std::fs::remove_file(socket);
+}
+
+/// Sends one command over a connection of its own, and waits up to 5 s for its answer.
+async fn ask(url: &str, command: &str) -> redis::RedisResult<()> {
+    let client = redis::Client::open(url)?;
+    let asked = async {
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd(command).query_async(&mut connection).await
+    };
+    tokio::time::timeout(Duration::from_secs(5), asked)
+        .await
+        .unwrap_or_else(|_| Err((redis::ErrorKind::Io, "no answer within 5 s").into()))
 }

@@ -109,3 +109,17 @@ async fn fault_11_the_errors_of_a_job_that_was_retried_by_hand_and_done_do_not_s
     let life: i64 = world.ask(&["PTTL", &world.queue.key("errors:a")]).await;
     assert!(life > 0, "but not for ever");
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_drains_is_bounded_and_what_is_trimmed_is_counted() {
+    let mut config = quick();
+    config.log_entries = 1_000;
+    let world = World::new(config).await;
+    let entries: Vec<_> = (0..5_000)
+        .map(|n| surepass::queue::Item::default().log(format!("{n}").into_bytes(), vec![7; 1_500]))
+        .collect();
+    world.queue.enqueue(&entries).await.unwrap();
+    let left = world.queue.counts().await.unwrap().log as u64;
+    assert!((1_000..1_500).contains(&left), "{left} entries are left");
+    assert_eq!(left + stat(&world, "trimmed_log").await, 5_000);
+}
