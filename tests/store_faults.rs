@@ -311,6 +311,21 @@ async fn a_sqlite_file_is_made_with_its_folder_and_is_its_owners_only() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_sqlite_file_may_be_opened_by_many_at_once() {
+    for round in 0..100 {
+        let home = Home::sqlite();
+        let mut openers = JoinSet::new();
+        for _ in 0..12 {
+            let address = home.address();
+            openers.spawn(async move { store::open(&address, &Options::default()).await.map(drop) });
+        }
+        for opened in openers.join_all().await {
+            assert_eq!(opened, Ok(()), "round {round}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_address_of_no_store_is_refused_without_showing_it() {
     for (address, reason) in [

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments, ConnectOptions, Connection, Row, SqlStr, Sqlite, SqliteConnection};
+use sqlx::{Arguments, ConnectOptions, Connection, Row, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 
 use super::dialect::{Bind, Dialect, fields};
 use super::sql::SqlStore;
@@ -71,8 +71,24 @@ impl SqliteStore {
             .test_before_acquire(false)
             .connect_lazy_with(address.pragma("query_only", "ON"));
         // Now rather than at the first purchase: the file's journal becomes a WAL.
-        drop(writer.acquire().await?);
+        connect(&writer).await?;
         Ok(Self::new(writer, readers, 1))
+    }
+}
+
+/// Makes the pool's first connection. Of several processes that turn a new file's journal into a WAL at the same moment,
+/// SQLite lets all but one fail at once, whatever their busy timeout: each holds what another waits for.
+async fn connect(pool: &SqlitePool) -> Result<(), StoreError> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let end = tokio::time::Instant::now() + BUSY;
+    loop {
+        match pool.acquire().await.map_err(StoreError::from) {
+            Ok(_) => return Ok(()),
+            Err(StoreError::Transient(_)) if tokio::time::Instant::now() < end => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
