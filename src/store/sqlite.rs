@@ -57,7 +57,7 @@ impl SqliteStore {
             .clone()
             // Ids are random, so a batch of purchases touches hundreds of pages: the default cache of 2 MB would
             // write and read them again within one transaction, and the default checkpoint after each.
-            .pragma("cache_size", "-8000")
+            .pragma("cache_size", "-4000")
             .pragma("wal_autocheckpoint", "8000")
             .pragma("temp_store", "MEMORY");
         let writer = SqlitePoolOptions::new()
