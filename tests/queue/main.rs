@@ -20,5 +20,6 @@ mod proxy;
 mod retention;
 mod scripts;
 mod stopping;
+mod unknown;
 mod wake;
 mod world;
