@@ -18,7 +18,7 @@ use url::Url;
 
 pub use load::{ConfigError, VARIABLES};
 
-use crate::queue::{QueueConfig, RetryPolicy};
+use crate::queue::{Limits, QueueConfig, RetryPolicy};
 use crate::store;
 
 /// Everything that can be set. Secrets are not in its `Debug`.
@@ -55,9 +55,17 @@ impl Settings {
     /// How the queue of purchases behaves.
     #[must_use]
     pub fn queue_config(&self) -> QueueConfig {
+        self.queue_config_of(QueueName::Fulfil)
+    }
+
+    /// How a queue behaves.
+    #[must_use]
+    pub fn queue_config_of(&self, name: QueueName) -> QueueConfig {
         let whole = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let own = self.queue.of(name);
         QueueConfig {
             prefix: self.queue.prefix.clone(),
+            name: name.as_str().to_owned(),
             retry: RetryPolicy {
                 base: self.queue.backoff_base,
                 cap: self.queue.backoff_cap,
@@ -69,6 +77,11 @@ impl Settings {
             keep_done_jobs: whole(self.queue.keep_done_jobs),
             keep_dead: self.queue.keep_dead,
             log_entries: whole(self.event_log.stream_max_entries),
+            leave_unknown: self.queue.leave_unknown,
+            limits: Limits {
+                running: own.max_running,
+                per_second: own.max_per_second,
+            },
             ..QueueConfig::default()
         }
     }
@@ -275,6 +288,62 @@ pub struct QueueSettings {
     /// How long an event's id is remembered, 4 to 400 days; Stripe sends an event again for 3.
     #[serde(rename = "event_dedupe_days", deserialize_with = "value::days::<_, 4, 400>")]
     pub event_dedupe: Duration,
+    /// How long a job that a worker does not know is left to newer ones, 1 hour to a year.
+    #[serde(
+        rename = "leave_unknown_hours",
+        deserialize_with = "value::hours::<_, 1, 8_760>"
+    )]
+    pub leave_unknown: Duration,
+    /// The queue of purchases.
+    pub fulfil: OneQueueSettings,
+    /// The queue of lookbacks.
+    pub sync: OneQueueSettings,
+}
+
+impl QueueSettings {
+    /// What is set for one queue alone.
+    #[must_use]
+    pub fn of(&self, name: QueueName) -> OneQueueSettings {
+        match name {
+            QueueName::Fulfil => self.fulfil,
+            QueueName::Sync => self.sync,
+        }
+    }
+}
+
+/// The queues that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueName {
+    /// Purchases.
+    Fulfil,
+    /// Lookbacks.
+    Sync,
+}
+
+impl QueueName {
+    /// As it stands in settings, keys and commands.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fulfil => "fulfil",
+            Self::Sync => "sync",
+        }
+    }
+}
+
+/// `[queue.fulfil]`, `[queue.sync]`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OneQueueSettings {
+    /// Its share of a worker's slots, 1 to 1,000.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000>")]
+    pub weight: u32,
+    /// Jobs that all workers together hold, up to a million; 0: any number.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, 1_000_000>")]
+    pub max_running: u32,
+    /// Jobs that all workers together begin in a second, up to a million; 0: any number.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, 1_000_000>")]
+    pub max_per_second: u32,
 }
 
 /// `[event_log]`
