@@ -127,6 +127,13 @@ impl Purchase {
         format!("fulfil:{id}")
     }
 
+    /// Whose purchase it is, as far as can be told without the catalogue: what the queue is fair to.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        let told = [&self.path_tenant, &self.account, &self.tenant];
+        told.into_iter().flatten().next().map_or("", String::as_str)
+    }
+
     pub(super) fn new(
         session: &CheckoutSession,
         kind: Option<PurchaseKind>,
@@ -232,7 +239,7 @@ fn is_by_webhook(created_via: &CreatedVia) -> bool {
 #[serde(try_from = "u32", into = "u32")]
 struct Version;
 
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 impl TryFrom<u32> for Version {
     type Error = String;
@@ -251,5 +258,28 @@ impl TryFrom<u32> for Version {
 impl From<Version> for u32 {
     fn from(_: Version) -> Self {
         VERSION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purchase_belongs_to_the_tenant_of_its_path_else_of_its_account_else_of_its_metadata() {
+        let group = |fields: &str| {
+            let purchase: Purchase =
+                serde_json::from_str(&format!("{{\"v\":1,\"cs\":\"cs_1\"{fields}}}")).unwrap();
+            purchase.group().to_owned()
+        };
+        let (path, account, tenant) = (
+            r#","path":"studio""#,
+            r#","acct":"acct_1""#,
+            r#","tenant":"tenant-1""#,
+        );
+        assert_eq!(group(&[path, account, tenant].concat()), "studio");
+        assert_eq!(group(&[account, tenant].concat()), "acct_1");
+        assert_eq!(group(tenant), "tenant-1");
+        assert_eq!(group(""), "");
     }
 }

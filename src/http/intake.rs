@@ -101,7 +101,10 @@ impl Intake {
             Err(malformed) => return Answer::Malformed(malformed.to_string()),
         };
         let (item, ignored) = match triage(&event, tenant) {
-            Triage::Fulfil(purchase) => (Item::job(&purchase), None),
+            Triage::Fulfil(purchase) => {
+                let item = Item::job(&purchase).map(|item| item.group(purchase.group()));
+                (item, None)
+            }
             Triage::Ignore(why) => (Ok(Item::default()), Some(why)),
         };
         let item = item

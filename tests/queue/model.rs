@@ -16,13 +16,15 @@ use state::{End, Op};
 fn item() -> impl Strategy<Value = state::Given> {
     (
         0..5_usize,
+        0..3_usize,
         prop::option::of(0..4_u8),
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
     )
-        .prop_map(|(id, once, delayed, revive, log)| state::Given {
+        .prop_map(|(id, group, once, delayed, revive, log)| state::Given {
             id,
+            group,
             once,
             delayed,
             revive,
@@ -50,6 +52,9 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(token, leave, known)| Op::Resync { token, leave, known }),
         1 => prop::collection::vec(0..5_usize, 1..4).prop_map(Op::Retry),
         1 => any::<bool>().prop_map(Op::Trim),
+        1 => Just(Op::Pause),
+        2 => Just(Op::Resume),
+        1 => Just(Op::Silence),
     ]
 }
 
@@ -75,11 +80,12 @@ fn random_interleavings_of_push_claim_settle_expire_crash_resync_retry_and_trim_
 
 /// Everything that can be done with two jobs and two workers, each job's number of attempts and crashes small.
 fn alphabet() -> Vec<Op> {
-    let mut all = Vec::new();
+    let mut all = vec![Op::Pause, Op::Silence];
     for id in 0..2 {
         for (delayed, revive) in [(false, false), (false, true), (true, false)] {
             all.push(Op::Enqueue(vec![state::Given {
                 id,
+                group: id,
                 once: None,
                 delayed,
                 revive,

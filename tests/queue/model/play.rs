@@ -8,7 +8,7 @@ use surepass::queue::QueueConfig;
 use tokio::runtime::Runtime;
 
 use super::answers::{claimed, numbers, times, words};
-use super::state::{Answer, End, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, State, TOKENS, id};
+use super::state::{Answer, End, GROUPS, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, State, TOKENS, id};
 use crate::scripts::{self, HOUR_MS};
 use crate::world::World;
 
@@ -94,6 +94,7 @@ impl Play {
 
     /// Brings everything to its end: each job that was accepted is done or dead then.
     pub(crate) fn drain(&mut self) -> Result<(), String> {
+        self.step(&Op::Resume)?;
         for _ in 0..100 {
             for token in 0..3 {
                 self.step(&Op::Expire(token))?;
@@ -143,7 +144,11 @@ impl Play {
                     for item in items {
                         call.arg(item.once.map_or(String::new(), |once| format!("event:{once}")))
                             .arg(HOUR_MS);
-                        call.arg(id(item.id)).arg("work").arg("payload");
+                        let group = GROUPS[item.group];
+                        call.arg(id(item.id))
+                            .arg(format!("work/1 {group} -"))
+                            .arg(group)
+                            .arg("payload");
                         call.arg(if item.delayed { HOUR_MS } else { 0 })
                             .arg(u8::from(item.revive));
                         call.arg(if item.log { "h" } else { "" }).arg("b");
@@ -201,13 +206,36 @@ impl Play {
                 });
                 (Some(numbers(&answer)), Some(self.model.trim(*all)))
             }
+            other => {
+                self.by_hand(other);
+                (None, None)
+            }
+        }
+    }
+
+    /// What an operator does, or time alone.
+    fn by_hand(&mut self, op: &Op) {
+        match op {
+            Op::Pause => {
+                let _: i64 = self.connection.hset(key("steer"), "paused", 1).unwrap();
+                self.model.paused = true;
+            }
+            Op::Resume => {
+                let _: i64 = self.connection.hdel(key("steer"), "paused").unwrap();
+                self.model.paused = false;
+            }
+            Op::Silence => {
+                if self.model.heard.is_some() {
+                    let _: i64 = self.connection.hset(key("steer"), "heard", 1).unwrap();
+                    self.model.heard = Some(false);
+                }
+            }
             Op::Expire(token) => {
                 self.make_old("lease", TOKENS[*token]);
                 let lease = self.model.lease.get_mut(TOKENS[*token]);
                 if let Some(ends) = lease {
                     *ends = Some(self.steps);
                 }
-                (None, None)
             }
             Op::Due(job) => {
                 self.make_old("sched", &id(*job));
@@ -215,8 +243,8 @@ impl Play {
                 if let Some(due) = due {
                     *due = Some(self.steps);
                 }
-                (None, None)
             }
+            other => unreachable!("{other:?} is a script's"),
         }
     }
 
@@ -292,8 +320,9 @@ impl Play {
                     let (header, payload) = data.split_once('\n').unwrap();
                     assert_eq!(payload, "payload");
                     let words: Vec<_> = header.split(' ').collect();
-                    let counts = (words[2].parse().unwrap(), words[3].parse().unwrap());
+                    let counts = (words[4].parse().unwrap(), words[5].parse().unwrap());
                     state.data.insert(id.to_owned(), counts);
+                    state.group.insert(id.to_owned(), words[1].to_owned());
                 }
                 Some(("errors", id)) => {
                     let told: Vec<String> = connection.lrange(&full, 0, -1).unwrap();
@@ -313,9 +342,17 @@ impl Play {
                         .run
                         .insert(token.to_owned(), connection.hgetall(&full).unwrap());
                 }
+                Some(("wait", group)) => {
+                    let ids = connection.lrange(&full, 0, -1).unwrap();
+                    state.wait.insert(group.to_owned(), ids);
+                }
                 Some(("event", _)) => drop(state.once.insert(name)),
                 _ => match name.as_str() {
-                    "wait" => state.wait = connection.lrange(&full, 0, -1).unwrap(),
+                    "wait" => {
+                        let ids = connection.lrange(&full, 0, -1).unwrap();
+                        state.wait.insert("-".to_owned(), ids);
+                    }
+                    "turn" => state.turn = connection.zrange(&full, 0, -1).unwrap(),
                     "sched" => state.sched = times(connection, &full),
                     "lease" => state.lease = times(connection, &full),
                     "dead" => {
@@ -334,6 +371,12 @@ impl Play {
                             .collect();
                     }
                     "log" => state.log = connection.xlen(&full).unwrap(),
+                    "steer" => {
+                        let steer: BTreeMap<String, f64> = connection.hgetall(&full).unwrap();
+                        state.paused = steer.contains_key("paused");
+                        state.heard = steer.get("heard").map(|heard| *heard > 1.0);
+                    }
+                    "spared" => state.spared = connection.smembers(&full).unwrap(),
                     "stats" => {
                         let counters: BTreeMap<String, usize> = connection.hgetall(&full).unwrap();
                         state.trimmed_done = counters.get("trimmed_done").copied().unwrap_or(0);
