@@ -218,7 +218,9 @@ pub(super) fn keep(queue: &Queue, lease: Arc<Lease>, stop: CancellationToken) ->
 }
 
 async fn renew(queue: &Queue, lease: &Lease) {
-    let mut ticks = tokio::time::interval(queue.config.lease / 3);
+    // A claim has just begun the lease: the first renewal is a third of it later.
+    let pace = queue.config.lease / 3;
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + pace, pace);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewals = 0_u32;
     loop {
