@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use surepass::up::sample::SampleSession;
 
 use crate::answer::Answer;
-use crate::redis_faults::Customers;
+use crate::customers::Customers;
 use crate::shop::{COMPLETED, Shop};
 
 /// A shop whose worker is in the middle of eight jobs, since the store is locked.

@@ -35,7 +35,8 @@ pub(crate) use mishaps::StoreLock;
 
 pub(crate) struct Shop {
     folder: TempDir,
-    redis: RedisServer,
+    /// Its own; `None` where somebody else runs it.
+    redis: Option<RedisServer>,
     environment: Vec<(String, String)>,
     client: reqwest::Client,
     /// How many sessions there were.
@@ -79,18 +80,32 @@ impl Shop {
 
     /// With a Redis, and no store yet.
     pub(crate) async fn empty(settings: &str) -> Self {
+        Self::keeping("always", settings).await
+    }
+
+    /// The same with a Redis that writes its file at these times.
+    pub(crate) async fn keeping(append_fsync: &'static str, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = RedisServerOptions {
             folder: folder.path().join("redis"),
-            append_fsync: Some("always"),
+            append_fsync: Some(append_fsync),
         };
         let redis = RedisServer::start(options).await.unwrap();
+        let url = redis.url();
+        Self::over(folder, Some(redis), &url, settings)
+    }
+
+    /// With a Redis that somebody else runs, and no store yet.
+    pub(crate) fn at(redis_url: &str, settings: &str) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), None, &redis_url.into(), settings)
+    }
+
+    fn over(folder: TempDir, redis: Option<RedisServer>, redis_url: &SecretString, settings: &str) -> Self {
         let config = folder.path().join("config");
         std::fs::create_dir(&config).unwrap();
         std::fs::write(config.join("development.toml"), settings).unwrap();
         let database = format!("sqlite://{}", folder.path().join("surepass.db").display());
         let data = folder.path().join("data");
-        let redis_url = redis.url();
         let environment = [
             ("SUREPASS_CONFIG", config.to_str().unwrap()),
             ("SUREPASS_DATA_DIR", data.to_str().unwrap()),
