@@ -39,7 +39,13 @@ impl Node {
         if !file.exists() {
             std::fs::write(&file, "").unwrap();
         }
-        let process = Command::new("redis-server")
+        let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
+        let program = ["redis-server", "valkey-server"]
+            .iter()
+            .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+            .find(|program| program.is_file())
+            .expect("redis-server or valkey-server");
+        let process = Command::new(program)
             .arg(&file)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--dir", own.to_str().unwrap(), "--logfile", "redis.log"])

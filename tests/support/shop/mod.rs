@@ -1,6 +1,6 @@
 //! A shop that runs Surepass: its Redis, its store, its servers and workers, and what a user does with them.
 
-mod mishaps;
+pub(crate) mod mishaps;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,8 +30,6 @@ pub(crate) const COMPLETED: &str = "checkout.session.completed";
 pub(crate) const ASYNC_SUCCEEDED: &str = "checkout.session.async_payment_succeeded";
 pub(crate) const EXAMPLE_CATALOGUE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/config/catalog.example.toml");
-
-pub(crate) use mishaps::StoreLock;
 
 pub(crate) struct Shop {
     folder: TempDir,
@@ -174,6 +172,11 @@ impl Shop {
     /// A worker that need not be working yet.
     pub(crate) fn launch_worker(&self, arguments: &[&str]) -> Program {
         Program::start(command(WORKER, arguments, &self.environment))
+    }
+
+    /// Any program, with the shop's settings.
+    pub(crate) fn launch(&self, program: &str, arguments: &[&str]) -> Program {
+        Program::start(command(program, arguments, &self.environment))
     }
 
     /// Keeps what a program said that has ended.
