@@ -44,56 +44,56 @@ use tally::Tally;
 
 /// How long, and how much.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Size {
+pub(crate) struct Scale {
     /// Purchases that are accepted while the fault lasts, at least.
     jobs: usize,
     /// How long something is away.
     outage: Duration,
 }
 
-type Fault = fn(Size) -> BoxFuture<'static, Tally>;
+type Fault = fn(Scale) -> BoxFuture<'static, Tally>;
 
 const FAULTS: &[(&str, Fault)] = &[
-    ("workers killed every second, 4 of them", |size| {
-        worker_faults::killed(size).boxed()
+    ("workers killed every second, 4 of them", |scale| {
+        worker_faults::killed(scale).boxed()
     }),
-    ("worker frozen past its lease, and thawed", |size| {
-        worker_faults::frozen(size).boxed()
+    ("worker frozen past its lease, and thawed", |scale| {
+        worker_faults::frozen(scale).boxed()
     }),
-    ("workers' clocks 10 minutes off", |size| {
-        worker_faults::clocks_off(size).boxed()
+    ("workers' clocks 10 minutes off", |scale| {
+        worker_faults::clocks_off(scale).boxed()
     }),
-    ("Redis killed, AOF always", |size| {
-        redis_faults::killed("always", size).boxed()
+    ("Redis killed, AOF always", |scale| {
+        redis_faults::killed("always", scale).boxed()
     }),
-    ("Redis killed, AOF everysec", |size| {
-        redis_faults::killed("everysec", size).boxed()
+    ("Redis killed, AOF everysec", |scale| {
+        redis_faults::killed("everysec", scale).boxed()
     }),
-    ("Redis out of memory", |size| {
-        redis_faults::refusing("out of memory", size).boxed()
+    ("Redis out of memory", |scale| {
+        redis_faults::refusing("out of memory", scale).boxed()
     }),
-    ("Redis read-only", |size| {
-        redis_faults::refusing("read-only", size).boxed()
+    ("Redis read-only", |scale| {
+        redis_faults::refusing("read-only", scale).boxed()
     }),
-    ("Redis loading", |size| redis_faults::loading(size).boxed()),
-    ("connections cut between effect and answer", |size| {
-        redis_faults::cut(size).boxed()
+    ("Redis loading", |scale| redis_faults::loading(scale).boxed()),
+    ("connections cut between effect and answer", |scale| {
+        redis_faults::cut(scale).boxed()
     }),
-    ("disk full under SQLite", |size| {
-        store_faults::disk_full(size).boxed()
+    ("disk full under SQLite", |scale| {
+        store_faults::disk_full(scale).boxed()
     }),
-    ("PostgreSQL slow, then gone", |size| {
-        store_faults::gone(size).boxed()
+    ("PostgreSQL slow, then gone", |scale| {
+        store_faults::gone(scale).boxed()
     }),
 ];
 
 fn main() -> ExitCode {
-    let size = match std::env::var("SUREPASS_DRILL").as_deref() {
-        Ok("long") => Size {
+    let scale = match std::env::var("SUREPASS_DRILL").as_deref() {
+        Ok("long") => Scale {
             jobs: 10_000,
             outage: Duration::from_mins(1),
         },
-        Ok("") | Err(_) => Size {
+        Ok("") | Err(_) => Scale {
             jobs: 300,
             outage: Duration::from_secs(2),
         },
@@ -120,7 +120,7 @@ fn main() -> ExitCode {
         let started = Instant::now();
         eprintln!("drill: {name} …");
         // On a task of its own: what panics there ends this fault, not the drill.
-        let tally = runtime.block_on(async { tokio::spawn(fault(size)).await.ok() });
+        let tally = runtime.block_on(async { tokio::spawn(fault(scale)).await.ok() });
         eprintln!("drill: {name}: {} s", started.elapsed().as_secs());
         rows.push((*name, tally));
     }

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use crate::Size;
+use crate::Scale;
 use crate::program::awaited;
 use crate::proxy::Proxy;
 use crate::site::{Site, kill, play};
 use crate::tally::Tally;
 
 /// Killed three times, and started again on its file after a while.
-pub(crate) async fn killed(append_fsync: &'static str, size: Size) -> Tally {
+pub(crate) async fn killed(append_fsync: &'static str, scale: Scale) -> Tally {
     let mut site = Site::open(append_fsync, 2).await;
     let Site { shop, redis, .. } = &mut site;
     let shop = &*shop;
-    let customers = play(shop, size, async |customers| {
+    let customers = play(shop, scale, async |customers| {
         for _ in 0..3 {
             kill(redis).await;
             customers.wait_for(&customers.refused, 10).await;
-            tokio::time::sleep(size.outage / 3).await;
+            tokio::time::sleep(scale.outage / 3).await;
             redis.restart().await.unwrap();
             customers.wait_for(&customers.accepted, 40).await;
         }
@@ -29,7 +29,7 @@ pub(crate) async fn killed(append_fsync: &'static str, size: Size) -> Tally {
 }
 
 /// Takes no writes for a while.
-pub(crate) async fn refusing(how: &str, size: Size) -> Tally {
+pub(crate) async fn refusing(how: &str, scale: Scale) -> Tally {
     let (spoil, mend): (&[&str], &[&str]) = match how {
         "out of memory" => (
             &["CONFIG", "SET", "maxmemory", "1mb"],
@@ -42,10 +42,10 @@ pub(crate) async fn refusing(how: &str, size: Size) -> Tally {
     };
     let site = Site::open("always", 2).await;
     let shop = &site.shop;
-    let customers = play(shop, size, async |customers| {
+    let customers = play(shop, scale, async |customers| {
         shop.redis(spoil).await.unwrap();
         customers.wait_for(&customers.refused, 10).await;
-        tokio::time::sleep(size.outage).await;
+        tokio::time::sleep(scale.outage).await;
         shop.redis(mend).await.unwrap();
         customers.wait_for(&customers.accepted, 10).await;
     })
@@ -54,13 +54,14 @@ pub(crate) async fn refusing(how: &str, size: Size) -> Tally {
 }
 
 /// Reads its file again, slowly, and answers `LOADING` meanwhile.
-pub(crate) async fn loading(size: Size) -> Tally {
+pub(crate) async fn loading(scale: Scale) -> Tally {
     let site = Site::open("always", 2).await;
     let shop = &site.shop;
-    let customers = play(shop, size, async |customers| {
-        // Two milliseconds for each command in its file; it looks at its clients every 1,024 commands.
-        customers.wait_for(&customers.accepted, size.jobs / 2).await;
-        shop.redis(&["CONFIG", "SET", "key-load-delay", "2000"])
+    let customers = play(shop, scale, async |customers| {
+        customers.wait_for(&customers.accepted, scale.jobs / 2).await;
+        // Some seconds in all; it looks at its clients every 1,024 commands.
+        let delay = (600_000 / scale.jobs).to_string();
+        shop.redis(&["CONFIG", "SET", "key-load-delay", &delay])
             .await
             .unwrap();
         let load = async { shop.redis(&["DEBUG", "LOADAOF"]).await.unwrap() };
@@ -85,7 +86,7 @@ pub(crate) async fn loading(size: Size) -> Tally {
 
 /// Every connection of the programs breaks after a few thousand bytes of answers: scripts have run whose answers never
 /// come.
-pub(crate) async fn cut(size: Size) -> Tally {
+pub(crate) async fn cut(scale: Scale) -> Tally {
     let mut site = Site::prepare("always").await;
     let proxy = Proxy::start(&site.redis, site.folder.path());
     site.shop.set("REDIS_URL", &proxy.url());
@@ -95,10 +96,10 @@ pub(crate) async fn cut(size: Size) -> Tally {
         site.shop.start_worker().await;
     }
     let shop = &site.shop;
-    let customers = play(shop, size, async |customers| {
+    let customers = play(shop, scale, async |customers| {
         proxy.break_after(1_000);
-        tokio::time::sleep(size.outage * 2).await;
-        customers.wait_for(&customers.accepted, size.jobs / 3).await;
+        tokio::time::sleep(scale.outage * 2).await;
+        customers.wait_for(&customers.accepted, scale.jobs / 3).await;
         assert!(proxy.broken() > 10, "only {} breaks", proxy.broken());
         proxy.break_after(0);
     })

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use surepass::up::{RedisServer, RedisServerOptions};
 use tempfile::TempDir;
 
-use crate::Size;
+use crate::Scale;
 use crate::customers::Customers;
 use crate::program::{Program, awaited};
 use crate::shop::Shop;
@@ -73,12 +73,12 @@ pub(crate) async fn running(shop: &Shop, jobs: usize) {
 }
 
 /// Customers who have begun to buy; a line of progress every few seconds while `fault` is played.
-pub(crate) async fn play(shop: &Shop, size: Size, fault: impl AsyncFnOnce(&Customers)) -> Customers {
+pub(crate) async fn play(shop: &Shop, scale: Scale, fault: impl AsyncFnOnce(&Customers)) -> Customers {
     let customers = Customers::default();
     let played = async {
-        customers.wait_for(&customers.accepted, size.jobs / 5).await;
-        fault(&customers).await;
-        customers.close_after(size.jobs).await;
+        customers.wait_for(&customers.accepted, scale.jobs / 5).await;
+        Box::pin(fault(&customers)).await;
+        customers.close_after(scale.jobs).await;
     };
     let progress = async {
         while !customers.closed.load(Ordering::Relaxed) {

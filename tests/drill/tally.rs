@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::customers::Customers;
 use crate::program::{PATIENCE, awaited};
@@ -55,23 +56,13 @@ impl Tally {
                     .await
                     .is_ok_and(|answer| answer.status == 200)
                 {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             };
             awaited("200 after the fault", again).await;
         }
         // Not the event log: what a broken read of it left behind is taken up after half a minute only.
-        let idle = async {
-            while !shop
-                .queue()
-                .counts()
-                .await
-                .is_ok_and(|counts| counts.waiting + counts.scheduled + counts.running == 0)
-            {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        };
-        awaited("the end of all jobs", idle).await;
+        ended(shop).await;
 
         let mut rows: BTreeMap<String, usize> = BTreeMap::new();
         for session in shop.fulfilled().await {
@@ -95,6 +86,31 @@ impl Tally {
     }
 }
 
+/// Waits until no job waits, is scheduled or runs: however long, while something moves.
+async fn ended(shop: &Shop) {
+    let queue = shop.queue();
+    let mut last = None;
+    let mut still_since = Instant::now();
+    loop {
+        let now = queue
+            .counts()
+            .await
+            .ok()
+            .map(|counts| [counts.waiting, counts.scheduled, counts.running]);
+        if now == Some([0; 3]) {
+            return;
+        }
+        if now != last {
+            (last, still_since) = (now, Instant::now());
+        }
+        assert!(
+            still_since.elapsed() < PATIENCE,
+            "waiting, scheduled, running: {last:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 impl Customers {
     /// Waits until so many have been accepted, then closes the shop.
     pub(crate) async fn close_after(&self, jobs: usize) {
@@ -106,7 +122,7 @@ impl Customers {
                 }
                 let more = async {
                     while self.accepted.load(Ordering::Relaxed) == before {
-                        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                        tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 };
                 tokio::time::timeout(PATIENCE, more)

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::Size;
+use crate::Scale;
 use crate::program::{Program, awaited};
 use crate::shop::check_output;
 use crate::site::{Site, hire, play, running};
 use crate::tally::Tally;
 
 /// Every second one of four workers is killed, in the middle of its jobs, and another one hired.
-pub(crate) async fn killed(size: Size) -> Tally {
+pub(crate) async fn killed(scale: Scale) -> Tally {
     let mut site = Site::open("always", 4).await;
     let mut workers = std::mem::take(&mut site.shop.workers);
     let shop = &site.shop;
     let mut dead: Vec<Program> = Vec::new();
-    let customers = play(shop, size, async |customers| {
+    let customers = play(shop, scale, async |customers| {
         let mut kills = 0;
-        while kills < 3 || customers.accepted.load(Ordering::Relaxed) < size.jobs {
+        while kills < 3 || customers.accepted.load(Ordering::Relaxed) < scale.jobs {
             // With the store locked for a moment, so that it dies with jobs in its hands.
             let lock = shop.lock_store().await;
             running(shop, 4).await;
@@ -42,13 +42,13 @@ pub(crate) async fn killed(size: Size) -> Tally {
 }
 
 /// One of two workers stands still until others have its jobs, then goes on as if nothing had been.
-pub(crate) async fn frozen(size: Size) -> Tally {
+pub(crate) async fn frozen(scale: Scale) -> Tally {
     let mut site = Site::open("always", 0).await;
     site.shop.start_worker().await;
     let shop = &site.shop;
     let worker = &shop.workers[0];
     let mut others: Vec<Program> = Vec::new();
-    let customers = play(shop, size, async |_| {
+    let customers = play(shop, scale, async |_| {
         let lock = shop.lock_store().await;
         running(shop, 4).await;
         worker.signal(Signal::SIGSTOP);
@@ -78,7 +78,7 @@ pub(crate) async fn frozen(size: Size) -> Tally {
 }
 
 /// One worker is 10 minutes ahead of Redis, the other behind.
-pub(crate) async fn clocks_off(size: Size) -> Tally {
+pub(crate) async fn clocks_off(scale: Scale) -> Tally {
     let Some(library) = [
         "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
         "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
@@ -96,7 +96,7 @@ pub(crate) async fn clocks_off(size: Size) -> Tally {
     shop.set("FAKETIME", "-600");
     shop.start_worker().await;
     let shop = &*shop;
-    let customers = play(shop, size, async |_| {
+    let customers = play(shop, scale, async |_| {
         // A lease that ran by its worker's clock would have 10 minutes to go.
         let lock = shop.lock_store().await;
         running(shop, 4).await;

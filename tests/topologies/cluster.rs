@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::customers::Customers;
 use crate::node::{Node, free_port};
 use crate::program::awaited;
-use crate::sentinel::open;
+use crate::sentinel::{open, prepare};
 
 /// Each node has its share of the slots.
 const SHARES: [(&str, &str); 3] = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
@@ -121,19 +121,34 @@ impl Cluster {
         format!("redis+cluster://{}?replicas={replicas}", addresses.join(","))
     }
 
-    /// Moves the queue's slot from one node to another, a few keys at a time.
-    async fn move_slot(&self, from: usize, to: usize) {
+    async fn slot(&self) -> String {
         let slot: u16 = self.nodes[0].ask(&["CLUSTER", "KEYSLOT", KEY]).await;
-        let slot = slot.to_string();
-        let (from_id, to_id) = (self.id(from).await, self.id(to).await);
-        let set = async |node: usize, state: &str, id: &str| {
-            let _: () = self.nodes[node]
-                .ask(&["CLUSTER", "SETSLOT", &slot, state, id])
-                .await;
-        };
-        set(to, "IMPORTING", &from_id).await;
-        set(from, "MIGRATING", &to_id).await;
+        slot.to_string()
+    }
+
+    async fn set_slot(&self, node: usize, state: &str, id: &str) {
+        let slot = self.slot().await;
+        let _: () = self.nodes[node]
+            .ask(&["CLUSTER", "SETSLOT", &slot, state, id])
+            .await;
+    }
+
+    /// Begins to move the queue's slot from one node to another: no key has moved yet.
+    async fn open_slot(&self, from: usize, to: usize) {
+        self.set_slot(to, "IMPORTING", &self.id(from).await).await;
+        self.set_slot(from, "MIGRATING", &self.id(to).await).await;
+    }
+
+    async fn move_keys(&self, from: usize, to: usize, keys: &[String]) {
         let port = self.nodes[to].port.to_string();
+        let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        words.extend(keys.iter().map(String::as_str));
+        let _: () = self.nodes[from].ask(&words).await;
+    }
+
+    /// Moves all keys that are left, a few at a time, and says so to all.
+    async fn finish_slot(&self, from: usize, to: usize) {
+        let slot = self.slot().await;
         loop {
             let keys: Vec<String> = self.nodes[from]
                 .ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "7"])
@@ -141,12 +156,11 @@ impl Cluster {
             if keys.is_empty() {
                 break;
             }
-            let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
-            words.extend(keys.iter().map(String::as_str));
-            let _: () = self.nodes[from].ask(&words).await;
+            self.move_keys(from, to, &keys).await;
         }
+        let id = self.id(to).await;
         for node in [to, from, 3 - to - from] {
-            set(node, "NODE", &to_id).await;
+            self.set_slot(node, "NODE", &id).await;
         }
     }
 }
@@ -161,7 +175,8 @@ async fn the_slot_of_the_queue_moves_to_another_node_of_a_cluster_under_load_and
         for _ in 0..3 {
             customers.wait_for(&customers.accepted, 60).await;
             let home = cluster.index(cluster.home(0).await);
-            cluster.move_slot(home, (home + 1) % 3).await;
+            cluster.open_slot(home, (home + 1) % 3).await;
+            cluster.finish_slot(home, (home + 1) % 3).await;
         }
         customers.wait_for(&customers.accepted, 60).await;
         customers.closed.store(true, Ordering::Relaxed);
@@ -169,6 +184,42 @@ async fn the_slot_of_the_queue_moves_to_another_node_of_a_cluster_under_load_and
     tokio::join!(customers.buy(&shop), moving);
     customers.assert_answered_200_or_503();
     customers.all_get_their_passes(&shop, 0).await;
+}
+
+#[tokio::test]
+async fn a_claim_while_the_slot_of_the_queue_is_half_moved_takes_nothing_and_so_loses_nothing() {
+    let cluster = Cluster::start().await;
+    let mut shop = prepare(&cluster.url(0)).await;
+    shop.start_server().await;
+    let home = cluster.index(cluster.home(0).await);
+    let to = (home + 1) % 3;
+    let node = &cluster.nodes[home];
+    let sessions: Vec<_> = (0..6).map(|_| shop.session()).collect();
+    for session in &sessions {
+        assert_eq!(shop.buy(session).await.status, 200);
+    }
+    // Every key that a claim names is there, so nothing but the jobs' own data is missing.
+    let queue = shop.queue();
+    let others = ["sched", "lease", "dead"].map(|name| queue.key(name));
+    for key in &others {
+        let _: i64 = node.ask(&["ZADD", key, "1e15", "somebody"]).await;
+    }
+    cluster.open_slot(home, to).await;
+    let data = |n: usize| queue.key(&format!("data:fulfil:{}", sessions[n].session_id()));
+    cluster.move_keys(home, to, &[data(1), data(4)]).await;
+    let worker = shop.launch_worker(&[]);
+    worker.says("no jobs from Redis").await;
+    let waiting: usize = node.ask(&["LLEN", &queue.key("wait")]).await;
+    assert_eq!(waiting, 6);
+    cluster.finish_slot(home, to).await;
+    for key in &others {
+        let _: i64 = cluster.nodes[to].ask(&["ZREM", key, "somebody"]).await;
+    }
+    shop.workers.push(worker);
+    shop.worked_off().await;
+    let mut expected: Vec<_> = sessions.iter().map(|session| session.session_id()).collect();
+    expected.sort();
+    assert_eq!(shop.fulfilled().await, expected);
 }
 
 #[tokio::test]

@@ -12,7 +12,6 @@
 mod answer;
 mod cluster;
 #[path = "../support/customers.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
 mod customers;
 mod node;
 #[path = "../support/program.rs"]

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::customers::Customers;
 use crate::node::{Node, free_port};
 use crate::program::awaited;
-use crate::shop::{EXAMPLE_CATALOGUE, Shop};
+use crate::shop::Shop;
 
 struct Sentinels {
     /// The first of them is the master at first.
@@ -102,12 +102,17 @@ impl Sentinels {
     }
 }
 
-/// A shop with one server and two workers.
-pub(crate) async fn open(redis_url: &str) -> Shop {
+/// A shop without any program that runs yet.
+pub(crate) async fn prepare(redis_url: &str) -> Shop {
     let mut shop = Shop::at(redis_url, "[queue]\nlease_seconds = 3\nbackoff_base_ms = 50");
     shop.set("RUST_LOG", "info");
-    let imported = shop.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
-    assert!(imported.status.success());
+    shop.import_example().await;
+    shop
+}
+
+/// A shop with one server and two workers.
+pub(crate) async fn open(redis_url: &str) -> Shop {
+    let mut shop = prepare(redis_url).await;
     shop.start_server().await;
     for _ in 0..2 {
         shop.start_worker().await;

@@ -295,6 +295,15 @@ impl Shop {
         .await;
     }
 
+    /// Waits until no job waits, is scheduled or runs. What a broken read of the event log left behind is taken up after
+    /// half a minute only.
+    pub(crate) async fn worked_off(&self) {
+        self.counted("worked off", |counts| {
+            counts.waiting + counts.scheduled + counts.running == 0
+        })
+        .await;
+    }
+
     /// Waits until so many jobs run.
     pub(crate) async fn running(&self, jobs: usize) {
         self.counted("running", |counts| counts.running == jobs).await;
