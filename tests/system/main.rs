@@ -24,6 +24,7 @@ mod recorded_events;
 mod redis_faults;
 mod secrets;
 #[path = "../support/shop/mod.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
 mod shop;
 mod starting;
 mod stopping;

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use surepass::up::sample::SampleSession;
 use tempfile::TempDir;
 
 use crate::customers::Customers;
@@ -217,8 +218,7 @@ async fn a_claim_while_the_slot_of_the_queue_is_half_moved_takes_nothing_and_so_
     }
     shop.workers.push(worker);
     shop.worked_off().await;
-    let mut expected: Vec<_> = sessions.iter().map(|session| session.session_id()).collect();
-    expected.sort();
+    let expected: Vec<_> = sessions.iter().map(SampleSession::session_id).collect();
     assert_eq!(shop.fulfilled().await, expected);
 }
 

@@ -10,14 +10,14 @@ use crate::node::{Node, free_port};
 use crate::program::awaited;
 use crate::shop::Shop;
 
-struct Sentinels {
+struct Watched {
     /// The first of them is the master at first.
     servers: Vec<Node>,
     sentinels: Vec<Node>,
     _folder: TempDir,
 }
 
-impl Sentinels {
+impl Watched {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let master = free_port().to_string();
@@ -122,7 +122,7 @@ pub(crate) async fn open(redis_url: &str) -> Shop {
 
 #[tokio::test]
 async fn the_master_killed_under_load_is_replaced_and_nothing_acknowledged_is_lost_or_doubled() {
-    let mut redis = Sentinels::start().await;
+    let mut redis = Watched::start().await;
     let shop = open(&redis.url(1)).await;
     let customers = Customers::default();
     let failover = async {
@@ -143,7 +143,7 @@ async fn the_master_killed_under_load_is_replaced_and_nothing_acknowledged_is_lo
 #[tokio::test]
 async fn a_failover_while_the_old_master_lives_is_followed_at_once_and_nothing_acknowledged_is_lost_or_doubled()
  {
-    let redis = Sentinels::start().await;
+    let redis = Watched::start().await;
     // The old master takes writes until it is told; only what both replicas have is then on the new one for sure.
     let shop = open(&redis.url(2)).await;
     let customers = Customers::default();

@@ -78,15 +78,10 @@ impl Shop {
 
     /// With a Redis, and no store yet.
     pub(crate) async fn empty(settings: &str) -> Self {
-        Self::keeping("always", settings).await
-    }
-
-    /// The same with a Redis that writes its file at these times.
-    pub(crate) async fn keeping(append_fsync: &'static str, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = RedisServerOptions {
             folder: folder.path().join("redis"),
-            append_fsync: Some(append_fsync),
+            append_fsync: Some("always"),
         };
         let redis = RedisServer::start(options).await.unwrap();
         let url = redis.url();
