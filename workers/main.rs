@@ -34,7 +34,7 @@ const QUEUES: [&str; 1] = ["fulfil"];
 #[expect(clippy::doc_markdown, reason = "this text is what --help prints")]
 #[command(name = "surepass-worker", version)]
 struct Arguments {
-    /// Jobs to run at a time [default: worker.concurrency, 512]
+    /// Jobs to run at a time [default: worker.concurrency, 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: Option<u32>,
     /// The queues to take jobs from, separated by commas [default: all: fulfil]

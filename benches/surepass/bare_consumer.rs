@@ -1,16 +1,23 @@
 //! The limit of a worker: takes 200 from a list, writes their rows in one transaction.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{
     Arguments, AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqlSafeStr, SqliteConnection,
 };
-use surepass::fulfil::Purchase;
+use surepass::clock::Clock;
+use surepass::fulfil::{Purchase, Triage, triage};
 use surepass::store::Synchronous;
+use surepass::stripe::Event;
+use surepass::up::RedisServer;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
-use crate::Outcome;
+use crate::bare_server::BARE_LIST;
+use crate::{Outcome, system};
 
 /// Rows in one transaction, at most.
 pub(crate) const BATCH: usize = 200;
@@ -109,6 +116,51 @@ fn text(nth: usize, rows: usize, placeholder: impl Fn(usize) -> String) -> Strin
 pub(crate) async fn take(redis: &mut MultiplexedConnection, list: &str) -> Outcome<Vec<Vec<u8>>> {
     let taken: Option<Vec<Vec<u8>>> = redis::cmd("LPOP").arg(list).arg(BATCH).query_async(redis).await?;
     Ok(taken.unwrap_or_default())
+}
+
+/// Takes what the bare server has put into its list and writes it, on a thread of its own, until it is stopped.
+pub(crate) struct Consumer {
+    runtime: Runtime,
+    working: JoinHandle<Outcome<()>>,
+}
+
+impl Consumer {
+    pub(crate) fn start(redis: &RedisServer, database: &str) -> Outcome<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let (mut redis, mut bare) = runtime.block_on(async {
+            let redis = system::connect(redis).await?;
+            Outcome::Ok((redis, Bare::open(database, Synchronous::Normal).await?))
+        })?;
+        let working = runtime.spawn(async move {
+            loop {
+                // The rest of a batch comes with the second call.
+                let first: Option<(String, Vec<u8>)> = redis.blpop(BARE_LIST, 0.1).await?;
+                let Some((_, first)) = first else { continue };
+                let mut bodies = take(&mut redis, BARE_LIST).await?;
+                bodies.push(first);
+                let mut purchases = Vec::with_capacity(bodies.len());
+                for body in &bodies {
+                    match triage(&Event::parse(body)?, None) {
+                        Triage::Fulfil(purchase) => purchases.push(purchase),
+                        Triage::Ignore(why) => return Outcome::<()>::Err(why.into()),
+                    }
+                }
+                bare.insert(&purchases, Clock::system().now()).await?;
+            }
+        });
+        Ok(Self { runtime, working })
+    }
+
+    pub(crate) fn stop(self) -> Outcome<()> {
+        self.working.abort();
+        match self.runtime.block_on(self.working) {
+            Ok(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What the rows of one purchase hold.

@@ -10,6 +10,8 @@ use surepass::stripe::Event;
 use surepass::up::{RedisServer, RedisServerOptions};
 use tokio::runtime::Runtime;
 
+use crate::bare_consumer::Consumer;
+use crate::bare_server;
 use crate::load::{open_loop, peak};
 use crate::report::{Goal, Table, float, median, thousands};
 use crate::requests::{self, Requests};
@@ -47,7 +49,9 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     let requests = Arc::new(Requests::signed(AT_PEAK + SLOW, 5));
     let (mut peaks, mut slow) = (Figures::default(), Figures::default());
     let mut memory = [const { Vec::new() }; 2];
+    let mut limit = Vec::new();
     for _ in 0..ROUNDS {
+        limit.push(bare(runtime, &requests)?);
         let system = System::start(runtime, Durability::Fast)?;
         let idle = resident(&system)?;
         account(runtime, &system, &mut slow, SLOW, SLOW, || {
@@ -67,12 +71,23 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     let waiting = runtime.block_on(bytes_waiting())?;
 
     let mut table = Table::new("5. What a purchase costs");
+    let limit = median(&limit);
+    table.plain(
+        "bare: server (b), consumer of its list, Redis; no event log",
+        format!("{} µs", thousands(limit.round())),
+    );
     table.judged(
         "CPU, at peak",
         peaks.told(),
         peaks.total(),
         Goal::AtMost(60.0),
         " µs",
+    );
+    table.compared(
+        "  at peak against bare (of its CPU)",
+        String::new(),
+        peaks.total() / limit,
+        None,
     );
     table.plain("CPU, at 500/s", slow.told());
     let commands = |figures: &Figures| thousands(median(&figures.commands));
@@ -118,6 +133,27 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     Ok(table)
 }
 
+/// µs of CPU for a purchase, at peak, that bare code takes: all threads of this process but the one that sends, and Redis.
+fn bare(runtime: &Runtime, requests: &Arc<Requests>) -> Outcome<f64> {
+    // For its Redis, its tables and its catalogue; its own programs sleep on another queue.
+    let system = System::start(runtime, Durability::Fast)?;
+    let server = bare_server::enqueueing(&system.redis.url())?;
+    let consumer = Consumer::start(&system.redis, &system.database())?;
+    let redis = system.redis.pid().ok_or("Redis is gone")?.to_string();
+    let used = || {
+        let all = seconds("self")? + seconds(&redis)?;
+        Outcome::Ok(all - seconds("thread-self")?)
+    };
+    let before = used()?;
+    peak(server.address, requests, 0..AT_PEAK, 32)?;
+    runtime.block_on(until_stored(&system, AT_PEAK, 0))?;
+    let used = used()? - before;
+    server.stop()?;
+    consumer.stop()?;
+    system.stop(runtime)?;
+    Ok(used * 1e6 / float(u64::try_from(AT_PEAK)?))
+}
+
 /// Lets `load` run, waits until all of it is in the store, and accounts for what it took.
 fn account(
     runtime: &Runtime,
@@ -136,7 +172,7 @@ fn account(
     })?;
     let before = cpu(system)?;
     load()?;
-    runtime.block_on(until_stored(system, rows))?;
+    runtime.block_on(until_stored(system, rows, rows))?;
     let after = cpu(system)?;
     let count = float(u64::try_from(purchases)?);
     for ((figures, before), after) in figures.cpu.iter_mut().zip(before).zip(after) {
@@ -147,17 +183,17 @@ fn account(
     Ok(())
 }
 
-async fn until_stored(system: &System, expected: usize) -> Outcome<()> {
+async fn until_stored(system: &System, purchases: usize, logged: usize) -> Outcome<()> {
     let mut reader = system::reader(&system.database()).await?;
     let end = Instant::now() + Duration::from_mins(1);
     loop {
         let subscriptions = system::rows(&mut reader, "subscriptions").await?;
         let events = system::rows(&mut reader, "events").await?;
-        if subscriptions == expected && events == expected {
+        if subscriptions == purchases && events == logged {
             return Ok(());
         }
         if Instant::now() > end {
-            return Err(format!("{subscriptions} rows and {events} events of {expected}").into());
+            return Err(format!("{subscriptions} rows of {purchases}, {events} events of {logged}").into());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -165,29 +201,34 @@ async fn until_stored(system: &System, expected: usize) -> Outcome<()> {
 
 /// Seconds of CPU that each process has used.
 fn cpu(system: &System) -> Outcome<[f64; 3]> {
-    let mut seconds = [0.0; 3];
-    for (seconds, (_, id)) in seconds.iter_mut().zip(system.processes()?) {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-        // The name in brackets may hold spaces.
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let ticks: u64 = [11, 12]
-            .iter()
-            .map(|field| {
-                fields
-                    .get(*field)
-                    .and_then(|text| text.parse::<u64>().ok())
-                    .unwrap_or(0)
-            })
-            .sum();
-        // USER_HZ, which is 100 wherever Linux runs.
-        *seconds = float(ticks) / 100.0;
+    let mut used = [0.0; 3];
+    for (used, (_, id)) in used.iter_mut().zip(system.processes()?) {
+        *used = seconds(&id.to_string())?;
     }
-    Ok(seconds)
+    Ok(used)
+}
+
+/// Seconds of CPU that one process (or `thread-self`) has used.
+fn seconds(id: &str) -> Outcome<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The name in brackets may hold spaces.
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = [11, 12]
+        .iter()
+        .map(|field| {
+            fields
+                .get(*field)
+                .and_then(|text| text.parse::<u64>().ok())
+                .unwrap_or(0)
+        })
+        .sum();
+    // USER_HZ, which is 100 wherever Linux runs.
+    Ok(float(ticks) / 100.0)
 }
 
 /// Resident memory of the server and of the worker, in MB.

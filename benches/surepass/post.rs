@@ -2,16 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use redis::AsyncCommands;
 use sqlx::SqliteConnection;
-use surepass::clock::Clock;
-use surepass::fulfil::{Triage, triage};
-use surepass::store::Synchronous;
-use surepass::stripe::Event;
 use tokio::runtime::Runtime;
 
-use crate::bare_consumer::{self, Bare};
-use crate::bare_server::{self, BARE_LIST};
+use crate::bare_consumer::Consumer;
+use crate::bare_server;
 use crate::load::{open_loop, quantiles};
 use crate::report::{Goal, Table, latency, median};
 use crate::requests::Requests;
@@ -122,41 +117,14 @@ fn consumer(runtime: &Runtime, requests: &Requests) -> Outcome<(f64, f64)> {
     let system = System::start(runtime, Durability::Fast)?;
     let server = bare_server::enqueueing(&system.redis.url())?;
     let database = system.database();
-    let aside = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
-    let (mut redis, mut bare) = aside.block_on(async {
-        let redis = system::connect(&system.redis).await?;
-        Outcome::Ok((redis, Bare::open(&database, Synchronous::Normal).await?))
-    })?;
-    let working = aside.spawn(async move {
-        loop {
-            // The rest of a batch comes with the second call.
-            let first: Option<(String, Vec<u8>)> = redis.blpop(BARE_LIST, 0.1).await?;
-            let Some((_, first)) = first else { continue };
-            let mut bodies = bare_consumer::take(&mut redis, BARE_LIST).await?;
-            bodies.push(first);
-            let mut purchases = Vec::with_capacity(bodies.len());
-            for body in &bodies {
-                match triage(&Event::parse(body)?, None) {
-                    Triage::Fulfil(purchase) => purchases.push(purchase),
-                    Triage::Ignore(why) => return Outcome::<()>::Err(why.into()),
-                }
-            }
-            bare.insert(&purchases, Clock::system().now()).await?;
-        }
-    });
+    let consumer = Consumer::start(&system.redis, &database)?;
     let run = |range| {
         open_loop(server.address, requests, range, RATE, CONNECTIONS, || {
             watcher(&database, requests)
         })
     };
     let latencies = run(0..WARM_UP).and_then(|_| run(WARM_UP..WARM_UP + REQUESTS));
-    working.abort();
-    if let Ok(Err(error)) = runtime.block_on(working) {
-        return Err(error);
-    }
+    consumer.stop()?;
     let latencies = latencies?;
     server.stop()?;
     system.stop(runtime)?;

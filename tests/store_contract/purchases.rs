@@ -16,6 +16,7 @@ contract!(
     exactly_once_per_session_and_per_payment_intent,
     a_missing_payment_intent_matches_nothing,
     the_same_purchase_from_32_tasks_makes_one_row,
+    a_crowd_with_some_known_purchases_gets_the_others,
     two_jobs_at_once_create_one_user,
     the_customer_is_the_user_id_else_the_oldest_user_with_that_email_else_a_new_user,
     one_bad_purchase_does_not_stop_the_others,
@@ -86,6 +87,36 @@ async fn the_same_purchase_from_32_tasks_makes_one_row(home: Home) {
     }
     assert_eq!(made, 1);
     assert_eq!(all(&store).await.len(), 1);
+}
+
+/// More than one statement holds, with a session and a payment among them that are there: once at the end of what is
+/// written first, once at its beginning.
+async fn a_crowd_with_some_known_purchases_gets_the_others(home: Home) {
+    let store = home.ready().await;
+    for known in ["000", "210"] {
+        create(&store, purchase(known)).await;
+    }
+    let crowd = (0..220).map(|nth| {
+        let name = format!("{nth:03}");
+        let mut one = purchase(&name);
+        if nth == 100 {
+            one.subscription.stripe_payment_id = Some("pi_210".to_owned());
+        }
+        // Buyers come back.
+        one.buyer.user_id = Some(format!("user_{:03}", nth % 50));
+        let store = Arc::clone(&store);
+        async move { create(&store, one).await }
+    });
+    for (nth, created) in join_all(crowd).await.into_iter().enumerate() {
+        let expected = match nth {
+            0 => existing("000", "user_000"),
+            100 | 210 => existing("210", "user_210"),
+            _ => new(&format!("{nth:03}"), &format!("user_{:03}", nth % 50)),
+        };
+        assert_eq!(created, expected, "{nth}");
+    }
+    assert_eq!(all(&store).await.len(), 219);
+    assert_eq!(home.number("SELECT count(*) FROM users").await, 51);
 }
 
 async fn two_jobs_at_once_create_one_user(home: Home) {
