@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use surepass::store::SubscriptionFilter;
+
 use crate::customers::Customers;
 use crate::program::{PATIENCE, awaited};
 use crate::shop::{COMPLETED, Shop};
@@ -65,8 +67,14 @@ impl Tally {
         ended(shop).await;
 
         let mut rows: BTreeMap<String, usize> = BTreeMap::new();
-        for session in shop.fulfilled().await {
-            *rows.entry(session).or_default() += 1;
+        // Past the command that lists them: it shows the newest 10,000 only.
+        let store = shop.store().await;
+        let everything = store
+            .subscriptions(&SubscriptionFilter::default(), u32::MAX)
+            .await
+            .unwrap();
+        for subscription in everything {
+            *rows.entry(subscription.stripe_session_id).or_default() += 1;
         }
         let queue = shop.queue();
         let sold: BTreeSet<_> = bought.iter().map(|(session, _)| session.session_id()).collect();
