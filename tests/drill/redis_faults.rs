@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use secrecy::ExposeSecret;
 
 use crate::Scale;
@@ -17,10 +18,14 @@ pub(crate) async fn killed(append_fsync: &'static str, scale: Scale) -> Tally {
     let shop = &*shop;
     let customers = play(shop, scale, async |customers| {
         for _ in 0..3 {
+            // With the workers frozen, so that it dies with purchases that nobody else has.
+            shop.signal_workers(Signal::SIGSTOP);
+            customers.wait_for(&customers.accepted, 20).await;
             kill(redis).await;
             customers.wait_for(&customers.refused, 10).await;
             tokio::time::sleep(scale.outage / 3).await;
             redis.restart().await.unwrap();
+            shop.signal_workers(Signal::SIGCONT);
             customers.wait_for(&customers.accepted, 40).await;
         }
     })

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use surepass::up::sample::SampleSession;
 use tempfile::TempDir;
 
@@ -233,6 +234,9 @@ async fn a_node_of_a_cluster_killed_under_load_is_replaced_and_nothing_acknowled
     let asked = (home + 1) % 3;
     let failover = async {
         customers.wait_for(&customers.accepted, 100).await;
+        // With the workers frozen, so that it dies with purchases that nobody else has.
+        shop.signal_workers(Signal::SIGSTOP);
+        customers.wait_for(&customers.accepted, 20).await;
         cluster.nodes[home].kill().await;
         let replaced = async {
             while cluster.home(asked).await == port {
@@ -240,6 +244,7 @@ async fn a_node_of_a_cluster_killed_under_load_is_replaced_and_nothing_acknowled
             }
         };
         awaited("another master", replaced).await;
+        shop.signal_workers(Signal::SIGCONT);
         customers.wait_for(&customers.accepted, 100).await;
         customers.closed.store(true, Ordering::Relaxed);
     };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::customers::Customers;
@@ -129,8 +130,12 @@ async fn the_master_killed_under_load_is_replaced_and_nothing_acknowledged_is_lo
         customers.wait_for(&customers.accepted, 100).await;
         let old = redis.master().await;
         assert_eq!(old, redis.servers[0].port);
+        // With the workers frozen, so that it dies with purchases that nobody else has.
+        shop.signal_workers(Signal::SIGSTOP);
+        customers.wait_for(&customers.accepted, 20).await;
         redis.servers[0].kill().await;
         redis.until_master_is_not(old).await;
+        shop.signal_workers(Signal::SIGCONT);
         customers.wait_for(&customers.accepted, 100).await;
         customers.closed.store(true, Ordering::Relaxed);
     };

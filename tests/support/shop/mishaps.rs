@@ -34,6 +34,12 @@ impl Shop {
             .await
     }
 
+    pub(crate) fn signal_workers(&self, signal: Signal) {
+        for worker in &self.workers {
+            worker.signal(signal);
+        }
+    }
+
     pub(crate) fn signal_redis(&self, signal: Signal) {
         let pid = i32::try_from(self.redis.as_ref().unwrap().pid().unwrap()).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
