@@ -1,7 +1,7 @@
 # The front door. Programs that scripts/install.sh could not install in the system are in .tools/bin.
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help demo test bench lint ci
+.PHONY: help demo test drill bench lint ci
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ demo: ## Install what is missing, build, and play purchases through the whole sy
 test: ## Install what is missing and run every test
 	@scripts/install.sh test
 	cargo test --locked --workspace
+
+drill: ## Play every fault for minutes, and count what was lost or doubled
+	@scripts/install.sh test
+	SUREPASS_DRILL=long cargo test --locked --test drill
 
 bench: ## Measure speed against the limits of this machine
 	@scripts/install.sh demo

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use redis::Value;
-use redis::aio::ConnectionManager;
 
-use super::connection::Redis;
+use super::connection::{Connection, Redis};
 use super::error::{QueueError, RetryPolicy};
 use super::item::{Enqueued, Item};
 use super::job::{Data, LONGEST_HEADER};
@@ -82,7 +81,7 @@ pub struct Counts {
 #[derive(Clone)]
 pub struct Queue {
     pub(super) redis: Redis,
-    pub(super) connection: ConnectionManager,
+    pub(super) connection: Connection,
     pub(super) config: std::sync::Arc<QueueConfig>,
     prefix: std::sync::Arc<str>,
 }
@@ -101,9 +100,9 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn new(redis: &Redis, config: QueueConfig) -> Result<Self, QueueError> {
-        let prefix = format!("{{{}:{}}}:", config.prefix, config.name).into();
+        let prefix: std::sync::Arc<str> = format!("{{{}:{}}}:", config.prefix, config.name).into();
         Ok(Self {
-            connection: redis.connection()?,
+            connection: redis.connection(&prefix)?,
             redis: redis.clone(),
             config: config.into(),
             prefix,
@@ -116,7 +115,7 @@ impl Queue {
     /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn reconnected(&self) -> Result<Self, QueueError> {
         Ok(Self {
-            connection: self.redis.connection()?,
+            connection: self.redis.connection(&self.prefix)?,
             ..self.clone()
         })
     }
@@ -149,6 +148,7 @@ impl Queue {
         for chunk in items.chunks(LARGEST_CALL) {
             answers.extend(self.enqueue_chunk(chunk).await?);
         }
+        self.connection.clone().replicated(&self.key("ready")).await?;
         Ok(answers)
     }
 

@@ -1,17 +1,23 @@
 //! Connections to Redis, with time-outs, that come back by themselves.
 
+mod address;
+mod moving;
+
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
-use redis::{AsyncConnectionConfig, Client};
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::address::{Address, Parsed, parse};
+use self::moving::{Moving, find};
 use super::QueueError;
 
-/// A Redis server, by its address: hands out connections.
+/// A Redis, by its address: a server, a master among sentinels, or a cluster. Hands out connections.
 #[derive(Clone)]
 pub struct Redis {
-    client: Client,
+    address: Address,
+    replicas: usize,
     options: RedisOptions,
 }
 
@@ -39,63 +45,151 @@ impl Redis {
     /// # Errors
     /// [`QueueError::Address`] where the address is none that Surepass can use.
     pub fn open(url: &SecretString, options: RedisOptions) -> Result<Self, QueueError> {
-        let url = url.expose_secret();
-        // Told without the address: it may carry a password.
-        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-        if !matches!(scheme, "redis" | "rediss" | "redis+unix" | "unix") {
-            return Err(QueueError::Address(format!(
-                "`{}://` is no Redis address: expected redis://, rediss:// or redis+unix://",
-                scheme.chars().take(20).collect::<String>()
-            )));
-        }
-        let client = Client::open(url).map_err(|error| QueueError::Address(error.to_string()))?;
-        Ok(Self { client, options })
+        let Parsed { address, replicas } = parse(url.expose_secret())?;
+        Ok(Self {
+            address,
+            replicas,
+            options,
+        })
     }
 
-    /// A connection that is shared by its clones, pipelines their calls and reconnects when it breaks. It connects
-    /// at its first use, so a process can start before Redis does.
+    /// A connection that is shared by its clones, pipelines their calls and reconnects when it breaks: to the node that
+    /// holds `key`, and all keys that share its hash tag. It connects at its first use, so a process can start before
+    /// Redis does.
     ///
     /// # Errors
     /// [`QueueError::Redis`] where the client cannot be set up.
-    pub fn connection(&self) -> Result<ConnectionManager, QueueError> {
+    pub fn connection(&self, key: &str) -> Result<Connection, QueueError> {
         // No retries inside: the caller knows whether a call may be repeated, and its time is limited.
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(self.options.connect_timeout))
-            .set_response_timeout(Some(self.options.response_timeout))
-            .set_number_of_retries(0)
-            .set_min_delay(Duration::from_millis(10));
-        Ok(ConnectionManager::new_lazy_with_config(
-            self.client.clone(),
-            config,
-        )?)
+        let way = match &self.address {
+            Address::Fixed(info) => {
+                let config = ConnectionManagerConfig::new()
+                    .set_connection_timeout(Some(self.options.connect_timeout))
+                    .set_response_timeout(Some(self.options.response_timeout))
+                    .set_number_of_retries(0)
+                    .set_min_delay(Duration::from_millis(10));
+                let client = Client::open(info.clone())?;
+                Way::Fixed(ConnectionManager::new_lazy_with_config(client, config)?)
+            }
+            moving => Way::Moving(Moving::new(moving.clone(), key, self.options)),
+        };
+        Ok(Connection {
+            way,
+            replicas: self.replicas,
+            patience: self.options.response_timeout / 2,
+        })
     }
 
-    /// A connection for blocking reads of up to `block`.
+    /// A connection for blocking reads of up to `block`, to the node that holds `key`.
     ///
     /// # Errors
     /// [`QueueError::Redis`] where Redis cannot be reached.
     pub async fn blocking_connection(
         &self,
+        key: &str,
         block: Duration,
-    ) -> Result<redis::aio::MultiplexedConnection, QueueError> {
+    ) -> Result<MultiplexedConnection, QueueError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.options.connect_timeout))
             .set_response_timeout(Some(self.options.response_timeout + block));
-        Ok(self
-            .client
+        Ok(find(&self.address, key, self.options)
+            .await?
             .get_multiplexed_async_connection_with_config(&config)
             .await?)
     }
 
-    /// A connection that listens.
+    /// A connection that listens, to the node that holds `key`.
     ///
     /// # Errors
     /// [`QueueError::Redis`] where Redis cannot be reached.
-    pub(super) async fn pubsub(&self) -> Result<PubSub, QueueError> {
-        tokio::time::timeout(self.options.connect_timeout, self.client.get_async_pubsub())
+    pub(super) async fn pubsub(&self, key: &str) -> Result<PubSub, QueueError> {
+        let client = find(&self.address, key, self.options).await?;
+        tokio::time::timeout(self.options.connect_timeout, client.get_async_pubsub())
             .await
             .map_err(|_| QueueError::Timeout)?
             .map_err(QueueError::from)
+    }
+}
+
+/// A way to Redis for calls. Clones share it.
+#[derive(Clone)]
+pub struct Connection {
+    way: Way,
+    replicas: usize,
+    patience: Duration,
+}
+
+#[derive(Clone)]
+enum Way {
+    Fixed(ConnectionManager),
+    Moving(Moving),
+}
+
+impl Connection {
+    /// Waits until as many replicas as the address asks for (`?replicas=`) have all that was written so far. What is on
+    /// fewer would be lost with its master.
+    ///
+    /// # Errors
+    /// [`QueueError::Redis`] where too few have it in time.
+    pub(super) async fn replicated(&mut self, key: &str) -> Result<(), QueueError> {
+        if self.replicas == 0 {
+            return Ok(());
+        }
+        // WAIT waits for this connection's own last write only. What is to be replicated may be older: written by a call
+        // whose replication failed, and met as a duplicate now. So: a write of our own, behind it.
+        let mut batch = redis::pipe();
+        batch
+            .set_options(
+                key,
+                1,
+                redis::SetOptions::default().with_expiration(redis::SetExpiry::EX(60)),
+            )
+            .ignore();
+        batch
+            .cmd("WAIT")
+            .arg(self.replicas)
+            .arg(super::client::millis(self.patience));
+        let (have,): (usize,) = batch.query_async(self).await?;
+        if have < self.replicas {
+            let few = format!("{have} of {} replicas have it", self.replicas);
+            return Err(RedisError::from((ErrorKind::Io, "not replicated in time", few)).into());
+        }
+        Ok(())
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match &mut self.way {
+            Way::Fixed(connection) => connection.req_packed_command(cmd),
+            Way::Moving(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match &mut self.way {
+            Way::Fixed(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Way::Moving(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match &self.way {
+            Way::Fixed(connection) => connection.get_db(),
+            Way::Moving(connection) => connection.get_db(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    /// Without the address: it may carry a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
     }
 }
 

@@ -196,7 +196,7 @@ fn listen(queue: &Queue, stop: &CancellationToken) -> watch::Receiver<u64> {
 }
 
 async fn listen_once(queue: &Queue, woken: &watch::Sender<u64>) -> Result<(), QueueError> {
-    let mut pubsub = queue.redis.pubsub().await?;
+    let mut pubsub = queue.redis.pubsub(&queue.key("wake")).await?;
     pubsub.subscribe(queue.key("wake")).await?;
     // Something may have come before we listened.
     woken.send_modify(|count| *count += 1);

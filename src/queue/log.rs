@@ -78,7 +78,11 @@ impl LogConsumer {
         if let Some(connection) = &self.connection {
             return Ok(connection.clone());
         }
-        let mut connection = self.queue.redis.blocking_connection(self.block).await?;
+        let mut connection = self
+            .queue
+            .redis
+            .blocking_connection(&self.queue.key("log"), self.block)
+            .await?;
         let created: Result<(), RedisError> = cmd("XGROUP")
             .arg("CREATE")
             .arg(self.queue.key("log"))

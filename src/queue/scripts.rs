@@ -36,9 +36,15 @@ pub(super) struct Call {
 
 impl Script {
     /// A call with these keys; arguments follow.
+    ///
+    /// Behind them a key that never exists: while their slot moves from one node of a cluster to another, no node runs a
+    /// call that names a missing key beside others. Without it a script would begin, and end half-way at the first key
+    /// that has moved already.
     pub(super) fn on<const N: usize>(&'static self, keys: &[String; N]) -> Call {
+        let tag = keys.first().and_then(|key| key.split_inclusive('}').next());
         let mut command = redis::cmd("EVALSHA");
-        command.arg(self.0.get_hash()).arg(N).arg(keys);
+        command.arg(self.0.get_hash()).arg(N + 1).arg(keys);
+        command.arg(tag.unwrap_or_default());
         Call {
             script: self,
             command,

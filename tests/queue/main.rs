@@ -17,6 +17,7 @@ mod leases;
 mod model;
 mod outages;
 mod processes;
+#[path = "../support/proxy.rs"]
 mod proxy;
 mod retention;
 mod scripts;

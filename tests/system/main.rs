@@ -6,19 +6,25 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "../support/answer.rs"]
 mod answer;
 mod catalogue;
 mod corpus;
+#[path = "../support/customers.rs"]
+mod customers;
 mod event_log;
 mod intake;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/program.rs"]
 mod program;
 mod purchases;
 #[path = "../support/recorded_events.rs"]
 mod recorded_events;
 mod redis_faults;
 mod secrets;
+#[path = "../support/shop/mod.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
 mod shop;
 mod starting;
 mod stopping;

@@ -1,6 +1,6 @@
 //! A shop that runs Surepass: its Redis, its store, its servers and workers, and what a user does with them.
 
-mod mishaps;
+pub(crate) mod mishaps;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,11 +31,10 @@ pub(crate) const ASYNC_SUCCEEDED: &str = "checkout.session.async_payment_succeed
 pub(crate) const EXAMPLE_CATALOGUE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/config/catalog.example.toml");
 
-pub(crate) use mishaps::StoreLock;
-
 pub(crate) struct Shop {
     folder: TempDir,
-    redis: RedisServer,
+    /// Its own; `None` where somebody else runs it.
+    redis: Option<RedisServer>,
     environment: Vec<(String, String)>,
     client: reqwest::Client,
     /// How many sessions there were.
@@ -85,12 +84,21 @@ impl Shop {
             append_fsync: Some("always"),
         };
         let redis = RedisServer::start(options).await.unwrap();
+        let url = redis.url();
+        Self::over(folder, Some(redis), &url, settings)
+    }
+
+    /// With a Redis that somebody else runs, and no store yet.
+    pub(crate) fn at(redis_url: &str, settings: &str) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), None, &redis_url.into(), settings)
+    }
+
+    fn over(folder: TempDir, redis: Option<RedisServer>, redis_url: &SecretString, settings: &str) -> Self {
         let config = folder.path().join("config");
         std::fs::create_dir(&config).unwrap();
         std::fs::write(config.join("development.toml"), settings).unwrap();
         let database = format!("sqlite://{}", folder.path().join("surepass.db").display());
         let data = folder.path().join("data");
-        let redis_url = redis.url();
         let environment = [
             ("SUREPASS_CONFIG", config.to_str().unwrap()),
             ("SUREPASS_DATA_DIR", data.to_str().unwrap()),
@@ -159,6 +167,11 @@ impl Shop {
     /// A worker that need not be working yet.
     pub(crate) fn launch_worker(&self, arguments: &[&str]) -> Program {
         Program::start(command(WORKER, arguments, &self.environment))
+    }
+
+    /// Any program, with the shop's settings.
+    pub(crate) fn launch(&self, program: &str, arguments: &[&str]) -> Program {
+        Program::start(command(program, arguments, &self.environment))
     }
 
     /// Keeps what a program said that has ended.
@@ -273,6 +286,15 @@ impl Shop {
     pub(crate) async fn settled(&self) {
         self.counted("settled", |counts| {
             counts.waiting + counts.scheduled + counts.running + counts.log == 0
+        })
+        .await;
+    }
+
+    /// Waits until no job waits, is scheduled or runs. What a broken read of the event log left behind is taken up after
+    /// half a minute only.
+    pub(crate) async fn worked_off(&self) {
+        self.counted("worked off", |counts| {
+            counts.waiting + counts.scheduled + counts.running == 0
         })
         .await;
     }

@@ -34,19 +34,25 @@ impl Shop {
             .await
     }
 
+    pub(crate) fn signal_workers(&self, signal: Signal) {
+        for worker in &self.workers {
+            worker.signal(signal);
+        }
+    }
+
     pub(crate) fn signal_redis(&self, signal: Signal) {
-        let pid = i32::try_from(self.redis.pid().unwrap()).unwrap();
+        let pid = i32::try_from(self.redis.as_ref().unwrap().pid().unwrap()).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
     pub(crate) async fn kill_redis(&mut self) {
         self.signal_redis(Signal::SIGKILL);
-        self.redis.wait().await.unwrap();
+        self.redis.as_mut().unwrap().wait().await.unwrap();
     }
 
     /// Starts Redis again on its data.
     pub(crate) async fn restart_redis(&mut self) {
-        self.redis.restart().await.unwrap();
+        self.redis.as_mut().unwrap().restart().await.unwrap();
     }
 }
 

@@ -46,10 +46,14 @@ impl Proxy {
         Self { plan, path }
     }
 
+    /// The address of this way.
+    pub(crate) fn url(&self) -> String {
+        format!("redis+unix://{}", self.path.display())
+    }
+
     /// The same queue by this way.
     pub(crate) fn queue(&self, queue: &Queue) -> Queue {
-        let url = format!("redis+unix://{}", self.path.display());
-        let redis = Redis::open(&url.into(), RedisOptions::default()).unwrap();
+        let redis = Redis::open(&self.url().into(), RedisOptions::default()).unwrap();
         Queue::new(&redis, queue.config().clone()).unwrap()
     }
 
@@ -60,7 +64,7 @@ impl Proxy {
 
     /// Waits until that has happened.
     pub(crate) async fn swallowed(&self) {
-        tokio::time::timeout(crate::world::PATIENCE, self.plan.swallowed.notified())
+        tokio::time::timeout(std::time::Duration::from_secs(30), self.plan.swallowed.notified())
             .await
             .expect("no such request came");
     }

@@ -1,0 +1,267 @@
+//! A connection to a Redis that may be elsewhere tomorrow: a master among sentinels, a node of a cluster.
+//!
+//! All keys of a queue share a hash tag, so of either kind there is one node at a time that holds them. It is looked up
+//! before connecting, and again whenever an answer casts doubt on it. Not redis-rs' own `ClusterConnection`: the number
+//! of its retries is one for redirections, which are harmless, and for calls whose connection broke, which are not.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, RedisError,
+    RedisFuture, RedisResult, ServerErrorKind, Value,
+};
+
+use super::RedisOptions;
+use super::address::Address;
+
+/// The node that holds `key` and takes writes, by what sentinels or nodes say now.
+pub(super) async fn find(address: &Address, key: &str, options: RedisOptions) -> RedisResult<Client> {
+    let finding = async {
+        match address {
+            Address::Fixed(info) => Client::open(info.clone()),
+            Address::Sentinel {
+                sentinels,
+                master,
+                tls,
+                redis,
+            } => {
+                let mut node =
+                    SentinelNodeConnectionInfo::default().set_redis_connection_info((**redis).clone());
+                if let Some(tls) = tls {
+                    node = node.set_tls_mode(*tls);
+                }
+                // A new one each time: its connections belong to the runtime that made them.
+                SentinelClient::build(sentinels.clone(), master, Some(node), SentinelServerType::Master)?
+                    .async_get_client()
+                    .await
+            }
+            Address::Cluster(nodes) => {
+                let mut last = None;
+                for node in nodes {
+                    match owner(node, key, options).await {
+                        Ok(client) => return Ok(client),
+                        Err(error) => last = Some(error),
+                    }
+                }
+                Err(last.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no nodes are known").into()))
+            }
+        }
+    };
+    // Boxed: a future of many levels, within those of all who connect.
+    in_time(options.connect_timeout * 2, finding.boxed()).await
+}
+
+async fn in_time<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    let late = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    tokio::time::timeout(limit, work).await.map_err(|_| late())?
+}
+
+/// Asks a node of a cluster for a key, and goes where it points.
+async fn owner(known: &ConnectionInfo, key: &str, options: RedisOptions) -> RedisResult<Client> {
+    const MOST_HOPS: usize = 4;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(options.connect_timeout / 2))
+        .set_response_timeout(Some(options.connect_timeout / 2));
+    let mut node = known.clone();
+    for _ in 0..MOST_HOPS {
+        let client = Client::open(node.clone())?;
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        let asked: RedisResult<bool> = Cmd::exists(key).query_async(&mut connection).await;
+        match asked {
+            Ok(_) => return Ok(client),
+            // While a slot moves, the node that gives it away is still the one to ask.
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) => return Ok(client),
+            Err(error) => match error.redirect_node().and_then(|(to, _)| redirected(&node, to)) {
+                Some(next) => node = next,
+                None => return Err(error),
+            },
+        }
+    }
+    Err((ErrorKind::Client, "the cluster's nodes point at each other").into())
+}
+
+/// The same as `from`, elsewhere: at `host:port`. Without a host, a node means its own.
+fn redirected(from: &ConnectionInfo, to: &str) -> Option<ConnectionInfo> {
+    let (new_host, new_port) = to.rsplit_once(':')?;
+    let new_port = new_port.parse().ok()?;
+    let mut address = from.addr().clone();
+    match &mut address {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            if !new_host.is_empty() {
+                new_host.clone_into(host);
+            }
+            *port = new_port;
+        }
+        _ => return None,
+    }
+    Some(from.clone().set_addr(address))
+}
+
+type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
+
+/// Calls that go to whichever node holds a key. Clones share one connection.
+#[derive(Clone)]
+pub(super) struct Moving(Arc<Inner>);
+
+struct Inner {
+    address: Address,
+    key: String,
+    options: RedisOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Which connection this is: an error of an older one says nothing about it.
+    generation: u64,
+    connecting: Option<Connecting>,
+}
+
+impl Moving {
+    pub(super) fn new(address: Address, key: &str, options: RedisOptions) -> Self {
+        Self(Arc::new(Inner {
+            address,
+            key: key.to_owned(),
+            options,
+            state: Mutex::default(),
+        }))
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connected(&self) -> RedisResult<(MultiplexedConnection, u64)> {
+        let (connecting, generation) = {
+            let mut state = self.state();
+            let generation = state.generation;
+            let inner = &self.0;
+            let connecting = state.connecting.get_or_insert_with(|| {
+                connect(inner.address.clone(), inner.key.clone(), inner.options)
+                    .boxed()
+                    .shared()
+            });
+            (connecting.clone(), generation)
+        };
+        match connecting.await {
+            Ok(connection) => Ok((connection, generation)),
+            Err(error) => {
+                self.forget(generation);
+                Err(error)
+            }
+        }
+    }
+
+    /// The next call looks for the node anew.
+    fn forget(&self, generation: u64) {
+        let mut state = self.state();
+        if state.generation == generation {
+            state.generation += 1;
+            state.connecting = None;
+        }
+    }
+
+    /// Calls once; an error may cast doubt on the node.
+    async fn call_once(&self, cmd: &Cmd) -> Result<Value, (RedisError, Doubt)> {
+        let (mut connection, generation) = self.connected().await.map_err(|error| (error, Doubt::Perhaps))?;
+        let answer = connection.send_packed_command(cmd).await;
+        answer.and_then(Value::extract_error).map_err(|error| {
+            let doubt = Doubt::of(&error);
+            if doubt != Doubt::None {
+                self.forget(generation);
+            }
+            (error, doubt)
+        })
+    }
+
+    /// Calls; where the node says that it is the wrong one it has changed nothing, so the right one is called at once.
+    async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
+        match self.call_once(cmd).await {
+            Err((_, Doubt::WrongNode)) => self.call_once(cmd).await.map_err(|(error, _)| error),
+            answer => answer.map_err(|(error, _)| error),
+        }
+    }
+
+    /// Calls a batch. It is not repeated: a node may have become the wrong one in its middle.
+    async fn call_all(&self, batch: &Pipeline, offset: usize, count: usize) -> RedisResult<Vec<Value>> {
+        let (mut connection, generation) = self.connected().await?;
+        let answers = connection.send_packed_commands(batch, offset, count).await;
+        let doubtful = match &answers {
+            Err(error) => Doubt::of(error) != Doubt::None,
+            Ok(values) => values.iter().any(|value| match value {
+                Value::ServerError(error) => Doubt::of(&error.clone().into()) != Doubt::None,
+                _ => false,
+            }),
+        };
+        if doubtful {
+            self.forget(generation);
+        }
+        answers
+    }
+}
+
+async fn connect(address: Address, key: String, options: RedisOptions) -> RedisResult<MultiplexedConnection> {
+    let client = find(&address, &key, options).await?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(options.connect_timeout))
+        .set_response_timeout(Some(options.response_timeout));
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+/// What an error says about the node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Doubt {
+    None,
+    /// It may be gone, or no longer the one.
+    Perhaps,
+    /// It is not the one, and has not done what was asked.
+    WrongNode,
+}
+
+impl Doubt {
+    fn of(error: &RedisError) -> Self {
+        match error.kind() {
+            // A replica, and a node without the slot, refuse a script before it has changed anything.
+            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::Moved) => Self::WrongNode,
+            ErrorKind::Server(
+                ServerErrorKind::Ask
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::ExecAbort
+                | ServerErrorKind::MasterDown,
+            ) => Self::Perhaps,
+            _ if error.is_io_error() || error.is_unrecoverable_error() => Self::Perhaps,
+            _ => Self::None,
+        }
+    }
+}
+
+impl ConnectionLike for Moving {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        (async move { self.call(cmd).await }).boxed()
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        (async move { self.call_all(pipeline, offset, count).await }).boxed()
+    }
+
+    fn get_db(&self) -> i64 {
+        match &self.0.address {
+            Address::Fixed(info) => info.redis_settings().db(),
+            Address::Sentinel { redis, .. } => redis.db(),
+            Address::Cluster(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Customers who buy while something goes wrong, and Stripe, which sends again what was not answered with 200.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use surepass::up::sample::SampleSession;
+
+use crate::answer::Answer;
+use crate::program::PATIENCE;
+use crate::shop::{COMPLETED, Shop};
+
+/// Customers who buy one after the other until the shop closes.
+#[derive(Default)]
+pub(crate) struct Customers {
+    pub(crate) bought: Mutex<Vec<(SampleSession, Option<Answer>)>>,
+    pub(crate) accepted: AtomicUsize,
+    pub(crate) refused: AtomicUsize,
+    pub(crate) closed: AtomicBool,
+}
+
+impl Customers {
+    /// Six customers; an answer that never came is `None`.
+    pub(crate) async fn buy(&self, shop: &Shop) {
+        let one = async || {
+            while !self.closed.load(Ordering::Relaxed) {
+                let session = shop.session();
+                let answer = shop.try_deliver(0, session.event(COMPLETED, 1)).await.ok();
+                let status = answer.as_ref().map(|answer| answer.status);
+                let counter = if status == Some(200) {
+                    &self.accepted
+                } else {
+                    &self.refused
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                self.bought.lock().unwrap().push((session, answer));
+                // The pace of a busy day, not a benchmark's.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::join!(one(), one(), one(), one(), one(), one());
+    }
+
+    /// Waits for so many more of what is counted.
+    pub(crate) async fn wait_for(&self, counter: &AtomicUsize, more: usize) {
+        let enough = counter.load(Ordering::Relaxed) + more;
+        let waiting = async {
+            while counter.load(Ordering::Relaxed) < enough {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .expect("customers go on");
+    }
+
+    /// Stripe's part: sends again whatever was not answered with 200, and then all must be there, each once.
+    pub(crate) async fn all_get_their_passes(&self, shop: &Shop, server: usize) {
+        let bought = std::mem::take(&mut *self.bought.lock().unwrap());
+        for (session, _) in bought
+            .iter()
+            .filter(|(_, answer)| answer.as_ref().is_none_or(|a| a.status != 200))
+        {
+            let again = shop
+                .try_deliver(server, session.event(COMPLETED, 1))
+                .await
+                .unwrap();
+            // Redis may have taken it the first time, with its answer lost.
+            assert!(
+                [Answer::accepted(), Answer::duplicate()].contains(&again),
+                "{again:?}"
+            );
+        }
+        shop.settled().await;
+        let mut sessions: Vec<_> = bought.iter().map(|(session, _)| session.session_id()).collect();
+        sessions.sort();
+        assert_eq!(shop.fulfilled().await, sessions);
+        assert_eq!(shop.counts().await.dead, 0);
+    }
+
+    pub(crate) fn assert_answered_200_or_503(&self) {
+        for (_, answer) in &*self.bought.lock().unwrap() {
+            let answer = answer.as_ref().expect("an answer");
+            assert!(
+                *answer == Answer::accepted() || answer.is_come_again(),
+                "{answer:?}"
+            );
+        }
+    }
+}
