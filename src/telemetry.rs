@@ -1,5 +1,7 @@
 //! What the programs log, and in which form: to stderr, so that stdout stays for what a command prints.
 
+mod histogram;
+
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
@@ -7,6 +9,8 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogSettings};
+
+pub use histogram::Histogram;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]

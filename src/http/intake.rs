@@ -1,7 +1,7 @@
 //! The webhook intake: verify, read the envelope, one round trip to Redis, answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use actix_web::http::{StatusCode, header};
@@ -256,6 +256,7 @@ pub(super) async fn receive_for_tenant(
 }
 
 async fn answer(intake: &Intake, tenant: Option<&str>, request: &HttpRequest, body: Body) -> HttpResponse {
+    let began = Instant::now();
     let answer = match body {
         Ok(body) => {
             let header = request
@@ -270,5 +271,6 @@ async fn answer(intake: &Intake, tenant: Option<&str>, request: &HttpRequest, bo
         Err(_) => Answer::Unreadable,
     };
     intake.metrics.count(answer.received(), tenant);
+    intake.metrics.took(began.elapsed());
     answer.respond()
 }

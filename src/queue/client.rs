@@ -8,6 +8,7 @@ use redis::aio::ConnectionManager;
 use super::connection::Redis;
 use super::error::{QueueError, RetryPolicy};
 use super::job::Job;
+use super::metrics::{Metrics, Operation};
 use super::scripts;
 
 /// The most items in one call: what a script unpacks is bounded (Lua ends half-way at some 8,000), and so is the time
@@ -77,6 +78,12 @@ pub struct QueuedJob {
     payload: Vec<u8>,
     delay: Duration,
     revive: bool,
+}
+
+impl QueuedJob {
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
+    }
 }
 
 impl Item {
@@ -171,6 +178,7 @@ pub struct Queue {
     pub(super) redis: Redis,
     pub(super) connection: ConnectionManager,
     pub(super) config: std::sync::Arc<QueueConfig>,
+    pub(super) metrics: std::sync::Arc<Metrics>,
     prefix: std::sync::Arc<str>,
 }
 
@@ -193,6 +201,7 @@ impl Queue {
             connection: redis.connection()?,
             redis: redis.clone(),
             config: config.into(),
+            metrics: Metrics::new().into(),
             prefix,
         })
     }
@@ -234,7 +243,12 @@ impl Queue {
     pub async fn enqueue(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
         let mut answers = Vec::with_capacity(items.len());
         for chunk in items.chunks(LARGEST_CALL) {
-            answers.extend(self.enqueue_chunk(chunk).await?);
+            let enqueued = self.enqueue_chunk(chunk).await;
+            match &enqueued {
+                Ok(answers) => self.metrics.enqueued(chunk, answers),
+                Err(error) => self.metrics.redis_failed(Operation::Enqueue, error),
+            }
+            answers.extend(enqueued?);
         }
         Ok(answers)
     }

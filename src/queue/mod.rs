@@ -15,7 +15,7 @@
 //! | `lease` | sorted set | worker tokens by the ms at which their lease ends |
 //! | `done` | list | `id ended-ms attempts`, newest last |
 //! | `dead` | sorted set | ids by the ms at which they ended |
-//! | `stats` | hash | how many jobs were trimmed, done and dead |
+//! | `stats` | hash | how many jobs were trimmed, done and dead; how many died with their workers |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
@@ -29,6 +29,7 @@ mod fetch;
 mod job;
 mod lease;
 mod log;
+mod metrics;
 mod scripts;
 mod settle;
 
@@ -38,4 +39,5 @@ pub use connection::{Redis, RedisOptions};
 pub use error::{JobError, QueueError, RetryPolicy};
 pub use job::{DecodeError, Job};
 pub use log::{LogConsumer, LogEntry};
+pub use metrics::{Exposition, Reading};
 pub use settle::{Settle, SettleLayer};

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apalis_core::error::BoxDynError;
 use apalis_core::task::Task;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Queue, millis};
 use super::error::{Failure, QueueError, Retry};
 use super::lease::{Claim, Lease, Term};
+use super::metrics::Operation;
 use super::scripts;
 use crate::coalesce::{Coalescer, Limits};
 
@@ -80,7 +81,9 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
         match try_settle(queue, term, batch).await {
             Ok(mine) => {
                 for (one, mine) in batch.iter().zip(&mine) {
-                    if !mine {
+                    if *mine {
+                        queue.metrics.settled(&one.claim, &one.outcome);
+                    } else {
                         tracing::warn!(
                             job = one.id,
                             attempt = one.claim.attempt,
@@ -91,6 +94,7 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
                 return mine;
             }
             Err(error) => {
+                queue.metrics.redis_failed(Operation::Settle, &error);
                 tracing::warn!(%error, jobs = batch.len(), "attempts not settled; trying again until Redis answers");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
@@ -209,6 +213,8 @@ where
             // The lease was lost while the job waited here: it is somebody else's.
             return async { Ok(None) }.boxed();
         };
+        self.layer.queue.metrics.started(&claim);
+        let began = Instant::now();
         // A handler may panic before its future is made, too.
         let running = std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(task)));
         let layer = self.layer.clone();
@@ -223,6 +229,7 @@ where
                     }
                 }
             };
+            layer.queue.metrics.ran(&claim, began.elapsed());
             let (outcome, answer) = layer.judge(claim.attempt, ended);
             let settlement = Settlement {
                 term,
