@@ -39,6 +39,9 @@ pub(crate) fn serve(bind: SocketAddr, queue: &Queue, store: &Arc<dyn Store>) {
     .listen(listener);
     match server {
         Ok(server) => {
+            if let Some(address) = server.addrs().first() {
+                tracing::debug!(%address, "listening: GET /metrics");
+            }
             tokio::spawn(server.run());
         }
         Err(error) => tracing::warn!(%bind, %error, "no /healthz, /readyz and /metrics of this worker"),

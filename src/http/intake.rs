@@ -150,7 +150,10 @@ async fn hand_in(queue: &Queue, items: &[Item], patience: Duration) -> Result<Ve
     };
     tokio::time::timeout(patience, handed_in)
         .await
-        .unwrap_or(Err(QueueError::Timeout))
+        .unwrap_or_else(|_| {
+            queue.gave_up();
+            Err(QueueError::Timeout)
+        })
 }
 
 /// What becomes of a request.

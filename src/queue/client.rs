@@ -298,6 +298,12 @@ impl Queue {
             .collect()
     }
 
+    /// Counts a call that was given up before its answer came.
+    pub(crate) fn gave_up(&self) {
+        self.metrics
+            .redis_failed(Operation::Enqueue, &QueueError::Timeout);
+    }
+
     /// Runs dead jobs again from their first attempt. Answers for each whether it now waits.
     ///
     /// # Errors

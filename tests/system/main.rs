@@ -11,6 +11,7 @@ mod catalogue;
 mod corpus;
 mod event_log;
 mod intake;
+mod metrics;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod program;
