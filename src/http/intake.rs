@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use tracing::Instrument;
@@ -17,8 +17,10 @@ use crate::fulfil::{Triage, triage};
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::stripe::Event;
 use crate::stripe::signature::SignatureError;
+use crate::telemetry::TraceParent;
 
 const STRIPE_SIGNATURE: &str = "stripe-signature";
+const TRACEPARENT: &str = "traceparent";
 /// The most events handed to Redis in one call: what the script unpacks, and how long it holds Redis, is bounded.
 const LARGEST_BATCH: usize = 64;
 /// How many events may wait for their batch on one thread; more callers wait for a place until their time is up.
@@ -32,6 +34,8 @@ pub(super) struct IntakeSettings {
     pub(super) remember: Duration,
     /// How long to wait for Redis.
     pub(super) patience: Duration,
+    /// Randomness for the ids of traces.
+    pub(super) random: fn() -> u64,
 }
 
 /// One thread's way to Redis.
@@ -89,9 +93,14 @@ impl Intake {
         }
     }
 
-    async fn take(&self, tenant: Option<&str>, header: Option<&[u8]>, body: &[u8]) -> Answer {
+    async fn take(&self, tenant: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Answer {
+        let header = |name| headers.get(name).map(header::HeaderValue::as_bytes);
         let now = self.clock.now();
-        match self.endpoints.verify(tenant, header, body, now).await {
+        match self
+            .endpoints
+            .verify(tenant, header(STRIPE_SIGNATURE), body, now)
+            .await
+        {
             Some(Ok(())) => {}
             Some(Err(refusal)) => return Answer::Refused(refusal),
             None => return Answer::UnknownTenant,
@@ -116,8 +125,10 @@ impl Intake {
             event = event.id,
             r#type = event.kind,
             session = event.object_id,
-            job = item.job_id()
+            job = item.job_id(),
+            trace = tracing::field::Empty
         );
+        let trace = TraceParent::begin(&span, header(TRACEPARENT), self.settings.random);
         let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item));
         async {
             let Ok(Ok(Ok(enqueued))) = handed_in.await else {
@@ -261,13 +272,7 @@ pub(super) async fn receive_for_tenant(
 async fn answer(intake: &Intake, tenant: Option<&str>, request: &HttpRequest, body: Body) -> HttpResponse {
     let began = Instant::now();
     let answer = match body {
-        Ok(body) => {
-            let header = request
-                .headers()
-                .get(STRIPE_SIGNATURE)
-                .map(header::HeaderValue::as_bytes);
-            intake.take(tenant, header, &body).await
-        }
+        Ok(body) => intake.take(tenant, request.headers(), &body).await,
         Err(error) if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => {
             Answer::TooLarge
         }

@@ -90,6 +90,7 @@ impl Application {
         let intake = IntakeSettings {
             remember: settings.queue.event_dedupe,
             patience: settings.server.redis_timeout,
+            random: rand::random,
         };
         let largest = settings.server.max_body_bytes;
         let server = HttpServer::new(move || {

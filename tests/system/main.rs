@@ -24,6 +24,7 @@ mod shop;
 mod starting;
 mod stopping;
 mod tenants;
+mod traces;
 mod up;
 mod wire;
 mod worker_crash;
