@@ -13,6 +13,7 @@ mod failures;
 mod hostile;
 mod keys;
 mod leases;
+mod metrics;
 mod model;
 mod outages;
 mod processes;
