@@ -46,7 +46,7 @@ impl Job for Nothing {
         Ok(self.payload.to_vec())
     }
 
-    fn decode(_: &str, _: &[u8]) -> Result<Self, DecodeError> {
+    fn decode(_: &str, _: u32, _: &[u8]) -> Result<Self, DecodeError> {
         Ok(Self {
             id: String::new(),
             payload: Arc::new([]),

@@ -1,6 +1,7 @@
 //! A purchase as a job of the queue.
 
 use super::Purchase;
+use super::purchase::VERSION;
 use crate::queue::{DecodeError, Job};
 
 const KIND: &str = "fulfil";
@@ -8,6 +9,10 @@ const KIND: &str = "fulfil";
 impl Job for Purchase {
     fn kind(&self) -> &'static str {
         KIND
+    }
+
+    fn version(&self) -> u32 {
+        VERSION
     }
 
     fn key(&self) -> Option<String> {
@@ -18,9 +23,13 @@ impl Job for Purchase {
         serde_json::to_vec(self)
     }
 
-    fn decode(kind: &str, payload: &[u8]) -> Result<Self, DecodeError> {
+    fn decode(kind: &str, version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
+        let kind = kind.to_owned();
         if kind != KIND {
-            return Err(DecodeError::UnknownKind(kind.to_owned()));
+            return Err(DecodeError::UnknownKind(kind));
+        }
+        if version > VERSION {
+            return Err(DecodeError::UnknownVersion { kind, version });
         }
         Ok(serde_json::from_slice(payload)?)
     }

@@ -127,6 +127,13 @@ impl Purchase {
         format!("fulfil:{id}")
     }
 
+    /// Whose purchase it is, as far as can be told without the catalogue: what the queue is fair to.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        let told = [&self.path_tenant, &self.account, &self.tenant];
+        told.into_iter().flatten().next().map_or("", String::as_str)
+    }
+
     pub(super) fn new(
         session: &CheckoutSession,
         kind: Option<PurchaseKind>,
@@ -232,7 +239,7 @@ fn is_by_webhook(created_via: &CreatedVia) -> bool {
 #[serde(try_from = "u32", into = "u32")]
 struct Version;
 
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 impl TryFrom<u32> for Version {
     type Error = String;

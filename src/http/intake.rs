@@ -110,7 +110,10 @@ impl Intake {
             Err(malformed) => return Answer::Malformed(malformed.to_string()),
         };
         let (item, ignored) = match triage(&event, tenant) {
-            Triage::Fulfil(purchase) => (Item::job(&purchase), None),
+            Triage::Fulfil(purchase) => {
+                let item = Item::job(&purchase).map(|item| item.group(purchase.group()));
+                (item, None)
+            }
             Triage::Ignore(why) => (Ok(Item::default()), Some(why)),
         };
         let item = item
@@ -129,7 +132,7 @@ impl Intake {
             trace = tracing::field::Empty
         );
         let trace = TraceParent::begin(&span, header(TRACEPARENT), self.settings.random);
-        let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item));
+        let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item.trace(trace)));
         async {
             let Ok(Ok(Ok(enqueued))) = handed_in.await else {
                 // Whether Redis has it is unknown: Stripe sends it again, and the key tells.

@@ -1,5 +1,6 @@
 //! The apalis backend: what a worker polls for jobs, and what apalis' `TaskSink` pushes into.
 
+use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,12 +19,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Item, Queue, QueueConfig};
+use super::client::{Queue, QueueConfig};
 use super::error::{Failure, QueueError, Retry};
 use super::fetch::{Claimed, Fetcher};
-use super::job::{Data, Job};
+use super::item::Item;
+use super::job::{Data, DecodeError, Job};
 use super::lease::{Lease, keep, resync};
 use super::settle::{Outcome, SettleLayer, Settlement, Settler, settler};
+
+/// The most kinds and versions that one worker warns of.
+const MOST_WARNINGS: usize = 100;
 
 /// A queue as an apalis backend, for one worker.
 pub struct RedisBackend<J> {
@@ -32,6 +37,8 @@ pub struct RedisBackend<J> {
     concurrency: usize,
     prefetch: usize,
     settler: Option<Settler>,
+    /// What has been left to newer workers, and told so.
+    left: HashSet<String>,
     running: Option<Running>,
     closing: Option<BoxFuture<'static, ()>>,
     /// Cancelled when the backend goes: nothing of it outlives the worker.
@@ -89,6 +96,7 @@ impl<J: Job> RedisBackend<J> {
             concurrency: concurrency.max(1),
             prefetch,
             settler: None,
+            left: HashSet::new(),
             running: None,
             closing: None,
             end: CancellationToken::new(),
@@ -138,34 +146,49 @@ impl<J: Job> RedisBackend<J> {
             .ok_or_else(|| std::io::Error::other("the fetcher has stopped"))
     }
 
-    /// Turns a claimed job into apalis' task. What cannot be read is buried here; the worker lives on.
+    /// Turns a claimed job into apalis' task. What is unknown here is left to a newer worker, and what cannot be read is
+    /// buried; the worker lives on.
     fn task(&mut self, job: Claimed) -> Option<Task<J>> {
-        let decoded =
-            Data::parse(&job.data).and_then(|data| Ok((J::decode(data.kind, data.payload)?, data.attempts)));
-        match decoded {
-            Ok((args, attempts)) => Some(
-                TaskBuilder::new(args)
+        let decoded = Data::parse(&job.data)
+            .and_then(|data| Ok((J::decode(data.kind, data.version, data.payload)?, data)));
+        let error = match decoded {
+            Ok((args, data)) => {
+                let task = TaskBuilder::new(args)
                     .task_id(TaskId::from_string(job.id))
+                    .data(data.origin())
                     // The worker counts one more when it begins.
-                    .attempt(attempts as usize)
-                    .max_attempts(self.queue.config.retry.max_attempts as usize)
-                    .build(),
-            ),
-            Err(error) => {
-                tracing::error!(job = job.id, %error, "dead letter: undecodable");
-                let (claim, term) = self.lease.claim(&job.id)?;
-                let outcome = Outcome::Dead(Failure::new("undecodable", Retry::Never, &error.to_string()));
-                let settlement = Settlement {
-                    term,
-                    id: job.id,
-                    claim,
-                    outcome,
-                };
-                let settler = self.settler();
-                tokio::spawn(async move { settler.call(settlement).await });
-                None
+                    .attempt(data.attempts as usize)
+                    .max_attempts(self.queue.config.retry.max_attempts as usize);
+                return Some(task.build());
             }
-        }
+            Err(error) => error,
+        };
+        let code = match &error {
+            DecodeError::UnknownKind(_) => "unknown_kind",
+            DecodeError::UnknownVersion { .. } => "unknown_version",
+            DecodeError::Payload(_) | DecodeError::Header => "undecodable",
+        };
+        let outcome = if code == "undecodable" {
+            tracing::error!(job = job.id, %error, "dead letter: undecodable");
+            Outcome::Dead(Failure::new(code, Retry::Never, &error.to_string()))
+        } else {
+            // Once for each that it does not know: such jobs come again and again.
+            let known = self.left.len() >= MOST_WARNINGS || !self.left.insert(error.to_string());
+            if !known {
+                tracing::warn!(job = job.id, %error, "left to a newer worker, as all of its kind and version");
+            }
+            Outcome::Leave(Failure::new(code, Retry::Backoff, &error.to_string()))
+        };
+        let (claim, term) = self.lease.claim(&job.id)?;
+        let settlement = Settlement {
+            term,
+            id: job.id,
+            claim,
+            outcome,
+        };
+        let settler = self.settler();
+        tokio::spawn(async move { settler.call(settlement).await });
+        None
     }
 }
 

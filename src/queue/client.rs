@@ -7,7 +7,7 @@ use redis::aio::ConnectionManager;
 
 use super::connection::Redis;
 use super::error::{QueueError, RetryPolicy};
-use super::job::Job;
+use super::item::{Enqueued, Item};
 use super::metrics::{Metrics, Operation};
 use super::scripts;
 
@@ -34,6 +34,8 @@ pub struct QueueConfig {
     pub keep_dead: Duration,
     /// How many log entries may wait for the store; beyond it the oldest go.
     pub log_entries: usize,
+    /// How long a job of a kind or version that no worker here knows is left to a newer worker, before it is dead.
+    pub leave_unknown: Duration,
     /// Randomness for the jitter of retries: each call gives a number from 0 to 1.
     pub noise: fn() -> f64,
 }
@@ -55,109 +57,10 @@ impl Default for QueueConfig {
             keep_done_jobs: 10_000,
             keep_dead: 30 * DAY,
             log_entries: 200_000,
+            leave_unknown: DAY,
             noise: rand::random,
         }
     }
-}
-
-/// One thing to hand in: a job, a log entry, or both, at most once for `once`.
-#[derive(Debug, Clone, Default)]
-pub struct Item {
-    /// A key that is taken for good (for so long): an item whose key is taken changes nothing.
-    pub once: Option<(String, Duration)>,
-    pub job: Option<QueuedJob>,
-    /// Header and body of an entry in the log stream.
-    pub log: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-/// A job, encoded.
-#[derive(Debug, Clone)]
-pub struct QueuedJob {
-    id: String,
-    kind: &'static str,
-    payload: Vec<u8>,
-    delay: Duration,
-    revive: bool,
-}
-
-impl QueuedJob {
-    pub(super) fn kind(&self) -> &'static str {
-        self.kind
-    }
-}
-
-impl Item {
-    /// An item that is `job`.
-    ///
-    /// # Errors
-    /// [`QueueError::Encode`].
-    pub fn job<J: Job>(job: &J) -> Result<Self, QueueError> {
-        let id = job.key().unwrap_or_else(|| ulid::Ulid::generate().to_string());
-        let job = QueuedJob {
-            id,
-            kind: job.kind(),
-            payload: job.encode()?,
-            delay: Duration::ZERO,
-            revive: false,
-        };
-        Ok(Self {
-            job: Some(job),
-            ..Self::default()
-        })
-    }
-
-    /// The id of its job, if there is one.
-    #[must_use]
-    pub fn job_id(&self) -> Option<&str> {
-        self.job.as_ref().map(|job| job.id.as_str())
-    }
-
-    /// Lets the job wait at least this long.
-    #[must_use]
-    pub fn after(mut self, delay: Duration) -> Self {
-        if let Some(job) = &mut self.job {
-            job.delay = delay;
-        }
-        self
-    }
-
-    /// Runs the job again where it lies dead for a passing cause.
-    #[must_use]
-    pub fn revive(mut self) -> Self {
-        if let Some(job) = &mut self.job {
-            job.revive = true;
-        }
-        self
-    }
-
-    /// Accepts the item only if `key` has not been taken in the last `life`.
-    #[must_use]
-    pub fn once(mut self, key: String, life: Duration) -> Self {
-        self.once = Some((key, life));
-        self
-    }
-
-    /// Adds an entry to the log stream, if the item is accepted.
-    #[must_use]
-    pub fn log(mut self, header: Vec<u8>, body: Vec<u8>) -> Self {
-        self.log = Some((header, body));
-        self
-    }
-}
-
-/// What became of an [`Item`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Enqueued {
-    /// The job waits.
-    New,
-    /// The `once` key was taken: nothing changed.
-    Seen,
-    /// A job of this id was waiting, scheduled or running already.
-    Live,
-    /// A job of this id lies dead, for a cause that a person must look at.
-    Dead,
-    /// There was no job in the item.
-    Logged,
 }
 
 /// How many jobs are in each state.
@@ -266,11 +169,12 @@ impl Queue {
             match &item.job {
                 Some(job) => call
                     .arg(&job.id)
-                    .arg(job.kind)
+                    .arg(job.header())
+                    .arg(job.group.as_deref().unwrap_or("-"))
                     .arg(&job.payload)
                     .arg(millis(job.delay))
                     .arg(u8::from(job.revive)),
-                None => call.arg("").arg("").arg("").arg(0).arg(0),
+                None => call.arg("").arg("").arg("").arg("").arg(0).arg(0),
             };
             let (header, body) = item
                 .log
@@ -327,16 +231,39 @@ impl Queue {
     /// [`QueueError`].
     pub async fn counts(&self) -> Result<Counts, QueueError> {
         let mut connection = self.connection.clone();
-        let (waiting, scheduled, done, dead, log, workers): (usize, usize, usize, usize, usize, Vec<String>) =
-            redis::pipe()
-                .llen(self.key("wait"))
-                .zcard(self.key("sched"))
-                .llen(self.key("done"))
-                .zcard(self.key("dead"))
-                .xlen(self.key("log"))
-                .zrange(self.key("lease"), 0, -1)
-                .query_async(&mut connection)
-                .await?;
+        let (turn, scheduled, done, dead, log, workers): (
+            Vec<String>,
+            usize,
+            usize,
+            usize,
+            usize,
+            Vec<String>,
+        ) = redis::pipe()
+            .zrange(self.key("turn"), 0, -1)
+            .zcard(self.key("sched"))
+            .llen(self.key("done"))
+            .zcard(self.key("dead"))
+            .xlen(self.key("log"))
+            .zrange(self.key("lease"), 0, -1)
+            .query_async(&mut connection)
+            .await?;
+        // `wait` in any case: a program of before there were groups adds to it without lining up.
+        let groups = turn.into_iter().filter(|group| group != "-");
+        let lines: Vec<String> = std::iter::once(self.key("wait"))
+            .chain(groups.map(|group| self.key(&format!("wait:{group}"))))
+            .collect();
+        let mut waiting = 0;
+        for lines in lines.chunks(LARGEST_CALL) {
+            let mut pipe = redis::pipe();
+            for line in lines {
+                pipe.llen(line);
+            }
+            waiting += pipe
+                .query_async::<Vec<usize>>(&mut connection)
+                .await?
+                .into_iter()
+                .sum::<usize>();
+        }
         let mut running = 0;
         if !workers.is_empty() {
             let mut pipe = redis::pipe();

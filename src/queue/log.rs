@@ -6,8 +6,9 @@ use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 use redis::{RedisError, cmd};
 
-use super::client::{Enqueued, Queue};
+use super::client::Queue;
 use super::error::QueueError;
+use super::item::Enqueued;
 
 /// The consumer group of all workers.
 const GROUP: &str = "store";

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::client::{Enqueued, Item};
 use super::error::QueueError;
+use super::item::{Enqueued, Item};
 use super::lease::Claim;
 use super::settle::Outcome;
 use crate::telemetry::Histogram;
@@ -59,6 +59,7 @@ struct Kind {
     started: Count,
     done: Count,
     retried: Count,
+    left: Count,
     /// By reason.
     dead: Mutex<BTreeMap<String, u64>>,
     wait: Histogram,
@@ -74,6 +75,7 @@ impl Kind {
             started: Count::default(),
             done: Count::default(),
             retried: Count::default(),
+            left: Count::default(),
             dead: Mutex::default(),
             wait: Histogram::default(),
             run: Histogram::default(),
@@ -130,7 +132,7 @@ impl Metrics {
             let Some(job) = &item.job else {
                 continue;
             };
-            let kind = self.of(self.kind(job.kind()));
+            let kind = self.of(self.kind(job.kind));
             match answer {
                 Enqueued::New => kind.enqueued.add(1),
                 Enqueued::Seen | Enqueued::Live | Enqueued::Dead => kind.deduplicated.add(1),
@@ -162,6 +164,7 @@ impl Metrics {
         match outcome {
             Outcome::Done => kind.done.add(1),
             Outcome::Retry { .. } => kind.retried.add(1),
+            Outcome::Leave(_) => kind.left.add(1),
             Outcome::Dead(failure) => {
                 let mut dead = kind.dead.lock().unwrap_or_else(PoisonError::into_inner);
                 let reason = failure.code.as_str();

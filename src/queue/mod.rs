@@ -6,16 +6,19 @@
 //!
 //! | key | type | holds |
 //! | --- | --- | --- |
-//! | `data:<id>` | string | `kind enqueued-ms attempts crashes\npayload`: a job is there while this is |
+//! | `data:<id>` | string | `kind/version group trace enqueued-ms attempts crashes\npayload` (`-`: no group, no trace): a job is there while this is |
 //! | `job:<id>` | hash | of a dead one its `reason`, and whether that was `transient` |
 //! | `errors:<id>` | list | how its last 20 failed attempts ended, as JSON |
-//! | `wait` | list | ids ready to run, in order |
+//! | `wait` | list | ids ready to run, in order: those of no group |
+//! | `wait:<group>` | list | the same for each group |
+//! | `turn` | sorted set | the groups that have jobs waiting (`-`: `wait`), in the order in which they are served |
 //! | `sched` | sorted set | ids by the ms at which they are due |
 //! | `run:<token>` | hash | what one worker holds: id → number of its claim |
 //! | `lease` | sorted set | worker tokens by the ms at which their lease ends |
 //! | `done` | list | `id ended-ms attempts`, newest last |
 //! | `dead` | sorted set | ids by the ms at which they ended |
-//! | `stats` | hash | how many jobs were trimmed, done and dead; how many died with their workers |
+//! | `left:<id>` | string | since when a job of an unknown kind is left to newer workers, in ms |
+//! | `stats` | hash | how many jobs were trimmed, done and dead; how many died with their workers, or unknown to all |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
@@ -26,6 +29,7 @@ mod client;
 mod connection;
 mod error;
 mod fetch;
+mod item;
 mod job;
 mod lease;
 mod log;
@@ -34,10 +38,11 @@ mod scripts;
 mod settle;
 
 pub use backend::{GiveBack, RedisBackend};
-pub use client::{Counts, Enqueued, Item, Queue, QueueConfig};
+pub use client::{Counts, Queue, QueueConfig};
 pub use connection::{Redis, RedisOptions};
 pub use error::{JobError, QueueError, RetryPolicy};
-pub use job::{DecodeError, Job};
+pub use item::{Enqueued, Item, QueuedJob};
+pub use job::{DecodeError, Job, Origin};
 pub use log::{LogConsumer, LogEntry};
 pub use metrics::{Exposition, Reading};
 pub use settle::{Settle, SettleLayer};

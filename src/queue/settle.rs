@@ -27,8 +27,13 @@ const LARGEST_SETTLEMENT: usize = 500;
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
-    Retry { delay: Duration, failure: Failure },
+    Retry {
+        delay: Duration,
+        failure: Failure,
+    },
     Dead(Failure),
+    /// Not for this worker: uncounted, and later.
+    Leave(Failure),
 }
 
 #[derive(Debug)]
@@ -123,6 +128,7 @@ async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<
             Outcome::Done => ("done", Duration::ZERO, None),
             Outcome::Retry { delay, failure } => ("retry", *delay, Some(failure)),
             Outcome::Dead(failure) => ("dead", Duration::ZERO, Some(failure)),
+            Outcome::Leave(failure) => ("leave", queue.config.leave_unknown, Some(failure)),
         };
         call.arg(&one.id)
             .arg(one.claim.number)

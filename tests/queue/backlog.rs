@@ -134,6 +134,7 @@ async fn fault_10_lrem_over_the_backlog_nothing_scans_a_hundred_thousand_waiting
         "hmget",
         "hscan",
         "hset",
+        "llen",
         "lpop",
         "lrange",
         "ltrim",

@@ -31,7 +31,8 @@ async fn fault_7_a_payload_that_cannot_be_decoded_is_a_dead_letter_and_its_worke
     // Each with what a foreign or broken hand may leave behind.
     let broken = [
         ("not-json", "work 1700000000000 0 0\n{"),
-        ("unknown-kind", "dance 1700000000000 0 0\n[]"),
+        ("not-json-either", "work/1 - - 1700000000000 0 0\n{"),
+        ("no-version", "work/x - - 1700000000000 0 0\n[]"),
         ("no-counts", "work\n{}"),
         ("no-numbers", "work x y z\n\"no-numbers\""),
         ("no-header", "no line ever ends"),

@@ -46,7 +46,7 @@ impl Job for Raw {
         Ok(self.payload.clone())
     }
 
-    fn decode(_: &str, _: &[u8]) -> Result<Self, DecodeError> {
+    fn decode(_: &str, _: u32, _: &[u8]) -> Result<Self, DecodeError> {
         Err(DecodeError::Header)
     }
 }

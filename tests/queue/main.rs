@@ -21,5 +21,6 @@ mod proxy;
 mod retention;
 mod scripts;
 mod stopping;
+mod unknown;
 mod wake;
 mod world;

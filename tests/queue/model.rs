@@ -16,13 +16,15 @@ use state::{End, Op};
 fn item() -> impl Strategy<Value = state::Given> {
     (
         0..5_usize,
+        0..3_usize,
         prop::option::of(0..4_u8),
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
     )
-        .prop_map(|(id, once, delayed, revive, log)| state::Given {
+        .prop_map(|(id, group, once, delayed, revive, log)| state::Given {
             id,
+            group,
             once,
             delayed,
             revive,
@@ -80,6 +82,7 @@ fn alphabet() -> Vec<Op> {
         for (delayed, revive) in [(false, false), (false, true), (true, false)] {
             all.push(Op::Enqueue(vec![state::Given {
                 id,
+                group: id,
                 once: None,
                 delayed,
                 revive,

@@ -104,7 +104,7 @@ async fn fault_15_after_the_pool_has_died_the_process_lives_on_in_silence_readyz
     process.until_status("/readyz", 200).await;
     // Not only its endpoint is back: it takes a job, which it cannot read.
     let _: () = world
-        .ask(&["SET", &world.queue.key("data:odd"), "odd 1 0 0\n"])
+        .ask(&["SET", &world.queue.key("data:odd"), "fulfil 1 0 0\n"])
         .await;
     let _: () = world.ask(&["RPUSH", &world.queue.key("wait"), "odd"]).await;
     world.until_counts([0, 0, 0, 1]).await;

@@ -39,9 +39,13 @@ impl Job for Work {
         serde_json::to_vec(self)
     }
 
-    fn decode(kind: &str, payload: &[u8]) -> Result<Self, DecodeError> {
+    fn decode(kind: &str, version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
         if kind != "work" {
             return Err(DecodeError::UnknownKind(kind.to_owned()));
+        }
+        if version != 1 {
+            let kind = kind.to_owned();
+            return Err(DecodeError::UnknownVersion { kind, version });
         }
         Ok(serde_json::from_slice(payload)?)
     }

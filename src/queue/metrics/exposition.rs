@@ -137,6 +137,8 @@ impl Reading {
         self.by_kind(page, "surepass_jobs_done", "Jobs done", |kind| &kind.done)?;
         let help = "Attempts that failed and left their job to run again";
         self.by_kind(page, "surepass_jobs_retried", help, |kind| &kind.retried)?;
+        let help = "Jobs left to a newer worker, as this one does not know their kind or version";
+        self.by_kind(page, "surepass_jobs_left", help, |kind| &kind.left)?;
         self.dead(page)?;
         let help = "From the enqueueing of a job, its delay included, to the start of its first attempt";
         self.histogram(page, "surepass_job_wait", help, |kind| &kind.wait)?;
@@ -198,7 +200,8 @@ impl Reading {
             let pairs = REAPED.iter().zip(gauges.reaped);
             pairs.map(move |((_, reason), count)| ([("queue", queue), ("reason", *reason)], count))
         });
-        let help = "Jobs that died with their worker, as Redis counts them for all processes";
+        let help =
+            "Jobs that died with their worker or that no worker knew, as Redis counts them for all processes";
         counters(page, "surepass_queue_reaped", help, reaped)?;
         let trimmed = self.gauges().flat_map(|(queue, gauges)| {
             let pairs = TRIMMED.iter().zip(gauges.trimmed);

@@ -15,20 +15,29 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long a scrape waits for Redis before it answers without.
 const PATIENCE: Duration = Duration::from_millis(800);
 
+/// How many groups are asked for their oldest job: those whose turn is next, and that have waited longest for it.
+const MOST_GROUPS: isize = 255;
+/// Of a job's data, what surely holds its header, in bytes.
+const LONGEST_HEADER: isize = 512;
+
 /// What lies in a queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gauges {
     pub(super) counts: Counts,
     /// How long the next job in line has been there; 0 where none waits.
     pub(super) oldest_waiting: Duration,
-    /// Jobs that died with their workers: Redis alone counts them, as no worker is left to.
+    /// Jobs that the scripts found dead: with their workers, or known to no worker for too long.
     pub(super) reaped: [u64; REAPED.len()],
     /// What was forgotten to keep memory bounded.
     pub(super) trimmed: [u64; TRIMMED.len()],
 }
 
 /// Fields of `stats`, by what they are called in `stats` and in the metric's label.
-pub(super) const REAPED: [(&str, &str); 2] = [("dead_poison", "poison"), ("dead_worker_lost", "worker_lost")];
+pub(super) const REAPED: [(&str, &str); 3] = [
+    ("dead_poison", "poison"),
+    ("dead_worker_lost", "worker_lost"),
+    ("dead_unknown", "unknown_kind_or_version"),
+];
 pub(super) const TRIMMED: [(&str, &str); 3] = [
     ("trimmed_done", "done"),
     ("trimmed_dead", "dead"),
@@ -73,38 +82,44 @@ impl Reader {
 
     async fn ask(&self) -> Result<Gauges, QueueError> {
         let queue = &self.queue;
-        let mut connection = queue.connection.clone();
         let fields = REAPED.iter().chain(&TRIMMED).map(|(field, _)| *field);
-        let (head, stats): (Option<String>, Vec<Option<u64>>) = redis::pipe()
-            .lindex(queue.key("wait"), 0)
+        let (groups, stats): (Vec<String>, Vec<Option<u64>>) = redis::pipe()
+            .zrange(queue.key("turn"), 0, MOST_GROUPS)
             .hmget(queue.key("stats"), fields.collect::<Vec<_>>())
-            .query_async(&mut connection)
+            .query_async(&mut queue.connection.clone())
             .await?;
-        let oldest_waiting = match head {
-            Some(id) => self.age(&id).await?,
-            None => Duration::ZERO,
-        };
         let stat = |at: usize| stats.get(at).copied().flatten().unwrap_or(0);
         Ok(Gauges {
             counts: queue.counts().await?,
-            oldest_waiting,
+            oldest_waiting: self.oldest(&groups).await?,
             reaped: std::array::from_fn(stat),
             trimmed: std::array::from_fn(|at| stat(REAPED.len() + at)),
         })
     }
 
-    /// How long ago a job was enqueued, by Redis' clock.
-    async fn age(&self, id: &str) -> Result<Duration, QueueError> {
-        let (header, (seconds, micros)): (Vec<u8>, (u64, u64)) = redis::pipe()
-            .getrange(self.queue.key(&format!("data:{id}")), 0, 255)
-            .cmd("TIME")
-            .query_async(&mut self.queue.connection.clone())
-            .await?;
-        // Taken, or discarded, between the two questions.
-        let Ok(data) = Data::parse(&header) else {
+    /// How long ago the oldest of the jobs that stand first in their group's line was enqueued, by Redis' clock.
+    async fn oldest(&self, groups: &[String]) -> Result<Duration, QueueError> {
+        let mut heads = redis::pipe();
+        heads.lindex(self.queue.key("wait"), 0);
+        for group in groups.iter().filter(|group| *group != "-") {
+            heads.lindex(self.queue.key(&format!("wait:{group}")), 0);
+        }
+        let connection = &mut self.queue.connection.clone();
+        let heads: Vec<Option<String>> = heads.query_async(connection).await?;
+        let heads: Vec<String> = heads.into_iter().flatten().collect();
+        if heads.is_empty() {
             return Ok(Duration::ZERO);
-        };
+        }
+        let mut headers = redis::pipe();
+        for id in &heads {
+            headers.getrange(self.queue.key(&format!("data:{id}")), 0, LONGEST_HEADER);
+        }
+        let headers: Vec<Vec<u8>> = headers.query_async(connection).await?;
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
         let now = seconds * 1_000 + micros / 1_000;
-        Ok(Duration::from_millis(now.saturating_sub(data.enqueued)))
+        // One that was taken or discarded between the questions has no data any more.
+        let enqueued = headers.iter().filter_map(|header| Data::parse(header).ok());
+        let oldest = enqueued.map(|data| data.enqueued).min().unwrap_or(now);
+        Ok(Duration::from_millis(now.saturating_sub(oldest)))
     }
 }

@@ -3,7 +3,7 @@
 -- KEYS 1 wait  2 sched  3 lease  4 dead
 -- ARGV 1 prefix  2 worker token  3 lease in ms  4 how many jobs  5 '1' = the token is new
 --      6 most attempts  7 most crashes  8 number of the claim, unique for the token
--- Answers {ms until the next scheduled job or -1, now in ms, id, data, id, data, …}, or {} where the token's lease is
+-- Answers {ms until the next look is worth it or -1, now in ms, id, data, id, data, …}, or {} where the token's lease is
 -- gone: its jobs are somebody else's now, and the worker must take a new token.
 --
 -- The attempt counts from here on: a job that stands in `run` when its worker is found dead has had one more.
@@ -22,7 +22,7 @@ local returned = false
 local due = redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, 500)
 if #due > 0 then
   redis.call('ZREM', KEYS[2], unpack(due))
-  redis.call('RPUSH', KEYS[1], unpack(due))
+  wait_again(due, 'RPUSH')
   returned = true
 end
 
@@ -40,7 +40,7 @@ if gone then
   for i = math.min(#held, 2000) - 1, 1, -2 do
     local id = held[i]
     ids[#ids + 1] = id
-    local attempts, crashes = recount(id, function(a, c) return a + 1, c + 1 end)
+    local attempts, crashes, group = recount(id, function(a, c) return a + 1, c + 1 end)
     if attempts then
       local errors = prefix .. 'errors:' .. id
       redis.call('RPUSH', errors, cjson.encode({ attempt = attempts, worker = gone, ended = now,
@@ -54,7 +54,7 @@ if gone then
         redis.call('ZADD', KEYS[4], now, id)
         redis.call('HINCRBY', prefix .. 'stats', poison and 'dead_poison' or 'dead_worker_lost', 1)
       else
-        back[#back + 1] = id
+        add(back, group, id)
       end
     end
   end
@@ -62,7 +62,7 @@ if gone then
     redis.call('HDEL', run, unpack(ids))
   end
   if #back > 0 then
-    redis.call('LPUSH', KEYS[1], unpack(back))
+    wait_in(back, 'LPUSH')
     returned = true
   end
   if redis.call('EXISTS', run) == 0 then
@@ -70,9 +70,76 @@ if gone then
   end
 end
 
+-- How many jobs of each group: as many of each as there is room for, and what one leaves over goes to the others.
+local function shares(waiting, room)
+  local given, hungry = {}, {}
+  for i = 1, #waiting do
+    given[i], hungry[i] = 0, i
+  end
+  while room > 0 and #hungry > 0 do
+    local each, still = math.max(1, math.floor(room / #hungry)), {}
+    for _, i in ipairs(hungry) do
+      local more = math.min(each, room, waiting[i] - given[i])
+      given[i], room = given[i] + more, room - more
+      if given[i] < waiting[i] then
+        still[#still + 1] = i
+      end
+    end
+    hungry = still
+  end
+  return given
+end
+
+-- Takes jobs of the groups whose turn it is, at most 64 groups; who has more waiting lines up behind all others.
+-- Answers the ids, and whether something is left that could be taken.
+local function take(room)
+  if redis.call('EXISTS', KEYS[1]) == 1 then
+    -- A program of before there were groups adds to `wait` without lining up.
+    redis.call('ZADD', turn, 'NX', 0, '-')
+  end
+  local groups = redis.call('ZRANGE', turn, 0, math.min(room, 64) - 1)
+  if #groups == 0 then
+    return {}, false
+  end
+  local waiting = {}
+  for i, group in ipairs(groups) do
+    waiting[i] = redis.call('LLEN', line(group))
+  end
+  local taken, most, behind, over = {}, 0, {}, {}
+  for i, share in ipairs(shares(waiting, room)) do
+    taken[i] = share > 0 and redis.call('LPOP', line(groups[i]), share) or {}
+    most = math.max(most, #taken[i])
+    local list = #taken[i] < waiting[i] and behind or over
+    list[#list + 1] = groups[i]
+  end
+  if #over > 0 then
+    redis.call('ZREM', turn, unpack(over))
+  end
+  local last = last_turn()
+  if #behind > 0 and last ~= nil then
+    local places = {}
+    for i, group in ipairs(behind) do
+      places[2 * i - 1], places[2 * i] = last + i, group
+    end
+    redis.call('ZADD', turn, unpack(places))
+  end
+  -- One of each group in turn, so that no group's jobs stand before all of another's in the worker.
+  local ids = {}
+  for place = 1, most do
+    for i = 1, #taken do
+      ids[#ids + 1] = taken[i][place]
+    end
+  end
+  return ids, last ~= nil
+end
+
 local answer = { -1, now }
-local taken = wanted > 0 and redis.call('LPOP', KEYS[1], wanted)
-if taken then
+local taken, left = {}, false
+if wanted > 0 then
+  taken, left = take(wanted)
+end
+local claimed = 0
+if #taken > 0 then
   local names, run = {}, {}
   for i, id in ipairs(taken) do
     names[i] = prefix .. 'data:' .. id
@@ -82,6 +149,7 @@ if taken then
     -- A job discarded while it waited has no data any more.
     if data[i] then
       local r, a = #run, #answer
+      claimed = claimed + 1
       run[r + 1], run[r + 2] = id, ARGV[8]
       answer[a + 1], answer[a + 2] = id, data[i]
     end
@@ -90,10 +158,12 @@ if taken then
     redis.call('HSET', prefix .. 'run:' .. token, unpack(run))
   end
 end
-if returned and redis.call('EXISTS', KEYS[1]) == 1 then
+if returned and redis.call('EXISTS', turn) == 1 then
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
-if not taken or #taken < wanted then
+if left and claimed < wanted then
+  answer[1] = 0
+elseif claimed < wanted or wanted == 0 then
   local next = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
   if next[2] then
     answer[1] = math.max(0, next[2] - now)

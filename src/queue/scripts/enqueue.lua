@@ -1,9 +1,9 @@
 -- Accepts a batch of items, each atomically: seen once, enqueued once, logged.
 --
--- KEYS 1 wait  2 sched  3 dead  4 log  5 stats
--- ARGV 1 prefix  2 longest log (entries), then nine for each item:
---      once key ('' = none), its life in ms, job id ('' = no job), kind, payload, delay in ms,
---      1 = run again a job that is dead for a passing cause, log header ('' = no entry), log body
+-- KEYS 1 wait (its slot)  2 sched  3 dead  4 log  5 stats
+-- ARGV 1 prefix  2 longest log (entries), then ten for each item:
+--      once key ('' = none), its life in ms, job id ('' = no job), 'kind/version group trace', group, payload, delay in
+--      ms, 1 = run again a job that is dead for a passing cause, log header ('' = no entry), log body
 -- Answers, for each item: 'new' | 'seen' | 'live' | 'dead' | 'logged'
 --
 -- A job's id is its dedupe key: while its data is there and it is not dead, it is waiting, scheduled or running. So a key
@@ -11,7 +11,7 @@
 local header = ' ' .. string.format('%.0f', now) .. ' 0 0\n'
 local answers, fresh, scheduled, logged = {}, {}, false, false
 
-local function accept(id, value, delay, revive)
+local function accept(id, value, group, delay, revive)
   local data = prefix .. 'data:' .. id
   if not redis.call('SET', data, value, 'NX') then
     if not redis.call('ZSCORE', KEYS[3], id) then
@@ -29,22 +29,22 @@ local function accept(id, value, delay, revive)
     redis.call('ZADD', KEYS[2], now + delay, id)
     scheduled = true
   else
-    fresh[#fresh + 1] = id
+    add(fresh, group, id)
   end
   return 'new'
 end
 
-for i = 3, #ARGV, 9 do
-  local once, id, entry = ARGV[i], ARGV[i + 2], ARGV[i + 7]
+for i = 3, #ARGV, 10 do
+  local once, id, entry = ARGV[i], ARGV[i + 2], ARGV[i + 8]
   local answer = 'logged'
   if once ~= '' and not redis.call('SET', prefix .. once, '1', 'NX', 'PX', ARGV[i + 1]) then
     answer = 'seen'
   else
     if id ~= '' then
-      answer = accept(id, ARGV[i + 3] .. header .. ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '1')
+      answer = accept(id, ARGV[i + 3] .. header .. ARGV[i + 5], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7] == '1')
     end
     if entry ~= '' then
-      redis.call('XADD', KEYS[4], '*', 'h', entry, 'o', answer, 'b', ARGV[i + 8])
+      redis.call('XADD', KEYS[4], '*', 'h', entry, 'o', answer, 'b', ARGV[i + 9])
       logged = true
     end
   end
@@ -55,8 +55,8 @@ end
 if logged and redis.call('XLEN', KEYS[4]) > tonumber(ARGV[2]) then
   redis.call('HINCRBY', KEYS[5], 'trimmed_log', redis.call('XTRIM', KEYS[4], 'MAXLEN', '~', ARGV[2]))
 end
--- Whoever sleeps found nothing to take, so a list that was not empty has nobody asleep beside it.
-if #fresh > 0 and redis.call('RPUSH', KEYS[1], unpack(fresh)) == #fresh or scheduled then
+-- Whoever sleeps found nothing to take, so where something waited already nobody is asleep beside it.
+if wait_in(fresh, 'RPUSH') or scheduled then
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
 return answers

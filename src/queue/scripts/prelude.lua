@@ -4,9 +4,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- A dead job that runs again takes its errors along: they go after 30 days unless it fails anew. In ms.
 local errors_life = 2592000000
+local turn = prefix .. 'turn'
 
--- Writes a job's counts into the header of its data. Answers its new counts, or nothing where the job is gone. A header
--- that cannot be read stays as it is: its job is still somebody's, and must end as a dead letter.
+-- Whose turn it must be for this job to run: '-' is nobody's in particular.
+local function group_of(data)
+  return string.match(string.sub(data, 1, 512), '^[^ \n]+/%d+ ([^ \n]+) ') or '-'
+end
+
+-- Writes a job's counts into the header of its data. Answers its new counts and its group, or nothing where the job is
+-- gone. A header that cannot be read stays as it is: its job is still somebody's, and must end as a dead letter.
 local function recount(id, count)
   local key = prefix .. 'data:' .. id
   local data = redis.call('GET', key)
@@ -14,12 +20,70 @@ local function recount(id, count)
     return
   end
   local eol = string.find(data, '\n', 1, true) or 1
-  local fixed, attempts, crashes = string.match(string.sub(data, 1, eol - 1), '^(%S+ %d+) (%d+) (%d+)$')
+  local fixed, attempts, crashes = string.match(string.sub(data, 1, eol - 1), '^([^ ]+ [^\n]*%d) (%d+) (%d+)$')
   if not fixed then
-    return count(0, 0)
+    attempts, crashes = count(0, 0)
+    return attempts, crashes, group_of(data)
   end
   attempts, crashes = count(tonumber(attempts), tonumber(crashes))
   redis.call('SET', key, fixed .. ' ' .. attempts .. ' ' .. crashes .. string.sub(data, eol))
-  return attempts, crashes
+  return attempts, crashes, group_of(data)
+end
+
+-- The list in which a group's jobs wait.
+local function line(group)
+  return group == '-' and prefix .. 'wait' or prefix .. 'wait:' .. group
+end
+
+-- Jobs by their groups, each group's in the order in which they were added.
+local function add(lines, group, id)
+  local ids = lines[group]
+  if not ids then
+    ids = {}
+    lines[group] = ids
+    lines[#lines + 1] = group
+  end
+  ids[#ids + 1] = id
+end
+
+-- Where the next group lines up: behind all that have jobs waiting. Answers nil where there is none.
+local function last_turn()
+  return tonumber(redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES')[2])
+end
+
+-- Lets jobs wait, at the back ('RPUSH') or at the front ('LPUSH') of their groups' lines. Answers whether nothing
+-- waited before: then somebody may be asleep.
+local function wait_in(lines, push)
+  local new = {}
+  for _, group in ipairs(lines) do
+    if redis.call(push, line(group), unpack(lines[group])) == #lines[group] then
+      new[#new + 1] = group
+    end
+  end
+  if #new == 0 then
+    return false
+  end
+  local last = last_turn()
+  local places = {}
+  for i, group in ipairs(new) do
+    places[2 * i - 1], places[2 * i] = (last or 0) + i, group
+  end
+  redis.call('ZADD', turn, unpack(places))
+  return not last
+end
+
+-- The same for jobs whose groups stand in their data; one that has no data was discarded, and is left out.
+local function wait_again(ids, push)
+  local names, lines = {}, {}
+  for i, id in ipairs(ids) do
+    names[i] = prefix .. 'data:' .. id
+  end
+  local data = redis.call('MGET', unpack(names))
+  for i, id in ipairs(ids) do
+    if data[i] then
+      add(lines, group_of(data[i]), id)
+    end
+  end
+  return wait_in(lines, push)
 end
 

@@ -20,7 +20,7 @@ for i = #held, 1, -1 do
 end
 if #back > 0 then
   redis.call('HDEL', run, unpack(back))
-  redis.call('LPUSH', KEYS[1], unpack(back))
+  wait_again(back, 'LPUSH')
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
 if ARGV[3] == '1' and redis.call('EXISTS', run) == 0 then

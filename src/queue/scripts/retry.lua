@@ -8,15 +8,19 @@ local answers, fresh = {}, {}
 for i = 2, #ARGV do
   local id = ARGV[i]
   answers[i - 1] = 0
-  if redis.call('ZREM', KEYS[2], id) == 1 and recount(id, function() return 0, 0 end) then
+  local back, _, group
+  if redis.call('ZREM', KEYS[2], id) == 1 then
+    back, _, group = recount(id, function() return 0, 0 end)
+  end
+  if back then
     redis.call('UNLINK', prefix .. 'job:' .. id)
     redis.call('PEXPIRE', prefix .. 'errors:' .. id, errors_life)
-    fresh[#fresh + 1] = id
+    add(fresh, group, id)
     answers[i - 1] = 1
   end
 end
 if #fresh > 0 then
-  redis.call('RPUSH', KEYS[1], unpack(fresh))
+  wait_in(fresh, 'RPUSH')
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
 return answers

@@ -2,8 +2,10 @@
 --
 -- KEYS 1 sched  2 done  3 dead  4 stats
 -- ARGV 1 prefix  2 worker token  3 most done jobs kept  4 life of a done job's errors in ms, then seven for each attempt:
---      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead'), delay in ms,
+--      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead' | 'leave'), delay in ms,
 --      error record as JSON ('' = none), reason of a dead letter ('' = none; a leading '~' = a passing cause)
+-- 'leave': this worker does not know such a job, a newer one may. The attempt does not count; the delay grows from 2 s to
+-- a minute; what nobody has known for that delay is dead.
 -- Answers 1 for each attempt that was still this worker's, 0 for one that was not: that one changed nothing.
 local run = prefix .. 'run:' .. ARGV[2]
 local stamp = string.format('%.0f', now)
@@ -17,6 +19,20 @@ local held = redis.call('HMGET', run, unpack(ids))
 -- A write that needs no memory, first: see claim.lua.
 redis.call('HDEL', run, '')
 
+-- Left to newer workers before? Then when it is to be looked at again; nothing where that has gone on for too long.
+local function look_again(id, patience)
+  local key = prefix .. 'left:' .. id
+  redis.call('SET', key, stamp, 'NX', 'PX', 3600000)
+  local age = now - redis.call('GET', key)
+  if age >= tonumber(patience) then
+    redis.call('UNLINK', key)
+    return
+  end
+  -- It goes by itself once the job is no longer left: no other script needs to know of it.
+  redis.call('PEXPIRE', key, 3600000)
+  return now + math.max(2000, math.min(60000, math.floor(age / 4)))
+end
+
 local answers, settled, mine, done, over = {}, {}, {}, {}, {}
 local scheduled = false
 for n, id in ipairs(ids) do
@@ -26,7 +42,11 @@ for n, id in ipairs(ids) do
     settled[id] = true
     answers[n] = 1
     mine[#mine + 1] = id
-    if outcome == 'done' then
+    local again = outcome == 'leave' and look_again(id, ARGV[i + 4])
+    if again then
+      redis.call('ZADD', KEYS[1], again, id)
+      scheduled = true
+    elseif outcome == 'done' then
       done[#done + 1] = id .. ' ' .. stamp .. ' ' .. attempt
       over[#over + 1] = prefix .. 'data:' .. id
       if attempt ~= '1' then
@@ -47,6 +67,9 @@ for n, id in ipairs(ids) do
           redis.call('HSET', prefix .. 'job:' .. id, 'reason', passing and string.sub(reason, 2) or reason,
             'transient', passing and '1' or '0')
           redis.call('ZADD', KEYS[3], now, id)
+          if outcome == 'leave' then
+            redis.call('HINCRBY', KEYS[4], 'dead_unknown', 1)
+          end
         end
       end
     end

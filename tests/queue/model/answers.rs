@@ -50,7 +50,7 @@ pub(super) fn claimed(answer: &Value) -> Answer {
                 let header = String::from_utf8(data).unwrap();
                 (
                     String::from_utf8(id).unwrap(),
-                    header.split(' ').nth(2).unwrap().parse().unwrap(),
+                    header.split(' ').nth(4).unwrap().parse().unwrap(),
                 )
             })
             .collect()

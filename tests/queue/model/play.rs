@@ -8,7 +8,7 @@ use surepass::queue::QueueConfig;
 use tokio::runtime::Runtime;
 
 use super::answers::{claimed, numbers, times, words};
-use super::state::{Answer, End, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, State, TOKENS, id};
+use super::state::{Answer, End, GROUPS, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, State, TOKENS, id};
 use crate::scripts::{self, HOUR_MS};
 use crate::world::World;
 
@@ -143,7 +143,11 @@ impl Play {
                     for item in items {
                         call.arg(item.once.map_or(String::new(), |once| format!("event:{once}")))
                             .arg(HOUR_MS);
-                        call.arg(id(item.id)).arg("work").arg("payload");
+                        let group = GROUPS[item.group];
+                        call.arg(id(item.id))
+                            .arg(format!("work/1 {group} -"))
+                            .arg(group)
+                            .arg("payload");
                         call.arg(if item.delayed { HOUR_MS } else { 0 })
                             .arg(u8::from(item.revive));
                         call.arg(if item.log { "h" } else { "" }).arg("b");
@@ -292,8 +296,9 @@ impl Play {
                     let (header, payload) = data.split_once('\n').unwrap();
                     assert_eq!(payload, "payload");
                     let words: Vec<_> = header.split(' ').collect();
-                    let counts = (words[2].parse().unwrap(), words[3].parse().unwrap());
+                    let counts = (words[4].parse().unwrap(), words[5].parse().unwrap());
                     state.data.insert(id.to_owned(), counts);
+                    state.group.insert(id.to_owned(), words[1].to_owned());
                 }
                 Some(("errors", id)) => {
                     let told: Vec<String> = connection.lrange(&full, 0, -1).unwrap();
@@ -313,9 +318,17 @@ impl Play {
                         .run
                         .insert(token.to_owned(), connection.hgetall(&full).unwrap());
                 }
+                Some(("wait", group)) => {
+                    let ids = connection.lrange(&full, 0, -1).unwrap();
+                    state.wait.insert(group.to_owned(), ids);
+                }
                 Some(("event", _)) => drop(state.once.insert(name)),
                 _ => match name.as_str() {
-                    "wait" => state.wait = connection.lrange(&full, 0, -1).unwrap(),
+                    "wait" => {
+                        let ids = connection.lrange(&full, 0, -1).unwrap();
+                        state.wait.insert("-".to_owned(), ids);
+                    }
+                    "turn" => state.turn = connection.zrange(&full, 0, -1).unwrap(),
                     "sched" => state.sched = times(connection, &full),
                     "lease" => state.lease = times(connection, &full),
                     "dead" => {

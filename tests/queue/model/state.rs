@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Ids as short as a hash keeps in order, and as odd as can be.
 pub(crate) const IDS: [&str; 5] = ["a", "b b 1", "{c}", "d\n0 0", "e\0%d"];
 pub(crate) const TOKENS: [&str; 4] = ["one:1", "two 2", "three\n", "drain"];
+/// `-`: nobody's in particular.
+pub(crate) const GROUPS: [&str; 3] = ["-", "a", "~b"];
 pub(crate) const MOST_ATTEMPTS: u32 = 5;
 pub(crate) const MOST_CRASHES: u32 = 2;
 pub(crate) const MOST_DONE: usize = 3;
@@ -12,6 +14,7 @@ pub(crate) const MOST_DONE: usize = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Given {
     pub(crate) id: usize,
+    pub(crate) group: usize,
     pub(crate) once: Option<u8>,
     pub(crate) delayed: bool,
     pub(crate) revive: bool,
@@ -65,7 +68,10 @@ pub(crate) enum Answer {
 /// All that lies in Redis, times reduced to `Some(n)`, long ago in this order, and `None`, in an hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct State {
-    pub(crate) wait: Vec<String>,
+    /// What waits, by group.
+    pub(crate) wait: BTreeMap<String, Vec<String>>,
+    /// The groups that have something waiting, in turn.
+    pub(crate) turn: Vec<String>,
     pub(crate) sched: BTreeMap<String, Option<u32>>,
     pub(crate) lease: BTreeMap<String, Option<u32>>,
     /// What each worker holds: id and number of the claim, in order.
@@ -75,6 +81,7 @@ pub(crate) struct State {
     pub(crate) done: Vec<(String, u32)>,
     /// Attempts and crashes of each job that there is.
     pub(crate) data: BTreeMap<String, (u32, u32)>,
+    pub(crate) group: BTreeMap<String, String>,
     /// How many errors are told, and whether not for ever.
     pub(crate) errors: BTreeMap<String, (usize, bool)>,
     pub(crate) once: BTreeSet<String>,
@@ -94,6 +101,42 @@ impl State {
         held.iter()
             .find(|(held, _)| held == id)
             .map(|(_, number)| *number)
+    }
+
+    /// Lets jobs wait behind their groups' others, or before them; the order in which groups line up is theirs.
+    fn wait(&mut self, ids: Vec<String>, front: bool) {
+        for id in ids {
+            let group = self.group[&id].clone();
+            let line = self.wait.entry(group.clone()).or_default();
+            line.insert(if front { 0 } else { line.len() }, id);
+            if !self.turn.contains(&group) {
+                self.turn.push(group);
+            }
+        }
+    }
+
+    /// One job of each group in turn, until there is none or no more are wanted; a group that was served and has more
+    /// waits behind the others.
+    fn take_turns(&mut self, wanted: usize) -> Vec<String> {
+        let groups: Vec<String> = self.turn.iter().take(wanted).cloned().collect();
+        self.turn.drain(..groups.len());
+        let mut taken = Vec::new();
+        while taken.len() < wanted && groups.iter().any(|group| !self.wait[group].is_empty()) {
+            for group in &groups {
+                let line = self.wait.get_mut(group).expect("it is its turn");
+                if taken.len() < wanted && !line.is_empty() {
+                    taken.push(line.remove(0));
+                }
+            }
+        }
+        for group in groups {
+            if self.wait[&group].is_empty() {
+                self.wait.remove(&group);
+            } else {
+                self.turn.push(group);
+            }
+        }
+        taken
     }
 
     pub(crate) fn enqueue(&mut self, items: &[Given]) -> Answer {
@@ -116,6 +159,7 @@ impl State {
                         self.let_errors_go(&id);
                     }
                     self.data.insert(id.clone(), (0, 0));
+                    self.group.insert(id.clone(), GROUPS[item.group].to_owned());
                     if item.delayed {
                         self.sched.insert(id, None);
                     } else {
@@ -127,7 +171,7 @@ impl State {
             self.log += usize::from(item.log);
             answers.push(answer);
         }
-        self.wait.extend(fresh);
+        self.wait(fresh, false);
         Answer::Words(answers)
     }
 
@@ -144,10 +188,10 @@ impl State {
             .collect();
         due.sort();
         let due: Vec<_> = due.into_iter().map(|(_, id)| id).collect();
-        for id in due {
-            self.sched.remove(&id);
-            self.wait.push(id);
+        for id in &due {
+            self.sched.remove(id);
         }
+        self.wait(due, false);
         let gone = self
             .lease
             .iter()
@@ -156,11 +200,14 @@ impl State {
         if let Some((_, gone)) = gone {
             self.lease.remove(&gone);
             let held = self.run.remove(&gone).unwrap_or_default();
-            for (id, _) in held.into_iter().rev() {
-                self.crash(id);
-            }
+            let back = held
+                .into_iter()
+                .rev()
+                .filter_map(|(id, _)| self.crash(id))
+                .collect();
+            self.wait(back, true);
         }
-        let jobs: Vec<_> = self.wait.drain(..wanted.min(self.wait.len())).collect();
+        let jobs = self.take_turns(wanted);
         let claimed = jobs.iter().map(|id| (id.clone(), self.data[id].0)).collect();
         if !jobs.is_empty() {
             self.run
@@ -171,7 +218,8 @@ impl State {
         Answer::Claimed(Some(claimed))
     }
 
-    fn crash(&mut self, id: String) {
+    /// Answers a job that runs again.
+    fn crash(&mut self, id: String) -> Option<String> {
         let counts = self.data.get_mut(&id).expect("a held job is there");
         *counts = (counts.0 + 1, counts.1 + 1);
         let (attempts, crashes) = *counts;
@@ -181,8 +229,9 @@ impl State {
         } else if attempts >= MOST_ATTEMPTS {
             self.dead.insert(id, ("worker_lost".to_owned(), true));
         } else {
-            self.wait.insert(0, id);
+            return Some(id);
         }
+        None
     }
 
     /// `jobs`: id, number of the claim as given, the attempt that it ends.
@@ -201,6 +250,7 @@ impl State {
             }
             if *end == End::Done {
                 self.data.remove(id);
+                self.group.remove(id);
                 self.done.push((id.clone(), *attempt));
                 if *attempt != 1 {
                     self.let_errors_go(id);
@@ -239,7 +289,7 @@ impl State {
         let known: BTreeSet<_> = known.iter().map(|n| id(*n)).collect();
         let (kept, back): (Vec<_>, Vec<_>) = held.into_iter().partition(|(id, _)| known.contains(id));
         let count = i64::try_from(back.len()).unwrap();
-        self.wait.splice(0..0, back.into_iter().map(|(id, _)| id));
+        self.wait(back.into_iter().rev().map(|(id, _)| id).collect(), true);
         if !kept.is_empty() {
             self.run.insert(TOKENS[token].to_owned(), kept);
         } else if leave {
@@ -250,15 +300,17 @@ impl State {
 
     pub(crate) fn retry(&mut self, ids: &[usize]) -> Answer {
         let mut answers = Vec::new();
+        let mut fresh = Vec::new();
         for id in ids.iter().map(|n| id(*n)) {
             let dead = self.dead.remove(&id).is_some();
             answers.push(i64::from(dead));
             if dead {
                 self.data.insert(id.clone(), (0, 0));
                 self.let_errors_go(&id);
-                self.wait.push(id);
+                fresh.push(id);
             }
         }
+        self.wait(fresh, false);
         Answer::Numbers(answers)
     }
 
@@ -271,6 +323,7 @@ impl State {
         self.trimmed_dead += dead.len();
         for id in dead.keys() {
             self.data.remove(id);
+            self.group.remove(id);
             self.errors.remove(id);
         }
         Answer::Numbers(vec![i64::try_from(done.len() + dead.len()).unwrap()])
@@ -293,7 +346,8 @@ impl State {
         let running = self.run.values().flatten().map(|(id, _)| id);
         let mut places: Vec<_> = self
             .wait
-            .iter()
+            .values()
+            .flatten()
             .chain(self.sched.keys())
             .chain(running)
             .chain(self.dead.keys())
@@ -301,6 +355,11 @@ impl State {
         places.sort();
         if !places.iter().copied().eq(self.data.keys()) {
             return Err(format!("a job is not in exactly one place: {places:?}"));
+        }
+        let mut turn: Vec<_> = self.turn.iter().collect();
+        turn.sort();
+        if !turn.into_iter().eq(self.wait.keys()) {
+            return Err(format!("not each group that waits has its turn: {:?}", self.turn));
         }
         match self.run.keys().find(|token| !self.lease.contains_key(*token)) {
             Some(token) => Err(format!(

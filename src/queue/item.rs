@@ -1,0 +1,170 @@
+//! What is handed in.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::error::QueueError;
+use super::job::Job;
+use crate::telemetry::TraceParent;
+
+/// The longest group that is kept as it is.
+const LONGEST_GROUP: usize = 64;
+
+/// One thing to hand in: a job, a log entry, or both, at most once for `once`.
+#[derive(Debug, Clone, Default)]
+pub struct Item {
+    /// A key that is taken for good (for so long): an item whose key is taken changes nothing.
+    pub once: Option<(String, Duration)>,
+    pub job: Option<QueuedJob>,
+    /// Header and body of an entry in the log stream.
+    pub log: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A job, encoded.
+#[derive(Debug, Clone)]
+pub struct QueuedJob {
+    pub(super) id: String,
+    pub(super) kind: &'static str,
+    pub(super) version: u32,
+    pub(super) group: Option<String>,
+    pub(super) trace: Option<String>,
+    pub(super) payload: Vec<u8>,
+    pub(super) delay: Duration,
+    pub(super) revive: bool,
+}
+
+impl Item {
+    /// An item that is `job`.
+    ///
+    /// # Errors
+    /// [`QueueError::Encode`].
+    pub fn job<J: Job>(job: &J) -> Result<Self, QueueError> {
+        let id = job.key().unwrap_or_else(|| ulid::Ulid::generate().to_string());
+        let job = QueuedJob {
+            id,
+            kind: job.kind(),
+            version: job.version(),
+            group: None,
+            trace: None,
+            payload: job.encode()?,
+            delay: Duration::ZERO,
+            revive: false,
+        };
+        Ok(Self {
+            job: Some(job),
+            ..Self::default()
+        })
+    }
+
+    /// The id of its job, if there is one.
+    #[must_use]
+    pub fn job_id(&self) -> Option<&str> {
+        self.job.as_ref().map(|job| job.id.as_str())
+    }
+
+    /// Lets the job wait at least this long.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        if let Some(job) = &mut self.job {
+            job.delay = delay;
+        }
+        self
+    }
+
+    /// Who the queue is fair to: the waiting jobs of different groups are taken in turn. A name of other characters than
+    /// letters, digits, `_`, `.` and `-`, or of more than 64, stands as a hash.
+    #[must_use]
+    pub fn group(mut self, name: &str) -> Self {
+        if let Some(job) = &mut self.job {
+            job.group = group(name);
+        }
+        self
+    }
+
+    /// The trace under which the job goes on.
+    #[must_use]
+    pub fn trace(mut self, parent: TraceParent) -> Self {
+        if let Some(job) = &mut self.job {
+            job.trace = Some(parent.to_string());
+        }
+        self
+    }
+
+    /// Runs the job again where it lies dead for a passing cause.
+    #[must_use]
+    pub fn revive(mut self) -> Self {
+        if let Some(job) = &mut self.job {
+            job.revive = true;
+        }
+        self
+    }
+
+    /// Accepts the item only if `key` has not been taken in the last `life`.
+    #[must_use]
+    pub fn once(mut self, key: String, life: Duration) -> Self {
+        self.once = Some((key, life));
+        self
+    }
+
+    /// Adds an entry to the log stream, if the item is accepted.
+    #[must_use]
+    pub fn log(mut self, header: Vec<u8>, body: Vec<u8>) -> Self {
+        self.log = Some((header, body));
+        self
+    }
+}
+
+/// What became of an [`Item`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// The job waits.
+    New,
+    /// The `once` key was taken: nothing changed.
+    Seen,
+    /// A job of this id was waiting, scheduled or running already.
+    Live,
+    /// A job of this id lies dead, for a cause that a person must look at.
+    Dead,
+    /// There was no job in the item.
+    Logged,
+}
+
+impl QueuedJob {
+    /// How its header begins; `enqueue.lua` adds when it was enqueued, and its counts.
+    pub(super) fn header(&self) -> String {
+        let group = self.group.as_deref().unwrap_or("-");
+        let trace = self.trace.as_deref().unwrap_or("-");
+        format!("{}/{} {group} {trace}", self.kind, self.version)
+    }
+}
+
+/// Safe in a key and in a header.
+fn group(name: &str) -> Option<String> {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    match name {
+        "" | "-" => None,
+        _ if name.len() <= LONGEST_GROUP && name.bytes().all(safe) => Some(name.to_owned()),
+        _ => Some(format!("~{}", hex::encode(&Sha256::digest(name)[..8]))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_safe_in_a_key_and_in_a_header_whatever_its_name() {
+        assert_eq!(group("acct_1.A-b").as_deref(), Some("acct_1.A-b"));
+        assert_eq!((group(""), group("-")), (None, None));
+        let odd = ["a b", "{tag}", "a\nb", "ключ", "~", &"x".repeat(65)];
+        let mut safe: Vec<_> = odd.iter().map(|name| group(name).unwrap()).collect();
+        assert!(
+            safe.iter().all(|name| name.len() == 17 && name.starts_with('~')),
+            "{safe:?}"
+        );
+        safe.sort();
+        safe.dedup();
+        assert_eq!(safe.len(), odd.len());
+    }
+}
