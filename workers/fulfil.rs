@@ -14,17 +14,17 @@ pub(crate) async fn run(
     attempt: Attempt,
     origin: Data<Origin>,
 ) -> Result<(), JobError> {
+    let trace: Option<TraceParent> = origin.trace.as_deref().and_then(|trace| trace.parse().ok());
     let span = tracing::info_span!(
         "fulfil",
         job = purchase.job_key(),
         event = purchase.event_id,
         session = purchase.session_id,
         attempt = attempt.current(),
-        trace = tracing::field::Empty
+        trace = trace.map(|trace| tracing::field::display(trace.trace_id()))
     );
-    let trace = origin.trace.as_deref().and_then(|trace| trace.parse().ok());
     if let Some(trace) = trace {
-        TraceParent::follow(trace, &span);
+        trace.follow(&span);
     }
     async move {
         match fulfiller.fulfil(&purchase).await {

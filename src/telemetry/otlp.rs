@@ -97,6 +97,9 @@ pub(super) fn failed(span: &Span, code: &str) {
 /// Makes `parent` the parent of `span`, if there is one, and answers how the span is known to a collector; `None` where
 /// it is not exported.
 pub(super) fn exported(span: &Span, parent: Option<TraceParent>) -> Option<TraceParent> {
+    if span.is_disabled() {
+        return None;
+    }
     if let Some(parent) = parent {
         let parent = SpanContext::new(
             TraceId::from_bytes(parent.trace.to_be_bytes()),

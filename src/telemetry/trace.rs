@@ -48,10 +48,9 @@ impl TraceParent {
         next
     }
 
-    /// Puts `span` into this trace. The span must not have been entered yet; a field `trace` of it tells the trace's id.
+    /// Puts `span`, which must not have been entered yet, into this trace.
     pub fn follow(self, span: &Span) {
         let _ = exported(span, Some(self));
-        span.record("trace", tracing::field::display(self.trace_id()));
     }
 
     /// The trace's id: 32 hexadecimal digits.

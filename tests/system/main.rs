@@ -24,6 +24,7 @@ mod shop;
 mod starting;
 mod stopping;
 mod tenants;
+#[cfg(feature = "otlp")]
 mod traces;
 mod up;
 mod wire;
