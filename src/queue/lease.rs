@@ -268,6 +268,8 @@ async fn renew(queue: &Queue, lease: &Lease) {
             Err(error) => {
                 tracing::warn!(%error, "lease not renewed; trying again");
                 queue.metrics.redis_failed(Operation::Renew, &error.into());
+                // When Redis is back, the others' leases and ours begin anew: let ours be renewed well before it ends.
+                ticks.reset_after(queue.config.lease / 20);
             }
         }
     }

@@ -81,6 +81,14 @@ impl Kind {
             run: Histogram::default(),
         }
     }
+
+    fn died(&self, reason: &str, jobs: u64) {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = is_word(reason) && (dead.len() < MOST_REASONS || dead.contains_key(reason));
+        *dead
+            .entry(if known { reason } else { OTHER }.to_owned())
+            .or_default() += jobs;
+    }
 }
 
 /// Names a kind of job, once it has been looked up.
@@ -165,14 +173,13 @@ impl Metrics {
             Outcome::Done => kind.done.add(1),
             Outcome::Retry { .. } => kind.retried.add(1),
             Outcome::Leave(_) => kind.left.add(1),
-            Outcome::Dead(failure) => {
-                let mut dead = kind.dead.lock().unwrap_or_else(PoisonError::into_inner);
-                let reason = failure.code.as_str();
-                let known = is_word(reason) && (dead.len() < MOST_REASONS || dead.contains_key(reason));
-                let reason = if known { reason } else { OTHER };
-                *dead.entry(reason.to_owned()).or_default() += 1;
-            }
+            Outcome::Dead(failure) => kind.died(&failure.code, 1),
         }
+    }
+
+    /// Jobs were made dead letters whose ids are not text: what kind they were is unknown.
+    pub(super) fn buried(&self, jobs: u64) {
+        self.of(self.kind(OTHER)).died("undecodable", jobs);
     }
 
     pub(super) fn lease_lost(&self) {

@@ -182,6 +182,16 @@ impl Reading {
         });
         gauges(page, "surepass_queue_jobs", "Jobs in the queue, by state", jobs)?;
 
+        let paused = self
+            .gauges()
+            .map(|(queue, gauges)| ([("queue", queue)], i64::from(gauges.paused)));
+        gauges(
+            page,
+            "surepass_queue_paused",
+            "1 while somebody has paused the queue",
+            paused,
+        )?;
+
         let help = "How long ago the next job in line was enqueued; 0 if none waits";
         let name = "surepass_queue_oldest_waiting";
         let mut metric = page.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;

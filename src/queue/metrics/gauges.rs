@@ -24,6 +24,7 @@ const LONGEST_HEADER: isize = 512;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gauges {
     pub(super) counts: Counts,
+    pub(super) paused: bool,
     /// How long the next job in line has been there; 0 where none waits.
     pub(super) oldest_waiting: Duration,
     /// Jobs that the scripts found dead: with their workers, or known to no worker for too long.
@@ -83,14 +84,16 @@ impl Reader {
     async fn ask(&self) -> Result<Gauges, QueueError> {
         let queue = &self.queue;
         let fields = REAPED.iter().chain(&TRIMMED).map(|(field, _)| *field);
-        let (groups, stats): (Vec<String>, Vec<Option<u64>>) = redis::pipe()
+        let (groups, paused, stats): (Vec<String>, bool, Vec<Option<u64>>) = redis::pipe()
             .zrange(queue.key("turn"), 0, MOST_GROUPS)
+            .hexists(queue.key("steer"), "paused")
             .hmget(queue.key("stats"), fields.collect::<Vec<_>>())
             .query_async(&mut queue.connection.clone())
             .await?;
         let stat = |at: usize| stats.get(at).copied().flatten().unwrap_or(0);
         Ok(Gauges {
             counts: queue.counts().await?,
+            paused,
             oldest_waiting: self.oldest(&groups).await?,
             reaped: std::array::from_fn(stat),
             trimmed: std::array::from_fn(|at| stat(REAPED.len() + at)),
@@ -105,14 +108,16 @@ impl Reader {
             heads.lindex(self.queue.key(&format!("wait:{group}")), 0);
         }
         let connection = &mut self.queue.connection.clone();
-        let heads: Vec<Option<String>> = heads.query_async(connection).await?;
-        let heads: Vec<String> = heads.into_iter().flatten().collect();
+        // An id may be anything: it need not be ours.
+        let heads: Vec<Option<Vec<u8>>> = heads.query_async(connection).await?;
+        let heads: Vec<Vec<u8>> = heads.into_iter().flatten().collect();
         if heads.is_empty() {
             return Ok(Duration::ZERO);
         }
         let mut headers = redis::pipe();
         for id in &heads {
-            headers.getrange(self.queue.key(&format!("data:{id}")), 0, LONGEST_HEADER);
+            let key = [self.queue.key("data:").as_bytes(), id].concat();
+            headers.getrange(key, 0, LONGEST_HEADER);
         }
         let headers: Vec<Vec<u8>> = headers.query_async(connection).await?;
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
