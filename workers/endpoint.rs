@@ -9,11 +9,17 @@ use surepass::http::{MetricsPage, metrics};
 use surepass::queue::{Exposition, Queue};
 use surepass::store::Store;
 
-/// Serves on a thread of its own until the process ends. An address that is taken (a second worker on this machine)
+/// Serves on a thread of its own until the process ends: whether `queue` and the store answer, and what there is to
+/// count of the queues that are worked on. An address that is taken (a second worker on this machine)
 /// costs the endpoint, not the worker.
-pub(crate) fn serve(bind: SocketAddr, queue: &Queue, store: &Arc<dyn Store>) {
+pub(crate) fn serve<'a>(
+    bind: SocketAddr,
+    queue: &Queue,
+    worked: impl IntoIterator<Item = &'a Queue>,
+    store: &Arc<dyn Store>,
+) {
     let health = Health::new(queue.clone(), store.clone());
-    let page = match Exposition::new([queue]) {
+    let page = match Exposition::new(worked) {
         Ok(queues) => MetricsPage::new(queues, None),
         Err(error) => {
             tracing::warn!(%error, "no /metrics of this worker");

@@ -38,6 +38,7 @@ mod log;
 mod metrics;
 mod scripts;
 mod settle;
+mod slots;
 mod steer;
 
 pub use backend::{GiveBack, RedisBackend};
@@ -49,4 +50,5 @@ pub use job::{DecodeError, Job, Origin};
 pub use log::{LogConsumer, LogEntry};
 pub use metrics::{Exposition, Reading};
 pub use settle::{Settle, SettleLayer};
+pub use slots::slots;
 pub use steer::Limits;

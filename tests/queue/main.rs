@@ -26,4 +26,5 @@ mod steering;
 mod stopping;
 mod unknown;
 mod wake;
+mod weights;
 mod world;

@@ -7,18 +7,12 @@ use tokio::time::Instant;
 
 use super::super::client::{Counts, Queue};
 use super::super::error::QueueError;
-use super::super::job::Data;
 use super::Operation;
 
 /// How long a reading serves all who ask: a storm of scrapes costs Redis nothing.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long a scrape waits for Redis before it answers without.
 const PATIENCE: Duration = Duration::from_millis(800);
-
-/// How many groups are asked for their oldest job: those whose turn is next, and that have waited longest for it.
-const MOST_GROUPS: isize = 255;
-/// Of a job's data, what surely holds its header, in bytes.
-const LONGEST_HEADER: isize = 512;
 
 /// What lies in a queue.
 #[derive(Debug, Clone, Copy)]
@@ -83,48 +77,22 @@ impl Reader {
 
     async fn ask(&self) -> Result<Gauges, QueueError> {
         let queue = &self.queue;
+        let oldest = queue.oldest_waiting().await?;
         let fields = REAPED.iter().chain(&TRIMMED).map(|(field, _)| *field);
-        let (groups, paused, stats): (Vec<String>, bool, Vec<Option<u64>>) = redis::pipe()
-            .zrange(queue.key("turn"), 0, MOST_GROUPS)
+        let ((seconds, micros), paused, stats): ((u64, u64), bool, Vec<Option<u64>>) = redis::pipe()
+            .cmd("TIME")
             .hexists(queue.key("steer"), "paused")
             .hmget(queue.key("stats"), fields.collect::<Vec<_>>())
             .query_async(&mut queue.connection.clone())
             .await?;
+        let now = seconds * 1_000 + micros / 1_000;
         let stat = |at: usize| stats.get(at).copied().flatten().unwrap_or(0);
         Ok(Gauges {
             counts: queue.counts().await?,
             paused,
-            oldest_waiting: self.oldest(&groups).await?,
+            oldest_waiting: Duration::from_millis(now.saturating_sub(oldest.unwrap_or(now))),
             reaped: std::array::from_fn(stat),
             trimmed: std::array::from_fn(|at| stat(REAPED.len() + at)),
         })
-    }
-
-    /// How long ago the oldest of the jobs that stand first in their group's line was enqueued, by Redis' clock.
-    async fn oldest(&self, groups: &[String]) -> Result<Duration, QueueError> {
-        let mut heads = redis::pipe();
-        heads.lindex(self.queue.key("wait"), 0);
-        for group in groups.iter().filter(|group| *group != "-") {
-            heads.lindex(self.queue.key(&format!("wait:{group}")), 0);
-        }
-        let connection = &mut self.queue.connection.clone();
-        // An id may be anything: it need not be ours.
-        let heads: Vec<Option<Vec<u8>>> = heads.query_async(connection).await?;
-        let heads: Vec<Vec<u8>> = heads.into_iter().flatten().collect();
-        if heads.is_empty() {
-            return Ok(Duration::ZERO);
-        }
-        let mut headers = redis::pipe();
-        for id in &heads {
-            let key = [self.queue.key("data:").as_bytes(), id].concat();
-            headers.getrange(key, 0, LONGEST_HEADER);
-        }
-        let headers: Vec<Vec<u8>> = headers.query_async(connection).await?;
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
-        let now = seconds * 1_000 + micros / 1_000;
-        // One that was taken or discarded between the questions has no data any more.
-        let enqueued = headers.iter().filter_map(|header| Data::parse(header).ok());
-        let oldest = enqueued.map(|data| data.enqueued).min().unwrap_or(now);
-        Ok(Duration::from_millis(now.saturating_sub(oldest)))
     }
 }
