@@ -105,8 +105,8 @@ async fn work(settings: &Settings) -> Result<(), String> {
         let own = Queue::new(&redis, settings.queue_config_of(name)).map_err(|error| error.to_string())?;
         held.push((name, slots, own));
     }
-    let worked = held.iter().map(|(_, _, own)| own);
-    endpoint::serve(settings.worker.metrics_bind, &queue, worked, &store);
+    let queues = held.iter().map(|(_, _, own)| own);
+    endpoint::serve(settings.worker.metrics_bind, &queue, queues, &store);
 
     let name = worker_name();
     tracing::info!(
