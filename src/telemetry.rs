@@ -65,6 +65,10 @@ pub struct Telemetry {
 /// # Errors
 ///
 /// [`TelemetryError`] if the filter cannot be read, the endpoint cannot be used, or the process logs already.
+#[cfg_attr(
+    not(feature = "otlp"),
+    expect(unused_variables, reason = "only spans are sent under a name")
+)]
 pub fn init(program: &'static str, settings: &LogSettings) -> Result<Telemetry, TelemetryError> {
     // Its threads announce their start and end; nobody asked, unless they name it.
     let quiet = if settings.filter.contains("actix_server") {
