@@ -3,7 +3,8 @@
 # .tools/, which `make` has on its PATH. Says one line for each thing that it installs, nothing where nothing is missing.
 #
 #   scripts/install.sh demo    a Redis server
-#   scripts/install.sh test    and a PostgreSQL server, Stripe's own libraries for Node and Python, and libfaketime
+#   scripts/install.sh test    and a PostgreSQL server, Stripe's own libraries for Node and Python, Prometheus' parser,
+#                              and libfaketime where apt can
 #   scripts/install.sh ci      and cargo-deny and docker-compose
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -120,7 +121,7 @@ peers() {
         remember .tools/node/.installed "$from/package.json" "$from/package-lock.json"
     fi
     if ! unchanged .tools/python/.installed "$from/requirements.txt"; then
-        say "Stripe's library for Python, from PyPI into .tools/"
+        say "Stripe's library for Python and Prometheus' parser, from PyPI into .tools/"
         pip_install python -r "$from/requirements.txt"
         remember .tools/python/.installed "$from/requirements.txt"
     fi

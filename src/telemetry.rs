@@ -1,12 +1,22 @@
-//! What the programs log, and in which form: to stderr, so that stdout stays for what a command prints.
+//! What the programs tell of themselves. A log on stderr, so that stdout stays for what a command prints; and spans for a
+//! collector, where there is one.
+
+mod histogram;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod trace;
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogFormat, LogSettings};
+
+pub use histogram::Histogram;
+pub use trace::TraceParent;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -24,15 +34,42 @@ pub enum TelemetryError {
     /// This process logs already.
     #[error("logging was set up twice: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+    /// There is an endpoint for spans, and it cannot be used.
+    #[cfg(feature = "otlp")]
+    #[error(
+        "OTEL_EXPORTER_OTLP_ENDPOINT cannot be used: {0}; give it an address such as http://127.0.0.1:4318, or unset it"
+    )]
+    Collector(#[from] otlp::CollectorError),
 }
 
-/// Starts logging for the whole process. JSON lines carry their span's fields, and those of the spans around it, as
-/// `span` and `spans`.
+/// Marks the work of a span as failed, for the collector. `code` is a stable word: never an error's own text.
+pub fn failed(span: &tracing::Span, code: &str) {
+    #[cfg(feature = "otlp")]
+    otlp::failed(span, code);
+    #[cfg(not(feature = "otlp"))]
+    let _ = (span, code);
+}
+
+/// Telemetry that is on. When it is dropped, spans that wait are sent: at most 3 s, whatever the collector does.
+#[derive(Debug)]
+#[must_use = "spans are sent until it is dropped"]
+pub struct Telemetry {
+    #[cfg(feature = "otlp")]
+    _spans: Option<otlp::Spans>,
+}
+
+/// Starts the log for the whole process; and, where `OTEL_EXPORTER_OTLP_ENDPOINT` is set, the export of spans under the
+/// name of `program`. JSON lines carry their span's fields, and those of the spans around it, as `span` and `spans`.
+/// Must be called before there is a runtime.
 ///
 /// # Errors
 ///
-/// [`TelemetryError`] if the filter cannot be read, or if the process logs already.
-pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
+/// [`TelemetryError`] if the filter cannot be read, the endpoint cannot be used, or the process logs already.
+#[cfg_attr(
+    not(feature = "otlp"),
+    expect(unused_variables, reason = "only spans are sent under a name")
+)]
+pub fn init(program: &'static str, settings: &LogSettings) -> Result<Telemetry, TelemetryError> {
     // Its threads announce their start and end; nobody asked, unless they name it.
     let quiet = if settings.filter.contains("actix_server") {
         ""
@@ -52,22 +89,32 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
         LogFormat::Json
     });
 
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match format {
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match format {
         LogFormat::Pretty => {
             let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            subscriber
-                .compact()
-                .with_target(false)
-                .with_ansi(colours)
-                .finish()
-                .try_init()?;
+            lines.compact().with_target(false).with_ansi(colours).boxed()
         }
-        LogFormat::Json => subscriber.json().flatten_event(true).finish().try_init()?,
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+
+    #[cfg(feature = "otlp")]
+    if let Some((spans, layer)) = otlp::start(program)? {
+        // Spans go to the collector whatever the log's filter leaves out.
+        let lines = lines.with_filter(filter).boxed();
+        tracing_subscriber::registry()
+            .with(vec![lines, layer])
+            .try_init()?;
+        return Ok(Telemetry { _spans: Some(spans) });
     }
-    Ok(())
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(filter)
+        .try_init()?;
+    Ok(Telemetry {
+        #[cfg(feature = "otlp")]
+        _spans: None,
+    })
 }
 
 #[cfg(test)]
@@ -80,7 +127,7 @@ mod tests {
             filter: "surepass=loud".to_owned(),
             format: None,
         };
-        let message = init(&settings).unwrap_err().to_string();
+        let message = init("surepass", &settings).unwrap_err().to_string();
         assert!(
             message.starts_with("RUST_LOG (`log.filter`) is `surepass=loud`: "),
             "{message}"

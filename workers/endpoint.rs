@@ -1,36 +1,55 @@
-//! The worker's own `/healthz` and `/readyz`.
+//! The worker's own `/healthz`, `/readyz` and `/metrics`.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix_web::{App, HttpServer, web};
 use surepass::http::health::{self, Health};
-use surepass::queue::Queue;
+use surepass::http::{MetricsPage, metrics};
+use surepass::queue::{Exposition, Queue};
 use surepass::store::Store;
 
-/// Serves on a thread of its own until the process ends. An address that is taken (a second worker on this machine)
+/// Serves on a thread of its own until the process ends: whether `queue` and the store answer, and what there is to
+/// count of the queues that are worked on. An address that is taken (a second worker on this machine)
 /// costs the endpoint, not the worker.
-pub(crate) fn serve(bind: SocketAddr, queue: &Queue, store: &Arc<dyn Store>) {
+pub(crate) fn serve<'a>(
+    bind: SocketAddr,
+    queue: &Queue,
+    worked: impl IntoIterator<Item = &'a Queue>,
+    store: &Arc<dyn Store>,
+) {
     let health = Health::new(queue.clone(), store.clone());
+    let page = match Exposition::new(worked) {
+        Ok(queues) => MetricsPage::new(queues, None),
+        Err(error) => {
+            tracing::warn!(%error, "no /metrics of this worker");
+            return;
+        }
+    };
     let listener = match TcpListener::bind(bind) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::warn!(%bind, %error, "no /healthz and /readyz of this worker: set SUREPASS_METRICS_BIND to a free address");
+            tracing::warn!(%bind, %error, "no /healthz, /readyz and /metrics of this worker: set SUREPASS_METRICS_BIND to a free address");
             return;
         }
     };
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(health.clone()))
+            .app_data(web::Data::new(page.clone()))
             .configure(health::routes)
+            .configure(metrics::routes)
     })
     .workers(1)
     .disable_signals()
     .listen(listener);
     match server {
         Ok(server) => {
+            if let Some(address) = server.addrs().first() {
+                tracing::debug!(%address, "listening: GET /metrics");
+            }
             tokio::spawn(server.run());
         }
-        Err(error) => tracing::warn!(%bind, %error, "no /healthz and /readyz of this worker"),
+        Err(error) => tracing::warn!(%bind, %error, "no /healthz, /readyz and /metrics of this worker"),
     }
 }

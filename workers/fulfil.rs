@@ -4,21 +4,28 @@ use std::sync::Arc;
 
 use apalis::prelude::*;
 use surepass::fulfil::{Fulfilled, Fulfiller, Purchase};
-use surepass::queue::JobError;
-use tracing::Instrument;
+use surepass::queue::{JobError, Origin};
+use surepass::telemetry::{self, TraceParent};
+use tracing::{Instrument, Span};
 
 pub(crate) async fn run(
     purchase: Purchase,
     fulfiller: Data<Arc<Fulfiller>>,
     attempt: Attempt,
+    origin: Data<Origin>,
 ) -> Result<(), JobError> {
+    let trace: Option<TraceParent> = origin.trace.as_deref().and_then(|trace| trace.parse().ok());
     let span = tracing::info_span!(
         "fulfil",
         job = purchase.job_key(),
         event = purchase.event_id,
         session = purchase.session_id,
-        attempt = attempt.current()
+        attempt = attempt.current(),
+        trace = trace.map(|trace| tracing::field::display(trace.trace_id()))
     );
+    if let Some(trace) = trace {
+        trace.follow(&span);
+    }
     async move {
         match fulfiller.fulfil(&purchase).await {
             Ok(Fulfilled::Created { subscription_id }) => {
@@ -34,10 +41,12 @@ pub(crate) async fn run(
                 Ok(())
             }
             Err(error) if error.is_transient() => {
+                telemetry::failed(&Span::current(), error.code());
                 tracing::warn!(code = error.code(), %error, "failed; it runs again");
                 Err(JobError::retry(error.code(), error))
             }
             Err(error) => {
+                telemetry::failed(&Span::current(), error.code());
                 tracing::error!(code = error.code(), %error, "dead letter: a person must look");
                 Err(JobError::fail(error.code(), error))
             }

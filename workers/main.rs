@@ -61,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
-    telemetry::init(&settings.log).map_err(|error| error.to_string())?;
+    let _telemetry = telemetry::init("surepass-worker", &settings.log).map_err(|error| error.to_string())?;
     if let Some(concurrency) = arguments.concurrency {
         settings.worker.concurrency = concurrency as usize;
     }
@@ -100,7 +100,13 @@ async fn work(settings: &Settings) -> Result<(), String> {
     let Some(store) = open_store(settings, &shutdown).await? else {
         return Ok(());
     };
-    endpoint::serve(settings.worker.metrics_bind, &queue, &store);
+    let mut held = Vec::new();
+    for (name, slots) in posts(settings) {
+        let own = Queue::new(&redis, settings.queue_config_of(name)).map_err(|error| error.to_string())?;
+        held.push((name, slots, own));
+    }
+    let queues = held.iter().map(|(_, _, own)| own);
+    endpoint::serve(settings.worker.metrics_bind, &queue, queues, &store);
 
     let name = worker_name();
     tracing::info!(
@@ -123,8 +129,7 @@ async fn work(settings: &Settings) -> Result<(), String> {
     let fulfiller = Arc::new(Fulfiller::new(store.clone(), settings.stripe.livemode(), clock));
     let mut crew = Vec::new();
     let mut give_back = Vec::new();
-    for (queue, slots) in posts(settings) {
-        let own = Queue::new(&redis, settings.queue_config_of(queue)).map_err(|error| error.to_string())?;
+    for (queue, slots, own) in held {
         // With few slots a held job would keep another worker from it; with many it hides the way to Redis and back.
         let prefetch = if slots < 64 { 0 } else { slots / 2 };
         let asked = shutdown.clone();

@@ -9,7 +9,7 @@ use apalis::prelude::*;
 use surepass::clock::Clock;
 use surepass::config::Settings;
 use surepass::fulfil::{Fulfiller, Purchase};
-use surepass::queue::{Item, Queue, Redis, RedisBackend, RedisOptions};
+use surepass::queue::{Item, Origin, Queue, Redis, RedisBackend, RedisOptions};
 use surepass::store::{self, Options, Store, SubscriptionFilter, Synchronous, catalog::Catalog};
 use surepass::up::{RedisServer, RedisServerOptions};
 use tokio::runtime::Runtime;
@@ -159,10 +159,11 @@ async fn surepass(
             move |purchase: Purchase,
                   fulfiller: Data<Arc<Fulfiller>>,
                   attempt: Attempt,
+                  origin: Data<Origin>,
                   worker: WorkerContext| {
                 let done = done.clone();
                 async move {
-                    let answer = fulfil::run(purchase, fulfiller, attempt).await;
+                    let answer = fulfil::run(purchase, fulfiller, attempt, origin).await;
                     if done.fetch_add(1, Ordering::Relaxed) + 1 == total {
                         let _ = worker.stop();
                     }

@@ -1,9 +1,9 @@
 //! The webhook intake: verify, read the envelope, one round trip to Redis, answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use tracing::Instrument;
@@ -17,8 +17,10 @@ use crate::fulfil::{Triage, triage};
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::stripe::Event;
 use crate::stripe::signature::SignatureError;
+use crate::telemetry::TraceParent;
 
 const STRIPE_SIGNATURE: &str = "stripe-signature";
+const TRACEPARENT: &str = "traceparent";
 /// The most events handed to Redis in one call: what the script unpacks, and how long it holds Redis, is bounded.
 const LARGEST_BATCH: usize = 64;
 /// How many events may wait for their batch on one thread; more callers wait for a place until their time is up.
@@ -32,6 +34,8 @@ pub(super) struct IntakeSettings {
     pub(super) remember: Duration,
     /// How long to wait for Redis.
     pub(super) patience: Duration,
+    /// Randomness for the ids of traces.
+    pub(super) random: fn() -> u64,
 }
 
 /// One thread's way to Redis.
@@ -89,9 +93,14 @@ impl Intake {
         }
     }
 
-    async fn take(&self, tenant: Option<&str>, header: Option<&[u8]>, body: &[u8]) -> Answer {
+    async fn take(&self, tenant: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Answer {
+        let header = |name| headers.get(name).map(header::HeaderValue::as_bytes);
         let now = self.clock.now();
-        match self.endpoints.verify(tenant, header, body, now).await {
+        match self
+            .endpoints
+            .verify(tenant, header(STRIPE_SIGNATURE), body, now)
+            .await
+        {
             Some(Ok(())) => {}
             Some(Err(refusal)) => return Answer::Refused(refusal),
             None => return Answer::UnknownTenant,
@@ -119,9 +128,11 @@ impl Intake {
             event = event.id,
             r#type = event.kind,
             session = event.object_id,
-            job = item.job_id()
+            job = item.job_id(),
+            trace = tracing::field::Empty
         );
-        let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item));
+        let trace = TraceParent::begin(&span, header(TRACEPARENT), self.settings.random);
+        let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item.trace(trace)));
         async {
             let Ok(Ok(Ok(enqueued))) = handed_in.await else {
                 // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
@@ -153,7 +164,10 @@ async fn hand_in(queue: &Queue, items: &[Item], patience: Duration) -> Result<Ve
     };
     tokio::time::timeout(patience, handed_in)
         .await
-        .unwrap_or(Err(QueueError::Timeout))
+        .unwrap_or_else(|_| {
+            queue.gave_up();
+            Err(QueueError::Timeout)
+        })
 }
 
 /// What becomes of a request.
@@ -259,19 +273,15 @@ pub(super) async fn receive_for_tenant(
 }
 
 async fn answer(intake: &Intake, tenant: Option<&str>, request: &HttpRequest, body: Body) -> HttpResponse {
+    let began = Instant::now();
     let answer = match body {
-        Ok(body) => {
-            let header = request
-                .headers()
-                .get(STRIPE_SIGNATURE)
-                .map(header::HeaderValue::as_bytes);
-            intake.take(tenant, header, &body).await
-        }
+        Ok(body) => intake.take(tenant, request.headers(), &body).await,
         Err(error) if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => {
             Answer::TooLarge
         }
         Err(_) => Answer::Unreadable,
     };
     intake.metrics.count(answer.received(), tenant);
+    intake.metrics.took(began.elapsed());
     answer.respond()
 }

@@ -1,13 +1,21 @@
-//! What the intake counts: every request by what became of it. Refused ones are sampled in the log, never stored.
+//! `/metrics`, in the text format of OpenMetrics; and what the intake counts: every request by what became of it.
+//! Refused ones are sampled in the log, never stored.
 
-use std::fmt::Write as _;
-use std::sync::Mutex;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
 
-use crate::queue::QueueError;
+use crate::queue::{Exposition, QueueError};
+use crate::telemetry::Histogram;
 
 /// What became of a webhook request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +56,7 @@ const BETWEEN_SAMPLES: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct IntakeMetrics {
     counts: [AtomicU64; NAMES.len()],
+    durations: Histogram,
     told: Mutex<[Option<Instant>; NAMES.len()]>,
 }
 
@@ -74,6 +83,10 @@ impl IntakeMetrics {
         }
     }
 
+    pub(super) fn took(&self, time: Duration) {
+        self.durations.observe(time);
+    }
+
     pub(super) fn redis_failed(&self, error: &QueueError) {
         // Told apart from the refusals that follow from it: this is the cause.
         if self.may_tell(Received::Accepted as usize) {
@@ -91,23 +104,62 @@ impl IntakeMetrics {
         }
         due
     }
+}
 
-    fn text(&self) -> String {
-        let mut text = String::from(
-            "# HELP surepass_webhooks_total Webhook requests, by what became of them.\n\
-             # TYPE surepass_webhooks_total counter\n",
-        );
+impl Collector for IntakeMetrics {
+    fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Webhook requests, by what became of them";
+        let mut metric = page.encode_descriptor("surepass_webhooks", help, None, MetricType::Counter)?;
         for (name, count) in NAMES.iter().zip(&self.counts) {
             let count = count.load(Ordering::Relaxed);
-            let _ = writeln!(text, "surepass_webhooks_total{{result=\"{name}\"}} {count}");
+            metric
+                .encode_family(&[("result", *name)])?
+                .encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
         }
-        text
+        let help = "From a webhook's body to its answer";
+        let name = "surepass_webhook_duration";
+        let mut metric = page.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        self.durations.encode(&mut metric)
     }
 }
 
-/// `GET /metrics`
-pub(super) async fn show(metrics: web::Data<IntakeMetrics>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4")
-        .body(metrics.text())
+/// What `/metrics` tells of.
+#[derive(Debug, Clone)]
+pub struct MetricsPage {
+    queues: Exposition,
+    intake: Option<Arc<IntakeMetrics>>,
+}
+
+impl MetricsPage {
+    /// Tells of these queues and, in a server, of its intake.
+    #[must_use]
+    pub fn new(queues: Exposition, intake: Option<Arc<IntakeMetrics>>) -> Self {
+        Self { queues, intake }
+    }
+
+    async fn text(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.queues.read().await));
+        if let Some(intake) = &self.intake {
+            registry.register_collector(Box::new(intake.clone()));
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+/// `/metrics`, for the server and for a worker.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config.route("/metrics", web::get().to(show));
+}
+
+async fn show(page: web::Data<MetricsPage>) -> HttpResponse {
+    match page.text().await {
+        Ok(text) => HttpResponse::Ok()
+            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(text),
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
 }

@@ -4,7 +4,7 @@ mod endpoints;
 mod front;
 pub mod health;
 mod intake;
-mod metrics;
+pub mod metrics;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,12 +16,12 @@ use actix_web::{App, HttpServer, web};
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::queue::{Queue, QueueError, Redis};
+use crate::queue::{Exposition, Queue, QueueError, Redis};
 use crate::store::Store;
 use crate::stripe::signature::{EmptySecret, Verifier};
 
 pub use health::Health;
-pub use metrics::IntakeMetrics;
+pub use metrics::{IntakeMetrics, MetricsPage};
 
 use endpoints::Endpoints;
 use intake::{Intake, IntakeSettings};
@@ -77,6 +77,7 @@ impl Application {
             .map_err(|error| StartError::Bind(bind, error))?;
 
         let metrics = Arc::new(IntakeMetrics::default());
+        let page = MetricsPage::new(Exposition::new([&queue])?, Some(metrics.clone()));
         let tolerance = settings.server.signature_tolerance;
         let endpoints = Endpoints::new(
             verifier.with_tolerance(tolerance),
@@ -89,6 +90,7 @@ impl Application {
         let intake = IntakeSettings {
             remember: settings.queue.event_dedupe,
             patience: settings.server.redis_timeout,
+            random: rand::random,
         };
         let largest = settings.server.max_body_bytes;
         let server = HttpServer::new(move || {
@@ -98,7 +100,7 @@ impl Application {
                 .app_data(web::PayloadConfig::new(largest))
                 .app_data(web::Data::new(intake))
                 .app_data(web::Data::new(health.clone()))
-                .app_data(web::Data::from(metrics.clone()))
+                .app_data(web::Data::new(page.clone()))
                 .configure(routes)
         });
         let server = match settings.server.workers {
@@ -144,7 +146,7 @@ fn routes(config: &mut web::ServiceConfig) {
             "/webhooks/stripe/{tenant}",
             web::post().to(intake::receive_for_tenant),
         )
-        .route("/", web::get().to(front::show))
-        .route("/metrics", web::get().to(metrics::show));
+        .route("/", web::get().to(front::show));
+    metrics::routes(config);
     health::routes(config);
 }

@@ -75,7 +75,7 @@ impl GiveBack {
             Ok(Err(error)) => tracing::warn!(%error, "not handed back; the lease runs out by itself"),
             Err(_) => tracing::warn!("not handed back in time; the lease runs out by itself"),
         }
-        self.lease.end(&term);
+        let _ = self.lease.end(&term);
     }
 }
 

@@ -8,6 +8,7 @@ use super::connection::{Connection, Redis};
 use super::error::{QueueError, RetryPolicy};
 use super::item::{Enqueued, Item};
 use super::job::{Data, LONGEST_HEADER};
+use super::metrics::{Metrics, Operation};
 use super::scripts;
 use super::steer::Limits;
 
@@ -83,6 +84,7 @@ pub struct Queue {
     pub(super) redis: Redis,
     pub(super) connection: Connection,
     pub(super) config: std::sync::Arc<QueueConfig>,
+    pub(super) metrics: std::sync::Arc<Metrics>,
     prefix: std::sync::Arc<str>,
 }
 
@@ -105,6 +107,7 @@ impl Queue {
             connection: redis.connection(&prefix)?,
             redis: redis.clone(),
             config: config.into(),
+            metrics: Metrics::new().into(),
             prefix,
         })
     }
@@ -146,7 +149,12 @@ impl Queue {
     pub async fn enqueue(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
         let mut answers = Vec::with_capacity(items.len());
         for chunk in items.chunks(LARGEST_CALL) {
-            answers.extend(self.enqueue_chunk(chunk).await?);
+            let enqueued = self.enqueue_chunk(chunk).await;
+            match &enqueued {
+                Ok(answers) => self.metrics.enqueued(chunk, answers),
+                Err(error) => self.metrics.redis_failed(Operation::Enqueue, error),
+            }
+            answers.extend(enqueued?);
         }
         self.connection.clone().replicated(&self.key("ready")).await?;
         Ok(answers)
@@ -196,6 +204,12 @@ impl Queue {
                 _ => Err(QueueError::Answer("enqueue")),
             })
             .collect()
+    }
+
+    /// Counts a call that was given up before its answer came.
+    pub(crate) fn gave_up(&self) {
+        self.metrics
+            .redis_failed(Operation::Enqueue, &QueueError::Timeout);
     }
 
     /// Runs dead jobs again from their first attempt. Answers for each whether it now waits.

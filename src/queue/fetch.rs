@@ -12,6 +12,7 @@ use super::client::{Queue, millis};
 use super::error::QueueError;
 use super::job::Data;
 use super::lease::{Claim, Lease, Term, resync};
+use super::metrics::Operation;
 use super::scripts;
 use super::settle::bury;
 
@@ -78,6 +79,7 @@ impl Fetcher {
                     }
                 }
                 Err(error) => {
+                    self.queue.metrics.redis_failed(Operation::Claim, &error);
                     // The claim may have happened all the same.
                     self.lease.doubt();
                     if pause.is_zero() {
@@ -145,7 +147,9 @@ impl Fetcher {
         let mut values = answer.into_iter();
         let next_due = match values.next() {
             None => {
-                self.lease.lose(term);
+                if self.lease.lose(term) {
+                    self.queue.metrics.lease_lost();
+                }
                 return Ok(Answer::LeaseLost);
             }
             Some(Value::Int(ms)) => u64::try_from(ms).ok().map(Duration::from_millis),
@@ -164,10 +168,22 @@ impl Fetcher {
                 _ => return Err(QueueError::Answer("claim")),
             }
         }
+        let claimed = std::time::Instant::now();
         let claims = jobs.iter().map(|job| {
             // A header that cannot be read is buried with its job, at its first attempt.
-            let attempt = Data::parse(&job.data).map_or(0, |data| data.attempts) + 1;
-            (job.id.clone(), Claim { number, attempt, at })
+            let data = Data::parse(&job.data).ok();
+            let claim = Claim {
+                number,
+                attempt: data.as_ref().map_or(0, |data| data.attempts) + 1,
+                at,
+                kind: self
+                    .queue
+                    .metrics
+                    .kind(data.as_ref().map_or("", |data| data.kind)),
+                waited: data.and_then(|data| waited(data.enqueued, at)),
+                claimed,
+            };
+            (job.id.clone(), claim)
         });
         if !self.lease.take(term, claims) {
             // The lease ended while the answer was on its way; whoever reaps it runs these.
@@ -175,6 +191,12 @@ impl Fetcher {
         }
         Ok(Answer::Jobs { jobs, next_due })
     }
+}
+
+/// How long a job lay in Redis; both times are by Redis' clock.
+fn waited(enqueued: u64, at: i64) -> Option<Duration> {
+    let ms = u64::try_from(at).ok()?.saturating_sub(enqueued);
+    Some(Duration::from_millis(ms))
 }
 
 /// A counter that moves whenever there may be something to take.

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Queue, millis};
 use super::error::QueueError;
+use super::metrics::{KindId, Operation};
 use super::scripts;
 
 /// The time between two looks at what there is to forget, in renewals.
@@ -31,6 +33,11 @@ pub(super) struct Claim {
     pub(super) attempt: u32,
     /// When, by Redis' clock, in ms since 1970.
     pub(super) at: i64,
+    pub(super) kind: KindId,
+    /// How long the job had been in Redis then.
+    pub(super) waited: Option<Duration>,
+    /// When we learned of it, by our clock.
+    pub(super) claimed: Instant,
 }
 
 /// What a worker holds.
@@ -134,21 +141,21 @@ impl Lease {
         self.freed.notify_one();
     }
 
-    /// The lease of `term` is gone: its handlers stop, a new term begins.
-    pub(super) fn lose(&self, term: &Arc<Term>) {
+    /// The lease of `term` is gone: its handlers stop, a new term begins. `false`: that was known.
+    pub(super) fn lose(&self, term: &Arc<Term>) -> bool {
         tracing::warn!(
             worker = term.token,
             jobs = self.held(),
             "lease lost: its jobs run elsewhere"
         );
-        self.end(term);
+        self.end(term)
     }
 
     /// Ends `term`: its handlers stop, and what is claimed from now on belongs to a new one.
-    pub(super) fn end(&self, term: &Arc<Term>) {
+    pub(super) fn end(&self, term: &Arc<Term>) -> bool {
         let mut state = self.state();
         if !Arc::ptr_eq(&state.term, term) {
-            return;
+            return false;
         }
         state.terms += 1;
         let token = format!("{}:{}", self.name, state.terms);
@@ -162,6 +169,7 @@ impl Lease {
         drop(state);
         term.lost.cancel();
         self.freed.notify_one();
+        true
     }
 
     /// An answer was lost, or Redis counts more jobs than we do.
@@ -246,7 +254,11 @@ async fn renew(queue: &Queue, lease: &Lease) {
             .invoke_async(&mut queue.connection.clone())
             .await;
         match answer {
-            Ok(-1) => lease.lose(&term),
+            Ok(-1) => {
+                if lease.lose(&term) {
+                    queue.metrics.lease_lost();
+                }
+            }
             Ok(held) => {
                 // Settling and claiming go on meanwhile, so a difference is a doubt, not a proof; a resync of a worker
                 // that knows all its jobs changes nothing.
@@ -257,6 +269,7 @@ async fn renew(queue: &Queue, lease: &Lease) {
             }
             Err(error) => {
                 tracing::warn!(%error, "lease not renewed; trying again");
+                queue.metrics.redis_failed(Operation::Renew, &error.into());
                 // When Redis is back, the others' leases and ours begin anew: let ours be renewed well before it ends.
                 ticks.reset_after(queue.config.lease / 20);
             }
@@ -272,10 +285,15 @@ mod tests {
     fn a_late_release_of_one_claim_does_not_let_go_of_the_next_claim_of_the_same_job() {
         let lease = Lease::new("w".to_owned());
         let term = lease.term();
+        let kind = super::super::metrics::Metrics::new().kind("work");
+        let claimed = Instant::now();
         let claim = |number| Claim {
             number,
             attempt: 1,
             at: 0,
+            kind,
+            waited: None,
+            claimed,
         };
         assert!(lease.take(&term, [("a".to_owned(), claim(1))].into_iter()));
         assert!(lease.take(&term, [("a".to_owned(), claim(2))].into_iter()));

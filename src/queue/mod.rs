@@ -20,7 +20,7 @@
 //! | `left:<id>` | string | since when a job of an unknown kind is left to newer workers, in ms |
 //! | `steer` | hash | whether the queue is `paused`, when a worker was last `heard`, the `tokens` of its rate and when they were `filled` |
 //! | `spared` | set | workers whose lease began anew after an outage, until they renew it |
-//! | `stats` | hash | how many jobs were trimmed, done and dead |
+//! | `stats` | hash | how many jobs were trimmed, done and dead; how many died with their workers, or unknown to all |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
@@ -35,6 +35,7 @@ mod item;
 mod job;
 mod lease;
 mod log;
+mod metrics;
 mod scripts;
 mod settle;
 mod slots;
@@ -47,6 +48,7 @@ pub use error::{JobError, QueueError, RetryPolicy};
 pub use item::{Enqueued, Item, QueuedJob};
 pub use job::{DecodeError, Job, Origin};
 pub use log::{LogConsumer, LogEntry};
+pub use metrics::{Exposition, Reading};
 pub use settle::{Settle, SettleLayer};
 pub use slots::slots;
 pub use steer::Limits;

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apalis_core::error::BoxDynError;
 use apalis_core::task::Task;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Queue, millis};
 use super::error::{Failure, QueueError, Retry};
 use super::lease::{Claim, Lease, Term};
+use super::metrics::Operation;
 use super::scripts;
 use crate::coalesce::{Coalescer, Limits};
 
@@ -85,7 +86,9 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
         match try_settle(queue, term, batch).await {
             Ok(mine) => {
                 for (one, mine) in batch.iter().zip(&mine) {
-                    if !mine {
+                    if *mine {
+                        queue.metrics.settled(&one.claim, &one.outcome);
+                    } else {
                         tracing::warn!(
                             job = one.id,
                             attempt = one.claim.attempt,
@@ -96,6 +99,7 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
                 return mine;
             }
             Err(error) => {
+                queue.metrics.redis_failed(Operation::Settle, &error);
                 tracing::warn!(%error, jobs = batch.len(), "attempts not settled; trying again until Redis answers");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
@@ -170,6 +174,7 @@ pub(super) async fn bury(queue: &Queue, term: &Term, claim: u64, ids: &[Vec<u8>]
         call.arg(&record).arg("undecodable");
     }
     let _: Value = call.invoke_async(&mut queue.connection.clone()).await?;
+    queue.metrics.buried(ids.len() as u64);
     Ok(())
 }
 
@@ -240,6 +245,8 @@ where
             // The lease was lost while the job waited here: it is somebody else's.
             return async { Ok(None) }.boxed();
         };
+        self.layer.queue.metrics.started(&claim);
+        let began = Instant::now();
         // A handler may panic before its future is made, too.
         let running = std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(task)));
         let layer = self.layer.clone();
@@ -254,6 +261,7 @@ where
                     }
                 }
             };
+            layer.queue.metrics.ran(&claim, began.elapsed());
             let (outcome, answer) = layer.judge(claim.attempt, ended);
             let settlement = Settlement {
                 term,

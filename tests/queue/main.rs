@@ -14,6 +14,7 @@ mod fairness;
 mod hostile;
 mod keys;
 mod leases;
+mod metrics;
 mod model;
 mod outages;
 mod processes;

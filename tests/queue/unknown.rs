@@ -76,7 +76,7 @@ async fn an_old_worker_that_meets_a_payload_version_it_does_not_know_leaves_it_t
     let item = Item::job(&Newer("new".to_owned()))
         .unwrap()
         .group("studio")
-        .trace(TRACE);
+        .trace(TRACE.parse().unwrap());
     assert_eq!(world.enqueue(item).await, Enqueued::New);
     world.enqueue(work("known")).await;
     assert_eq!(old.until_ended(1).await, [began("known", 1), ended("known", 1)]);

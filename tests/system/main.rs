@@ -14,6 +14,7 @@ mod corpus;
 mod customers;
 mod event_log;
 mod intake;
+mod metrics;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/program.rs"]
@@ -29,6 +30,8 @@ mod shop;
 mod starting;
 mod stopping;
 mod tenants;
+#[cfg(feature = "otlp")]
+mod traces;
 mod up;
 mod wire;
 mod worker_crash;

@@ -55,6 +55,7 @@ if gone then
         redis.call('HSET', prefix .. 'job:' .. id, 'reason', poison and 'poison' or 'worker_lost',
           'transient', poison and '0' or '1')
         redis.call('ZADD', KEYS[4], now, id)
+        redis.call('HINCRBY', prefix .. 'stats', poison and 'dead_poison' or 'dead_worker_lost', 1)
       else
         add(back, group, id)
       end

@@ -67,6 +67,9 @@ for n, id in ipairs(ids) do
           redis.call('HSET', prefix .. 'job:' .. id, 'reason', passing and string.sub(reason, 2) or reason,
             'transient', passing and '1' or '0')
           redis.call('ZADD', KEYS[3], now, id)
+          if outcome == 'leave' then
+            redis.call('HINCRBY', KEYS[4], 'dead_unknown', 1)
+          end
         end
       end
     end
