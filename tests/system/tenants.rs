@@ -120,3 +120,48 @@ async fn a_secret_rolled_by_importing_again_takes_effect_while_the_server_runs()
     }
     assert_eq!(send(ROLLED).await, Answer::accepted());
 }
+
+/// Fairness between tenants begins here: a job waits in its tenant's own line.
+#[tokio::test]
+async fn a_purchase_waits_in_its_tenants_line_named_by_path_or_metadata() {
+    let mut shop = Shop::prepare("").await;
+    shop.start_server().await;
+    import_yoga(&shop, &[OWN]).await;
+    let by_path = shop.session().with("tenantId", Some("tenant-2"));
+    shop.deliver_to("yoga", OWN, by_path.event(COMPLETED, 1)).await;
+    let by_metadata = shop.session();
+    shop.deliver(by_metadata.event(COMPLETED, 1)).await;
+    let hostile = shop.session().with("tenantId", Some("a b\n{c}:\u{1b}[31m"));
+    shop.deliver(hostile.event(COMPLETED, 1)).await;
+
+    let mut lines = Vec::new();
+    for id in [&by_path, &by_metadata, &hostile].map(|session| format!("fulfil:{}", session.session_id())) {
+        lines.push(line_of(&shop, &id).await);
+    }
+    assert_eq!(lines[..2], ["yoga", "tenant-1"]);
+    assert!(lines[2].starts_with('~') && lines[2].is_ascii(), "{lines:?}");
+    assert!(
+        lines[2]
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'~'),
+        "{lines:?}"
+    );
+}
+
+/// In whose line a job waits.
+async fn line_of(shop: &Shop, id: &str) -> String {
+    let queue = shop.queue();
+    let text = |value| redis::from_redis_value::<Vec<String>>(value).unwrap();
+    let turn = shop
+        .redis(&["ZRANGE", &queue.key("turn"), "0", "-1"])
+        .await
+        .unwrap();
+    for group in text(turn) {
+        let line = queue.key(&format!("wait:{group}"));
+        let waiting = shop.redis(&["LRANGE", &line, "0", "-1"]).await.unwrap();
+        if text(waiting).iter().any(|waits| waits == id) {
+            return group;
+        }
+    }
+    panic!("{id} waits nowhere");
+}
