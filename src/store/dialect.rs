@@ -13,6 +13,10 @@ pub(super) trait Dialect: Database<Row: Fields> {
     const LOCKING: &'static str;
     /// Keeps other importers out until the transaction ends.
     const LOCK_CATALOGUE: Option<&'static str>;
+    /// The database takes several statements in one call, and the parameters of all of them.
+    const JOINS_STATEMENTS: bool;
+    /// The most rows that one `INSERT` takes, as a power of two: 8 at most.
+    const LARGEST_INSERT: u32;
 
     /// The condition that a column is one of the list that is bound as [`Bind::Texts`] to parameter `position`.
     fn one_of(position: usize) -> String;
@@ -98,7 +102,7 @@ pub(super) use fields;
 /// An `INSERT` of many rows in one statement.
 ///
 /// A statement's text fixes how many rows it takes, and preparing one costs more than running it. So rows go in by
-/// powers of two: nine texts serve every batch, each prepared once for a connection.
+/// powers of two: nine texts at most serve every batch, each prepared once for a connection.
 #[derive(Debug)]
 pub(super) struct Insert {
     /// Up to `VALUES`.
@@ -108,9 +112,8 @@ pub(super) struct Insert {
     texts: [OnceLock<SqlStr>; SIZES],
 }
 
-/// The largest power of two: 256 rows.
-const LARGEST: u32 = 8;
-const SIZES: usize = LARGEST as usize + 1;
+/// Powers of two up to 256.
+pub(super) const SIZES: usize = 9;
 
 impl Insert {
     pub(super) const fn new(head: &'static str, tail: &'static str) -> Self {
@@ -128,16 +131,18 @@ impl Insert {
     ) -> sqlx::Result<()> {
         let mut rows = rows;
         while rows.len() > 0 {
-            let power = rows.len().ilog2().min(LARGEST);
+            let power = power::<D>(rows.len());
             let binds: Vec<_> = rows.by_ref().take(1 << power).flatten().collect();
-            let text = self.texts[power as usize].get_or_init(|| self.text::<D>(1 << power, binds.len()));
+            let text = self.texts[power].get_or_init(|| {
+                AssertSqlSafe(self.text::<D>(1 << power, binds.len() >> power)).into_sql_str()
+            });
             D::execute(connection, text.clone(), binds).await?;
         }
         Ok(())
     }
 
-    fn text<D: Dialect>(&self, rows: usize, values: usize) -> SqlStr {
-        let width = values / rows;
+    /// The statement for `rows` rows of `width` columns.
+    pub(super) fn text<D: Dialect>(&self, rows: usize, width: usize) -> String {
         let mut text = self.head.to_owned();
         for row in 0..rows {
             text.push_str(if row == 0 { "(" } else { ", (" });
@@ -150,6 +155,11 @@ impl Insert {
             text.push(')');
         }
         text.push_str(self.tail);
-        AssertSqlSafe(text).into_sql_str()
+        text
     }
+}
+
+/// Of so many rows, 2 to the power of how many go into the next statement.
+pub(super) fn power<D: Dialect>(rows: usize) -> usize {
+    rows.ilog2().min(D::LARGEST_INSERT) as usize
 }

@@ -7,6 +7,7 @@ pub mod catalog;
 mod dialect;
 mod error;
 mod events;
+mod joined;
 mod model;
 mod plan;
 mod postgres;

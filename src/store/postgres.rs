@@ -58,6 +58,8 @@ impl PostgresStore {
 impl Dialect for Postgres {
     const BEGIN: &'static str = "BEGIN";
     const LOCKING: &'static str = " FOR UPDATE";
+    const JOINS_STATEMENTS: bool = false;
+    const LARGEST_INSERT: u32 = 8;
     const LOCK_CATALOGUE: Option<&'static str> = Some("LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE");
 
     fn one_of(position: usize) -> String {

@@ -3,8 +3,9 @@
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
 
 use super::dialect::{Bind, Dialect, Fields, Insert};
+use super::joined::Joined;
 use super::model::{Created, NewSubscription, Subscription, SubscriptionFilter};
-use super::plan::{Held, HeldSubscription, Plan, Upgradable, plan};
+use super::plan::{Held, HeldSubscription, Plan, Upgradable, User, plan};
 use crate::money::{Currency, Money};
 
 /// The statements that create subscriptions.
@@ -15,6 +16,25 @@ pub(super) struct Statements {
     users_by_email: SqlStr,
     users: Insert,
     subscriptions: Insert,
+    at_once: Joined<2>,
+}
+
+const fn insert_users() -> Insert {
+    Insert::new(
+        "INSERT INTO users (id, email, name, created_at) VALUES ",
+        " ON CONFLICT (id) DO UPDATE SET email = excluded.email \
+         WHERE users.email IS NULL AND excluded.email IS NOT NULL",
+    )
+}
+
+const fn insert_subscriptions() -> Insert {
+    Insert::new(
+        "INSERT INTO subscriptions (id, user_id, tenant_id, type, start_date, end_date, remaining_clips, pass_id, \
+         pass_name, purchase_price, original_price, final_price, discount_amount, promo_code, currency, \
+         stripe_payment_id, stripe_session_id, stripe_customer_id, webhook_event_id, is_active, is_upgrade, \
+         upgraded_from_subscription_id, upgrade_cost, created_via, created_at, updated_at) VALUES ",
+        "",
+    )
 }
 
 const SWITCH_OFF: &str = "UPDATE subscriptions SET is_active = $1, upgraded_at = $2, updated_at = $2, \
@@ -36,24 +56,57 @@ impl Statements {
             users_by_email: sql(format!(
                 "SELECT email, id FROM users WHERE email {first} ORDER BY created_at, id"
             )),
-            users: Insert::new(
-                "INSERT INTO users (id, email, name, created_at) VALUES ",
-                " ON CONFLICT (id) DO UPDATE SET email = excluded.email \
-                 WHERE users.email IS NULL AND excluded.email IS NOT NULL",
-            ),
-            subscriptions: Insert::new(
-                "INSERT INTO subscriptions (id, user_id, tenant_id, type, start_date, end_date, remaining_clips, \
-                 pass_id, pass_name, purchase_price, original_price, final_price, discount_amount, promo_code, \
-                 currency, stripe_payment_id, stripe_session_id, stripe_customer_id, webhook_event_id, is_active, \
-                 is_upgrade, upgraded_from_subscription_id, upgrade_cost, created_via, created_at, updated_at) \
-                 VALUES ",
-                "",
-            ),
+            users: insert_users(),
+            subscriptions: insert_subscriptions(),
+            at_once: Joined::new([insert_users(), insert_subscriptions()]),
         }
     }
 
-    /// Creates what of the batch is not there, in one transaction: all of it or, on an error, nothing.
+    /// Creates what of the batch is not there, in one transaction: all of it or, on an error, nothing. After an error
+    /// the connection may be left in the midst of the transaction.
     pub(super) async fn create<D: Dialect>(
+        &self,
+        connection: &mut D::Connection,
+        batch: &[NewSubscription],
+    ) -> sqlx::Result<Vec<Created>> {
+        match self.create_blind::<D>(connection, batch).await? {
+            Some(outcomes) => Ok(outcomes),
+            None => self.create_what_is_missing::<D>(connection, batch).await,
+        }
+    }
+
+    /// Most batches hold nothing that is there already. So, where the database takes a whole transaction in one call, they
+    /// are written without a look; `None`: one of them is there, or can only be decided by looking.
+    async fn create_blind<D: Dialect>(
+        &self,
+        connection: &mut D::Connection,
+        batch: &[NewSubscription],
+    ) -> sqlx::Result<Option<Vec<Created>>> {
+        let needs_a_look = |new: &NewSubscription| {
+            new.subscription.is_upgrade || (new.buyer.user_id.is_none() && new.buyer.email.is_some())
+        };
+        if !D::JOINS_STATEMENTS || batch.iter().any(needs_a_look) {
+            return Ok(None);
+        }
+        let plan = plan(batch, &Held::default());
+        let records = plan.created.iter().map(|(new, id)| {
+            let user = plan.users.binary_search_by(|user| user.id.cmp(id)).ok()?;
+            Some([user_binds(&plan.users[user]), binds(&new.subscription, id)])
+        });
+        let Some(records) = records.collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        match self.at_once.run::<D>(connection, records.into_iter()).await {
+            Ok(()) => Ok(Some(plan.outcomes)),
+            Err(sqlx::Error::Database(refusal)) if refusal.is_unique_violation() => {
+                D::execute(connection, SqlStr::from_static("ROLLBACK"), Vec::new()).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_what_is_missing<D: Dialect>(
         &self,
         connection: &mut D::Connection,
         batch: &[NewSubscription],
@@ -136,14 +189,7 @@ impl Statements {
             ];
             D::execute(connection, SqlStr::from_static(SWITCH_OFF), binds).await?;
         }
-        let users = plan.users.iter().map(|user| {
-            vec![
-                Bind::Text(&user.id),
-                Bind::MaybeText(user.email),
-                Bind::MaybeText(user.name),
-                Bind::Instant(user.created_at),
-            ]
-        });
+        let users = plan.users.iter().map(user_binds);
         self.users.run::<D>(connection, users).await?;
         let subscriptions = plan
             .created
@@ -157,7 +203,17 @@ fn sql(text: String) -> SqlStr {
     AssertSqlSafe(text).into_sql_str()
 }
 
-/// In the order of the columns in [`Statements::subscriptions`].
+/// In the order of the columns in [`insert_users`].
+fn user_binds<'a>(user: &'a User<'_>) -> Vec<Bind<'a>> {
+    vec![
+        Bind::Text(&user.id),
+        Bind::MaybeText(user.email),
+        Bind::MaybeText(user.name),
+        Bind::Instant(user.created_at),
+    ]
+}
+
+/// In the order of the columns in [`insert_subscriptions`].
 fn binds<'a>(one: &'a Subscription, user: &'a str) -> Vec<Bind<'a>> {
     let amount = |money: Option<Money>| Bind::MaybeInt(money.map(|money| money.amount));
     vec![

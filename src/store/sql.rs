@@ -10,8 +10,9 @@ use sqlx::{Connection, Pool};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::dialect::{Dialect, Insert};
+use super::dialect::Dialect;
 use super::error::{is_passing, timed_out};
+use super::joined::Joined;
 use super::model::{Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant};
 use super::purchases::{self, Statements};
 use super::{Imported, STATEMENT, Store, StoreError, events, tenants};
@@ -33,7 +34,7 @@ pub struct SqlStore<D: Dialect> {
     writers: Pool<D>,
     readers: Pool<D>,
     purchases: Coalescer<NewSubscription, Result<Created, StoreError>>,
-    events: Insert,
+    events: Joined<1>,
 }
 
 #[expect(
@@ -56,7 +57,7 @@ impl<D: Dialect> SqlStore<D> {
             writers,
             readers,
             purchases,
-            events: events::insert(),
+            events: Joined::new([events::insert()]),
         }
     }
 }
@@ -93,6 +94,9 @@ async fn create_at_once<D: Dialect>(
     loop {
         let mut connection = pool.acquire().await?;
         let created = timeout(STATEMENT, statements.create::<D>(&mut connection, part)).await;
+        if !matches!(created, Ok(Ok(_))) {
+            connection.close_on_drop();
+        }
         match in_time(connection, created) {
             Err(error) if tries < TRIES && is_passing(&error) => tries += 1,
             done => return Ok(done?),
@@ -184,14 +188,11 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn append_events(&self, events: Vec<LoggedEvent>) -> Result<(), StoreError> {
         let mut connection = self.writers.acquire().await?;
-        let append = async {
-            let mut transaction = connection.begin_with(D::BEGIN).await?;
-            self.events
-                .run::<D>(&mut transaction, events.iter().map(events::binds))
-                .await?;
-            transaction.commit().await
-        };
-        let appended = timeout(STATEMENT, append).await;
+        let records = events.iter().map(|event| [events::binds(event)]);
+        let appended = timeout(STATEMENT, self.events.run::<D>(&mut connection, records)).await;
+        if !matches!(appended, Ok(Ok(()))) {
+            connection.close_on_drop();
+        }
         Ok(in_time(connection, appended)?)
     }
 

@@ -112,6 +112,9 @@ impl Dialect for Sqlite {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const LOCKING: &'static str = "";
     const LOCK_CATALOGUE: Option<&'static str> = None;
+    const JOINS_STATEMENTS: bool = true;
+    // A prepared statement takes memory for each of its rows, and SQLite is not faster with more of them.
+    const LARGEST_INSERT: u32 = 6;
 
     fn one_of(position: usize) -> String {
         format!("IN (SELECT value FROM json_each(${position}))")
