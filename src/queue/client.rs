@@ -9,6 +9,7 @@ use super::connection::Redis;
 use super::error::{QueueError, RetryPolicy};
 use super::item::{Enqueued, Item};
 use super::scripts;
+use super::steer::Limits;
 
 /// The most items in one call: what a script unpacks is bounded (Lua ends half-way at some 8,000), and so is the time
 /// for which it holds up Redis.
@@ -35,6 +36,7 @@ pub struct QueueConfig {
     pub log_entries: usize,
     /// How long a job of a kind or version that no worker here knows is left to a newer worker, before it is dead.
     pub leave_unknown: Duration,
+    pub limits: Limits,
     /// Randomness for the jitter of retries: each call gives a number from 0 to 1.
     pub noise: fn() -> f64,
 }
@@ -57,6 +59,7 @@ impl Default for QueueConfig {
             keep_dead: 30 * DAY,
             log_entries: 200_000,
             leave_unknown: DAY,
+            limits: Limits::default(),
             noise: rand::random,
         }
     }

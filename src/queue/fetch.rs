@@ -13,6 +13,7 @@ use super::error::QueueError;
 use super::job::Data;
 use super::lease::{Claim, Lease, Term, resync};
 use super::scripts;
+use super::settle::bury;
 
 /// An idle worker looks this often even if nothing wakes it: at retries that others have scheduled, and at workers that
 /// have died.
@@ -66,8 +67,11 @@ impl Fetcher {
                     }
                     if claimed < room {
                         let nap = next_due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+                        // What this worker lets go may be what its queue's limit waits for.
+                        let limited = self.queue.config.limits.running > 0;
                         tokio::select! {
                             _ = wake.changed() => {}
+                            () = self.lease.freed.notified(), if limited => {}
                             () = tokio::time::sleep(nap) => {}
                             () = self.stop.cancelled() => {}
                         }
@@ -118,12 +122,26 @@ impl Fetcher {
             .arg(config.retry.max_attempts)
             .arg(config.max_crashes)
             .arg(number)
+            .arg(config.limits.running)
+            .arg(config.limits.per_second)
             .invoke_async(&mut self.queue.connection.clone())
             .await?;
-        self.read(&term, number, answer)
+        let mut strange = Vec::new();
+        let answer = self.read(&term, number, answer, &mut strange)?;
+        if !strange.is_empty() {
+            bury(&self.queue, &term, number, &strange).await?;
+        }
+        Ok(answer)
     }
 
-    fn read(&self, term: &Arc<Term>, number: u64, answer: Vec<Value>) -> Result<Answer, QueueError> {
+    /// What a claim has brought; `strange` are ids that no program of ours has written.
+    fn read(
+        &self,
+        term: &Arc<Term>,
+        number: u64,
+        answer: Vec<Value>,
+        strange: &mut Vec<Vec<u8>>,
+    ) -> Result<Answer, QueueError> {
         let mut values = answer.into_iter();
         let next_due = match values.next() {
             None => {
@@ -139,10 +157,10 @@ impl Fetcher {
         let mut jobs = Vec::with_capacity(values.len() / 2);
         while let Some(id) = values.next() {
             match (id, values.next()) {
-                (Value::BulkString(id), Some(Value::BulkString(data))) => {
-                    let id = String::from_utf8(id).map_err(|_| QueueError::Answer("claim"))?;
-                    jobs.push(Claimed { id, data });
-                }
+                (Value::BulkString(id), Some(Value::BulkString(data))) => match String::from_utf8(id) {
+                    Ok(id) => jobs.push(Claimed { id, data }),
+                    Err(id) => strange.push(id.into_bytes()),
+                },
                 _ => return Err(QueueError::Answer("claim")),
             }
         }

@@ -253,7 +253,11 @@ async fn renew(queue: &Queue, lease: &Lease) {
                     lease.doubt();
                 }
             }
-            Err(error) => tracing::warn!(%error, "lease not renewed; trying again"),
+            Err(error) => {
+                tracing::warn!(%error, "lease not renewed; trying again");
+                // When Redis is back, the others' leases and ours begin anew: let ours be renewed well before it ends.
+                ticks.reset_after(queue.config.lease / 20);
+            }
         }
     }
 }

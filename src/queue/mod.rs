@@ -18,6 +18,8 @@
 //! | `done` | list | `id ended-ms attempts`, newest last |
 //! | `dead` | sorted set | ids by the ms at which they ended |
 //! | `left:<id>` | string | since when a job of an unknown kind is left to newer workers, in ms |
+//! | `steer` | hash | whether the queue is `paused`, when a worker was last `heard`, the `tokens` of its rate and when they were `filled` |
+//! | `spared` | set | workers whose lease began anew after an outage, until they renew it |
 //! | `stats` | hash | how many jobs were trimmed, done and dead |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
@@ -35,6 +37,7 @@ mod lease;
 mod log;
 mod scripts;
 mod settle;
+mod steer;
 
 pub use backend::{GiveBack, RedisBackend};
 pub use client::{Counts, Queue, QueueConfig};
@@ -44,3 +47,4 @@ pub use item::{Enqueued, Item, QueuedJob};
 pub use job::{DecodeError, Job, Origin};
 pub use log::{LogConsumer, LogEntry};
 pub use settle::{Settle, SettleLayer};
+pub use steer::Limits;

@@ -114,11 +114,7 @@ struct ErrorRecord<'a> {
 }
 
 async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<Vec<bool>, QueueError> {
-    let keys = ["sched", "done", "dead", "stats"].map(|name| queue.key(name));
-    let mut call = scripts::SETTLE.on(&keys);
-    call.arg(queue.prefix()).arg(&term.token);
-    call.arg(queue.config.keep_done_jobs)
-        .arg(millis(queue.config.keep_done));
+    let mut call = begin(queue, term);
     for one in batch {
         let (outcome, delay, failure) = match &one.outcome {
             Outcome::Done => ("done", Duration::ZERO, None),
@@ -155,6 +151,35 @@ async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<
         .into_iter()
         .map(|answer| answer == Value::Int(1))
         .collect())
+}
+
+/// Makes dead letters of claimed jobs whose ids are not text: nothing else can name them.
+pub(super) async fn bury(queue: &Queue, term: &Term, claim: u64, ids: &[Vec<u8>]) -> Result<(), QueueError> {
+    let record = ErrorRecord {
+        attempt: 1,
+        claimed: 0,
+        worker: &term.token,
+        code: "undecodable",
+        error: "the job's id is not UTF-8",
+    };
+    let record = serde_json::to_vec(&record)?;
+    let mut call = begin(queue, term);
+    for id in ids {
+        tracing::error!(job = %String::from_utf8_lossy(id), "dead letter: its id is not UTF-8");
+        call.arg(id).arg(claim).arg(1).arg("dead").arg(0);
+        call.arg(&record).arg("undecodable");
+    }
+    let _: Value = call.invoke_async(&mut queue.connection.clone()).await?;
+    Ok(())
+}
+
+fn begin(queue: &Queue, term: &Term) -> scripts::Call {
+    let keys = ["sched", "done", "dead", "stats"].map(|name| queue.key(name));
+    let mut call = scripts::SETTLE.on(&keys);
+    call.arg(queue.prefix()).arg(&term.token);
+    call.arg(queue.config.keep_done_jobs)
+        .arg(millis(queue.config.keep_done));
+    call
 }
 
 /// Wraps the worker's service in [`Settle`].

@@ -290,3 +290,24 @@ async fn a_redis_that_is_full_takes_nothing_half_and_its_workers_empty_it() {
     worker.until_ended(2).await;
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_is_not_utf_8_is_buried_and_the_jobs_around_it_run() {
+    let world = World::new(quick()).await;
+    let mut connection = world.redis().await;
+    let id = b"\xff\xfe";
+    let key = [world.queue.key("data:").as_bytes(), id].concat();
+    redis::pipe()
+        .set(key, "work 1 0 0\n\"odd\"")
+        .rpush(world.queue.key("wait"), id)
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    world.enqueue(work("good")).await;
+    let mut worker = world.hire("w", Size::of(2, 0), ok());
+    worker.until_ended(1).await;
+    world.until_counts([0, 0, 0, 1]).await;
+    let dead: Vec<Vec<u8>> = world.ask(&["ZRANGE", &world.queue.key("dead"), "0", "-1"]).await;
+    assert_eq!(dead, [id]);
+    worker.stop().await;
+}

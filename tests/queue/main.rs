@@ -10,6 +10,7 @@
 mod backlog;
 mod dedupe;
 mod failures;
+mod fairness;
 mod hostile;
 mod keys;
 mod leases;
@@ -19,6 +20,8 @@ mod processes;
 mod proxy;
 mod retention;
 mod scripts;
+mod silence;
+mod steering;
 mod stopping;
 mod unknown;
 mod wake;

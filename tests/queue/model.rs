@@ -52,6 +52,9 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(token, leave, known)| Op::Resync { token, leave, known }),
         1 => prop::collection::vec(0..5_usize, 1..4).prop_map(Op::Retry),
         1 => any::<bool>().prop_map(Op::Trim),
+        1 => Just(Op::Pause),
+        2 => Just(Op::Resume),
+        1 => Just(Op::Silence),
     ]
 }
 
@@ -77,7 +80,7 @@ fn random_interleavings_of_push_claim_settle_expire_crash_resync_retry_and_trim_
 
 /// Everything that can be done with two jobs and two workers, each job's number of attempts and crashes small.
 fn alphabet() -> Vec<Op> {
-    let mut all = Vec::new();
+    let mut all = vec![Op::Pause, Op::Silence];
     for id in 0..2 {
         for (delayed, revive) in [(false, false), (false, true), (true, false)] {
             all.push(Op::Enqueue(vec![state::Given {

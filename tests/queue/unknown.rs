@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use apalis::layers::WorkerBuilderExt;
 use apalis::prelude::*;
 use surepass::queue::{DecodeError, Enqueued, Item, Job, Origin, RedisBackend};
 use tokio::sync::mpsc;

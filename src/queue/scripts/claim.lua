@@ -3,6 +3,7 @@
 -- KEYS 1 wait  2 sched  3 lease  4 dead
 -- ARGV 1 prefix  2 worker token  3 lease in ms  4 how many jobs  5 '1' = the token is new
 --      6 most attempts  7 most crashes  8 number of the claim, unique for the token
+--      9 most jobs that all workers together hold (0 = any)  10 most jobs a second that they begin (0 = any)
 -- Answers {ms until the next look is worth it or -1, now in ms, id, data, id, data, …}, or {} where the token's lease is
 -- gone: its jobs are somebody else's now, and the worker must take a new token.
 --
@@ -16,6 +17,8 @@ end
 -- renewals and settlements must get through: they are what makes room.
 redis.call('ZREM', KEYS[3], '')
 redis.call('ZADD', KEYS[3], now + ARGV[3], token)
+local paused, heard, tokens, filled = unpack(redis.call('HMGET', steer, 'paused', 'heard', 'tokens', 'filled'))
+hear(heard, KEYS[3], ARGV[3])
 
 -- Scheduled jobs that are due, in bounded chunks: what is left over comes with the next claim.
 local returned = false
@@ -66,6 +69,7 @@ if gone then
   end
   if redis.call('EXISTS', run) == 0 then
     redis.call('ZREM', KEYS[3], gone)
+    redis.call('SREM', spared, gone)
   end
 end
 
@@ -132,10 +136,32 @@ local function take(room)
   return ids, last ~= nil
 end
 
+-- How many the queue's limits leave of those that are wanted, and in how many ms there may be room for another.
+local room, soon = paused and 0 or wanted, nil
+local most, rate = tonumber(ARGV[9]) or 0, tonumber(ARGV[10]) or 0
+if most > 0 and room > 0 then
+  local free = most
+  for _, holder in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
+    free = free - redis.call('HLEN', prefix .. 'run:' .. holder)
+  end
+  if free < room then
+    -- Whoever lets a job go looks at once; the others look this often.
+    room, soon = math.max(0, free), 50
+  end
+end
+if rate > 0 then
+  -- A bucket that holds what one second allows.
+  tokens = filled and math.min(rate, tokens + math.max(0, now - filled) * rate / 1000) or rate
+  if tokens < room then
+    room = math.floor(tokens)
+    soon = math.max(soon or 0, math.ceil((room + 1 - tokens) * 1000 / rate))
+  end
+end
+
 local answer = { -1, now }
 local taken, left = {}, false
-if wanted > 0 then
-  taken, left = take(wanted)
+if room > 0 then
+  taken, left = take(room)
 end
 local claimed = 0
 if #taken > 0 then
@@ -160,8 +186,13 @@ end
 if returned and redis.call('EXISTS', turn) == 1 then
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
-if left and claimed < wanted then
+if rate > 0 then
+  redis.call('HSET', steer, 'tokens', tokens - claimed, 'filled', now)
+end
+if left and claimed < room then
   answer[1] = 0
+elseif soon and claimed == room then
+  answer[1] = soon
 elseif claimed < wanted or wanted == 0 then
   local next = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
   if next[2] then

@@ -4,7 +4,22 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- A dead job that runs again takes its errors along: they go after 30 days unless it fails anew. In ms.
 local errors_life = 2592000000
-local turn = prefix .. 'turn'
+local turn, steer, spared = prefix .. 'turn', prefix .. 'steer', prefix .. 'spared'
+
+-- Notes that a worker was heard; `heard` is when one was heard before. A living one is heard three times in a lease: where
+-- none was for half a lease, Redis was away, or all of them were, and no lease's end tells that its worker is dead. So all
+-- leases begin anew, each once until its worker renews it.
+local function hear(heard, leases, life)
+  redis.call('HSET', steer, 'heard', now)
+  if not heard or now - heard < life / 2 then
+    return
+  end
+  for _, token in ipairs(redis.call('ZRANGE', leases, '-inf', now + life, 'BYSCORE', 'LIMIT', 0, 1000)) do
+    if redis.call('SADD', spared, token) == 1 then
+      redis.call('ZADD', leases, now + life, token)
+    end
+  end
+end
 
 -- Whose turn it must be for this job to run: '-' is nobody's in particular.
 local function group_of(data)

@@ -9,4 +9,6 @@ end
 -- A write that needs no memory, first: see claim.lua.
 redis.call('ZREM', KEYS[1], '')
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2])
+hear(redis.call('HGET', steer, 'heard'), KEYS[1], ARGV[3])
+redis.call('SREM', spared, ARGV[2])
 return redis.call('HLEN', ARGV[1] .. 'run:' .. ARGV[2])

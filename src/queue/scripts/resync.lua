@@ -25,5 +25,6 @@ if #back > 0 then
 end
 if ARGV[3] == '1' and redis.call('EXISTS', run) == 0 then
   redis.call('ZREM', KEYS[2], ARGV[2])
+  redis.call('SREM', spared, ARGV[2])
 end
 return #back

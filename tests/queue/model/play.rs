@@ -94,6 +94,7 @@ impl Play {
 
     /// Brings everything to its end: each job that was accepted is done or dead then.
     pub(crate) fn drain(&mut self) -> Result<(), String> {
+        self.step(&Op::Resume)?;
         for _ in 0..100 {
             for token in 0..3 {
                 self.step(&Op::Expire(token))?;
@@ -204,6 +205,23 @@ impl Play {
                     call.arg(life).arg(life);
                 });
                 (Some(numbers(&answer)), Some(self.model.trim(*all)))
+            }
+            Op::Pause => {
+                let _: i64 = self.connection.hset(key("steer"), "paused", 1).unwrap();
+                self.model.paused = true;
+                (None, None)
+            }
+            Op::Resume => {
+                let _: i64 = self.connection.hdel(key("steer"), "paused").unwrap();
+                self.model.paused = false;
+                (None, None)
+            }
+            Op::Silence => {
+                if self.model.heard.is_some() {
+                    let _: i64 = self.connection.hset(key("steer"), "heard", 1).unwrap();
+                    self.model.heard = Some(false);
+                }
+                (None, None)
             }
             Op::Expire(token) => {
                 self.make_old("lease", TOKENS[*token]);
@@ -347,6 +365,12 @@ impl Play {
                             .collect();
                     }
                     "log" => state.log = connection.xlen(&full).unwrap(),
+                    "steer" => {
+                        let steer: BTreeMap<String, f64> = connection.hgetall(&full).unwrap();
+                        state.paused = steer.contains_key("paused");
+                        state.heard = steer.get("heard").map(|heard| *heard > 1.0);
+                    }
+                    "spared" => state.spared = connection.smembers(&full).unwrap(),
                     "stats" => {
                         let counters: BTreeMap<String, usize> = connection.hgetall(&full).unwrap();
                         state.trimmed_done = counters.get("trimmed_done").copied().unwrap_or(0);

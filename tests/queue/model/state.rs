@@ -43,6 +43,10 @@ pub(crate) enum Op {
         jobs: Vec<(usize, bool, End)>,
     },
     Renew(usize),
+    Pause,
+    Resume,
+    /// Nobody has been heard for long.
+    Silence,
     /// The worker is silent until its lease has run out.
     Expire(usize),
     /// A scheduled job's time comes.
@@ -85,6 +89,11 @@ pub(crate) struct State {
     /// How many errors are told, and whether not for ever.
     pub(crate) errors: BTreeMap<String, (usize, bool)>,
     pub(crate) once: BTreeSet<String>,
+    pub(crate) paused: bool,
+    /// Whether a worker was heard, and whether just now.
+    pub(crate) heard: Option<bool>,
+    /// Workers whose lease began anew.
+    pub(crate) spared: BTreeSet<String>,
     pub(crate) log: usize,
     pub(crate) trimmed_done: usize,
     pub(crate) trimmed_dead: usize,
@@ -181,6 +190,7 @@ impl State {
             return Answer::Claimed(None);
         }
         self.lease.insert(token.clone(), None);
+        self.hear();
         let mut due: Vec<_> = self
             .sched
             .iter()
@@ -199,6 +209,7 @@ impl State {
             .min();
         if let Some((_, gone)) = gone {
             self.lease.remove(&gone);
+            self.spared.remove(&gone);
             let held = self.run.remove(&gone).unwrap_or_default();
             let back = held
                 .into_iter()
@@ -207,7 +218,7 @@ impl State {
                 .collect();
             self.wait(back, true);
         }
-        let jobs = self.take_turns(wanted);
+        let jobs = self.take_turns(if self.paused { 0 } else { wanted });
         let claimed = jobs.iter().map(|id| (id.clone(), self.data[id].0)).collect();
         if !jobs.is_empty() {
             self.run
@@ -216,6 +227,16 @@ impl State {
                 .extend(jobs.into_iter().map(|id| (id, number)));
         }
         Answer::Claimed(Some(claimed))
+    }
+
+    fn hear(&mut self) {
+        if self.heard.replace(true) == Some(false) {
+            for (token, ends) in &mut self.lease {
+                if self.spared.insert(token.clone()) {
+                    *ends = None;
+                }
+            }
+        }
     }
 
     /// Answers a job that runs again.
@@ -276,6 +297,8 @@ impl State {
             None => -1,
             Some(lease) => {
                 *lease = None;
+                self.hear();
+                self.spared.remove(TOKENS[token]);
                 self.run
                     .get(TOKENS[token])
                     .map_or(0, |held| i64::try_from(held.len()).unwrap())
@@ -294,6 +317,7 @@ impl State {
             self.run.insert(TOKENS[token].to_owned(), kept);
         } else if leave {
             self.lease.remove(TOKENS[token]);
+            self.spared.remove(TOKENS[token]);
         }
         Answer::Numbers(vec![count])
     }
