@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Queue, millis};
 use super::error::QueueError;
 use super::scripts;
+use super::workers::{self, About};
 
 /// The time between two looks at what there is to forget, in renewals.
 const RENEWALS_PER_TRIM: u32 = 3;
@@ -36,7 +37,7 @@ pub(super) struct Claim {
 /// What a worker holds.
 #[derive(Debug)]
 pub(super) struct Lease {
-    name: String,
+    pub(super) name: String,
     state: Mutex<State>,
     /// Told when a job is let go.
     pub(super) freed: Notify,
@@ -195,7 +196,12 @@ pub(super) async fn resync(
 
 /// Renews the lease until `stop`, on a thread and a connection of its own: a handler that blocks every thread of the
 /// worker does not cost it its jobs. Trims the queue now and then.
-pub(super) fn keep(queue: &Queue, lease: Arc<Lease>, stop: CancellationToken) -> std::io::Result<()> {
+pub(super) fn keep(
+    queue: &Queue,
+    lease: Arc<Lease>,
+    concurrency: usize,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let queue = queue.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -207,7 +213,7 @@ pub(super) fn keep(queue: &Queue, lease: Arc<Lease>, stop: CancellationToken) ->
                 // The connection's driver must live on this thread's runtime, too.
                 match queue.reconnected() {
                     Ok(queue) => stop
-                        .run_until_cancelled(renew(&queue, &lease))
+                        .run_until_cancelled(renew(&queue, &lease, concurrency))
                         .await
                         .unwrap_or_default(),
                     Err(error) => tracing::error!(%error, "the lease cannot be renewed"),
@@ -217,7 +223,8 @@ pub(super) fn keep(queue: &Queue, lease: Arc<Lease>, stop: CancellationToken) ->
     Ok(())
 }
 
-async fn renew(queue: &Queue, lease: &Lease) {
+async fn renew(queue: &Queue, lease: &Lease, concurrency: usize) {
+    let about = About::this_process(concurrency, queue.config.lease);
     let mut ticks = tokio::time::interval(queue.config.lease / 3);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewals = 0_u32;
@@ -251,6 +258,9 @@ async fn renew(queue: &Queue, lease: &Lease) {
                 let most = before.max(lease.held());
                 if usize::try_from(held).is_ok_and(|held| held > most) {
                     lease.doubt();
+                }
+                if let Err(error) = workers::register(queue, &lease.name, &about).await {
+                    tracing::debug!(%error, "not registered");
                 }
             }
             Err(error) => {
