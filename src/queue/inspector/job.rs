@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::personal;
 use super::walk::done;
-use super::{InspectError, Inspector, State, now};
+use super::{InspectError, Inspector, State, instant, now};
 use crate::queue::QueueError;
 use crate::queue::client::Queue;
 use crate::queue::job::Data;
@@ -27,17 +27,21 @@ pub struct Life {
     pub version: Option<u32>,
     pub tenant: Option<String>,
     pub trace: Option<String>,
+    #[serde(serialize_with = "instant::maybe")]
     pub enqueued: Option<u64>,
     /// Attempts so far, the present one included.
     pub attempts: Option<u32>,
     /// How often its worker died of it, or with it.
     pub crashes: Option<u32>,
     /// Of a scheduled job: when it runs.
+    #[serde(serialize_with = "instant::maybe")]
     pub next_run: Option<u64>,
     /// Of a running one: since when, and on which worker.
+    #[serde(serialize_with = "instant::maybe")]
     pub running_since: Option<u64>,
     pub worker: Option<String>,
     /// When it was done, or died.
+    #[serde(serialize_with = "instant::maybe")]
     pub ended: Option<u64>,
     /// Why it is dead, and whether that may have passed.
     pub reason: Option<String>,
@@ -46,6 +50,7 @@ pub struct Life {
     pub failed_attempts: Vec<Attempt>,
     pub payload: Option<Value>,
     /// The clock that all of this goes by.
+    #[serde(serialize_with = "instant::one")]
     pub now: u64,
 }
 
@@ -56,7 +61,9 @@ pub struct Attempt {
     pub worker: String,
     /// Not known of a worker that died.
     #[serde(default)]
+    #[serde(serialize_with = "instant::maybe")]
     pub claimed: Option<u64>,
+    #[serde(serialize_with = "instant::one")]
     pub ended: u64,
     pub code: String,
     pub error: String,

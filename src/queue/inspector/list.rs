@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::cursor::{Cursor, Place};
 use super::walk::{Found, Walk};
-use super::{Filter, HEADER, InspectError, Inspector, Order, State, data_key, now, personal};
+use super::{Filter, HEADER, InspectError, Inspector, Order, State, data_key, instant, now, personal};
 use crate::queue::client::Queue;
 use crate::queue::job::Data;
 
@@ -48,6 +48,7 @@ pub struct Page {
     /// How many jobs were looked at.
     pub scanned: usize,
     /// The clock that ages go by, in ms since 1970.
+    #[serde(serialize_with = "instant::one")]
     pub now: u64,
 }
 
@@ -62,15 +63,19 @@ pub struct Listed {
     pub kind: Option<String>,
     pub version: Option<u32>,
     pub tenant: Option<String>,
+    #[serde(serialize_with = "instant::maybe")]
     pub enqueued: Option<u64>,
     /// Of a running job the present one, too.
     pub attempts: Option<u32>,
     /// Of a scheduled one: when it runs.
+    #[serde(serialize_with = "instant::maybe")]
     pub due: Option<u64>,
     /// Of a running one: when it was claimed, and by whom.
+    #[serde(serialize_with = "instant::maybe")]
     pub claimed: Option<u64>,
     pub worker: Option<String>,
     /// When it was done, or died.
+    #[serde(serialize_with = "instant::maybe")]
     pub ended: Option<u64>,
     /// Why it is dead.
     pub reason: Option<String>,
@@ -338,5 +343,25 @@ fn bare(queue: &Queue, state: State, id: String) -> Listed {
         reason: None,
         error: None,
         code: None,
+    }
+}
+
+impl Inspector {
+    /// How many jobs fit, counted up to `most`.
+    ///
+    /// # Errors
+    /// [`InspectError`].
+    pub async fn count(&self, filter: &Filter, most: usize) -> Result<usize, InspectError> {
+        let (mut count, mut cursor) = (0, None);
+        loop {
+            let stretch = self
+                .stretch(filter, None, cursor, LARGEST_CHUNK, LARGEST_CHUNK)
+                .await?;
+            count += stretch.fit.len();
+            cursor = stretch.next;
+            if cursor.is_none() || count >= most {
+                return Ok(count);
+            }
+        }
     }
 }

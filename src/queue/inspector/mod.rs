@@ -5,6 +5,7 @@
 
 mod cursor;
 mod filter;
+mod instant;
 mod job;
 mod list;
 mod operator;
@@ -56,7 +57,7 @@ impl From<redis::RedisError> for InspectError {
     }
 }
 
-/// A queue as a whole. Instants are in ms since 1970, by Redis' clock.
+/// A queue as a whole. Instants are in ms since 1970, by Redis' clock, and in documents RFC 3339.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueStatus {
@@ -68,11 +69,13 @@ pub struct QueueStatus {
     pub done: usize,
     pub dead: usize,
     /// When the job was enqueued that stands at the head of a line for the longest.
+    #[serde(serialize_with = "instant::maybe")]
     pub oldest_waiting: Option<u64>,
     pub trimmed_done: u64,
     pub trimmed_dead: u64,
     pub discarded: u64,
     /// The clock that all of this goes by.
+    #[serde(serialize_with = "instant::one")]
     pub now: u64,
 }
 

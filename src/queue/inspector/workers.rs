@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use super::{InspectError, Inspector, now};
+use super::{InspectError, Inspector, instant, now};
 use crate::queue::client::{Queue, millis};
 use crate::queue::workers::{About, REMEMBERED};
 
@@ -23,9 +23,12 @@ pub struct WorkerStatus {
     pub concurrency: usize,
     /// Jobs that it holds, those included that it has fetched ahead.
     pub running: usize,
+    #[serde(serialize_with = "instant::one")]
     pub started: u64,
+    #[serde(serialize_with = "instant::one")]
     pub last_heartbeat: u64,
     /// The clock that all of this goes by.
+    #[serde(serialize_with = "instant::one")]
     pub now: u64,
 }
 
