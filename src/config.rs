@@ -4,6 +4,7 @@
 //! `SUREPASS_CONFIG`, and the environment variables in [`VARIABLES`].
 
 mod load;
+mod queues;
 mod value;
 
 use std::net::SocketAddr;
@@ -17,8 +18,9 @@ use serde::Deserialize;
 use url::Url;
 
 pub use load::{ConfigError, VARIABLES};
+pub use queues::{OneQueueSettings, QueueName, QueueSettings};
 
-use crate::queue::{QueueConfig, RetryPolicy};
+use crate::queue::{Limits, QueueConfig, RetryPolicy};
 use crate::store;
 
 /// Everything that can be set. Secrets are not in its `Debug`.
@@ -55,9 +57,17 @@ impl Settings {
     /// How the queue of purchases behaves.
     #[must_use]
     pub fn queue_config(&self) -> QueueConfig {
+        self.queue_config_of(QueueName::Fulfil)
+    }
+
+    /// How a queue behaves.
+    #[must_use]
+    pub fn queue_config_of(&self, name: QueueName) -> QueueConfig {
         let whole = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let own = self.queue.of(name);
         QueueConfig {
             prefix: self.queue.prefix.clone(),
+            name: name.as_str().to_owned(),
             retry: RetryPolicy {
                 base: self.queue.backoff_base,
                 cap: self.queue.backoff_cap,
@@ -69,6 +79,11 @@ impl Settings {
             keep_done_jobs: whole(self.queue.keep_done_jobs),
             keep_dead: self.queue.keep_dead,
             log_entries: whole(self.event_log.stream_max_entries),
+            leave_unknown: self.queue.leave_unknown,
+            limits: Limits {
+                running: own.max_running,
+                per_second: own.max_per_second,
+            },
             ..QueueConfig::default()
         }
     }
@@ -230,51 +245,6 @@ pub struct WorkerSettings {
     pub job_timeout: Duration,
     /// The queues to work on; empty: all.
     pub queues: Vec<String>,
-}
-
-/// `[queue]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct QueueSettings {
-    /// What all keys in Redis begin with: 1 to 64 of `a`–`z`, `0`–`9`, `-`, `_`.
-    #[serde(deserialize_with = "value::prefix")]
-    pub prefix: String,
-    /// The silence after which a worker has lost its jobs, 1 s to an hour.
-    #[serde(rename = "lease_seconds", deserialize_with = "value::seconds::<_, 1, 3_600>")]
-    pub lease: Duration,
-    /// Runs of a job before it is a dead letter, 1 to 100.
-    #[serde(deserialize_with = "value::whole::<_, _, 1, 100>")]
-    pub max_attempts: u32,
-    /// The wait after the first failure, 1 ms to 10 minutes; it doubles with each.
-    #[serde(
-        rename = "backoff_base_ms",
-        deserialize_with = "value::milliseconds::<_, 1, 600_000>"
-    )]
-    pub backoff_base: Duration,
-    /// The longest wait, 1 s to a day.
-    #[serde(
-        rename = "backoff_cap_seconds",
-        deserialize_with = "value::seconds::<_, 1, 86_400>"
-    )]
-    pub backoff_cap: Duration,
-    /// Workers that a job may take down before it is a dead letter, 1 to 100.
-    #[serde(deserialize_with = "value::whole::<_, _, 1, 100>")]
-    pub max_crashes: u32,
-    /// How long done jobs are kept, up to a year.
-    #[serde(
-        rename = "keep_done_seconds",
-        deserialize_with = "value::seconds::<_, 0, 31_536_000>"
-    )]
-    pub keep_done: Duration,
-    /// How many done jobs are kept, up to ten million.
-    #[serde(deserialize_with = "value::whole::<_, _, 0, 10_000_000>")]
-    pub keep_done_jobs: u64,
-    /// How long dead letters are kept, 1 to 3,650 days.
-    #[serde(rename = "keep_dead_days", deserialize_with = "value::days::<_, 1, 3_650>")]
-    pub keep_dead: Duration,
-    /// How long an event's id is remembered, 4 to 400 days; Stripe sends an event again for 3.
-    #[serde(rename = "event_dedupe_days", deserialize_with = "value::days::<_, 4, 400>")]
-    pub event_dedupe: Duration,
 }
 
 /// `[event_log]`

@@ -11,19 +11,20 @@ use std::time::Duration;
 use apalis::layers::WorkerBuilderExt;
 use apalis::prelude::*;
 use clap::Parser;
+use futures::FutureExt;
 use secrecy::SecretString;
 use surepass::clock::Clock;
-use surepass::config::Settings;
+use surepass::config::{QueueName, Settings};
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
-use surepass::queue::{LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
+use surepass::queue::{self, GiveBack, LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
 use surepass::shutdown::Shutdown;
 use surepass::store::{self, Store};
 use surepass::telemetry;
 use tokio_util::sync::CancellationToken;
 
-/// The queues that there are.
-const QUEUES: [&str; 1] = ["fulfil"];
+/// The queues whose jobs this program knows.
+const QUEUES: [QueueName; 1] = [QueueName::Fulfil];
 
 /// Turns paid Checkout Sessions into subscriptions: takes jobs from Redis, retries what fails, exactly once in effect.
 ///
@@ -38,7 +39,7 @@ struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: Option<u32>,
     /// The queues to take jobs from, separated by commas [default: all: fulfil]
-    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES)]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES.map(QueueName::as_str))]
     queues: Vec<String>,
     /// Leave scheduled work to other workers (so far there is none: the lookback comes with a later version)
     #[arg(long)]
@@ -71,11 +72,11 @@ fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
         .worker
         .queues
         .iter()
-        .find(|queue| !QUEUES.contains(&queue.as_str()))
+        .find(|name| QUEUES.iter().all(|queue| queue.as_str() != name.as_str()))
     {
         return Err(format!(
             "worker.queues names `{unknown}`: the queues are {}",
-            QUEUES.join(", ")
+            QUEUES.map(QueueName::as_str).join(", ")
         ));
     }
     // One thread: what a job costs beside the store's own thread is little, and handing it from thread to thread would
@@ -102,8 +103,11 @@ async fn work(settings: &Settings) -> Result<(), String> {
     endpoint::serve(settings.worker.metrics_bind, &queue, &store);
 
     let name = worker_name();
-    let concurrency = settings.worker.concurrency;
-    tracing::info!(worker = name, concurrency, "working");
+    tracing::info!(
+        worker = name,
+        concurrency = settings.worker.concurrency,
+        "starting"
+    );
 
     let stop_drain = CancellationToken::new();
     let drain = Drain {
@@ -117,43 +121,63 @@ async fn work(settings: &Settings) -> Result<(), String> {
     let drain = tokio::spawn(drain.run(stop_drain.clone()));
 
     let fulfiller = Arc::new(Fulfiller::new(store.clone(), settings.stripe.livemode(), clock));
-    // With few slots a held job would keep another worker from it; with many it hides the way to Redis and back.
-    let prefetch = if concurrency < 64 { 0 } else { concurrency / 2 };
-    let backend = RedisBackend::<Purchase>::new(&queue, &name, concurrency, prefetch);
-    let give_back = backend.give_back();
-    let worker = WorkerBuilder::new(name.as_str())
-        .backend(backend)
-        .data(fulfiller)
-        .concurrency(concurrency)
-        .timeout(settings.worker.job_timeout)
-        .build(fulfil::run);
-    let asked = shutdown.clone();
-    let working = worker.run_until(async move {
-        asked.asked().await;
-        tracing::info!("stopping: running jobs finish, no new ones are taken");
-        Ok::<(), std::io::Error>(())
-    });
+    let mut crew = Vec::new();
+    let mut give_back = Vec::new();
+    for (queue, slots) in posts(settings) {
+        let own = Queue::new(&redis, settings.queue_config_of(queue)).map_err(|error| error.to_string())?;
+        // With few slots a held job would keep another worker from it; with many it hides the way to Redis and back.
+        let prefetch = if slots < 64 { 0 } else { slots / 2 };
+        let asked = shutdown.clone();
+        let stop = async move {
+            asked.asked().await;
+            Ok::<(), std::io::Error>(())
+        };
+        tracing::info!(queue = queue.as_str(), slots, "working");
+        let working = match queue {
+            QueueName::Fulfil => {
+                let backend = RedisBackend::<Purchase>::new(&own, &name, slots, prefetch);
+                give_back.push(backend.give_back());
+                let worker = WorkerBuilder::new(name.as_str())
+                    .backend(backend)
+                    .data(fulfiller.clone())
+                    .concurrency(slots)
+                    .timeout(settings.worker.job_timeout)
+                    .build(fulfil::run);
+                worker.run_until(stop).boxed()
+            }
+            QueueName::Sync => return Err("no job of the queue `sync` is known yet".to_owned()),
+        };
+        let shutdown = &shutdown;
+        crew.push(async move {
+            match working.await {
+                Err(error) => Err(format!("the worker of `{}` ended: {error}", queue.as_str())),
+                Ok(()) if shutdown.was_asked() => Ok(()),
+                Ok(()) => Err(format!("the worker of `{}` ended by itself", queue.as_str())),
+            }
+        });
+    }
+    let working = futures::future::try_join_all(crew);
     let too_long = async {
         shutdown.asked().await;
+        tracing::info!("stopping: running jobs finish, no new ones are taken");
         tokio::select! {
             () = tokio::time::sleep(settings.worker.grace) => "the grace is over",
             () = shutdown.insisted() => "told twice",
         }
     };
     let (ended, in_time) = tokio::select! {
-        ended = working => (ended.map_err(|error| format!("the worker ended: {error}")), true),
+        ended = working => (ended.map(drop), true),
         why = too_long => {
             tracing::warn!(why, "running jobs are handed back");
             (Ok(()), false)
         }
     };
     // Whatever is still held goes back at once, rather than when the lease runs out.
-    give_back.run().await;
+    futures::future::join_all(give_back.iter().map(GiveBack::run)).await;
     stop_drain.cancel();
     let _ = tokio::time::timeout(Duration::from_secs(3), drain).await;
     if !shutdown.was_asked() {
-        ended?;
-        return Err("the worker ended by itself".to_owned());
+        return ended;
     }
     // A store that kept jobs from finishing would keep us, too.
     if in_time {
@@ -161,6 +185,21 @@ async fn work(settings: &Settings) -> Result<(), String> {
     }
     tracing::info!("stopped");
     ended
+}
+
+/// The queues to work on, each with the slots that are its own.
+fn posts(settings: &Settings) -> Vec<(QueueName, usize)> {
+    let asked = &settings.worker.queues;
+    let queues: Vec<_> = QUEUES
+        .into_iter()
+        .filter(|queue| asked.is_empty() || asked.iter().any(|name| name == queue.as_str()))
+        .collect();
+    let weights: Vec<_> = queues
+        .iter()
+        .map(|queue| settings.queue.of(*queue).weight)
+        .collect();
+    let slots = queue::slots(settings.worker.concurrency, &weights);
+    queues.into_iter().zip(slots).collect()
 }
 
 /// Opens the store and brings its tables up to date, however long it takes the database to come; `None`: told to stop.

@@ -193,11 +193,16 @@ impl Layer {
     }
 
     fn has(&self, key: &str) -> bool {
-        let (section, name) = key.split_once('.').unwrap_or(("", key));
-        if section.is_empty() {
-            return self.keys.contains_key(name);
+        let mut keys = &self.keys;
+        let mut words = key.split('.').peekable();
+        while let Some(word) = words.next() {
+            match keys.get(word).map(|value| &value.kind) {
+                Some(_) if words.peek().is_none() => return true,
+                Some(ValueKind::Table(inner)) => keys = inner,
+                _ => return false,
+            }
         }
-        matches!(self.keys.get(section).map(|value| &value.kind), Some(ValueKind::Table(keys)) if keys.contains_key(name))
+        false
     }
 }
 

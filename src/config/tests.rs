@@ -359,3 +359,29 @@ fn a_file_that_is_not_toml_is_named_with_the_line() {
     assert!(message.starts_with("development.toml: "), "{message}");
     assert!(message.contains("line 2"), "{message}");
 }
+
+#[test]
+fn each_queue_has_its_own_weight_and_limits_and_shares_the_rest() {
+    let text = "[queue]\nlease_seconds = 7\n[queue.sync]\nmax_running = 4\nmax_per_second = 20\n";
+    let settings = with_file(text).unwrap();
+    let (fulfil, sync) = (settings.queue_config(), settings.queue_config_of(QueueName::Sync));
+    assert_eq!((fulfil.name.as_str(), sync.name.as_str()), ("fulfil", "sync"));
+    assert_eq!(
+        (fulfil.lease, sync.lease),
+        (Duration::from_secs(7), Duration::from_secs(7))
+    );
+    assert_eq!(fulfil.limits, Limits::default());
+    assert_eq!((sync.limits.running, sync.limits.per_second), (4, 20));
+    assert_eq!(settings.queue.of(QueueName::Fulfil).weight, 10);
+    assert_eq!(settings.queue.of(QueueName::Sync).weight, 1);
+    assert_eq!(fulfil.leave_unknown, Duration::from_hours(24));
+}
+
+#[test]
+fn a_wrong_value_of_one_queue_is_told_with_its_file_and_key() {
+    let told = refusal(with_file("[queue.sync]\nweight = 0\n"));
+    assert_eq!(
+        told,
+        "development.toml: `queue.sync.weight` must be from 1 to 1000, and is 0"
+    );
+}

@@ -71,6 +71,12 @@ pub(super) fn seconds<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>
     whole::<D, u64, MIN, MAX>(from).map(Duration::from_secs)
 }
 
+pub(super) fn hours<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    from: D,
+) -> Result<Duration, D::Error> {
+    whole::<D, u64, MIN, MAX>(from).map(Duration::from_hours)
+}
+
 pub(super) fn days<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
     from: D,
 ) -> Result<Duration, D::Error> {

@@ -260,3 +260,26 @@ impl From<Version> for u32 {
         VERSION
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purchase_belongs_to_the_tenant_of_its_path_else_of_its_account_else_of_its_metadata() {
+        let group = |fields: &str| {
+            let purchase: Purchase =
+                serde_json::from_str(&format!("{{\"v\":1,\"cs\":\"cs_1\"{fields}}}")).unwrap();
+            purchase.group().to_owned()
+        };
+        let (path, account, tenant) = (
+            r#","path":"studio""#,
+            r#","acct":"acct_1""#,
+            r#","tenant":"tenant-1""#,
+        );
+        assert_eq!(group(&[path, account, tenant].concat()), "studio");
+        assert_eq!(group(&[account, tenant].concat()), "acct_1");
+        assert_eq!(group(tenant), "tenant-1");
+        assert_eq!(group(""), "");
+    }
+}

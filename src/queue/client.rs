@@ -8,6 +8,7 @@ use redis::aio::ConnectionManager;
 use super::connection::Redis;
 use super::error::{QueueError, RetryPolicy};
 use super::item::{Enqueued, Item};
+use super::job::{Data, LONGEST_HEADER};
 use super::scripts;
 use super::steer::Limits;
 
@@ -236,11 +237,7 @@ impl Queue {
             .zrange(self.key("lease"), 0, -1)
             .query_async(&mut connection)
             .await?;
-        // `wait` in any case: a program of before there were groups adds to it without lining up.
-        let groups = turn.into_iter().filter(|group| group != "-");
-        let lines: Vec<String> = std::iter::once(self.key("wait"))
-            .chain(groups.map(|group| self.key(&format!("wait:{group}"))))
-            .collect();
+        let lines = self.lines(turn);
         let mut waiting = 0;
         for lines in lines.chunks(LARGEST_CALL) {
             let mut pipe = redis::pipe();
@@ -273,6 +270,44 @@ impl Queue {
             dead,
             log,
         })
+    }
+
+    /// The lists in which the jobs of these groups wait, and `wait` in any case: a program of before there were groups
+    /// adds to it without lining up.
+    pub(super) fn lines(&self, turn: Vec<String>) -> Vec<String> {
+        let groups = turn.into_iter().filter(|group| group != "-");
+        std::iter::once(self.key("wait"))
+            .chain(groups.map(|group| self.key(&format!("wait:{group}"))))
+            .collect()
+    }
+
+    /// When the job was enqueued that has waited for longest, in ms since 1970: the first in line of the 500 groups that
+    /// were served least recently. One that was retried counts from when it was first enqueued.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn oldest_waiting(&self) -> Result<Option<u64>, QueueError> {
+        let mut connection = self.connection.clone();
+        let groups = isize::try_from(LARGEST_CALL).unwrap_or(isize::MAX);
+        let turn: Vec<String> = redis::Cmd::zrange(self.key("turn"), 0, groups - 1)
+            .query_async(&mut connection)
+            .await?;
+        let mut firsts = redis::pipe();
+        for line in self.lines(turn) {
+            firsts.lindex(line, 0);
+        }
+        let firsts: Vec<Option<Vec<u8>>> = firsts.query_async(&mut connection).await?;
+        let mut headers = redis::pipe();
+        let last = isize::try_from(LONGEST_HEADER).unwrap_or(isize::MAX);
+        for id in firsts.iter().flatten() {
+            headers.getrange([self.key("data:").as_bytes(), id].concat(), 0, last);
+        }
+        if headers.is_empty() {
+            return Ok(None);
+        }
+        let headers: Vec<Vec<u8>> = headers.query_async(&mut connection).await?;
+        let enqueued = |header: &Vec<u8>| Data::parse(header).ok().map(|data| data.enqueued);
+        Ok(headers.iter().filter_map(enqueued).min())
     }
 
     /// Why a job is dead; `None` where it is not.

@@ -55,7 +55,7 @@ pub struct Origin {
 }
 
 /// The longest header that is read: a kind, a group, a trace and four numbers.
-const LONGEST_HEADER: usize = 512;
+pub(super) const LONGEST_HEADER: usize = 512;
 
 /// What `enqueue.lua` wrote of a job.
 #[derive(Debug, PartialEq, Eq)]

@@ -39,6 +39,7 @@ mod lease;
 mod log;
 mod scripts;
 mod settle;
+mod slots;
 mod steer;
 mod workers;
 
@@ -50,4 +51,5 @@ pub use item::{Enqueued, Item, QueuedJob};
 pub use job::{DecodeError, Job, Origin};
 pub use log::{LogConsumer, LogEntry};
 pub use settle::{Settle, SettleLayer};
+pub use slots::slots;
 pub use steer::Limits;

@@ -120,3 +120,24 @@ async fn jobs_that_a_program_of_before_there_were_groups_adds_have_their_turn_to
         BTreeMap::from([("busy".to_owned(), 9), ("old".to_owned(), 1)])
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_oldest_waiting_job_is_found_whatever_its_group_and_none_where_nothing_waits() {
+    let world = World::new(quick()).await;
+    assert_eq!(world.queue.oldest_waiting().await.unwrap(), None);
+    enqueue(&world, "busy", 1_000).await;
+    let since = world.queue.oldest_waiting().await.unwrap().unwrap();
+    assert!(since > 1_700_000_000_000);
+    for (key, group) in [("wait:quiet", "quiet"), ("wait", "-")] {
+        let at = if group == "-" { "4" } else { "5" };
+        let data = world.queue.key(&format!("data:{group}"));
+        let header = format!("work/1 {group} - {at} 0 0\n[]");
+        let _: () = world.ask(&["SET", &data, &header]).await;
+        let _: () = world.ask(&["RPUSH", &world.queue.key(key), group]).await;
+        if group == "quiet" {
+            let _: () = world.ask(&["ZADD", &world.queue.key("turn"), "9", group]).await;
+        }
+        let oldest = world.queue.oldest_waiting().await.unwrap();
+        assert_eq!(oldest, at.parse().ok());
+    }
+}

@@ -25,4 +25,5 @@ mod steering;
 mod stopping;
 mod unknown;
 mod wake;
+mod weights;
 mod world;

@@ -126,6 +126,9 @@ local function take(room)
     end
     redis.call('ZADD', turn, unpack(places))
   end
+  if #taken == 1 then
+    return taken[1], last ~= nil
+  end
   -- One of each group in turn, so that no group's jobs stand before all of another's in the worker.
   local ids = {}
   for place = 1, most do

@@ -206,22 +206,29 @@ impl Play {
                 });
                 (Some(numbers(&answer)), Some(self.model.trim(*all)))
             }
+            other => {
+                self.by_hand(other);
+                (None, None)
+            }
+        }
+    }
+
+    /// What an operator does, or time alone.
+    fn by_hand(&mut self, op: &Op) {
+        match op {
             Op::Pause => {
                 let _: i64 = self.connection.hset(key("steer"), "paused", 1).unwrap();
                 self.model.paused = true;
-                (None, None)
             }
             Op::Resume => {
                 let _: i64 = self.connection.hdel(key("steer"), "paused").unwrap();
                 self.model.paused = false;
-                (None, None)
             }
             Op::Silence => {
                 if self.model.heard.is_some() {
                     let _: i64 = self.connection.hset(key("steer"), "heard", 1).unwrap();
                     self.model.heard = Some(false);
                 }
-                (None, None)
             }
             Op::Expire(token) => {
                 self.make_old("lease", TOKENS[*token]);
@@ -229,7 +236,6 @@ impl Play {
                 if let Some(ends) = lease {
                     *ends = Some(self.steps);
                 }
-                (None, None)
             }
             Op::Due(job) => {
                 self.make_old("sched", &id(*job));
@@ -237,8 +243,8 @@ impl Play {
                 if let Some(due) = due {
                     *due = Some(self.steps);
                 }
-                (None, None)
             }
+            other => unreachable!("{other:?} is a script's"),
         }
     }
 
