@@ -50,7 +50,7 @@ async fn list_shows_each_job_with_state_age_id_and_error_within_100_columns() {
     );
     let shown: Vec<(&str, &str)> = text
         .lines()
-        .skip(2)
+        .skip(3)
         .filter(|line| !line.starts_with(' '))
         .map(|line| (line.split(' ').next().unwrap(), &line[23..]))
         .collect();

@@ -7,7 +7,7 @@ mod show;
 
 use std::process::ExitCode;
 
-use surepass::config::Settings;
+use surepass::config::{QueueName, Settings};
 use surepass::queue::inspector::{InspectError, Inspector};
 use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
 
@@ -41,7 +41,11 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
 /// Over all queues of this installation.
 pub(super) fn inspector(settings: &Settings) -> Result<Inspector, Failure> {
     let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
-    Ok(Inspector::new(vec![Queue::new(&redis, settings.queue_config())?]))
+    let queues = QueueName::ALL
+        .into_iter()
+        .map(|name| Queue::new(&redis, settings.queue_config_of(name)))
+        .collect::<Result<_, _>>()?;
+    Ok(Inspector::new(queues))
 }
 
 /// Says what went wrong and what to do; what was asked for and cannot be is misuse.

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::cursor::{Cursor, Place};
 use super::walk::{Found, Walk};
-use super::{Filter, HEADER, InspectError, Inspector, Order, State, data_key, instant, now, personal};
+use super::{Filter, InspectError, Inspector, Order, State, data_key, instant, now, personal};
 use crate::queue::client::Queue;
-use crate::queue::job::Data;
+use crate::queue::job::{Data, LONGEST_HEADER};
 
 /// The most jobs read in one go.
 const LARGEST_CHUNK: usize = 500;
@@ -270,8 +270,9 @@ async fn described(walk: &Walk<'_>, found: Vec<Found>) -> Result<Vec<Option<List
         return Ok(found.into_iter().map(|found| Some(done(found))).collect());
     }
     let mut ask = redis::pipe();
+    let last = isize::try_from(LONGEST_HEADER).unwrap_or(isize::MAX);
     for job in &found {
-        ask.getrange(data_key(queue, job.id.as_bytes()), 0, HEADER)
+        ask.getrange(data_key(queue, job.id.as_bytes()), 0, last)
             .lindex(queue.key(&format!("errors:{}", job.id)), -1)
             .hget(queue.key(&format!("job:{}", job.id)), "reason");
     }

@@ -17,7 +17,6 @@ use serde::Serialize;
 
 use super::client::{Counts, Queue};
 use super::error::QueueError;
-use super::job::Data;
 use crate::store::StoreError;
 
 pub use filter::{Filter, Order, State};
@@ -25,9 +24,6 @@ pub use job::{Attempt, Life};
 pub use list::{Listed, Page, PageOptions};
 pub use operator::{Operator, Outcome, Tally};
 pub use workers::WorkerStatus;
-
-/// The longest part of a job's data that holds its header.
-const HEADER: isize = 511;
 
 /// All queues of an installation.
 #[derive(Debug, Clone)]
@@ -113,7 +109,7 @@ impl Inspector {
                 running,
                 done,
                 dead,
-                oldest_waiting: oldest_waiting(queue).await?,
+                oldest_waiting: queue.oldest_waiting().await?,
                 trimmed_done: stats.0.unwrap_or(0),
                 trimmed_dead: stats.1.unwrap_or(0),
                 discarded: stats.2.unwrap_or(0),
@@ -163,32 +159,6 @@ fn line_key(queue: &Queue, group: &str) -> String {
         "-" => queue.key("wait"),
         _ => queue.key(&format!("wait:{group}")),
     }
-}
-
-async fn oldest_waiting(queue: &Queue) -> Result<Option<u64>, InspectError> {
-    let mut connection = queue.connection.clone();
-    let mut oldest = None;
-    for groups in lines(queue).await?.chunks(500) {
-        let mut heads = redis::pipe();
-        for group in groups {
-            heads.lindex(line_key(queue, group), 0);
-        }
-        let ids: Vec<Option<Vec<u8>>> = heads.query_async(&mut connection).await?;
-        let ids: Vec<_> = ids.into_iter().flatten().collect();
-        if ids.is_empty() {
-            continue;
-        }
-        let mut headers = redis::pipe();
-        for id in &ids {
-            headers.getrange(data_key(queue, id), 0, HEADER);
-        }
-        let headers: Vec<Vec<u8>> = headers.query_async(&mut connection).await?;
-        let since = headers
-            .iter()
-            .filter_map(|data| Data::parse(data).ok().map(|data| data.enqueued));
-        oldest = oldest.into_iter().chain(since).min();
-    }
-    Ok(oldest)
 }
 
 /// Ids are bytes to Redis; only those of a broken hand are not text.

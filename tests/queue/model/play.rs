@@ -338,9 +338,13 @@ impl Play {
                     reasons.insert(id.to_owned(), (reason, passing == 1));
                 }
                 Some(("run", token)) => {
-                    state
-                        .run
-                        .insert(token.to_owned(), connection.hgetall(&full).unwrap());
+                    let held: Vec<(String, String)> = connection.hgetall(&full).unwrap();
+                    let claims = held.into_iter().map(|(id, claim)| {
+                        let (number, at) = claim.split_once(' ').unwrap();
+                        at.parse::<u64>().unwrap();
+                        (id, number.parse().unwrap())
+                    });
+                    state.run.insert(token.to_owned(), claims.collect());
                 }
                 Some(("wait", group)) => {
                     let ids = connection.lrange(&full, 0, -1).unwrap();
