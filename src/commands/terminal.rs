@@ -1,5 +1,6 @@
 //! What is fit for a person's terminal.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
 
 use chrono::{DateTime, Utc};
@@ -31,7 +32,7 @@ pub(super) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     for c in text.chars() {
         if c != '\n' && is_obeyed(c) {
             // All of them have no more than 16 bits.
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+            write!(safe, "\\u{:04x}", u32::from(c))?;
         } else {
             safe.push(c);
         }

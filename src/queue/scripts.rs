@@ -27,8 +27,7 @@ script!(REGISTER, "register.lua");
 script!(INSPECT_SORTED, "inspect_sorted.lua");
 script!(INSPECT_LINE, "inspect_line.lua");
 script!(INSPECT_JOB, "inspect_job.lua");
-script!(INSPECT_RETRY, "inspect_retry.lua");
-script!(INSPECT_DISCARD, "inspect_discard.lua");
+script!(DISCARD, "discard.lua");
 
 /// A script that Redis keeps under its hash.
 pub(super) struct Script(redis::Script);

@@ -54,8 +54,8 @@ async fn list_shows_each_job_with_state_age_id_and_error_within_100_columns() {
         .filter(|line| !line.starts_with(' '))
         .map(|line| (line.split(' ').next().unwrap(), &line[23..]))
         .collect();
-    let states = ["running", "dead", "scheduled", "waiting", "done"];
-    assert_eq!(shown, states.map(|state| (state, state)));
+    let expected = ["running", "dead", "scheduled", "waiting", "done"];
+    assert_eq!(shown, expected.map(|state| (state, state)));
     assert!(
         text.contains("studio · 1 attempt · no_pass: no pass for dead"),
         "{text}"

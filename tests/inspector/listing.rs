@@ -136,6 +136,15 @@ async fn each_filter_narrows_the_list_and_several_together() {
     for (filter, expected) in cases {
         assert_eq!(office.list(&filter).await, names(&expected), "{filter:?}");
     }
+    gate.add_permits(1);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_for_what_is_not_there_is_refused_with_words() {
+    let office = Office::open().await;
+    let every = Filter::default;
+    let text = |text: &str| Some(text.to_owned());
     let list = async |filter: Filter| office.inspector.list(&filter, &PageOptions::default()).await;
     let unknown = list(Filter {
         queue: text("nothing"),
@@ -153,8 +162,6 @@ async fn each_filter_narrows_the_list_and_several_together() {
     })
     .await;
     assert!(matches!(forgotten, Err(InspectError::Filter(_))), "{forgotten:?}");
-    gate.add_permits(1);
-    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -303,8 +310,8 @@ async fn every_tenants_line_is_listed_and_one_tenants_alone() {
     }
     office.world.queue.enqueue(&items).await.unwrap();
     let all = office.pages(&of(State::Waiting), 7).await;
-    let once: BTreeSet<_> = all.iter().collect();
-    assert_eq!((all.len(), once.len()), (120, 120));
+    let distinct: BTreeSet<_> = all.iter().collect();
+    assert_eq!((all.len(), distinct.len()), (120, 120));
     let one = Filter {
         tenant: Some("b b".to_owned()),
         ..of(State::Waiting)

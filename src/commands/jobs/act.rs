@@ -80,7 +80,7 @@ async fn act(
 ) -> Result<ExitCode, Failure> {
     let (arguments, state) = match meant {
         Ok(meant) => meant,
-        Err(words) => return misuse(words),
+        Err(words) => return Ok(misuse(words)),
     };
     if state.is_none() {
         let ids: Vec<String> = arguments.ids.iter().map(|id| job_id(id)).collect();
@@ -126,9 +126,9 @@ async fn many(
                 return Ok(ExitCode::FAILURE);
             }
             None => {
-                return misuse(&format!(
+                return Ok(misuse(&format!(
                     "{count}{more} {jobs} fit, and there is nobody to ask: say --yes"
-                ));
+                )));
             }
         }
     }
@@ -189,7 +189,7 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
                 "surepass: {shown} is running, so there is nothing to retry: `surepass jobs show {shown}` tells where"
             ),
             Outcome::Left(state) if !fine => {
-                eprintln!("surepass: {shown} is {}: nothing was done", state.as_str())
+                eprintln!("surepass: {shown} is {}: nothing was done", state.as_str());
             }
             Outcome::Unknown => eprintln!("surepass: {}", no_such_job(id)),
             _ => {}
@@ -205,9 +205,9 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
     })
 }
 
-fn misuse(words: &str) -> Result<ExitCode, Failure> {
+fn misuse(words: &str) -> ExitCode {
     eprintln!("surepass: {words}");
-    Ok(ExitCode::from(2))
+    ExitCode::from(2)
 }
 
 /// The store, for its audit log: what cannot be written there is not done.

@@ -71,10 +71,8 @@ fn summary(queue: &QueueStatus) -> String {
         queue.done
     );
     if let Some(since) = queue.oldest_waiting {
-        line.push_str(&format!(
-            "; the oldest has waited {}",
-            span(queue.now.saturating_sub(since))
-        ));
+        let waited = span(queue.now.saturating_sub(since));
+        line = format!("{line}; the oldest has waited {waited}");
     }
     if queue.paused {
         line.push_str("; PAUSED");

@@ -3,6 +3,10 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference to the field"
+)]
 pub(super) fn one<S: Serializer>(ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&text(*ms))
 }

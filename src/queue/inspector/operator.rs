@@ -264,29 +264,26 @@ fn behind_what_is_left(stretch: &Stretch, before: Option<Cursor>, gone: &[String
     let gone: std::collections::HashSet<&str> = gone.iter().map(String::as_str).collect();
     let is_gone = |id: &str| gone.contains(id);
     let last = in_line.clone().rev().find(|(id, _)| !is_gone(id));
-    match last {
-        Some((_, at)) => {
-            let taken = in_line
-                .by_ref()
-                .take_while(|(_, one)| one.entry != at.entry)
-                .filter(|(id, _)| is_gone(id))
-                .count();
-            let taken = u32::try_from(taken).unwrap_or_default();
-            *place = Place {
-                at: at.at - f64::from(taken),
-                ..at.clone()
-            };
-        }
-        None => {
-            let line = std::mem::take(&mut place.line);
-            *place = before
-                .and_then(|before| before.place)
-                .filter(|before| before.line == line)
-                .unwrap_or(Place {
-                    line,
-                    ..Place::default()
-                });
-        }
+    if let Some((_, at)) = last {
+        let taken = in_line
+            .by_ref()
+            .take_while(|(_, one)| one.entry != at.entry)
+            .filter(|(id, _)| is_gone(id))
+            .count();
+        let taken = u32::try_from(taken).unwrap_or_default();
+        *place = Place {
+            at: at.at - f64::from(taken),
+            ..at.clone()
+        };
+    } else {
+        let line = std::mem::take(&mut place.line);
+        *place = before
+            .and_then(|before| before.place)
+            .filter(|before| before.line == line)
+            .unwrap_or(Place {
+                line,
+                ..Place::default()
+            });
     }
     Some(next)
 }
@@ -301,8 +298,8 @@ impl Act {
 
     fn script(self) -> &'static Script {
         match self {
-            Self::Retry => &scripts::INSPECT_RETRY,
-            Self::Discard => &scripts::INSPECT_DISCARD,
+            Self::Retry => &scripts::RETRY,
+            Self::Discard => &scripts::DISCARD,
         }
     }
 
