@@ -70,7 +70,7 @@ async fn list_shows_each_job_with_state_age_id_and_error_within_100_columns() {
         (&document["next"], &document["queues"][0]["running"]),
         (&Value::Null, &json!(1))
     );
-    gate.add_permits(1);
+    gate.add_permits(2);
     worker.stop().await;
 }
 

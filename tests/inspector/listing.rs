@@ -43,7 +43,7 @@ async fn a_job_is_listed_in_the_state_in_which_it_is_with_what_is_known_of_it() 
         (Some("other"), Some(0))
     );
     assert_eq!((done.attempts, done.kind.as_deref()), (Some(1), None));
-    gate.add_permits(1);
+    gate.add_permits(2);
     worker.stop().await;
 }
 
@@ -136,7 +136,7 @@ async fn each_filter_narrows_the_list_and_several_together() {
     for (filter, expected) in cases {
         assert_eq!(office.list(&filter).await, names(&expected), "{filter:?}");
     }
-    gate.add_permits(1);
+    gate.add_permits(2);
     worker.stop().await;
 }
 

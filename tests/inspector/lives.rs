@@ -88,7 +88,7 @@ async fn a_life_tells_who_runs_a_job_and_since_when_and_why_one_is_dead() {
         (Some("no_pass"), Some(false))
     );
     assert!(office.inspector.job("nothing", false).await.unwrap().is_none());
-    gate.add_permits(1);
+    gate.add_permits(2);
     worker.stop().await;
 }
 
@@ -141,6 +141,6 @@ async fn a_queue_tells_its_counts_its_pause_and_the_age_of_its_oldest_waiting_jo
         (after.paused, after.waiting, after.oldest_waiting, after.discarded),
         (true, 0, None, 1)
     );
-    gate.add_permits(1);
+    gate.add_permits(2);
     worker.stop().await;
 }

@@ -56,6 +56,7 @@ impl Office {
     }
 
     /// One job in each state: `done`, `dead`, `scheduled`, `running` (held by the worker that comes back) and `waiting`.
+    /// The worker ends when the gate lets two jobs through: it may take `waiting` before it hears that it is to stop.
     pub(crate) async fn with_each_state() -> (Self, Worker, Arc<tokio::sync::Semaphore>) {
         let office = Self::open().await;
         let world = &office.world;
