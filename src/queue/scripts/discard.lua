@@ -47,10 +47,12 @@ for n, id in ipairs(ids) do
     else
       local group = group_of(data)
       local list = line(group)
-      local place = redis.call('LPOS', list, id)
+      -- The last in line are looked at first: what somebody has just made is what somebody takes back.
+      local place = redis.call('LPOS', list, id, 'RANK', -1, 'MAXLEN', 10000) or redis.call('LPOS', list, id)
       if place then
-        redis.call('LREM', list, 1, id)
-        budget = budget - place
+        local behind = redis.call('LLEN', list) - place
+        redis.call('LREM', list, behind < place and -1 or 1, id)
+        budget = budget - math.max(place, 1)
       end
       if redis.call('EXISTS', list) == 0 then
         -- Else whoever adds to it next would take it for one at which nobody sleeps.

@@ -20,7 +20,15 @@ if entry ~= '' then
     end
     from = redis.call('LLEN', key) - found
   else
-    local found = redis.call('LPOS', key, entry, 'MAXLEN', at + 1000)
+    -- What was taken from the front since has moved it there, as a rule by little.
+    local near, found = math.max(0, at - 2000), nil
+    for i, one in ipairs(redis.call('LRANGE', key, near, at)) do
+      if one == entry then
+        found = near + i - 1
+        break
+      end
+    end
+    found = found or redis.call('LPOS', key, entry, 'MAXLEN', at + 1000)
     from = found and found + 1 or 0
   end
 end
