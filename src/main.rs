@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use surepass::config::Settings;
 
-use commands::{catalog, healthcheck, migrate, serve, subscriptions, up};
+use commands::{catalog, healthcheck, jobs, migrate, serve, subscriptions, up, workers};
 
 /// Everyone who pays for a pass through Stripe Checkout gets it: exactly once, within seconds, whatever fails.
 ///
@@ -38,6 +38,12 @@ enum Command {
     /// Show who holds which pass
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
+    /// Look into the queues, and steer them
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Show who works
+    #[command(subcommand)]
+    Workers(workers::Command),
     /// Exit 0 if an address answers with success: for containers that have no curl
     Healthcheck(healthcheck::Arguments),
 }
@@ -55,6 +61,8 @@ fn main() -> ExitCode {
             Command::Migrate => migrate::run(&settings),
             Command::Catalog(command) => catalog::run(&settings, command),
             Command::Subscriptions(command) => subscriptions::run(&settings, command),
+            Command::Jobs(command) => jobs::run(&settings, command),
+            Command::Workers(command) => workers::run(&settings, &command),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         });
     match done {

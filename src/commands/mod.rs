@@ -2,10 +2,13 @@
 
 pub(crate) mod catalog;
 pub(crate) mod healthcheck;
+pub(crate) mod jobs;
 pub(crate) mod migrate;
 pub(crate) mod serve;
 pub(crate) mod subscriptions;
+mod terminal;
 pub(crate) mod up;
+pub(crate) mod workers;
 
 use std::sync::Arc;
 

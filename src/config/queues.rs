@@ -82,6 +82,9 @@ pub enum QueueName {
 }
 
 impl QueueName {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Fulfil, Self::Sync];
+
     /// As it stands in settings, keys and commands.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -26,6 +26,7 @@ use super::item::Item;
 use super::job::{Data, DecodeError, Job};
 use super::lease::{Lease, keep, resync};
 use super::settle::{Outcome, SettleLayer, Settlement, Settler, settler};
+use super::workers;
 
 /// The most kinds and versions that one worker warns of.
 const MOST_WARNINGS: usize = 100;
@@ -64,7 +65,10 @@ impl GiveBack {
             let mut total = 0;
             loop {
                 match resync(&self.queue, &term, &[], true).await? {
-                    0 => return Ok::<_, QueueError>(total),
+                    0 => {
+                        workers::forget(&self.queue, &self.lease.name).await?;
+                        return Ok::<_, QueueError>(total);
+                    }
                     jobs => total += jobs,
                 }
             }
@@ -124,7 +128,12 @@ impl<J: Job> RedisBackend<J> {
 
     fn start(&mut self) -> std::io::Result<&mut Running> {
         if self.running.is_none() {
-            keep(&self.queue, self.lease.clone(), self.end.clone())?;
+            keep(
+                &self.queue,
+                self.lease.clone(),
+                self.concurrency,
+                self.end.clone(),
+            )?;
             let stop = self.end.child_token();
             let (sender, jobs) = mpsc::unbounded_channel();
             let fetcher = Fetcher {

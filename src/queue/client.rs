@@ -219,12 +219,10 @@ impl Queue {
     pub async fn retry(&self, ids: &[String]) -> Result<Vec<bool>, QueueError> {
         let mut answers = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(LARGEST_CALL) {
-            let mut call = scripts::RETRY.on(&["wait", "dead"].map(|name| self.key(name)));
-            call.arg(&*self.prefix).arg(chunk);
-            answers.extend(
-                call.invoke_async::<Vec<bool>>(&mut self.connection.clone())
-                    .await?,
-            );
+            let mut call = scripts::RETRY.on(&["sched", "dead", "lease"].map(|name| self.key(name)));
+            call.arg(&*self.prefix).arg("dead").arg(chunk);
+            let words: Vec<String> = call.invoke_async(&mut self.connection.clone()).await?;
+            answers.extend(words.iter().map(|word| word == "retried"));
         }
         Ok(answers)
     }

@@ -140,7 +140,7 @@ impl QueuedJob {
 }
 
 /// Safe in a key and in a header.
-fn group(name: &str) -> Option<String> {
+pub(super) fn group(name: &str) -> Option<String> {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     match name {
         "" | "-" => None,

@@ -11,6 +11,7 @@ use super::client::{Queue, millis};
 use super::error::QueueError;
 use super::metrics::{KindId, Operation};
 use super::scripts;
+use super::workers::{self, About};
 
 /// The time between two looks at what there is to forget, in renewals.
 const RENEWALS_PER_TRIM: u32 = 3;
@@ -43,7 +44,7 @@ pub(super) struct Claim {
 /// What a worker holds.
 #[derive(Debug)]
 pub(super) struct Lease {
-    name: String,
+    pub(super) name: String,
     state: Mutex<State>,
     /// Told when a job is let go.
     pub(super) freed: Notify,
@@ -203,7 +204,12 @@ pub(super) async fn resync(
 
 /// Renews the lease until `stop`, on a thread and a connection of its own: a handler that blocks every thread of the
 /// worker does not cost it its jobs. Trims the queue now and then.
-pub(super) fn keep(queue: &Queue, lease: Arc<Lease>, stop: CancellationToken) -> std::io::Result<()> {
+pub(super) fn keep(
+    queue: &Queue,
+    lease: Arc<Lease>,
+    concurrency: usize,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let queue = queue.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -215,7 +221,7 @@ pub(super) fn keep(queue: &Queue, lease: Arc<Lease>, stop: CancellationToken) ->
                 // The connection's driver must live on this thread's runtime, too.
                 match queue.reconnected() {
                     Ok(queue) => stop
-                        .run_until_cancelled(renew(&queue, &lease))
+                        .run_until_cancelled(renew(&queue, &lease, concurrency))
                         .await
                         .unwrap_or_default(),
                     Err(error) => tracing::error!(%error, "the lease cannot be renewed"),
@@ -225,7 +231,16 @@ pub(super) fn keep(queue: &Queue, lease: Arc<Lease>, stop: CancellationToken) ->
     Ok(())
 }
 
-async fn renew(queue: &Queue, lease: &Lease) {
+/// Lets those who look after the workers know of this one. It works as well if they do not.
+async fn announce(queue: &Queue, lease: &Lease, about: &About) {
+    if let Err(error) = workers::register(queue, &lease.name, about).await {
+        tracing::debug!(%error, "not registered");
+    }
+}
+
+async fn renew(queue: &Queue, lease: &Lease, concurrency: usize) {
+    let about = About::this_process(concurrency, queue.config.lease);
+    announce(queue, lease, &about).await;
     // A claim has just begun the lease: the first renewal is a third of it later.
     let pace = queue.config.lease / 3;
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + pace, pace);
@@ -266,6 +281,7 @@ async fn renew(queue: &Queue, lease: &Lease) {
                 if usize::try_from(held).is_ok_and(|held| held > most) {
                     lease.doubt();
                 }
+                announce(queue, lease, &about).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "lease not renewed; trying again");

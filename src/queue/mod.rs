@@ -13,14 +13,15 @@
 //! | `wait:<group>` | list | the same for each group |
 //! | `turn` | sorted set | the groups that have jobs waiting (`-`: `wait`), in the order in which they are served |
 //! | `sched` | sorted set | ids by the ms at which they are due |
-//! | `run:<token>` | hash | what one worker holds: id → number of its claim |
+//! | `run:<token>` | hash | what one worker holds: id → number of its claim, and when it was in ms |
 //! | `lease` | sorted set | worker tokens by the ms at which their lease ends |
 //! | `done` | list | `id ended-ms attempts`, newest last |
 //! | `dead` | sorted set | ids by the ms at which they ended |
 //! | `left:<id>` | string | since when a job of an unknown kind is left to newer workers, in ms |
 //! | `steer` | hash | whether the queue is `paused`, when a worker was last `heard`, the `tokens` of its rate and when they were `filled` |
 //! | `spared` | set | workers whose lease began anew after an outage, until they renew it |
-//! | `stats` | hash | how many jobs were trimmed, done and dead; how many died with their workers, or unknown to all |
+//! | `workers` | hash | workers by name: `since-ms heard-ms` and what they say of themselves |
+//! | `stats` | hash | how many jobs were trimmed, done and dead, and how many discarded; how many died with their workers, or unknown to all |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
@@ -31,6 +32,7 @@ mod client;
 mod connection;
 mod error;
 mod fetch;
+pub mod inspector;
 mod item;
 mod job;
 mod lease;
@@ -40,6 +42,7 @@ mod scripts;
 mod settle;
 mod slots;
 mod steer;
+mod workers;
 
 pub use backend::{GiveBack, RedisBackend};
 pub use client::{Counts, Queue, QueueConfig};

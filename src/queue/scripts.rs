@@ -23,6 +23,11 @@ script!(RENEW, "renew.lua");
 script!(RESYNC, "resync.lua");
 script!(TRIM, "trim.lua");
 script!(RETRY, "retry.lua");
+script!(REGISTER, "register.lua");
+script!(INSPECT_SORTED, "inspect_sorted.lua");
+script!(INSPECT_LINE, "inspect_line.lua");
+script!(INSPECT_JOB, "inspect_job.lua");
+script!(DISCARD, "discard.lua");
 
 /// A script that Redis keeps under its hash.
 pub(super) struct Script(redis::Script);

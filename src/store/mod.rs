@@ -3,6 +3,7 @@
 //! The store knows no Stripe and no queue. It promises what the rest relies on: a subscription is created at most
 //! once for a session and at most once for a payment, whoever asks, however many ask at once.
 
+mod audit;
 pub mod catalog;
 mod dialect;
 mod error;
@@ -157,6 +158,24 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn events(&self, limit: u32) -> Result<Vec<LoggedEvent>, StoreError>;
+
+    /// Notes that an operator is about to do something; without its end.
+    ///
+    /// # Errors
+    /// [`StoreError`]: then it must not be done.
+    async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError>;
+
+    /// Notes how it ended; the first word counts.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn end_audit(&self, id: &str, ended_at: DateTime<Utc>, outcome: &str) -> Result<(), StoreError>;
+
+    /// What operators did, newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// Creates the tables or brings them up to date.
     ///

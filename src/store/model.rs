@@ -287,6 +287,24 @@ pub enum UpgradeRefusal {
     AlreadyUpgraded,
 }
 
+/// What an operator did, as the audit log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    pub id: String,
+    /// Who: `user@host` of a command, an admin's name on a page.
+    pub actor: String,
+    /// Such as `jobs.retry`.
+    pub action: String,
+    /// JSON: the ids, the filter or the queue that it was about.
+    pub target: String,
+    /// Why, in the operator's own words.
+    pub reason: Option<String>,
+    pub began_at: DateTime<Utc>,
+    /// `None`, as `outcome`: the act was cut off, or goes on.
+    pub ended_at: Option<DateTime<Utc>>,
+    pub outcome: Option<String>,
+}
+
 /// A verified event, as the log keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedEvent {

@@ -13,9 +13,11 @@ use tokio::time::timeout;
 use super::dialect::Dialect;
 use super::error::{is_passing, timed_out};
 use super::joined::Joined;
-use super::model::{Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant};
+use super::model::{
+    AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
+};
 use super::purchases::{self, Statements};
-use super::{Imported, STATEMENT, Store, StoreError, events, tenants};
+use super::{Imported, STATEMENT, Store, StoreError, audit, events, tenants};
 use crate::coalesce::{Coalescer, Limits};
 
 /// Purchases in one transaction, at most.
@@ -209,6 +211,26 @@ impl<D: Dialect> Store for SqlStore<D> {
     async fn events(&self, limit: u32) -> Result<Vec<LoggedEvent>, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let listed = timeout(STATEMENT, events::list::<D>(&mut connection, limit)).await;
+        Ok(in_time(connection, listed)?)
+    }
+
+    async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
+        let mut connection = self.writers.acquire().await?;
+        let begun = timeout(STATEMENT, audit::begin::<D>(&mut connection, record)).await;
+        in_time(connection, begun)?;
+        Ok(())
+    }
+
+    async fn end_audit(&self, id: &str, ended_at: DateTime<Utc>, outcome: &str) -> Result<(), StoreError> {
+        let mut connection = self.writers.acquire().await?;
+        let ended = timeout(STATEMENT, audit::end::<D>(&mut connection, id, ended_at, outcome)).await;
+        in_time(connection, ended)?;
+        Ok(())
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let listed = timeout(STATEMENT, audit::list::<D>(&mut connection, limit)).await;
         Ok(in_time(connection, listed)?)
     }
 

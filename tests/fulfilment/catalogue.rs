@@ -9,8 +9,8 @@ use serde_json::json;
 use surepass::clock::Clock;
 use surepass::fulfil::Fulfiller;
 use surepass::store::{
-    Created, Imported, LoggedEvent, NewSubscription, Store, StoreError, Subscription, SubscriptionFilter,
-    Tenant,
+    AuditRecord, Created, Imported, LoggedEvent, NewSubscription, Store, StoreError, Subscription,
+    SubscriptionFilter, Tenant,
 };
 
 use crate::shop::{Shop, completed, pass, purchase, session, tenant};
@@ -69,6 +69,18 @@ impl Store for Watched {
 
     async fn events(&self, limit: u32) -> Result<Vec<LoggedEvent>, StoreError> {
         self.answers()?.events(limit).await
+    }
+
+    async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
+        self.answers()?.begin_audit(record).await
+    }
+
+    async fn end_audit(&self, id: &str, ended_at: DateTime<Utc>, outcome: &str) -> Result<(), StoreError> {
+        self.answers()?.end_audit(id, ended_at, outcome).await
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        self.answers()?.audit(limit).await
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {

@@ -27,6 +27,7 @@ macro_rules! contract {
     };
 }
 
+mod audit;
 mod catalogue;
 mod events;
 mod purchases;

@@ -170,6 +170,8 @@ end
 local claimed = 0
 if #taken > 0 then
   local names, run = {}, {}
+  -- With when, for people: what fences is the number.
+  local claim = ARGV[8] .. ' ' .. string.format('%.0f', now)
   for i, id in ipairs(taken) do
     names[i] = prefix .. 'data:' .. id
   end
@@ -179,7 +181,7 @@ if #taken > 0 then
     if data[i] then
       local r, a = #run, #answer
       claimed = claimed + 1
-      run[r + 1], run[r + 2] = id, ARGV[8]
+      run[r + 1], run[r + 2] = id, claim
       answer[a + 1], answer[a + 2] = id, data[i]
     end
   end

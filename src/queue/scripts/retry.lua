@@ -1,22 +1,51 @@
--- Runs dead jobs again from their first attempt: an act of its own, which no dedupe key blocks. Their errors stay told.
+-- Lets dead jobs wait again from their first attempt, and scheduled ones at once: an act of its own, which no dedupe key
+-- blocks. Their errors stay told.
 --
--- KEYS 1 wait  2 dead
--- ARGV 1 prefix, then job ids
--- Answers 1 for each job that now waits, 0 for one that is not dead.
-local answers, fresh = {}, {}
+-- KEYS 1 sched  2 dead  3 lease
+-- ARGV 1 prefix  2 'dead' | 'scheduled' = only such ones, '' = both; then job ids
+-- Answers a word for each: 'retried', or what it is instead: 'waiting' | 'running' | 'dead' | 'scheduled' | 'unknown'
+local only = ARGV[2]
+local answers, fresh, rest = {}, {}, {}
 
-for i = 2, #ARGV do
-  local id = ARGV[i]
-  answers[i - 1] = 0
-  local back, _, group
-  if redis.call('ZREM', KEYS[2], id) == 1 then
-    back, _, group = recount(id, function() return 0, 0 end)
-  end
-  if back then
+for i = 3, #ARGV do
+  local id, n = ARGV[i], i - 2
+  local dead, due = redis.call('ZSCORE', KEYS[2], id), redis.call('ZSCORE', KEYS[1], id)
+  local group
+  if dead and only ~= 'scheduled' then
+    redis.call('ZREM', KEYS[2], id)
     redis.call('UNLINK', prefix .. 'job:' .. id)
+    local _
+    _, _, group = recount(id, function() return 0, 0 end)
     redis.call('PEXPIRE', prefix .. 'errors:' .. id, errors_life)
+  elseif due and only ~= 'dead' then
+    redis.call('ZREM', KEYS[1], id)
+    local data = redis.call('GET', prefix .. 'data:' .. id)
+    group = data and group_of(data)
+  end
+  if group then
     add(fresh, group, id)
-    answers[i - 1] = 1
+    answers[n] = 'retried'
+  elseif redis.call('EXISTS', prefix .. 'data:' .. id) == 0 then
+    answers[n] = 'unknown'
+  elseif dead or due then
+    answers[n] = dead and 'dead' or 'scheduled'
+  else
+    answers[n] = 'waiting'
+    rest[#rest + 1] = n
+  end
+end
+if #rest > 0 then
+  local ids = {}
+  for i, n in ipairs(rest) do
+    ids[i] = ARGV[n + 2]
+  end
+  for _, token in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
+    local held = redis.call('HMGET', prefix .. 'run:' .. token, unpack(ids))
+    for i, n in ipairs(rest) do
+      if held[i] then
+        answers[n] = 'running'
+      end
+    end
   end
 end
 if #fresh > 0 then

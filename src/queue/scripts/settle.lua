@@ -37,7 +37,7 @@ local answers, settled, mine, done, over = {}, {}, {}, {}, {}
 local scheduled = false
 for n, id in ipairs(ids) do
   local i = n * 7 - 2
-  if held[n] == ARGV[i + 1] and not settled[id] then
+  if held[n] and string.find(held[n], ARGV[i + 1] .. ' ', 1, true) == 1 and not settled[id] then
     local attempt, outcome, record = ARGV[i + 2], ARGV[i + 3], ARGV[i + 5]
     settled[id] = true
     answers[n] = 1

@@ -72,3 +72,12 @@ pub(super) fn numbers(answer: &Value) -> Answer {
         other => panic!("{other:?}"),
     }
 }
+
+/// 1 for each job that was retried, 0 for one that is not dead.
+pub(super) fn retried(answer: &Value) -> Answer {
+    let Value::Array(answers) = answer else {
+        panic!("{answer:?}")
+    };
+    let word = Value::BulkString(b"retried".to_vec());
+    Answer::Numbers(answers.iter().map(|answer| i64::from(*answer == word)).collect())
+}

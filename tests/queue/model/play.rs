@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use surepass::queue::QueueConfig;
 use tokio::runtime::Runtime;
 
-use super::answers::{claimed, numbers, times, words};
+use super::answers::{claimed, numbers, retried, times, words};
 use super::state::{Answer, End, GROUPS, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, State, TOKENS, id};
 use crate::scripts::{self, HOUR_MS};
 use crate::world::World;
@@ -192,12 +192,13 @@ impl Play {
                 )
             }
             Op::Retry(ids) => {
-                let answer = self.call("retry", &["wait", "dead"], |call| {
+                let answer = self.call("retry", &["sched", "dead", "lease"], |call| {
+                    call.arg("dead");
                     for job in ids {
                         call.arg(id(*job));
                     }
                 });
-                (Some(numbers(&answer)), Some(self.model.retry(ids)))
+                (Some(retried(&answer)), Some(self.model.retry(ids)))
             }
             Op::Trim(all) => {
                 let life = if *all { 0 } else { HOUR_MS };
@@ -338,9 +339,13 @@ impl Play {
                     reasons.insert(id.to_owned(), (reason, passing == 1));
                 }
                 Some(("run", token)) => {
-                    state
-                        .run
-                        .insert(token.to_owned(), connection.hgetall(&full).unwrap());
+                    let held: Vec<(String, String)> = connection.hgetall(&full).unwrap();
+                    let claims = held.into_iter().map(|(id, claim)| {
+                        let (number, at) = claim.split_once(' ').unwrap();
+                        at.parse::<u64>().unwrap();
+                        (id, number.parse().unwrap())
+                    });
+                    state.run.insert(token.to_owned(), claims.collect());
                 }
                 Some(("wait", group)) => {
                     let ids = connection.lrange(&full, 0, -1).unwrap();

@@ -1,0 +1,259 @@
+//! `surepass jobs retry|discard|pause|resume`
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use serde_json::json;
+use surepass::config::Settings;
+use surepass::queue::inspector::{Filter, Inspector, Operator, Outcome, State, Tally};
+use surepass::store::Store;
+
+use super::arguments::{ActArguments, DiscardArguments, Meant, QueueArguments, RetryArguments};
+use super::job_id;
+use super::show::no_such_job;
+use crate::Failure;
+use crate::commands::open_store;
+use crate::commands::terminal::{confirm, print_json, safe};
+
+/// Beyond this, counting what an act would be for takes longer than it is worth.
+const COUNTED: usize = 10_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Retry,
+    Discard,
+}
+
+pub(super) async fn retry(
+    settings: &Settings,
+    inspector: &Inspector,
+    arguments: RetryArguments,
+) -> Result<ExitCode, Failure> {
+    act(settings, inspector, Act::Retry, arguments.meant()).await
+}
+
+pub(super) async fn discard(
+    settings: &Settings,
+    inspector: &Inspector,
+    arguments: DiscardArguments,
+) -> Result<ExitCode, Failure> {
+    act(settings, inspector, Act::Discard, arguments.meant()).await
+}
+
+pub(super) async fn pause(
+    settings: &Settings,
+    inspector: &Inspector,
+    arguments: &QueueArguments,
+) -> Result<ExitCode, Failure> {
+    let store = audited(settings).await?;
+    let operator = operator(inspector, store.as_ref(), arguments.why.clone());
+    operator.pause(&arguments.queue).await?;
+    let words = "no worker takes its jobs until `surepass jobs resume`; what runs goes on";
+    steered(arguments, true, words)
+}
+
+pub(super) async fn resume(
+    settings: &Settings,
+    inspector: &Inspector,
+    arguments: &QueueArguments,
+) -> Result<ExitCode, Failure> {
+    let store = audited(settings).await?;
+    let operator = operator(inspector, store.as_ref(), arguments.why.clone());
+    operator.resume(&arguments.queue).await?;
+    steered(arguments, false, "workers take its jobs again")
+}
+
+fn steered(arguments: &QueueArguments, paused: bool, words: &str) -> Result<ExitCode, Failure> {
+    if arguments.json {
+        print_json(&json!({ "queue": arguments.queue, "paused": paused }))?;
+    } else {
+        println!("{}: {words}.", safe(&arguments.queue));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn act(
+    settings: &Settings,
+    inspector: &Inspector,
+    act: Act,
+    meant: Meant,
+) -> Result<ExitCode, Failure> {
+    let (arguments, state) = match meant {
+        Ok(meant) => meant,
+        Err(words) => return Ok(misuse(words)),
+    };
+    if state.is_none() {
+        let ids: Vec<String> = arguments.ids.iter().map(|id| job_id(id)).collect();
+        let store = audited(settings).await?;
+        let operator = operator(inspector, store.as_ref(), arguments.why.clone());
+        let outcomes = match act {
+            Act::Retry => operator.retry(&ids).await?,
+            Act::Discard => operator.discard(&ids).await?,
+        };
+        return one_by_one(act, &ids, &outcomes, arguments.json);
+    }
+    many(settings, inspector, act, arguments, state).await
+}
+
+async fn many(
+    settings: &Settings,
+    inspector: &Inspector,
+    act: Act,
+    arguments: ActArguments,
+    state: Option<State>,
+) -> Result<ExitCode, Failure> {
+    let ActArguments {
+        filter,
+        yes,
+        why,
+        json,
+        ..
+    } = arguments;
+    let filter: Filter = filter.with(state);
+    let count = inspector.count(&filter, COUNTED).await?;
+    if count > 0 && !yes {
+        let more = if count >= COUNTED { " or more" } else { "" };
+        let jobs = if count == 1 { "job" } else { "jobs" };
+        let question = format!(
+            "{} {count}{more} {} {jobs}?",
+            act.verb(),
+            state.map_or("", State::as_str)
+        );
+        match confirm(&question)? {
+            Some(true) => {}
+            Some(false) => {
+                eprintln!("Nothing was done.");
+                return Ok(ExitCode::FAILURE);
+            }
+            None => {
+                return Ok(misuse(&format!(
+                    "{count}{more} {jobs} fit, and there is nobody to ask: say --yes"
+                )));
+            }
+        }
+    }
+    let mut tally = Tally::default();
+    if count > 0 {
+        let store = audited(settings).await?;
+        let operator = operator(inspector, store.as_ref(), why);
+        let shown = std::io::stderr().is_terminal();
+        let progress = |tally: Tally| {
+            if shown {
+                eprint!("\r{} so far", tally.done);
+            }
+        };
+        let done = match act {
+            Act::Retry => operator.retry_all(&filter, progress).await,
+            Act::Discard => operator.discard_all(&filter, progress).await,
+        };
+        if shown {
+            eprintln!();
+        }
+        tally = done?;
+    }
+    if json {
+        print_json(&tally)?;
+    } else if tally.matched == 0 {
+        println!("No job fits.");
+    } else {
+        let jobs = if tally.done == 1 { "job" } else { "jobs" };
+        print!("{} {} {jobs}", act.past(), tally.done);
+        match tally.matched - tally.done {
+            0 => println!("."),
+            moved => println!("; {moved} had moved on by then."),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Result<ExitCode, Failure> {
+    let mut refused = false;
+    let mut document = Vec::new();
+    for (id, outcome) in ids.iter().zip(outcomes) {
+        let shown = safe(id);
+        let (word, fine) = match outcome {
+            Outcome::Retried => ("retried", true),
+            Outcome::Discarded => ("discarded", true),
+            // It is on its way already.
+            Outcome::Left(State::Waiting) => ("waiting", true),
+            Outcome::Left(state) => (state.as_str(), false),
+            Outcome::Unknown => ("unknown", false),
+        };
+        refused |= !fine;
+        document.push(json!({ "id": id, "outcome": word }));
+        if fine && !json {
+            println!("{shown}: {word}");
+        }
+        match outcome {
+            Outcome::Left(State::Running) if act == Act::Retry => eprintln!(
+                "surepass: {shown} is running, so there is nothing to retry: `surepass jobs show {shown}` tells where"
+            ),
+            Outcome::Left(state) if !fine => {
+                eprintln!("surepass: {shown} is {}: nothing was done", state.as_str());
+            }
+            Outcome::Unknown => eprintln!("surepass: {}", no_such_job(id)),
+            _ => {}
+        }
+    }
+    if json {
+        print_json(&json!({ "jobs": document }))?;
+    }
+    Ok(if refused {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn misuse(words: &str) -> ExitCode {
+    eprintln!("surepass: {words}");
+    ExitCode::from(2)
+}
+
+/// The store, for its audit log: what cannot be written there is not done.
+async fn audited(settings: &Settings) -> Result<std::sync::Arc<dyn Store>, Failure> {
+    open_store(settings).await.map_err(|error| {
+        format!("nothing was done, for it could not be written to the audit log. {error}").into()
+    })
+}
+
+fn operator<'a>(inspector: &'a Inspector, store: &'a dyn Store, why: Option<String>) -> Operator<'a> {
+    Operator {
+        inspector,
+        store,
+        who: who(),
+        why,
+    }
+}
+
+/// `user@host`; of one who has become another by `sudo`, both.
+fn who() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::current())
+        .ok()
+        .flatten()
+        .map_or_else(|| nix::unistd::Uid::current().to_string(), |user| user.name);
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_default();
+    match std::env::var("SUDO_USER") {
+        Ok(before) if before != user => format!("{before} as {user}@{host}"),
+        _ => format!("{user}@{host}"),
+    }
+}
+
+impl Act {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Retry => "Retry",
+            Self::Discard => "Discard",
+        }
+    }
+
+    fn past(self) -> &'static str {
+        match self {
+            Self::Retry => "Retried",
+            Self::Discard => "Discarded",
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What `surepass jobs` can be told.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use surepass::queue::inspector::{Filter, Order, State};
+
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Command {
+    /// List jobs: running, dead, scheduled, waiting, done
+    #[command(after_help = "\
+Examples:
+  surepass jobs list --state dead                       what needs a person
+  surepass jobs list --state dead --error timeout       … and failed with a time-out
+  surepass jobs list --tenant studio --older-than 10m   what a tenant has been waiting for
+  surepass jobs list --state done --younger-than 1h --json")]
+    List(ListArguments),
+    /// Tell a job's whole life: each failed attempt with worker, times and error, and its next run
+    #[command(after_help = "\
+Examples:
+  surepass jobs show fulfil:cs_test_a1B2
+  surepass jobs show cs_test_a1B2            the same: a session names the job that fulfils it")]
+    Show(ShowArguments),
+    /// Run dead jobs again from their first attempt, and scheduled ones now
+    #[command(after_help = "\
+A job that runs is left alone. What failed before stays told.
+
+Examples:
+  surepass jobs retry cs_test_a1B2 cs_test_c3D4
+  surepass jobs retry --dead --error store_unavailable --why 'the database is back'
+  surepass jobs retry --state scheduled --tenant studio --yes")]
+    Retry(RetryArguments),
+    /// Take jobs out of the queue for good
+    #[command(after_help = "\
+All that is kept of a job goes with it; what it has stored stays. An attempt under way is not stopped, but how it ends
+changes nothing in the queue. A paid session that is discarded can be enqueued again by its next event or lookback.
+
+Examples:
+  surepass jobs discard cs_test_a1B2 --why 'refunded by hand'
+  surepass jobs discard --state dead --error expired_pass --older-than 7d")]
+    Discard(DiscardArguments),
+    /// Let no worker take jobs of a queue; what runs goes on, and nothing that comes is lost
+    Pause(QueueArguments),
+    /// End a pause
+    Resume(QueueArguments),
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct FilterArguments {
+    /// Only of this queue
+    #[arg(long, value_name = "QUEUE")]
+    pub(super) queue: Option<String>,
+    /// Only of this kind
+    #[arg(long, value_name = "KIND")]
+    pub(super) kind: Option<String>,
+    /// Only of this tenant, by the name that the job carries: its slug, id or Stripe account
+    #[arg(long, value_name = "TENANT")]
+    pub(super) tenant: Option<String>,
+    /// Only with this text in the last error, its code, or the reason of death
+    #[arg(long, value_name = "TEXT")]
+    pub(super) error: Option<String>,
+    /// Only those that ended, or else were enqueued, longer ago: 90s, 15m, 2h, 7d
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    pub(super) older_than: Option<Duration>,
+    /// The same, less long ago
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    pub(super) younger_than: Option<Duration>,
+}
+
+impl FilterArguments {
+    pub(super) fn with(self, state: Option<State>) -> Filter {
+        Filter {
+            state,
+            queue: self.queue,
+            kind: self.kind,
+            tenant: self.tenant,
+            error: self.error,
+            older_than: self.older_than,
+            younger_than: self.younger_than,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.is_none()
+            && self.kind.is_none()
+            && self.tenant.is_none()
+            && self.error.is_none()
+            && self.older_than.is_none()
+            && self.younger_than.is_none()
+    }
+}
+
+/// A state, as it is typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Stage {
+    Running,
+    Dead,
+    Scheduled,
+    Waiting,
+    Done,
+}
+
+impl From<Stage> for State {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Running => Self::Running,
+            Stage::Dead => Self::Dead,
+            Stage::Scheduled => Self::Scheduled,
+            Stage::Waiting => Self::Waiting,
+            Stage::Done => Self::Done,
+        }
+    }
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ListArguments {
+    /// Only in this state
+    #[arg(long)]
+    pub(super) state: Option<Stage>,
+    #[command(flatten)]
+    pub(super) filter: FilterArguments,
+    /// Jobs on a page
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(super) limit: u16,
+    /// Where to go on: what the page before told
+    #[arg(long, value_name = "CURSOR")]
+    pub(super) cursor: Option<String>,
+    /// Newest first [default for dead and done jobs]
+    #[arg(long, conflicts_with = "oldest")]
+    newest: bool,
+    /// Oldest, or soonest, first [default for the others]
+    #[arg(long)]
+    oldest: bool,
+    /// One JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl ListArguments {
+    pub(super) fn order(&self) -> Option<Order> {
+        match (self.newest, self.oldest) {
+            (true, _) => Some(Order::Newest),
+            (_, true) => Some(Order::Oldest),
+            _ => None,
+        }
+    }
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ShowArguments {
+    /// The job's id as it is listed, or the session that it fulfils
+    pub(super) id: String,
+    /// Tell names and emails in the clear
+    #[arg(long)]
+    pub(super) personal: bool,
+    /// One JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct ActArguments {
+    /// The jobs' ids as they are listed, or the sessions that they fulfil
+    #[arg(value_name = "ID")]
+    pub(super) ids: Vec<String>,
+    /// All dead jobs, as far as the filters below let them
+    #[arg(long, conflicts_with = "ids")]
+    dead: bool,
+    #[command(flatten)]
+    pub(super) filter: FilterArguments,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Why: kept in the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub(super) why: Option<String>,
+    /// One JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Retriable {
+    Dead,
+    Scheduled,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Discardable {
+    Dead,
+    Scheduled,
+    Waiting,
+    Running,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct RetryArguments {
+    #[command(flatten)]
+    act: ActArguments,
+    /// All jobs in this state, as far as the filters let them
+    #[arg(long, conflicts_with_all = ["ids", "dead"])]
+    state: Option<Retriable>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct DiscardArguments {
+    #[command(flatten)]
+    act: ActArguments,
+    /// All jobs in this state, as far as the filters let them
+    #[arg(long, conflicts_with_all = ["ids", "dead"])]
+    state: Option<Discardable>,
+}
+
+/// Which jobs an act is for, or in what the command was misused.
+pub(super) type Meant = Result<(ActArguments, Option<State>), &'static str>;
+
+impl RetryArguments {
+    pub(super) fn meant(self) -> Meant {
+        let state = self.state.map(|state| match state {
+            Retriable::Dead => State::Dead,
+            Retriable::Scheduled => State::Scheduled,
+        });
+        self.act.meant(state)
+    }
+}
+
+impl DiscardArguments {
+    pub(super) fn meant(self) -> Meant {
+        let state = self.state.map(|state| match state {
+            Discardable::Dead => State::Dead,
+            Discardable::Scheduled => State::Scheduled,
+            Discardable::Waiting => State::Waiting,
+            Discardable::Running => State::Running,
+        });
+        self.act.meant(state)
+    }
+}
+
+impl ActArguments {
+    fn meant(self, state: Option<State>) -> Meant {
+        let state = state.or(self.dead.then_some(State::Dead));
+        match (self.ids.is_empty(), state, self.filter.is_empty()) {
+            (true, None, _) => Err("name the jobs by their ids, or say --dead or --state"),
+            (false, _, false) => Err("ids and filters do not go together"),
+            _ => Ok((self, state)),
+        }
+    }
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct QueueArguments {
+    /// The queue's name
+    pub(super) queue: String,
+    /// Why: kept in the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub(super) why: Option<String>,
+    /// One JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}

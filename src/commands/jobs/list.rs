@@ -1,0 +1,107 @@
+//! `surepass jobs list`
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use surepass::queue::inspector::{Inspector, Listed, PageOptions, QueueStatus, State};
+
+use super::arguments::ListArguments;
+use crate::Failure;
+use crate::commands::terminal::{cut, print_json, relative, safe, span};
+
+/// What a person's terminal is wide.
+const COLUMNS: usize = 100;
+/// Where a job's id begins.
+const INDENT: usize = 23;
+
+pub(super) async fn run(inspector: &Inspector, arguments: ListArguments) -> Result<ExitCode, Failure> {
+    let options = PageOptions {
+        limit: usize::from(arguments.limit),
+        cursor: arguments.cursor.clone(),
+        order: arguments.order(),
+        ..PageOptions::default()
+    };
+    let filter = arguments.filter.with(arguments.state.map(State::from));
+    let page = inspector.list(&filter, &options).await?;
+    let queues = inspector.queues().await?;
+    if arguments.json {
+        let document = json!({
+            "jobs": page.jobs, "next": page.next, "scanned": page.scanned, "queues": queues,
+        });
+        print_json(&document)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for queue in &queues {
+        println!("{}", summary(queue));
+    }
+    println!();
+    for job in &page.jobs {
+        let [first, second] = lines(job, page.now);
+        println!("{first}");
+        if !second.is_empty() {
+            println!("{:INDENT$}{}", "", cut(&second, COLUMNS - INDENT));
+        }
+    }
+    match (&page.next, page.jobs.is_empty()) {
+        (None, true) => println!("No job fits."),
+        (None, false) => {}
+        (Some(next), empty) => {
+            let so_far = if empty {
+                "None fits so far"
+            } else {
+                "There may be more"
+            };
+            println!(
+                "\n{so_far} ({} jobs looked at). Go on with the same filters and\n--cursor {next}",
+                page.scanned
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summary(queue: &QueueStatus) -> String {
+    let mut line = format!(
+        "{}: {} waiting, {} scheduled, {} running, {} dead, {} done",
+        safe(&queue.name),
+        queue.waiting,
+        queue.scheduled,
+        queue.running,
+        queue.dead,
+        queue.done
+    );
+    if let Some(since) = queue.oldest_waiting {
+        let waited = span(queue.now.saturating_sub(since));
+        line = format!("{line}; the oldest has waited {waited}");
+    }
+    if queue.paused {
+        line.push_str("; PAUSED");
+    }
+    line
+}
+
+/// A job's state, time and id, and below what else is known.
+fn lines(job: &Listed, now: u64) -> [String; 2] {
+    let when = [job.due, job.ended, job.claimed, job.enqueued];
+    let when = when.into_iter().flatten().next();
+    let when = when.map_or_else(String::new, |ms| relative(ms, now));
+    let first = format!("{:<10} {:<11} {}", job.state.as_str(), when, safe(&job.id));
+    let mut rest = Vec::new();
+    rest.extend(job.tenant.as_deref().map(safe));
+    rest.extend(match job.attempts {
+        None | Some(0) => None,
+        Some(1) => Some("1 attempt".to_owned()),
+        Some(many) => Some(format!("{many} attempts")),
+    });
+    rest.extend(job.worker.as_deref().map(|worker| format!("on {}", safe(worker))));
+    match (&job.reason, &job.code) {
+        (Some(reason), Some(code)) if reason == code => rest.push(safe(reason)),
+        (reason, code) => rest.extend([reason, code].into_iter().flatten().map(|word| safe(word))),
+    }
+    let mut second = rest.join(" · ");
+    if let Some(error) = &job.error {
+        second.push_str(": ");
+        second.push_str(&safe(error));
+    }
+    [first, second]
+}

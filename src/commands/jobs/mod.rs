@@ -1,0 +1,74 @@
+//! `surepass jobs`
+
+mod act;
+mod arguments;
+mod list;
+mod show;
+
+use std::process::ExitCode;
+
+use surepass::config::{QueueName, Settings};
+use surepass::queue::inspector::{InspectError, Inspector};
+use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
+
+use super::block_on;
+use super::terminal::safe;
+use crate::Failure;
+
+pub(crate) use arguments::Command;
+
+pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Failure> {
+    block_on(async {
+        let inspector = inspector(settings)?;
+        let done = match command {
+            Command::List(arguments) => list::run(&inspector, arguments).await,
+            Command::Show(arguments) => show::run(&inspector, &arguments).await,
+            Command::Retry(arguments) => act::retry(settings, &inspector, arguments).await,
+            Command::Discard(arguments) => act::discard(settings, &inspector, arguments).await,
+            Command::Pause(arguments) => act::pause(settings, &inspector, &arguments).await,
+            Command::Resume(arguments) => act::resume(settings, &inspector, &arguments).await,
+        };
+        match done {
+            Err(error) => match error.downcast::<InspectError>() {
+                Ok(error) => told(&error),
+                Err(error) => Err(error),
+            },
+            done => done,
+        }
+    })
+}
+
+/// Over all queues of this installation.
+pub(super) fn inspector(settings: &Settings) -> Result<Inspector, Failure> {
+    let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
+    let queues = QueueName::ALL
+        .into_iter()
+        .map(|name| Queue::new(&redis, settings.queue_config_of(name)))
+        .collect::<Result<_, _>>()?;
+    Ok(Inspector::new(queues))
+}
+
+/// Says what went wrong and what to do; what was asked for and cannot be is misuse.
+pub(super) fn told(error: &InspectError) -> Result<ExitCode, Failure> {
+    match error {
+        InspectError::UnknownQueue(..) | InspectError::Cursor | InspectError::Filter(_) => {
+            eprintln!("surepass: {}", safe(&error.to_string()));
+            Ok(ExitCode::from(2))
+        }
+        InspectError::Queue(QueueError::Redis(_) | QueueError::Timeout) => Err(format!(
+            "{}. Is it running, and is REDIS_URL its address? Jobs that were accepted are kept where Redis keeps its data",
+            safe(&error.to_string())
+        )
+        .into()),
+        error => Err(safe(&error.to_string()).into()),
+    }
+}
+
+/// A job's id as it was typed: a bare session is the job that fulfils it.
+fn job_id(typed: &str) -> String {
+    if typed.starts_with("cs_") {
+        format!("fulfil:{typed}")
+    } else {
+        typed.to_owned()
+    }
+}

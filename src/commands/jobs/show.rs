@@ -1,0 +1,134 @@
+//! `surepass jobs show`
+
+use std::process::ExitCode;
+
+use surepass::queue::inspector::{Attempt, Inspector, Life, State};
+
+use super::arguments::ShowArguments;
+use super::job_id;
+use crate::Failure;
+use crate::commands::terminal::{absolute, print_json, relative, safe, span};
+
+pub(super) async fn run(inspector: &Inspector, arguments: &ShowArguments) -> Result<ExitCode, Failure> {
+    let id = job_id(&arguments.id);
+    let Some(life) = inspector.job(&id, arguments.personal).await? else {
+        return Err(no_such_job(&id).into());
+    };
+    if arguments.json {
+        print_json(&life)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{}", safe(&life.id));
+    for (name, value) in facts(&life) {
+        println!("  {name:<10} {value}");
+    }
+    if !life.failed_attempts.is_empty() {
+        println!("\nFailed attempts (the last {} at most)", 20);
+        for attempt in &life.failed_attempts {
+            print_attempt(attempt, life.now);
+        }
+    }
+    if let Some(payload) = &life.payload {
+        let hint = if arguments.personal {
+            ""
+        } else {
+            " (names and emails masked: --personal tells them)"
+        };
+        println!("\nPayload{hint}");
+        let text = serde_json::to_string_pretty(payload)?;
+        for line in text.lines() {
+            println!("  {}", safe(line));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// There is nothing to show; where else to look.
+pub(super) fn no_such_job(id: &str) -> String {
+    let session = id.strip_prefix("fulfil:").unwrap_or("cs_…");
+    format!(
+        "there is no job `{}`: it was never enqueued, or was done and has been trimmed. Look with: surepass \
+         subscriptions list --session {}",
+        safe(id),
+        safe(session)
+    )
+}
+
+fn facts(life: &Life) -> Vec<(&'static str, String)> {
+    let state = life.state.as_str();
+    let since = |at: Option<u64>| at.map(|ms| absolute(ms, life.now)).unwrap_or_default();
+    let mut facts = vec![match life.state {
+        State::Waiting => ("state", "waiting for a worker".to_owned()),
+        State::Scheduled => ("state", format!("scheduled: it runs {}", since(life.next_run))),
+        State::Running => ("state", format!("running since {}", since(life.running_since))),
+        State::Dead | State::Done => ("state", format!("{state} since {}", since(life.ended))),
+    }];
+    if let Some(reason) = &life.reason {
+        let hope = match life.transient {
+            Some(true) => "a passing cause: retry it once that is mended",
+            _ => "a retry cannot help until a person has mended the cause",
+        };
+        facts.push(("reason", format!("{} ({hope})", safe(reason))));
+    }
+    let mut tell = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+    tell("worker", life.worker.as_deref().map(safe));
+    tell("queue", Some(safe(&life.queue)));
+    let version = life.version.unwrap_or(1);
+    tell(
+        "kind",
+        life.kind
+            .as_deref()
+            .map(|kind| format!("{}, version {version}", safe(kind))),
+    );
+    tell("tenant", life.tenant.as_deref().map(safe));
+    tell("trace", life.trace.as_deref().map(safe));
+    tell("enqueued", life.enqueued.map(|ms| absolute(ms, life.now)));
+    let crashes = match life.crashes {
+        None | Some(0) => String::new(),
+        Some(count) => format!(", in {count} of which its worker died"),
+    };
+    tell("attempts", life.attempts.map(|count| format!("{count}{crashes}")));
+    facts
+}
+
+fn print_attempt(attempt: &Attempt, now: u64) {
+    let took = attempt
+        .claimed
+        .map(|claimed| format!(", after {}", span(attempt.ended.saturating_sub(claimed))))
+        .unwrap_or_default();
+    println!(
+        "  {:>3}  {}  {}{took}",
+        attempt.attempt,
+        safe(&attempt.code),
+        absolute(attempt.ended, now)
+    );
+    if let Some(claimed) = attempt.claimed {
+        println!("       claimed {}", relative(claimed, now));
+    }
+    println!("       on {}", safe(&attempt.worker));
+    for line in wrapped(&safe(&attempt.error)) {
+        println!("       {line}");
+    }
+}
+
+/// In lines that fit beside the indent, broken at spaces where there are any.
+fn wrapped(text: &str) -> Vec<String> {
+    const WIDTH: usize = 92;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let letters: Vec<char> = word.chars().collect();
+        for (n, part) in letters.chunks(WIDTH).enumerate() {
+            let part: String = part.iter().collect();
+            let last = lines.last().map_or(0, |line| line.chars().count());
+            if n > 0 || last + 1 + part.chars().count() > WIDTH {
+                lines.push(part);
+            } else if let Some(line) = lines.last_mut() {
+                if last > 0 {
+                    line.push(' ');
+                }
+                line.push_str(&part);
+            }
+        }
+    }
+    lines
+}

@@ -1,0 +1,116 @@
+//! What is fit for a person's terminal.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, IsTerminal, Write};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::Failure;
+
+/// Text from outside without what a terminal would obey: control characters, escapes, marks that turn its direction.
+pub(super) fn safe(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut safe, c| {
+            if is_obeyed(c) {
+                safe.extend(c.escape_default());
+            } else {
+                safe.push(c);
+            }
+            safe
+        })
+}
+
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Prints one JSON document; what a terminal would obey stands in it as `\u…`.
+pub(super) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document)?;
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && is_obeyed(c) {
+            // All of them have no more than 16 bits.
+            write!(safe, "\\u{:04x}", u32::from(c))?;
+        } else {
+            safe.push(c);
+        }
+    }
+    println!("{safe}");
+    Ok(())
+}
+
+/// The text within so many columns.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    text.chars()
+        .take(columns.saturating_sub(1))
+        .chain(['…'])
+        .collect()
+}
+
+/// How long something took, or is away: `850 ms`, `42 s`, `12 min`, `3 h`, `5 days`.
+pub(super) fn span(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        7_200_000..172_800_000 => format!("{} h", ms / 3_600_000),
+        _ => format!("{} days", ms / 86_400_000),
+    }
+}
+
+/// `3 h ago`, or `in 3 h`.
+pub(super) fn relative(ms: u64, now: u64) -> String {
+    if ms > now {
+        format!("in {}", span(ms - now))
+    } else {
+        format!("{} ago", span(now - ms))
+    }
+}
+
+/// `2026-11-23 20:49:19 UTC (3 h ago)`
+pub(super) fn absolute(ms: u64, now: u64) -> String {
+    let at = i64::try_from(ms)
+        .ok()
+        .and_then(DateTime::<Utc>::from_timestamp_millis);
+    let at = at.unwrap_or_default().format("%Y-%m-%d %H:%M:%S UTC");
+    format!("{at} ({})", relative(ms, now))
+}
+
+/// Asks on the terminal; anything but `y` or `yes` is no. `None`: there is nobody to ask.
+pub(super) fn confirm(question: &str) -> Result<Option<bool>, Failure> {
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Ok(None);
+    }
+    eprint!("{question} [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    input.lock().read_line(&mut answer)?;
+    Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_and_not_sent() {
+        assert_eq!(
+            safe("a\u{1b}[31mb\r\n\u{9b}2J\u{202e}é ☃"),
+            "a\\u{1b}[31mb\\r\\n\\u{9b}2J\\u{202e}é ☃"
+        );
+    }
+
+    #[test]
+    fn a_cut_text_tells_that_it_was_cut() {
+        assert_eq!(
+            (cut("12345", 5).as_str(), cut("123456", 5).as_str()),
+            ("12345", "1234…")
+        );
+    }
+}

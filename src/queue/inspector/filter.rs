@@ -1,0 +1,139 @@
+//! Which jobs are meant.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::list::Listed;
+use crate::queue::item::group;
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It is with a worker.
+    Running,
+    /// It will not run again unless somebody says so.
+    Dead,
+    /// It runs later.
+    Scheduled,
+    /// It runs as soon as a worker is free.
+    Waiting,
+    /// It succeeded.
+    Done,
+}
+
+impl State {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 5] = [
+        Self::Running,
+        Self::Dead,
+        Self::Scheduled,
+        Self::Waiting,
+        Self::Done,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Dead => "dead",
+            Self::Scheduled => "scheduled",
+            Self::Waiting => "waiting",
+            Self::Done => "done",
+        }
+    }
+
+    /// What has ended is listed newest first, what is to come in the order in which it comes.
+    pub(super) fn own_order(self) -> Order {
+        match self {
+            Self::Dead | Self::Done => Order::Newest,
+            Self::Running | Self::Scheduled | Self::Waiting => Order::Oldest,
+        }
+    }
+}
+
+/// Which end of a list comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    Newest,
+    Oldest,
+}
+
+/// Narrows down which jobs are meant; every part that is there must fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Filter {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The job's group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Stands in the last error or its code, or in why the job is dead; upper and lower case are the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Ages count from a job's end, and from when it was enqueued where it has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older_than: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub younger_than: Option<Duration>,
+}
+
+impl Filter {
+    /// The states to look at: of a done job neither kind nor tenant nor errors are kept.
+    pub(super) fn states(&self) -> Vec<State> {
+        State::ALL
+            .into_iter()
+            .filter(|state| match self.state {
+                Some(wanted) => *state == wanted,
+                None => *state != State::Done || !self.asks_more_than_done_jobs_tell(),
+            })
+            .collect()
+    }
+
+    pub(super) fn asks_more_than_done_jobs_tell(&self) -> bool {
+        self.kind.is_some() || self.tenant.is_some() || self.error.is_some()
+    }
+
+    /// The tenant as jobs carry it.
+    pub(super) fn group(&self) -> Option<String> {
+        self.tenant
+            .as_deref()
+            .map(|tenant| group(tenant).unwrap_or_else(|| "-".to_owned()))
+    }
+
+    pub(super) fn fits(&self, job: &Listed, now: u64) -> bool {
+        let is = |wanted: Option<&str>, told: Option<&str>| wanted.is_none_or(|wanted| told == Some(wanted));
+        let group = self.group();
+        let age = job.ended.or(job.enqueued).map(|since| now.saturating_sub(since));
+        let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        is(self.kind.as_deref(), job.kind.as_deref())
+            && group.is_none_or(|group| job.group() == group)
+            && self
+                .error
+                .as_deref()
+                .is_none_or(|text| job.tells(&text.to_lowercase()))
+            && self
+                .older_than
+                .is_none_or(|limit| age.is_some_and(|age| age > ms(limit)))
+            && self
+                .younger_than
+                .is_none_or(|limit| age.is_some_and(|age| age < ms(limit)))
+    }
+
+    /// Whether nothing that comes after this job in this order can fit: lists of ended jobs are in order of their age.
+    pub(super) fn ends_at(&self, job: &Listed, order: Order, now: u64) -> bool {
+        let Some(ended) = job.ended else { return false };
+        let age = u128::from(now.saturating_sub(ended));
+        match order {
+            Order::Newest => self.younger_than.is_some_and(|limit| age > limit.as_millis()),
+            Order::Oldest => self.older_than.is_some_and(|limit| age < limit.as_millis()),
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Pages of jobs.
+
+use redis::Value;
+use serde::Serialize;
+
+use super::cursor::{Cursor, Place};
+use super::walk::{Found, Walk};
+use super::{Filter, InspectError, Inspector, Order, State, data_key, instant, now, personal};
+use crate::queue::client::Queue;
+use crate::queue::job::{Data, LONGEST_HEADER};
+
+/// The most jobs read in one go.
+const LARGEST_CHUNK: usize = 500;
+
+/// How much of a list is wanted.
+#[derive(Debug, Clone)]
+pub struct PageOptions {
+    /// The most jobs.
+    pub limit: usize,
+    /// The most jobs looked at for it: a page that ends here is told with a cursor to go on from.
+    pub scan: usize,
+    /// What the last page gave.
+    pub cursor: Option<String>,
+    /// `None`: ended jobs newest first, others in the order in which they will run.
+    pub order: Option<Order>,
+}
+
+impl Default for PageOptions {
+    fn default() -> Self {
+        Self {
+            limit: 50,
+            scan: 5_000,
+            cursor: None,
+            order: None,
+        }
+    }
+}
+
+/// Some jobs, and where to go on.
+///
+/// While the queue moves: a job that stays in its state is on exactly one page. One that comes back to the front of its line
+/// (its worker died) may be seen again, and one that leaves its state before its page is read is not seen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Page {
+    pub jobs: Vec<Listed>,
+    /// `None`: there are no more.
+    pub next: Option<String>,
+    /// How many jobs were looked at.
+    pub scanned: usize,
+    /// The clock that ages go by, in ms since 1970.
+    #[serde(serialize_with = "instant::one")]
+    pub now: u64,
+}
+
+/// A job in a list. Instants are in ms since 1970, by Redis' clock.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    pub id: String,
+    pub queue: String,
+    pub state: State,
+    /// Not kept of a done job.
+    pub kind: Option<String>,
+    pub version: Option<u32>,
+    pub tenant: Option<String>,
+    #[serde(serialize_with = "instant::maybe")]
+    pub enqueued: Option<u64>,
+    /// Of a running job the present one, too.
+    pub attempts: Option<u32>,
+    /// Of a scheduled one: when it runs.
+    #[serde(serialize_with = "instant::maybe")]
+    pub due: Option<u64>,
+    /// Of a running one: when it was claimed, and by whom.
+    #[serde(serialize_with = "instant::maybe")]
+    pub claimed: Option<u64>,
+    pub worker: Option<String>,
+    /// When it was done, or died.
+    #[serde(serialize_with = "instant::maybe")]
+    pub ended: Option<u64>,
+    /// Why it is dead.
+    pub reason: Option<String>,
+    /// The last error.
+    pub error: Option<String>,
+    pub code: Option<String>,
+}
+
+impl Listed {
+    pub(super) fn group(&self) -> &str {
+        self.tenant.as_deref().unwrap_or("-")
+    }
+
+    /// Whether its last error, or why it is dead, has this text (in lower case) in it.
+    pub(super) fn tells(&self, text: &str) -> bool {
+        [&self.error, &self.code, &self.reason]
+            .into_iter()
+            .flatten()
+            .any(|told| told.to_lowercase().contains(text))
+    }
+}
+
+/// What one call has gone through.
+pub(super) struct Stretch {
+    pub(super) fit: Vec<Listed>,
+    /// Where each job stood that was looked at, whether it fits or not.
+    pub(super) seen: Vec<(String, Place)>,
+    pub(super) next: Option<Cursor>,
+    pub(super) now: u64,
+}
+
+impl Inspector {
+    /// A page of the jobs that fit, state by state: running, dead, scheduled, waiting, done. Looks at a bounded number of
+    /// jobs, so a page may be short, or empty, and yet have a `next`.
+    ///
+    /// # Errors
+    /// [`InspectError`]: among others where the filter asks for what is not kept, or the cursor is of another list.
+    pub async fn list(&self, filter: &Filter, options: &PageOptions) -> Result<Page, InspectError> {
+        let cursor = options.cursor.as_deref().map(Cursor::decode).transpose()?;
+        if cursor
+            .as_ref()
+            .is_some_and(|cursor| cursor.order != options.order)
+        {
+            return Err(InspectError::Cursor);
+        }
+        let mut stretch = self
+            .stretch(filter, options.order, cursor, options.limit, options.scan)
+            .await?;
+        for job in &mut stretch.fit {
+            job.error = job.error.as_deref().map(personal::emails);
+        }
+        Ok(Page {
+            scanned: stretch.seen.len(),
+            next: stretch.next.map(|next| next.encode()).transpose()?,
+            jobs: stretch.fit,
+            now: stretch.now,
+        })
+    }
+
+    /// Goes through jobs from `cursor` on until `limit` of them fit, or `scan` have been looked at.
+    pub(super) async fn stretch(
+        &self,
+        filter: &Filter,
+        order: Option<Order>,
+        cursor: Option<Cursor>,
+        limit: usize,
+        scan: usize,
+    ) -> Result<Stretch, InspectError> {
+        let mut stops = self.stops(filter, order)?;
+        if let Some(cursor) = &cursor {
+            let at = stops
+                .iter()
+                .position(|(state, queue)| *state == cursor.state && queue.config.name == cursor.queue)
+                .ok_or(InspectError::Cursor)?;
+            stops.drain(..at);
+        }
+        let first = stops.first().ok_or(InspectError::Cursor)?.1;
+        let mut stretch = Stretch {
+            fit: Vec::new(),
+            seen: Vec::new(),
+            next: None,
+            now: now(first).await?,
+        };
+        let mut place = cursor.and_then(|cursor| cursor.place);
+        // Lines without a job cost a look, too.
+        let mut looks = 0;
+        for (state, queue) in stops {
+            let mut walk = Walk::new(queue, state, order.unwrap_or(state.own_order()));
+            loop {
+                let room = scan.saturating_sub(looks);
+                if stretch.fit.len() >= limit || room == 0 {
+                    stretch.next = Some(Cursor {
+                        state,
+                        queue: queue.config.name.clone(),
+                        order,
+                        place,
+                    });
+                    return Ok(stretch);
+                }
+                let narrow = filter
+                    == &Filter {
+                        state: filter.state,
+                        queue: filter.queue.clone(),
+                        ..Filter::default()
+                    };
+                let count = if narrow {
+                    limit - stretch.fit.len()
+                } else {
+                    LARGEST_CHUNK
+                };
+                let count = count.min(LARGEST_CHUNK).min(room);
+                let Some(found) = walk.next(filter, place.as_ref(), count).await? else {
+                    break;
+                };
+                looks += found.len().max(1);
+                if self
+                    .sift(&walk, filter, limit, found, &mut place, &mut stretch)
+                    .await?
+                {
+                    break;
+                }
+            }
+            place = None;
+        }
+        Ok(stretch)
+    }
+
+    /// The states and queues to go through.
+    fn stops(&self, filter: &Filter, order: Option<Order>) -> Result<Vec<(State, &Queue)>, InspectError> {
+        if filter.state == Some(State::Done) && filter.asks_more_than_done_jobs_tell() {
+            return Err(InspectError::Filter(
+                "of a done job only its id, its end and its attempts are kept: leave kind, tenant and error out",
+            ));
+        }
+        if filter.state == Some(State::Waiting) && order == Some(Order::Newest) {
+            return Err(InspectError::Filter(
+                "waiting jobs are listed in the order in which they will run, each tenant's by themselves",
+            ));
+        }
+        let queues = match &filter.queue {
+            Some(name) => vec![self.queue(name)?],
+            None => self.queues.iter().collect(),
+        };
+        let stop = |state| queues.iter().map(move |queue| (state, *queue));
+        Ok(filter.states().into_iter().flat_map(stop).collect())
+    }
+
+    /// Keeps what fits; answers whether nothing after it can.
+    async fn sift(
+        &self,
+        walk: &Walk<'_>,
+        filter: &Filter,
+        limit: usize,
+        found: Vec<Found>,
+        place: &mut Option<Place>,
+        stretch: &mut Stretch,
+    ) -> Result<bool, InspectError> {
+        let places: Vec<Place> = found.iter().map(|found| found.place.clone()).collect();
+        let jobs = described(walk, found).await?;
+        for (job, at) in jobs.into_iter().zip(places) {
+            if stretch.fit.len() >= limit {
+                return Ok(false);
+            }
+            // Its data is gone: it went on between the two looks, or was discarded.
+            if let Some(job) = job {
+                if filter.ends_at(&job, walk.order, stretch.now) {
+                    return Ok(true);
+                }
+                stretch.seen.push((job.id.clone(), at.clone()));
+                if filter.fits(&job, stretch.now) {
+                    stretch.fit.push(job);
+                }
+            }
+            *place = Some(at);
+        }
+        Ok(false)
+    }
+}
+
+/// What is to be told of these jobs, in one round trip; `None` for one that is gone.
+async fn described(walk: &Walk<'_>, found: Vec<Found>) -> Result<Vec<Option<Listed>>, InspectError> {
+    let (queue, state) = (walk.queue, walk.state);
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    if state == State::Done {
+        let done = |found: Found| Listed {
+            ended: found.at,
+            attempts: found.attempts,
+            ..bare(queue, state, found.id)
+        };
+        return Ok(found.into_iter().map(|found| Some(done(found))).collect());
+    }
+    let mut ask = redis::pipe();
+    let last = isize::try_from(LONGEST_HEADER).unwrap_or(isize::MAX);
+    for job in &found {
+        ask.getrange(data_key(queue, job.id.as_bytes()), 0, last)
+            .lindex(queue.key(&format!("errors:{}", job.id)), -1)
+            .hget(queue.key(&format!("job:{}", job.id)), "reason");
+    }
+    let told: Vec<Value> = ask.query_async(&mut queue.connection.clone()).await?;
+    let bytes = |value: &Value| match value {
+        Value::BulkString(bytes) => Some(bytes.clone()),
+        _ => None,
+    };
+    Ok(found
+        .into_iter()
+        .zip(told.chunks_exact(3))
+        .map(|(found, told)| {
+            let data = bytes(&told[0]).unwrap_or_default();
+            // A dead letter whose data is empty is still a dead letter.
+            if data.is_empty() && state != State::Dead {
+                return None;
+            }
+            let text = |value| bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            Some(listed(queue, state, found, &data, text(&told[1]), text(&told[2])))
+        })
+        .collect())
+}
+
+fn listed(
+    queue: &Queue,
+    state: State,
+    found: Found,
+    data: &[u8],
+    error: Option<String>,
+    reason: Option<String>,
+) -> Listed {
+    let mut job = bare(queue, state, found.id);
+    if let Ok(data) = Data::parse(data) {
+        job.kind = Some(data.kind.to_owned());
+        job.version = Some(data.version);
+        job.tenant = data.group.map(str::to_owned);
+        job.enqueued = Some(data.enqueued);
+        job.attempts = Some(data.attempts + u32::from(state == State::Running));
+    }
+    match state {
+        State::Dead | State::Done => job.ended = found.at,
+        State::Scheduled => job.due = found.at,
+        State::Running => job.claimed = found.at,
+        State::Waiting => {}
+    }
+    job.worker = found.worker;
+    job.reason = reason.filter(|_| state == State::Dead);
+    if let Some(error) = error.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok()) {
+        job.error = error["error"].as_str().map(str::to_owned);
+        job.code = error["code"].as_str().map(str::to_owned);
+    }
+    job
+}
+
+fn bare(queue: &Queue, state: State, id: String) -> Listed {
+    Listed {
+        id,
+        queue: queue.config.name.clone(),
+        state,
+        kind: None,
+        version: None,
+        tenant: None,
+        enqueued: None,
+        attempts: None,
+        due: None,
+        claimed: None,
+        worker: None,
+        ended: None,
+        reason: None,
+        error: None,
+        code: None,
+    }
+}
+
+impl Inspector {
+    /// How many jobs fit, counted up to `most`.
+    ///
+    /// # Errors
+    /// [`InspectError`].
+    pub async fn count(&self, filter: &Filter, most: usize) -> Result<usize, InspectError> {
+        let (mut count, mut cursor) = (0, None);
+        loop {
+            let stretch = self
+                .stretch(filter, None, cursor, LARGEST_CHUNK, LARGEST_CHUNK)
+                .await?;
+            count += stretch.fit.len();
+            cursor = stretch.next;
+            if cursor.is_none() || count >= most {
+                return Ok(count);
+            }
+        }
+    }
+}

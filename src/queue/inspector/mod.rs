@@ -1,0 +1,167 @@
+//! Looks into the queues, and steers them: what `surepass jobs` and the admin pages are made of.
+//!
+//! Looking costs the same whatever waits: pages are read from where the last one ended, a bounded number of jobs at a time.
+//! Every act goes through an [`Operator`], which writes it to the audit log.
+
+mod cursor;
+mod filter;
+mod instant;
+mod job;
+mod list;
+mod operator;
+mod personal;
+mod walk;
+mod workers;
+
+use serde::Serialize;
+
+use super::client::{Counts, Queue};
+use super::error::QueueError;
+use crate::store::StoreError;
+
+pub use filter::{Filter, Order, State};
+pub use job::{Attempt, Life};
+pub use list::{Listed, Page, PageOptions};
+pub use operator::{Operator, Outcome, Tally};
+pub use workers::WorkerStatus;
+
+/// All queues of an installation.
+#[derive(Debug, Clone)]
+pub struct Inspector {
+    queues: Vec<Queue>,
+}
+
+/// Why the inspector could not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("the audit log cannot be written: {0}")]
+    Audit(StoreError),
+    #[error("there is no queue `{0}`: the queues are {1}")]
+    UnknownQueue(String, String),
+    #[error("this cursor is of another list: leave it out to begin anew")]
+    Cursor,
+    #[error("{0}")]
+    Filter(&'static str),
+}
+
+impl From<redis::RedisError> for InspectError {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Queue(error.into())
+    }
+}
+
+/// A queue as a whole. Instants are in ms since 1970, by Redis' clock, and in documents RFC 3339.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStatus {
+    pub name: String,
+    pub paused: bool,
+    pub waiting: usize,
+    pub scheduled: usize,
+    pub running: usize,
+    pub done: usize,
+    pub dead: usize,
+    /// When the job was enqueued that stands at the head of a line for the longest.
+    #[serde(serialize_with = "instant::maybe")]
+    pub oldest_waiting: Option<u64>,
+    pub trimmed_done: u64,
+    pub trimmed_dead: u64,
+    pub discarded: u64,
+    /// The clock that all of this goes by.
+    #[serde(serialize_with = "instant::one")]
+    pub now: u64,
+}
+
+impl Inspector {
+    /// Over these queues.
+    #[must_use]
+    pub fn new(queues: Vec<Queue>) -> Self {
+        Self { queues }
+    }
+
+    /// Each queue as it stands.
+    ///
+    /// # Errors
+    /// [`InspectError`].
+    pub async fn queues(&self) -> Result<Vec<QueueStatus>, InspectError> {
+        let mut all = Vec::with_capacity(self.queues.len());
+        for queue in &self.queues {
+            let Counts {
+                waiting,
+                scheduled,
+                running,
+                done,
+                dead,
+                ..
+            } = queue.counts().await?;
+            let stats: (Option<u64>, Option<u64>, Option<u64>) =
+                redis::Cmd::hmget(queue.key("stats"), &["trimmed_done", "trimmed_dead", "discarded"])
+                    .query_async(&mut queue.connection.clone())
+                    .await?;
+            all.push(QueueStatus {
+                name: queue.config.name.clone(),
+                paused: queue.is_paused().await?,
+                waiting,
+                scheduled,
+                running,
+                done,
+                dead,
+                oldest_waiting: queue.oldest_waiting().await?,
+                trimmed_done: stats.0.unwrap_or(0),
+                trimmed_dead: stats.1.unwrap_or(0),
+                discarded: stats.2.unwrap_or(0),
+                now: now(queue).await?,
+            });
+        }
+        Ok(all)
+    }
+
+    /// The queues' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.queues.iter().map(|queue| queue.config.name.as_str())
+    }
+
+    fn queue(&self, name: &str) -> Result<&Queue, InspectError> {
+        self.queues
+            .iter()
+            .find(|queue| queue.config.name == name)
+            .ok_or_else(|| {
+                InspectError::UnknownQueue(name.to_owned(), self.names().collect::<Vec<_>>().join(", "))
+            })
+    }
+}
+
+/// Redis' clock, in ms since 1970.
+async fn now(queue: &Queue) -> Result<u64, InspectError> {
+    let (seconds, micros): (u64, u64) = redis::cmd("TIME")
+        .query_async(&mut queue.connection.clone())
+        .await?;
+    Ok(seconds * 1_000 + micros / 1_000)
+}
+
+/// The lists in which jobs wait, by group, with what they are called; `-` is nobody's in particular.
+async fn lines(queue: &Queue) -> Result<Vec<String>, InspectError> {
+    let mut groups: Vec<String> = redis::Cmd::zrange(queue.key("turn"), 0, -1)
+        .query_async(&mut queue.connection.clone())
+        .await?;
+    // A program of before there were groups adds to `wait` without lining up.
+    groups.push("-".to_owned());
+    groups.sort();
+    groups.dedup();
+    Ok(groups)
+}
+
+fn line_key(queue: &Queue, group: &str) -> String {
+    match group {
+        "-" => queue.key("wait"),
+        _ => queue.key(&format!("wait:{group}")),
+    }
+}
+
+/// Ids are bytes to Redis; only those of a broken hand are not text.
+fn data_key(queue: &Queue, id: &[u8]) -> Vec<u8> {
+    [queue.key("data:").as_bytes(), id].concat()
+}

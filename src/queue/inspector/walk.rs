@@ -1,0 +1,251 @@
+//! Reads the ids of one state of one queue, a bounded number at a time.
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+
+use super::cursor::Place;
+use super::{Filter, InspectError, Order, State, line_key, lines};
+use crate::queue::client::Queue;
+use crate::queue::scripts;
+
+/// A job as it stands in its list.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) id: String,
+    /// When it is due, ended, or was claimed.
+    pub(super) at: Option<u64>,
+    pub(super) worker: Option<String>,
+    /// Of a done one, how many it took.
+    pub(super) attempts: Option<u32>,
+    pub(super) place: Place,
+}
+
+/// One state of one queue.
+pub(super) struct Walk<'a> {
+    pub(super) queue: &'a Queue,
+    pub(super) state: State,
+    pub(super) order: Order,
+    /// Of waiting and running jobs: the lines that are left, the present one first. Read once for a call.
+    lines: Option<Vec<String>>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(queue: &'a Queue, state: State, order: Order) -> Self {
+        Self {
+            queue,
+            state,
+            order,
+            lines: None,
+        }
+    }
+
+    /// Up to `count` jobs from behind `place`; `None`: there are no more. May be empty before that.
+    pub(super) async fn next(
+        &mut self,
+        filter: &Filter,
+        place: Option<&Place>,
+        count: usize,
+    ) -> Result<Option<Vec<Found>>, InspectError> {
+        match self.state {
+            State::Dead => self.sorted("dead", place, count).await,
+            State::Scheduled => self.sorted("sched", place, count).await,
+            State::Done => {
+                let key = self.queue.key("done");
+                let found = self.list(&key, "", place, count).await?;
+                Ok((!found.is_empty()).then_some(found))
+            }
+            State::Waiting => {
+                let Some((line, place)) = self.line(filter, place).await? else {
+                    return Ok(None);
+                };
+                let key = line_key(self.queue, &line);
+                let found = self.list(&key, &line, place, count).await?;
+                Ok(Some(self.went_on(found)))
+            }
+            State::Running => {
+                let Some((token, place)) = self.line(filter, place).await? else {
+                    return Ok(None);
+                };
+                let found = self.held(&token, place, count).await?;
+                Ok(Some(self.went_on(found)))
+            }
+        }
+    }
+
+    /// An empty page of a line means that the line is over.
+    fn went_on(&mut self, found: Vec<Found>) -> Vec<Found> {
+        if found.is_empty()
+            && let Some(lines) = &mut self.lines
+        {
+            lines.pop();
+        }
+        found
+    }
+
+    /// The line to read, and where in it.
+    async fn line<'p>(
+        &mut self,
+        filter: &Filter,
+        place: Option<&'p Place>,
+    ) -> Result<Option<(String, Option<&'p Place>)>, InspectError> {
+        if self.lines.is_none() {
+            let mut all = match (self.state, filter.group()) {
+                (State::Waiting, Some(group)) => vec![group],
+                (State::Waiting, None) => lines(self.queue).await?,
+                _ => {
+                    redis::Cmd::zrange(self.queue.key("lease"), 0, -1)
+                        .query_async(&mut self.queue.connection.clone())
+                        .await?
+                }
+            };
+            all.sort_unstable_by(|a, b| b.cmp(a));
+            if let Some(place) = place {
+                all.retain(|line| *line >= place.line);
+            }
+            self.lines = Some(all);
+        }
+        let next = self.lines.as_ref().and_then(|lines| lines.last().cloned());
+        Ok(next.map(|line| {
+            let place = place.filter(|place| place.line == line);
+            (line, place)
+        }))
+    }
+
+    async fn sorted(
+        &self,
+        name: &str,
+        place: Option<&Place>,
+        count: usize,
+    ) -> Result<Option<Vec<Found>>, InspectError> {
+        let mut call = scripts::INSPECT_SORTED.on(&[self.queue.key(name)]);
+        call.arg(self.queue.prefix())
+            .arg(u8::from(self.order == Order::Newest));
+        match place {
+            Some(place) => call.arg(place.at).arg(&place.entry),
+            None => call.arg("").arg(""),
+        };
+        call.arg(count);
+        let page: Vec<Vec<u8>> = call.invoke_async(&mut self.queue.connection.clone()).await?;
+        let found = page
+            .chunks_exact(2)
+            .map(|pair| {
+                let id = String::from_utf8_lossy(&pair[0]).into_owned();
+                let score: f64 = String::from_utf8_lossy(&pair[1]).parse().unwrap_or_default();
+                Found {
+                    at: Some(whole(score)),
+                    worker: None,
+                    attempts: None,
+                    place: Place {
+                        line: String::new(),
+                        at: score,
+                        entry: id.clone(),
+                    },
+                    id,
+                }
+            })
+            .collect::<Vec<_>>();
+        Ok((!found.is_empty()).then_some(found))
+    }
+
+    async fn list(
+        &self,
+        key: &str,
+        line: &str,
+        place: Option<&Place>,
+        count: usize,
+    ) -> Result<Vec<Found>, InspectError> {
+        let start = Place::default();
+        let place = place.unwrap_or(&start);
+        let mut call = scripts::INSPECT_LINE.on(&[key.to_owned()]);
+        call.arg(self.queue.prefix())
+            .arg(u8::from(self.order == Order::Newest))
+            .arg(whole(place.at))
+            .arg(&place.entry)
+            .arg(count);
+        let page: Vec<Value> = call.invoke_async(&mut self.queue.connection.clone()).await?;
+        let mut page = page.into_iter();
+        let Some(Value::Int(first)) = page.next() else {
+            return Err(crate::queue::QueueError::Answer("inspect_line").into());
+        };
+        Ok(page
+            .zip(u32::try_from(first).unwrap_or_default()..)
+            .filter_map(|(entry, at)| match entry {
+                Value::BulkString(entry) => {
+                    Some(self.entry(line, at, String::from_utf8_lossy(&entry).into_owned()))
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
+    fn entry(&self, line: &str, at: u32, entry: String) -> Found {
+        let (id, ended, attempts) = match self.state {
+            State::Done => done(&entry),
+            _ => (entry.as_str(), None, None),
+        };
+        Found {
+            id: id.to_owned(),
+            at: ended,
+            worker: None,
+            attempts,
+            place: Place {
+                line: line.to_owned(),
+                at: f64::from(at),
+                entry,
+            },
+        }
+    }
+
+    /// What a worker holds is bounded by its size, so it is read whole.
+    async fn held(
+        &self,
+        token: &str,
+        place: Option<&Place>,
+        count: usize,
+    ) -> Result<Vec<Found>, InspectError> {
+        let key = self.queue.key(&format!("run:{token}"));
+        let held: BTreeMap<String, String> = redis::Cmd::hgetall(key)
+            .query_async(&mut self.queue.connection.clone())
+            .await?;
+        Ok(held
+            .into_iter()
+            .filter(|(id, _)| place.is_none_or(|place| *id > place.entry))
+            .take(count)
+            .map(|(id, claim)| Found {
+                at: claim.split_once(' ').and_then(|(_, ms)| ms.parse().ok()),
+                worker: Some(token.to_owned()),
+                attempts: None,
+                place: Place {
+                    line: token.to_owned(),
+                    at: 0.0,
+                    entry: id.clone(),
+                },
+                id,
+            })
+            .collect())
+    }
+}
+
+/// An entry of `done`: `id ended-ms attempts`.
+pub(super) fn done(entry: &str) -> (&str, Option<u64>, Option<u32>) {
+    let mut words = entry.rsplitn(3, ' ');
+    let (attempts, ended) = (words.next(), words.next());
+    match words.next() {
+        Some(id) => (
+            id,
+            ended.and_then(|ms| ms.parse().ok()),
+            attempts.and_then(|count| count.parse().ok()),
+        ),
+        None => (entry, None, None),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a time in ms or an index: whole, not negative, far below 2^53"
+)]
+fn whole(score: f64) -> u64 {
+    score as u64
+}

@@ -1,0 +1,76 @@
+-- Takes jobs out of the queue for good, with all that is kept of them. A worker that runs one is not stopped; it does not hold
+-- the job any more, so how the attempt ends changes nothing.
+--
+-- KEYS 1 sched  2 dead  3 lease  4 stats
+-- ARGV 1 prefix  2 a state = only such ones, '' = all  3 most places of waiting lines looked at; then job ids
+-- Answers a word for each: 'discarded', 'unknown', or its state where that is another. Stops early, with fewer answers, when
+-- it has looked at enough: the rest are to be asked for again.
+local only, budget = ARGV[2], tonumber(ARGV[3])
+local answers, gone, over = {}, {}, 0
+
+local ids = {}
+for i = 4, #ARGV do
+  ids[#ids + 1] = ARGV[i]
+end
+local holder = {}
+for _, token in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
+  local held = redis.call('HMGET', prefix .. 'run:' .. token, unpack(ids))
+  for n, id in ipairs(ids) do
+    if held[n] then
+      holder[id] = token
+    end
+  end
+end
+
+for n, id in ipairs(ids) do
+  local data = redis.call('GETRANGE', prefix .. 'data:' .. id, 0, 511)
+  local state = 'waiting'
+  if redis.call('ZSCORE', KEYS[2], id) then
+    state = 'dead'
+  elseif redis.call('ZSCORE', KEYS[1], id) then
+    state = 'scheduled'
+  elseif holder[id] then
+    state = 'running'
+  end
+  if data == '' and redis.call('EXISTS', prefix .. 'data:' .. id) == 0 then
+    answers[n] = 'unknown'
+  elseif only ~= '' and only ~= state then
+    answers[n] = state
+  else
+    if state == 'dead' then
+      redis.call('ZREM', KEYS[2], id)
+    elseif state == 'scheduled' then
+      redis.call('ZREM', KEYS[1], id)
+    elseif state == 'running' then
+      redis.call('HDEL', prefix .. 'run:' .. holder[id], id)
+      holder[id] = nil
+    else
+      local group = group_of(data)
+      local list = line(group)
+      -- The last in line are looked at first: what somebody has just made is what somebody takes back.
+      local place = redis.call('LPOS', list, id, 'RANK', -1, 'MAXLEN', 10000) or redis.call('LPOS', list, id)
+      if place then
+        local behind = redis.call('LLEN', list) - place
+        redis.call('LREM', list, behind < place and -1 or 1, id)
+        budget = budget - math.max(place, 1)
+      end
+      if redis.call('EXISTS', list) == 0 then
+        -- Else whoever adds to it next would take it for one at which nobody sleeps.
+        redis.call('ZREM', turn, group)
+      end
+    end
+    for _, name in ipairs({ 'data:', 'job:', 'errors:', 'left:' }) do
+      gone[#gone + 1] = prefix .. name .. id
+    end
+    over = over + 1
+    answers[n] = 'discarded'
+    if budget <= 0 then
+      break
+    end
+  end
+end
+if over > 0 then
+  redis.call('UNLINK', unpack(gone))
+  redis.call('HINCRBY', KEYS[4], 'discarded', over)
+end
+return answers

@@ -1,0 +1,17 @@
+-- Tells of a worker, each time that it renews its lease.
+--
+-- KEYS 1 workers
+-- ARGV 1 prefix  2 its name  3 what it says of itself, as JSON  4 how long a silent one is remembered, in ms
+-- Entries: 'since-ms heard-ms JSON'. Forgets a few that have been silent for long enough.
+local known = redis.call('HGET', KEYS[1], ARGV[2])
+local stamp = string.format('%.0f', now)
+local since = known and string.match(known, '^%d+') or stamp
+redis.call('HSET', KEYS[1], ARGV[2], since .. ' ' .. stamp .. ' ' .. ARGV[3])
+local entries = redis.call('HSCAN', KEYS[1], now % 4096, 'COUNT', 20)[2]
+for i = 1, #entries, 2 do
+  local heard = tonumber(string.match(entries[i + 1], '^%d+ (%d+) ')) or 0
+  if heard < now - ARGV[4] then
+    redis.call('HDEL', KEYS[1], entries[i])
+  end
+end
+return 1
