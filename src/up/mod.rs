@@ -86,6 +86,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
         None
     };
     let place = place(&settings, &folder, own_redis.as_ref(), options)?;
+    tell_commands(&place, &settings, options)?;
 
     let store = store::open(&place.database_url, &settings.store_options()).await?;
     store.migrate().await?;
@@ -123,6 +124,15 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     outcome
 }
 
+/// How this program was called, for commands to copy.
+fn this_program() -> String {
+    let called = std::env::args_os().next();
+    called.map_or_else(
+        || "surepass".to_owned(),
+        |name| PathBuf::from(name).display().to_string(),
+    )
+}
+
 /// Waits until the system is ready, says where it is, and plays the demo.
 async fn present(
     place: &Place,
@@ -137,7 +147,13 @@ async fn present(
     let address = place.address;
     println!("Surepass is up. Webhooks: http://{address}/webhooks/stripe   State: http://{address}/");
     println!("Data: {}   Stop: Ctrl-C", place.folder.display());
+    let program = this_program();
+    let commands = place.commands_file();
     if !options.demo {
+        println!(
+            "Look inside: . {}; then {program} jobs list, {program} subscriptions list",
+            commands.display()
+        );
         if settings.stripe.webhook_secrets.is_empty() {
             let file = place.folder.join("webhook-secret");
             println!(
@@ -147,7 +163,18 @@ async fn present(
         }
         return Ok(true);
     }
-    demo::play(&client, place, store, settings).await
+    let is_right = demo::play(&client, place, store, settings).await?;
+    println!(
+        "Who holds what now:\n  . {}; {program} subscriptions list",
+        commands.display()
+    );
+    if !options.exit_when_done {
+        println!(
+            "And the purchase that nobody could make out:\n  . {}; {program} jobs list --state dead",
+            commands.display()
+        );
+    }
+    Ok(is_right)
 }
 
 async fn ready(client: &reqwest::Client, place: &Place) -> Result<(), UpError> {
@@ -176,12 +203,12 @@ fn place(
     let own_database = || format!("sqlite://{}", folder.join("surepass.db").display()).into();
     let generated = || secret(&folder.join("webhook-secret"));
     // The demo's purchases must not reach a shop's own records, nor its workers.
+    let demo_prefix = || match own_redis {
+        Some(_) => settings.queue.prefix.clone(),
+        None => format!("{}-demo", settings.queue.prefix),
+    };
     let (database_url, webhook_secret, prefix) = if options.demo {
-        (
-            own_database(),
-            generated()?,
-            format!("{}-demo", settings.queue.prefix),
-        )
+        (own_database(), generated()?, demo_prefix())
     } else {
         let configured: Vec<&str> = settings
             .stripe
@@ -208,6 +235,33 @@ fn place(
         address: free_address(settings.server.bind, options)?,
         folder,
     })
+}
+
+impl Place {
+    /// What the other commands need to find this system, as a shell reads it.
+    fn commands_file(&self) -> PathBuf {
+        self.folder.join("environment")
+    }
+}
+
+/// Writes down where the commands find Redis and the store. Only what is our own: what was configured may hold passwords,
+/// and is set for them already.
+fn tell_commands(place: &Place, settings: &Settings, options: Options) -> Result<(), UpError> {
+    let mut lines = Vec::new();
+    let mut tell = |name: &str, value: &str| {
+        lines.push(format!("export {name}='{}'\n", value.replace('\'', "'\\''")));
+    };
+    if settings.redis.url.is_none() {
+        tell("REDIS_URL", place.redis_url.expose_secret());
+    }
+    if options.demo || settings.database.url.is_none() {
+        tell("DATABASE_URL", place.database_url.expose_secret());
+    }
+    if place.prefix != settings.queue.prefix {
+        tell("SUREPASS_QUEUE_PREFIX", &place.prefix);
+    }
+    let file = place.commands_file();
+    std::fs::write(&file, lines.concat()).map_err(|error| UpError::Io(file.display().to_string(), error))
 }
 
 fn environment(place: &Place, settings: &Settings, options: Options) -> Vec<(&'static str, SecretString)> {
