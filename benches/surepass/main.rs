@@ -61,7 +61,7 @@ fn main() -> Outcome<()> {
     }
     // As in production: a span that nobody records costs less than one that is there for the next warning.
     let settings =
-        surepass::config::Settings::load_from(|name| (name == "RUST_LOG").then(|| "info".to_owned()))?;
+        surepass::config::Settings::load_from(|name| (name == "RUST_LOG").then(|| "info,apalis_core=warn".to_owned()))?;
     let _telemetry = surepass::telemetry::init("surepass-bench", &settings.log)?;
     // One thread, as `surepass-worker` has.
     let runtime = tokio::runtime::Builder::new_current_thread()

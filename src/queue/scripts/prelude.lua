@@ -8,10 +8,14 @@ local turn, steer, spared = prefix .. 'turn', prefix .. 'steer', prefix .. 'spar
 
 -- Notes that a worker was heard; `heard` is when one was heard before. A living one is heard three times in a lease: where
 -- none was for half a lease, Redis was away, or all of them were, and no lease's end tells that its worker is dead. So all
--- leases begin anew, each once until its worker renews it.
+-- leases begin anew, each once until its worker renews it. To the twentieth of a lease: not every claim is worth a write.
 local function hear(heard, leases, life)
+  local silence = heard and now - heard
+  if silence and silence >= 0 and silence < life / 20 then
+    return
+  end
   redis.call('HSET', steer, 'heard', now)
-  if not heard or now - heard < life / 2 then
+  if not silence or silence < life / 2 then
     return
   end
   for _, token in ipairs(redis.call('ZRANGE', leases, '-inf', now + life, 'BYSCORE', 'LIMIT', 0, 1000)) do
