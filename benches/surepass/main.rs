@@ -23,6 +23,7 @@ mod postgres;
 mod queue;
 mod report;
 mod requests;
+mod scale;
 mod system;
 mod whole;
 
@@ -35,12 +36,13 @@ pub(crate) const ROUNDS: usize = 3;
 
 type Section = (&'static str, fn(&tokio::runtime::Runtime) -> Outcome<Table>);
 
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 6] = [
     ("intake", intake::measure),
     ("queue", queue::measure),
     ("whole", whole::measure),
     ("post", post::measure),
     ("cost", cost::measure),
+    ("scale", scale::measure),
 ];
 
 fn main() -> Outcome<()> {
@@ -60,8 +62,9 @@ fn main() -> Outcome<()> {
         .into());
     }
     // As in production: a span that nobody records costs less than one that is there for the next warning.
-    let settings =
-        surepass::config::Settings::load_from(|name| (name == "RUST_LOG").then(|| "info,apalis_core=warn".to_owned()))?;
+    let settings = surepass::config::Settings::load_from(|name| {
+        (name == "RUST_LOG").then(|| "info,apalis_core=warn".to_owned())
+    })?;
     let _telemetry = surepass::telemetry::init("surepass-bench", &settings.log)?;
     // One thread, as `surepass-worker` has.
     let runtime = tokio::runtime::Builder::new_current_thread()

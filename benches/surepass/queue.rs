@@ -17,8 +17,8 @@ use tokio::runtime::Runtime;
 use crate::report::{Goal, Table, float, median, per_second, thousands};
 use crate::{Outcome, ROUNDS, requests, system};
 
-const CONCURRENCY: usize = 256;
-const PREFETCH: usize = 128;
+pub(crate) const CONCURRENCY: usize = 256;
+pub(crate) const PREFETCH: usize = 128;
 /// What the bare loop claims at once.
 const BARE_BATCH: usize = 256;
 const JOBS: usize = 100_000;
@@ -28,9 +28,15 @@ const FEW: usize = 1_000;
 const TIMES_FEW: usize = 30;
 
 /// A purchase's id and payload, and nothing to do.
-struct Nothing {
+pub(crate) struct Nothing {
     id: String,
     payload: Arc<[u8]>,
+}
+
+impl Nothing {
+    pub(crate) fn new(id: String, payload: Arc<[u8]>) -> Self {
+        Self { id, payload }
+    }
 }
 
 impl Job for Nothing {
@@ -166,10 +172,8 @@ impl Stage {
         for from in (0..backlog).step_by(500) {
             let items = (from..backlog.min(from + 500))
                 .map(|nth| {
-                    Item::job(&Nothing {
-                        id: format!("fulfil:cs_test_a1WvnB3eDguI7dxy6llB3LBqeRB5l2QhNNr16hRCO6{nth:012}"),
-                        payload: self.payload.clone(),
-                    })
+                    let id = format!("fulfil:cs_test_a1WvnB3eDguI7dxy6llB3LBqeRB5l2QhNNr16hRCO6{nth:012}");
+                    Item::job(&Nothing::new(id, self.payload.clone()))
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             self.queue.enqueue(&items).await?;
