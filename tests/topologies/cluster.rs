@@ -211,7 +211,7 @@ async fn a_claim_while_the_slot_of_the_queue_is_half_moved_takes_nothing_and_so_
     cluster.move_keys(home, to, &[data(1), data(4)]).await;
     let worker = shop.launch_worker(&[]);
     worker.says("no jobs from Redis").await;
-    let waiting: usize = node.ask(&["LLEN", &queue.key("wait")]).await;
+    let waiting: usize = node.ask(&["LLEN", &queue.key("wait:tenant-1")]).await;
     assert_eq!(waiting, 6);
     cluster.finish_slot(home, to).await;
     for key in &others {

@@ -100,8 +100,13 @@ fn lines(job: &Listed, now: u64) -> [String; 2] {
     }
     let mut second = rest.join(" · ");
     if let Some(error) = &job.error {
+        // It begins with what the line above has just told.
+        let subject = job.id.split_once(':').map_or("", |(_, subject)| subject);
+        let told = error
+            .strip_prefix(subject)
+            .and_then(|rest| rest.strip_prefix(": "));
         second.push_str(": ");
-        second.push_str(&safe(error));
+        second.push_str(&safe(told.unwrap_or(error)));
     }
     [first, second]
 }
