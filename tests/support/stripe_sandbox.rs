@@ -14,7 +14,7 @@ const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
 pub(crate) const TEST_KEY: &str = "sk_test_sandbox";
 
 pub(crate) struct StripeSandbox {
-    pub(crate) program: Program,
+    _program: Program,
     /// `http://127.0.0.1:…`, for `STRIPE_API_BASE`.
     pub(crate) url: String,
     http: reqwest::Client,
@@ -49,7 +49,11 @@ impl StripeSandbox {
             .no_proxy()
             .build()
             .unwrap();
-        Self { program, url, http }
+        Self {
+            _program: program,
+            url,
+            http,
+        }
     }
 
     /// Asks for what is below `/v1`, as somebody.
