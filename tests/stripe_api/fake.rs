@@ -220,14 +220,11 @@ async fn answer(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) -> std::io
     let broken = || std::io::Error::other("as the test wants it");
     match reply {
         Reply::Whole(status, headers, body) => {
-            let headers: String = headers
-                .iter()
-                .map(|(name, value)| format!("{name}: {value}\r\n"))
-                .collect();
-            let head = format!(
-                "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n{headers}\r\n",
-                body.len()
-            );
+            let mut head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n", body.len());
+            for (name, value) in headers {
+                head += &format!("{name}: {value}\r\n");
+            }
+            head += "\r\n";
             stream.write_all(head.as_bytes()).await?;
             stream.write_all(&body).await
         }

@@ -81,7 +81,7 @@ impl Account {
     async fn attempt(&self, url: &Url, headers: &HeaderMap) -> Result<Answer, Problem> {
         let Inner { http, options, .. } = self.client.inner();
         let request = http.get(url.clone()).headers(headers.clone());
-        let response = request.send().await.map_err(|error| network(error))?;
+        let response = request.send().await.map_err(network)?;
         let status = response.status();
         if status.is_success() {
             let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
@@ -97,7 +97,7 @@ impl Account {
         if let Ok(body) = read_body(response, LONGEST_ERROR).await {
             refusal.read_body(&body, &options.key);
         }
-        Err(Problem::Refused(refusal))
+        Err(Problem::Refused(Box::new(refusal)))
     }
 }
 
