@@ -222,7 +222,7 @@ async fn answer(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) -> std::io
         Reply::Whole(status, headers, body) => {
             let mut head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n", body.len());
             for (name, value) in headers {
-                head += &format!("{name}: {value}\r\n");
+                head.extend([name, ": ", &value, "\r\n"]);
             }
             head += "\r\n";
             stream.write_all(head.as_bytes()).await?;
