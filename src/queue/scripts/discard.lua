@@ -12,15 +12,7 @@ local ids = {}
 for i = 4, #ARGV do
   ids[#ids + 1] = ARGV[i]
 end
-local holder = {}
-for _, token in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
-  local held = redis.call('HMGET', prefix .. 'run:' .. token, unpack(ids))
-  for n, id in ipairs(ids) do
-    if held[n] then
-      holder[id] = token
-    end
-  end
-end
+local holder = holders(KEYS[3], ids)
 
 for n, id in ipairs(ids) do
   local data = redis.call('GETRANGE', prefix .. 'data:' .. id, 0, 511)
