@@ -179,6 +179,14 @@ async fn what_stripe_does_not_have_is_none_and_every_other_404_an_error() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_one_even_if_its_body_does_not_come() {
+    for permanent in [401, 404] {
+        let error = error_of(Reply::HeadOf(permanent)).await;
+        assert_eq!((error.status(), error.is_transient()), (Some(permanent), false));
+    }
+}
+
+#[tokio::test]
 async fn a_retry_after_beyond_all_reason_is_an_hour() {
     let error = error_of(status_with(503, &[("Retry-After", "999999999")], "{}")).await;
     assert_eq!(error.retry_after(), Some(Duration::from_hours(1)));

@@ -26,6 +26,8 @@ pub(crate) enum Reply {
     Endless,
     /// Nothing, and the connection stays.
     Hang,
+    /// The head of an answer, and then nothing.
+    HeadOf(u16),
     /// Nothing, and the connection breaks.
     Close,
 }
@@ -256,6 +258,11 @@ async fn answer(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) -> std::io
             }
         }
         Reply::Hang => std::future::pending().await,
+        Reply::HeadOf(status) => {
+            let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: 7\r\n\r\n");
+            stream.write_all(head.as_bytes()).await?;
+            std::future::pending().await
+        }
         Reply::Close => Err(broken()),
     }
 }

@@ -146,6 +146,18 @@ async fn an_item_that_cannot_be_read_is_counted_and_costs_the_others_nothing() {
 }
 
 #[tokio::test]
+async fn no_depth_of_nesting_overflows_the_stack() {
+    let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
+    let body =
+        format!(r#"{{"data":[{{"id":"cs_1","metadata":{deep}}},{deep},{{"id":"cs_2"}}],"has_more":false}}"#);
+    let account = Fake::always(ok(body)).await.account();
+    let mut pages = account.sessions(SessionFilter::default());
+    let page = pages.next().await.unwrap().unwrap();
+    assert_eq!((page.items.len(), page.unreadable), (2, 1));
+    assert_eq!(page.items[0].unreadable, ["metadata"]);
+}
+
+#[tokio::test]
 async fn a_cursor_that_comes_again_ends_with_an_error_and_not_in_an_endless_loop() {
     let of = |id: &str| ok(format!(r#"{{"data":[{{"id":"{id}"}}],"has_more":true}}"#));
     let stuck = Fake::always(of("cs_1")).await;

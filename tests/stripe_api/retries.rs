@@ -14,6 +14,8 @@ async fn what_passes_is_tried_again_until_it_has_passed() {
     let passing = [
         Reply::Close,
         Reply::CutOff(CHARGE.as_bytes().to_vec()),
+        ok(&CHARGE[..20]),
+        ok("<html>The proxy is busy</html>"),
         status(500),
         status(503),
         status(409),
