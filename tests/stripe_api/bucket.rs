@@ -7,78 +7,14 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use surepass::queue::{Bucket, BucketOptions, Place, Redis, RedisOptions, Taken};
 use surepass::stripe::api::{Client, Pace, http};
-use surepass::up::{RedisServer, RedisServerOptions};
-use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::fake::{Fake, PATIENCE, ok, options, status_with};
+use crate::world::{World, bucket, now};
 
 const CHILD: &str = "SUREPASS_TEST_CALLS_BY_THE_BUCKET";
 const CHARGE: &str = r#"{"id":"ch_1","amount":7}"#;
-
-struct World {
-    server: RedisServer,
-    _folder: TempDir,
-}
-
-impl World {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let options = RedisServerOptions {
-            folder: folder.path().to_owned(),
-            append_fsync: None,
-        };
-        Self {
-            server: RedisServer::start(options).await.unwrap(),
-            _folder: folder,
-        }
-    }
-
-    /// A bucket with a connection of its own, as another process would have it.
-    fn bucket(&self, rate: u32, burst: u32) -> Bucket {
-        bucket(self.server.url().expose_secret(), rate, burst)
-    }
-
-    /// Redis' clock, in µs since 1970.
-    fn now(&self) -> u64 {
-        now(&mut self.connection())
-    }
-
-    fn connection(&self) -> redis::Connection {
-        connection(self.server.url().expose_secret())
-    }
-
-    fn field(&self, name: &str) -> Option<String> {
-        redis::Cmd::hget("{surepass:stripe}:bucket", name)
-            .query(&mut self.connection())
-            .unwrap()
-    }
-
-    fn set(&self, name: &str, value: u64) {
-        redis::Cmd::hset("{surepass:stripe}:bucket", name, value)
-            .exec(&mut self.connection())
-            .unwrap();
-    }
-}
-
-fn connection(url: &str) -> redis::Connection {
-    redis::Client::open(url).unwrap().get_connection().unwrap()
-}
-
-fn now(connection: &mut redis::Connection) -> u64 {
-    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query(connection).unwrap();
-    seconds * 1_000_000 + micros
-}
-
-fn bucket(url: &str, rate: u32, burst: u32) -> Bucket {
-    let redis = Redis::open(&url.to_owned().into(), RedisOptions::default()).unwrap();
-    let options = BucketOptions {
-        burst,
-        ..BucketOptions::stripe("surepass", rate)
-    };
-    Bucket::new(&redis, options).unwrap()
-}
 
 async fn place(bucket: &Bucket, held: Option<&Place>) -> (Place, Duration) {
     match bucket.take(held).await.unwrap() {
@@ -392,4 +328,26 @@ async fn without_redis_no_call_is_made_and_the_error_is_a_passing_one_and_it_com
         .await
         .expect("it comes back by itself");
     assert_eq!(fake.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_silent_is_as_one_that_is_away() {
+    let world = World::new().await;
+    let patience = RedisOptions {
+        response_timeout: Duration::from_millis(300),
+        ..RedisOptions::default()
+    };
+    let redis = Redis::open(&world.server.url(), patience).unwrap();
+    let bucket = Bucket::new(&redis, BucketOptions::stripe("surepass", 10)).unwrap();
+    bucket.turn().await.unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(world.server.pid().unwrap()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let turn = tokio::time::timeout(PATIENCE, bucket.turn()).await;
+    let error = turn.expect("it does not wait for ever").unwrap_err();
+    assert!(error.is_transient() && error.reason() == "stripe_pace", "{error}");
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    let back = async { while bucket.turn().await.is_err() {} };
+    tokio::time::timeout(PATIENCE, back)
+        .await
+        .expect("it comes back by itself");
 }

@@ -15,3 +15,4 @@ mod peer;
 mod requests;
 mod retries;
 mod tls;
+mod world;
