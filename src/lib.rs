@@ -6,6 +6,7 @@ pub mod event_log;
 pub mod fulfil;
 pub mod http;
 pub mod money;
+pub mod outbound;
 pub mod queue;
 pub mod shutdown;
 pub mod store;
