@@ -166,8 +166,8 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         // What hangs by order hangs no longer.
         handle.stop(false).await;
     };
-    let (served, ()) = tokio::join!(server, stop);
-    served.map_err(|error| format!("the server ended: {error}"))
+    let (ended, ()) = tokio::join!(server, stop);
+    ended.map_err(|error| format!("the server ended: {error}"))
 }
 
 fn build(arguments: Arguments, base_url: String) -> Result<(Sandbox, Vec<Arc<Endpoint>>), String> {

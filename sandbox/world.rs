@@ -1,7 +1,7 @@
 //! All that the sandbox knows, in memory: accounts, their objects, what is still to happen, and the faults that were
 //! ordered. One lock guards it; nothing is awaited under it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -31,6 +31,8 @@ pub(crate) struct Books {
     pub(crate) products: Table<Product>,
     pub(crate) prices: Table<Price>,
     pub(crate) customers: Table<Customer>,
+    /// Their ids go on to be known.
+    pub(crate) deleted_customers: HashSet<String>,
     pub(crate) sessions: Table<Session>,
     pub(crate) payment_intents: Table<PaymentIntent>,
     pub(crate) charges: Table<Charge>,

@@ -89,11 +89,11 @@ pub(crate) async fn serve(request: HttpRequest, body: Bytes, sandbox: web::Data<
     match fault.map(|fault| (fault.fault, fault.lasts)) {
         Some((ApiFault::Hang, lasts)) => {
             tokio::time::sleep(lasts).await;
-            response.body(cut(text, 0))
+            response.body(cut(&text, 0))
         }
         Some((ApiFault::Truncate, _)) => {
             let half = text.len() / 2;
-            response.body(cut(text, half))
+            response.body(cut(&text, half))
         }
         Some((ApiFault::Drip, lasts)) => response.body(drip(text, lasts)),
         _ => response.body(text),
@@ -233,7 +233,7 @@ fn broken() -> io::Error {
 }
 
 /// A body that promises to be whole and ends after `length` bytes, and the connection with it.
-fn cut(text: Bytes, length: usize) -> BoxBody {
+fn cut(text: &Bytes, length: usize) -> BoxBody {
     let whole = text.len() as u64;
     let parts = [Ok(text.slice(..length)), Err(broken())];
     let parts = parts

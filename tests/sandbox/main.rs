@@ -13,6 +13,7 @@ mod faults;
 mod life;
 mod listing;
 mod mailbox;
+mod our_client;
 mod page;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "the system's tests use all of it")]
