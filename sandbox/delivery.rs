@@ -174,7 +174,8 @@ impl World {
         let endpoint = endpoint.filter(|endpoint| !endpoint.disabled)?;
         let event = self.find(&parcel.scope, |books| books.events.get(&parcel.event).cloned())?;
         let version = endpoint.api_version.as_deref().unwrap_or(API_VERSION);
-        let body = serde_json::to_vec_pretty(&event.json(version)).unwrap_or_default();
+        let body = serde_json::to_vec_pretty(&event.json(version, parcel.home.account.is_none()))
+            .unwrap_or_default();
         Some(Letter {
             url: endpoint.url.clone(),
             signature: signed(&endpoint, now.timestamp(), &body),

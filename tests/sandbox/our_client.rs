@@ -77,6 +77,12 @@ async fn undelivered_events_of_a_connected_account_are_read_on_a_bad_day() {
         .try_collect()
         .await
         .unwrap();
+    let account = Some("acct_school");
+    assert!(
+        listed
+            .iter()
+            .all(|listed| listed.event.account.as_deref() == account)
+    );
     let listed: BTreeSet<_> = listed.into_iter().map(|listed| listed.event.id).collect();
     let made: BTreeSet<_> = made
         .iter()
