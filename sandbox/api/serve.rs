@@ -150,7 +150,8 @@ fn answer(world: &mut World, request: &HttpRequest, body: &[u8], id: &str, now: 
             Ok(body) => (200, body),
             Err(error) => (error.status, error.json()),
         };
-        if let Some(key) = idempotency_key {
+        // What is refused has not begun, so another try is a new one.
+        if let Some(key) = idempotency_key.filter(|_| status == 200) {
             world.replays.keep(&scope, key, said, status, body.clone());
         }
         Ok(Answered {

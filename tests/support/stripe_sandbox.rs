@@ -8,7 +8,7 @@ use url::form_urlencoded;
 
 use crate::program::{PATIENCE, Program, command};
 
-const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
+pub(crate) const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
 
 /// Any key that looks like one is the platform's own.
 pub(crate) const TEST_KEY: &str = "sk_test_sandbox";
