@@ -53,6 +53,7 @@ impl Stripe {
                 .app_data(shared.clone())
                 .route(SESSIONS, web::get().to(sessions))
                 .route("/v1/checkout/sessions/{id}", web::get().to(session))
+                .route("/v1/checkout/sessions/{id}/line_items", web::get().to(line_items))
                 .route(EVENTS, web::get().to(events))
         });
         let server = server.workers(1).disable_signals().listen(listener).unwrap();
@@ -176,6 +177,22 @@ async fn session(
         Some(found) => HttpResponse::Ok().json(found),
         None => error(404, "resource_missing"),
     }
+}
+
+/// The session's `all_line_items`, of which `line_items` holds the first.
+async fn line_items(
+    state: web::Data<Mutex<State>>,
+    query: web::Query<Query>,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> HttpResponse {
+    let mut state = state.lock().unwrap();
+    note(&mut state, &request, query.0.clone());
+    let all = &state.sessions[&account(&request)];
+    let session = all.iter().find(|one| one["id"] == id.as_str()).unwrap();
+    HttpResponse::Ok().json(json!({
+        "object": "list", "url": "/v1", "has_more": false, "data": session["all_line_items"]
+    }))
 }
 
 async fn events(
