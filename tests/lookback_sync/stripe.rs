@@ -32,6 +32,8 @@ struct State {
     faults: BTreeMap<usize, u16>,
     /// From this list of sessions on, none is answered.
     held: Option<usize>,
+    /// How long each list takes.
+    delay: Duration,
     /// Accounts that the key may not read.
     closed: BTreeSet<String>,
 }
@@ -96,6 +98,10 @@ impl Stripe {
         self.state().held = list;
     }
 
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.state().delay = delay;
+    }
+
     pub(crate) fn close(&self, account: &str) {
         self.state().closed.insert(account.to_owned());
     }
@@ -134,13 +140,14 @@ async fn sessions(
     query: web::Query<Query>,
     request: HttpRequest,
 ) -> HttpResponse {
-    let (number, fault) = {
+    let (number, fault, delay) = {
         let mut state = state.lock().unwrap();
         note(&mut state, &request, query.0.clone());
         state.lists += 1;
         let number = state.lists;
-        (number, state.faults.remove(&number))
+        (number, state.faults.remove(&number), state.delay)
     };
+    actix_web::rt::time::sleep(delay).await;
     if let Some(status) = fault {
         return error(status, "api_error");
     }
