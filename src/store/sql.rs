@@ -13,11 +13,12 @@ use tokio::time::timeout;
 use super::dialect::Dialect;
 use super::error::{is_passing, timed_out};
 use super::joined::Joined;
+use super::lookback::{self, Note};
 use super::model::{
     AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
 };
 use super::purchases::{self, Statements};
-use super::{Imported, STATEMENT, Store, StoreError, audit, events, tenants};
+use super::{Imported, LookbackStore, STATEMENT, Store, StoreError, audit, events, tenants};
 use crate::coalesce::{Coalescer, Limits};
 
 /// Purchases in one transaction, at most.
@@ -33,10 +34,11 @@ const TRIES: usize = 3;
     reason = "nobody outside adds a database: the dialects are sealed"
 )]
 pub struct SqlStore<D: Dialect> {
-    writers: Pool<D>,
-    readers: Pool<D>,
+    pub(super) writers: Pool<D>,
+    pub(super) readers: Pool<D>,
     purchases: Coalescer<NewSubscription, Result<Created, StoreError>>,
     events: Joined<1>,
+    pub(super) notes: Coalescer<Note, Result<(), StoreError>>,
 }
 
 #[expect(
@@ -56,6 +58,7 @@ impl<D: Dialect> SqlStore<D> {
             async move { create::<D>(&writer.0, &writer.1, &batch).await }
         });
         Self {
+            notes: lookback::notes(&writers),
             writers,
             readers,
             purchases,
@@ -108,7 +111,7 @@ async fn create_at_once<D: Dialect>(
 
 /// A connection that has not answered in time is thrown away: waiting for it to come to itself would hold its
 /// place in the pool.
-fn in_time<D: Dialect, T, E: From<sqlx::Error>>(
+pub(super) fn in_time<D: Dialect, T, E: From<sqlx::Error>>(
     mut connection: PoolConnection<D>,
     result: Result<Result<T, E>, Elapsed>,
 ) -> Result<T, E> {
@@ -232,6 +235,10 @@ impl<D: Dialect> Store for SqlStore<D> {
         let mut connection = self.readers.acquire().await?;
         let listed = timeout(STATEMENT, audit::list::<D>(&mut connection, limit)).await;
         Ok(in_time(connection, listed)?)
+    }
+
+    fn lookback(&self) -> &dyn LookbackStore {
+        self
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
