@@ -24,6 +24,9 @@
 //! | `stats` | hash | how many jobs were trimmed, done and dead, and how many discarded; how many died with their workers, or unknown to all |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
+//! | `cron` | sorted set | schedules by the ms of their last tick |
+//! | `cron:<name>:<tick>:…` | string | what this tick enqueues has been enqueued, for 2 days |
+//! | `note:<name>` | string | what the last audit of the webhook endpoints found |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
 //! | `wake` | channel | something may be there to take |
 
@@ -38,6 +41,7 @@ mod job;
 mod lease;
 mod log;
 mod metrics;
+mod notes;
 mod scripts;
 mod settle;
 mod slots;
