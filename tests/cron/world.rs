@@ -20,7 +20,6 @@ pub(crate) struct World {
     pub(crate) queue: Queue,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Hand,
-    connection: MultiplexedConnection,
     folder: TempDir,
 }
 
@@ -79,15 +78,18 @@ impl World {
             .map(|(n, account)| tenant(n, *account))
             .collect();
         store.import(&tenants).await.unwrap();
-        let client = redis::Client::open(server.url().expose_secret()).unwrap();
         Self {
             queue: Queue::new(&redis, config).unwrap(),
             store: Arc::new(store),
             clock: Hand::at(now),
-            connection: client.get_multiplexed_async_connection().await.unwrap(),
             server,
             folder,
         }
+    }
+
+    async fn connection(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.server.url().expose_secret()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
     }
 
     pub(crate) fn folder(&self) -> &std::path::Path {
@@ -105,13 +107,14 @@ impl World {
         let data = self.queue.key("data:");
         let keys: Vec<String> = redis::cmd("KEYS")
             .arg(format!("{data}*"))
-            .query_async(&mut self.connection.clone())
+            .query_async(&mut self.connection().await)
             .await
             .unwrap();
         let mut jobs = Vec::new();
+        let mut connection = self.connection().await;
         for key in keys {
             let text: String = redis::Cmd::get(key)
-                .query_async(&mut self.connection.clone())
+                .query_async(&mut connection)
                 .await
                 .unwrap();
             let (header, payload) = text.split_once('\n').unwrap();
@@ -149,7 +152,7 @@ impl World {
     /// A Redis that knows nothing.
     pub(crate) async fn forget_all(&self) {
         let flush = redis::cmd("FLUSHALL");
-        let _: String = flush.query_async(&mut self.connection.clone()).await.unwrap();
+        let _: String = flush.query_async(&mut self.connection().await).await.unwrap();
     }
 
     /// Forgets the jobs, as if workers had done them.
@@ -157,12 +160,12 @@ impl World {
         let data = self.queue.key("data:");
         let keys: Vec<String> = redis::cmd("KEYS")
             .arg(format!("{data}*"))
-            .query_async(&mut self.connection.clone())
+            .query_async(&mut self.connection().await)
             .await
             .unwrap();
         if !keys.is_empty() {
             let forget = redis::Cmd::del(keys);
-            let _: i64 = forget.query_async(&mut self.connection.clone()).await.unwrap();
+            let _: i64 = forget.query_async(&mut self.connection().await).await.unwrap();
         }
     }
 }
