@@ -36,7 +36,7 @@ pub struct SyncRequest {
     pub days: u32,
     /// Stands in the subscriptions that it brings about.
     pub via: CreatedVia,
-    /// Where its counts are kept. `None`: under the job's key and the present moment. Of a customer in a listing: the
+    /// Where its counts are kept. `None`: under the job's key and when it was enqueued. Of a customer in a listing: the
     /// sweep that listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
@@ -209,7 +209,7 @@ impl fmt::Debug for Customer {
 
 /// The text, or a hash of it where it is long or holds what a key must not.
 fn safe(text: &str) -> String {
-    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-:|~".contains(&byte);
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-:*~".contains(&byte);
     if (1..=200).contains(&text.len()) && text.bytes().all(is_safe) {
         text.to_owned()
     } else {
