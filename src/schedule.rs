@@ -9,7 +9,8 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
 /// What a schedule must look like; follows "must be …".
-const FORM: &str = "five fields of cron (minute hour day month weekday), such as `0 3 * * *` or `*/10 * * * *`";
+const FORM: &str =
+    "five fields of cron (minute hour day month weekday), such as `0 3 * * *` or `*/10 * * * *`";
 
 /// Five fields of cron: minute, hour, day of the month, month, weekday. Names (`MON`, `JAN`) and `@daily` are understood.
 ///

@@ -31,6 +31,9 @@ pub struct LookbackSettings {
     #[serde(deserialize_with = "value::optional_word")]
     pub audit: Option<Schedule>,
     /// Over how long a tick's accounts are spread, up to 6 hours.
-    #[serde(rename = "spread_seconds", deserialize_with = "value::seconds::<_, 0, 21_600>")]
+    #[serde(
+        rename = "spread_seconds",
+        deserialize_with = "value::seconds::<_, 0, 21_600>"
+    )]
     pub spread: Duration,
 }

@@ -143,10 +143,7 @@ impl Cron {
             };
             let items = self.items(&plan, due, accounts)?;
             let answers = self.queue.enqueue(&items).await?;
-            let jobs = answers
-                .iter()
-                .filter(|answer| **answer == Enqueued::New)
-                .count();
+            let jobs = answers.iter().filter(|answer| **answer == Enqueued::New).count();
             if noted.is_some_and(|noted| noted > due.tick) {
                 tracing::warn!(
                     schedule = plan.name,
@@ -254,8 +251,7 @@ impl Cron {
             .filter_map(|plan| plan.schedule.after(now, self.settings.time_zone))
             .min();
         let wait = next.and_then(|next| (next - now).to_std().ok());
-        wait.unwrap_or(LONGEST_PAUSE)
-            .clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+        wait.unwrap_or(LONGEST_PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The net under everything: what Stripe was paid for and has no subscription is found and fulfilled.
 
+pub mod audit;
 pub mod cron;
 mod job;
 

@@ -38,8 +38,8 @@ impl Queue {
             let answers: Vec<redis::Value> = pipe.query_async(&mut self.connection.clone()).await?;
             for answer in answers.chunks(3) {
                 let answer = redis::Value::Array(answer.to_vec());
-                let (is_there, died, (reason, transient)): Answer = redis::from_redis_value(answer)
-                    .map_err(|_| QueueError::Answer("fates"))?;
+                let (is_there, died, (reason, transient)): Answer =
+                    redis::from_redis_value(answer).map_err(|_| QueueError::Answer("fates"))?;
                 fates.push(match (is_there, died) {
                     (false, _) => Fate::Gone,
                     (true, None) => Fate::Live,

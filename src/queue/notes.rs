@@ -20,7 +20,10 @@ impl Queue {
         let ticks: Vec<(String, f64)> = redis::Cmd::zrange_withscores(self.key("cron"), 0, -1)
             .query_async(&mut self.connection.clone())
             .await?;
-        #[expect(clippy::cast_possible_truncation, reason = "whole milliseconds, far below 2^53")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole milliseconds, far below 2^53"
+        )]
         let instant = |ms: f64| DateTime::from_timestamp_millis(ms as i64);
         Ok(ticks
             .into_iter()

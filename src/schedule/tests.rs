@@ -71,7 +71,15 @@ fn the_tick_before_an_instant_is_the_one_that_was_last_due() {
 #[test]
 fn what_is_no_schedule_is_refused() {
     let parsed = |text: &str| text.parse::<Schedule>().map(drop);
-    for text in ["", "hourly", "0 3 * *", "0 0 3 * * *", "60 3 * * *", "0 3 * * MOO", "@reboot"] {
+    for text in [
+        "",
+        "hourly",
+        "0 3 * *",
+        "0 0 3 * * *",
+        "60 3 * * *",
+        "0 3 * * MOO",
+        "@reboot",
+    ] {
         assert_eq!(parsed(text), Err(FORM), "{text}");
     }
     assert_eq!(parsed("0 0 31 2 *"), Err("a schedule that comes at some time"));

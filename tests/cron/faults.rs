@@ -57,10 +57,17 @@ async fn a_crash_between_deciding_and_enqueueing_loses_no_tick_and_doubles_none(
                 *of_account.entry(sweep.account).or_default() += 1;
             }
             assert_eq!(of_account.len(), 261, "{name} after {steps} steps");
-            assert!(of_account.values().all(|times| *times == 1), "{name} after {steps} steps");
+            assert!(
+                of_account.values().all(|times| *times == 1),
+                "{name} after {steps} steps"
+            );
         }
         let counts = world.queue.counts().await.unwrap();
-        assert_eq!(counts.waiting, 3 * 261, "after {steps} steps, {before} before and {jobs} after");
+        assert_eq!(
+            counts.waiting,
+            3 * 261,
+            "after {steps} steps, {before} before and {jobs} after"
+        );
         if ended {
             break;
         }
@@ -74,7 +81,12 @@ async fn an_answer_that_never_came_doubles_no_tick() {
     let proxy = Proxy::start(&world.server, world.folder());
     let redis = Redis::open(&proxy.url().into(), RedisOptions::default()).unwrap();
     let queue = Queue::new(&redis, world.queue.config().clone()).unwrap();
-    let cron = Cron::new(queue, world.store.clone(), world.clock.clock(), settings(TWO_TICKS));
+    let cron = Cron::new(
+        queue,
+        world.store.clone(),
+        world.clock.clock(),
+        settings(TWO_TICKS),
+    );
     for lost in ["cron:nightly:", "cron:recent:", "ZADD"] {
         proxy.swallow_answer_to(lost);
         cron.look().await.unwrap_err();
@@ -91,13 +103,15 @@ async fn an_answer_that_never_came_doubles_no_tick() {
 async fn a_tick_that_comes_while_redis_is_away_fires_once_when_it_is_back() {
     let mut world = World::new("2026-11-23T12:00:00Z", &[]).await;
     let stop = CancellationToken::new();
-    let crons: Vec<_> = (0..2)
-        .map(|_| Arc::new(world.cron("nightly = \"\"")))
-        .collect();
+    let crons: Vec<_> = (0..2).map(|_| Arc::new(world.cron("nightly = \"\""))).collect();
     crons[0].look().await.unwrap();
     world.done().await;
     let redis = i32::try_from(world.server.pid().unwrap()).unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(redis), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(redis),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
     world.server.wait().await.unwrap();
     world.clock.set("2026-11-23T12:10:00Z");
     for cron in &crons {
@@ -112,7 +126,12 @@ async fn a_tick_that_comes_while_redis_is_away_fires_once_when_it_is_back() {
         .collect();
     world.server.restart().await.unwrap();
     let come = async {
-        while world.queue.ticks().await.ok().and_then(|ticks| ticks.get("recent").copied())
+        while world
+            .queue
+            .ticks()
+            .await
+            .ok()
+            .and_then(|ticks| ticks.get("recent").copied())
             != Some(at("2026-11-23T12:10:00Z"))
         {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

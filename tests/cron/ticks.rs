@@ -6,7 +6,8 @@ use surepass::lookback::cron::Cron;
 use crate::world::{World, at, covers};
 
 const RECENT_ONLY: &str = "nightly = \"\"\nspread_seconds = 0";
-const NIGHT_IN_OSLO: &str = "nightly = \"30 2 * * *\"\nnightly_days = 1\nrecent = \"\"\ntime_zone = \"Europe/Oslo\"";
+const NIGHT_IN_OSLO: &str =
+    "nightly = \"30 2 * * *\"\nnightly_days = 1\nrecent = \"\"\ntime_zone = \"Europe/Oslo\"";
 
 #[tokio::test]
 async fn two_crons_on_two_workers_over_20_ticks_enqueue_each_account_once_per_tick() {
@@ -62,7 +63,11 @@ async fn ticks_missed_while_all_were_down_are_caught_up_once() {
     };
     assert_eq!(jobs(one) + jobs(other), 3);
     let nightly: Vec<_> = world.sweeps("nightly").await.iter().map(covers).collect();
-    assert_eq!(nightly, ["own 10-25 03:00..11-26 03:00"], "from 30 days before the first night missed");
+    assert_eq!(
+        nightly,
+        ["own 10-25 03:00..11-26 03:00"],
+        "from 30 days before the first night missed"
+    );
     let recent: Vec<_> = world.sweeps("recent").await.iter().map(covers).collect();
     assert_eq!(recent, ["own 11-23 09:10..11-26 12:30"]);
 }
@@ -70,8 +75,14 @@ async fn ticks_missed_while_all_were_down_are_caught_up_once() {
 #[tokio::test]
 async fn a_night_over_the_dst_change_fires_once_both_ways() {
     for (evening, expected) in [
-        ("2026-03-27T20:00:00Z", ["03-28 01:30", "03-29 01:00", "03-30 00:30"]),
-        ("2026-10-23T20:00:00Z", ["10-24 00:30", "10-25 00:30", "10-26 01:30"]),
+        (
+            "2026-03-27T20:00:00Z",
+            ["03-28 01:30", "03-29 01:00", "03-30 00:30"],
+        ),
+        (
+            "2026-10-23T20:00:00Z",
+            ["10-24 00:30", "10-25 00:30", "10-26 01:30"],
+        ),
     ] {
         let world = World::new(evening, &[]).await;
         let crons = [world.cron(NIGHT_IN_OSLO), world.cron(NIGHT_IN_OSLO)];
@@ -157,7 +168,10 @@ async fn a_schedule_tells_its_last_tick_and_its_next_and_whether_one_is_overdue(
             .collect()
     };
     let overdue = told(&cron.status().await.unwrap());
-    assert_eq!((overdue[0].1, overdue[0].2), (None, Some(at("2026-11-23T03:00:00Z"))));
+    assert_eq!(
+        (overdue[0].1, overdue[0].2),
+        (None, Some(at("2026-11-23T03:00:00Z")))
+    );
     cron.look().await.unwrap();
     world.clock.set("2026-11-23T12:09:00Z");
     assert_eq!(

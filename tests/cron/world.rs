@@ -49,7 +49,11 @@ pub(crate) fn at(text: &str) -> DateTime<Utc> {
 /// What can be set of `[lookback]`, beside the defaults.
 pub(crate) fn settings(text: &str) -> LookbackSettings {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("development.toml"), format!("[lookback]\n{text}")).unwrap();
+    std::fs::write(
+        folder.path().join("development.toml"),
+        format!("[lookback]\n{text}"),
+    )
+    .unwrap();
     let folder = folder.path().to_str().unwrap().to_owned();
     Settings::load_from(|name| (name == "SUREPASS_CONFIG").then(|| folder.clone()))
         .unwrap()
@@ -113,10 +117,7 @@ impl World {
         let mut jobs = Vec::new();
         let mut connection = self.connection().await;
         for key in keys {
-            let text: String = redis::Cmd::get(key)
-                .query_async(&mut connection)
-                .await
-                .unwrap();
+            let text: String = redis::Cmd::get(key).query_async(&mut connection).await.unwrap();
             let (header, payload) = text.split_once('\n').unwrap();
             let kind = header.split('/').next().unwrap();
             jobs.push(LookbackJob::decode(kind, 1, payload.as_bytes()).unwrap());

@@ -9,8 +9,8 @@ use serde_json::json;
 use surepass::clock::Clock;
 use surepass::fulfil::Fulfiller;
 use surepass::store::{
-    AuditRecord, Created, Imported, LoggedEvent, LookbackStore, NewSubscription, Store, StoreError, Subscription,
-    SubscriptionFilter, Tenant,
+    AuditRecord, Created, Imported, LoggedEvent, LookbackStore, NewSubscription, Store, StoreError,
+    Subscription, SubscriptionFilter, Tenant,
 };
 
 use crate::shop::{Shop, completed, pass, purchase, session, tenant};
