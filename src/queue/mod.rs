@@ -29,8 +29,11 @@
 //! | `note:<name>` | string | what the last audit of the webhook endpoints found |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
 //! | `wake` | channel | something may be there to take |
+//!
+//! Beside the queues, under the tag `{prefix:stripe}`: the hash `bucket`, the limit of calls that all processes share.
 
 mod backend;
+mod bucket;
 mod client;
 mod connection;
 mod error;
@@ -50,6 +53,7 @@ mod steer;
 mod workers;
 
 pub use backend::{GiveBack, RedisBackend};
+pub use bucket::{Bucket, BucketOptions, Place, Taken};
 pub use client::{Counts, Queue, QueueConfig};
 pub use connection::{Redis, RedisOptions};
 pub use error::{JobError, QueueError, RetryPolicy};
