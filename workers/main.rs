@@ -1,6 +1,7 @@
 //! `surepass-worker`: takes jobs from Redis and does them. What a job does is a function of the library; here it takes
 //! its payload and chooses between retry and fail.
 
+mod cron;
 mod endpoint;
 mod fulfil;
 
@@ -17,6 +18,7 @@ use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
+use surepass::lookback::audit::Findings;
 use surepass::queue::{self, GiveBack, LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
 use surepass::shutdown::Shutdown;
 use surepass::store::{self, Store};
@@ -41,7 +43,7 @@ struct Arguments {
     /// The queues to take jobs from, separated by commas [default: all: fulfil]
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES.map(QueueName::as_str))]
     queues: Vec<String>,
-    /// Leave scheduled work to other workers (so far there is none: the lookback comes with a later version)
+    /// Leave schedules to other workers: no lookback begins here, and no audit of the webhook endpoints
     #[arg(long)]
     no_cron: bool,
 }
@@ -85,13 +87,13 @@ fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("no runtime: {error}"))?;
-    let done = runtime.block_on(work(&settings));
+    let done = runtime.block_on(work(&settings, !arguments.no_cron));
     // What is still under way (a second SIGTERM, the end of the grace) is dropped here.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }
 
-async fn work(settings: &Settings) -> Result<(), String> {
+async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     let shutdown = Shutdown::listen().map_err(|error| format!("signals cannot be heard: {error}"))?;
     let clock = Clock::system();
     let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())
@@ -106,7 +108,8 @@ async fn work(settings: &Settings) -> Result<(), String> {
         held.push((name, slots, own));
     }
     let queues = held.iter().map(|(_, _, own)| own);
-    endpoint::serve(settings.worker.metrics_bind, &queue, queues, &store);
+    let findings = Findings::default();
+    endpoint::serve(settings.worker.metrics_bind, &queue, queues, &store, &findings);
 
     let name = worker_name();
     tracing::info!(
@@ -125,6 +128,13 @@ async fn work(settings: &Settings) -> Result<(), String> {
         keep_body: settings.event_log.keep_body,
     };
     let drain = tokio::spawn(drain.run(stop_drain.clone()));
+    let stop_cron = CancellationToken::new();
+    let mut schedules = if with_cron {
+        cron::start(settings, &redis, &store, &clock, findings, &stop_cron)
+            .map_err(|error| format!("the schedules cannot be followed: {error}"))?
+    } else {
+        tokio::task::JoinSet::new()
+    };
 
     let fulfiller = Arc::new(Fulfiller::new(store.clone(), settings.stripe.livemode(), clock));
     let mut crew = Vec::new();
@@ -164,6 +174,7 @@ async fn work(settings: &Settings) -> Result<(), String> {
     let working = futures::future::try_join_all(crew);
     let too_long = async {
         shutdown.asked().await;
+        stop_cron.cancel();
         tracing::info!("stopping: running jobs finish, no new ones are taken");
         tokio::select! {
             () = tokio::time::sleep(settings.worker.grace) => "the grace is over",
@@ -179,6 +190,8 @@ async fn work(settings: &Settings) -> Result<(), String> {
     };
     // Whatever is still held goes back at once, rather than when the lease runs out.
     futures::future::join_all(give_back.iter().map(GiveBack::run)).await;
+    stop_cron.cancel();
+    schedules.shutdown().await;
     stop_drain.cancel();
     let _ = tokio::time::timeout(Duration::from_secs(3), drain).await;
     if !shutdown.was_asked() {
