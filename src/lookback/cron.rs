@@ -4,7 +4,7 @@
 //! its own that is taken in the same step, and only then notes the tick. Who dies in between leaves the rest to the next
 //! who looks, and what was enqueued is not enqueued again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{LookbackJob, SweepRequest, UndeliveredRequest};
+use super::{LookbackJob, SweepRequest, UndeliveredRequest, accounts};
 use crate::clock::Clock;
 use crate::config::LookbackSettings;
 use crate::queue::{Enqueued, Item, Queue, QueueError};
@@ -144,6 +144,14 @@ impl Cron {
             let items = self.items(&plan, due, accounts)?;
             let answers = self.queue.enqueue(&items).await?;
             let jobs = answers.iter().filter(|answer| **answer == Enqueued::New).count();
+            if let Some(place) = answers.iter().position(|answer| *answer == Enqueued::Dead) {
+                let job = items[place].job_id();
+                tracing::error!(
+                    schedule = plan.name,
+                    job,
+                    "a lookback cannot begin: one like it is a dead letter that a person must look at"
+                );
+            }
             if noted.is_some_and(|noted| noted > due.tick) {
                 tracing::warn!(
                     schedule = plan.name,
@@ -234,14 +242,7 @@ impl Cron {
 
     /// The key's own account, and each that a tenant names.
     async fn accounts(&self) -> Result<Vec<Option<String>>, StoreError> {
-        let tenants = self.store.tenants().await?;
-        let connected: BTreeSet<_> = tenants
-            .into_iter()
-            .filter_map(|tenant| tenant.stripe_account)
-            .collect();
-        Ok(std::iter::once(None)
-            .chain(connected.into_iter().map(Some))
-            .collect())
+        Ok(accounts(&self.store.tenants().await?))
     }
 
     fn until_next(&self) -> Duration {

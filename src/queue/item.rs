@@ -104,6 +104,12 @@ impl Item {
         self.reviving(Revive::Of(reason))
     }
 
+    /// Runs the job again where it lies dead, whatever for: it is a new word, in place of what it died with.
+    #[must_use]
+    pub fn rerun(self) -> Self {
+        self.reviving(Revive::Always)
+    }
+
     fn reviving(mut self, revive: Revive) -> Self {
         if let Some(job) = &mut self.job {
             job.revive = revive;
@@ -147,6 +153,7 @@ pub(super) enum Revive {
     Never,
     Passing,
     Of(&'static str),
+    Always,
 }
 
 impl Revive {
@@ -156,6 +163,7 @@ impl Revive {
             Self::Never => "0",
             Self::Passing => "1",
             Self::Of(reason) => reason,
+            Self::Always => "*",
         }
     }
 }

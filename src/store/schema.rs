@@ -47,10 +47,7 @@ pub(super) async fn read<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
     Ok(Schema {
         applied: applied.last().copied(),
         newest: known.iter().copied().max().unwrap_or_default(),
-        missing: known
-            .iter()
-            .filter(|version| !applied.contains(version))
-            .count(),
+        missing: known.iter().filter(|version| !applied.contains(version)).count(),
         broken,
     })
 }

@@ -17,9 +17,7 @@ use super::model::{
     AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
 };
 use super::purchases::{self, Statements};
-use super::{
-    Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, audit, events, schema, tenants,
-};
+use super::{Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, audit, events, schema, tenants};
 use crate::coalesce::{Coalescer, Limits};
 
 /// Purchases in one transaction, at most.

@@ -72,7 +72,11 @@ fn webhook_secrets(patient: &Patient, report: &mut Report) {
     } else if different.len() < secrets.len() {
         report.warn(name, "the same one is set twice", "leave one out");
     } else {
-        let while_rolled = if secrets.len() > 1 { ", all of which are tried" } else { "" };
+        let while_rolled = if secrets.len() > 1 {
+            ", all of which are tried"
+        } else {
+            ""
+        };
         report.good(name, format!("{} set{while_rolled}", secrets.len()));
     }
 }
@@ -136,8 +140,15 @@ fn data_dir(patient: &Patient, report: &mut Report) {
     let nearest = folder.ancestors().find(|folder| folder.exists());
     let nearest = nearest.filter(|folder| !folder.as_os_str().is_empty());
     if is_writable(nearest.unwrap_or(Path::new("."))) {
-        let yet = if folder.exists() { "" } else { ", which is not there yet" };
-        report.good("data folder", format!("{shown}{yet}: `surepass up` can write to it"));
+        let yet = if folder.exists() {
+            ""
+        } else {
+            ", which is not there yet"
+        };
+        report.good(
+            "data folder",
+            format!("{shown}{yet}: `surepass up` can write to it"),
+        );
     } else {
         report.warn(
             "data folder",

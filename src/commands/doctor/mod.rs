@@ -47,7 +47,10 @@ struct Patient {
 
 /// Looks at everything and changes nothing: no tables are made, no file is created, and what goes out is read-only. Exit
 /// status 1 if something is wrong; warnings alone are none.
-pub(crate) fn run(settings: Result<Settings, ConfigError>, arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    settings: Result<Settings, ConfigError>,
+    arguments: &Arguments,
+) -> Result<ExitCode, Failure> {
     let mut report = Report::new(!arguments.json);
     match settings {
         Ok(settings) => block_on(async {
@@ -56,7 +59,11 @@ pub(crate) fn run(settings: Result<Settings, ConfigError>, arguments: &Arguments
         })?,
         Err(error) => {
             report.begin("Settings");
-            report.wrong("settings", error.to_string(), "correct it: the programs do not start");
+            report.wrong(
+                "settings",
+                error.to_string(),
+                "correct it: the programs do not start",
+            );
         }
     }
     if arguments.json {
@@ -137,7 +144,10 @@ mod tests {
     fn a_place_shows_no_password() {
         for (address, expected) in [
             ("redis://127.0.0.1:6379", "127.0.0.1:6379"),
-            ("rediss://user:p@ss@cache.example.com:6380/1?x=secret", "cache.example.com:6380/1"),
+            (
+                "rediss://user:p@ss@cache.example.com:6380/1?x=secret",
+                "cache.example.com:6380/1",
+            ),
             ("redis+unix:///run/redis.sock", "/run/redis.sock"),
             (
                 "redis+sentinel://:pw@a:26379,b:26379/main?sentinel_password=pw",

@@ -124,7 +124,10 @@ fn persistence(server: &Server, report: &mut Report) {
 
 fn eviction(server: &Server, report: &mut Report) {
     match server.eviction.as_deref() {
-        Some("noeviction") => report.good("eviction", "noeviction: a full Redis refuses, and throws nothing away"),
+        Some("noeviction") => report.good(
+            "eviction",
+            "noeviction: a full Redis refuses, and throws nothing away",
+        ),
         Some(policy) => report.wrong(
             "eviction",
             format!("maxmemory-policy is {policy}: a full Redis would throw jobs away"),
@@ -146,7 +149,8 @@ fn memory(server: &Server, report: &mut Report) {
     };
     let percent = server.used_memory.saturating_mul(100) / max.max(1);
     let message = format!("{used} of {} used ({percent} %)", size(max));
-    let mend = "give it more memory; see `surepass jobs list` for what fills it. Full, it refuses webhooks (503)";
+    let mend =
+        "give it more memory; see `surepass jobs list` for what fills it. Full, it refuses webhooks (503)";
     match percent {
         0..70 => report.good("memory", message),
         70..90 => report.warn("memory", message, mend),

@@ -61,7 +61,10 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
         Some(applied) if schema.missing > 0 => {
             report.wrong(
                 "tables",
-                format!("version {applied}, {} behind this program's {newest}", schema.missing),
+                format!(
+                    "version {applied}, {} behind this program's {newest}",
+                    schema.missing
+                ),
                 "run `surepass migrate`; `serve` and `surepass-worker` do it when they start",
             );
         }
@@ -91,7 +94,8 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
 fn catalogue(patient: &Patient, report: &mut Report) {
     let tenants = &patient.tenants;
     let passes: usize = tenants.iter().map(|tenant| tenant.passes.len()).sum();
-    let many = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
+    let many =
+        |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
     let message = format!(
         "{}, {}",
         many(tenants.len(), "tenant", "tenants"),

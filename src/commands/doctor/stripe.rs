@@ -101,10 +101,15 @@ fn clock(ahead: TimeDelta, report: &mut Report) {
     let apart = ahead.abs();
     let (ms, way) = (
         u64::try_from(apart.num_milliseconds()).unwrap_or_default(),
-        if ahead > TimeDelta::zero() { "ahead of" } else { "behind" },
+        if ahead > TimeDelta::zero() {
+            "ahead of"
+        } else {
+            "behind"
+        },
     );
     let message = format!("ours is {} {way} Stripe's", span(ms));
-    let mend = "set this machine's clock by NTP: when ours is 5 minutes ahead, every webhook is refused as too old";
+    let mend =
+        "set this machine's clock by NTP: when ours is 5 minutes ahead, every webhook is refused as too old";
     if apart <= TimeDelta::seconds(15) {
         report.good("clock", "as Stripe's");
     } else if apart <= TimeDelta::minutes(2) {
@@ -127,8 +132,16 @@ async fn permissions(account: &Account, report: &mut Report) {
         async { account.webhook_endpoints().page_size(1).next().await.map(drop) },
     );
     let all = [
-        ("Checkout Sessions", sessions, Some("no lookback finds a purchase")),
-        ("Events", events, Some("events that were not delivered stay unknown")),
+        (
+            "Checkout Sessions",
+            sessions,
+            Some("no lookback finds a purchase"),
+        ),
+        (
+            "Events",
+            events,
+            Some("events that were not delivered stay unknown"),
+        ),
         ("Customers", customers, None),
         ("PaymentIntents", payments, None),
         ("Charges", charges, None),
@@ -142,11 +155,9 @@ async fn permissions(account: &Account, report: &mut Report) {
                 Some(without) => must.push((resource, without)),
                 None => should.push(resource),
             },
-            Err(error) if error.is_transient() => report.warn(
-                "permissions",
-                format!("{resource}: {error}"),
-                "run this again",
-            ),
+            Err(error) if error.is_transient() => {
+                report.warn("permissions", format!("{resource}: {error}"), "run this again")
+            }
             _ => may.push(resource),
         }
     }

@@ -16,9 +16,16 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
         );
         return;
     };
-    let purchases = patient.purchases.clone().or_else(|| patient.queue(QueueName::Fulfil));
+    let purchases = patient
+        .purchases
+        .clone()
+        .or_else(|| patient.queue(QueueName::Fulfil));
     let Some(purchases) = purchases else {
-        report.warn("endpoints", "not looked at, without Redis", "mend its address above");
+        report.warn(
+            "endpoints",
+            "not looked at, without Redis",
+            "mend its address above",
+        );
         return;
     };
     let settings = &patient.settings;

@@ -120,7 +120,11 @@ fn queue_of(queue: &QueueStatus, report: &mut Report) {
         report.good(name, message);
     }
     if queue.dead > 0 {
-        let letters = if queue.dead == 1 { "letter waits" } else { "letters wait" };
+        let letters = if queue.dead == 1 {
+            "letter waits"
+        } else {
+            "letters wait"
+        };
         report.warn(
             "dead letters",
             format!("{} dead {letters} for a person in {}", queue.dead, queue.name),
@@ -134,9 +138,9 @@ fn schedule(patient: &Patient, one: &ScheduleStatus, report: &mut Report) {
     let last = one.last.map_or("never fired".to_owned(), |last| {
         format!("last {} ({})", written(last), patient.ago(last))
     });
-    let next = one.next.map_or(String::new(), |next| {
-        format!(", next {}", patient.ago(next))
-    });
+    let next = one
+        .next
+        .map_or(String::new(), |next| format!(", next {}", patient.ago(next)));
     let late = one.overdue.filter(|due| patient.now - *due > LATE);
     if late.is_some() {
         report.wrong(

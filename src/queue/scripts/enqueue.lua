@@ -3,7 +3,7 @@
 -- KEYS 1 wait (its slot)  2 sched  3 dead  4 log  5 stats
 -- ARGV 1 prefix  2 longest log (entries), then ten for each item:
 --      once key ('' = none), its life in ms, job id ('' = no job), 'kind/version group trace', group, payload, delay in
---      ms, 1 = run again a job that is dead for a passing cause (a reason: or for that one; 0 = not), log header
+--      ms, 1 = run again a job that is dead for a passing cause (a reason: or for that one; * for any; 0 = not), log header
 --      ('' = no entry), log body
 -- Answers, for each item: 'new' | 'seen' | 'live' | 'dead' | 'logged'
 --
@@ -19,7 +19,7 @@ local function accept(id, value, group, delay, revive)
       return 'live'
     end
     local cause = redis.call('HMGET', prefix .. 'job:' .. id, 'transient', 'reason')
-    if revive == '0' or cause[1] ~= '1' and cause[2] ~= revive then
+    if revive == '0' or revive ~= '*' and cause[1] ~= '1' and cause[2] ~= revive then
       return 'dead'
     end
     redis.call('ZREM', KEYS[3], id)
