@@ -207,6 +207,13 @@ impl Shop {
         self.deliver(session.event(COMPLETED, 1)).await
     }
 
+    /// The same, signed with another secret than the usual.
+    pub(crate) async fn buy_as(&self, secret: &str, session: &SampleSession) -> Answer {
+        let body = session.event(COMPLETED, 1);
+        let header = signed(secret, &body);
+        self.post(body, Some(&header)).await
+    }
+
     /// Sends an event, signed now.
     pub(crate) async fn deliver(&self, body: Vec<u8>) -> Answer {
         self.try_deliver(0, body).await.unwrap()
