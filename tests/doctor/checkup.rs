@@ -40,11 +40,7 @@ impl Checkup {
         let address = shop.servers[0].address;
         let intake = format!("http://{address}/webhooks/stripe");
         stripe.has(vec![endpoint(&intake)]);
-        let mut checkup = Self {
-            shop,
-            stripe,
-            intake,
-        };
+        let mut checkup = Self { shop, stripe, intake };
         checkup.is_reached_at(&format!("http://{address}"));
         if with_worker {
             checkup.start_worker().await;
@@ -89,8 +85,7 @@ impl Checkup {
 pub(crate) fn findings(output: &Output) -> Findings {
     let text = stdout(output);
     assert!(!text.contains(SECRET_WORD), "{text}");
-    let document: Value =
-        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", stderr(output)));
+    let document: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", stderr(output)));
     let status = output.status.code().unwrap();
     assert_eq!(document["ok"], status == 0);
     Findings {
@@ -142,6 +137,9 @@ impl Findings {
 
     pub(crate) fn says(&self, words: &str) {
         let all = [self.good(), self.warnings(), self.wrong()].concat();
-        assert!(all.iter().any(|line| line.contains(words)), "`{words}` is not in {all:#?}");
+        assert!(
+            all.iter().any(|line| line.contains(words)),
+            "`{words}` is not in {all:#?}"
+        );
     }
 }

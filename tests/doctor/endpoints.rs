@@ -40,12 +40,16 @@ async fn an_endpoint_that_is_disabled_or_lacks_events_is_told() {
 #[tokio::test]
 async fn an_endpoint_that_is_missing_or_nearly_ours_is_told() {
     let checkup = Checkup::new(true).await;
-    checkup.stripe.has(vec![endpoint("https://elsewhere.example/webhooks/stripe")]);
+    checkup
+        .stripe
+        .has(vec![endpoint("https://elsewhere.example/webhooks/stripe")]);
     assert_eq!(
         only_wrong(&checkup).await,
         "Webhooks/endpoint: no webhook endpoint at Stripe hears of studio"
     );
-    checkup.stripe.has(vec![endpoint(&format!("{}/", checkup.intake))]);
+    checkup
+        .stripe
+        .has(vec![endpoint(&format!("{}/", checkup.intake))]);
     assert_eq!(
         only_wrong(&checkup).await,
         "Webhooks/endpoint: a webhook endpoint at Stripe is registered as INTAKE/, which is not quite ours"
@@ -58,7 +62,9 @@ async fn an_endpoint_that_redirects_is_told_with_its_target() {
     let public = format!("{}/moved", checkup.stripe.url());
     checkup.is_reached_at(&public);
     checkup.stripe.state().moved_to = "https://new.example/webhooks/stripe".to_owned();
-    checkup.stripe.has(vec![endpoint(&format!("{public}/webhooks/stripe"))]);
+    checkup
+        .stripe
+        .has(vec![endpoint(&format!("{public}/webhooks/stripe"))]);
     let wrong = checkup.doctor().await.only_wrong();
     assert_eq!(
         wrong.replace(&public, "PUBLIC"),
@@ -87,7 +93,9 @@ async fn an_answer_that_is_not_ours_is_told() {
     // Stripe's part answers 401 to a request without a key, and not as an intake does.
     let public = checkup.stripe.url();
     checkup.is_reached_at(&public);
-    checkup.stripe.has(vec![endpoint(&format!("{public}/webhooks/stripe"))]);
+    checkup
+        .stripe
+        .has(vec![endpoint(&format!("{public}/webhooks/stripe"))]);
     let wrong = checkup.doctor().await.only_wrong();
     assert!(wrong.ends_with("answers 401, not as Surepass does"), "{wrong}");
 }
@@ -99,13 +107,19 @@ async fn an_endpoint_of_an_api_version_that_is_not_tested_or_that_is_there_twice
     new["api_version"] = "2026-02-25.dahlia".into();
     checkup.stripe.has(vec![new]);
     let warning = checkup.doctor().await.only_warning();
-    assert!(warning.contains("gets events of Stripe's API 2026-02-25.dahlia"), "{warning}");
+    assert!(
+        warning.contains("gets events of Stripe's API 2026-02-25.dahlia"),
+        "{warning}"
+    );
 
     let mut second = endpoint(&checkup.intake);
     second["id"] = "we_2".into();
     checkup.stripe.has(vec![endpoint(&checkup.intake), second]);
     let warning = checkup.doctor().await.only_warning();
-    assert!(warning.contains("Stripe sends each event 2 times to"), "{warning}");
+    assert!(
+        warning.contains("Stripe sends each event 2 times to"),
+        "{warning}"
+    );
 }
 
 #[tokio::test]
@@ -138,12 +152,19 @@ async fn a_tenant_with_an_account_of_its_own_needs_an_endpoint_that_hears_of_it(
 
     checkup.stripe.has(vec![endpoint(&checkup.intake)]);
     let own = vec![endpoint(&checkup.intake)];
-    checkup.stripe.state().endpoints.insert("acct_dojo".to_owned(), own);
+    checkup
+        .stripe
+        .state()
+        .endpoints
+        .insert("acct_dojo".to_owned(), own);
     checkup.doctor().await.says("is enabled, of acct_dojo");
 
     checkup.stripe.state().foreign.push("acct_dojo");
     let wrong = checkup.doctor().await.wrong();
-    assert!(wrong[0].starts_with("Stripe/account: acct_dojo of dojo:"), "{wrong:#?}");
+    assert!(
+        wrong[0].starts_with("Stripe/account: acct_dojo of dojo:"),
+        "{wrong:#?}"
+    );
 }
 
 #[tokio::test]

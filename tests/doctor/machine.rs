@@ -1,7 +1,5 @@
 //! What the doctor says of Redis, the store, the settings and those who work.
 
-use std::path::Path;
-
 use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::checkup::{Checkup, findings};
@@ -21,7 +19,10 @@ async fn a_redis_that_throws_keys_away_or_keeps_nothing_on_disk_is_wrong() {
     set("maxmemory-policy", "noeviction").await;
     set("appendfsync", "no").await;
     let warning = checkup.doctor().await.only_warning();
-    assert!(warning.starts_with("Redis/persistence: append-only file"), "{warning}");
+    assert!(
+        warning.starts_with("Redis/persistence: append-only file"),
+        "{warning}"
+    );
     set("appendonly", "no").await;
     assert_eq!(
         checkup.doctor().await.only_wrong(),
@@ -29,7 +30,10 @@ async fn a_redis_that_throws_keys_away_or_keeps_nothing_on_disk_is_wrong() {
     );
     set("save", "3600 1").await;
     let wrong = checkup.doctor().await.only_wrong();
-    assert!(wrong.starts_with("Redis/persistence: a copy now and then"), "{wrong}");
+    assert!(
+        wrong.starts_with("Redis/persistence: a copy now and then"),
+        "{wrong}"
+    );
 }
 
 #[tokio::test]
@@ -46,8 +50,15 @@ async fn a_redis_that_is_nearly_full_or_full_is_told_before_it_refuses() {
             .await
             .unwrap();
         let found = checkup.doctor().await;
-        let told = if group == "error" { found.wrong() } else { found.warnings() };
-        assert!(told.iter().any(|line| line.starts_with("Redis/memory: ")), "{told:#?}");
+        let told = if group == "error" {
+            found.wrong()
+        } else {
+            found.warnings()
+        };
+        assert!(
+            told.iter().any(|line| line.starts_with("Redis/memory: ")),
+            "{told:#?}"
+        );
     }
 }
 
@@ -71,7 +82,10 @@ async fn a_store_that_is_not_there_is_told_and_not_made() {
         .shop
         .set("DATABASE_URL", &format!("sqlite://{}", missing.display()));
     let wrong = checkup.doctor().await.wrong();
-    assert!(wrong[0].starts_with("Store/connection: there is no SQLite file"), "{wrong:#?}");
+    assert!(
+        wrong[0].starts_with("Store/connection: there is no SQLite file"),
+        "{wrong:#?}"
+    );
     assert!(!missing.exists());
 }
 
@@ -83,7 +97,10 @@ async fn tables_that_are_missing_or_behind_are_told_and_never_made() {
     let newest = "DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)";
     connection.execute(newest).await.unwrap();
     let wrong = checkup.doctor().await.wrong();
-    assert!(wrong[0].starts_with("Store/tables: version ") && wrong[0].contains(", 1 behind"), "{wrong:#?}");
+    assert!(
+        wrong[0].starts_with("Store/tables: version ") && wrong[0].contains(", 1 behind"),
+        "{wrong:#?}"
+    );
 
     let empty = checkup.shop.file("empty.db", "");
     checkup
@@ -104,10 +121,16 @@ async fn tables_that_are_missing_or_behind_are_told_and_never_made() {
 #[tokio::test]
 async fn a_setting_that_does_not_exist_is_told_with_its_file() {
     let checkup = Checkup::new(false).await;
-    checkup.shop.file("config/development.toml", "[lookback]\nnightley = \"0 3 * * *\"\n");
+    checkup.shop.file(
+        "config/development.toml",
+        "[lookback]\nnightley = \"0 3 * * *\"\n",
+    );
     let output = checkup.shop.surepass(&["doctor", "--json"]).await;
     let wrong = findings(&output).only_wrong();
-    assert!(wrong.contains("development.toml: there is no setting `lookback.nightley`"), "{wrong}");
+    assert!(
+        wrong.contains("development.toml: there is no setting `lookback.nightley`"),
+        "{wrong}"
+    );
 }
 
 #[tokio::test]
@@ -141,7 +164,9 @@ async fn nobody_who_works_and_ticks_that_nobody_fires_are_wrong() {
         wrong,
         [
             "Work/workers: none is alive: purchases wait",
-            "Work/nightly: never fired, and since then no worker has fired it",
+            "Work/nightly: no worker has fired it yet",
+            "Work/recent: no worker has fired it yet",
+            "Work/audit: no worker has fired it yet",
         ]
     );
 }
@@ -151,24 +176,36 @@ async fn a_dead_letter_and_a_paused_queue_are_told() {
     let checkup = Checkup::new(true).await;
     let session = checkup.shop.session().with("passId", Some("no-such-pass"));
     let session = session.with("passName", None);
-    checkup.shop.buy_as("whsec_HemmeligSignaturOfThisEndpoint", &session).await;
+    checkup
+        .shop
+        .buy_as("whsec_HemmeligSignaturOfThisEndpoint", &session)
+        .await;
     checkup.shop.worked_off().await;
-    let paused = checkup.shop.surepass(&["jobs", "pause", "sync", "--reason", "a test"]).await;
+    let paused = checkup
+        .shop
+        .surepass(&["jobs", "pause", "sync", "--why", "a test"])
+        .await;
     assert!(paused.status.success());
     let warnings = checkup.doctor().await.warnings();
     assert_eq!(
-        warnings,
-        [
-            "Work/dead letters: 1 dead letter waits for a person in fulfil",
-            "Work/lookbacks: 0 wait, 0 come later, 0 run; the queue is paused",
-        ]
+        warnings[0],
+        "Work/dead letters: 1 dead letter waits for a person in fulfil"
     );
+    assert!(
+        warnings[1].starts_with("Work/lookbacks: ") && warnings[1].ends_with("the queue is paused"),
+        "{warnings:#?}"
+    );
+    assert_eq!(warnings.len(), 2);
 }
 
 #[tokio::test]
 async fn no_line_is_longer_than_80_columns_but_for_a_word_that_is() {
     let mut checkup = Checkup::new(false).await;
-    for name in ["STRIPE_WEBHOOK_SECRET", "SUREPASS_ADMIN_TOKEN", "SUREPASS_JWT_SECRET"] {
+    for name in [
+        "STRIPE_WEBHOOK_SECRET",
+        "SUREPASS_ADMIN_TOKEN",
+        "SUREPASS_JWT_SECRET",
+    ] {
         checkup.shop.set(name, "");
     }
     checkup.stripe.has(vec![]);
@@ -182,5 +219,4 @@ async fn no_line_is_longer_than_80_columns_but_for_a_word_that_is() {
     }
     assert!(page.contains("\n  ✗ "), "{page}");
     assert!(!page.contains('\u{1b}'), "no colours where it is no terminal");
-    assert!(Path::new("/proc").exists());
 }

@@ -97,7 +97,7 @@ pub(crate) fn event(id: &str, minutes: i64) -> Value {
         "type": "checkout.session.completed",
         "created": created.timestamp(),
         "livemode": false,
-        "data": { "object": { "id": "cs_test_1", "object": "checkout.session" } },
+        "data": { "object": { "id": "cs_test_1", "object": "checkout.session", "payment_status": "unpaid" } },
     })
 }
 
@@ -127,7 +127,11 @@ async fn answer(request: HttpRequest, state: web::Data<Mutex<State>>) -> HttpRes
         refused(401, "invalid_request_error", None)
     } else if state.foreign.contains(&account.as_str()) {
         refused(403, "invalid_request_error", Some("account_invalid"))
-    } else if state.forbidden.iter().any(|forbidden| resource.starts_with(forbidden)) {
+    } else if state
+        .forbidden
+        .iter()
+        .any(|forbidden| resource.starts_with(forbidden))
+    {
         refused(403, "invalid_request_error", None)
     } else {
         let failed = request.query_string().contains("delivery_success=false");

@@ -31,7 +31,10 @@ async fn the_doctor_only_reads_at_stripe_and_leaves_one_entry_in_the_event_log()
     checkup.doctor().await;
     checkup.doctor().await;
     let asked = checkup.stripe.state().asked.clone();
-    assert!(asked.iter().all(|request| request.starts_with("GET /v1/")), "{asked:#?}");
+    assert!(
+        asked.iter().all(|request| request.starts_with("GET /v1/")),
+        "{asked:#?}"
+    );
     checkup.shop.settled().await;
     let events = checkup.shop.events().await;
     let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
@@ -67,7 +70,10 @@ async fn a_key_that_stripe_refuses_is_wrong_and_one_that_may_write_is_a_warning(
     let mut checkup = Checkup::new(true).await;
     checkup.stripe.state().refuses_key = true;
     let wrong = checkup.doctor().await.only_wrong();
-    assert!(wrong.starts_with("Stripe/connection: ") && wrong.contains("Stripe refused the key"), "{wrong}");
+    assert!(
+        wrong.starts_with("Stripe/connection: ") && wrong.contains("Stripe refused the key"),
+        "{wrong}"
+    );
     checkup.stripe.state().refuses_key = false;
     checkup.shop.set("STRIPE_SECRET_KEY", "sk_test_HemmeligKey");
     let warning = checkup.doctor().await.only_warning();
@@ -82,10 +88,16 @@ async fn a_clock_that_is_off_is_told_by_stripes_date() {
     let checkup = Checkup::new(true).await;
     checkup.stripe.state().ahead = TimeDelta::seconds(-400);
     let wrong = checkup.doctor().await.only_wrong();
-    assert!(wrong.starts_with("Stripe/clock: ours is 6 min ahead of Stripe's"), "{wrong}");
+    assert!(
+        wrong.starts_with("Stripe/clock: ours is 6 min ahead of Stripe's"),
+        "{wrong}"
+    );
     checkup.stripe.state().ahead = TimeDelta::seconds(60);
     let warning = checkup.doctor().await.only_warning();
-    assert!(warning.starts_with("Stripe/clock: ours is ") && warning.ends_with(" s behind Stripe's"), "{warning}");
+    assert!(
+        warning.starts_with("Stripe/clock: ours is ") && warning.ends_with(" s behind Stripe's"),
+        "{warning}"
+    );
 }
 
 #[tokio::test]

@@ -134,23 +134,22 @@ fn queue_of(queue: &QueueStatus, report: &mut Report) {
 }
 
 fn schedule(patient: &Patient, one: &ScheduleStatus, report: &mut Report) {
-    let name = one.name;
-    let last = one.last.map_or("never fired".to_owned(), |last| {
-        format!("last {} ({})", written(last), patient.ago(last))
-    });
-    let next = one
-        .next
-        .map_or(String::new(), |next| format!(", next {}", patient.ago(next)));
-    let late = one.overdue.filter(|due| patient.now - *due > LATE);
-    if late.is_some() {
+    let mend = "start a `surepass-worker` without --no-cron, and with STRIPE_SECRET_KEY; one that runs says why it is late";
+    let Some(last) = one.last else {
+        report.wrong(one.name, "no worker has fired it yet", mend);
+        return;
+    };
+    let last = format!("last {} ({})", written(last), patient.ago(last));
+    if one.overdue.is_some_and(|due| patient.now - due > LATE) {
         report.wrong(
-            name,
+            one.name,
             format!("{last}, and since then no worker has fired it"),
-            "start a `surepass-worker` without --no-cron, and with STRIPE_SECRET_KEY; one that runs says why it is late",
+            mend,
         );
-    } else {
-        report.good(name, format!("{last}{next}"));
+        return;
     }
+    let next = one.next.map(|next| format!(", next {}", patient.ago(next)));
+    report.good(one.name, format!("{last}{}", next.unwrap_or_default()));
 }
 
 fn mark(patient: &Patient, mark: &LookbackMark, report: &mut Report) {
