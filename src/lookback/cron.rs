@@ -120,7 +120,7 @@ impl Cron {
                 tokio::time::sleep(pause).await;
             }
         };
-        stop.run_until_cancelled(work).await.unwrap_or(())
+        stop.run_until_cancelled(work).await;
     }
 
     /// Fires each schedule whose tick is due, and answers which those were.

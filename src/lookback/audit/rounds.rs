@@ -62,13 +62,13 @@ impl Rounds {
                 match self.look(starting).await {
                     Ok(()) => starting = false,
                     Err(error) => {
-                        tracing::warn!(%error, "no audit of the webhook endpoints; it is tried again")
+                        tracing::warn!(%error, "no audit of the webhook endpoints; it is tried again");
                     }
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        stop.run_until_cancelled(rounds).await.unwrap_or(())
+        stop.run_until_cancelled(rounds).await;
     }
 
     /// Audits if it is due and nobody else does, then takes over what the last audit found.
