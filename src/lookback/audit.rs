@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use self::finding::KEY_REFUSED;
 use self::judge::Listing;
 use self::probe::Ping;
 use crate::clock::Clock;
@@ -93,7 +94,9 @@ impl Auditor {
             endpoints = judge::judge(&listings, tenants, self.public_url.as_ref(), &mut findings);
             self.try_out(&mut endpoints, tenants, &mut findings).await;
         }
-        self.arrivals(&mut findings).await?;
+        if findings.iter().all(|finding| finding.code != KEY_REFUSED) {
+            self.arrivals(&mut findings).await?;
+        }
         findings.sort_by_key(|finding| finding.severity);
         Ok(Audit {
             at: self.clock.now(),

@@ -104,3 +104,21 @@ async fn two_workers_fire_each_schedule_once_at_their_start() {
     awaited("the first ticks", both).await;
     assert_eq!((begins("nightly"), begins("recent")), (1, 1));
 }
+
+#[tokio::test]
+async fn a_key_that_stripe_refuses_is_an_alert_of_its_own() {
+    let mut checkup = Checkup::new(false).await;
+    checkup.stripe.state().refuses_key = true;
+    checkup.shop.start_worker().await;
+    let worker = &checkup.shop.workers[0];
+    worker.says(r#""code":"key_refused""#).await;
+    let page = metrics(worker, "surepass_webhook_endpoint_problems").await;
+    let told: Vec<_> = page
+        .lines()
+        .filter(|line| line.starts_with("surepass_webhook_endpoint_problems{"))
+        .collect();
+    assert_eq!(
+        told,
+        [r#"surepass_webhook_endpoint_problems{severity="error",code="key_refused"} 1"#]
+    );
+}

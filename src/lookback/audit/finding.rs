@@ -26,6 +26,9 @@ impl Severity {
     }
 }
 
+/// The code where Stripe does not take our key: then nothing else can be told.
+pub(super) const KEY_REFUSED: &str = "key_refused";
+
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
@@ -58,6 +61,13 @@ impl Finding {
 
     /// What the key may not read.
     pub(super) fn not_permitted(resource: &str, account: Option<&str>, error: &StripeError) -> Self {
+        if error.status() == Some(401) {
+            return Self::error(
+                KEY_REFUSED,
+                format!("our webhook endpoints cannot be looked at: {error}"),
+                "copy a valid key into STRIPE_SECRET_KEY (Dashboard, Developers, API keys)",
+            );
+        }
         let place = account
             .map(|account| format!(" of {account}"))
             .unwrap_or_default();

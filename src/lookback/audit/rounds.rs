@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 use tokio_util::sync::CancellationToken;
 
-use super::{Audit, Auditor, Severity};
+use super::{Audit, Auditor, Finding, Severity};
 use crate::config::LookbackSettings;
 use crate::lookback::cron::{AUDIT, due};
 use crate::queue::{Enqueued, Item, Queue, QueueError};
@@ -101,8 +101,16 @@ impl Rounds {
 
     async fn audit(&self) -> Result<(), RoundError> {
         let tenants = self.store.tenants().await?;
+        let before = last(&self.queue).await?;
         let audit = self.auditor.audit(&tenants).await?;
-        for finding in &audit.findings {
+        // What is wrong is told until it is mended; what is only to be looked at, once.
+        let is_new = |finding: &&Finding| {
+            finding.severity == Severity::Error
+                || before
+                    .as_ref()
+                    .is_none_or(|before| !before.findings.contains(finding))
+        };
+        for finding in audit.findings.iter().filter(is_new) {
             let (code, message, mend) = (&finding.code, &finding.message, &finding.mend);
             match finding.severity {
                 Severity::Error => tracing::error!(code, mend, "webhooks: {message}"),
