@@ -54,7 +54,7 @@ pub(crate) fn run(
     let mut report = Report::new(!arguments.json);
     match settings {
         Ok(settings) => block_on(async {
-            examine(settings, &mut report).await;
+            Box::pin(examine(settings, &mut report)).await;
             Ok(())
         })?,
         Err(error) => {

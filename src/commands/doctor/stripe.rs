@@ -156,7 +156,7 @@ async fn permissions(account: &Account, report: &mut Report) {
                 None => should.push(resource),
             },
             Err(error) if error.is_transient() => {
-                report.warn("permissions", format!("{resource}: {error}"), "run this again")
+                report.warn("permissions", format!("{resource}: {error}"), "run this again");
             }
             _ => may.push(resource),
         }
