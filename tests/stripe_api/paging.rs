@@ -4,7 +4,7 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 use surepass::stripe::api::{EventFilter, SessionFilter};
 
-use crate::fake::{Fake, Reply, Request, ok, status};
+use crate::fake::{Fake, PATIENCE, Reply, Request, ok, status};
 
 /// A list as Stripe keeps it, the newest first: `page` answers by its cursors.
 fn page(request: &Request, all: &[Value]) -> Reply {
@@ -169,7 +169,8 @@ async fn a_cursor_that_comes_again_ends_with_an_error_and_not_in_an_endless_loop
     let nameless = Fake::always(ok(r#"{"data":[7],"has_more":true}"#)).await;
     for (fake, calls) in [(stuck, 2), (round, 4), (nowhere, 1), (nameless, 1)] {
         let stream = fake.account().sessions(SessionFilter::default()).into_stream();
-        let error = stream.try_for_each(|_| async { Ok(()) }).await.unwrap_err();
+        let reading = tokio::time::timeout(PATIENCE, stream.try_for_each(|_| async { Ok(()) }));
+        let error = reading.await.expect("it ends").unwrap_err();
         assert!(error.to_string().contains("Stripe's list"), "{error}");
         assert_eq!(fake.asked().len(), calls);
     }
