@@ -21,7 +21,7 @@ use crate::stripe::api::{Client, EventFilter, StripeError};
 
 pub use self::finding::{Finding, Severity};
 pub use self::judge::{NEEDED, WANTED};
-pub use self::rounds::{Findings, Rounds, last};
+pub use self::rounds::{Findings, RoundError, Rounds, last};
 
 /// Looks at our webhook endpoints.
 #[derive(Debug, Clone)]
@@ -49,6 +49,16 @@ pub struct Audit {
     pub endpoints: Vec<Endpoint>,
     /// What is wrong, the worst first.
     pub findings: Vec<Finding>,
+}
+
+impl Audit {
+    /// Whether purchases come late.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
+    }
 }
 
 /// One of our endpoints.

@@ -4,7 +4,6 @@
 //! its own that is taken in the same step, and only then notes the tick. Who dies in between leaves the rest to the next
 //! who looks, and what was enqueued is not enqueued again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,15 +170,6 @@ impl Cron {
         Ok(fired)
     }
 
-    /// How each schedule stands, the audit's among them.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn status(&self) -> Result<Vec<ScheduleStatus>, QueueError> {
-        let ticks = self.queue.ticks().await?;
-        Ok(status(&self.settings, &ticks, self.clock.now()))
-    }
-
     fn plans(&self) -> impl Iterator<Item = Plan<'_>> {
         let LookbackSettings {
             nightly,
@@ -292,11 +282,16 @@ fn share(place: usize, of: usize) -> f64 {
     place as f64 / of.max(1) as f64
 }
 
-fn status(
+/// How each schedule stands, the audit's among them, by the queue of lookbacks.
+///
+/// # Errors
+/// [`QueueError`].
+pub async fn status(
+    queue: &Queue,
     settings: &LookbackSettings,
-    ticks: &HashMap<String, DateTime<Utc>>,
     now: DateTime<Utc>,
-) -> Vec<ScheduleStatus> {
+) -> Result<Vec<ScheduleStatus>, QueueError> {
+    let ticks = queue.ticks().await?;
     let all = [
         (NIGHTLY, &settings.nightly),
         (RECENT, &settings.recent),
@@ -305,7 +300,7 @@ fn status(
     let set = all
         .into_iter()
         .filter_map(|(name, schedule)| Some((name, schedule.as_ref()?)));
-    set.map(|(name, schedule)| {
+    let status = set.map(|(name, schedule)| {
         let last = ticks.get(name).copied();
         let due = due(schedule, settings.time_zone, last, now);
         ScheduleStatus {
@@ -316,8 +311,8 @@ fn status(
             overdue: due.map(|due| due.first),
             next: schedule.after(now, settings.time_zone),
         }
-    })
-    .collect()
+    });
+    Ok(status.collect())
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Which ticks fire, and what they enqueue.
 
 use chrono::TimeDelta;
-use surepass::lookback::cron::Cron;
+use surepass::lookback::cron::{Cron, status};
 
-use crate::world::{World, at, covers};
+use crate::world::{World, at, covers, settings};
 
 const RECENT_ONLY: &str = "nightly = \"\"\nspread_seconds = 0";
 const NIGHT_IN_OSLO: &str =
@@ -160,35 +160,32 @@ async fn the_work_of_a_tick_is_spread_over_time_and_below_half_the_way_to_the_ne
 #[tokio::test]
 async fn a_schedule_tells_its_last_tick_and_its_next_and_whether_one_is_overdue() {
     let world = World::new("2026-11-23T12:00:00Z", &[]).await;
-    let cron = world.cron("audit = \"\"");
-    let told = |status: &[surepass::lookback::cron::ScheduleStatus]| -> Vec<_> {
-        status
-            .iter()
-            .map(|one| (one.name, one.last, one.overdue, one.next))
-            .collect()
+    let told = |now: &str| {
+        let (queue, now) = (world.queue.clone(), at(now));
+        async move {
+            let all = status(&queue, &settings("audit = \"\""), now).await.unwrap();
+            let all = all.into_iter();
+            all.map(|one| (one.name, one.last, one.overdue, one.next))
+                .collect::<Vec<_>>()
+        }
     };
-    let overdue = told(&cron.status().await.unwrap());
+    let overdue = told("2026-11-23T12:00:00Z").await;
     assert_eq!(
         (overdue[0].1, overdue[0].2),
         (None, Some(at("2026-11-23T03:00:00Z")))
     );
-    cron.look().await.unwrap();
-    world.clock.set("2026-11-23T12:09:00Z");
-    assert_eq!(
-        told(&cron.status().await.unwrap()),
-        [
-            (
-                "nightly",
-                Some(at("2026-11-23T03:00:00Z")),
-                None,
-                Some(at("2026-11-24T03:00:00Z"))
-            ),
-            (
-                "recent",
-                Some(at("2026-11-23T12:00:00Z")),
-                None,
-                Some(at("2026-11-23T12:10:00Z"))
-            ),
-        ]
+    world.cron("").look().await.unwrap();
+    let nightly = (
+        "nightly",
+        Some(at("2026-11-23T03:00:00Z")),
+        None,
+        Some(at("2026-11-24T03:00:00Z")),
     );
+    let recent = (
+        "recent",
+        Some(at("2026-11-23T12:00:00Z")),
+        None,
+        Some(at("2026-11-23T12:10:00Z")),
+    );
+    assert_eq!(told("2026-11-23T12:09:00Z").await, [nightly, recent]);
 }

@@ -1,6 +1,15 @@
 //! The audits that workers make by themselves.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use surepass::clock::Clock;
+use surepass::config::{QueueName, Settings};
+use surepass::lookback::audit::{Auditor, Findings, Rounds, last};
+use surepass::queue::{Queue, Redis, RedisOptions};
+use surepass::stripe::api::{self, Client, Unpaced};
 
 use crate::checkup::Checkup;
 use crate::program::{Program, awaited};
@@ -121,4 +130,73 @@ async fn a_key_that_stripe_refuses_is_an_alert_of_its_own() {
         told,
         [r#"surepass_webhook_endpoint_problems{severity="error",code="key_refused"} 1"#]
     );
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_looked_at_again_after_five_minutes_and_what_is_in_order_after_an_hour() {
+    let checkup = Checkup::new(false).await;
+    let mut disabled = endpoint(&checkup.intake);
+    disabled["status"] = "disabled".into();
+    checkup.stripe.has(vec![disabled]);
+    let minutes = Arc::new(AtomicI64::new(0));
+    let rounds = [rounds(&checkup, &minutes).await, rounds(&checkup, &minutes).await];
+    let looks_at = |minute: i64| {
+        let (minutes, rounds, stripe) = (&minutes, &rounds, &checkup.stripe);
+        async move {
+            minutes.store(minute, Ordering::SeqCst);
+            let before = stripe.times(LISTING);
+            for one in rounds {
+                one.look(false).await.unwrap();
+            }
+            stripe.times(LISTING) - before
+        }
+    };
+    let wrong = || async {
+        let found = last(&rounds[0].queue).await.unwrap().unwrap();
+        found.is_wrong()
+    };
+    assert_eq!(looks_at(0).await, 1, "one for both");
+    assert!(wrong().await);
+    assert_eq!(looks_at(4).await, 0);
+    assert_eq!(looks_at(5).await, 1);
+    checkup.stripe.has(vec![endpoint(&checkup.intake)]);
+    assert_eq!(looks_at(10).await, 1);
+    assert!(!wrong().await);
+    assert_eq!(looks_at(30).await, 0);
+    assert_eq!(looks_at(60).await, 1);
+}
+
+/// A worker's rounds, so many minutes after noon.
+async fn rounds(checkup: &Checkup, minutes: &Arc<AtomicI64>) -> Rounds {
+    let folder = checkup.shop.file("config/nothing", "");
+    let folder = folder.parent().unwrap().to_str().unwrap().to_owned();
+    let settings = Settings::load_from(|name| match name {
+        "SUREPASS_CONFIG" => Some(folder.clone()),
+        "STRIPE_SECRET_KEY" | "STRIPE_API_BASE" => Some(checkup.shop.setting(name).to_owned()),
+        _ => None,
+    })
+    .unwrap();
+    let redis = Redis::open(&checkup.shop.setting("REDIS_URL").into(), RedisOptions::default()).unwrap();
+    let http = api::http().unwrap();
+    let minutes = minutes.clone();
+    let noon = "2026-11-23T12:00:00Z".parse::<DateTime<Utc>>().unwrap();
+    Rounds {
+        queue: Queue::new(&redis, settings.queue_config_of(QueueName::Sync)).unwrap(),
+        store: checkup.shop.store().await,
+        auditor: Auditor {
+            client: Client::new(
+                http.clone(),
+                settings.stripe_options().unwrap(),
+                Arc::new(Unpaced),
+            ),
+            http,
+            purchases: Queue::new(&redis, settings.queue_config()).unwrap(),
+            clock: Clock::new(move || noon + TimeDelta::minutes(minutes.load(Ordering::SeqCst))),
+            public_url: None,
+            secrets: vec![],
+            livemode: false,
+        },
+        settings: settings.lookback,
+        findings: Findings::default(),
+    }
 }

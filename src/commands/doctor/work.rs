@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use surepass::lookback::audit;
-use surepass::lookback::cron::{Cron, ScheduleStatus};
+use surepass::lookback::cron::{self, ScheduleStatus};
 use surepass::queue::inspector::{Inspector, QueueStatus, WorkerStatus};
 use surepass::store::LookbackMark;
 
@@ -31,27 +31,23 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
         Ok(all) => all.iter().for_each(|queue| queue_of(queue, report)),
         Err(error) => report.wrong("queues", error.to_string(), "run this again"),
     }
-    if patient.settings.stripe.secret_key.is_some()
-        && let Some(store) = &patient.store
-    {
-        let cron = Cron::new(
-            lookbacks.clone(),
-            store.clone(),
-            patient.clock.clone(),
-            patient.settings.lookback.clone(),
-        );
-        match cron.status().await {
-            Ok(all) => all.iter().for_each(|one| schedule(patient, one, report)),
-            Err(error) => report.wrong("schedules", error.to_string(), "run this again"),
-        }
-        if let Ok(Some(last)) = audit::last(lookbacks).await {
-            let found = match last.findings.len() {
-                0 => "nothing wrong".to_owned(),
-                found => format!("{found} to look at"),
-            };
-            report.good("last audit", format!("{}: {found}", patient.ago(last.at)));
-        }
+    if patient.settings.stripe.secret_key.is_none() {
+        return;
+    }
+    match cron::status(lookbacks, &patient.settings.lookback, patient.now).await {
+        Ok(all) => all.iter().for_each(|one| schedule(patient, one, report)),
+        Err(error) => report.wrong("schedules", error.to_string(), "run this again"),
+    }
+    if let Ok(Some(last)) = audit::last(lookbacks).await {
+        let found = match last.findings.len() {
+            0 => "nothing wrong".to_owned(),
+            found => format!("{found} to look at"),
+        };
+        report.good("last audit", format!("{}: {found}", patient.ago(last.at)));
+    }
+    if let Some(store) = &patient.store {
         match store.lookback().marks().await {
+            Ok(none) if none.is_empty() => report.good("proven", "nothing yet: no lookback has ended"),
             Ok(all) => all.iter().for_each(|one| mark(patient, one, report)),
             Err(error) => report.wrong("proven", error.to_string(), "run this again"),
         }

@@ -16,6 +16,8 @@ use crate::stripe::signature::sign;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// An answer of ours is far shorter.
 const LONGEST_ANSWER: usize = 64 * 1024;
+/// A longer address is not repeated.
+const LONGEST_TARGET: usize = 500;
 /// Always the same, so that the event log keeps one entry for all.
 const ID: &str = "evt_surepass_audit";
 
@@ -62,6 +64,7 @@ impl Ping<'_> {
             let target = response.headers().get(LOCATION);
             let target = target
                 .and_then(|target| target.to_str().ok())
+                .filter(|target| target.len() <= LONGEST_TARGET)
                 .unwrap_or("elsewhere");
             return Some(Finding::error(
                 "endpoint_redirects",

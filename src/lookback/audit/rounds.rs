@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
@@ -23,6 +24,8 @@ const KEPT: Duration = Duration::from_hours(30 * 24);
 const CLAIMED: Duration = Duration::from_mins(5);
 /// Workers that start together share one audit.
 const AT_START: Duration = Duration::from_mins(1);
+/// What is wrong is looked at again after so long: it may have been mended, or the server was only starting.
+const AGAIN: TimeDelta = TimeDelta::minutes(5);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(30);
 /// An audit is given up after so long: it stands in nobody's way, and is due again.
@@ -39,8 +42,10 @@ pub struct Rounds {
     pub findings: Findings,
 }
 
+/// Why there was no audit.
 #[derive(Debug, thiserror::Error)]
-enum RoundError {
+#[non_exhaustive]
+pub enum RoundError {
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error("the tenants cannot be read: {0}")]
@@ -71,8 +76,12 @@ impl Rounds {
         stop.run_until_cancelled(rounds).await;
     }
 
-    /// Audits if it is due and nobody else does, then takes over what the last audit found.
-    async fn look(&self, starting: bool) -> Result<(), RoundError> {
+    /// Audits if it is due and nobody else does, then takes over what the last audit found. `starting`: due for that reason
+    /// alone.
+    ///
+    /// # Errors
+    /// [`RoundError`]: it stays due.
+    pub async fn look(&self, starting: bool) -> Result<(), RoundError> {
         let Some(schedule) = &self.settings.audit else {
             return Ok(());
         };
@@ -80,18 +89,28 @@ impl Rounds {
         let zone = self.settings.time_zone;
         let noted = self.queue.ticks().await?.get(AUDIT).copied();
         let due = due(schedule, zone, noted, now).map(|due| due.tick);
-        let latest = schedule.before(now, zone);
-        let (key, life) = match (starting, due) {
-            (true, _) => ("cron:audit:start".to_owned(), AT_START),
-            (false, Some(tick)) => (format!("cron:audit:{}", tick.timestamp()), CLAIMED),
-            (false, None) => return self.take_over().await,
+        let before = last(&self.queue).await?;
+        let wrong_since = before
+            .as_ref()
+            .filter(|audit| audit.is_wrong())
+            .map(|audit| audit.at);
+        let (key, life) = match (starting, due, wrong_since) {
+            (true, _, _) => ("cron:audit:start".to_owned(), AT_START),
+            (false, Some(tick), _) => (format!("cron:audit:{}", tick.timestamp()), CLAIMED),
+            (false, None, Some(at)) if now - at >= AGAIN => {
+                (format!("cron:audit:again:{}", at.timestamp()), CLAIMED)
+            }
+            (false, None, _) => return self.take_over().await,
         };
         let claim = Item::default().once(key, life);
         let claimed = self.queue.enqueue(&[claim]).await? == [Enqueued::Logged];
         if claimed {
-            let audited = tokio::time::timeout(PATIENCE, self.audit()).await;
-            audited.map_err(|_| RoundError::TooLong)??;
-            if let Some(tick) = due.or(latest) {
+            let audited = tokio::time::timeout(PATIENCE, self.auditor_finds()).await;
+            let audit = audited.map_err(|_| RoundError::TooLong)??;
+            tell(&audit, before.as_ref(), starting || due.is_some());
+            let text = serde_json::to_string(&audit)?;
+            self.queue.note(AUDIT, &text, KEPT).await?;
+            if let Some(tick) = due.or_else(|| schedule.before(now, zone)) {
                 self.queue.turn_back(AUDIT, tick).await?;
                 self.queue.ticked(AUDIT, tick).await?;
             }
@@ -99,33 +118,9 @@ impl Rounds {
         self.take_over().await
     }
 
-    async fn audit(&self) -> Result<(), RoundError> {
+    async fn auditor_finds(&self) -> Result<Audit, RoundError> {
         let tenants = self.store.tenants().await?;
-        let before = last(&self.queue).await?;
-        let audit = self.auditor.audit(&tenants).await?;
-        // What is wrong is told until it is mended; what is only to be looked at, once.
-        let is_new = |finding: &&Finding| {
-            finding.severity == Severity::Error
-                || before
-                    .as_ref()
-                    .is_none_or(|before| !before.findings.contains(finding))
-        };
-        for finding in audit.findings.iter().filter(is_new) {
-            let (code, message, mend) = (&finding.code, &finding.message, &finding.mend);
-            match finding.severity {
-                Severity::Error => tracing::error!(code, mend, "webhooks: {message}"),
-                Severity::Warning => tracing::warn!(code, mend, "webhooks: {message}"),
-            }
-        }
-        if audit.findings.is_empty() {
-            tracing::info!(
-                endpoints = audit.endpoints.len(),
-                "webhook endpoints are in order"
-            );
-        }
-        let text = serde_json::to_string(&audit)?;
-        self.queue.note(AUDIT, &text, KEPT).await?;
-        Ok(())
+        Ok(self.auditor.audit(&tenants).await?)
     }
 
     async fn take_over(&self) -> Result<(), RoundError> {
@@ -133,6 +128,28 @@ impl Rounds {
             self.findings.put(audit);
         }
         Ok(())
+    }
+}
+
+/// Tells what is new of it; by schedule also what is still wrong, until it is mended.
+fn tell(audit: &Audit, before: Option<&Audit>, by_schedule: bool) {
+    let known = |finding: &Finding| before.is_some_and(|before| before.findings.contains(finding));
+    for finding in &audit.findings {
+        let (code, message, mend) = (&finding.code, &finding.message, &finding.mend);
+        match finding.severity {
+            Severity::Error if by_schedule || !known(finding) => {
+                tracing::error!(code, mend, "webhooks: {message}");
+            }
+            Severity::Warning if !known(finding) => tracing::warn!(code, mend, "webhooks: {message}"),
+            Severity::Error | Severity::Warning => {}
+        }
+    }
+    if audit.findings.is_empty() && (by_schedule || before.is_some_and(|before| !before.findings.is_empty()))
+    {
+        tracing::info!(
+            endpoints = audit.endpoints.len(),
+            "webhook endpoints are in order"
+        );
     }
 }
 
