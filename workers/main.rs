@@ -112,11 +112,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
         return Ok(());
     };
     let lookback = lookback(settings, &redis, &queue, &store, &clock)?;
-    let mut held = Vec::new();
-    for (name, slots) in posts(settings, lookback.is_some()) {
-        let own = Queue::new(&redis, settings.queue_config_of(name)).map_err(|error| error.to_string())?;
-        held.push((name, slots, own));
-    }
+    let held = posts(settings, &redis, lookback.is_some())?;
     let queues = held.iter().map(|(_, _, own)| own);
     let findings = Findings::default();
     endpoint::serve(settings.worker.metrics_bind, &queue, queues, &store, &findings);
@@ -129,19 +125,11 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     );
 
     let stop_drain = CancellationToken::new();
-    let drain = Drain {
-        consumer: LogConsumer::new(&queue, name.clone(), Duration::from_secs(5)),
-        store: store.clone(),
-        clock: clock.clone(),
-        batch: settings.event_log.drain_batch,
-        interval: settings.event_log.drain_interval,
-        keep_body: settings.event_log.keep_body,
-    };
+    let drain = drain(settings, &queue, &name, &store, &clock);
     let drain = tokio::spawn(drain.run(stop_drain.clone()));
     let stop_cron = CancellationToken::new();
     let mut schedules = match &lookback {
-        Some(lookback) if with_cron => cron::start(settings, lookback, findings, &stop_cron)
-            .map_err(|error| format!("the schedules cannot be followed: {error}"))?,
+        Some(lookback) if with_cron => cron::start(settings, lookback, findings, &stop_cron)?,
         _ => JoinSet::new(),
     };
 
@@ -194,18 +182,9 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
         });
     }
     let working = futures::future::try_join_all(crew);
-    let too_long = async {
-        shutdown.asked().await;
-        stop_cron.cancel();
-        tracing::info!("stopping: running jobs finish, no new ones are taken");
-        tokio::select! {
-            () = tokio::time::sleep(settings.worker.grace) => "the grace is over",
-            () = shutdown.insisted() => "told twice",
-        }
-    };
     let (ended, in_time) = tokio::select! {
         ended = working => (ended.map(drop), true),
-        why = too_long => {
+        why = too_long(settings, &shutdown, &stop_cron) => {
             tracing::warn!(why, "running jobs are handed back");
             (Ok(()), false)
         }
@@ -225,6 +204,17 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     }
     tracing::info!("stopped");
     ended
+}
+
+/// Waits until running jobs have had their time to finish, and says why it is over.
+async fn too_long(settings: &Settings, shutdown: &Shutdown, stop_cron: &CancellationToken) -> &'static str {
+    shutdown.asked().await;
+    stop_cron.cancel();
+    tracing::info!("stopping: running jobs finish, no new ones are taken");
+    tokio::select! {
+        () = tokio::time::sleep(settings.worker.grace) => "the grace is over",
+        () = shutdown.insisted() => "told twice",
+    }
 }
 
 /// What the lookback works with; `None` where it is off.
@@ -260,7 +250,11 @@ fn lookback(
 }
 
 /// The queues to work on, each with the slots that are its own.
-fn posts(settings: &Settings, looks_back: bool) -> Vec<(QueueName, usize)> {
+fn posts(
+    settings: &Settings,
+    redis: &Redis,
+    looks_back: bool,
+) -> Result<Vec<(QueueName, usize, Queue)>, String> {
     let asked = &settings.worker.queues;
     let queues: Vec<_> = QUEUES
         .into_iter()
@@ -272,7 +266,23 @@ fn posts(settings: &Settings, looks_back: bool) -> Vec<(QueueName, usize)> {
         .map(|queue| settings.queue.of(*queue).weight)
         .collect();
     let slots = queue::slots(settings.worker.concurrency, &weights);
-    queues.into_iter().zip(slots).collect()
+    let posts = queues.into_iter().zip(slots).map(|(name, slots)| {
+        let own = Queue::new(redis, settings.queue_config_of(name)).map_err(|error| error.to_string())?;
+        Ok((name, slots, own))
+    });
+    posts.collect()
+}
+
+/// The event log's way into the store.
+fn drain(settings: &Settings, queue: &Queue, name: &str, store: &Arc<dyn Store>, clock: &Clock) -> Drain {
+    Drain {
+        consumer: LogConsumer::new(queue, name.to_owned(), Duration::from_secs(5)),
+        store: store.clone(),
+        clock: clock.clone(),
+        batch: settings.event_log.drain_batch,
+        interval: settings.event_log.drain_interval,
+        keep_body: settings.event_log.keep_body,
+    }
 }
 
 /// Opens the store and brings its tables up to date, however long it takes the database to come; `None`: told to stop.
