@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ use crate::store::{Store, StoreError};
 const REMEMBERED: Duration = Duration::from_hours(48);
 /// The most by which two machines' clocks may differ. A tick noted further in the future was noted by a wrong clock.
 const SKEW: Duration = Duration::from_mins(5);
+/// Who fires a tick later than this looks at what came after it, too.
+const LATE: TimeDelta = TimeDelta::minutes(1);
 /// The longest time between two looks: a clock that was set, or a machine that slept, is noticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -140,7 +142,7 @@ impl Cron {
                 Some(accounts) => accounts,
                 None => accounts.insert(self.accounts().await?),
             };
-            let items = self.items(&plan, due, accounts)?;
+            let items = self.items(&plan, due, now, accounts)?;
             let answers = self.queue.enqueue(&items).await?;
             let jobs = answers.iter().filter(|answer| **answer == Enqueued::New).count();
             if let Some(place) = answers.iter().position(|answer| *answer == Enqueued::Dead) {
@@ -162,7 +164,8 @@ impl Cron {
             }
             self.queue.ticked(plan.name, due.tick).await?;
             if jobs > 0 {
-                tracing::info!(schedule = plan.name, tick = %due.tick, since = ?due.last, jobs, "a lookback begins");
+                let last = due.last.map(tracing::field::display);
+                tracing::info!(schedule = plan.name, tick = %due.tick, last, jobs, "a lookback begins");
             }
             let schedule = plan.name;
             fired.push(Fired { schedule, due, jobs });
@@ -195,13 +198,19 @@ impl Cron {
     }
 
     /// The jobs of a tick: for each account its sessions, and its events that were not delivered.
-    fn items(&self, plan: &Plan<'_>, due: Due, accounts: &[Option<String>]) -> Result<Vec<Item>, QueueError> {
-        let from = window_start(due, plan.window);
+    fn items(
+        &self,
+        plan: &Plan<'_>,
+        due: Due,
+        now: DateTime<Utc>,
+        accounts: &[Option<String>],
+    ) -> Result<Vec<Item>, QueueError> {
+        let (from, to) = (window_start(due, plan.window), window_end(due, now));
         let spread = self.spread(plan.schedule, due.tick);
         let mut items = Vec::with_capacity(2 * accounts.len());
         for (place, account) in accounts.iter().enumerate() {
             let wait = spread.mul_f64(share(place, accounts.len()));
-            let mut sweep = SweepRequest::new(plan.name, account.as_deref(), from, due.tick);
+            let mut sweep = SweepRequest::new(plan.name, account.as_deref(), from, to);
             sweep.spread_seconds = u32::try_from(spread.as_secs()).unwrap_or(u32::MAX);
             let undelivered = UndeliveredRequest {
                 account: account.clone(),
@@ -275,6 +284,12 @@ pub(super) fn due(
 fn window_start(due: Due, window: Duration) -> DateTime<Utc> {
     let from = due.first - window;
     due.last.map_or(from, |last| from.min(last))
+}
+
+/// Up to the tick; a late one up to now, since nobody has looked at the time between.
+fn window_end(due: Due, now: DateTime<Utc>) -> DateTime<Utc> {
+    let late = now - due.tick > LATE;
+    if late { now.trunc_subsecs(0) } else { due.tick }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a fraction of accounts, not a count")]

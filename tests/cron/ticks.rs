@@ -65,11 +65,22 @@ async fn ticks_missed_while_all_were_down_are_caught_up_once() {
     let nightly: Vec<_> = world.sweeps("nightly").await.iter().map(covers).collect();
     assert_eq!(
         nightly,
-        ["own 10-25 03:00..11-26 03:00"],
+        ["own 10-25 03:00..11-26 12:34"],
         "from 30 days before the first night missed"
     );
     let recent: Vec<_> = world.sweeps("recent").await.iter().map(covers).collect();
-    assert_eq!(recent, ["own 11-23 09:10..11-26 12:30"]);
+    assert_eq!(recent, ["own 11-23 09:10..11-26 12:34"]);
+}
+
+#[tokio::test]
+async fn a_first_start_leaves_no_gap_between_the_last_night_and_now() {
+    let world = World::new("2026-11-23T12:34:56.789Z", &[]).await;
+    world.cron("").look().await.unwrap();
+    let sweeps = world.sweeps("nightly").await;
+    assert_eq!(
+        (sweeps[0].from, sweeps[0].to),
+        (at("2026-10-24T03:00:00Z"), at("2026-11-23T12:34:56Z"))
+    );
 }
 
 #[tokio::test]
