@@ -256,6 +256,7 @@ async fn ten_thousand_customers_cost_little_more_than_their_pages_and_memory_sta
         world.stripe.sell(&session);
     }
     world.shop.set("SUREPASS_STRIPE_RATE", "20");
+    world.shop.set("RUST_LOG", "warn,surepass_worker=info");
     let mut quick = world.shop.workers.remove(0);
     quick.killed().await;
     world.shop.bury(quick);
