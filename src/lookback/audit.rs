@@ -73,6 +73,8 @@ pub struct Endpoint {
     /// It hears of connected accounts.
     pub connect: bool,
     pub enabled: bool,
+    /// The types of events that it gets; `*`: all.
+    pub events: Vec<String>,
     pub api_version: Option<String>,
     /// Whether our own signed ping came back, where it was tried.
     pub answers: Option<bool>,

@@ -28,8 +28,6 @@ const LATE: TimeDelta = TimeDelta::minutes(1);
 /// The longest time between two looks: a clock that was set, or a machine that slept, is noticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// Stripe keeps events for 30 days: who asks for older ones would take their absence for a proof.
-const EVENTS_KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// Enqueues the lookbacks that are due, for each account. What a lookback does is its job's business.
 #[derive(Debug, Clone)]
@@ -214,9 +212,7 @@ impl Cron {
             sweep.spread_seconds = u32::try_from(spread.as_secs()).unwrap_or(u32::MAX);
             let undelivered = UndeliveredRequest {
                 account: account.clone(),
-                since: plan
-                    .events
-                    .map(|events| (due.first - events).max(due.tick - EVENTS_KEPT)),
+                since: plan.events.map(|events| due.first - events),
                 resume: None,
             };
             let jobs = [

@@ -83,9 +83,13 @@ fn described(endpoint: &Endpoint) -> String {
         .as_ref()
         .map(|version| format!(", API {version}"))
         .unwrap_or_default();
+    let events = match endpoint.events.as_slice() {
+        [all] if all == "*" => "every event".to_owned(),
+        events => format!("{} types of events", events.len()),
+    };
     let tried = match endpoint.answers {
         Some(true) => "; a signed ping came back",
         Some(false) | None => "",
     };
-    format!("{} is enabled{of}{version}{tried}", endpoint.url)
+    format!("{} gets {events}{of}{version}{tried}", endpoint.url)
 }
