@@ -46,3 +46,13 @@ pub(crate) fn start(
     running.spawn(async move { rounds.run(own).await });
     Ok(running)
 }
+
+/// Waits until one of them breaks off, and says why: a worker whose schedules stand still must not look healthy.
+pub(crate) async fn broken(schedules: &mut JoinSet<()>) -> String {
+    while let Some(ended) = schedules.join_next().await {
+        if let Err(error) = ended {
+            return format!("the schedules broke off: {error}");
+        }
+    }
+    std::future::pending().await
+}

@@ -19,8 +19,8 @@ use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
+use surepass::lookback::Lookback;
 use surepass::lookback::audit::Findings;
-use surepass::lookback::{Lookback, LookbackJob};
 use surepass::queue::{self, Bucket, GiveBack, LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
 use surepass::shutdown::Shutdown;
 use surepass::store::{self, Store};
@@ -161,15 +161,10 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
                 let Some(lookback) = lookback.clone() else {
                     continue;
                 };
-                let backend = RedisBackend::<LookbackJob>::new(&own, &name, slots, prefetch);
+                let may_take = settings.worker.job_timeout * SYNC_MAY_TAKE;
+                let backend = RedisBackend::new(&own, &name, slots, prefetch);
                 give_back.push(backend.give_back());
-                let worker = WorkerBuilder::new(name.as_str())
-                    .backend(backend)
-                    .data(lookback)
-                    .concurrency(slots)
-                    .timeout(settings.worker.job_timeout * SYNC_MAY_TAKE)
-                    .build(sync::run);
-                worker.run_until(stop).boxed()
+                sync::work(&name, backend, slots, may_take, lookback, stop).boxed()
             }
         };
         let shutdown = &shutdown;
@@ -188,6 +183,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
             tracing::warn!(why, "running jobs are handed back");
             (Ok(()), false)
         }
+        broken = cron::broken(&mut schedules) => (Err(broken), false),
     };
     // Whatever is still held goes back at once, rather than when the lease runs out.
     futures::future::join_all(give_back.iter().map(GiveBack::run)).await;

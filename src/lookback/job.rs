@@ -192,9 +192,8 @@ impl Customer {
     #[must_use]
     pub fn key(&self) -> String {
         match self {
-            Self::User { id, .. } => safe(id),
+            Self::User { id, .. } | Self::StripeCustomer(id) | Self::Session(id) => safe(id),
             Self::Email(email) => hashed("email", &email.trim().to_lowercase()),
-            Self::StripeCustomer(id) | Self::Session(id) => safe(id),
             Self::Listed(key) => key.clone(),
         }
     }
