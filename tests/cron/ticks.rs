@@ -1,7 +1,11 @@
 //! Which ticks fire, and what they enqueue.
 
+use std::time::{Duration, Instant};
+
 use chrono::TimeDelta;
+use surepass::clock::Clock;
 use surepass::lookback::cron::{Cron, status};
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, at, covers, settings};
 
@@ -144,6 +148,49 @@ async fn a_clock_that_was_a_year_ahead_stops_no_tick_once_it_is_right() {
     assert_eq!(cron.look().await.unwrap(), []);
     world.clock.set("2026-11-23T12:10:00Z");
     assert_eq!(cron.look().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_running_cron_fires_a_tick_as_it_comes_and_ends_when_it_is_told() {
+    let world = World::new("2026-11-23T12:00:00Z", &[]).await;
+    world.cron(RECENT_ONLY).look().await.unwrap();
+    // A clock that goes, from two seconds before the next tick.
+    let (began, start) = (Instant::now(), at("2026-11-23T12:09:58Z"));
+    let clock = Clock::new(move || start + began.elapsed());
+    let cron = Cron::new(
+        world.queue.clone(),
+        world.store.clone(),
+        clock,
+        settings(RECENT_ONLY),
+    );
+    let stop = CancellationToken::new();
+    let own = stop.clone();
+    let running = tokio::spawn(async move { cron.run(own).await });
+    let fired = async {
+        while world.queue.ticks().await.unwrap()["recent"] != at("2026-11-23T12:10:00Z") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), fired)
+        .await
+        .expect("the tick fires long before the longest pause is over");
+    assert_eq!(world.sweeps("recent").await.len(), 2);
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_notes_an_old_tick_late_turns_nothing_back() {
+    let world = World::new("2026-11-23T12:10:00Z", &[]).await;
+    let cron = world.cron(RECENT_ONLY);
+    cron.look().await.unwrap();
+    world.done().await;
+    world
+        .queue
+        .ticked("recent", at("2026-11-23T12:00:00Z"))
+        .await
+        .unwrap();
+    assert_eq!(cron.look().await.unwrap(), []);
 }
 
 #[tokio::test]

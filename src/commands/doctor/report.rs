@@ -177,8 +177,7 @@ mod tests {
                 .to_owned(),
             mend: Some("CONFIG SET maxmemory-policy noeviction, and the same in redis.conf or your provider's settings".to_owned()),
         };
-        let expected = "\
- eviction        maxmemory-policy is allkeys-lru: a full Redis would throw
+        let expected = " eviction        maxmemory-policy is allkeys-lru: a full Redis would throw
                     jobs away to make room for others
                     → CONFIG SET maxmemory-policy noeviction, and the same in
                       redis.conf or your provider's settings";
