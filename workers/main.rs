@@ -35,7 +35,7 @@ const QUEUES: [QueueName; 2] = QueueName::ALL;
 /// A lookback of one customer may have to list a whole account: it may take so many times as long as another job.
 const SYNC_MAY_TAKE: u32 = 10;
 /// How long a sweep works before it hands on to its next slice: well within the grace.
-const SLICE: Duration = Duration::from_secs(10);
+const SLICE: Duration = Duration::from_secs(2);
 
 /// Turns paid Checkout Sessions into subscriptions: takes jobs from Redis, retries what fails, exactly once in effect.
 ///

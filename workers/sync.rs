@@ -50,7 +50,7 @@ async fn run(
     async move {
         let done = match &job {
             LookbackJob::Sync(request) => lookback.sync(request, &key, origin.enqueued).await,
-            LookbackJob::Sweep(request) => lookback.sweep(request).await,
+            LookbackJob::Sweep(request) => lookback.sweep(request, attempt.current()).await,
             LookbackJob::Undelivered(request) => lookback.undelivered(request).await,
         };
         done.map_err(|error| failed(&error))

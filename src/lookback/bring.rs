@@ -254,10 +254,8 @@ impl Found {
                 Listed::Other => self.settle(SessionState::Ignored, None),
                 Listed::Unreadable => self.settle(SessionState::Failed, Some("stripe_answer".to_owned())),
             },
-            Ok(None) => {
-                let error = "stripe_not_found: this account has no such session";
-                self.settle(SessionState::Failed, Some(error.to_owned()));
-            }
+            // What Stripe has never heard of was not paid for: a test's event, or another installation's.
+            Ok(None) => self.settle(SessionState::Ignored, None),
             Err(error) if error.is_transient() => {
                 self.settle(SessionState::Staged, Some(format!("{}: {error}", error.reason())));
             }

@@ -41,7 +41,7 @@ async fn a_worker_audits_at_its_start_and_tells_it_as_an_alert_and_on_its_metric
     let mut disabled = endpoint(&checkup.intake);
     disabled["status"] = "disabled".into();
     checkup.stripe.has(vec![disabled]);
-    checkup.shop.start_worker().await;
+    checkup.start_scheduled_worker().await;
     let worker = &checkup.shop.workers[0];
     let alert = worker.says("webhooks: Stripe has disabled").await;
     assert!(
@@ -59,7 +59,7 @@ async fn workers_that_start_together_make_one_audit_and_all_tell_what_it_found()
     let asked = checkup.stripe.times(LISTING);
     assert_eq!(asked, 1);
     for _ in 0..2 {
-        checkup.shop.start_worker().await;
+        checkup.start_scheduled_worker().await;
     }
     for worker in &checkup.shop.workers[1..] {
         metrics(worker, "surepass_webhook_endpoint_audit_timestamp").await;
@@ -70,7 +70,7 @@ async fn workers_that_start_together_make_one_audit_and_all_tell_what_it_found()
 #[tokio::test]
 async fn no_cron_leaves_the_schedules_to_others() {
     let mut checkup = Checkup::new(false).await;
-    let worker = checkup.shop.launch_worker(&["--no-cron"]);
+    let worker = checkup.shop.launch_worker(&[]);
     worker.says(r#""message":"working""#).await;
     let session = checkup.shop.session();
     checkup
@@ -94,7 +94,7 @@ async fn no_cron_leaves_the_schedules_to_others() {
 async fn two_workers_fire_each_schedule_once_at_their_start() {
     let mut checkup = Checkup::new(false).await;
     for _ in 0..2 {
-        checkup.shop.start_worker().await;
+        checkup.start_scheduled_worker().await;
     }
     let begins = |name: &str| {
         let words = format!(r#""schedule":"{name}""#);
@@ -118,7 +118,7 @@ async fn two_workers_fire_each_schedule_once_at_their_start() {
 async fn a_key_that_stripe_refuses_is_an_alert_of_its_own() {
     let mut checkup = Checkup::new(false).await;
     checkup.stripe.state().refuses_key = true;
-    checkup.shop.start_worker().await;
+    checkup.start_scheduled_worker().await;
     let worker = &checkup.shop.workers[0];
     worker.says(r#""code":"key_refused""#).await;
     let page = metrics(worker, "surepass_webhook_endpoint_problems").await;

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::program::{awaited, stderr, stdout};
+use crate::program::{WORKER, awaited, stderr, stdout};
 use crate::shop::{SECRET_WORD, Shop};
 use crate::stripe::{Stripe, endpoint};
 
@@ -56,7 +56,7 @@ impl Checkup {
 
     /// Starts a worker, and waits until it has fired its first ticks, made its audit and is known to all.
     async fn start_worker(&mut self) {
-        self.shop.start_worker().await;
+        self.start_scheduled_worker().await;
         let worker = &self.shop.workers[0];
         worker.says(r#""schedule":"recent""#).await;
         worker.says("webhook endpoints are in order").await;
@@ -66,6 +66,13 @@ impl Checkup {
             }
         };
         awaited("the worker's first sign of life", known).await;
+    }
+
+    /// Starts a worker that follows the schedules.
+    pub(crate) async fn start_scheduled_worker(&mut self) {
+        let worker = self.shop.launch(WORKER, &[]);
+        worker.says(r#""message":"working""#).await;
+        self.shop.workers.push(worker);
     }
 
     pub(crate) async fn doctor(&self) -> Findings {

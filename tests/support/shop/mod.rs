@@ -166,9 +166,9 @@ impl Shop {
         Program::start(command(SUREPASS, &["serve"], &self.environment))
     }
 
-    /// A worker that need not be working yet.
+    /// A worker that need not be working yet. It follows no schedule: what begins when is the test's to say.
     pub(crate) fn launch_worker(&self, arguments: &[&str]) -> Program {
-        Program::start(command(WORKER, arguments, &self.environment))
+        self.launch(WORKER, &[&["--no-cron"], arguments].concat())
     }
 
     /// Any program, with the shop's settings.
