@@ -1,6 +1,9 @@
 //! What the doctor says of Redis, the store, the settings and those who work.
 
+use chrono::TimeDelta;
 use sqlx::{Connection, Executor, SqliteConnection};
+use surepass::clock::Clock;
+use surepass::store::LookbackMark;
 
 use crate::checkup::{Checkup, findings};
 
@@ -196,6 +199,28 @@ async fn a_dead_letter_and_a_paused_queue_are_told() {
         "{warnings:#?}"
     );
     assert_eq!(warnings.len(), 2);
+}
+
+#[tokio::test]
+async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that_no_tenant_has() {
+    let checkup = Checkup::new(true).await;
+    let store = checkup.shop.store().await;
+    let long_ago = Clock::system().now() - TimeDelta::hours(50);
+    for (account, detector) in [(None, "stale"), (Some("acct_gone"), "sessions")] {
+        let mark = LookbackMark {
+            detector: detector.to_owned(),
+            account: account.map(str::to_owned),
+            from: long_ago - TimeDelta::days(30),
+            to: long_ago,
+            updated_at: long_ago,
+        };
+        store.lookback().raise_mark(&mark).await.unwrap();
+    }
+    let warning = checkup.doctor().await.only_warning();
+    assert!(
+        warning.starts_with("Work/proven: purchases complete up to ") && warning.ends_with("(2 days ago)"),
+        "{warning}"
+    );
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Who works, and what lies there.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use surepass::lookback::audit;
 use surepass::lookback::cron::{self, ScheduleStatus};
+use surepass::lookback::{accounts, audit};
 use surepass::queue::inspector::{Inspector, QueueStatus, WorkerStatus};
 use surepass::store::LookbackMark;
 
@@ -48,7 +48,10 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
     if let Some(store) = &patient.store {
         match store.lookback().marks().await {
             Ok(none) if none.is_empty() => report.good("proven", "nothing yet: no lookback has ended"),
-            Ok(all) => all.iter().for_each(|one| mark(patient, one, report)),
+            Ok(all) => all
+                .iter()
+                .filter(|one| is_looked_at(patient, one))
+                .for_each(|one| mark(patient, one, report)),
             Err(error) => report.wrong("proven", error.to_string(), "run this again"),
         }
     }
@@ -146,6 +149,12 @@ fn schedule(patient: &Patient, one: &ScheduleStatus, report: &mut Report) {
     }
     let next = one.next.map(|next| format!(", next {}", patient.ago(next)));
     report.good(one.name, format!("{last}{}", next.unwrap_or_default()));
+}
+
+/// An account that no tenant names any more stays where it was.
+fn is_looked_at(patient: &Patient, mark: &LookbackMark) -> bool {
+    let accounts = accounts(&patient.tenants);
+    accounts.contains(&mark.account)
 }
 
 fn mark(patient: &Patient, mark: &LookbackMark, report: &mut Report) {
