@@ -1,12 +1,14 @@
 //! The events that were not delivered, and up to where nothing is missing.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use serde_json::json;
 use surepass::lookback::{LookbackJob, UndeliveredRequest};
 
 use crate::answer::Answer;
 use crate::shop::{COMPLETED, now};
-use crate::world::World;
+use crate::world::{World, ids};
 
 fn undelivered(account: Option<&str>) -> LookbackJob {
     LookbackJob::Undelivered(UndeliveredRequest {
@@ -86,4 +88,30 @@ async fn undelivered_events_go_the_intakes_own_way_once() {
         since[1] > now().timestamp() - 3_700,
         "the second goes on from the mark: {since:?}"
     );
+}
+
+#[tokio::test]
+async fn a_long_list_of_undelivered_events_is_read_in_slices_to_its_end() {
+    let world = World::open().await;
+    let sold: Vec<_> = (0..350)
+        .map(|n| {
+            let mut session = world.shop.session();
+            session.created = now() - TimeDelta::minutes(60 + n);
+            world.stripe.fail_to_deliver(&session.event(COMPLETED, 1));
+            session
+        })
+        .collect();
+    world.stripe.delay(Duration::from_millis(800));
+    world.enqueue(undelivered(None)).await;
+    world.idle().await;
+    world.shop.settled().await;
+    assert_eq!(world.shop.fulfilled().await, ids(&sold));
+    assert_eq!(world.stripe.calls().len(), 4, "no page is read twice");
+    let slices = world.done().await;
+    assert!(
+        slices.len() > 1 && slices.iter().all(|id| id.starts_with("undelivered:own")),
+        "{slices:?}"
+    );
+    let mark = world.mark("events").await.unwrap();
+    assert!(mark.from < now() - TimeDelta::days(29), "{mark:?}");
 }

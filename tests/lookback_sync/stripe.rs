@@ -32,7 +32,7 @@ struct State {
     faults: BTreeMap<usize, u16>,
     /// From this list of sessions on, none is answered.
     held: Option<usize>,
-    /// How long each list takes.
+    /// How long each list of sessions or events takes.
     delay: Duration,
     /// Accounts that the key may not read.
     closed: BTreeSet<String>,
@@ -207,6 +207,8 @@ async fn events(
     query: web::Query<Query>,
     request: HttpRequest,
 ) -> HttpResponse {
+    let delay = state.lock().unwrap().delay;
+    actix_web::rt::time::sleep(delay).await;
     let mut state = state.lock().unwrap();
     note(&mut state, &request, query.0.clone());
     let mut own = state.events.get(&account(&request)).cloned().unwrap_or_default();

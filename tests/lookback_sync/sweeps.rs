@@ -196,6 +196,39 @@ async fn a_sweep_comes_to_its_end_although_calls_fail_and_workers_are_killed_all
 }
 
 #[tokio::test]
+async fn a_sweep_that_kills_its_worker_at_one_place_is_poison_at_last() {
+    let mut world = World::open().await;
+    world.sold();
+    world.stripe.hold(Some(1));
+    let asked = world
+        .lookback()
+        .await
+        .ask_sweep(&sweep("nightly", 30))
+        .await
+        .unwrap();
+    let mut killed = 0;
+    while world.queue("sync").counts().await.unwrap().dead == 0 {
+        let listing = async {
+            while world.stripe.lists() == killed && world.queue("sync").counts().await.unwrap().dead == 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        awaited("the next attempt", listing).await;
+        if world.stripe.lists() > killed {
+            let mut worker = world.shop.workers.remove(0);
+            worker.killed().await;
+            world.shop.bury(worker);
+            world.shop.start_worker().await;
+            killed += 1;
+        }
+    }
+    assert_eq!(killed, 5);
+    let report = world.report(&asked.run).await;
+    assert_eq!(report.phase, RunPhase::Failed);
+    assert!(report.error.unwrap().starts_with("poison"));
+}
+
+#[tokio::test]
 async fn recent_customers_are_found_from_the_store_and_the_event_log_too() {
     let mut world = World::open().await;
     world.shop.start_server().await;
