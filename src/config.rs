@@ -4,6 +4,7 @@
 //! `SUREPASS_CONFIG`, and the environment variables in [`VARIABLES`].
 
 mod load;
+mod lookback;
 mod queues;
 mod value;
 
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use load::{ConfigError, VARIABLES};
+pub use lookback::LookbackSettings;
 pub use queues::{OneQueueSettings, QueueName, QueueSettings};
 
 use crate::queue::{BucketOptions, Limits, QueueConfig, RetryPolicy};
@@ -42,6 +44,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// Jobs: leases, retries, retention.
     pub queue: QueueSettings,
+    /// What finds the purchases that no webhook told us of.
+    pub lookback: LookbackSettings,
     /// The log of every verified event.
     pub event_log: EventLogSettings,
     /// The admin's pages.
@@ -223,6 +227,9 @@ pub struct ServerSettings {
     /// The address to listen on; port 0 takes a free one.
     #[serde(deserialize_with = "value::address")]
     pub bind: SocketAddr,
+    /// Where the world reaches this server; `None`: nobody has said.
+    #[serde(deserialize_with = "value::optional_url")]
+    pub public_url: Option<Url>,
     /// The longest webhook body in bytes, 1 KiB to 16 MiB.
     #[serde(deserialize_with = "value::whole::<_, _, 1024, 16_777_216>")]
     pub max_body_bytes: usize,

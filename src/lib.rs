@@ -10,6 +10,7 @@ pub mod lookback;
 pub mod money;
 pub mod outbound;
 pub mod queue;
+pub mod schedule;
 pub mod shutdown;
 pub mod store;
 pub mod stripe;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use surepass::config::Settings;
 
-use commands::{catalog, healthcheck, jobs, migrate, serve, subscriptions, sync, up, workers};
+use commands::{catalog, doctor, healthcheck, jobs, migrate, serve, subscriptions, sync, up, workers};
 
 /// Everyone who pays for a pass through Stripe Checkout gets it: exactly once, within seconds, whatever fails.
 ///
@@ -46,6 +46,8 @@ enum Command {
     /// Show who works
     #[command(subcommand)]
     Workers(workers::Command),
+    /// Check every setting and connection, one line each, and say how to mend what is wrong
+    Doctor(doctor::Arguments),
     /// Exit 0 if an address answers with success: for containers that have no curl
     Healthcheck(healthcheck::Arguments),
 }
@@ -55,7 +57,12 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = Settings::load()
+    let settings = Settings::load();
+    // Settings that cannot be read are for the doctor to tell of.
+    if let Command::Doctor(arguments) = &arguments.command {
+        return ended(doctor::run(settings, arguments));
+    }
+    let done = settings
         .map_err(Failure::from)
         .and_then(|settings| match arguments.command {
             Command::Up(arguments) => up::run(settings, &arguments),
@@ -66,8 +73,13 @@ fn main() -> ExitCode {
             Command::Sync(arguments) => sync::run(&settings, &arguments),
             Command::Jobs(command) => jobs::run(&settings, command),
             Command::Workers(command) => workers::run(&settings, &command),
+            Command::Doctor(arguments) => doctor::run(Ok(settings), &arguments),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         });
+    ended(done)
+}
+
+fn ended(done: Result<ExitCode, Failure>) -> ExitCode {
     match done {
         Ok(status) => status,
         Err(error) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix_web::{App, HttpServer, web};
 use surepass::http::health::{self, Health};
 use surepass::http::{MetricsPage, metrics};
+use surepass::lookback::audit::Findings;
 use surepass::queue::{Exposition, Queue};
 use surepass::store::Store;
 
@@ -17,10 +18,11 @@ pub(crate) fn serve<'a>(
     queue: &Queue,
     worked: impl IntoIterator<Item = &'a Queue>,
     store: &Arc<dyn Store>,
+    findings: &Findings,
 ) {
     let health = Health::new(queue.clone(), store.clone());
     let page = match Exposition::new(worked) {
-        Ok(queues) => MetricsPage::new(queues, None),
+        Ok(queues) => MetricsPage::new(queues, None).with(findings.clone()),
         Err(error) => {
             tracing::warn!(%error, "no /metrics of this worker");
             return;

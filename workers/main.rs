@@ -1,6 +1,7 @@
 //! `surepass-worker`: takes jobs from Redis and does them. What a job does is a function of the library; here it takes
 //! its payload and chooses between retry and fail.
 
+mod cron;
 mod endpoint;
 mod fulfil;
 mod sync;
@@ -19,11 +20,13 @@ use surepass::config::{QueueName, Settings};
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
 use surepass::lookback::Lookback;
+use surepass::lookback::audit::Findings;
 use surepass::queue::{self, Bucket, GiveBack, LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
 use surepass::shutdown::Shutdown;
 use surepass::store::{self, Store};
 use surepass::stripe::api;
 use surepass::telemetry;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The queues whose jobs this program knows.
@@ -49,7 +52,7 @@ struct Arguments {
     /// The queues to take jobs from, separated by commas [default: all: fulfil, sync]
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES.map(QueueName::as_str))]
     queues: Vec<String>,
-    /// Leave scheduled work to other workers (so far there is none: the lookback comes with a later version)
+    /// Leave schedules to other workers: no lookback begins here, and no audit of the webhook endpoints
     #[arg(long)]
     no_cron: bool,
 }
@@ -93,13 +96,13 @@ fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("no runtime: {error}"))?;
-    let done = runtime.block_on(work(&settings));
+    let done = runtime.block_on(work(&settings, !arguments.no_cron));
     // What is still under way (a second SIGTERM, the end of the grace) is dropped here.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }
 
-async fn work(settings: &Settings) -> Result<(), String> {
+async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     let shutdown = Shutdown::listen().map_err(|error| format!("signals cannot be heard: {error}"))?;
     let clock = Clock::system();
     let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())
@@ -111,7 +114,8 @@ async fn work(settings: &Settings) -> Result<(), String> {
     let lookback = lookback(settings, &redis, &queue, &store, &clock)?;
     let held = posts(settings, &redis, lookback.is_some())?;
     let queues = held.iter().map(|(_, _, own)| own);
-    endpoint::serve(settings.worker.metrics_bind, &queue, queues, &store);
+    let findings = Findings::default();
+    endpoint::serve(settings.worker.metrics_bind, &queue, queues, &store, &findings);
 
     let name = worker_name();
     tracing::info!(
@@ -121,15 +125,13 @@ async fn work(settings: &Settings) -> Result<(), String> {
     );
 
     let stop_drain = CancellationToken::new();
-    let drain = Drain {
-        consumer: LogConsumer::new(&queue, name.clone(), Duration::from_secs(5)),
-        store: store.clone(),
-        clock: clock.clone(),
-        batch: settings.event_log.drain_batch,
-        interval: settings.event_log.drain_interval,
-        keep_body: settings.event_log.keep_body,
-    };
+    let drain = drain(settings, &queue, &name, &store, &clock);
     let drain = tokio::spawn(drain.run(stop_drain.clone()));
+    let stop_cron = CancellationToken::new();
+    let mut schedules = match &lookback {
+        Some(lookback) if with_cron => cron::start(settings, lookback, findings, &stop_cron)?,
+        _ => JoinSet::new(),
+    };
 
     let fulfiller = Arc::new(Fulfiller::new(store.clone(), settings.stripe.livemode(), clock));
     let mut crew = Vec::new();
@@ -175,23 +177,18 @@ async fn work(settings: &Settings) -> Result<(), String> {
         });
     }
     let working = futures::future::try_join_all(crew);
-    let too_long = async {
-        shutdown.asked().await;
-        tracing::info!("stopping: running jobs finish, no new ones are taken");
-        tokio::select! {
-            () = tokio::time::sleep(settings.worker.grace) => "the grace is over",
-            () = shutdown.insisted() => "told twice",
-        }
-    };
     let (ended, in_time) = tokio::select! {
         ended = working => (ended.map(drop), true),
-        why = too_long => {
+        why = too_long(settings, &shutdown, &stop_cron) => {
             tracing::warn!(why, "running jobs are handed back");
             (Ok(()), false)
         }
+        broken = cron::broken(&mut schedules) => (Err(broken), false),
     };
     // Whatever is still held goes back at once, rather than when the lease runs out.
     futures::future::join_all(give_back.iter().map(GiveBack::run)).await;
+    stop_cron.cancel();
+    schedules.shutdown().await;
     stop_drain.cancel();
     let _ = tokio::time::timeout(Duration::from_secs(3), drain).await;
     if !shutdown.was_asked() {
@@ -203,6 +200,17 @@ async fn work(settings: &Settings) -> Result<(), String> {
     }
     tracing::info!("stopped");
     ended
+}
+
+/// Waits until running jobs have had their time to finish, and says why it is over.
+async fn too_long(settings: &Settings, shutdown: &Shutdown, stop_cron: &CancellationToken) -> &'static str {
+    shutdown.asked().await;
+    stop_cron.cancel();
+    tracing::info!("stopping: running jobs finish, no new ones are taken");
+    tokio::select! {
+        () = tokio::time::sleep(settings.worker.grace) => "the grace is over",
+        () = shutdown.insisted() => "told twice",
+    }
 }
 
 /// What the lookback works with; `None` where it is off.
@@ -259,6 +267,18 @@ fn posts(
         Ok((name, slots, own))
     });
     posts.collect()
+}
+
+/// The event log's way into the store.
+fn drain(settings: &Settings, queue: &Queue, name: &str, store: &Arc<dyn Store>, clock: &Clock) -> Drain {
+    Drain {
+        consumer: LogConsumer::new(queue, name.to_owned(), Duration::from_secs(5)),
+        store: store.clone(),
+        clock: clock.clone(),
+        batch: settings.event_log.drain_batch,
+        interval: settings.event_log.drain_interval,
+        keep_body: settings.event_log.keep_body,
+    }
 }
 
 /// Opens the store and brings its tables up to date, however long it takes the database to come; `None`: told to stop.

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod catalog;
+pub(crate) mod doctor;
 pub(crate) mod healthcheck;
 pub(crate) mod jobs;
 pub(crate) mod migrate;

@@ -76,6 +76,15 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(settings.queue.max_crashes, 3);
     assert_eq!(settings.queue.event_dedupe, Duration::from_hours(35 * 24));
     assert_eq!(settings.queue.keep_dead, Duration::from_hours(30 * 24));
+    let lookback = &settings.lookback;
+    let set = |schedule: &Option<crate::schedule::Schedule>| schedule.as_ref().map(ToString::to_string);
+    assert_eq!(lookback.time_zone, chrono_tz::UTC);
+    assert_eq!(set(&lookback.nightly).as_deref(), Some("0 3 * * *"));
+    assert_eq!(lookback.nightly_window, Duration::from_hours(30 * 24));
+    assert_eq!(set(&lookback.recent).as_deref(), Some("*/10 * * * *"));
+    assert_eq!(lookback.recent_window, Duration::from_hours(3));
+    assert_eq!(set(&lookback.audit).as_deref(), Some("0 * * * *"));
+    assert_eq!(settings.server.public_url, None);
     assert_eq!(settings.sanity.version, "2023-05-03");
     assert_eq!(settings.data_dir, PathBuf::from("data"));
     assert_eq!(settings.log.filter, "info");
@@ -252,65 +261,67 @@ fn the_keys_prefix_tells_live_from_test() {
 fn an_error_names_the_variable_or_the_key_and_says_what_to_do() {
     let cases = [
         (
-            with(&[("SUREPASS_STRIPE_RATE", "fast")]),
+            refusal(with(&[("SUREPASS_STRIPE_RATE", "fast")])),
             "SUREPASS_STRIPE_RATE must be a whole number, and is `fast`",
         ),
         (
-            with(&[("SUREPASS_STRIPE_RATE", "101")]),
+            refusal(with(&[("SUREPASS_STRIPE_RATE", "101")])),
             "SUREPASS_STRIPE_RATE must be from 1 to 100, and is 101",
         ),
         (
-            with(&[("SUREPASS_BIND", "localhost")]),
+            refusal(with(&[("SUREPASS_BIND", "localhost")])),
             "SUREPASS_BIND must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080, and is `localhost`",
         ),
         (
-            with(&[("SUREPASS_LOG_FORMAT", "xml")]),
+            refusal(with(&[("SUREPASS_LOG_FORMAT", "xml")])),
             "SUREPASS_LOG_FORMAT must be `pretty` or `json`, and is `xml`",
         ),
         (
-            with(&[("STRIPE_API_BASE", "ftp://stripe")]),
+            refusal(with(&[("STRIPE_API_BASE", "ftp://stripe")])),
             "STRIPE_API_BASE must be a URL that begins with https:// or http://",
         ),
         (
-            with(&[("STRIPE_SECRET_KEY", "pk_live_1")]),
+            refusal(with(&[("STRIPE_SECRET_KEY", "pk_live_1")])),
             "STRIPE_SECRET_KEY is a publishable key (pk_…): take a restricted key (rk_…) or the secret key (sk_…)",
         ),
         (
-            with(&[("SUREPASS_ENV", "../etc")]),
+            refusal(with(&[("SUREPASS_ENV", "../etc")])),
             "SUREPASS_ENV is `../etc`: use letters, digits, `-` and `_`, as in `production`",
         ),
         (
-            with(&[("SUREPASS_CONFIG", "nowhere")]),
+            refusal(with(&[("SUREPASS_CONFIG", "nowhere")])),
             "SUREPASS_CONFIG asks for nowhere, which is not there: create it, correct SUREPASS_CONFIG, or leave it unset",
         ),
         (
-            with_file("[worker]\nconcurrency = 0"),
+            refusal(with_file("[worker]\nconcurrency = 0")),
             "development.toml: `worker.concurrency` must be from 1 to 10000, and is 0",
         ),
         (
-            with_file("[worker]\ngrace_seconds = -1"),
+            refusal(with_file("[worker]\ngrace_seconds = -1")),
             "development.toml: `worker.grace_seconds` must not be negative, and is -1",
         ),
         (
-            with_file("[database]\nsqlite_synchronous = \"off\""),
+            refusal(with_file("[database]\nsqlite_synchronous = \"off\"")),
             "development.toml: `database.sqlite_synchronous` must be `full` or `normal`, and is `off`",
         ),
         (
-            with_file("[queue]\nprefix = \"{a}\""),
+            refusal(with_file("[queue]\nprefix = \"{a}\"")),
             "development.toml: `queue.prefix` must be 1 to 64 lower-case letters, digits, `-` or `_`, and is `{a}`",
         ),
         (
-            with_file("[queue]\nbackoff_base_ms = 2000\nbackoff_cap_seconds = 1"),
+            refusal(with_file(
+                "[queue]\nbackoff_base_ms = 2000\nbackoff_cap_seconds = 1",
+            )),
             "development.toml: `queue.backoff_base_ms` must not be longer than `queue.backoff_cap_seconds`",
         ),
         (
-            with_file("[stripe]\nwebhok_secrets = \"whsec_a\""),
+            refusal(with_file("[stripe]\nwebhok_secrets = \"whsec_a\"")),
             "development.toml: there is no setting `stripe.webhok_secrets`; here it could be one of: api_base, \
              rate_per_second, secret_key, webhook_secrets",
         ),
     ];
-    for (result, message) in cases {
-        assert_eq!(refusal(result), message);
+    for (told, message) in cases {
+        assert_eq!(told, message);
     }
 }
 
@@ -384,4 +395,35 @@ fn a_wrong_value_of_one_queue_is_told_with_its_file_and_key() {
         told,
         "development.toml: `queue.sync.weight` must be from 1 to 1000, and is 0"
     );
+}
+
+#[test]
+fn a_schedule_may_be_off_and_what_is_none_is_refused() {
+    let off = with_file("[lookback]\nnightly = \"\"\ntime_zone = \"Europe/Oslo\"\n").unwrap();
+    assert!(off.lookback.nightly.is_none() && off.lookback.recent.is_some());
+    assert_eq!(off.lookback.time_zone, chrono_tz::Europe::Oslo);
+    for (text, told) in [
+        (
+            "nightly = \"at three\"",
+            "`lookback.nightly` must be five fields of cron (minute hour day month weekday), such as `0 3 * * *` or \
+             `*/10 * * * *`, and is `at three`",
+        ),
+        (
+            "audit = \"0 0 30 2 *\"",
+            "`lookback.audit` must be a schedule that comes at some time, and is `0 0 30 2 *`",
+        ),
+        (
+            "time_zone = \"Oslo\"",
+            "`lookback.time_zone` must be a time zone by its IANA name, such as `UTC` or `Europe/Oslo`, and is `Oslo`",
+        ),
+        (
+            "nightly_days = 0",
+            "`lookback.nightly_days` must be from 1 to 400, and is 0",
+        ),
+    ] {
+        let message = with_file(&format!("[lookback]\n{text}\n"))
+            .unwrap_err()
+            .to_string();
+        assert!(message.ends_with(told), "{message}");
+    }
 }

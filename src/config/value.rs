@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use secrecy::SecretString;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use url::Url;
@@ -200,6 +201,15 @@ where
     let word = text.parse();
     word.map(Some)
         .map_err(|choice| D::Error::custom(format_args!("must be {choice}, and is `{text}`")))
+}
+
+pub(super) fn time_zone<'de, D: Deserializer<'de>>(from: D) -> Result<Tz, D::Error> {
+    let text = filled(from)?.unwrap_or_default();
+    text.parse().map_err(|_| {
+        D::Error::custom(format_args!(
+            "must be a time zone by its IANA name, such as `UTC` or `Europe/Oslo`, and is `{text}`"
+        ))
+    })
 }
 
 /// The prefix stands inside a Redis hash tag, which braces would break.

@@ -14,6 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::lookback::audit::Findings;
 use crate::queue::{Exposition, QueueError};
 use crate::telemetry::Histogram;
 
@@ -128,13 +129,25 @@ impl Collector for IntakeMetrics {
 pub struct MetricsPage {
     queues: Exposition,
     intake: Option<Arc<IntakeMetrics>>,
+    audit: Option<Findings>,
 }
 
 impl MetricsPage {
     /// Tells of these queues and, in a server, of its intake.
     #[must_use]
     pub fn new(queues: Exposition, intake: Option<Arc<IntakeMetrics>>) -> Self {
-        Self { queues, intake }
+        Self {
+            queues,
+            intake,
+            audit: None,
+        }
+    }
+
+    /// Tells of the webhook endpoints' audits, too.
+    #[must_use]
+    pub fn with(mut self, audit: Findings) -> Self {
+        self.audit = Some(audit);
+        self
     }
 
     async fn text(&self) -> Result<String, fmt::Error> {
@@ -142,6 +155,9 @@ impl MetricsPage {
         registry.register_collector(Box::new(self.queues.read().await));
         if let Some(intake) = &self.intake {
             registry.register_collector(Box::new(intake.clone()));
+        }
+        if let Some(audit) = &self.audit {
+            registry.register_collector(Box::new(audit.clone()));
         }
         let mut text = String::new();
         encode(&mut text, &registry)?;

@@ -3,7 +3,9 @@
 //! It lists, compares with the store, and hands what is missing to the queue of purchases as the ordinary `fulfil` job.
 //! So a lookback and a late webhook meet in one dedupe key and in one subscription.
 
+pub mod audit;
 mod bring;
+pub mod cron;
 mod error;
 mod job;
 mod report;

@@ -24,6 +24,9 @@
 //! | `stats` | hash | how many jobs were trimmed, done and dead, and how many discarded; how many died with their workers, or unknown to all |
 //! | `log` | stream | verified events on their way to the store |
 //! | `event:<id>` | string | an event has been seen, for 35 days |
+//! | `cron` | sorted set | schedules by the ms of their last tick |
+//! | `cron:<name>:<tick>:…` | string | what this tick enqueues has been enqueued, for 2 days |
+//! | `note:<name>` | string | what the last audit of the webhook endpoints found |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
 //! | `wake` | channel | something may be there to take |
 //!
@@ -42,7 +45,9 @@ mod job;
 mod lease;
 mod log;
 mod metrics;
+mod notes;
 mod scripts;
+mod server;
 mod settle;
 mod slots;
 mod steer;
@@ -58,6 +63,7 @@ pub use item::{Enqueued, Item, QueuedJob};
 pub use job::{DecodeError, Job, Origin};
 pub use log::{LogConsumer, LogEntry};
 pub use metrics::{Exposition, Reading};
+pub use server::Server;
 pub use settle::{Settle, SettleLayer};
 pub use slots::slots;
 pub use steer::Limits;

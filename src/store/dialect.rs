@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use chrono::{DateTime, Utc};
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Database, SqlSafeStr, SqlStr};
 
 /// A database that the SQL stores speak to.
@@ -17,6 +18,12 @@ pub(super) trait Dialect: Database<Row: Fields> {
     const JOINS_STATEMENTS: bool;
     /// The most rows that one `INSERT` takes, as a power of two: 8 at most.
     const LARGEST_INSERT: u32;
+
+    /// How many tables of migrations there are, as `n`.
+    const COUNT_MIGRATION_TABLES: &'static str;
+
+    /// The tables' versions.
+    fn migrations() -> &'static Migrator;
 
     /// The condition that a column is one of the list that is bound as [`Bind::Texts`] to parameter `position`.
     fn one_of(position: usize) -> String;

@@ -14,6 +14,7 @@ mod model;
 mod plan;
 mod postgres;
 mod purchases;
+mod schema;
 mod sql;
 mod sqlite;
 mod tenants;
@@ -32,7 +33,8 @@ pub use lookback::{
 };
 pub use model::*;
 pub use postgres::PostgresStore;
-pub use sqlite::SqliteStore;
+pub use schema::Schema;
+pub use sqlite::{SqliteStore, sqlite_file};
 
 /// How long a call waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -190,6 +192,18 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// How far the tables have come; changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn schema(&self) -> Result<Schema, StoreError>;
+
+    /// Answers when the store would take a write.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn try_write(&self) -> Result<(), StoreError>;
 
     /// Answers when the store does.
     ///

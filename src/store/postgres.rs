@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Arguments, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlStr};
 
@@ -27,6 +28,8 @@ const SESSION: &str = "SET statement_timeout = '9s'; SET idle_in_transaction_ses
 
 /// A connection that has lain idle for longer is asked whether it still lives before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 impl PostgresStore {
     /// Prepares connections to a `postgres://…` address. Connects when it is first asked something, so that a
@@ -60,7 +63,13 @@ impl Dialect for Postgres {
     const LOCKING: &'static str = " FOR UPDATE";
     const JOINS_STATEMENTS: bool = false;
     const LARGEST_INSERT: u32 = 8;
+    const COUNT_MIGRATION_TABLES: &'static str =
+        "SELECT COUNT(*) AS n FROM pg_catalog.pg_class WHERE oid = to_regclass('_sqlx_migrations')";
     const LOCK_CATALOGUE: Option<&'static str> = Some("LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE");
+
+    fn migrations() -> &'static Migrator {
+        &MIGRATIONS
+    }
 
     fn one_of(position: usize) -> String {
         format!("= ANY(${position})")
@@ -90,9 +99,7 @@ impl Dialect for Postgres {
     async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
         connection.execute("SET statement_timeout = 0").await?;
         // sqlx holds an advisory lock meanwhile.
-        sqlx::migrate!("migrations/postgres")
-            .run_direct(None, connection, false)
-            .await
+        MIGRATIONS.run_direct(None, connection, false).await
     }
 }
 

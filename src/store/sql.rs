@@ -18,7 +18,7 @@ use super::model::{
     AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
 };
 use super::purchases::{self, Statements};
-use super::{Imported, LookbackStore, STATEMENT, Store, StoreError, audit, events, tenants};
+use super::{Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, audit, events, schema, tenants};
 use crate::coalesce::{Coalescer, Limits};
 
 /// Purchases in one transaction, at most.
@@ -251,6 +251,18 @@ impl<D: Dialect> Store for SqlStore<D> {
                 "the tables are not up to date after 10 minutes".to_owned(),
             )),
         }
+    }
+
+    async fn schema(&self) -> Result<Schema, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let read = timeout(STATEMENT, schema::read::<D>(&mut connection)).await;
+        Ok(in_time(connection, read)?)
+    }
+
+    async fn try_write(&self) -> Result<(), StoreError> {
+        let mut connection = self.writers.acquire().await?;
+        let tried = timeout(STATEMENT, schema::try_write::<D>(&mut connection)).await;
+        Ok(in_time(connection, tried)?)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,11 +1,13 @@
 //! SQLite: one file, embedded; one writer, several readers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
@@ -20,6 +22,16 @@ pub type SqliteStore = SqlStore<Sqlite>;
 
 /// How long a writer waits for one of another process.
 const BUSY: Duration = Duration::from_secs(5);
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// The file that a `sqlite://` address names, whether it is there or not.
+#[must_use]
+pub fn sqlite_file(url: &SecretString) -> Option<PathBuf> {
+    let address = url.expose_secret();
+    let options = SqliteConnectOptions::from_str(address.starts_with("sqlite:").then_some(address)?).ok()?;
+    Some(options.get_filename().to_owned())
+}
 
 impl SqliteStore {
     /// Opens the file that a `sqlite://FILE` address names; creates it, readable by its owner only, and its folder
@@ -115,6 +127,12 @@ impl Dialect for Sqlite {
     const JOINS_STATEMENTS: bool = true;
     // A prepared statement takes memory for each of its rows, and SQLite is not faster with more of them.
     const LARGEST_INSERT: u32 = 6;
+    const COUNT_MIGRATION_TABLES: &'static str =
+        "SELECT COUNT(*) AS n FROM sqlite_master WHERE name = '_sqlx_migrations'";
+
+    fn migrations() -> &'static Migrator {
+        &MIGRATIONS
+    }
 
     fn one_of(position: usize) -> String {
         format!("IN (SELECT value FROM json_each(${position}))")
@@ -149,9 +167,7 @@ impl Dialect for Sqlite {
     async fn migrate(connection: &mut SqliteConnection) -> Result<(), sqlx::migrate::MigrateError> {
         // sqlx takes no lock of its own on SQLite; inside this one its transactions become savepoints.
         let mut lock = connection.begin_with("BEGIN EXCLUSIVE").await?;
-        sqlx::migrate!("migrations/sqlite")
-            .run_direct(None, &mut *lock, false)
-            .await?;
+        MIGRATIONS.run_direct(None, &mut *lock, false).await?;
         lock.commit().await?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 use surepass::clock::Clock;
 use surepass::fulfil::Fulfiller;
 use surepass::store::{
-    AuditRecord, Created, Imported, LoggedEvent, LookbackStore, NewSubscription, Store, StoreError,
+    AuditRecord, Created, Imported, LoggedEvent, LookbackStore, NewSubscription, Schema, Store, StoreError,
     Subscription, SubscriptionFilter, Tenant,
 };
 
@@ -89,6 +89,14 @@ impl Store for Watched {
 
     async fn migrate(&self) -> Result<(), StoreError> {
         self.answers()?.migrate().await
+    }
+
+    async fn schema(&self) -> Result<Schema, StoreError> {
+        self.answers()?.schema().await
+    }
+
+    async fn try_write(&self) -> Result<(), StoreError> {
+        self.answers()?.try_write().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

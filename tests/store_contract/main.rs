@@ -32,6 +32,7 @@ mod catalogue;
 mod events;
 mod lookback;
 mod purchases;
+mod schema;
 mod sharing;
 mod upgrades;
 

@@ -108,6 +108,8 @@ impl Shop {
             ("DATABASE_URL", &database),
             ("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET),
             ("STRIPE_SECRET_KEY", "sk_test_HemmeligKey"),
+            // Nobody is there: no test speaks to Stripe.
+            ("STRIPE_API_BASE", "http://127.0.0.1:9"),
             ("RUST_LOG", "debug"),
         ];
         Self {
@@ -164,9 +166,9 @@ impl Shop {
         Program::start(command(SUREPASS, &["serve"], &self.environment))
     }
 
-    /// A worker that need not be working yet.
+    /// A worker that need not be working yet. It follows no schedule: what begins when is the test's to say.
     pub(crate) fn launch_worker(&self, arguments: &[&str]) -> Program {
-        Program::start(command(WORKER, arguments, &self.environment))
+        self.launch(WORKER, &[&["--no-cron"], arguments].concat())
     }
 
     /// Any program, with the shop's settings.
@@ -203,6 +205,13 @@ impl Shop {
     /// Sends the event that a session is complete.
     pub(crate) async fn buy(&self, session: &SampleSession) -> Answer {
         self.deliver(session.event(COMPLETED, 1)).await
+    }
+
+    /// The same, signed with another secret than the usual.
+    pub(crate) async fn buy_as(&self, secret: &str, session: &SampleSession) -> Answer {
+        let body = session.event(COMPLETED, 1);
+        let header = signed(secret, &body);
+        self.post(body, Some(&header)).await
     }
 
     /// Sends an event, signed now.

@@ -1,0 +1,163 @@
+//! The settings by themselves.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+use surepass::config::VARIABLES;
+
+use super::Patient;
+use super::report::Report;
+
+/// Shorter than this is guessed.
+const LEAST_TOKEN: usize = 16;
+/// HS256 asks for a key as long as its hash.
+const LEAST_JWT_SECRET: usize = 32;
+/// Stripe's are longer.
+const LEAST_WEBHOOK_SECRET: usize = 24;
+
+pub(super) fn check(patient: &Patient, report: &mut Report) {
+    sources(report);
+    webhook_secrets(patient, report);
+    public_url(patient, report);
+    admin(patient, report);
+    customers(patient, report);
+    data_dir(patient, report);
+}
+
+fn sources(report: &mut Report) {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let set = VARIABLES.iter().filter(|(name, _)| is_set(name));
+    let set: Vec<_> = set.map(|(name, _)| *name).collect();
+    let environment = std::env::var("SUREPASS_ENV").unwrap_or_default();
+    let environment = if environment.is_empty() {
+        "development"
+    } else {
+        &environment
+    };
+    let from = if set.is_empty() {
+        "no variable is set".to_owned()
+    } else {
+        set.join(", ")
+    };
+    report.good(
+        "settings",
+        format!("all keys are known and in range; environment {environment}; {from}"),
+    );
+}
+
+fn webhook_secrets(patient: &Patient, report: &mut Report) {
+    let name = "webhook secret";
+    let secrets = &patient.settings.stripe.webhook_secrets;
+    if secrets.is_empty() {
+        report.wrong(
+            name,
+            "none is set: `surepass serve` does not start",
+            "set STRIPE_WEBHOOK_SECRET to the endpoint's signing secret (Dashboard, Developers, Webhooks)",
+        );
+        return;
+    }
+    let odd = secrets.iter().filter(|secret| {
+        let secret = secret.expose_secret();
+        !secret.starts_with("whsec_") || secret.len() < LEAST_WEBHOOK_SECRET
+    });
+    let odd = odd.count();
+    let different: HashSet<_> = secrets.iter().map(ExposeSecret::expose_secret).collect();
+    if odd > 0 {
+        report.warn(
+            name,
+            format!("{odd} of {} do not look like Stripe's whsec_…", secrets.len()),
+            "copy the endpoint's signing secret whole, not its id (we_…) and not an API key",
+        );
+    } else if different.len() < secrets.len() {
+        report.warn(name, "the same one is set twice", "leave one out");
+    } else {
+        let while_rolled = if secrets.len() > 1 {
+            ", all of which are tried"
+        } else {
+            ""
+        };
+        report.good(name, format!("{} set{while_rolled}", secrets.len()));
+    }
+}
+
+fn public_url(patient: &Patient, report: &mut Report) {
+    let live = patient.settings.stripe.livemode() == Some(true);
+    match &patient.settings.server.public_url {
+        None => report.warn(
+            "public address",
+            "server.public_url is not set: our endpoints at Stripe are told by their path, and not tried out",
+            "set it to where the world reaches the server, such as https://passes.example.com",
+        ),
+        Some(url) if live && url.scheme() != "https" => report.wrong(
+            "public address",
+            format!("{url} is not https, which Stripe asks for in live mode"),
+            "set server.public_url to an https address",
+        ),
+        Some(url) => report.good("public address", url.as_str()),
+    }
+}
+
+fn admin(patient: &Patient, report: &mut Report) {
+    match &patient.settings.admin.token {
+        None => report.warn(
+            "admin",
+            "SUREPASS_ADMIN_TOKEN is not set: there are no admin pages",
+            "set it to a long random text, or leave it if you only use the command line",
+        ),
+        Some(token) if token.expose_secret().len() < LEAST_TOKEN => report.warn(
+            "admin",
+            "SUREPASS_ADMIN_TOKEN is short enough to be guessed",
+            "take a long random one: `openssl rand -base64 32`",
+        ),
+        Some(_) => report.good("admin", "a token is set"),
+    }
+}
+
+fn customers(patient: &Patient, report: &mut Report) {
+    let customers = &patient.settings.customers;
+    match (&customers.jwt_secret, &customers.jwks_url) {
+        (None, None) => report.warn(
+            "customers",
+            "nothing verifies customers' tokens: their routes answer 503",
+            "set SUREPASS_JWT_SECRET (HS256) or SUREPASS_JWKS_URL (RS256, ES256)",
+        ),
+        (Some(secret), _) if secret.expose_secret().len() < LEAST_JWT_SECRET => report.warn(
+            "customers",
+            "SUREPASS_JWT_SECRET is shorter than 32 bytes, which HS256 asks for",
+            "take a longer one, here and where the tokens are made",
+        ),
+        (Some(_), Some(url)) => report.good("customers", format!("tokens by a shared secret, and by {url}")),
+        (Some(_), None) => report.good("customers", "tokens by a shared secret"),
+        (None, Some(url)) => report.good("customers", format!("tokens by {url}")),
+    }
+}
+
+fn data_dir(patient: &Patient, report: &mut Report) {
+    let folder = &patient.settings.data_dir;
+    let shown = folder.display();
+    // Of one that is not there yet, the nearest that is.
+    let nearest = folder.ancestors().find(|folder| folder.exists());
+    let nearest = nearest.filter(|folder| !folder.as_os_str().is_empty());
+    if is_writable(nearest.unwrap_or(Path::new("."))) {
+        let yet = if folder.exists() {
+            ""
+        } else {
+            ", which is not there yet"
+        };
+        report.good(
+            "data folder",
+            format!("{shown}{yet}: `surepass up` can write to it"),
+        );
+    } else {
+        report.warn(
+            "data folder",
+            format!("{shown} cannot be written to, as `surepass up` must"),
+            "let this user write there, or set SUREPASS_DATA_DIR; `serve` and `surepass-worker` do not need it",
+        );
+    }
+}
+
+fn is_writable(folder: &Path) -> bool {
+    folder.is_dir() && nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK).is_ok()
+}

@@ -1,0 +1,198 @@
+//! What the doctor has found, a line for each thing, with what mends it.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::commands::terminal::safe;
+
+/// A line's length, and where its text begins.
+const COLUMNS: usize = 80;
+const TEXT_AT: usize = 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warning,
+    Error,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    group: &'static str,
+    name: &'static str,
+    level: Level,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+}
+
+/// All of it; printed as it comes, or at the end as a document.
+#[derive(Debug)]
+pub(super) struct Report {
+    prints: bool,
+    group: &'static str,
+    checks: Vec<Check>,
+}
+
+/// As `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(super) struct Document<'a> {
+    ok: bool,
+    checks: &'a [Check],
+}
+
+impl Report {
+    pub(super) fn new(prints: bool) -> Self {
+        Self {
+            prints,
+            group: "",
+            checks: Vec::new(),
+        }
+    }
+
+    /// What follows is about this.
+    pub(super) fn begin(&mut self, group: &'static str) {
+        if self.prints {
+            let gap = if self.group.is_empty() { "" } else { "\n" };
+            let bold = Style::new().bold();
+            anstream::println!("{gap}{bold}{group}{bold:#}");
+        }
+        self.group = group;
+    }
+
+    pub(super) fn good(&mut self, name: &'static str, message: impl Into<String>) {
+        self.add(Level::Ok, name, message.into(), None);
+    }
+
+    /// Surepass works, and something should be looked at.
+    pub(super) fn warn(&mut self, name: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+        self.add(Level::Warning, name, message.into(), Some(mend.into()));
+    }
+
+    /// Surepass does not do what it should.
+    pub(super) fn wrong(&mut self, name: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+        self.add(Level::Error, name, message.into(), Some(mend.into()));
+    }
+
+    fn add(&mut self, level: Level, name: &'static str, message: String, mend: Option<String>) {
+        let check = Check {
+            group: self.group,
+            name,
+            level,
+            message,
+            mend,
+        };
+        if self.prints {
+            let (sign, color) = match level {
+                Level::Ok => ('✓', AnsiColor::Green),
+                Level::Warning => ('!', AnsiColor::Yellow),
+                Level::Error => ('✗', AnsiColor::Red),
+            };
+            let style = Style::new().fg_color(Some(color.into())).bold();
+            // The sign's place is two columns in.
+            let text = lines(&check);
+            anstream::println!("  {style}{sign}{style:#}{text}");
+        }
+        self.checks.push(check);
+    }
+
+    fn count(&self, level: Level) -> usize {
+        self.checks.iter().filter(|check| check.level == level).count()
+    }
+
+    /// Warnings do no harm.
+    pub(super) fn is_good(&self) -> bool {
+        self.count(Level::Error) == 0
+    }
+
+    pub(super) fn print_sum(&self) {
+        let (wrong, warnings) = (self.count(Level::Error), self.count(Level::Warning));
+        let many = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+        let sum = match (wrong, warnings) {
+            (0, 0) => "Everything is in order.".to_owned(),
+            (0, _) => format!("Nothing is wrong; {}.", many(warnings, "warning")),
+            (_, 0) => format!("{}.", many(wrong, "problem")),
+            _ => format!("{}, {}.", many(wrong, "problem"), many(warnings, "warning")),
+        };
+        println!("\n{sum}");
+    }
+
+    pub(super) fn document(&self) -> Document<'_> {
+        Document {
+            ok: self.is_good(),
+            checks: &self.checks,
+        }
+    }
+}
+
+/// What stands behind the sign.
+fn lines(check: &Check) -> String {
+    let mut text = format!(" {:1$}", check.name, TEXT_AT - 4);
+    let indent = " ".repeat(TEXT_AT);
+    let room = COLUMNS - TEXT_AT;
+    for (n, line) in wrapped(&safe(&check.message), room).iter().enumerate() {
+        let before = if n == 0 { "" } else { &indent };
+        let after = if n == 0 { "" } else { "\n" };
+        let _ = write!(text, "{after}{before}{line}");
+    }
+    for (n, line) in wrapped(&safe(check.mend.as_deref().unwrap_or_default()), room - 2)
+        .iter()
+        .enumerate()
+    {
+        let arrow = if n == 0 { "→ " } else { "  " };
+        let _ = write!(text, "\n{indent}{arrow}{line}");
+    }
+    text
+}
+
+/// The text in lines of so many columns; a longer word has a line of its own.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_legible_within_80_columns() {
+        let check = Check {
+            group: "Redis",
+            name: "eviction",
+            level: Level::Error,
+            message: "maxmemory-policy is allkeys-lru: a full Redis would throw jobs away to make room for others"
+                .to_owned(),
+            mend: Some("CONFIG SET maxmemory-policy noeviction, and the same in redis.conf or your provider's settings".to_owned()),
+        };
+        let expected = " eviction        maxmemory-policy is allkeys-lru: a full Redis would throw
+                    jobs away to make room for others
+                    → CONFIG SET maxmemory-policy noeviction, and the same in
+                      redis.conf or your provider's settings";
+        assert_eq!(lines(&check), expected);
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_and_not_sent() {
+        let check = Check {
+            group: "Webhooks",
+            name: "endpoint",
+            level: Level::Ok,
+            message: "https://a.example/\u{1b}[2J".to_owned(),
+            mend: None,
+        };
+        assert!(!lines(&check).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,120 @@
+//! The shop's own records.
+
+use secrecy::ExposeSecret;
+use surepass::store::{self, sqlite_file};
+
+use super::report::Report;
+use super::{Patient, place};
+
+pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
+    let url = patient.settings.database.url_or_default();
+    let file = sqlite_file(&url);
+    let place = match &file {
+        Some(file) => file.display().to_string(),
+        None => place(url.expose_secret()).to_owned(),
+    };
+    // To open a file that is not there would make it.
+    if file.as_ref().is_some_and(|file| !file.exists()) {
+        report.wrong(
+            "connection",
+            format!("there is no SQLite file {place} yet"),
+            "`surepass migrate` makes it, and so does any program's start; or correct DATABASE_URL",
+        );
+        return;
+    }
+    let store = match store::open(&url, &patient.settings.store_options()).await {
+        Ok(store) => store,
+        Err(error) => {
+            report.wrong("connection", error.to_string(), "correct DATABASE_URL");
+            return;
+        }
+    };
+    let schema = match store.schema().await {
+        Ok(schema) => schema,
+        Err(error) => {
+            report.wrong(
+                "connection",
+                format!("{place}: {error}"),
+                "start the database, or correct DATABASE_URL; meanwhile jobs wait in Redis",
+            );
+            return;
+        }
+    };
+    report.good("connection", place);
+    let newest = schema.newest;
+    let mut usable = false;
+    match schema.applied {
+        _ if schema.broken.is_some() => report.wrong(
+            "tables",
+            format!("version {} broke off half-way", schema.broken.unwrap_or_default()),
+            "run `surepass migrate` and see what it says",
+        ),
+        None => report.wrong("tables", "there are none yet", "run `surepass migrate`"),
+        Some(applied) if schema.is_newer() => {
+            usable = true;
+            report.warn(
+                "tables",
+                format!("version {applied}, and this program knows {newest}: a newer one has been here"),
+                "bring all machines to the newer version",
+            );
+        }
+        Some(applied) if schema.missing > 0 => {
+            report.wrong(
+                "tables",
+                format!(
+                    "version {applied}, {} behind this program's {newest}",
+                    schema.missing
+                ),
+                "run `surepass migrate`; `serve` and `surepass-worker` do it when they start",
+            );
+        }
+        Some(applied) => {
+            usable = true;
+            report.good("tables", format!("up to date (version {applied})"));
+        }
+    }
+    if usable {
+        match store.try_write().await {
+            Ok(()) => report.good("writes", "it takes writes"),
+            Err(error) => report.wrong(
+                "writes",
+                format!("it takes none: {error}"),
+                "a file must be writable for this user, its folder, too; a replica is read-only",
+            ),
+        }
+        match store.tenants().await {
+            Ok(tenants) => patient.tenants = tenants,
+            Err(error) => report.wrong("tenants", error.to_string(), "import the catalogue again"),
+        }
+        catalogue(patient, report);
+        patient.store = Some(store);
+    }
+}
+
+fn catalogue(patient: &Patient, report: &mut Report) {
+    let tenants = &patient.tenants;
+    let passes: usize = tenants.iter().map(|tenant| tenant.passes.len()).sum();
+    let many =
+        |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
+    let message = format!(
+        "{}, {}",
+        many(tenants.len(), "tenant", "tenants"),
+        many(passes, "pass", "passes")
+    );
+    if passes == 0 {
+        report.warn(
+            "catalogue",
+            format!("{message}: no purchase can be told"),
+            "`surepass catalog import FILE`; config/catalog.example.toml shows how",
+        );
+        return;
+    }
+    match tenants.iter().find(|tenant| tenant.passes.is_empty()) {
+        Some(empty) => report.warn(
+            "catalogue",
+            format!("{message}; {} sells none", empty.slug),
+            "import its passes",
+        ),
+        None => report.good("catalogue", message),
+    }
+}

@@ -1,0 +1,95 @@
+//! The way in: our webhook endpoints, audited now.
+
+use surepass::config::QueueName;
+use surepass::lookback::audit::{Audit, Auditor, Endpoint, Severity};
+use surepass::stripe::api;
+
+use super::Patient;
+use super::report::Report;
+
+pub(super) async fn check(patient: &Patient, report: &mut Report) {
+    let (Some(client), Ok(http)) = (&patient.stripe, api::http()) else {
+        report.warn(
+            "endpoints",
+            "not looked at, without Stripe",
+            "mend the key and the connection above",
+        );
+        return;
+    };
+    let purchases = patient
+        .purchases
+        .clone()
+        .or_else(|| patient.queue(QueueName::Fulfil));
+    let Some(purchases) = purchases else {
+        report.warn(
+            "endpoints",
+            "not looked at, without Redis",
+            "mend its address above",
+        );
+        return;
+    };
+    let settings = &patient.settings;
+    let auditor = Auditor {
+        client: client.clone(),
+        http,
+        purchases,
+        clock: patient.clock.clone(),
+        public_url: settings.server.public_url.clone(),
+        secrets: settings.stripe.webhook_secrets.clone(),
+        livemode: settings.stripe.livemode().unwrap_or(false),
+    };
+    match auditor.audit(&patient.tenants).await {
+        Ok(audit) => tell(&audit, report),
+        Err(error) => report.warn("endpoints", error.to_string(), "run this again"),
+    }
+}
+
+fn tell(audit: &Audit, report: &mut Report) {
+    for endpoint in &audit.endpoints {
+        if endpoint.enabled {
+            report.good("endpoint", described(endpoint));
+        }
+    }
+    for finding in &audit.findings {
+        let (message, mend) = (finding.message.as_str(), finding.mend.as_str());
+        match finding.severity {
+            Severity::Error => report.wrong(name(&finding.code), message, mend),
+            Severity::Warning => report.warn(name(&finding.code), message, mend),
+        }
+    }
+}
+
+/// What the finding is about, in a word or two.
+fn name(code: &str) -> &'static str {
+    match code {
+        "endpoints_not_readable" | "events_not_readable" => "permissions",
+        "endpoint_lacks_events" | "endpoint_lacks_useful_events" => "events",
+        "endpoint_api_version" => "API version",
+        "events_not_arriving" | "deliveries_failing" => "deliveries",
+        "endpoint_secret_differs" => "webhook secret",
+        "endpoint_clock" => "clock",
+        _ => "endpoint",
+    }
+}
+
+fn described(endpoint: &Endpoint) -> String {
+    let of = match (&endpoint.account, endpoint.connect) {
+        (Some(account), _) => format!(", of {account}"),
+        (None, true) => ", for connected accounts".to_owned(),
+        (None, false) => String::new(),
+    };
+    let version = endpoint
+        .api_version
+        .as_ref()
+        .map(|version| format!(", API {version}"))
+        .unwrap_or_default();
+    let events = match endpoint.events.as_slice() {
+        [all] if all == "*" => "every event".to_owned(),
+        events => format!("{} types of events", events.len()),
+    };
+    let tried = match endpoint.answers {
+        Some(true) => "; a signed ping came back",
+        Some(false) | None => "",
+    };
+    format!("{} gets {events}{of}{version}{tried}", endpoint.url)
+}

@@ -1,0 +1,185 @@
+//! Who works, and what lies there.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use surepass::lookback::cron::{self, ScheduleStatus};
+use surepass::lookback::{accounts, audit};
+use surepass::queue::inspector::{Inspector, QueueStatus, WorkerStatus};
+use surepass::store::LookbackMark;
+
+use super::Patient;
+use super::report::Report;
+use crate::commands::terminal::span;
+
+/// A tick that is later than this has nobody who fires it.
+const LATE: TimeDelta = TimeDelta::minutes(5);
+/// Purchases that wait longer are told.
+const LONG_WAIT_MS: u64 = 5 * 60_000;
+/// A detector that has not come so far is behind: two nights.
+const BEHIND: TimeDelta = TimeDelta::hours(48);
+
+pub(super) async fn check(patient: &Patient, report: &mut Report) {
+    let (Some(purchases), Some(lookbacks)) = (&patient.purchases, &patient.lookbacks) else {
+        report.warn("workers", "not known, without Redis", "mend its connection above");
+        return;
+    };
+    let inspector = Inspector::new(vec![purchases.clone(), lookbacks.clone()]);
+    match inspector.workers().await {
+        Ok(all) => workers(&all, report),
+        Err(error) => report.wrong("workers", error.to_string(), "run this again"),
+    }
+    match inspector.queues().await {
+        Ok(all) => all.iter().for_each(|queue| queue_of(queue, report)),
+        Err(error) => report.wrong("queues", error.to_string(), "run this again"),
+    }
+    if patient.settings.stripe.secret_key.is_none() {
+        return;
+    }
+    match cron::status(lookbacks, &patient.settings.lookback, patient.now).await {
+        Ok(all) => all.iter().for_each(|one| schedule(patient, one, report)),
+        Err(error) => report.wrong("schedules", error.to_string(), "run this again"),
+    }
+    if let Ok(Some(last)) = audit::last(lookbacks).await {
+        let found = match last.findings.len() {
+            0 => "nothing wrong".to_owned(),
+            found => format!("{found} to look at"),
+        };
+        report.good("last audit", format!("{}: {found}", patient.ago(last.at)));
+    }
+    if let Some(store) = &patient.store {
+        match store.lookback().marks().await {
+            Ok(none) if none.is_empty() => report.good("proven", "nothing yet: no lookback has ended"),
+            Ok(all) => all
+                .iter()
+                .filter(|one| is_looked_at(patient, one))
+                .for_each(|one| mark(patient, one, report)),
+            Err(error) => report.wrong("proven", error.to_string(), "run this again"),
+        }
+    }
+}
+
+fn workers(all: &[WorkerStatus], report: &mut Report) {
+    let (dead, alive): (Vec<&WorkerStatus>, Vec<_>) = all.iter().partition(|worker| worker.dead);
+    if alive.is_empty() {
+        report.wrong(
+            "workers",
+            "none is alive: purchases wait",
+            "start `surepass-worker`, or `surepass up`",
+        );
+        return;
+    }
+    let slots: usize = alive.iter().map(|worker| worker.concurrency).sum();
+    let many = if alive.len() == 1 { "" } else { "s" };
+    let message = format!("{} worker{many} alive, {slots} jobs at a time", alive.len());
+    if dead.is_empty() {
+        report.good("workers", message);
+    } else {
+        report.warn(
+            "workers",
+            format!("{message}; {} died within the hour", dead.len()),
+            "`surepass workers list` says which; their jobs run elsewhere",
+        );
+    }
+    let own = env!("CARGO_PKG_VERSION");
+    if let Some(other) = alive.iter().find(|worker| worker.version != own) {
+        report.warn(
+            "versions",
+            format!("a worker is of version {}, this program of {own}", other.version),
+            "bring all to one version",
+        );
+    }
+}
+
+fn queue_of(queue: &QueueStatus, report: &mut Report) {
+    let name = match queue.name.as_str() {
+        "fulfil" => "purchases",
+        "sync" => "lookbacks",
+        _ => "queue",
+    };
+    let QueueStatus {
+        waiting,
+        scheduled,
+        running,
+        ..
+    } = queue;
+    let message = format!("{waiting} wait, {scheduled} come later, {running} run");
+    let oldest = queue.oldest_waiting.map(|since| queue.now.saturating_sub(since));
+    if queue.paused {
+        report.warn(
+            name,
+            format!("{message}; the queue is paused"),
+            format!("`surepass jobs resume {}`", queue.name),
+        );
+    } else if let Some(oldest) = oldest.filter(|oldest| *oldest > LONG_WAIT_MS && name == "purchases") {
+        report.warn(
+            name,
+            format!("{message}; the oldest has waited {}", span(oldest)),
+            "start more workers, or see why they are slow: /metrics, `surepass workers list`",
+        );
+    } else {
+        report.good(name, message);
+    }
+    if queue.dead > 0 {
+        let letters = if queue.dead == 1 {
+            "letter waits"
+        } else {
+            "letters wait"
+        };
+        report.warn(
+            "dead letters",
+            format!("{} dead {letters} for a person in {}", queue.dead, queue.name),
+            "`surepass jobs list --state dead` says why; `surepass jobs retry` runs them again",
+        );
+    }
+}
+
+fn schedule(patient: &Patient, one: &ScheduleStatus, report: &mut Report) {
+    let mend = "start a `surepass-worker` without --no-cron, and with STRIPE_SECRET_KEY; one that runs says why it is late";
+    let Some(last) = one.last else {
+        report.wrong(one.name, "no worker has fired it yet", mend);
+        return;
+    };
+    let last = format!("last {} ({})", written(last), patient.ago(last));
+    if one.overdue.is_some_and(|due| patient.now - due > LATE) {
+        report.wrong(
+            one.name,
+            format!("{last}, and since then no worker has fired it"),
+            mend,
+        );
+        return;
+    }
+    let next = one.next.map(|next| format!(", next {}", patient.ago(next)));
+    report.good(one.name, format!("{last}{}", next.unwrap_or_default()));
+}
+
+/// An account that no tenant names any more stays where it was.
+fn is_looked_at(patient: &Patient, mark: &LookbackMark) -> bool {
+    let accounts = accounts(&patient.tenants);
+    accounts.contains(&mark.account)
+}
+
+fn mark(patient: &Patient, mark: &LookbackMark, report: &mut Report) {
+    let account = mark.account.as_deref().map(|account| format!(" of {account}"));
+    let account = account.unwrap_or_default();
+    let what = match mark.detector.as_str() {
+        "events" => "deliveries",
+        _ => "purchases",
+    };
+    let message = format!(
+        "{what}{account} complete up to {} ({})",
+        written(mark.to),
+        patient.ago(mark.to)
+    );
+    if patient.now - mark.to > BEHIND {
+        report.warn(
+            "proven",
+            message,
+            "see why the lookback does not get further: `surepass jobs list --queue sync`",
+        );
+    } else {
+        report.good("proven", message);
+    }
+}
+
+fn written(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M UTC").to_string()
+}

@@ -1,0 +1,39 @@
+//! What is set for the lookback.
+
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use serde::Deserialize;
+
+use super::value;
+use crate::schedule::Schedule;
+
+/// `[lookback]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookbackSettings {
+    /// The time zone of the schedules.
+    #[serde(deserialize_with = "value::time_zone")]
+    pub time_zone: Tz,
+    /// When the long lookback begins; `None`: never.
+    #[serde(deserialize_with = "value::optional_word")]
+    pub nightly: Option<Schedule>,
+    /// How far back it goes, 1 to 400 days.
+    #[serde(rename = "nightly_days", deserialize_with = "value::days::<_, 1, 400>")]
+    pub nightly_window: Duration,
+    /// When the short lookback begins; `None`: never.
+    #[serde(deserialize_with = "value::optional_word")]
+    pub recent: Option<Schedule>,
+    /// How far back it goes, 1 to 720 hours.
+    #[serde(rename = "recent_hours", deserialize_with = "value::hours::<_, 1, 720>")]
+    pub recent_window: Duration,
+    /// When our webhook endpoints at Stripe are looked at; `None`: never.
+    #[serde(deserialize_with = "value::optional_word")]
+    pub audit: Option<Schedule>,
+    /// Over how long a tick's accounts are spread, up to 6 hours.
+    #[serde(
+        rename = "spread_seconds",
+        deserialize_with = "value::seconds::<_, 0, 21_600>"
+    )]
+    pub spread: Duration,
+}

@@ -1,0 +1,214 @@
+//! Whether Stripe can tell us of a purchase: our webhook endpoints as Stripe knows them, tried from outside.
+
+mod address;
+mod finding;
+mod judge;
+mod probe;
+mod rounds;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use self::finding::KEY_REFUSED;
+use self::judge::Listing;
+use self::probe::Ping;
+use crate::clock::Clock;
+use crate::queue::Queue;
+use crate::store::Tenant;
+use crate::stripe::api::{Client, EventFilter, StripeError};
+
+pub use self::finding::{Finding, Severity};
+pub use self::judge::{NEEDED, WANTED};
+pub use self::rounds::{Findings, RoundError, Rounds, last};
+
+/// Looks at our webhook endpoints.
+#[derive(Debug, Clone)]
+pub struct Auditor {
+    pub client: Client,
+    /// For trying our own endpoint. It must follow no redirect.
+    pub http: reqwest::Client,
+    /// The queue of purchases: which events have come in.
+    pub purchases: Queue,
+    pub clock: Clock,
+    /// Where the world reaches our server; `None`: what is ours is told by its path, and nothing is tried.
+    pub public_url: Option<Url>,
+    /// The signing secrets of endpoints that are not a tenant's own.
+    pub secrets: Vec<SecretString>,
+    /// The key's mode, which a ping must name.
+    pub livemode: bool,
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Audit {
+    pub at: DateTime<Utc>,
+    /// Our endpoints, as Stripe knows them.
+    pub endpoints: Vec<Endpoint>,
+    /// What is wrong, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Audit {
+    /// Whether purchases come late.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
+    }
+}
+
+/// One of our endpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// `we_…`
+    pub id: String,
+    pub url: String,
+    /// The connected account that it stands in; `None`: the key's own.
+    pub account: Option<String>,
+    /// It hears of connected accounts.
+    pub connect: bool,
+    pub enabled: bool,
+    /// The types of events that it gets; `*`: all.
+    pub events: Vec<String>,
+    pub api_version: Option<String>,
+    /// Whether our own signed ping came back, where it was tried.
+    pub answers: Option<bool>,
+}
+
+/// Stripe's API versions, by their dates, whose events we have tested: the oldest and the newest.
+const API_VERSIONS: (&str, &str) = ("2020-03-02", "2025-03-31");
+/// An event that is younger may still be on its way.
+const ON_ITS_WAY: TimeDelta = TimeDelta::minutes(10);
+/// Stripe tries for so long.
+const RETRIED: TimeDelta = TimeDelta::days(3);
+
+impl Auditor {
+    /// Looks at the endpoints that `tenants` need: one call for the key's own account and one for each connected account
+    /// that no endpoint of ours hears of, two for the events, and a ping to each of our addresses.
+    ///
+    /// # Errors
+    /// [`StripeError`] where Stripe could not be asked now. What the key may not see is a finding.
+    pub async fn audit(&self, tenants: &[Tenant]) -> Result<Audit, StripeError> {
+        let mut findings = Vec::new();
+        let mut endpoints = Vec::new();
+        if let Some(own) = self.listing(None, &mut findings).await? {
+            let mut listings = vec![own];
+            for account in judge::unheard(&listings[0], tenants, self.public_url.as_ref()) {
+                if let Some(listing) = self.listing(Some(&account), &mut findings).await? {
+                    listings.push(listing);
+                }
+            }
+            endpoints = judge::judge(&listings, tenants, self.public_url.as_ref(), &mut findings);
+            self.try_out(&mut endpoints, tenants, &mut findings).await;
+        }
+        if findings.iter().all(|finding| finding.code != KEY_REFUSED) {
+            self.arrivals(&mut findings).await?;
+        }
+        findings.sort_by_key(|finding| finding.severity);
+        Ok(Audit {
+            at: self.clock.now(),
+            endpoints,
+            findings,
+        })
+    }
+
+    /// The endpoints of an account; `None`: the key may not see them, which is a finding.
+    async fn listing(
+        &self,
+        account: Option<&str>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<Listing>, StripeError> {
+        let mut pages = self.client.account(account).webhook_endpoints();
+        let mut endpoints = Vec::new();
+        loop {
+            match pages.next().await {
+                Ok(Some(page)) => endpoints.extend(page.items),
+                Ok(None) => break,
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    findings.push(Finding::not_permitted("Webhook Endpoints", account, &error));
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(Listing {
+            account: account.map(str::to_owned),
+            endpoints,
+        }))
+    }
+
+    /// Pings each address once.
+    async fn try_out(&self, endpoints: &mut [Endpoint], tenants: &[Tenant], findings: &mut Vec<Finding>) {
+        let Some(public) = &self.public_url else {
+            return;
+        };
+        let mut tried: Vec<(String, bool)> = Vec::new();
+        for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.enabled) {
+            if let Some((_, answers)) = tried.iter().find(|(url, _)| *url == endpoint.url) {
+                endpoint.answers = Some(*answers);
+                continue;
+            }
+            let slug = address::tenant_of(&endpoint.url, Some(public), tenants);
+            let tenant = slug.and_then(|slug| tenants.iter().find(|tenant| tenant.slug == slug));
+            let own = tenant.map(|tenant| &tenant.webhook_secrets);
+            let secret = own.and_then(|own| own.first()).or_else(|| self.secrets.first());
+            let ping = Ping {
+                http: &self.http,
+                url: &endpoint.url,
+                secret,
+                now: self.clock.now(),
+                livemode: self.livemode,
+            };
+            let problem = ping.send().await;
+            let answers = problem.is_none();
+            findings.extend(problem);
+            endpoint.answers = Some(answers);
+            tried.push((endpoint.url.clone(), answers));
+        }
+    }
+
+    /// Whether what Stripe sent of late has come in: the only proof that our secret is Stripe's.
+    async fn arrivals(&self, findings: &mut Vec<Finding>) -> Result<(), StripeError> {
+        let now = self.clock.now();
+        let filter = EventFilter {
+            types: NEEDED.map(str::to_owned).to_vec(),
+            created_from: Some(now - RETRIED),
+            created_before: Some(now - ON_ITS_WAY),
+            ..EventFilter::default()
+        };
+        let failed = EventFilter {
+            delivery_success: Some(false),
+            ..filter.clone()
+        };
+        let account = self.client.account(None);
+        let newest = match account.events(filter).page_size(1).next().await {
+            Err(error) if !error.is_transient() => {
+                findings.push(Finding::not_permitted("Events", None, &error));
+                return Ok(());
+            }
+            page => page?.and_then(|page| page.items.into_iter().next()),
+        };
+        if let Some(newest) = newest {
+            // Redis away: nothing can be said, and the doctor says that.
+            let seen = self.purchases.has_seen(&newest.event.id).await.unwrap_or(true);
+            if !seen {
+                findings.push(Finding::not_arrived(&newest.event.id, newest.event.created, now));
+            }
+        }
+        if let Some(page) = account.events(failed).next().await?
+            && let Some(first) = page.items.first()
+        {
+            findings.push(Finding::undelivered(
+                &first.event.id,
+                page.items.len(),
+                page.has_more,
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,249 @@
+//! Which ticks fire, and what they enqueue.
+
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use surepass::clock::Clock;
+use surepass::lookback::cron::{Cron, status};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, at, covers, settings};
+
+const RECENT_ONLY: &str = "nightly = \"\"\nspread_seconds = 0";
+const NIGHT_IN_OSLO: &str =
+    "nightly = \"30 2 * * *\"\nnightly_days = 1\nrecent = \"\"\ntime_zone = \"Europe/Oslo\"";
+
+#[tokio::test]
+async fn two_crons_on_two_workers_over_20_ticks_enqueue_each_account_once_per_tick() {
+    let world = World::new("2026-11-23T12:00:00Z", &[None, Some("acct_a"), Some("acct_b")]).await;
+    let crons = [world.cron(RECENT_ONLY), world.cron(RECENT_ONLY)];
+    for tick in 0..20 {
+        let now = at("2026-11-23T12:00:00Z") + TimeDelta::minutes(10 * tick);
+        world.clock.set(&now.to_rfc3339());
+        let (one, other) = tokio::join!(crons[0].look(), crons[1].look());
+        let fired: usize = [one, other]
+            .into_iter()
+            .flat_map(|fired| fired.unwrap())
+            .map(|fired| fired.jobs)
+            .sum();
+        // The sweeps of three accounts; their undelivered events are one job each, which still waits from the first tick.
+        assert_eq!(fired, if tick == 0 { 6 } else { 3 }, "tick {tick}");
+        for cron in &crons {
+            assert_eq!(cron.look().await.unwrap(), [], "tick {tick} fires once");
+        }
+    }
+    let sweeps = world.sweeps("recent").await;
+    assert_eq!(sweeps.len(), 60);
+    for (n, of_tick) in sweeps.chunks(3).enumerate() {
+        let accounts: Vec<_> = of_tick.iter().map(|sweep| sweep.account.as_deref()).collect();
+        assert_eq!(accounts, [None, Some("acct_a"), Some("acct_b")], "tick {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_tick_looks_back_as_far_as_is_set_for_sessions_and_for_events() {
+    let world = World::new("2026-11-23T03:00:07Z", &[]).await;
+    world.cron("").look().await.unwrap();
+    let nightly: Vec<_> = world.sweeps("nightly").await.iter().map(covers).collect();
+    assert_eq!(nightly, ["own 10-24 03:00..11-23 03:00"]);
+    let recent: Vec<_> = world.sweeps("recent").await.iter().map(covers).collect();
+    assert_eq!(recent, ["own 11-23 00:00..11-23 03:00"]);
+    let events = world.undelivered().await;
+    assert_eq!(events.len(), 1, "one listing of events serves both");
+    assert_eq!(events[0].since, Some(at("2026-10-24T03:00:00Z")));
+}
+
+#[tokio::test]
+async fn ticks_missed_while_all_were_down_are_caught_up_once() {
+    let world = World::new("2026-11-23T12:00:00Z", &[]).await;
+    world.cron("").look().await.unwrap();
+    world.done().await;
+    // Three nights and 400 ticks later both workers start again.
+    world.clock.set("2026-11-26T12:34:56Z");
+    let (one, other) = (world.cron(""), world.cron(""));
+    let (one, other) = tokio::join!(one.look(), other.look());
+    let jobs = |fired: Result<Vec<surepass::lookback::cron::Fired>, _>| -> usize {
+        fired.unwrap().iter().map(|fired| fired.jobs).sum()
+    };
+    assert_eq!(jobs(one) + jobs(other), 3);
+    let nightly: Vec<_> = world.sweeps("nightly").await.iter().map(covers).collect();
+    assert_eq!(
+        nightly,
+        ["own 10-25 03:00..11-26 12:34"],
+        "from 30 days before the first night missed"
+    );
+    let recent: Vec<_> = world.sweeps("recent").await.iter().map(covers).collect();
+    assert_eq!(recent, ["own 11-23 09:10..11-26 12:34"]);
+}
+
+#[tokio::test]
+async fn a_first_start_leaves_no_gap_between_the_last_night_and_now() {
+    let world = World::new("2026-11-23T12:34:56.789Z", &[]).await;
+    world.cron("").look().await.unwrap();
+    let sweeps = world.sweeps("nightly").await;
+    assert_eq!(
+        (sweeps[0].from, sweeps[0].to),
+        (at("2026-10-24T03:00:00Z"), at("2026-11-23T12:34:56Z"))
+    );
+}
+
+#[tokio::test]
+async fn a_night_over_the_dst_change_fires_once_both_ways() {
+    for (evening, expected) in [
+        (
+            "2026-03-27T20:00:00Z",
+            ["03-28 01:30", "03-29 01:00", "03-30 00:30"],
+        ),
+        (
+            "2026-10-23T20:00:00Z",
+            ["10-24 00:30", "10-25 00:30", "10-26 01:30"],
+        ),
+    ] {
+        let world = World::new(evening, &[]).await;
+        let crons = [world.cron(NIGHT_IN_OSLO), world.cron(NIGHT_IN_OSLO)];
+        crons[0].look().await.unwrap();
+        world.done().await;
+        for minutes in (0..58 * 60).step_by(5) {
+            let now = at(evening) + TimeDelta::minutes(minutes);
+            world.clock.set(&now.to_rfc3339());
+            for cron in &crons {
+                cron.look().await.unwrap();
+            }
+        }
+        let nights: Vec<_> = world
+            .sweeps("nightly")
+            .await
+            .iter()
+            .map(|sweep| sweep.to.format("%m-%d %H:%M").to_string())
+            .collect();
+        assert_eq!(nights, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_jumping_back_repeats_no_tick() {
+    let world = World::new("2026-11-23T12:00:30Z", &[]).await;
+    let cron = world.cron(RECENT_ONLY);
+    cron.look().await.unwrap();
+    world.done().await;
+    world.clock.set("2026-11-23T11:57:00Z");
+    assert_eq!(cron.look().await.unwrap(), []);
+    world.clock.set("2026-11-23T12:09:59Z");
+    assert_eq!(cron.look().await.unwrap(), []);
+    world.clock.set("2026-11-23T12:10:00Z");
+    let fired = cron.look().await.unwrap();
+    assert_eq!(fired.len(), 1);
+    assert_eq!(fired[0].due.tick, at("2026-11-23T12:10:00Z"));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_a_year_ahead_stops_no_tick_once_it_is_right() {
+    let world = World::new("2027-11-23T12:00:00Z", &[]).await;
+    let cron = world.cron(RECENT_ONLY);
+    cron.look().await.unwrap();
+    world.done().await;
+    world.clock.set("2026-11-23T12:05:00Z");
+    let fired = cron.look().await.unwrap();
+    assert_eq!(fired[0].due.tick, at("2026-11-23T12:00:00Z"));
+    assert_eq!(cron.look().await.unwrap(), []);
+    world.clock.set("2026-11-23T12:10:00Z");
+    assert_eq!(cron.look().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_running_cron_fires_a_tick_as_it_comes_and_ends_when_it_is_told() {
+    let world = World::new("2026-11-23T12:00:00Z", &[]).await;
+    world.cron(RECENT_ONLY).look().await.unwrap();
+    // A clock that goes, from two seconds before the next tick.
+    let (began, start) = (Instant::now(), at("2026-11-23T12:09:58Z"));
+    let clock = Clock::new(move || start + began.elapsed());
+    let cron = Cron::new(
+        world.queue.clone(),
+        world.store.clone(),
+        clock,
+        settings(RECENT_ONLY),
+    );
+    let stop = CancellationToken::new();
+    let own = stop.clone();
+    let running = tokio::spawn(async move { cron.run(own).await });
+    let fired = async {
+        while world.queue.ticks().await.unwrap()["recent"] != at("2026-11-23T12:10:00Z") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), fired)
+        .await
+        .expect("the tick fires long before the longest pause is over");
+    assert_eq!(world.sweeps("recent").await.len(), 2);
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_notes_an_old_tick_late_turns_nothing_back() {
+    let world = World::new("2026-11-23T12:10:00Z", &[]).await;
+    let cron = world.cron(RECENT_ONLY);
+    cron.look().await.unwrap();
+    world.done().await;
+    world
+        .queue
+        .ticked("recent", at("2026-11-23T12:00:00Z"))
+        .await
+        .unwrap();
+    assert_eq!(cron.look().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_work_of_a_tick_is_spread_over_time_and_below_half_the_way_to_the_next() {
+    let accounts: Vec<_> = ["acct_1", "acct_2", "acct_3"].map(Some).to_vec();
+    let world = World::new("2026-11-23T03:00:00Z", &accounts).await;
+    let cron: Cron = world.cron("spread_seconds = 3600");
+    cron.look().await.unwrap();
+    let waits = |name: &'static str| {
+        let world = &world;
+        async move {
+            let sweeps = world.sweeps(name).await;
+            sweeps[0].spread_seconds
+        }
+    };
+    assert_eq!((waits("nightly").await, waits("recent").await), (3600, 300));
+    let counts = world.queue.counts().await.unwrap();
+    assert_eq!(
+        (counts.waiting, counts.scheduled),
+        (3, 9),
+        "the first account's begin at once, those of the others one after the other"
+    );
+}
+
+#[tokio::test]
+async fn a_schedule_tells_its_last_tick_and_its_next_and_whether_one_is_overdue() {
+    let world = World::new("2026-11-23T12:00:00Z", &[]).await;
+    let told = |now: &str| {
+        let (queue, now) = (world.queue.clone(), at(now));
+        async move {
+            let all = status(&queue, &settings("audit = \"\""), now).await.unwrap();
+            let all = all.into_iter();
+            all.map(|one| (one.name, one.last, one.overdue, one.next))
+                .collect::<Vec<_>>()
+        }
+    };
+    let overdue = told("2026-11-23T12:00:00Z").await;
+    assert_eq!(
+        (overdue[0].1, overdue[0].2),
+        (None, Some(at("2026-11-23T03:00:00Z")))
+    );
+    world.cron("").look().await.unwrap();
+    let nightly = (
+        "nightly",
+        Some(at("2026-11-23T03:00:00Z")),
+        None,
+        Some(at("2026-11-24T03:00:00Z")),
+    );
+    let recent = (
+        "recent",
+        Some(at("2026-11-23T12:00:00Z")),
+        None,
+        Some(at("2026-11-23T12:10:00Z")),
+    );
+    assert_eq!(told("2026-11-23T12:09:00Z").await, [nightly, recent]);
+}

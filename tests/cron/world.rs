@@ -1,0 +1,192 @@
+//! A private Redis, a store with tenants, and a clock that the test moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::{DateTime, Utc};
+use redis::aio::MultiplexedConnection;
+use secrecy::ExposeSecret;
+use surepass::clock::Clock;
+use surepass::config::{LookbackSettings, QueueName, Settings};
+use surepass::lookback::cron::Cron;
+use surepass::lookback::{LookbackJob, SweepRequest, UndeliveredRequest};
+use surepass::queue::{Job, Queue, Redis, RedisOptions};
+use surepass::store::{Options, SqliteStore, Store, Tenant};
+use surepass::up::{RedisServer, RedisServerOptions};
+use tempfile::TempDir;
+
+pub(crate) struct World {
+    pub(crate) server: RedisServer,
+    pub(crate) queue: Queue,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Hand,
+    folder: TempDir,
+}
+
+/// The hand of a clock: it stands where the test has put it.
+#[derive(Debug, Clone)]
+pub(crate) struct Hand(Arc<AtomicI64>);
+
+impl Hand {
+    fn at(text: &str) -> Self {
+        Self(Arc::new(at(text).timestamp_millis().into()))
+    }
+
+    pub(crate) fn set(&self, text: &str) {
+        self.0.store(at(text).timestamp_millis(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let hand = self.0.clone();
+        Clock::new(move || DateTime::from_timestamp_millis(hand.load(Ordering::SeqCst)).unwrap())
+    }
+}
+
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+/// What can be set of `[lookback]`, beside the defaults.
+pub(crate) fn settings(text: &str) -> LookbackSettings {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("development.toml"),
+        format!("[lookback]\n{text}"),
+    )
+    .unwrap();
+    let folder = folder.path().to_str().unwrap().to_owned();
+    Settings::load_from(|name| (name == "SUREPASS_CONFIG").then(|| folder.clone()))
+        .unwrap()
+        .lookback
+}
+
+impl World {
+    /// At this time, with tenants of these accounts.
+    pub(crate) async fn new(now: &str, accounts: &[Option<&str>]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = RedisServerOptions {
+            folder: folder.path().join("redis"),
+            append_fsync: Some("always"),
+        };
+        let server = RedisServer::start(options).await.unwrap();
+        let redis = Redis::open(&server.url(), RedisOptions::default()).unwrap();
+        let config = Settings::load_from(|_| None)
+            .unwrap()
+            .queue_config_of(QueueName::Sync);
+        let address = format!("sqlite://{}", folder.path().join("store.db").display());
+        let store = SqliteStore::open(&address, &Options::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        let tenants: Vec<_> = accounts
+            .iter()
+            .enumerate()
+            .map(|(n, account)| tenant(n, *account))
+            .collect();
+        store.import(&tenants).await.unwrap();
+        Self {
+            queue: Queue::new(&redis, config).unwrap(),
+            store: Arc::new(store),
+            clock: Hand::at(now),
+            server,
+            folder,
+        }
+    }
+
+    async fn connection(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.server.url().expose_secret()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// A worker's cron, over a connection of its own.
+    pub(crate) fn cron(&self, lookback: &str) -> Cron {
+        let queue = self.queue.reconnected().unwrap();
+        Cron::new(queue, self.store.clone(), self.clock.clock(), settings(lookback))
+    }
+
+    /// Every lookback that was ever enqueued, in no order: no worker takes any.
+    pub(crate) async fn jobs(&self) -> Vec<LookbackJob> {
+        let data = self.queue.key("data:");
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("{data}*"))
+            .query_async(&mut self.connection().await)
+            .await
+            .unwrap();
+        let mut jobs = Vec::new();
+        let mut connection = self.connection().await;
+        for key in keys {
+            let text: String = redis::Cmd::get(key).query_async(&mut connection).await.unwrap();
+            let (header, payload) = text.split_once('\n').unwrap();
+            let kind = header.split('/').next().unwrap();
+            jobs.push(LookbackJob::decode(kind, 1, payload.as_bytes()).unwrap());
+        }
+        jobs
+    }
+
+    /// The sweeps of a schedule, by their ends and accounts.
+    pub(crate) async fn sweeps(&self, name: &str) -> Vec<SweepRequest> {
+        let jobs = self.jobs().await.into_iter();
+        let mut sweeps: Vec<_> = jobs
+            .filter_map(|job| match job {
+                LookbackJob::Sweep(sweep) if sweep.name == name => Some(sweep),
+                _ => None,
+            })
+            .collect();
+        sweeps.sort_by(|a, b| (a.to, &a.account).cmp(&(b.to, &b.account)));
+        sweeps
+    }
+
+    pub(crate) async fn undelivered(&self) -> Vec<UndeliveredRequest> {
+        let jobs = self.jobs().await.into_iter();
+        let mut found: Vec<_> = jobs
+            .filter_map(|job| match job {
+                LookbackJob::Undelivered(request) => Some(request),
+                _ => None,
+            })
+            .collect();
+        found.sort_by(|a, b| a.account.cmp(&b.account));
+        found
+    }
+
+    /// A Redis that knows nothing.
+    pub(crate) async fn forget_all(&self) {
+        let flush = redis::cmd("FLUSHALL");
+        let _: String = flush.query_async(&mut self.connection().await).await.unwrap();
+    }
+
+    /// Forgets the jobs, as if workers had done them.
+    pub(crate) async fn done(&self) {
+        let data = self.queue.key("data:");
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("{data}*"))
+            .query_async(&mut self.connection().await)
+            .await
+            .unwrap();
+        if !keys.is_empty() {
+            let forget = redis::Cmd::del(keys);
+            let _: i64 = forget.query_async(&mut self.connection().await).await.unwrap();
+        }
+    }
+}
+
+/// What a sweep covers, in few words: `account from..to`.
+pub(crate) fn covers(sweep: &SweepRequest) -> String {
+    let instant = |at: DateTime<Utc>| at.format("%m-%d %H:%M").to_string();
+    let account = sweep.account.as_deref().unwrap_or("own");
+    format!("{account} {}..{}", instant(sweep.from), instant(sweep.to))
+}
+
+pub(crate) fn tenant(n: usize, account: Option<&str>) -> Tenant {
+    Tenant {
+        id: format!("tenant-{n}"),
+        slug: format!("school-{n}"),
+        name: format!("School {n}"),
+        time_zone: chrono_tz::Europe::Oslo,
+        color: None,
+        webhook_secrets: vec![],
+        stripe_account: account.map(str::to_owned),
+        passes: vec![],
+    }
+}

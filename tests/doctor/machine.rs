@@ -1,0 +1,247 @@
+//! What the doctor says of Redis, the store, the settings and those who work.
+
+use chrono::TimeDelta;
+use sqlx::{Connection, Executor, SqliteConnection};
+use surepass::clock::Clock;
+use surepass::store::LookbackMark;
+
+use crate::checkup::{Checkup, findings};
+
+#[tokio::test]
+async fn a_redis_that_throws_keys_away_or_keeps_nothing_on_disk_is_wrong() {
+    let checkup = Checkup::new(true).await;
+    let set = |name: &'static str, value: &'static str| {
+        let shop = &checkup.shop;
+        async move { shop.redis(&["CONFIG", "SET", name, value]).await.unwrap() }
+    };
+    set("maxmemory-policy", "allkeys-lru").await;
+    assert_eq!(
+        checkup.doctor().await.only_wrong(),
+        "Redis/eviction: maxmemory-policy is allkeys-lru: a full Redis would throw jobs away"
+    );
+    set("maxmemory-policy", "noeviction").await;
+    set("appendfsync", "no").await;
+    let warning = checkup.doctor().await.only_warning();
+    assert!(
+        warning.starts_with("Redis/persistence: append-only file"),
+        "{warning}"
+    );
+    set("appendonly", "no").await;
+    assert_eq!(
+        checkup.doctor().await.only_wrong(),
+        "Redis/persistence: no append-only file: a restart costs every job that was accepted and not done"
+    );
+    set("save", "3600 1").await;
+    let wrong = checkup.doctor().await.only_wrong();
+    assert!(
+        wrong.starts_with("Redis/persistence: a copy now and then"),
+        "{wrong}"
+    );
+}
+
+#[tokio::test]
+async fn a_redis_that_is_nearly_full_or_full_is_told_before_it_refuses() {
+    let checkup = Checkup::new(false).await;
+    let used = "return tonumber(string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+)'))";
+    let used = checkup.shop.redis(&["EVAL", used, "0"]).await.unwrap();
+    let used: u64 = redis::from_redis_value(used).unwrap();
+    for (max, group) in [(used * 100 / 75, "warning"), (used * 100 / 97, "error")] {
+        let max = max.to_string();
+        checkup
+            .shop
+            .redis(&["CONFIG", "SET", "maxmemory", &max])
+            .await
+            .unwrap();
+        let found = checkup.doctor().await;
+        let told = if group == "error" {
+            found.wrong()
+        } else {
+            found.warnings()
+        };
+        assert!(
+            told.iter().any(|line| line.starts_with("Redis/memory: ")),
+            "{told:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_is_wrong_and_the_rest_is_still_told() {
+    let mut checkup = Checkup::new(false).await;
+    checkup.shop.kill_redis().await;
+    let found = checkup.doctor().await;
+    let wrong = found.wrong();
+    assert!(wrong[0].starts_with("Redis/connection: "), "{wrong:#?}");
+    found.says("Store/tables: up to date");
+    found.says("Stripe/key: restricted, test mode");
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_is_told_and_not_made() {
+    let mut checkup = Checkup::new(true).await;
+    let file = checkup.shop.file("there", "");
+    let missing = file.with_file_name("missing.db");
+    checkup
+        .shop
+        .set("DATABASE_URL", &format!("sqlite://{}", missing.display()));
+    let wrong = checkup.doctor().await.wrong();
+    assert!(
+        wrong[0].starts_with("Store/connection: there is no SQLite file"),
+        "{wrong:#?}"
+    );
+    assert!(!missing.exists());
+}
+
+#[tokio::test]
+async fn tables_that_are_missing_or_behind_are_told_and_never_made() {
+    let mut checkup = Checkup::new(true).await;
+    let store = checkup.shop.setting("DATABASE_URL").to_owned();
+    let mut connection = SqliteConnection::connect(&store).await.unwrap();
+    let newest = "DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)";
+    connection.execute(newest).await.unwrap();
+    let wrong = checkup.doctor().await.wrong();
+    assert!(
+        wrong[0].starts_with("Store/tables: version ") && wrong[0].contains(", 1 behind"),
+        "{wrong:#?}"
+    );
+
+    let empty = checkup.shop.file("empty.db", "");
+    checkup
+        .shop
+        .set("DATABASE_URL", &format!("sqlite://{}", empty.display()));
+    let wrong = checkup.doctor().await.wrong();
+    assert_eq!(wrong[0], "Store/tables: there are none yet");
+    let mut connection = SqliteConnection::connect(&format!("sqlite://{}", empty.display()))
+        .await
+        .unwrap();
+    let tables: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_master")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(tables, 0);
+}
+
+#[tokio::test]
+async fn a_setting_that_does_not_exist_is_told_with_its_file() {
+    let checkup = Checkup::new(false).await;
+    checkup.shop.file(
+        "config/development.toml",
+        "[lookback]\nnightley = \"0 3 * * *\"\n",
+    );
+    let output = checkup.shop.surepass(&["doctor", "--json"]).await;
+    let wrong = findings(&output).only_wrong();
+    assert!(
+        wrong.contains("development.toml: there is no setting `lookback.nightley`"),
+        "{wrong}"
+    );
+}
+
+#[tokio::test]
+async fn secrets_that_are_missing_or_too_short_are_told() {
+    let mut checkup = Checkup::new(true).await;
+    for (name, value, told) in [
+        ("SUREPASS_ADMIN_TOKEN", "", "there are no admin pages"),
+        ("SUREPASS_ADMIN_TOKEN", "Hemmelig", "short enough to be guessed"),
+        ("SUREPASS_JWT_SECRET", "", "their routes answer 503"),
+        ("SUREPASS_JWT_SECRET", "Hemmelig", "shorter than 32 bytes"),
+    ] {
+        let before = checkup.shop.setting(name).to_owned();
+        checkup.shop.set(name, value);
+        let warning = checkup.doctor().await.only_warning();
+        assert!(warning.contains(told), "{warning}");
+        checkup.shop.set(name, &before);
+    }
+    checkup.shop.set("STRIPE_WEBHOOK_SECRET", "");
+    let wrong = checkup.doctor().await.wrong();
+    assert_eq!(
+        wrong[0],
+        "Settings/webhook secret: none is set: `surepass serve` does not start"
+    );
+}
+
+#[tokio::test]
+async fn nobody_who_works_and_ticks_that_nobody_fires_are_wrong() {
+    let checkup = Checkup::new(false).await;
+    let wrong = checkup.doctor().await.wrong();
+    assert_eq!(
+        wrong,
+        [
+            "Work/workers: none is alive: purchases wait",
+            "Work/nightly: no worker has fired it yet",
+            "Work/recent: no worker has fired it yet",
+            "Work/audit: no worker has fired it yet",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_dead_letter_and_a_paused_queue_are_told() {
+    let checkup = Checkup::new(true).await;
+    let session = checkup.shop.session().with("passId", Some("no-such-pass"));
+    let session = session.with("passName", None);
+    checkup
+        .shop
+        .buy_as("whsec_HemmeligSignaturOfThisEndpoint", &session)
+        .await;
+    checkup.shop.worked_off().await;
+    let paused = checkup
+        .shop
+        .surepass(&["jobs", "pause", "sync", "--why", "a test"])
+        .await;
+    assert!(paused.status.success());
+    let warnings = checkup.doctor().await.warnings();
+    assert_eq!(
+        warnings[0],
+        "Work/dead letters: 1 dead letter waits for a person in fulfil"
+    );
+    assert!(
+        warnings[1].starts_with("Work/lookbacks: ") && warnings[1].ends_with("the queue is paused"),
+        "{warnings:#?}"
+    );
+    assert_eq!(warnings.len(), 2);
+}
+
+#[tokio::test]
+async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that_no_tenant_has() {
+    let checkup = Checkup::new(true).await;
+    let store = checkup.shop.store().await;
+    let long_ago = Clock::system().now() - TimeDelta::hours(50);
+    for (account, detector) in [(None, "stale"), (Some("acct_gone"), "sessions")] {
+        let mark = LookbackMark {
+            detector: detector.to_owned(),
+            account: account.map(str::to_owned),
+            from: long_ago - TimeDelta::days(30),
+            to: long_ago,
+            updated_at: long_ago,
+        };
+        store.lookback().raise_mark(&mark).await.unwrap();
+    }
+    let warning = checkup.doctor().await.only_warning();
+    assert!(
+        warning.starts_with("Work/proven: purchases complete up to ") && warning.ends_with("(2 days ago)"),
+        "{warning}"
+    );
+}
+
+#[tokio::test]
+async fn no_line_is_longer_than_80_columns_but_for_a_word_that_is() {
+    let mut checkup = Checkup::new(false).await;
+    for name in [
+        "STRIPE_WEBHOOK_SECRET",
+        "SUREPASS_ADMIN_TOKEN",
+        "SUREPASS_JWT_SECRET",
+    ] {
+        checkup.shop.set(name, "");
+    }
+    checkup.stripe.has(vec![]);
+    checkup.stripe.state().forbidden = vec!["charges", "events"];
+    let (status, page) = checkup.page().await;
+    assert_eq!(status, 1);
+    for line in page.lines() {
+        let words = line.split_whitespace().filter(|word| word.len() > 1).count();
+        assert!(line.chars().count() <= 80 || words <= 2, "{line}");
+        assert!(!line.ends_with(' '), "{line:?}");
+    }
+    assert!(page.contains("\n  ✗ "), "{page}");
+    assert!(!page.contains('\u{1b}'), "no colours where it is no terminal");
+}

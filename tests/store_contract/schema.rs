@@ -1,0 +1,46 @@
+//! What the store says of its own tables.
+
+use crate::support::home::Home;
+
+contract!(
+    tables_tell_how_far_they_have_come_and_looking_makes_none,
+    a_broken_and_a_newer_version_are_told,
+    a_write_is_tried_and_leaves_nothing,
+);
+
+async fn tables_tell_how_far_they_have_come_and_looking_makes_none(home: Home) {
+    let store = home.open().await;
+    let empty = store.schema().await.unwrap();
+    assert_eq!((empty.applied, empty.broken), (None, None));
+    assert!(empty.missing > 1);
+    assert_eq!(store.schema().await.unwrap(), empty);
+    store.try_write().await.unwrap_err();
+
+    store.migrate().await.unwrap();
+    let made = store.schema().await.unwrap();
+    assert_eq!((made.applied, made.missing), (Some(made.newest), 0));
+    assert!(!made.is_newer());
+}
+
+async fn a_broken_and_a_newer_version_are_told(home: Home) {
+    let store = home.ready().await;
+    let newest = store.schema().await.unwrap().newest;
+    home.run("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 2")
+        .await;
+    let broken = store.schema().await.unwrap();
+    assert_eq!((broken.broken, broken.missing), (Some(2), 1));
+    home.run(&format!(
+        "UPDATE _sqlx_migrations SET success = TRUE, version = {} WHERE version = 2",
+        newest + 7
+    ))
+    .await;
+    let newer = store.schema().await.unwrap();
+    assert_eq!((newer.applied, newer.is_newer()), (Some(newest + 7), true));
+}
+
+async fn a_write_is_tried_and_leaves_nothing(home: Home) {
+    let store = home.ready().await;
+    let before = format!("{:?}", store.tenants().await.unwrap());
+    store.try_write().await.unwrap();
+    assert_eq!(format!("{:?}", store.tenants().await.unwrap()), before);
+}

@@ -1,0 +1,58 @@
+//! What comes by schedule: lookbacks are enqueued, our webhook endpoints are audited. Each tick once, whichever worker is
+//! first; the rules are in `surepass::lookback::cron`.
+
+use surepass::config::Settings;
+use surepass::lookback::Lookback;
+use surepass::lookback::audit::{Auditor, Findings, Rounds};
+use surepass::lookback::cron::Cron;
+use surepass::stripe::api;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Follows the schedules until `stop`.
+pub(crate) fn start(
+    settings: &Settings,
+    lookback: &Lookback,
+    findings: Findings,
+    stop: &CancellationToken,
+) -> Result<JoinSet<()>, String> {
+    let mut running = JoinSet::new();
+    let Some(client) = lookback.stripe.clone() else {
+        return Ok(running);
+    };
+    let (store, clock, settings_of) = (&lookback.store, &lookback.clock, &settings.lookback);
+    // A connection of its own: what waits for Redis here is in no job's way.
+    let queue = lookback.sync.reconnected().map_err(|error| error.to_string())?;
+    let auditor = Auditor {
+        client,
+        http: api::http().map_err(|error| error.to_string())?,
+        purchases: lookback.fulfil.clone(),
+        clock: clock.clone(),
+        public_url: settings.server.public_url.clone(),
+        secrets: settings.stripe.webhook_secrets.clone(),
+        livemode: settings.stripe.livemode().unwrap_or(false),
+    };
+    let rounds = Rounds {
+        queue: queue.clone(),
+        store: store.clone(),
+        auditor,
+        settings: settings_of.clone(),
+        findings,
+    };
+    let cron = Cron::new(queue, store.clone(), clock.clone(), settings_of.clone());
+    let own = stop.clone();
+    running.spawn(async move { cron.run(own).await });
+    let own = stop.clone();
+    running.spawn(async move { rounds.run(own).await });
+    Ok(running)
+}
+
+/// Waits until one of them breaks off, and says why: a worker whose schedules stand still must not look healthy.
+pub(crate) async fn broken(schedules: &mut JoinSet<()>) -> String {
+    while let Some(ended) = schedules.join_next().await {
+        if let Err(error) = ended {
+            return format!("the schedules broke off: {error}");
+        }
+    }
+    std::future::pending().await
+}
