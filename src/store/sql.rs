@@ -17,7 +17,7 @@ use super::model::{
     AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
 };
 use super::purchases::{self, Statements};
-use super::{Imported, STATEMENT, Store, StoreError, audit, events, tenants};
+use super::{Imported, STATEMENT, Store, StoreError, audit, events, ledger, tenants};
 use crate::coalesce::{Coalescer, Limits};
 
 /// Purchases in one transaction, at most.
@@ -174,6 +174,29 @@ impl<D: Dialect> Store for SqlStore<D> {
         let mut connection = self.readers.acquire().await?;
         let listed = timeout(STATEMENT, purchases::list::<D>(&mut connection, filter, limit)).await;
         Ok(in_time(connection, listed)?)
+    }
+
+    async fn subscriptions_of(
+        &self,
+        sessions: &[&str],
+        payments: &[&str],
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let found = timeout(STATEMENT, ledger::of::<D>(&mut connection, sessions, payments)).await;
+        Ok(in_time(connection, found)?)
+    }
+
+    async fn subscriptions_begun(
+        &self,
+        from: DateTime<Utc>,
+        before: DateTime<Utc>,
+        after: Option<&Subscription>,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let page = ledger::begun::<D>(&mut connection, from, before, after, limit);
+        let page = timeout(STATEMENT, page).await;
+        Ok(in_time(connection, page)?)
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
