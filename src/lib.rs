@@ -5,6 +5,7 @@ pub mod config;
 pub mod event_log;
 pub mod fulfil;
 pub mod http;
+pub mod lookback;
 pub mod money;
 pub mod queue;
 pub mod shutdown;

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod joined;
 mod ledger;
+mod lookback;
 mod model;
 mod plan;
 mod postgres;
@@ -26,6 +27,9 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use error::StoreError;
+pub use lookback::{
+    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, RunCounts, RunPhase, RunStep, SessionState,
+};
 pub use model::*;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
@@ -111,7 +115,7 @@ pub async fn migrate_when_it_answers(store: &dyn Store) -> Result<(), StoreError
 
 /// Where tenants, passes, users, subscriptions and the event log live.
 #[async_trait]
-pub trait Store: std::fmt::Debug + Send + Sync {
+pub trait Store: LookbackStore + std::fmt::Debug + Send + Sync {
     /// Creates the subscription unless one of its session, or of its payment intent, is there; resolves its user,
     /// creating one where needed; carries an upgrade out. All of it in one transaction. The id must be `subscription-`
     /// and the session's id.

@@ -1,0 +1,5 @@
+//! The net under everything: what Stripe was paid for and has no subscription is found and fulfilled.
+
+mod job;
+
+pub use job::{Customer, LookbackJob, Resume, RunId, SweepRequest, SyncRequest, UndeliveredRequest};
