@@ -7,6 +7,7 @@ pub mod fulfil;
 pub mod http;
 pub mod lookback;
 pub mod money;
+pub mod outbound;
 pub mod queue;
 pub mod shutdown;
 pub mod store;
