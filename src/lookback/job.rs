@@ -325,7 +325,10 @@ mod tests {
 
     #[test]
     fn each_job_is_read_back_as_it_was_and_a_newer_one_is_left_to_a_newer_worker() {
-        let (from, to) = (DateTime::UNIX_EPOCH, DateTime::from_timestamp_nanos(1_000_000_000));
+        let (from, to) = (
+            DateTime::UNIX_EPOCH,
+            DateTime::from_timestamp_nanos(1_000_000_000),
+        );
         let undelivered = UndeliveredRequest {
             account: Some("acct_1".to_owned()),
             since: Some(from),
@@ -352,7 +355,10 @@ mod tests {
             let payload = job.encode().unwrap();
             assert_eq!(LookbackJob::decode(job.kind(), 1, &payload).unwrap(), job);
             let newer = LookbackJob::decode(job.kind(), 2, &payload);
-            assert!(matches!(newer, Err(DecodeError::UnknownVersion { .. })), "{newer:?}");
+            assert!(
+                matches!(newer, Err(DecodeError::UnknownVersion { .. })),
+                "{newer:?}"
+            );
             assert!(!format!("{job:?}").contains('@'), "{job:?}");
         }
         let other = LookbackJob::decode("fulfil", 1, b"{}");

@@ -28,7 +28,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use error::StoreError;
 pub use lookback::{
-    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, RunCounts, RunPhase, RunStep, SessionState,
+    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, RunCounts, RunPhase, RunStep,
+    SessionState,
 };
 pub use model::*;
 pub use postgres::PostgresStore;

@@ -224,7 +224,9 @@ impl<'a> Book<'a> {
             finding.why = Some(format!("{}: {refusal}", refusal.code()));
         }
         let grace = chrono::TimeDelta::from_std(self.options.grace).unwrap_or_default();
-        let is_young = entry.paid_at.is_some_and(|paid_at| self.options.to - paid_at < grace);
+        let is_young = entry
+            .paid_at
+            .is_some_and(|paid_at| self.options.to - paid_at < grace);
         let balance = &mut self.balance;
         if entry.is_refunded() {
             balance.refunded_unfulfilled.add(finding);

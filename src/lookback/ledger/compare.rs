@@ -30,7 +30,11 @@ pub(super) fn differences(purchase: &Purchase, due: &Due, held: &Subscription) -
             // Where the session states no amount, the catalogue's price of that day stands in the store.
             if purchase.amount.is_some() && due.is_upgrade == held.is_upgrade {
                 found.tell("purchasePrice", &due.purchase_price, &held.purchase_price);
-                found.tell_maybe("upgradeCost", due.upgrade_cost.as_ref(), held.upgrade_cost.as_ref());
+                found.tell_maybe(
+                    "upgradeCost",
+                    due.upgrade_cost.as_ref(),
+                    held.upgrade_cost.as_ref(),
+                );
             }
         }
         Due::Refused(refusal) if OTHERS.contains(&refusal.code()) => {

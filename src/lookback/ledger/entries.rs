@@ -28,7 +28,11 @@ pub(super) fn accounts<'a>(
     match only {
         Some(tenant) => vec![tenant.stripe_account.clone()],
         None => std::iter::once(None)
-            .chain(tenants.filter_map(|tenant| tenant.stripe_account.clone()).map(Some))
+            .chain(
+                tenants
+                    .filter_map(|tenant| tenant.stripe_account.clone())
+                    .map(Some),
+            )
             .collect(),
     }
 }
@@ -43,11 +47,7 @@ pub(super) struct Listing<'a> {
 }
 
 /// Enters all of an account's sessions, or as many as can be read.
-pub(super) async fn read(
-    book: &mut Book<'_>,
-    listing: &Listing<'_>,
-    tell: &mut impl FnMut(Progress<'_>),
-) {
+pub(super) async fn read(book: &mut Book<'_>, listing: &Listing<'_>, tell: &mut impl FnMut(Progress<'_>)) {
     let mut tally = AccountBalance {
         account: listing.account.map(str::to_owned),
         ..AccountBalance::default()
@@ -63,7 +63,9 @@ async fn read_pages(
     tally: &mut AccountBalance,
     tell: &mut impl FnMut(Progress<'_>),
 ) -> Result<(), String> {
-    let mut pages = listing.api.sessions(filter(book.options, book.balance.payments_read));
+    let mut pages = listing
+        .api
+        .sessions(filter(book.options, book.balance.payments_read));
     loop {
         let page = match next(&mut pages).await {
             Ok(Some(page)) => page,
@@ -151,14 +153,23 @@ fn progress<'a>(book: &Book<'_>, listing: &Listing<'a>, tally: &AccountBalance) 
 /// Finds subscriptions of this span whose session was not listed. Not where a list broke off: what it did not come to
 /// would all seem unknown.
 pub(super) async fn look_for_strangers(book: &mut Book<'_>, client: &Client) {
-    if book.balance.accounts.iter().any(|account| account.failed.is_some()) {
+    if book
+        .balance
+        .accounts
+        .iter()
+        .any(|account| account.failed.is_some())
+    {
         return;
     }
     let mut checks = MOST_CHECKS;
     let mut last: Option<Subscription> = None;
     loop {
         let Options { from, to, .. } = *book.options;
-        let page = match book.store.subscriptions_begun(from, to, last.as_ref(), PORTION).await {
+        let page = match book
+            .store
+            .subscriptions_begun(from, to, last.as_ref(), PORTION)
+            .await
+        {
             Ok(page) => page,
             Err(error) => {
                 book.balance.failed = Some(error.to_string());
@@ -189,7 +200,10 @@ async fn stranger(
     checks: &mut u32,
 ) -> Option<Finding> {
     let session = &subscription.stripe_session_id;
-    let tenant = book.assessor.tenants().find(|tenant| tenant.id == subscription.tenant);
+    let tenant = book
+        .assessor
+        .tenants()
+        .find(|tenant| tenant.id == subscription.tenant);
     let account = tenant.and_then(|tenant| tenant.stripe_account.clone());
     let of_live_mode = session.starts_with("cs_live_");
     let has_mode = of_live_mode || session.starts_with("cs_test_");
