@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use surepass::config::Settings;
 
-use commands::{catalog, healthcheck, jobs, migrate, serve, subscriptions, up, workers};
+use commands::{catalog, healthcheck, jobs, migrate, reconcile, serve, subscriptions, up, workers};
 
 /// Everyone who pays for a pass through Stripe Checkout gets it: exactly once, within seconds, whatever fails.
 ///
@@ -44,6 +44,8 @@ enum Command {
     /// Show who works
     #[command(subcommand)]
     Workers(workers::Command),
+    /// Compare what Stripe was paid for with what the store holds
+    Reconcile(reconcile::Arguments),
     /// Exit 0 if an address answers with success: for containers that have no curl
     Healthcheck(healthcheck::Arguments),
 }
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
             Command::Subscriptions(command) => subscriptions::run(&settings, command),
             Command::Jobs(command) => jobs::run(&settings, command),
             Command::Workers(command) => workers::run(&settings, &command),
+            Command::Reconcile(arguments) => reconcile::run(&settings, &arguments),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         });
     match done {

@@ -4,6 +4,7 @@ pub(crate) mod catalog;
 pub(crate) mod healthcheck;
 pub(crate) mod jobs;
 pub(crate) mod migrate;
+pub(crate) mod reconcile;
 pub(crate) mod serve;
 pub(crate) mod subscriptions;
 mod terminal;
