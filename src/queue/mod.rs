@@ -26,8 +26,11 @@
 //! | `event:<id>` | string | an event has been seen, for 35 days |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
 //! | `wake` | channel | something may be there to take |
+//!
+//! Beside the queues, under the tag `{prefix:stripe}`: the hash `bucket`, the limit of calls that all processes share.
 
 mod backend;
+mod bucket;
 mod client;
 mod connection;
 mod error;
@@ -45,6 +48,7 @@ mod steer;
 mod workers;
 
 pub use backend::{GiveBack, RedisBackend};
+pub use bucket::{Bucket, BucketOptions, Place, Taken};
 pub use client::{Counts, Queue, QueueConfig};
 pub use connection::{Redis, RedisOptions};
 pub use error::{JobError, QueueError, RetryPolicy};
