@@ -80,7 +80,7 @@ async fn a_wrong_amount_or_pass_is_told_with_what_both_say_and_is_not_fatal() {
 
     let ledger = office.reconcile(&[]).await;
     assert_eq!(ledger.status, 0);
-    assert_eq!(ledger.sessions("wrong"), [amount.session_id(), pass.session_id()]);
+    assert_eq!(ledger.sessions("wrong"), [pass.session_id(), amount.session_id()]);
     let items = ledger.json["wrong"]["items"].as_array().unwrap();
     let of = |session: &SampleSession| {
         let found = items.iter().find(|one| one["session"] == session.session_id());

@@ -46,7 +46,14 @@ impl Stripe {
                 .route("/v1/checkout/sessions/{id}", web::get().to(one))
                 .route("/v1/checkout/sessions/{id}/line_items", web::get().to(line_items))
         });
-        tokio::spawn(server.workers(1).listen(listener).unwrap().run());
+        tokio::spawn(
+            server
+                .workers(1)
+                .disable_signals()
+                .listen(listener)
+                .unwrap()
+                .run(),
+        );
         Self { address, world }
     }
 

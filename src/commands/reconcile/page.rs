@@ -19,7 +19,7 @@ pub(super) fn print(balance: &Balance, days: u16) {
         minute(balance.to)
     );
     println!("{}\n", sums(balance));
-    println!("{}", layers(balance));
+    println!("{}\n", layers(balance).trim_fmt());
     if let Some(worst) = &balance.delay.worst {
         let since = if balance.payments_read {
             "payment"
@@ -27,12 +27,12 @@ pub(super) fn print(balance: &Balance, days: u16) {
             "the session's creation"
         };
         println!(
-            "From {since} to subscription. The worst: {}",
+            "From {since} to subscription. The worst:\n  {}",
             safe(&worst.session)
         );
     }
     if balance.accounts.len() > 1 {
-        println!("\n{}", accounts(&balance.accounts));
+        println!("\n{}", accounts(&balance.accounts).trim_fmt());
     }
     for (findings, name, what) in kinds(balance) {
         print_findings(findings, name, what, balance.to);
@@ -172,8 +172,11 @@ fn name(account: &AccountBalance) -> String {
         .map_or_else(|| "the key's own account".to_owned(), safe)
 }
 
-/// All columns but the first.
+/// All columns but the first, which begins at the margin.
 fn right_aligned(mut table: comfy_table::Table) -> comfy_table::Table {
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(comfy_table::CellAlignment::Right);
     }
