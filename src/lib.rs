@@ -1,4 +1,5 @@
 //! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
+pub mod accept;
 pub mod clock;
 pub mod coalesce;
 pub mod config;

@@ -7,6 +7,7 @@ pub(crate) mod migrate;
 pub(crate) mod reconcile;
 pub(crate) mod serve;
 pub(crate) mod subscriptions;
+pub(crate) mod sync;
 mod terminal;
 pub(crate) mod up;
 pub(crate) mod workers;

@@ -117,7 +117,7 @@ pub struct Resume {
 
 impl LookbackJob {
     /// What to hand to the queue `sync`. It is fair between those who asked by themselves, who wait for an answer, and
-    /// each account's sweeps.
+    /// the sweeps. A job that died is no answer to who asks anew: it runs again.
     ///
     /// # Errors
     /// [`QueueError::Encode`].
@@ -130,7 +130,7 @@ impl LookbackJob {
             Self::Sync(_) => "asked",
             Self::Sweep(_) | Self::Undelivered(_) => "accounts",
         };
-        Ok(Item::job(self)?.group(group))
+        Ok(Item::job(self)?.group(group).rerun())
     }
 }
 

@@ -116,7 +116,7 @@ pub async fn migrate_when_it_answers(store: &dyn Store) -> Result<(), StoreError
 
 /// Where tenants, passes, users, subscriptions and the event log live.
 #[async_trait]
-pub trait Store: LookbackStore + std::fmt::Debug + Send + Sync {
+pub trait Store: std::fmt::Debug + Send + Sync {
     /// Creates the subscription unless one of its session, or of its payment intent, is there; resolves its user,
     /// creating one where needed; carries an upgrade out. All of it in one transaction. The id must be `subscription-`
     /// and the session's id.
@@ -205,6 +205,9 @@ pub trait Store: LookbackStore + std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// What the lookback keeps.
+    fn lookback(&self) -> &dyn LookbackStore;
 
     /// Creates the tables or brings them up to date.
     ///

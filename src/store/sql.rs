@@ -17,7 +17,7 @@ use super::model::{
     AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
 };
 use super::purchases::{self, Statements};
-use super::{Imported, STATEMENT, Store, StoreError, audit, events, ledger, tenants};
+use super::{Imported, LookbackStore, STATEMENT, Store, StoreError, audit, events, ledger, tenants};
 use crate::coalesce::{Coalescer, Limits};
 
 /// Purchases in one transaction, at most.
@@ -255,6 +255,10 @@ impl<D: Dialect> Store for SqlStore<D> {
         let mut connection = self.readers.acquire().await?;
         let listed = timeout(STATEMENT, audit::list::<D>(&mut connection, limit)).await;
         Ok(in_time(connection, listed)?)
+    }
+
+    fn lookback(&self) -> &dyn LookbackStore {
+        self
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {

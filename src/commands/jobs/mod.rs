@@ -15,6 +15,7 @@ use super::block_on;
 use super::terminal::safe;
 use crate::Failure;
 
+pub(super) use act::who;
 pub(crate) use arguments::Command;
 
 pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Failure> {

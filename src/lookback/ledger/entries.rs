@@ -6,7 +6,7 @@ use super::balance::AccountBalance;
 use super::book::{Book, of_subscription};
 use super::finding::Finding;
 use super::{Options, Progress};
-use crate::store::{Subscription, Tenant};
+use crate::store::Subscription;
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, Client, Pages, SessionFilter, StripeError};
 
@@ -19,23 +19,6 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const MOST_CHECKS: u32 = 100;
 /// Subscriptions read at a time.
 const PORTION: u32 = 500;
-
-/// The accounts to read: the key's own and each tenant's, or the one tenant's.
-pub(super) fn accounts<'a>(
-    tenants: impl Iterator<Item = &'a Tenant>,
-    only: Option<&Tenant>,
-) -> Vec<Option<String>> {
-    match only {
-        Some(tenant) => vec![tenant.stripe_account.clone()],
-        None => std::iter::once(None)
-            .chain(
-                tenants
-                    .filter_map(|tenant| tenant.stripe_account.clone())
-                    .map(Some),
-            )
-            .collect(),
-    }
-}
 
 /// One account's sessions.
 pub(super) struct Listing<'a> {

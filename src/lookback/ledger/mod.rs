@@ -83,7 +83,10 @@ pub async fn reconcile(
         found.ok_or_else(|| LedgerError::UnknownTenant(slug.to_owned()))
     });
     let only = only.transpose()?;
-    let accounts = entries::accounts(assessor.tenants(), only);
+    let accounts = match only {
+        Some(tenant) => vec![tenant.stripe_account.clone()],
+        None => super::accounts(assessor.tenants()),
+    };
     let mut book = Book::open(&assessor, store, &options, only.map(|tenant| tenant.id.as_str()));
     for (nth, account) in accounts.iter().enumerate() {
         let listing = entries::Listing {

@@ -17,7 +17,7 @@ pub use model::{
     FoundSession, HeldPurchase, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState,
 };
 
-/// What the lookback keeps in the store. A part of [`Store`](super::Store).
+/// What the lookback keeps in the store: [`Store::lookback`](super::Store::lookback).
 #[async_trait]
 pub trait LookbackStore: Send + Sync {
     /// Which of these sessions, and of these payments, have made a subscription.

@@ -37,6 +37,38 @@ pub struct LookbackRun {
     pub updated_at: DateTime<Utc>,
 }
 
+impl LookbackRun {
+    /// One that nobody has begun, over the sessions created from `from` to `to`.
+    #[must_use]
+    pub fn new(
+        id: &str,
+        key: &str,
+        via: CreatedVia,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id: id.to_owned(),
+            key: key.to_owned(),
+            account: None,
+            from,
+            to,
+            via,
+            phase: RunPhase::Waiting,
+            slice: 0,
+            cursor: String::new(),
+            pages: 0,
+            customers: 0,
+            unreadable: 0,
+            counts: RunCounts::default(),
+            error: None,
+            began_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -186,7 +218,25 @@ pub struct RunStep {
     pub pages: u64,
     pub customers: u64,
     pub unreadable: u64,
+    /// What went wrong without ending the run; `None`: nothing new.
+    pub error: Option<String>,
     pub at: DateTime<Utc>,
+}
+
+impl RunStep {
+    /// Into the listing, at its beginning, with nothing to add.
+    #[must_use]
+    pub fn at(at: DateTime<Utc>) -> Self {
+        Self {
+            phase: RunPhase::Listing,
+            cursor: String::new(),
+            pages: 0,
+            customers: 0,
+            unreadable: 0,
+            error: None,
+            at,
+        }
+    }
 }
 
 /// A session or a payment that has made a subscription.

@@ -76,8 +76,8 @@ pub(super) async fn step<D: Dialect>(
     found: &[FoundSession],
 ) -> sqlx::Result<bool> {
     let text = "UPDATE lookback_runs SET phase = $1, cursor = $2, pages = pages + $3, \
-         customers = customers + $4, unreadable = unreadable + $5, updated_at = $6 \
-         WHERE id = $7 AND slice = $8 AND phase = $9 AND cursor = $10";
+         customers = customers + $4, unreadable = unreadable + $5, updated_at = $6, \
+         error = COALESCE($7, error) WHERE id = $8 AND slice = $9 AND phase = $10 AND cursor = $11";
     let binds = vec![
         Bind::Text(step.phase.as_str()),
         Bind::Text(&step.cursor),
@@ -85,6 +85,7 @@ pub(super) async fn step<D: Dialect>(
         Bind::Int(whole(step.customers)),
         Bind::Int(whole(step.unreadable)),
         Bind::Instant(step.at),
+        Bind::MaybeText(step.error.as_deref()),
         Bind::Text(&before.id),
         Bind::Int(before.slice.into()),
         Bind::Text(before.phase.as_str()),
