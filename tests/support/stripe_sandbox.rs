@@ -24,7 +24,7 @@ impl StripeSandbox {
         Self {
             base: line.rsplit(' ').next().unwrap().to_owned(),
             _program: program,
-            client: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
+            client: surepass::outbound::http().timeout(PATIENCE).build().unwrap(),
         }
     }
 
