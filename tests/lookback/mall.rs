@@ -158,11 +158,12 @@ pub(crate) fn sessions(ledger: &Value, kind: &str) -> BTreeSet<String> {
 }
 
 /// Every two seconds kills one of the workers, whatever it does, and hires another, until it is dropped.
-pub(crate) async fn kill_workers(shop: &Shop, mut workers: Vec<Program>) {
+pub(crate) async fn kill_workers(shop: &Shop, mut workers: Vec<Program>, kills: &AtomicU32) {
     loop {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let mut victim = workers.remove(0);
         victim.killed().await;
+        kills.fetch_add(1, Ordering::Relaxed);
         check_output(&victim.said());
         let next = shop.launch_worker(&[]);
         awaited("the next worker", next.says(r#""message":"working""#)).await;

@@ -1,6 +1,6 @@
 //! `surepass-sandbox` as a process, and what is asked of it beyond Stripe's own calls.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -57,6 +57,18 @@ impl StripeSandbox {
         let by_status = shown["counts"][format!("GET {path}")].as_object();
         let counts = by_status.into_iter().flat_map(serde_json::Map::values);
         counts.map(|count| count.as_u64().unwrap()).sum()
+    }
+
+    /// How the calls were answered since then, by status; `none`: not at all.
+    pub(crate) async fn answers(&self) -> BTreeMap<String, u64> {
+        let shown = self.call(self.client.get(self.url("requests?limit=0"))).await;
+        let mut answers = BTreeMap::new();
+        for counts in shown["counts"].as_object().unwrap().values() {
+            for (status, count) in counts.as_object().unwrap() {
+                *answers.entry(status.clone()).or_default() += count.as_u64().unwrap();
+            }
+        }
+        answers
     }
 
     pub(crate) async fn forget_calls(&self) {
