@@ -15,7 +15,7 @@ use actix_web::dev::Server;
 use actix_web::{App, HttpServer, web};
 
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{QueueName, Settings};
 use crate::queue::{Exposition, Queue, QueueError, Redis};
 use crate::store::Store;
 use crate::stripe::signature::{EmptySecret, Verifier};
@@ -77,7 +77,8 @@ impl Application {
             .map_err(|error| StartError::Bind(bind, error))?;
 
         let metrics = Arc::new(IntakeMetrics::default());
-        let page = MetricsPage::new(Exposition::new([&queue])?, Some(metrics.clone()));
+        let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
+        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()));
         let tolerance = settings.server.signature_tolerance;
         let endpoints = Endpoints::new(
             verifier.with_tolerance(tolerance),

@@ -5,6 +5,7 @@ mod moving;
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
 use secrecy::{ExposeSecret, SecretString};
@@ -162,7 +163,7 @@ impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match &mut self.way {
             Way::Fixed(connection) => connection.req_packed_command(cmd),
-            Way::Moving(connection) => connection.req_packed_command(cmd),
+            Way::Moving(connection) => connection.call(cmd).boxed(),
         }
     }
 
@@ -174,14 +175,14 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match &mut self.way {
             Way::Fixed(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Way::Moving(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Way::Moving(connection) => connection.call_all(pipeline, offset, count).boxed(),
         }
     }
 
     fn get_db(&self) -> i64 {
         match &self.way {
             Way::Fixed(connection) => connection.get_db(),
-            Way::Moving(connection) => connection.get_db(),
+            Way::Moving(connection) => connection.db(),
         }
     }
 }

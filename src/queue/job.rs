@@ -68,6 +68,8 @@ pub(super) struct Data<'a> {
     pub(super) enqueued: u64,
     /// Attempts before the present one.
     pub(super) attempts: u32,
+    /// Workers that died with it.
+    pub(super) crashes: u32,
     pub(super) payload: &'a [u8],
 }
 
@@ -96,6 +98,7 @@ impl<'a> Data<'a> {
             trace,
             enqueued: number(word()?)?,
             attempts: number(word()?)?,
+            crashes: number(word()?)?,
             payload: &data[end + 1..],
         })
     }
@@ -127,6 +130,7 @@ mod tests {
             trace: None,
             enqueued: 1_700_000_000_000,
             attempts: 2,
+            crashes: 1,
             payload: b"{}",
         };
         assert_eq!(data, expected);
@@ -138,7 +142,7 @@ mod tests {
         assert_eq!((data.version, data.group, data.trace), (3, Some("studio"), None));
         let data = Data::parse(b"fulfil/1 - 00-a-b-01 5 0 0\n").unwrap();
         assert_eq!((data.group, data.trace), (None, Some("00-a-b-01")));
-        for broken in ["fulfil/ - - 5 0 0\n", "fulfil/1 5 0 0\n", "fulfil/1 - - 5\n"] {
+        for broken in ["fulfil/ - - 5 0 0\n", "fulfil/1 5 0 0\n", "fulfil/1 - - 5 0\n"] {
             assert!(Data::parse(broken.as_bytes()).is_err(), "{broken:?}");
         }
     }

@@ -72,7 +72,7 @@ async fn waiting_jobs_that_fit_are_all_discarded_and_the_others_keep_their_order
     // Some of the even ones carry an error, as after an attempt that failed.
     for n in (0..3_000).step_by(6) {
         let key = office.world.queue.key(&format!("errors:job-{n}"));
-        let error = r#"{"code":"sixth","error":"x"}"#;
+        let error = r#"{"attempt":1,"worker":"w","ended":1,"code":"sixth","error":"x"}"#;
         let _: i64 = office.world.ask(&["RPUSH", &key, error]).await;
     }
     let sixth = Filter {

@@ -23,14 +23,18 @@ async fn a_life_tells_each_failed_attempt_with_worker_times_and_error_and_the_ne
     worker.until_ended(2).await;
     office.world.until_counts([0, 1, 0, 0]).await;
     let life = office.inspector.job("moody", false).await.unwrap().unwrap();
-    assert_eq!(life.state, State::Scheduled);
+    assert_eq!(life.job.state, State::Scheduled);
     assert_eq!(
-        (life.kind.as_deref(), life.version, life.tenant.as_deref()),
+        (
+            life.job.kind.as_deref(),
+            life.job.version,
+            life.job.tenant.as_deref()
+        ),
         (Some("work"), Some(1), Some("studio"))
     );
-    assert_eq!((life.attempts, life.crashes), (Some(2), Some(0)));
+    assert_eq!((life.job.attempts, life.crashes), (Some(2), Some(0)));
     assert_eq!(life.payload, Some(serde_json::json!("moody")));
-    let hour = life.next_run.unwrap() - life.now;
+    let hour = life.job.due.unwrap() - life.now;
     assert!((3_500_000..=3_600_000).contains(&hour), "{hour}");
     let told: Vec<_> = life
         .failed_attempts
@@ -51,7 +55,7 @@ async fn a_life_tells_each_failed_attempt_with_worker_times_and_error_and_the_ne
             (2, "w:1", "busy", "come back")
         ]
     );
-    let mut last = life.enqueued.unwrap();
+    let mut last = life.job.enqueued.unwrap();
     for one in &life.failed_attempts {
         assert!(
             last <= one.claimed.unwrap() && one.claimed.unwrap() <= one.ended,
@@ -64,8 +68,8 @@ async fn a_life_tells_each_failed_attempt_with_worker_times_and_error_and_the_ne
     worker.until_ended(1).await;
     worker.stop().await;
     let life = office.inspector.job("moody", false).await.unwrap().unwrap();
-    assert_eq!((life.state, life.attempts), (State::Done, Some(3)));
-    assert!(life.ended.unwrap() >= last);
+    assert_eq!((life.job.state, life.job.attempts), (State::Done, Some(3)));
+    assert!(life.job.ended.unwrap() >= last);
     assert_eq!(
         life.failed_attempts.len(),
         2,
@@ -78,13 +82,13 @@ async fn a_life_tells_who_runs_a_job_and_since_when_and_why_one_is_dead() {
     let (office, worker, gate) = Office::with_each_state().await;
     let running = office.inspector.job("running", false).await.unwrap().unwrap();
     assert_eq!(
-        (running.state, running.worker.as_deref()),
+        (running.job.state, running.job.worker.as_deref()),
         (State::Running, Some("holder:1"))
     );
-    assert!(running.running_since.unwrap() >= running.enqueued.unwrap());
+    assert!(running.job.claimed.unwrap() >= running.job.enqueued.unwrap());
     let dead = office.inspector.job("dead", false).await.unwrap().unwrap();
     assert_eq!(
-        (dead.reason.as_deref(), dead.transient),
+        (dead.job.reason.as_deref(), dead.transient),
         (Some("no_pass"), Some(false))
     );
     assert!(office.inspector.job("nothing", false).await.unwrap().is_none());
@@ -133,7 +137,7 @@ async fn a_queue_tells_its_counts_its_pause_and_the_age_of_its_oldest_waiting_jo
     );
     assert!(!before.paused);
     let waiting = office.inspector.job("waiting", false).await.unwrap().unwrap();
-    assert_eq!(before.oldest_waiting, waiting.enqueued);
+    assert_eq!(before.oldest_waiting, waiting.job.enqueued);
     office.operator().pause("fulfil").await.unwrap();
     office.operator().discard(&["waiting".to_owned()]).await.unwrap();
     let after = office.inspector.queues().await.unwrap().remove(0);

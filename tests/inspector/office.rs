@@ -114,7 +114,7 @@ impl Office {
 
     pub(crate) async fn state(&self, id: &str) -> Option<State> {
         let life = self.inspector.job(id, false).await.unwrap();
-        life.map(|life| life.state)
+        life.map(|life| life.job.state)
     }
 }
 

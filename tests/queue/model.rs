@@ -2,6 +2,8 @@
 //! one; after each step all that lies in Redis must be what the model says, to the last key.
 
 mod answers;
+mod observed;
+mod ops;
 mod play;
 mod state;
 
@@ -10,10 +12,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
+use ops::{End, Given, Op};
 use play::Play;
-use state::{End, Op};
 
-fn item() -> impl Strategy<Value = state::Given> {
+fn item() -> impl Strategy<Value = Given> {
     (
         0..5_usize,
         0..3_usize,
@@ -22,7 +24,7 @@ fn item() -> impl Strategy<Value = state::Given> {
         any::<bool>(),
         any::<bool>(),
     )
-        .prop_map(|(id, group, once, delayed, revive, log)| state::Given {
+        .prop_map(|(id, group, once, delayed, revive, log)| Given {
             id,
             group,
             once,
@@ -38,12 +40,14 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(End::Retry),
         1 => Just(End::DeadForGood),
         1 => Just(End::DeadForNow),
+        1 => Just(End::Left),
+        1 => Just(End::LeftForTooLong),
     ];
     let settled = (0..5_usize, prop::bool::weighted(0.8), end);
     prop_oneof![
         4 => prop::collection::vec(item(), 1..4).prop_map(Op::Enqueue),
-        5 => (0..3_usize, 0..4_usize, prop::bool::weighted(0.7))
-            .prop_map(|(token, wanted, new)| Op::Claim { token, wanted, new }),
+        5 => (0..3_usize, 0..4_usize, prop::bool::weighted(0.7), prop_oneof![3 => Just(0), 1 => 1..4_usize])
+            .prop_map(|(token, wanted, new, most)| Op::Claim { token, wanted, new, most }),
         5 => (0..3_usize, prop::collection::vec(settled, 1..4)).prop_map(|(token, jobs)| Op::Settle { token, jobs }),
         1 => (0..3_usize).prop_map(Op::Renew),
         2 => (0..3_usize).prop_map(Op::Expire),
@@ -51,6 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..3_usize, any::<bool>(), prop::collection::btree_set(0..5_usize, 0..3))
             .prop_map(|(token, leave, known)| Op::Resync { token, leave, known }),
         1 => prop::collection::vec(0..5_usize, 1..4).prop_map(Op::Retry),
+        1 => prop::collection::vec(0..5_usize, 1..4).prop_map(Op::Discard),
         1 => any::<bool>().prop_map(Op::Trim),
         1 => Just(Op::Pause),
         2 => Just(Op::Resume),
@@ -59,7 +64,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 #[test]
-fn random_interleavings_of_push_claim_settle_expire_crash_resync_retry_and_trim_follow_the_model() {
+fn random_interleavings_of_push_claim_settle_leave_expire_crash_resync_retry_discard_and_trim_follow_the_model()
+ {
     let play = std::cell::RefCell::new(Play::start());
     let config = Config {
         cases: 400,
@@ -83,7 +89,7 @@ fn alphabet() -> Vec<Op> {
     let mut all = vec![Op::Pause, Op::Silence];
     for id in 0..2 {
         for (delayed, revive) in [(false, false), (false, true), (true, false)] {
-            all.push(Op::Enqueue(vec![state::Given {
+            all.push(Op::Enqueue(vec![Given {
                 id,
                 group: id,
                 once: None,
@@ -94,8 +100,9 @@ fn alphabet() -> Vec<Op> {
         }
         all.push(Op::Due(id));
         all.push(Op::Retry(vec![id]));
+        all.push(Op::Discard(vec![id]));
         for token in 0..2 {
-            for end in [End::Done, End::Retry, End::DeadForNow] {
+            for end in [End::Done, End::Retry, End::DeadForNow, End::Left] {
                 all.push(Op::Settle {
                     token,
                     jobs: vec![(id, true, end)],
@@ -109,6 +116,7 @@ fn alphabet() -> Vec<Op> {
                 token,
                 wanted,
                 new: wanted == 2,
+                most: usize::from(wanted == 1),
             });
         }
         all.push(Op::Expire(token));

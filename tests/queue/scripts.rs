@@ -21,6 +21,7 @@ script!(renew, "renew.lua");
 script!(resync, "resync.lua");
 script!(trim, "trim.lua");
 script!(retry, "retry.lua");
+script!(discard, "discard.lua");
 
 pub(crate) const CLAIM_SOURCE: &str = concat!(
     include_str!("../../src/queue/scripts/prelude.lua"),

@@ -31,6 +31,7 @@ mod audit;
 mod catalogue;
 mod events;
 mod ledger;
+mod lookback;
 mod purchases;
 mod sharing;
 mod upgrades;

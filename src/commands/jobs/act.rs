@@ -8,7 +8,7 @@ use surepass::config::Settings;
 use surepass::queue::inspector::{Filter, Inspector, Operator, Outcome, State, Tally};
 use surepass::store::Store;
 
-use super::arguments::{ActArguments, DiscardArguments, Meant, QueueArguments, RetryArguments};
+use super::arguments::{ActArguments, Meant, QueueArguments};
 use super::job_id;
 use super::show::no_such_job;
 use crate::Failure;
@@ -19,60 +19,38 @@ use crate::commands::terminal::{confirm, print_json, safe};
 const COUNTED: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub(super) enum Act {
     Retry,
     Discard,
 }
 
-pub(super) async fn retry(
+/// Pauses a queue, or lets it go on.
+pub(super) async fn steer(
     settings: &Settings,
     inspector: &Inspector,
-    arguments: RetryArguments,
+    pause: bool,
+    arguments: QueueArguments,
 ) -> Result<ExitCode, Failure> {
-    act(settings, inspector, Act::Retry, arguments.meant()).await
-}
-
-pub(super) async fn discard(
-    settings: &Settings,
-    inspector: &Inspector,
-    arguments: DiscardArguments,
-) -> Result<ExitCode, Failure> {
-    act(settings, inspector, Act::Discard, arguments.meant()).await
-}
-
-pub(super) async fn pause(
-    settings: &Settings,
-    inspector: &Inspector,
-    arguments: &QueueArguments,
-) -> Result<ExitCode, Failure> {
+    let QueueArguments { queue, why, json } = arguments;
     let store = audited(settings).await?;
-    let operator = operator(inspector, store.as_ref(), arguments.why.clone());
-    operator.pause(&arguments.queue).await?;
-    let words = "no worker takes its jobs until `surepass jobs resume`; what runs goes on";
-    steered(arguments, true, words)
-}
-
-pub(super) async fn resume(
-    settings: &Settings,
-    inspector: &Inspector,
-    arguments: &QueueArguments,
-) -> Result<ExitCode, Failure> {
-    let store = audited(settings).await?;
-    let operator = operator(inspector, store.as_ref(), arguments.why.clone());
-    operator.resume(&arguments.queue).await?;
-    steered(arguments, false, "workers take its jobs again")
-}
-
-fn steered(arguments: &QueueArguments, paused: bool, words: &str) -> Result<ExitCode, Failure> {
-    if arguments.json {
-        print_json(&json!({ "queue": arguments.queue, "paused": paused }))?;
+    let operator = operator(inspector, store.as_ref(), why);
+    let words = if pause {
+        operator.pause(&queue).await?;
+        "no worker takes its jobs until `surepass jobs resume`; what runs goes on"
     } else {
-        println!("{}: {words}.", safe(&arguments.queue));
+        operator.resume(&queue).await?;
+        "workers take its jobs again"
+    };
+    if json {
+        print_json(&json!({ "queue": queue, "paused": pause }))?;
+    } else {
+        println!("{}: {words}.", safe(&queue));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn act(
+/// Retries or discards the jobs that are named, or all that fit.
+pub(super) async fn act(
     settings: &Settings,
     inspector: &Inspector,
     act: Act,

@@ -15,6 +15,7 @@ use super::block_on;
 use super::terminal::safe;
 use crate::Failure;
 
+use act::Act;
 pub(super) use act::who;
 pub(crate) use arguments::Command;
 
@@ -24,10 +25,12 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         let done = match command {
             Command::List(arguments) => list::run(&inspector, arguments).await,
             Command::Show(arguments) => show::run(&inspector, &arguments).await,
-            Command::Retry(arguments) => act::retry(settings, &inspector, arguments).await,
-            Command::Discard(arguments) => act::discard(settings, &inspector, arguments).await,
-            Command::Pause(arguments) => act::pause(settings, &inspector, &arguments).await,
-            Command::Resume(arguments) => act::resume(settings, &inspector, &arguments).await,
+            Command::Retry(arguments) => act::act(settings, &inspector, Act::Retry, arguments.meant()).await,
+            Command::Discard(arguments) => {
+                act::act(settings, &inspector, Act::Discard, arguments.meant()).await
+            }
+            Command::Pause(arguments) => act::steer(settings, &inspector, true, arguments).await,
+            Command::Resume(arguments) => act::steer(settings, &inspector, false, arguments).await,
         };
         match done {
             Err(error) => match error.downcast::<InspectError>() {

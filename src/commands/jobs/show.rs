@@ -18,7 +18,7 @@ pub(super) async fn run(inspector: &Inspector, arguments: &ShowArguments) -> Res
         print_json(&life)?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}", safe(&life.id));
+    println!("{}", safe(&life.job.id));
     for (name, value) in facts(&life) {
         println!("  {name:<10} {value}");
     }
@@ -55,15 +55,16 @@ pub(super) fn no_such_job(id: &str) -> String {
 }
 
 fn facts(life: &Life) -> Vec<(&'static str, String)> {
-    let state = life.state.as_str();
+    let job = &life.job;
+    let state = job.state.as_str();
     let since = |at: Option<u64>| at.map(|ms| absolute(ms, life.now)).unwrap_or_default();
-    let mut facts = vec![match life.state {
+    let mut facts = vec![match job.state {
         State::Waiting => ("state", "waiting for a worker".to_owned()),
-        State::Scheduled => ("state", format!("scheduled: it runs {}", since(life.next_run))),
-        State::Running => ("state", format!("running since {}", since(life.running_since))),
-        State::Dead | State::Done => ("state", format!("{state} since {}", since(life.ended))),
+        State::Scheduled => ("state", format!("scheduled: it runs {}", since(job.due))),
+        State::Running => ("state", format!("running since {}", since(job.claimed))),
+        State::Dead | State::Done => ("state", format!("{state} since {}", since(job.ended))),
     }];
-    if let Some(reason) = &life.reason {
+    if let Some(reason) = &job.reason {
         let hope = match life.transient {
             Some(true) => "a passing cause: retry it once that is mended",
             _ => "a retry cannot help until a person has mended the cause",
@@ -71,23 +72,23 @@ fn facts(life: &Life) -> Vec<(&'static str, String)> {
         facts.push(("reason", format!("{} ({hope})", safe(reason))));
     }
     let mut tell = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
-    tell("worker", life.worker.as_deref().map(safe));
-    tell("queue", Some(safe(&life.queue)));
-    let version = life.version.unwrap_or(1);
+    tell("worker", job.worker.as_deref().map(safe));
+    tell("queue", Some(safe(&job.queue)));
+    let version = job.version.unwrap_or(1);
     tell(
         "kind",
-        life.kind
+        job.kind
             .as_deref()
             .map(|kind| format!("{}, version {version}", safe(kind))),
     );
-    tell("tenant", life.tenant.as_deref().map(safe));
+    tell("tenant", job.tenant.as_deref().map(safe));
     tell("trace", life.trace.as_deref().map(safe));
-    tell("enqueued", life.enqueued.map(|ms| absolute(ms, life.now)));
+    tell("enqueued", job.enqueued.map(|ms| absolute(ms, life.now)));
     let crashes = match life.crashes {
         None | Some(0) => String::new(),
         Some(count) => format!(", in {count} of which its worker died"),
     };
-    tell("attempts", life.attempts.map(|count| format!("{count}{crashes}")));
+    tell("attempts", job.attempts.map(|count| format!("{count}{crashes}")));
     facts
 }
 

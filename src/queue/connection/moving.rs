@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, RedisError,
-    RedisFuture, RedisResult, ServerErrorKind, Value,
+    RedisResult, ServerErrorKind, Value,
 };
 
 use super::RedisOptions;
@@ -183,7 +183,7 @@ impl Moving {
     }
 
     /// Calls; where the node says that it is the wrong one it has changed nothing, so the right one is called at once.
-    async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
+    pub(super) async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
         match self.call_once(cmd).await {
             Err((_, Doubt::WrongNode)) => self.call_once(cmd).await.map_err(|(error, _)| error),
             answer => answer.map_err(|(error, _)| error),
@@ -191,7 +191,12 @@ impl Moving {
     }
 
     /// Calls a batch. It is not repeated: a node may have become the wrong one in its middle.
-    async fn call_all(&self, batch: &Pipeline, offset: usize, count: usize) -> RedisResult<Vec<Value>> {
+    pub(super) async fn call_all(
+        &self,
+        batch: &Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisResult<Vec<Value>> {
         let (mut connection, generation) = self.connected().await?;
         let answers = connection.send_packed_commands(batch, offset, count).await;
         let doubtful = match &answers {
@@ -243,21 +248,9 @@ impl Doubt {
     }
 }
 
-impl ConnectionLike for Moving {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        (async move { self.call(cmd).await }).boxed()
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        (async move { self.call_all(pipeline, offset, count).await }).boxed()
-    }
-
-    fn get_db(&self) -> i64 {
+impl Moving {
+    /// The number of the database that the address names.
+    pub(super) fn db(&self) -> i64 {
         match &self.0.address {
             Address::Fixed(info) => info.redis_settings().db(),
             Address::Sentinel { redis, .. } => redis.db(),

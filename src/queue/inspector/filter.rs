@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::list::Listed;
+use super::Listed;
 use crate::queue::item::group;
 
 /// Where a job is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It is with a worker.
@@ -18,6 +18,7 @@ pub enum State {
     /// It runs later.
     Scheduled,
     /// It runs as soon as a worker is free.
+    #[default]
     Waiting,
     /// It succeeded.
     Done,
@@ -99,6 +100,12 @@ impl Filter {
 
     pub(super) fn asks_more_than_done_jobs_tell(&self) -> bool {
         self.kind.is_some() || self.tenant.is_some() || self.error.is_some()
+    }
+
+    /// Whether every job fits that is in the right state and queue.
+    pub(super) fn fits_all(&self) -> bool {
+        let ages = [self.older_than, self.younger_than];
+        !self.asks_more_than_done_jobs_tell() && ages.iter().all(Option::is_none)
     }
 
     /// The tenant as jobs carry it.

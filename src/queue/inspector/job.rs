@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::personal;
 use super::walk::done;
-use super::{InspectError, Inspector, State, instant, now};
+use super::{InspectError, Inspector, Listed, State, instant, now};
 use crate::queue::QueueError;
 use crate::queue::client::Queue;
 use crate::queue::job::Data;
@@ -19,32 +19,12 @@ const DONE_PORTION: isize = 2_000;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Life {
-    pub id: String,
-    pub queue: String,
-    pub state: State,
-    /// What is not kept of a done job, or cannot be read of a broken one, is absent.
-    pub kind: Option<String>,
-    pub version: Option<u32>,
-    pub tenant: Option<String>,
+    #[serde(flatten)]
+    pub job: Listed,
     pub trace: Option<String>,
-    #[serde(serialize_with = "instant::maybe")]
-    pub enqueued: Option<u64>,
-    /// Attempts so far, the present one included.
-    pub attempts: Option<u32>,
     /// How often its worker died of it, or with it.
     pub crashes: Option<u32>,
-    /// Of a scheduled job: when it runs.
-    #[serde(serialize_with = "instant::maybe")]
-    pub next_run: Option<u64>,
-    /// Of a running one: since when, and on which worker.
-    #[serde(serialize_with = "instant::maybe")]
-    pub running_since: Option<u64>,
-    pub worker: Option<String>,
-    /// When it was done, or died.
-    #[serde(serialize_with = "instant::maybe")]
-    pub ended: Option<u64>,
-    /// Why it is dead, and whether that may have passed.
-    pub reason: Option<String>,
+    /// Of a dead one: whether what killed it may have passed.
     pub transient: Option<bool>,
     /// The last 20 that failed, oldest first.
     pub failed_attempts: Vec<Attempt>,
@@ -79,6 +59,7 @@ impl Inspector {
             if let Some(mut life) = look(queue, id).await? {
                 if !personal {
                     life.payload.as_mut().map(personal::mask).unwrap_or_default();
+                    life.job.error = life.job.error.as_deref().map(personal::emails);
                     for attempt in &mut life.failed_attempts {
                         attempt.error = personal::emails(&attempt.error);
                     }
@@ -99,78 +80,50 @@ async fn look(queue: &Queue, id: &str) -> Result<Option<Life>, InspectError> {
         .invoke_async(&mut queue.connection.clone())
         .await?;
     let (state, at, worker, data, reason, transient, errors) = told;
-    let mut life = Life {
-        id: id.to_owned(),
-        queue: queue.config.name.clone(),
-        state: State::Done,
-        kind: None,
-        version: None,
-        tenant: None,
-        trace: None,
-        enqueued: None,
-        attempts: None,
-        crashes: None,
-        next_run: None,
-        running_since: None,
-        worker: None,
-        ended: None,
-        reason: None,
-        transient: None,
-        failed_attempts: errors
-            .iter()
-            .filter_map(|error| serde_json::from_str(error).ok())
-            .collect(),
-        payload: None,
-        now: now(queue).await?,
-    };
-    let at = at.split('.').next().and_then(|ms| ms.parse().ok());
-    life.state = match state.as_str() {
+    let state = match state.as_str() {
         "waiting" => State::Waiting,
         "dead" => State::Dead,
         "scheduled" => State::Scheduled,
         "running" => State::Running,
-        "" => {
-            let Some((ended, attempts)) = find_done(queue, id).await? else {
-                return Ok(None);
-            };
-            life.ended = ended;
-            life.attempts = attempts;
-            return Ok(Some(life));
-        }
+        "" => State::Done,
         _ => return Err(QueueError::Answer("inspect_job").into()),
     };
-    match life.state {
-        State::Dead => life.ended = at,
-        State::Scheduled => life.next_run = at,
-        State::Running => (life.running_since, life.worker) = (at, Some(worker)),
-        State::Waiting | State::Done => {}
+    let now = now(queue).await?;
+    if state == State::Done {
+        let done = find_done(queue, id).await?;
+        return Ok(done.map(|(ended, attempts)| Life {
+            job: Listed::done(queue, id.to_owned(), ended, attempts),
+            trace: None,
+            crashes: None,
+            transient: None,
+            failed_attempts: attempts_of(&errors),
+            payload: None,
+            now,
+        }));
     }
-    if life.state == State::Dead {
-        life.reason = Some(reason).filter(|reason| !reason.is_empty());
-        life.transient = Some(transient == "1");
-    }
-    life.read(&data);
-    Ok(Some(life))
+    let at = at.split('.').next().and_then(|ms| ms.parse().ok());
+    let worker = Some(worker).filter(|worker| !worker.is_empty());
+    let header = Data::parse(&data).ok();
+    let header = header.as_ref();
+    let mut job = Listed::new(queue, state, id.to_owned(), at, worker);
+    job.read(header);
+    job.failed(errors.last().map(String::as_str), Some(reason));
+    Ok(Some(Life {
+        job,
+        trace: header.and_then(|header| header.trace).map(str::to_owned),
+        crashes: header.map(|header| header.crashes),
+        transient: (state == State::Dead).then(|| transient == "1"),
+        failed_attempts: attempts_of(&errors),
+        payload: header.and_then(|header| serde_json::from_slice(header.payload).ok()),
+        now,
+    }))
 }
 
-impl Life {
-    /// What the job's own data tells.
-    fn read(&mut self, data: &[u8]) {
-        let Ok(header) = Data::parse(data) else { return };
-        self.kind = Some(header.kind.to_owned());
-        self.version = Some(header.version);
-        self.tenant = header.group.map(str::to_owned);
-        self.trace = header.trace.map(str::to_owned);
-        self.enqueued = Some(header.enqueued);
-        self.attempts = Some(header.attempts + u32::from(self.state == State::Running));
-        let line = &data[..data.len() - header.payload.len()];
-        self.crashes = String::from_utf8_lossy(line)
-            .trim_end()
-            .rsplit(' ')
-            .next()
-            .and_then(|count| count.parse().ok());
-        self.payload = serde_json::from_slice(header.payload).ok();
-    }
+fn attempts_of(errors: &[String]) -> Vec<Attempt> {
+    errors
+        .iter()
+        .filter_map(|error| serde_json::from_str(error).ok())
+        .collect()
 }
 
 /// When a job was done, and at which attempt; looks through the newest.

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::cursor::{Cursor, Place};
 use super::walk::{Found, Walk};
-use super::{Filter, InspectError, Inspector, Order, State, data_key, instant, now, personal};
+use super::{Filter, InspectError, Inspector, Listed, Order, State, data_key, instant, now, personal};
 use crate::queue::client::Queue;
 use crate::queue::job::{Data, LONGEST_HEADER};
 
@@ -50,52 +50,6 @@ pub struct Page {
     /// The clock that ages go by, in ms since 1970.
     #[serde(serialize_with = "instant::one")]
     pub now: u64,
-}
-
-/// A job in a list. Instants are in ms since 1970, by Redis' clock.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Listed {
-    pub id: String,
-    pub queue: String,
-    pub state: State,
-    /// Not kept of a done job.
-    pub kind: Option<String>,
-    pub version: Option<u32>,
-    pub tenant: Option<String>,
-    #[serde(serialize_with = "instant::maybe")]
-    pub enqueued: Option<u64>,
-    /// Of a running job the present one, too.
-    pub attempts: Option<u32>,
-    /// Of a scheduled one: when it runs.
-    #[serde(serialize_with = "instant::maybe")]
-    pub due: Option<u64>,
-    /// Of a running one: when it was claimed, and by whom.
-    #[serde(serialize_with = "instant::maybe")]
-    pub claimed: Option<u64>,
-    pub worker: Option<String>,
-    /// When it was done, or died.
-    #[serde(serialize_with = "instant::maybe")]
-    pub ended: Option<u64>,
-    /// Why it is dead.
-    pub reason: Option<String>,
-    /// The last error.
-    pub error: Option<String>,
-    pub code: Option<String>,
-}
-
-impl Listed {
-    pub(super) fn group(&self) -> &str {
-        self.tenant.as_deref().unwrap_or("-")
-    }
-
-    /// Whether its last error, or why it is dead, has this text (in lower case) in it.
-    pub(super) fn tells(&self, text: &str) -> bool {
-        [&self.error, &self.code, &self.reason]
-            .into_iter()
-            .flatten()
-            .any(|told| told.to_lowercase().contains(text))
-    }
 }
 
 /// What one call has gone through.
@@ -175,18 +129,12 @@ impl Inspector {
                     });
                     return Ok(stretch);
                 }
-                let narrow = filter
-                    == &Filter {
-                        state: filter.state,
-                        queue: filter.queue.clone(),
-                        ..Filter::default()
-                    };
-                let count = if narrow {
+                let wanted = if filter.fits_all() {
                     limit - stretch.fit.len()
                 } else {
                     LARGEST_CHUNK
                 };
-                let count = count.min(LARGEST_CHUNK).min(room);
+                let count = wanted.min(LARGEST_CHUNK).min(room);
                 let Some(found) = walk.next(filter, place.as_ref(), count).await? else {
                     break;
                 };
@@ -262,11 +210,7 @@ async fn described(walk: &Walk<'_>, found: Vec<Found>) -> Result<Vec<Option<List
         return Ok(Vec::new());
     }
     if state == State::Done {
-        let done = |found: Found| Listed {
-            ended: found.at,
-            attempts: found.attempts,
-            ..bare(queue, state, found.id)
-        };
+        let done = |found: Found| Listed::done(queue, found.id, found.at, found.attempts);
         return Ok(found.into_iter().map(|found| Some(done(found))).collect());
     }
     let mut ask = redis::pipe();
@@ -291,60 +235,12 @@ async fn described(walk: &Walk<'_>, found: Vec<Found>) -> Result<Vec<Option<List
                 return None;
             }
             let text = |value| bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-            Some(listed(queue, state, found, &data, text(&told[1]), text(&told[2])))
+            let mut job = Listed::new(queue, state, found.id, found.at, found.worker);
+            job.read(Data::parse(&data).ok().as_ref());
+            job.failed(text(&told[1]).as_deref(), text(&told[2]));
+            Some(job)
         })
         .collect())
-}
-
-fn listed(
-    queue: &Queue,
-    state: State,
-    found: Found,
-    data: &[u8],
-    error: Option<String>,
-    reason: Option<String>,
-) -> Listed {
-    let mut job = bare(queue, state, found.id);
-    if let Ok(data) = Data::parse(data) {
-        job.kind = Some(data.kind.to_owned());
-        job.version = Some(data.version);
-        job.tenant = data.group.map(str::to_owned);
-        job.enqueued = Some(data.enqueued);
-        job.attempts = Some(data.attempts + u32::from(state == State::Running));
-    }
-    match state {
-        State::Dead | State::Done => job.ended = found.at,
-        State::Scheduled => job.due = found.at,
-        State::Running => job.claimed = found.at,
-        State::Waiting => {}
-    }
-    job.worker = found.worker;
-    job.reason = reason.filter(|_| state == State::Dead);
-    if let Some(error) = error.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok()) {
-        job.error = error["error"].as_str().map(str::to_owned);
-        job.code = error["code"].as_str().map(str::to_owned);
-    }
-    job
-}
-
-fn bare(queue: &Queue, state: State, id: String) -> Listed {
-    Listed {
-        id,
-        queue: queue.config.name.clone(),
-        state,
-        kind: None,
-        version: None,
-        tenant: None,
-        enqueued: None,
-        attempts: None,
-        due: None,
-        claimed: None,
-        worker: None,
-        ended: None,
-        reason: None,
-        error: None,
-        code: None,
-    }
 }
 
 impl Inspector {

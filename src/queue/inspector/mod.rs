@@ -8,6 +8,7 @@ mod filter;
 mod instant;
 mod job;
 mod list;
+mod listed;
 mod operator;
 mod personal;
 mod walk;
@@ -21,7 +22,8 @@ use crate::store::StoreError;
 
 pub use filter::{Filter, Order, State};
 pub use job::{Attempt, Life};
-pub use list::{Listed, Page, PageOptions};
+pub use list::{Page, PageOptions};
+pub use listed::Listed;
 pub use operator::{Operator, Outcome, Tally};
 pub use workers::WorkerStatus;
 

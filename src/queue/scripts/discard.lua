@@ -6,21 +6,13 @@
 -- Answers a word for each: 'discarded', 'unknown', or its state where that is another. Stops early, with fewer answers, when
 -- it has looked at enough: the rest are to be asked for again.
 local only, budget = ARGV[2], tonumber(ARGV[3])
-local answers, gone, over = {}, {}, 0
+local answers, gone, over, named = {}, {}, 0, {}
 
 local ids = {}
 for i = 4, #ARGV do
   ids[#ids + 1] = ARGV[i]
 end
-local holder = {}
-for _, token in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
-  local held = redis.call('HMGET', prefix .. 'run:' .. token, unpack(ids))
-  for n, id in ipairs(ids) do
-    if held[n] then
-      holder[id] = token
-    end
-  end
-end
+local holder = holders(KEYS[3], ids)
 
 for n, id in ipairs(ids) do
   local data = redis.call('GETRANGE', prefix .. 'data:' .. id, 0, 511)
@@ -32,7 +24,7 @@ for n, id in ipairs(ids) do
   elseif holder[id] then
     state = 'running'
   end
-  if data == '' and redis.call('EXISTS', prefix .. 'data:' .. id) == 0 then
+  if named[id] or data == '' and redis.call('EXISTS', prefix .. 'data:' .. id) == 0 then
     answers[n] = 'unknown'
   elseif only ~= '' and only ~= state then
     answers[n] = state
@@ -63,6 +55,7 @@ for n, id in ipairs(ids) do
       gone[#gone + 1] = prefix .. name .. id
     end
     over = over + 1
+    named[id] = true
     answers[n] = 'discarded'
     if budget <= 0 then
       break

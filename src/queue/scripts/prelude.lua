@@ -106,3 +106,16 @@ local function wait_again(ids, push)
   return wait_in(lines, push)
 end
 
+-- Which worker's token holds which of these jobs.
+local function holders(leases, ids)
+  local holder = {}
+  for _, token in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+    local held = redis.call('HMGET', prefix .. 'run:' .. token, unpack(ids))
+    for n, id in ipairs(ids) do
+      if held[n] then
+        holder[id] = token
+      end
+    end
+  end
+  return holder
+end

@@ -5,7 +5,8 @@
 -- ARGV 1 prefix  2 'dead' | 'scheduled' = only such ones, '' = both; then job ids
 -- Answers a word for each: 'retried', or what it is instead: 'waiting' | 'running' | 'dead' | 'scheduled' | 'unknown'
 local only = ARGV[2]
-local answers, fresh, rest = {}, {}, {}
+-- `rest` holds those that are neither dead nor scheduled, `place` where each is answered.
+local answers, fresh, rest, place = {}, {}, {}, {}
 
 for i = 3, #ARGV do
   local id, n = ARGV[i], i - 2
@@ -31,21 +32,12 @@ for i = 3, #ARGV do
     answers[n] = dead and 'dead' or 'scheduled'
   else
     answers[n] = 'waiting'
-    rest[#rest + 1] = n
+    rest[#rest + 1], place[id] = id, n
   end
 end
 if #rest > 0 then
-  local ids = {}
-  for i, n in ipairs(rest) do
-    ids[i] = ARGV[n + 2]
-  end
-  for _, token in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
-    local held = redis.call('HMGET', prefix .. 'run:' .. token, unpack(ids))
-    for i, n in ipairs(rest) do
-      if held[i] then
-        answers[n] = 'running'
-      end
-    end
+  for id in pairs(holders(KEYS[3], rest)) do
+    answers[place[id]] = 'running'
   end
 end
 if #fresh > 0 then

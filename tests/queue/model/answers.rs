@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use redis::{Commands, Connection, Value};
 
-use super::state::Answer;
+use super::ops::Answer;
 use crate::scripts;
 
 /// Times below it were set by hand: long ago.
@@ -73,11 +73,11 @@ pub(super) fn numbers(answer: &Value) -> Answer {
     }
 }
 
-/// 1 for each job that was retried, 0 for one that is not dead.
-pub(super) fn retried(answer: &Value) -> Answer {
+/// 1 for each job to which `word` was done, 0 for any other.
+pub(super) fn done(answer: &Value, word: &str) -> Answer {
     let Value::Array(answers) = answer else {
         panic!("{answer:?}")
     };
-    let word = Value::BulkString(b"retried".to_vec());
+    let word = Value::BulkString(word.as_bytes().to_vec());
     Answer::Numbers(answers.iter().map(|answer| i64::from(*answer == word)).collect())
 }

@@ -7,12 +7,14 @@ use secrecy::ExposeSecret;
 use surepass::queue::QueueConfig;
 use tokio::runtime::Runtime;
 
-use super::answers::{claimed, numbers, retried, times, words};
-use super::state::{Answer, End, GROUPS, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, State, TOKENS, id};
+use super::answers::{claimed, done, numbers, words};
+use super::observed;
+use super::ops::{Answer, End, GROUPS, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, TOKENS, id};
+use super::state::State;
 use crate::scripts::{self, HOUR_MS};
 use crate::world::World;
 
-const PREFIX: &str = "{surepass:fulfil}:";
+pub(super) const PREFIX: &str = "{surepass:fulfil}:";
 
 pub(crate) struct Play {
     model: State,
@@ -40,6 +42,7 @@ impl Play {
             ("renew", scripts::renew()),
             ("resync", scripts::resync()),
             ("retry", scripts::retry()),
+            ("discard", scripts::discard()),
             ("trim", scripts::trim()),
         ];
         Self {
@@ -80,7 +83,8 @@ impl Play {
         {
             return Err(format!("{op:?} was none of this worker's and changed something"));
         }
-        let lies = self.observe();
+        let keys = self.keys();
+        let lies = observed::read(&mut self.connection, &keys);
         lies.check().map_err(|why| format!("after {op:?}: {why}"))?;
         if lies == self.model {
             Ok(())
@@ -107,6 +111,7 @@ impl Play {
                 token,
                 wanted,
                 new: true,
+                most: 0,
             })?;
             let jobs = (0..5).map(|job| (job, true, End::Done)).collect();
             self.step(&Op::Settle { token, jobs })?;
@@ -156,17 +161,22 @@ impl Play {
                 });
                 (Some(words(&answer)), Some(self.model.enqueue(items)))
             }
-            Op::Claim { token, wanted, new } => {
+            Op::Claim {
+                token,
+                wanted,
+                new,
+                most,
+            } => {
                 let answer = self.call("claim", &["wait", "sched", "lease", "dead"], |call| {
                     call.arg(TOKENS[*token])
                         .arg(HOUR_MS)
                         .arg(*wanted)
                         .arg(u8::from(*new));
-                    call.arg(MOST_ATTEMPTS).arg(MOST_CRASHES).arg(number);
+                    call.arg(MOST_ATTEMPTS).arg(MOST_CRASHES).arg(number).arg(*most);
                 });
                 (
                     Some(claimed(&answer)),
-                    Some(self.model.take(*token, *wanted, *new, number)),
+                    Some(self.model.take(*token, *wanted, *new, *most, number)),
                 )
             }
             Op::Settle { token, jobs } => {
@@ -198,7 +208,16 @@ impl Play {
                         call.arg(id(*job));
                     }
                 });
-                (Some(retried(&answer)), Some(self.model.retry(ids)))
+                (Some(done(&answer, "retried")), Some(self.model.retry(ids)))
+            }
+            Op::Discard(ids) => {
+                let answer = self.call("discard", &["sched", "dead", "lease", "stats"], |call| {
+                    call.arg("").arg(100_000);
+                    for job in ids {
+                        call.arg(id(*job));
+                    }
+                });
+                (Some(done(&answer, "discarded")), Some(self.model.discard(ids)))
             }
             Op::Trim(all) => {
                 let life = if *all { 0 } else { HOUR_MS };
@@ -262,8 +281,11 @@ impl Play {
         let answer = self.call("settle", &["sched", "done", "dead", "stats"], |call| {
             call.arg(TOKENS[token]).arg(MOST_DONE).arg(HOUR_MS);
             for (id, number, attempt, end) in &jobs {
+                // Whoever leaves a job tells how long it may be left in all.
+                let delay = if *end == End::LeftForTooLong { 0 } else { HOUR_MS };
                 let (outcome, record, reason) = match end {
                     End::Done => ("done", "", ""),
+                    End::Left | End::LeftForTooLong => ("leave", "{\"code\":\"unknown\"}", "~unknown"),
                     End::Retry => ("retry", "{\"code\":\"away\"}", "~away"),
                     End::DeadForNow => ("dead", "{\"code\":\"away\"}", "~away"),
                     End::DeadForGood => ("dead", "{\"code\":\"never\"}", "never"),
@@ -272,7 +294,7 @@ impl Play {
                     .arg(*number)
                     .arg(*attempt)
                     .arg(outcome)
-                    .arg(HOUR_MS)
+                    .arg(delay)
                     .arg(record)
                     .arg(reason);
             }
@@ -303,99 +325,5 @@ impl Play {
         }
         let values: Vec<Vec<u8>> = pipe.query(&mut self.connection).unwrap();
         keys.into_iter().zip(values).collect()
-    }
-
-    /// Reads all that lies in Redis; what no state has a place for is a fault.
-    fn observe(&mut self) -> State {
-        let mut state = State::default();
-        let mut reasons = BTreeMap::new();
-        for full in self.keys() {
-            let name = full
-                .strip_prefix(PREFIX)
-                .unwrap_or_else(|| panic!("a key of its own: {full:?}"))
-                .to_owned();
-            let connection = &mut self.connection;
-            match name.split_once(':') {
-                Some(("data", id)) => {
-                    let data: String = connection.get(&full).unwrap();
-                    let (header, payload) = data.split_once('\n').unwrap();
-                    assert_eq!(payload, "payload");
-                    let words: Vec<_> = header.split(' ').collect();
-                    let counts = (words[4].parse().unwrap(), words[5].parse().unwrap());
-                    state.data.insert(id.to_owned(), counts);
-                    state.group.insert(id.to_owned(), words[1].to_owned());
-                }
-                Some(("errors", id)) => {
-                    let told: Vec<String> = connection.lrange(&full, 0, -1).unwrap();
-                    for error in &told {
-                        serde_json::from_str::<serde_json::Value>(error).unwrap();
-                    }
-                    let life: i64 = connection.ttl(&full).unwrap();
-                    state.errors.insert(id.to_owned(), (told.len(), life > 0));
-                }
-                Some(("job", id)) => {
-                    let (reason, passing): (String, u8) =
-                        connection.hmget(&full, &["reason", "transient"][..]).unwrap();
-                    reasons.insert(id.to_owned(), (reason, passing == 1));
-                }
-                Some(("run", token)) => {
-                    let held: Vec<(String, String)> = connection.hgetall(&full).unwrap();
-                    let claims = held.into_iter().map(|(id, claim)| {
-                        let (number, at) = claim.split_once(' ').unwrap();
-                        at.parse::<u64>().unwrap();
-                        (id, number.parse().unwrap())
-                    });
-                    state.run.insert(token.to_owned(), claims.collect());
-                }
-                Some(("wait", group)) => {
-                    let ids = connection.lrange(&full, 0, -1).unwrap();
-                    state.wait.insert(group.to_owned(), ids);
-                }
-                Some(("event", _)) => drop(state.once.insert(name)),
-                _ => match name.as_str() {
-                    "wait" => {
-                        let ids = connection.lrange(&full, 0, -1).unwrap();
-                        state.wait.insert("-".to_owned(), ids);
-                    }
-                    "turn" => state.turn = connection.zrange(&full, 0, -1).unwrap(),
-                    "sched" => state.sched = times(connection, &full),
-                    "lease" => state.lease = times(connection, &full),
-                    "dead" => {
-                        let dead: Vec<String> = connection.zrange(&full, 0, -1).unwrap();
-                        state.dead = dead.into_iter().map(|id| (id, (String::new(), false))).collect();
-                    }
-                    "done" => {
-                        let lines: Vec<String> = connection.lrange(&full, 0, -1).unwrap();
-                        state.done = lines
-                            .iter()
-                            .map(|line| {
-                                let mut words = line.rsplitn(3, ' ');
-                                let attempts = words.next().unwrap().parse().unwrap();
-                                (words.nth(1).unwrap().to_owned(), attempts)
-                            })
-                            .collect();
-                    }
-                    "log" => state.log = connection.xlen(&full).unwrap(),
-                    "steer" => {
-                        let steer: BTreeMap<String, f64> = connection.hgetall(&full).unwrap();
-                        state.paused = steer.contains_key("paused");
-                        state.heard = steer.get("heard").map(|heard| *heard > 1.0);
-                    }
-                    "spared" => state.spared = connection.smembers(&full).unwrap(),
-                    "stats" => {
-                        let counters: BTreeMap<String, usize> = connection.hgetall(&full).unwrap();
-                        state.trimmed_done = counters.get("trimmed_done").copied().unwrap_or(0);
-                        state.trimmed_dead = counters.get("trimmed_dead").copied().unwrap_or(0);
-                    }
-                    other => panic!("an unknown key: {other:?}"),
-                },
-            }
-        }
-        assert!(
-            state.dead.keys().eq(reasons.keys()),
-            "each dead job has its reason, and no other: {reasons:?}"
-        );
-        state.dead = reasons;
-        state
     }
 }

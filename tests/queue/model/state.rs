@@ -2,72 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Ids as short as a hash keeps in order, and as odd as can be.
-pub(crate) const IDS: [&str; 5] = ["a", "b b 1", "{c}", "d\n0 0", "e\0%d"];
-pub(crate) const TOKENS: [&str; 4] = ["one:1", "two 2", "three\n", "drain"];
-/// `-`: nobody's in particular.
-pub(crate) const GROUPS: [&str; 3] = ["-", "a", "~b"];
-pub(crate) const MOST_ATTEMPTS: u32 = 5;
-pub(crate) const MOST_CRASHES: u32 = 2;
-pub(crate) const MOST_DONE: usize = 3;
-
-#[derive(Debug, Clone)]
-pub(crate) struct Given {
-    pub(crate) id: usize,
-    pub(crate) group: usize,
-    pub(crate) once: Option<u8>,
-    pub(crate) delayed: bool,
-    pub(crate) revive: bool,
-    pub(crate) log: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Done,
-    Retry,
-    DeadForGood,
-    DeadForNow,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum Op {
-    Enqueue(Vec<Given>),
-    Claim {
-        token: usize,
-        wanted: usize,
-        new: bool,
-    },
-    /// Jobs by id; `true`: by the number of the claim that holds it, else by one that does not.
-    Settle {
-        token: usize,
-        jobs: Vec<(usize, bool, End)>,
-    },
-    Renew(usize),
-    Pause,
-    Resume,
-    /// Nobody has been heard for long.
-    Silence,
-    /// The worker is silent until its lease has run out.
-    Expire(usize),
-    /// A scheduled job's time comes.
-    Due(usize),
-    Resync {
-        token: usize,
-        leave: bool,
-        known: BTreeSet<usize>,
-    },
-    Retry(Vec<usize>),
-    /// `true`: all that is done or dead is old by now.
-    Trim(bool),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Words(Vec<&'static str>),
-    /// Id, and attempts so far, of each claimed job; nothing where the lease is gone.
-    Claimed(Option<Vec<(String, u32)>>),
-    Numbers(Vec<i64>),
-}
+use super::ops::{Answer, End, GROUPS, Given, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, TOKENS, id};
 
 /// All that lies in Redis, times reduced to `Some(n)`, long ago in this order, and `None`, in an hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,13 +29,12 @@ pub(crate) struct State {
     pub(crate) heard: Option<bool>,
     /// Workers whose lease began anew.
     pub(crate) spared: BTreeSet<String>,
+    /// Jobs that were left to newer workers.
+    pub(crate) left: BTreeSet<String>,
     pub(crate) log: usize,
+    pub(crate) discarded: usize,
     pub(crate) trimmed_done: usize,
     pub(crate) trimmed_dead: usize,
-}
-
-pub(crate) fn id(n: usize) -> String {
-    IDS[n].to_owned()
 }
 
 impl State {
@@ -184,7 +118,14 @@ impl State {
         Answer::Words(answers)
     }
 
-    pub(crate) fn take(&mut self, token: usize, wanted: usize, new: bool, number: u64) -> Answer {
+    pub(crate) fn take(
+        &mut self,
+        token: usize,
+        wanted: usize,
+        new: bool,
+        most: usize,
+        number: u64,
+    ) -> Answer {
         let token = TOKENS[token].to_owned();
         if !new && !self.lease.contains_key(&token) {
             return Answer::Claimed(None);
@@ -218,7 +159,13 @@ impl State {
                 .collect();
             self.wait(back, true);
         }
-        let jobs = self.take_turns(if self.paused { 0 } else { wanted });
+        let running = self.run.values().map(Vec::len).sum();
+        let room = match (self.paused, most) {
+            (true, _) => 0,
+            (false, 0) => wanted,
+            (false, most) => wanted.min(most.saturating_sub(running)),
+        };
+        let jobs = self.take_turns(room);
         let claimed = jobs.iter().map(|id| (id.clone(), self.data[id].0)).collect();
         if !jobs.is_empty() {
             self.run
@@ -278,11 +225,20 @@ impl State {
                 }
                 continue;
             }
+            if *end == End::Left {
+                self.left.insert(id.clone());
+                self.sched.insert(id.clone(), None);
+                continue;
+            }
             self.tell_error(id);
             self.data.get_mut(id).expect("a held job is there").0 = *attempt;
             match end {
                 End::Retry => drop(self.sched.insert(id.clone(), None)),
                 End::DeadForNow => drop(self.dead.insert(id.clone(), ("away".to_owned(), true))),
+                End::LeftForTooLong => {
+                    self.left.remove(id);
+                    self.dead.insert(id.clone(), ("unknown".to_owned(), true));
+                }
                 _ => drop(self.dead.insert(id.clone(), ("never".to_owned(), false))),
             }
         }
@@ -335,6 +291,35 @@ impl State {
             }
         }
         self.wait(fresh, false);
+        Answer::Numbers(answers)
+    }
+
+    pub(crate) fn discard(&mut self, ids: &[usize]) -> Answer {
+        let mut answers = Vec::new();
+        for id in ids.iter().map(|n| id(*n)) {
+            let there = self.data.remove(&id).is_some();
+            answers.push(i64::from(there));
+            if !there {
+                continue;
+            }
+            self.discarded += 1;
+            self.dead.remove(&id);
+            self.sched.remove(&id);
+            self.errors.remove(&id);
+            self.left.remove(&id);
+            for held in self.run.values_mut() {
+                held.retain(|(held, _)| *held != id);
+            }
+            self.run.retain(|_, held| !held.is_empty());
+            let group = self.group.remove(&id).expect("each job has a group");
+            if let Some(line) = self.wait.get_mut(&group) {
+                line.retain(|waiting| *waiting != id);
+                if line.is_empty() {
+                    self.wait.remove(&group);
+                    self.turn.retain(|lined_up| *lined_up != group);
+                }
+            }
+        }
         Answer::Numbers(answers)
     }
 
