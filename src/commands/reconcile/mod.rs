@@ -145,7 +145,7 @@ async fn look_up_jobs(settings: &Settings, balance: &mut Balance) {
 
 /// `waiting`, or `dead: unresolved_pass`.
 fn state(life: &Life) -> String {
-    match (life.state, &life.reason) {
+    match (life.job.state, &life.job.reason) {
         (State::Dead, Some(reason)) => format!("dead: {reason}"),
         (state, _) => state.as_str().to_owned(),
     }
