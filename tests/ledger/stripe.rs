@@ -16,6 +16,8 @@ type List = BTreeMap<(i64, usize), Value>;
 struct World {
     /// By account; the key's own is "".
     lists: HashMap<String, List>,
+    /// Where each session is in its list, for cursors.
+    places: HashMap<String, (i64, usize)>,
     /// The account, from which page on, and the status that it then answers with.
     failing: Option<(String, usize, u16)>,
     may_read_payments: bool,
@@ -61,8 +63,10 @@ impl Stripe {
     pub(crate) fn add(&self, account: &str, session: Value) {
         let mut world = self.world.lock().unwrap();
         let list = world.lists.entry(account.to_owned()).or_default();
-        let place = list.len();
-        list.insert((session["created"].as_i64().unwrap(), place), session);
+        let place = (session["created"].as_i64().unwrap(), list.len());
+        let id = session["id"].as_str().unwrap().to_owned();
+        list.insert(place, session);
+        world.places.insert(id, place);
     }
 
     /// From its nth page on (0: the first) the account answers with this status.
@@ -132,11 +136,7 @@ async fn list(request: HttpRequest, world: Data<Arc<Mutex<World>>>) -> HttpRespo
     let limit = usize::try_from(number("limit", 10)).unwrap();
     let nothing = List::new();
     let sessions = world.lists.get(&account).unwrap_or(&nothing);
-    let cursor = of("starting_after").map(|id| {
-        // Ids end in the place at which they were put in; see `office`.
-        let found = sessions.iter().rev().find(|(_, session)| session["id"] == id);
-        *found.unwrap().0
-    });
+    let cursor = of("starting_after").map(|id| world.places[id]);
     let end = cursor.unwrap_or((before, 0));
     let mut rest = sessions.range((from, 0)..end).rev();
     let data: Vec<Value> = rest

@@ -158,8 +158,11 @@ async fn a_pass_bought_by_hand_on_the_demos_hosted_page_arrives() {
     let client = surepass::outbound::http().build().unwrap();
     let shown = client.get(&page).send().await.unwrap().text().await.unwrap();
     assert!(shown.contains("10 classes"), "{shown}");
-    let buyer = [("email", "by-hand@example.com"), ("pay", "card")];
-    let paid = client.post(&page).form(&buyer).send().await.unwrap();
+    let paid = client
+        .post(&page)
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body("email=by-hand%40example.com&pay=card");
+    let paid = paid.send().await.unwrap();
     assert!(paid.status().is_success(), "{paid:?}");
     let session = page.rsplit('/').next().unwrap();
     let environment = [("DATABASE_URL".to_owned(), {
