@@ -175,7 +175,6 @@ impl World {
         let event = self.find(&parcel.scope, |books| books.events.get(&parcel.event).cloned())?;
         let version = endpoint.api_version.as_deref().unwrap_or(API_VERSION);
         let body = serde_json::to_vec_pretty(&event.json(version)).unwrap_or_default();
-        self.post.under_way += 1;
         Some(Letter {
             url: endpoint.url.clone(),
             signature: signed(&endpoint, now.timestamp(), &body),
@@ -211,12 +210,8 @@ impl World {
             status,
             error,
         });
-        self.post.under_way -= 1;
         if parcel.copy {
             return;
-        }
-        if parcel.tries == 0 {
-            self.first_try_over(&parcel.event);
         }
         if good {
             let events = &mut self.books(&parcel.scope).events;
@@ -237,11 +232,21 @@ impl World {
         }
     }
 
-    fn first_try_over(&mut self, event: &str) {
-        if let Some(left) = self.post.unanswered.get_mut(event) {
+    /// Counts deliveries whose time has come.
+    pub(crate) fn set_out(&mut self, deliveries: usize) {
+        self.post.under_way += deliveries;
+    }
+
+    /// Counts a try as over, whether it was made or had nowhere to go.
+    fn over(&mut self, parcel: &Parcel) {
+        self.post.under_way -= 1;
+        if parcel.copy || parcel.tries > 0 {
+            return;
+        }
+        if let Some(left) = self.post.unanswered.get_mut(&parcel.event) {
             *left -= 1;
             if *left == 0 {
-                self.post.unanswered.remove(event);
+                self.post.unanswered.remove(&parcel.event);
             }
         }
     }
@@ -287,14 +292,7 @@ pub(crate) async fn deliver(sandbox: Arc<Sandbox>, parcel: Parcel) {
     let Ok(_turn) = sandbox.turns.acquire().await else {
         return;
     };
-    let letter = {
-        let mut world = sandbox.world();
-        let letter = world.letter(&parcel, sandbox.clock.now());
-        if letter.is_none() && parcel.tries == 0 && !parcel.copy {
-            world.first_try_over(&parcel.event);
-        }
-        letter
-    };
+    let letter = sandbox.world().letter(&parcel, sandbox.clock.now());
     if let Some(letter) = letter {
         let url = letter.url.clone();
         let sent = sandbox
@@ -312,5 +310,6 @@ pub(crate) async fn deliver(sandbox: Arc<Sandbox>, parcel: Parcel) {
         let now = sandbox.clock.now();
         sandbox.world().tried(&parcel, url, outcome, now);
     }
+    sandbox.world().over(&parcel);
     sandbox.changed();
 }

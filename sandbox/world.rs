@@ -180,7 +180,10 @@ impl World {
         let rest = self.timers.split_off(&(now, u64::MAX));
         let due = std::mem::replace(&mut self.timers, rest);
         let next = self.timers.first_key_value().map(|((due, _), _)| *due);
-        (due.into_values().collect(), next)
+        let due: Vec<_> = due.into_values().collect();
+        let deliveries = due.iter().filter(|task| matches!(task, Task::Deliver(_)));
+        self.set_out(deliveries.count());
+        (due, next)
     }
 
     /// The deliveries that wait for their time.

@@ -18,4 +18,5 @@ mod program;
 mod shop;
 mod storm;
 #[path = "../support/stripe_sandbox.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
 mod stripe_sandbox;

@@ -1,10 +1,11 @@
 //! Two tenants, each with a connected account, over the sandbox.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use reqwest::Method;
 use serde_json::{Value, json};
 use surepass::clock::Clock;
 use surepass::config::QueueName;
@@ -12,7 +13,7 @@ use surepass::lookback::{Lookback, RunId, SweepRequest};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 
 use crate::program::{Program, awaited, run_for, stderr, stdout};
-use crate::shop::{Shop, check_output, now};
+use crate::shop::{Shop, WEBHOOK_SECRET, check_output, now};
 use crate::stripe_sandbox::StripeSandbox;
 
 /// Short leases, so that a killed worker's jobs are soon somebody else's, and no job is given up for having been killed.
@@ -40,7 +41,7 @@ impl Mall {
         // A webhook that was refused comes again after seconds instead of hours.
         let stripe = StripeSandbox::start(&["--retry-scale", "0.001"]).await;
         let mut shop = Shop::empty(SETTINGS).await;
-        shop.set("STRIPE_API_BASE", &stripe.base);
+        shop.set("STRIPE_API_BASE", &stripe.url);
         shop.set("SUREPASS_STRIPE_RATE", "100");
         shop.set("RUST_LOG", "info");
         let tenants = TENANTS.map(|name| {
@@ -59,7 +60,12 @@ impl Mall {
         for _ in 0..workers {
             shop.start_worker().await;
         }
-        stripe.connect_webhook(shop.servers[0].address).await;
+        let webhook = json!({
+            "url": format!("http://{}/webhooks/stripe", shop.servers[0].address), "secret": WEBHOOK_SECRET,
+            "connect": true,
+            "enabled_events": ["checkout.session.completed", "checkout.session.async_payment_succeeded"]
+        });
+        stripe.control(Method::POST, "webhook_endpoints", webhook).await;
         Self {
             shop,
             stripe,
@@ -78,8 +84,7 @@ impl Mall {
                     "tenantId": format!("tenant-{tenant}")},
                 "created_from": now() - TimeDelta::days(21), "created_to": now() - TimeDelta::hours(1),
             });
-            let made = self.stripe.post("purchases", order).await;
-            for session in made["sessions"].as_array().unwrap() {
+            for session in self.stripe.purchases(order).await {
                 let text = |value: &Value| value.as_str().unwrap().to_owned();
                 bought.push(Bought {
                     session: text(&session["id"]),
@@ -88,6 +93,37 @@ impl Mall {
             }
         }
         bought
+    }
+
+    /// Waits until no webhook is under way or is to be sent again; the events that were answered with 200.
+    pub(crate) async fn delivered(&self) -> BTreeSet<String> {
+        let path = "deliveries?wait=55&limit=1000000";
+        let shown = self.stripe.control(Method::GET, path, Value::Null).await;
+        assert_eq!((&shown["scheduled"], &shown["under_way"]), (&json!(0), &json!(0)));
+        let tries = shown["tries"].as_array().unwrap().iter();
+        tries
+            .filter(|one| one["status"] == 200)
+            .map(|one| one["event"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// How Stripe answered the lists of sessions that were asked for since [`Self::forget_calls`], by status; `none`: not
+    /// at all.
+    pub(crate) async fn answers(&self) -> BTreeMap<String, u64> {
+        let shown = self
+            .stripe
+            .control(Method::GET, "requests?limit=0", Value::Null)
+            .await;
+        let lists = shown["counts"]["GET /v1/checkout/sessions"].as_object();
+        let count = |count: &Value| count.as_u64().unwrap();
+        let lists = lists.into_iter().flatten();
+        lists
+            .map(|(status, calls)| (status.clone(), count(calls)))
+            .collect()
+    }
+
+    pub(crate) async fn forget_calls(&self) {
+        self.stripe.control(Method::DELETE, "requests", Value::Null).await;
     }
 
     /// What the nightly schedule enqueues: a sweep of each account. Waits until all have ended.

@@ -22,7 +22,7 @@ async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and
     let told = |what: &str| eprintln!("{:>6.1} s  {what}", begun.elapsed().as_secs_f64());
     let mut mall = Mall::open(3).await;
     mall.stripe
-        .order_faults(json!({
+        .faults(json!({
             // With this one some call of the lookback hangs, and none of a reconcile: each costs the client's 20 s.
             "seed": 20,
             "deliveries": {"drop": 15, "double": 10, "reorder": 100, "reorder_ms": 3_000},
@@ -35,7 +35,7 @@ async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and
     let bought = mall.sell(purchases() / 2).await;
     told("sold");
     let story = async {
-        let delivered = mall.stripe.delivered().await;
+        let delivered = mall.delivered().await;
         mall.shop.worked_off().await;
         told("webhooks delivered, and worked off");
         let lost: BTreeSet<String> = bought
@@ -73,21 +73,19 @@ async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and
         () = story => {}
         () = kill_workers(&mall.shop, workers, &kills) => {}
     }
-    let answers = mall.stripe.answers().await;
-    told(&format!(
-        "{kills:?} workers killed; Stripe's answers: {answers:?}"
-    ));
+    let answers = mall.answers().await;
+    told(&format!("{kills:?} workers killed; Stripe's lists: {answers:?}"));
     assert!(kills.load(Ordering::Relaxed) >= 3);
     for answer in ["200", "429", "500"] {
         assert!(answers.contains_key(answer), "{answers:?}");
     }
 
     // The storm is over: a second lookback brings nothing, and costs little more than a call for 100 sessions.
-    mall.stripe.end_faults().await;
+    mall.stripe.faults(json!({})).await;
     mall.shop.start_worker().await;
-    mall.stripe.forget_calls().await;
+    mall.forget_calls().await;
     mall.look_back().await;
-    let calls = mall.stripe.calls("/v1/checkout/sessions").await;
+    let calls: u64 = mall.answers().await.values().sum();
     told(&format!("looked back again, with {calls} calls"));
     // Per account one call may find its page not full, and there is the key's own account, which has none.
     let most = bought.len() * 11 / 1_000 + if bought.len() < 2_000 { 3 } else { 0 };
