@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use futures::stream::{self, StreamExt};
-use surepass::store::CreatedVia;
+use surepass::clock::Clock;
+use surepass::fulfil::Fulfiller;
 
-use crate::office::{Office, listed};
+use crate::office::{Office, listed, purchase};
 use crate::program::SUREPASS;
 
 /// `SUREPASS_LEDGER_SESSIONS=100000` for the whole of it; a few minutes in a debug build.
@@ -17,21 +18,21 @@ async fn memory_stays_flat_however_many_sessions_there_are() {
         Err(_) => 3_000,
     };
     let office = Office::open().await;
-    let office = &office;
+    let (stripe, fulfiller) = (
+        &office.stripe,
+        &Fulfiller::new(office.store.clone(), Some(false), Clock::system()),
+    );
     let create = async |number: i64| {
         let mut session = Office::sold(&format!("M{number:07}"), 1);
         session.created -= TimeDelta::seconds(number * 20);
-        let in_store = number % 100 != 0;
-        office.stripe.add("", listed(&session));
-        if in_store {
-            office
-                .fulfil(&session, CreatedVia::Webhook, TimeDelta::seconds(1))
-                .await;
+        stripe.add("", listed(&session));
+        if number % 100 != 0 {
+            fulfiller.fulfil(&purchase(&session)).await.unwrap();
         }
     };
     stream::iter(0..sessions)
         .map(create)
-        .buffer_unordered(512)
+        .buffer_unordered(256)
         .collect::<Vec<()>>()
         .await;
 

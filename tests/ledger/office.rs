@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use surepass::clock::Clock;
-use surepass::fulfil::{Fulfilled, Fulfiller, Triage, triage};
+use surepass::fulfil::{Fulfilled, Fulfiller, Purchase, Triage, triage};
 use surepass::store::{CreatedVia, Store};
 use surepass::stripe::Event;
 use surepass::up::sample::SampleSession;
@@ -89,10 +89,7 @@ impl Office {
     /// Makes the subscription of a session, so long after the session's creation.
     pub(crate) async fn fulfil(&self, session: &SampleSession, via: CreatedVia, after: TimeDelta) {
         let created_at = session.created + after;
-        let event = Event::parse(&session.event(COMPLETED, 1)).unwrap();
-        let Triage::Fulfil(mut purchase) = triage(&event, None) else {
-            panic!("no purchase");
-        };
+        let mut purchase = purchase(session);
         purchase.created_via = via;
         let fulfiller = Fulfiller::new(Arc::clone(&self.store), Some(false), clock(created_at));
         let fulfilled = fulfiller.fulfil(&purchase).await.unwrap();
@@ -121,6 +118,15 @@ impl Office {
             assert_eq!(ledger.status, i32::from(!ok), "{}", ledger.stderr);
         }
         ledger
+    }
+}
+
+/// The purchase that the session's webhook tells of.
+pub(crate) fn purchase(session: &SampleSession) -> Purchase {
+    let event = Event::parse(&session.event(COMPLETED, 1)).unwrap();
+    match triage(&event, None) {
+        Triage::Fulfil(purchase) => purchase,
+        Triage::Ignore(why) => panic!("{why}"),
     }
 }
 
