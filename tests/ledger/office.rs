@@ -92,8 +92,8 @@ impl Office {
         let mut purchase = purchase(session);
         purchase.created_via = via;
         let fulfiller = Fulfiller::new(Arc::clone(&self.store), Some(false), clock(created_at));
-        let fulfilled = fulfiller.fulfil(&purchase).await.unwrap();
-        assert!(matches!(fulfilled, Fulfilled::Created { .. }), "{fulfilled:?}");
+        let outcome = fulfiller.fulfil(&purchase).await.unwrap();
+        assert!(matches!(outcome, Fulfilled::Created { .. }), "{outcome:?}");
     }
 
     /// Runs `surepass reconcile --json` with these arguments.

@@ -94,14 +94,12 @@ async fn client(settings: &Settings) -> Result<Client, Failure> {
     )?;
     let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
     let bucket = Bucket::new(&redis, settings.stripe_bucket())?;
-    let pace: Arc<dyn Pace> = match tokio::time::timeout(REDIS, bucket.take(None)).await {
-        Ok(Ok(_)) => Arc::new(bucket),
-        _ => {
-            eprintln!(
-                "surepass: Redis does not answer, so the other processes' calls to Stripe are not seen"
-            );
-            Arc::new(Unpaced)
-        }
+    let answer = tokio::time::timeout(REDIS, bucket.take(None)).await;
+    let pace: Arc<dyn Pace> = if matches!(answer, Ok(Ok(_))) {
+        Arc::new(bucket)
+    } else {
+        eprintln!("surepass: Redis does not answer, so the other processes' calls to Stripe are not seen");
+        Arc::new(Unpaced)
     };
     Ok(Client::new(api::http()?, options, pace))
 }
