@@ -43,10 +43,12 @@ impl StripeSandbox {
         let program = Program::start(command(SANDBOX, &all, &[]));
         let line = program.says("listening on").await;
         let url = line.trim_start_matches("listening on ").to_owned();
-        let http = reqwest::Client::builder()
+        let http = surepass::outbound::http()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE)
             .no_proxy()
+            // So that tests see the length that an answer promises.
+            .gzip(false)
             .build()
             .unwrap();
         Self {
