@@ -19,7 +19,7 @@ pub(super) fn print(balance: &Balance, days: u16) {
         minute(balance.to)
     );
     println!("{}\n", sums(balance));
-    println!("{}\n", layers(balance).trim_fmt());
+    println!("{}", layers(balance).trim_fmt());
     if let Some(worst) = &balance.delay.worst {
         let since = if balance.payments_read {
             "payment"
@@ -27,7 +27,7 @@ pub(super) fn print(balance: &Balance, days: u16) {
             "the session's creation"
         };
         println!(
-            "From {since} to subscription. The worst:\n  {}",
+            "\nFrom {since} to subscription. The worst:\n  {}",
             safe(&worst.session)
         );
     }
