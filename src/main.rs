@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use surepass::config::Settings;
 
-use commands::{catalog, doctor, healthcheck, jobs, migrate, serve, subscriptions, sync, up, workers};
+use commands::{
+    catalog, doctor, healthcheck, jobs, migrate, reconcile, serve, subscriptions, sync, up, workers,
+};
 
 /// Everyone who pays for a pass through Stripe Checkout gets it: exactly once, within seconds, whatever fails.
 ///
@@ -48,6 +50,8 @@ enum Command {
     Workers(workers::Command),
     /// Check every setting and connection, one line each, and say how to mend what is wrong
     Doctor(doctor::Arguments),
+    /// Compare what Stripe was paid for with what the store holds
+    Reconcile(reconcile::Arguments),
     /// Exit 0 if an address answers with success: for containers that have no curl
     Healthcheck(healthcheck::Arguments),
 }
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
             Command::Jobs(command) => jobs::run(&settings, command),
             Command::Workers(command) => workers::run(&settings, &command),
             Command::Doctor(arguments) => doctor::run(Ok(settings), &arguments),
+            Command::Reconcile(arguments) => reconcile::run(&settings, &arguments),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         });
     ended(done)

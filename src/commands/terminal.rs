@@ -52,6 +52,21 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
         .collect()
 }
 
+/// The text in lines of so many columns, broken between words; a longer word stands alone.
+pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// How long something took, or is away: `850 ms`, `42 s`, `12 min`, `3 h`, `5 days`.
 pub(super) fn span(ms: u64) -> String {
     match ms {
@@ -104,6 +119,12 @@ mod tests {
             safe("a\u{1b}[31mb\r\n\u{9b}2J\u{202e}é ☃"),
             "a\\u{1b}[31mb\\r\\n\\u{9b}2J\\u{202e}é ☃"
         );
+    }
+
+    #[test]
+    fn a_text_is_wrapped_between_words_and_a_long_word_stands_alone() {
+        assert_eq!(wrapped("a bc  def ghijkl m", 4), ["a bc", "def", "ghijkl", "m"]);
+        assert_eq!(wrapped(" ", 4), Vec::<String>::new());
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Catalogue {
         }
     }
 
+    /// All of them, in the order in which they were given.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = &Tenant> {
+        self.tenants.iter().map(|shelf| &shelf.tenant)
+    }
+
     /// The tenant with this id, or else with this slug.
     pub(super) fn named(&self, id_or_slug: &str) -> Option<&Shelf> {
         self.get(&self.by_id, id_or_slug)

@@ -3,6 +3,7 @@
 //! [`triage`] tells which events are purchases; [`Fulfiller::fulfil`] turns a [`Purchase`] into its subscription, by the
 //! rules under "Fulfilment" in the design. Fulfilled twice is one subscription.
 
+mod assess;
 mod cache;
 mod catalogue;
 mod error;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::store::{Created, Store, SubscriptionFilter};
 
+pub use assess::{Assessor, Due};
 use cache::Cache;
 pub use error::FulfilError;
 use error::{Reason, Shown};

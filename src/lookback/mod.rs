@@ -8,6 +8,7 @@ mod bring;
 pub mod cron;
 mod error;
 mod job;
+pub mod ledger;
 mod report;
 mod settle;
 mod sweep;
@@ -46,9 +47,9 @@ pub struct Lookback {
 
 /// The accounts that are looked at: the key's own, and each that a tenant sells on.
 #[must_use]
-pub fn accounts(tenants: &[Tenant]) -> Vec<Option<String>> {
+pub fn accounts<'a>(tenants: impl IntoIterator<Item = &'a Tenant>) -> Vec<Option<String>> {
     let mut connected: Vec<_> = tenants
-        .iter()
+        .into_iter()
         .filter_map(|tenant| tenant.stripe_account.clone())
         .map(Some)
         .collect();

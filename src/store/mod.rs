@@ -9,6 +9,7 @@ mod dialect;
 mod error;
 mod events;
 mod joined;
+mod ledger;
 mod lookback;
 mod model;
 mod plan;
@@ -133,6 +134,29 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn subscriptions(
         &self,
         filter: &SubscriptionFilter,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError>;
+
+    /// The subscriptions of these sessions, and those of these payments; each once, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn subscriptions_of(
+        &self,
+        sessions: &[&str],
+        payments: &[&str],
+    ) -> Result<Vec<Subscription>, StoreError>;
+
+    /// The subscriptions that begin in this span of time, the last made first; at most `limit`, and only those that come
+    /// after `after`, the last one of the page before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn subscriptions_begun(
+        &self,
+        from: DateTime<Utc>,
+        before: DateTime<Utc>,
+        after: Option<&Subscription>,
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
 

@@ -199,7 +199,7 @@ impl Statements {
     }
 }
 
-fn sql(text: String) -> SqlStr {
+pub(super) fn sql(text: String) -> SqlStr {
     AssertSqlSafe(text).into_sql_str()
 }
 
@@ -284,7 +284,7 @@ pub(super) async fn list<D: Dialect>(
         .collect()
 }
 
-fn subscription(row: &impl Fields) -> sqlx::Result<Subscription> {
+pub(super) fn subscription(row: &impl Fields) -> sqlx::Result<Subscription> {
     let currency: Currency = parsed(row, "currency")?;
     let money =
         |column| Ok::<_, sqlx::Error>(row.maybe_int(column)?.map(|amount| Money { amount, currency }));

@@ -18,7 +18,9 @@ use super::model::{
     AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
 };
 use super::purchases::{self, Statements};
-use super::{Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, audit, events, schema, tenants};
+use super::{
+    Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, audit, events, ledger, schema, tenants,
+};
 use crate::coalesce::{Coalescer, Limits};
 
 /// Purchases in one transaction, at most.
@@ -177,6 +179,29 @@ impl<D: Dialect> Store for SqlStore<D> {
         let mut connection = self.readers.acquire().await?;
         let listed = timeout(STATEMENT, purchases::list::<D>(&mut connection, filter, limit)).await;
         Ok(in_time(connection, listed)?)
+    }
+
+    async fn subscriptions_of(
+        &self,
+        sessions: &[&str],
+        payments: &[&str],
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let found = timeout(STATEMENT, ledger::of::<D>(&mut connection, sessions, payments)).await;
+        Ok(in_time(connection, found)?)
+    }
+
+    async fn subscriptions_begun(
+        &self,
+        from: DateTime<Utc>,
+        before: DateTime<Utc>,
+        after: Option<&Subscription>,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let page = ledger::begun::<D>(&mut connection, from, before, after, limit);
+        let page = timeout(STATEMENT, page).await;
+        Ok(in_time(connection, page)?)
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {

@@ -18,6 +18,8 @@ pub struct Payment {
     pub amount_refunded: Option<i64>,
     /// The buyer's bank asks for it back, or did. `None` as with `amount_refunded`.
     pub disputed: Option<bool>,
+    /// When its newest charge was made. `None` as with `amount_refunded`.
+    pub paid_at: Option<DateTime<Utc>>,
 }
 
 impl From<PaymentIntent> for Payment {
@@ -26,6 +28,7 @@ impl From<PaymentIntent> for Payment {
         Self {
             amount_refunded: charge.and_then(|charge| charge.amount_refunded),
             disputed: charge.and_then(|charge| charge.disputed),
+            paid_at: charge.and_then(|charge| charge.created),
             amount: intent.amount,
             currency: intent.currency,
             status: intent.status,

@@ -11,13 +11,17 @@ use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Settings;
+use crate::lookback::LookbackError;
+use crate::lookback::ledger::LedgerError;
 use crate::shutdown::Shutdown;
 use crate::store;
+use crate::stripe::api::StripeError;
 
 pub use redis::{RedisServer, RedisServerError, RedisServerOptions};
 use supervisor::{Program, Supervisor};
@@ -49,6 +53,14 @@ pub enum UpError {
     #[error(transparent)]
     Queue(#[from] crate::queue::QueueError),
     #[error(transparent)]
+    Stripe(#[from] StripeError),
+    #[error(transparent)]
+    Lookback(#[from] LookbackError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("the address of the Stripe sandbox: {0}")]
+    Address(#[from] url::ParseError),
+    #[error(transparent)]
     Catalog(#[from] store::catalog::CatalogError),
 }
 
@@ -61,7 +73,12 @@ struct Place {
     webhook_secret: SecretString,
     prefix: String,
     address: SocketAddr,
+    /// Where the demo's Stripe sandbox is.
+    sandbox: Option<SocketAddr>,
 }
+
+/// The sandbox takes any key that looks like one.
+const DEMO_KEY: &str = "sk_test_demo";
 
 /// Brings the system up and keeps it up until Ctrl-C or SIGTERM, or until the demo is over. Answers whether every
 /// outcome of the demo was the right one.
@@ -95,6 +112,9 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     }
 
     let mut supervisor = Supervisor::new(own_redis);
+    if let Some(sandbox) = sandbox(&place)? {
+        supervisor.keep("sandbox", sandbox, Some(folder.join("sandbox.log")));
+    }
     let server = Program::sibling("surepass", &["serve"], environment(&place, &settings, options));
     let worker = Program::sibling("surepass-worker", &[], environment(&place, &settings, options));
     for (program, name) in [(server, "server"), (worker, "worker")] {
@@ -104,7 +124,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     }
 
     let outcome = tokio::select! {
-        outcome = present(&place, store.as_ref(), &settings, options) => match outcome {
+        outcome = present(&place, &store, &settings, options) => match outcome {
             Ok(right) if options.exit_when_done => Ok(right),
             Ok(right) => {
                 shutdown.asked().await;
@@ -136,12 +156,12 @@ fn this_program() -> String {
 /// Waits until the system is ready, says where it is, and plays the demo.
 async fn present(
     place: &Place,
-    store: &dyn store::Store,
+    store: &Arc<dyn store::Store>,
     settings: &Settings,
     options: Options,
 ) -> Result<bool, UpError> {
     let client = crate::outbound::http().timeout(Duration::from_secs(10)).build()?;
-    ready(&client, place).await?;
+    ready(&client, &format!("http://{}/readyz", place.address)).await?;
     let address = place.address;
     println!("Surepass is up. Webhooks: http://{address}/webhooks/stripe   State: http://{address}/");
     println!("Data: {}   Stop: Ctrl-C", place.folder.display());
@@ -161,25 +181,26 @@ async fn present(
         }
         return Ok(true);
     }
-    let is_right = demo::play(&client, place, store, settings).await?;
+    ready(&client, &format!("{}/_sandbox/clock", place.stripe())).await?;
+    let played = demo::play(&client, place, store, settings).await?;
     println!(
         "Who holds what now:\n  . {}; {program} subscriptions list",
         commands.display()
     );
     if !options.exit_when_done {
+        println!("Buy a pass by hand, in the Stripe sandbox:\n  {}", played.page);
         println!(
             "And the purchase that nobody could make out:\n  . {}; {program} jobs list --state dead",
             commands.display()
         );
     }
-    Ok(is_right)
+    Ok(played.right)
 }
 
-async fn ready(client: &reqwest::Client, place: &Place) -> Result<(), UpError> {
-    let url = format!("http://{}/readyz", place.address);
+async fn ready(client: &reqwest::Client, url: &str) -> Result<(), UpError> {
     let mut last = String::new();
     for _ in 0..600 {
-        match client.get(&url).send().await {
+        match client.get(url).send().await {
             Ok(response) if response.status().is_success() => return Ok(()),
             Ok(response) => last = response.text().await.unwrap_or_default(),
             Err(error) => last = error.to_string(),
@@ -231,6 +252,7 @@ fn place(
         webhook_secret,
         prefix,
         address: free_address(settings.server.bind, options)?,
+        sandbox: options.demo.then(|| free_address(SANDBOX, options)).transpose()?,
         folder,
     })
 }
@@ -239,6 +261,12 @@ impl Place {
     /// What the other commands need to find this system, as a shell reads it.
     fn commands_file(&self) -> PathBuf {
         self.folder.join("environment")
+    }
+
+    /// Where the demo's Stripe is.
+    fn stripe(&self) -> String {
+        let address = self.sandbox.unwrap_or(SANDBOX);
+        format!("http://{address}")
     }
 }
 
@@ -255,11 +283,31 @@ fn tell_commands(place: &Place, settings: &Settings, options: Options) -> Result
     if options.demo || settings.database.url.is_none() {
         tell("DATABASE_URL", place.database_url.expose_secret());
     }
+    if options.demo {
+        tell("STRIPE_API_BASE", &place.stripe());
+        tell("STRIPE_SECRET_KEY", DEMO_KEY);
+    }
     if place.prefix != settings.queue.prefix {
         tell("SUREPASS_QUEUE_PREFIX", &place.prefix);
     }
     let file = place.commands_file();
     std::fs::write(&file, lines.concat()).map_err(|error| UpError::Io(file.display().to_string(), error))
+}
+
+/// The demo's Stripe, which sends its webhooks to the server. Ids follow from the seed, and those of an earlier demo are in the
+/// store already.
+fn sandbox(place: &Place) -> Result<Option<Program>, UpError> {
+    let Some(address) = place.sandbox else {
+        return Ok(None);
+    };
+    let webhook = format!("http://{}/webhooks/stripe", place.address);
+    let (bind, seed) = (address.to_string(), rand::random::<u32>().to_string());
+    let arguments = ["--bind", &bind, "--seed", &seed, "--webhook", &webhook];
+    let environment = vec![("SUREPASS_SANDBOX_WEBHOOK_SECRET", place.webhook_secret.clone())];
+    let program = Program::sibling("surepass-sandbox", &arguments, environment);
+    program
+        .map(Some)
+        .map_err(|error| UpError::Io("sandbox".to_owned(), error))
 }
 
 fn environment(place: &Place, settings: &Settings, options: Options) -> Vec<(&'static str, SecretString)> {
@@ -284,8 +332,9 @@ fn environment(place: &Place, settings: &Settings, options: Options) -> Vec<(&'s
                 .unwrap_or_else(|_| "info".to_owned())
                 .into(),
         ));
-        // The demo's events are test ones, whatever key is set.
-        variables.push(("STRIPE_SECRET_KEY", "".into()));
+        // The demo has a Stripe of its own, whatever key is set.
+        variables.push(("STRIPE_SECRET_KEY", DEMO_KEY.into()));
+        variables.push(("STRIPE_API_BASE", place.stripe().into()));
     }
     variables
 }
@@ -324,6 +373,9 @@ fn secret(file: &Path) -> Result<SecretString, UpError> {
         .map_err(io)?;
     Ok(secret.into())
 }
+
+/// Where the demo's Stripe is, if nobody else listens there.
+const SANDBOX: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 12_111);
 
 /// The configured address, if nobody listens there; the demo takes any other rather than fail.
 fn free_address(wanted: SocketAddr, options: Options) -> Result<SocketAddr, UpError> {

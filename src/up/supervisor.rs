@@ -27,7 +27,7 @@ const WELL: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct Program {
     path: PathBuf,
-    arguments: &'static [&'static str],
+    arguments: Vec<String>,
     environment: Vec<(&'static str, SecretString)>,
 }
 
@@ -35,7 +35,7 @@ impl Program {
     /// The program `name` in the folder of this one.
     pub(super) fn sibling(
         name: &str,
-        arguments: &'static [&'static str],
+        arguments: &[&str],
         environment: Vec<(&'static str, SecretString)>,
     ) -> io::Result<Self> {
         let path = std::env::current_exe()?.with_file_name(name);
@@ -48,7 +48,7 @@ impl Program {
         }
         Ok(Self {
             path,
-            arguments,
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment,
         })
     }
@@ -59,10 +59,11 @@ impl Program {
             command.env(name, value.expose_secret());
         }
         if let Some(log) = log {
-            command.stderr(OpenOptions::new().create(true).append(true).open(log)?);
+            let log = OpenOptions::new().create(true).append(true).open(log)?;
+            command.stdout(log.try_clone()?).stderr(log);
         }
         command
-            .args(self.arguments)
+            .args(&self.arguments)
             .env(SUPERVISED, "1")
             // Its end tells the child that we are gone, even by SIGKILL.
             .stdin(Stdio::piped())

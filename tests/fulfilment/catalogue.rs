@@ -50,6 +50,25 @@ impl Store for Watched {
         self.answers()?.subscriptions(filter, limit).await
     }
 
+    async fn subscriptions_of(
+        &self,
+        sessions: &[&str],
+        payments: &[&str],
+    ) -> Result<Vec<Subscription>, StoreError> {
+        self.answers()?.subscriptions_of(sessions, payments).await
+    }
+
+    async fn subscriptions_begun(
+        &self,
+        from: DateTime<Utc>,
+        before: DateTime<Utc>,
+        after: Option<&Subscription>,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let store = self.answers()?;
+        store.subscriptions_begun(from, before, after, limit).await
+    }
+
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.answers()?.tenants().await

@@ -39,8 +39,13 @@ pub(crate) fn command(program: &str, arguments: &[&str], environment: &[(String,
 }
 
 /// Runs a program to its end.
-pub(crate) async fn run(mut command: Command) -> Output {
-    tokio::time::timeout(PATIENCE, command.output())
+pub(crate) async fn run(command: Command) -> Output {
+    run_for(PATIENCE, command).await
+}
+
+/// The same for one that may take longer, or must not.
+pub(crate) async fn run_for(patience: Duration, mut command: Command) -> Output {
+    tokio::time::timeout(patience, command.output())
         .await
         .expect("it ends")
         .unwrap()

@@ -141,9 +141,48 @@ async fn the_demo_ends_with_0_with_every_outcome_right_and_leaves_no_process_beh
     assert!(status.success() && said.contains(" 0 wrong"), "{said}");
     machine.left(false).await;
     check_output(&said);
-    for log in ["server.log", "worker.log"] {
+    assert!(
+        said.contains("the lookback found 20 → 20 subscriptions"),
+        "{said}"
+    );
+    for log in ["server.log", "worker.log", "sandbox.log"] {
         check_output(&std::fs::read_to_string(machine.path().join("data/demo").join(log)).unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_pass_bought_by_hand_on_the_demos_hosted_page_arrives() {
+    let machine = Machine::new();
+    let mut up = Program::start(command(SUREPASS, &["up", "--demo"], &machine.environment));
+    let page = up.says("/pay/cs_test_").await.trim().to_owned();
+    let client = surepass::outbound::http().build().unwrap();
+    let shown = client.get(&page).send().await.unwrap().text().await.unwrap();
+    assert!(shown.contains("10 classes"), "{shown}");
+    let paid = client
+        .post(&page)
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body("email=by-hand%40example.com&pay=card");
+    let paid = paid.send().await.unwrap();
+    assert!(paid.status().is_success(), "{paid:?}");
+    let session = page.rsplit('/').next().unwrap();
+    let environment = [("DATABASE_URL".to_owned(), {
+        let file = machine.path().join("data/demo/surepass.db");
+        format!("sqlite://{}", file.display())
+    })];
+    let coming = async {
+        loop {
+            let arguments = ["subscriptions", "list", "--session", session, "--json"];
+            let list = run(command(SUREPASS, &arguments, &environment)).await;
+            let list: Vec<serde_json::Value> = serde_json::from_str(&stdout(&list)).unwrap();
+            if let Some(one) = list.first() {
+                return one["createdVia"].clone();
+            }
+        }
+    };
+    assert_eq!(crate::program::awaited("the pass", coming).await, "webhook");
+    up.signal(Signal::SIGTERM);
+    assert!(up.ended().await.success(), "{}", up.said());
+    machine.left(false).await;
 }
 
 #[tokio::test]

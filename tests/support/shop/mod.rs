@@ -19,6 +19,7 @@ use surepass::stripe::signature::sign;
 use surepass::up::sample::SampleSession;
 use surepass::up::{RedisServer, RedisServerOptions};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::answer::Answer;
 use crate::program::{PATIENCE, Program, SUREPASS, WORKER, command, run, stderr, stdout};
@@ -181,8 +182,13 @@ impl Shop {
         self.gone.push(program);
     }
 
+    /// `surepass` with these arguments and the shop's settings.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        command(SUREPASS, arguments, &self.environment)
+    }
+
     pub(crate) async fn surepass(&self, arguments: &[&str]) -> Output {
-        let output = run(command(SUREPASS, arguments, &self.environment)).await;
+        let output = run(self.command(arguments)).await;
         check_output(&stderr(&output));
         output
     }

@@ -1,167 +1,21 @@
-//! Purchases played against the system through its real intake, each with the outcome that is right for it.
+//! Purchases of which webhooks tell, as they should and as they should not.
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
-use super::sample::SampleSession;
-use super::{Place, UpError};
-use crate::clock::Clock;
-use crate::config::Settings;
-use crate::queue::{Queue, QueueConfig, Redis, RedisOptions};
-use crate::store::{Store, Subscription, SubscriptionFilter, catalog};
+use super::stage::{Stage, told};
+use super::{PATIENCE, Scene};
+use crate::store::Subscription;
 use crate::stripe::signature::sign;
+use crate::up::UpError;
+use crate::up::sample::SampleSession;
 
 const COMPLETED: &str = "checkout.session.completed";
 const ASYNC_SUCCEEDED: &str = "checkout.session.async_payment_succeeded";
-/// How long an outcome may take before it counts as missing.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Loads the sample tenant and its passes.
-pub(super) async fn import_catalog(store: &dyn Store) -> Result<(), UpError> {
-    let sample = catalog::Catalog::parse(include_str!("../../config/catalog.example.toml"))?;
-    store.import(&sample.tenants).await?;
-    Ok(())
-}
-
-/// Plays all purchases and prints a line for each as it settles. Answers whether every outcome was the right one.
-pub(super) async fn play(
-    client: &reqwest::Client,
-    place: &Place,
-    store: &dyn Store,
-    settings: &Settings,
-) -> Result<bool, UpError> {
-    let redis = Redis::open(&place.redis_url, RedisOptions::default())?;
-    let config = QueueConfig {
-        prefix: place.prefix.clone(),
-        ..settings.queue_config()
-    };
-    let stage = Stage {
-        client,
-        place,
-        store,
-        queue: Queue::new(&redis, config)?,
-        clock: Clock::system(),
-    };
-    println!("\n{:<51}{:<55}{:>7}", "SENT", "CAME OUT", "MS");
-    let (mut right, mut wrong) = (0, 0);
-    let mut count = |scene: Scene| {
-        let mark = if scene.right { '✓' } else { '✗' };
-        println!(
-            "{mark} {:<49}{:<55}{:>7.1}",
-            scene.sent,
-            scene.came_out,
-            scene.took.as_secs_f64() * 1e3
-        );
-        if scene.right { right += 1 } else { wrong += 1 }
-    };
-    // The first purchase opens connections and reads the catalogue.
-    count(
-        stage
-            .bought("a pass of 10 classes", stage.sample(), |one| {
-                one.remaining_clips == Some(10)
-            })
-            .await?,
-    );
-    count(
-        stage
-            .bought("another one", stage.sample(), |one| {
-                one.remaining_clips == Some(10)
-            })
-            .await?,
-    );
-    count(stage.doubled().await?);
-    count(stage.second_event().await?);
-    count(stage.late().await?);
-    count(stage.by_email().await?);
-    count(stage.older_names().await?);
-    count(stage.free().await?);
-    count(stage.bank_transfer().await?);
-    count(stage.upgrade().await?);
-    count(stage.no_pass_named().await?);
-    count(
-        stage
-            .refused(
-                "a forged one: signed with another secret",
-                "invalid_signature",
-                0,
-                "whsec_forged",
-            )
-            .await?,
-    );
-    count(
-        stage
-            .refused("one signed 10 minutes ago", "stale_timestamp", 600, "")
-            .await?,
-    );
-    count(stage.crowd().await?);
-    println!("\n{right} right, {wrong} wrong.");
-    Ok(wrong == 0)
-}
-
-/// One line of the demo.
-struct Scene {
-    sent: &'static str,
-    came_out: String,
-    right: bool,
-    took: Duration,
-}
-
-struct Stage<'a> {
-    client: &'a reqwest::Client,
-    place: &'a Place,
-    store: &'a dyn Store,
-    queue: Queue,
-    clock: Clock,
-}
 
 impl Stage<'_> {
-    fn sample(&self) -> SampleSession {
-        SampleSession::ten_classes(ulid::Ulid::generate().to_string(), self.now())
-    }
-
-    /// In whole seconds, as Stripe tells time.
-    fn now(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp(self.clock.now().timestamp(), 0).unwrap_or_default()
-    }
-
-    async fn send(&self, body: Vec<u8>, header: String) -> Result<(u16, String), UpError> {
-        let url = format!("http://{}/webhooks/stripe", self.place.address);
-        let request = self
-            .client
-            .post(url)
-            .header("Stripe-Signature", header)
-            .body(body);
-        let response = request.send().await?;
-        Ok((response.status().as_u16(), response.text().await?))
-    }
-
-    async fn post(&self, body: Vec<u8>) -> Result<(u16, String), UpError> {
-        let header = sign(&self.place.webhook_secret, self.now().timestamp(), &body);
-        self.send(body, header).await
-    }
-
-    async fn held(&self, session: &SampleSession) -> Result<Vec<Subscription>, UpError> {
-        let filter = SubscriptionFilter {
-            session: Some(session.session_id()),
-            ..SubscriptionFilter::default()
-        };
-        Ok(self.store.subscriptions(&filter, 10).await?)
-    }
-
-    /// Waits for the subscription of a session.
-    async fn granted(&self, session: &SampleSession) -> Result<Option<Subscription>, UpError> {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if let Some(one) = self.held(session).await?.pop() {
-                return Ok(Some(one));
-            }
-            tokio::time::sleep(Duration::from_micros(200)).await;
-        }
-        Ok(None)
-    }
-
-    async fn bought(
+    pub(super) async fn bought(
         &self,
         sent: &'static str,
         session: SampleSession,
@@ -180,7 +34,7 @@ impl Stage<'_> {
         })
     }
 
-    async fn doubled(&self) -> Result<Scene, UpError> {
+    pub(super) async fn doubled(&self) -> Result<Scene, UpError> {
         let session = self.sample();
         let begun = Instant::now();
         let posts = (0..8).map(|_| self.post(session.event(COMPLETED, 1)));
@@ -202,7 +56,7 @@ impl Stage<'_> {
         })
     }
 
-    async fn second_event(&self) -> Result<Scene, UpError> {
+    pub(super) async fn second_event(&self) -> Result<Scene, UpError> {
         let session = self.sample();
         let begun = Instant::now();
         self.post(session.event(COMPLETED, 1)).await?;
@@ -220,7 +74,7 @@ impl Stage<'_> {
         })
     }
 
-    async fn late(&self) -> Result<Scene, UpError> {
+    pub(super) async fn late(&self) -> Result<Scene, UpError> {
         let paid = self.now() - TimeDelta::days(3);
         let session = SampleSession {
             created: paid,
@@ -235,7 +89,7 @@ impl Stage<'_> {
         Ok(scene)
     }
 
-    async fn by_email(&self) -> Result<Scene, UpError> {
+    pub(super) async fn by_email(&self) -> Result<Scene, UpError> {
         let session = self
             .sample()
             .with("userId", None)
@@ -245,7 +99,7 @@ impl Stage<'_> {
             .await
     }
 
-    async fn older_names(&self) -> Result<Scene, UpError> {
+    pub(super) async fn older_names(&self) -> Result<Scene, UpError> {
         let mut session = self.sample();
         session.metadata = vec![
             ("tenant", "studio".to_owned()),
@@ -261,7 +115,7 @@ impl Stage<'_> {
         .await
     }
 
-    async fn free(&self) -> Result<Scene, UpError> {
+    pub(super) async fn free(&self) -> Result<Scene, UpError> {
         let mut session = self.sample().with("promoCode", Some("WELCOME"));
         session.amount = 0;
         session.payment_status = "no_payment_required";
@@ -271,7 +125,7 @@ impl Stage<'_> {
         .await
     }
 
-    async fn bank_transfer(&self) -> Result<Scene, UpError> {
+    pub(super) async fn bank_transfer(&self) -> Result<Scene, UpError> {
         let mut session = self.sample();
         session.payment_status = "unpaid";
         let begun = Instant::now();
@@ -290,7 +144,7 @@ impl Stage<'_> {
         })
     }
 
-    async fn upgrade(&self) -> Result<Scene, UpError> {
+    pub(super) async fn upgrade(&self) -> Result<Scene, UpError> {
         let old = self.sample();
         self.post(old.event(COMPLETED, 1)).await?;
         self.granted(&old).await?;
@@ -318,7 +172,7 @@ impl Stage<'_> {
         Ok(scene)
     }
 
-    async fn no_pass_named(&self) -> Result<Scene, UpError> {
+    pub(super) async fn no_pass_named(&self) -> Result<Scene, UpError> {
         let session = self.sample().with("passId", None).with("passName", None);
         let begun = Instant::now();
         let (status, _) = self.post(session.event(COMPLETED, 1)).await?;
@@ -339,7 +193,7 @@ impl Stage<'_> {
         })
     }
 
-    async fn refused(
+    pub(super) async fn refused(
         &self,
         sent: &'static str,
         code: &str,
@@ -368,7 +222,7 @@ impl Stage<'_> {
         })
     }
 
-    async fn crowd(&self) -> Result<Scene, UpError> {
+    pub(super) async fn crowd(&self) -> Result<Scene, UpError> {
         let sessions: Vec<SampleSession> = (0..500).map(|_| self.sample()).collect();
         let begun = Instant::now();
         let posts = sessions
@@ -392,30 +246,4 @@ impl Stage<'_> {
             took,
         })
     }
-
-    /// Waits until the queue has nothing to do.
-    async fn idle(&self) -> Result<(), UpError> {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            let counts = self.queue.counts().await?;
-            if counts.waiting + counts.scheduled + counts.running == 0 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
-    }
-}
-
-fn told(status: u16, granted: Option<&Subscription>) -> String {
-    let Some(one) = granted else {
-        return format!("{status} → no subscription");
-    };
-    let classes = match one.remaining_clips {
-        None => "unlimited".to_owned(),
-        Some(1) => "1 class".to_owned(),
-        Some(clips) => format!("{clips} classes"),
-    };
-    let until = one.end_date.format("%Y-%m-%d");
-    format!("{status} → {}, {classes}, until {until}", one.kind.as_str())
 }

@@ -1,0 +1,150 @@
+//! `surepass reconcile`
+
+mod page;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use surepass::clock::Clock;
+use surepass::config::Settings;
+use surepass::lookback::ledger::{self, Balance, LedgerError, Progress};
+use surepass::queue::inspector::{Life, State};
+use surepass::queue::{Bucket, Redis, RedisOptions};
+use surepass::stripe::api::{self, Client, Pace, Unpaced};
+
+use super::jobs::inspector;
+use super::terminal::{print_json, safe};
+use super::{block_on, open_store};
+use crate::Failure;
+
+/// How long the command waits for Redis, which its verdict does not need.
+const REDIS: Duration = Duration::from_secs(3);
+/// Of how many missing purchases the job is looked up.
+const MOST_JOBS: usize = 100;
+/// Steps of the progress bar.
+const STEPS: u64 = 1_000;
+
+/// Compare what Stripe was paid for with what the store holds
+///
+/// Reads the Checkout Sessions of all accounts (the key's own and each tenant's `stripeAccount`) and their subscriptions,
+/// and trusts neither queue nor logs. It changes nothing. Exit 0 only if nothing is missing, nothing is doubled and all
+/// of it could be read.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    /// How far back, by when a session was created
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    days: u16,
+    /// Only this tenant's purchases, in the account it sells on
+    #[arg(long, value_name = "SLUG")]
+    tenant: Option<String>,
+    /// What was paid less than so many minutes ago is in flight, not missing
+    #[arg(long, value_name = "MINUTES", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1440))]
+    grace: u16,
+    /// One JSON document, with the ids of all findings (10,000 of a kind)
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    block_on(async {
+        let client = client(settings).await?;
+        let store = open_store(settings).await?;
+        let now = Clock::system().now();
+        let to = DateTime::<Utc>::from_timestamp(now.timestamp(), 0).unwrap_or(now);
+        let options = ledger::Options {
+            from: to - TimeDelta::days(arguments.days.into()),
+            to,
+            grace: Duration::from_mins(arguments.grace.into()),
+            tenant: arguments.tenant.clone(),
+            livemode: settings.stripe.livemode(),
+        };
+        let bar = bar()?;
+        let drawn =
+            ledger::reconcile(&client, store.as_ref(), options, |progress| show(&bar, progress)).await;
+        bar.finish_and_clear();
+        let mut balance = match drawn {
+            Err(error @ LedgerError::UnknownTenant(_)) => {
+                eprintln!("surepass: {}", safe(&error.to_string()));
+                return Ok(ExitCode::from(2));
+            }
+            drawn => drawn?,
+        };
+        look_up_jobs(settings, &mut balance).await;
+        if arguments.json {
+            print_json(&balance)?;
+        } else {
+            page::print(&balance, arguments.days);
+        }
+        if balance.ok {
+            return Ok(ExitCode::SUCCESS);
+        }
+        eprintln!("surepass: {}", page::verdict(&balance));
+        Ok(ExitCode::FAILURE)
+    })
+}
+
+/// Calls go at the pace that all processes share; where Redis is away, one after the other, which is slow enough.
+async fn client(settings: &Settings) -> Result<Client, Failure> {
+    let options = settings.stripe_options().ok_or(
+        "STRIPE_SECRET_KEY is not set: without a key nobody can ask Stripe what was paid. A restricted key with read \
+         access is enough (rk_live_…, rk_test_…)",
+    )?;
+    let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
+    let bucket = Bucket::new(&redis, settings.stripe_bucket())?;
+    let answer = tokio::time::timeout(REDIS, bucket.take(None)).await;
+    let pace: Arc<dyn Pace> = if matches!(answer, Ok(Ok(_))) {
+        Arc::new(bucket)
+    } else {
+        eprintln!("surepass: Redis does not answer, so the other processes' calls to Stripe are not seen");
+        Arc::new(Unpaced)
+    };
+    Ok(Client::new(api::http()?, options, pace))
+}
+
+/// Drawn on a terminal only, on stderr.
+fn bar() -> Result<ProgressBar, Failure> {
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}")?;
+    let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr());
+    Ok(bar.with_style(style.progress_chars("━╸─")))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "from 0 to the number of steps"
+)]
+fn show(bar: &ProgressBar, progress: Progress<'_>) {
+    bar.set_position((progress.share.clamp(0.0, 1.0) * STEPS as f64) as u64);
+    let account = safe(progress.account.unwrap_or("the key's own account"));
+    bar.set_message(format!("{account}: {} sessions", progress.sessions));
+}
+
+/// Adds to the missing what has become of their jobs: a hint for whoever looks into it, no part of the verdict. Where
+/// Redis does not answer there is none.
+async fn look_up_jobs(settings: &Settings, balance: &mut Balance) {
+    let Ok(inspector) = inspector(settings) else {
+        return;
+    };
+    let late = balance.missing.items.iter_mut().take(MOST_JOBS);
+    let looking = async {
+        for finding in late.chain(balance.in_flight.items.iter_mut().take(MOST_JOBS)) {
+            match inspector.job(&format!("fulfil:{}", finding.session), false).await {
+                Ok(life) => finding.job = life.as_ref().map(state),
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(REDIS, looking).await;
+}
+
+/// `waiting`, or `dead: unresolved_pass`.
+fn state(life: &Life) -> String {
+    match (life.job.state, &life.job.reason) {
+        (State::Dead, Some(reason)) => format!("dead: {reason}"),
+        (state, _) => state.as_str().to_owned(),
+    }
+}

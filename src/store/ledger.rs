@@ -1,0 +1,59 @@
+//! What reconciliation reads: subscriptions by what was paid for, and by when they begin.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::dialect::{Bind, Dialect};
+use super::model::Subscription;
+use super::purchases::{sql, subscription};
+
+/// How far the clock of the program that made a subscription may be behind Stripe's, which tells when it begins.
+const SKEW: TimeDelta = TimeDelta::days(1);
+
+/// In no order, each once.
+pub(super) async fn of<D: Dialect>(
+    connection: &mut D::Connection,
+    sessions: &[&str],
+    payments: &[&str],
+) -> sqlx::Result<Vec<Subscription>> {
+    let ids: Vec<_> = sessions
+        .iter()
+        .map(|session| Subscription::id_of(session))
+        .collect();
+    // `OR` would leave it to the planner to see that there is an index for each half.
+    let text = format!(
+        "SELECT * FROM subscriptions WHERE id {} UNION SELECT * FROM subscriptions WHERE stripe_payment_id {}",
+        D::one_of(1),
+        D::one_of(2)
+    );
+    let ids = ids.iter().map(String::as_str).collect();
+    let binds = vec![Bind::Texts(ids), Bind::Texts(payments.to_vec())];
+    let rows = D::rows(connection, sql(text), binds).await?;
+    rows.iter().map(subscription).collect()
+}
+
+/// The last made first. Walks the index by age: none is made before it begins.
+pub(super) async fn begun<D: Dialect>(
+    connection: &mut D::Connection,
+    from: DateTime<Utc>,
+    before: DateTime<Utc>,
+    after: Option<&Subscription>,
+    limit: u32,
+) -> sqlx::Result<Vec<Subscription>> {
+    let mut text =
+        "SELECT * FROM subscriptions WHERE created_at >= $1 AND start_date >= $2 AND start_date < $3"
+            .to_owned();
+    let oldest = from.checked_sub_signed(SKEW).unwrap_or(from);
+    let mut binds = vec![
+        Bind::Instant(oldest),
+        Bind::Instant(from),
+        Bind::Instant(before),
+        Bind::Int(limit.into()),
+    ];
+    if let Some(after) = after {
+        text.push_str(" AND (created_at, id) < ($5, $6)");
+        binds.extend([Bind::Instant(after.created_at), Bind::Text(&after.id)]);
+    }
+    text.push_str(" ORDER BY created_at DESC, id DESC LIMIT $4");
+    let rows = D::rows(connection, sql(text), binds).await?;
+    rows.iter().map(subscription).collect()
+}

@@ -1,0 +1,63 @@
+//! What a person reads.
+
+use chrono::TimeDelta;
+use surepass::store::CreatedVia;
+
+use crate::office::{Office, listed};
+use crate::program::{stderr, stdout};
+
+#[tokio::test]
+async fn a_person_reads_a_calm_page_within_80_columns() {
+    let office = Office::open().await;
+    for (name, via, after) in [
+        ("A", CreatedVia::Webhook, TimeDelta::milliseconds(900)),
+        ("B", CreatedVia::Webhook, TimeDelta::seconds(3)),
+        ("C", CreatedVia::Lookback, TimeDelta::hours(4)),
+    ] {
+        let session = Office::sold(name, 6);
+        office.stripe.add("", listed(&session));
+        office.fulfil(&session, via, after).await;
+    }
+    let lost = Office::sold("LOST", 26)
+        .with("passId", Some("pass-gone"))
+        .with("passName", None);
+    office.stripe.add("", listed(&lost));
+    let output = office.shop.surepass(&["reconcile"]).await;
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(1));
+    for line in said.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let (first, page) = said.split_once('\n').unwrap();
+    assert!(first.starts_with("30 days: sessions created "), "{first}");
+    assert_eq!(page, PAGE);
+    assert_eq!(stderr(&output), "surepass: 1 missing, 0 doubled.\n");
+}
+
+const PAGE: &str = "
+paid                  4   complete, paid, and for a pass
+  fulfilled           3   have their subscription
+    active            3   of these: switched on, and not over
+  in flight           0   paid just now
+  refunded            0   in full, without a subscription
+  missing             1   paid, and no subscription
+doubled               0   one session or payment, more than one subscription
+
+CAME BY       COUNT   SHARE     P50  P99  WORST
+webhook           2  66.7 %  900 ms  3 s    3 s
+status            0   0.0 %
+lookback          1  33.3 %     4 h  4 h    4 h
+self-service      0   0.0 %
+support           0   0.0 %
+all               3             3 s  4 h    4 h
+
+From payment to subscription. The worst:
+  cs_test_a10000000000000000000000000000000000000000000000000000000C
+
+MISSING 1: paid, and no subscription
+  cs_test_a10000000000000000000000000000000000000000000000000000LOST
+    tenant-1 · 1500.00 NOK · paid 26 h ago · pi_30000000000000000000LOST
+    unresolved_pass: paid at tenant `tenant-1`, but it sells no pass with the id
+    `pass-gone`: no pass can be told and none is guessed; add it to the
+    catalogue (`surepass catalog import`) and retry the job, or refund it
+";
