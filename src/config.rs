@@ -20,8 +20,9 @@ use url::Url;
 pub use load::{ConfigError, VARIABLES};
 pub use queues::{OneQueueSettings, QueueName, QueueSettings};
 
-use crate::queue::{Limits, QueueConfig, RetryPolicy};
+use crate::queue::{BucketOptions, Limits, QueueConfig, RetryPolicy};
 use crate::store;
+use crate::stripe::api;
 
 /// Everything that can be set. Secrets are not in its `Debug`.
 #[derive(Debug, Clone, Deserialize)]
@@ -86,6 +87,24 @@ impl Settings {
             },
             ..QueueConfig::default()
         }
+    }
+
+    /// How Stripe's API is called; `None` without a key.
+    #[must_use]
+    pub fn stripe_options(&self) -> Option<api::ClientOptions> {
+        Some(api::ClientOptions {
+            base: self.stripe.api_base.clone(),
+            key: self.stripe.secret_key.clone()?,
+            attempts: 4,
+            timeout: Duration::from_secs(20),
+            noise: rand::random,
+        })
+    }
+
+    /// How often all processes together call it.
+    #[must_use]
+    pub fn stripe_bucket(&self) -> BucketOptions {
+        BucketOptions::stripe(&self.queue.prefix, self.stripe.rate_per_second)
     }
 
     /// How the store is opened.

@@ -3,6 +3,7 @@
 
 mod endpoint;
 mod fulfil;
+mod sync;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,14 +18,21 @@ use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
-use surepass::queue::{self, GiveBack, LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
+use surepass::lookback::{Lookback, LookbackJob};
+use surepass::queue::{self, Bucket, GiveBack, LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
 use surepass::shutdown::Shutdown;
 use surepass::store::{self, Store};
+use surepass::stripe::api;
 use surepass::telemetry;
 use tokio_util::sync::CancellationToken;
 
 /// The queues whose jobs this program knows.
-const QUEUES: [QueueName; 1] = [QueueName::Fulfil];
+const QUEUES: [QueueName; 2] = QueueName::ALL;
+
+/// A lookback of one customer may have to list a whole account: it may take so many times as long as another job.
+const SYNC_MAY_TAKE: u32 = 10;
+/// How long a sweep works before it hands on to its next slice: well within the grace.
+const SLICE: Duration = Duration::from_secs(10);
 
 /// Turns paid Checkout Sessions into subscriptions: takes jobs from Redis, retries what fails, exactly once in effect.
 ///
@@ -38,7 +46,7 @@ struct Arguments {
     /// Jobs to run at a time [default: worker.concurrency, 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: Option<u32>,
-    /// The queues to take jobs from, separated by commas [default: all: fulfil]
+    /// The queues to take jobs from, separated by commas [default: all: fulfil, sync]
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES.map(QueueName::as_str))]
     queues: Vec<String>,
     /// Leave scheduled work to other workers (so far there is none: the lookback comes with a later version)
@@ -100,8 +108,9 @@ async fn work(settings: &Settings) -> Result<(), String> {
     let Some(store) = open_store(settings, &shutdown).await? else {
         return Ok(());
     };
+    let lookback = lookback(settings, &redis, &queue, &store, &clock)?;
     let mut held = Vec::new();
-    for (name, slots) in posts(settings) {
+    for (name, slots) in posts(settings, lookback.is_some()) {
         let own = Queue::new(&redis, settings.queue_config_of(name)).map_err(|error| error.to_string())?;
         held.push((name, slots, own));
     }
@@ -150,7 +159,20 @@ async fn work(settings: &Settings) -> Result<(), String> {
                     .build(fulfil::run);
                 worker.run_until(stop).boxed()
             }
-            QueueName::Sync => return Err("no job of the queue `sync` is known yet".to_owned()),
+            QueueName::Sync => {
+                let Some(lookback) = lookback.clone() else {
+                    continue;
+                };
+                let backend = RedisBackend::<LookbackJob>::new(&own, &name, slots, prefetch);
+                give_back.push(backend.give_back());
+                let worker = WorkerBuilder::new(name.as_str())
+                    .backend(backend)
+                    .data(lookback)
+                    .concurrency(slots)
+                    .timeout(settings.worker.job_timeout * SYNC_MAY_TAKE)
+                    .build(sync::run);
+                worker.run_until(stop).boxed()
+            }
         };
         let shutdown = &shutdown;
         crew.push(async move {
@@ -192,11 +214,44 @@ async fn work(settings: &Settings) -> Result<(), String> {
     ended
 }
 
+/// What the lookback works with; `None` where it is off.
+fn lookback(
+    settings: &Settings,
+    redis: &Redis,
+    fulfil: &Queue,
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+) -> Result<Option<Arc<Lookback>>, String> {
+    let Some(options) = settings.stripe_options() else {
+        if settings.worker.queues.iter().any(|name| name == "sync") {
+            return Err("the queue `sync` needs Stripe's API: set STRIPE_SECRET_KEY".to_owned());
+        }
+        tracing::warn!(
+            "the lookback is off: set STRIPE_SECRET_KEY, so that purchases whose webhooks are lost are found"
+        );
+        return Ok(None);
+    };
+    let pace = Bucket::new(redis, settings.stripe_bucket()).map_err(|error| error.to_string())?;
+    let http = api::http().map_err(|error| error.to_string())?;
+    let sync =
+        Queue::new(redis, settings.queue_config_of(QueueName::Sync)).map_err(|error| error.to_string())?;
+    Ok(Some(Arc::new(Lookback {
+        stripe: Some(api::Client::new(http, options, Arc::new(pace))),
+        store: store.clone(),
+        fulfil: fulfil.clone(),
+        sync,
+        clock: clock.clone(),
+        remember_events: settings.queue.event_dedupe,
+        slice: SLICE,
+    })))
+}
+
 /// The queues to work on, each with the slots that are its own.
-fn posts(settings: &Settings) -> Vec<(QueueName, usize)> {
+fn posts(settings: &Settings, looks_back: bool) -> Vec<(QueueName, usize)> {
     let asked = &settings.worker.queues;
     let queues: Vec<_> = QUEUES
         .into_iter()
+        .filter(|queue| looks_back || *queue != QueueName::Sync)
         .filter(|queue| asked.is_empty() || asked.iter().any(|name| name == queue.as_str()))
         .collect();
     let weights: Vec<_> = queues

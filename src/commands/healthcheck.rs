@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     super::block_on(async {
-        let client = reqwest::Client::builder()
+        let client = surepass::outbound::http()
             .timeout(Duration::from_secs(3))
             .build()?;
         let status = client.get(&arguments.url).send().await?.status();

@@ -10,11 +10,11 @@ use tracing::Instrument;
 
 use super::endpoints::Endpoints;
 use super::metrics::{IntakeMetrics, Received};
+use crate::accept::{Accepted, accept};
 use crate::clock::Clock;
 use crate::coalesce::{Coalescer, Limits};
-use crate::event_log;
-use crate::fulfil::{Triage, triage};
 use crate::queue::{Enqueued, Item, Queue, QueueError};
+use crate::store::CreatedVia;
 use crate::stripe::Event;
 use crate::stripe::signature::SignatureError;
 use crate::telemetry::TraceParent;
@@ -109,17 +109,8 @@ impl Intake {
             Ok(event) => event,
             Err(malformed) => return Answer::Malformed(malformed.to_string()),
         };
-        let (item, ignored) = match triage(&event, tenant) {
-            Triage::Fulfil(purchase) => {
-                let item = Item::job(&purchase).map(|item| item.group(purchase.group()));
-                (item, None)
-            }
-            Triage::Ignore(why) => (Ok(Item::default()), Some(why)),
-        };
-        let item = item
-            .map(|item| item.once(format!("event:{}", event.id), self.settings.remember))
-            .and_then(|item| event_log::attach(item, &event, tenant, ignored, body));
-        let Ok(item) = item else {
+        let accepted = accept(&event, body, tenant, CreatedVia::Webhook, self.settings.remember);
+        let Ok(Accepted { item, ignored }) = accepted else {
             return Answer::Malformed("its purchase could not be written as a job".to_owned());
         };
         // Of level debug: one for each webhook, and the worker's span tells the same ids later.

@@ -177,7 +177,7 @@ impl Queue {
                     .arg(job.group.as_deref().unwrap_or("-"))
                     .arg(&job.payload)
                     .arg(millis(job.delay))
-                    .arg(u8::from(job.revive)),
+                    .arg(job.revive.as_str()),
                 None => call.arg("").arg("").arg("").arg("").arg(0).arg(0),
             };
             let (header, body) = item

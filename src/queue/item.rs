@@ -31,7 +31,7 @@ pub struct QueuedJob {
     pub(super) trace: Option<String>,
     pub(super) payload: Vec<u8>,
     pub(super) delay: Duration,
-    pub(super) revive: bool,
+    pub(super) revive: Revive,
 }
 
 impl Item {
@@ -49,7 +49,7 @@ impl Item {
             trace: None,
             payload: job.encode()?,
             delay: Duration::ZERO,
-            revive: false,
+            revive: Revive::Never,
         };
         Ok(Self {
             job: Some(job),
@@ -93,9 +93,26 @@ impl Item {
 
     /// Runs the job again where it lies dead for a passing cause.
     #[must_use]
-    pub fn revive(mut self) -> Self {
+    pub fn revive(self) -> Self {
+        self.reviving(Revive::Passing)
+    }
+
+    /// Runs the job again where it lies dead for a passing cause, or for `reason`: with what this item carries, in place
+    /// of what it died with.
+    #[must_use]
+    pub fn revive_of(self, reason: &'static str) -> Self {
+        self.reviving(Revive::Of(reason))
+    }
+
+    /// Runs the job again where it lies dead, whatever for: it is a new word, in place of what it died with.
+    #[must_use]
+    pub fn rerun(self) -> Self {
+        self.reviving(Revive::Always)
+    }
+
+    fn reviving(mut self, revive: Revive) -> Self {
         if let Some(job) = &mut self.job {
-            job.revive = true;
+            job.revive = revive;
         }
         self
     }
@@ -128,6 +145,27 @@ pub enum Enqueued {
     Dead,
     /// There was no job in the item.
     Logged,
+}
+
+/// Which dead jobs run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Revive {
+    Never,
+    Passing,
+    Of(&'static str),
+    Always,
+}
+
+impl Revive {
+    /// As `enqueue.lua` takes it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "0",
+            Self::Passing => "1",
+            Self::Of(reason) => reason,
+            Self::Always => "*",
+        }
+    }
 }
 
 impl QueuedJob {

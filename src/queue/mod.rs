@@ -26,11 +26,15 @@
 //! | `event:<id>` | string | an event has been seen, for 35 days |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
 //! | `wake` | channel | something may be there to take |
+//!
+//! Beside the queues, under the tag `{prefix:stripe}`: the hash `bucket`, the limit of calls that all processes share.
 
 mod backend;
+mod bucket;
 mod client;
 mod connection;
 mod error;
+mod fate;
 mod fetch;
 pub mod inspector;
 mod item;
@@ -45,9 +49,11 @@ mod steer;
 mod workers;
 
 pub use backend::{GiveBack, RedisBackend};
+pub use bucket::{Bucket, BucketOptions, Place, Taken};
 pub use client::{Counts, Queue, QueueConfig};
 pub use connection::{Redis, RedisOptions};
 pub use error::{JobError, QueueError, RetryPolicy};
+pub use fate::Fate;
 pub use item::{Enqueued, Item, QueuedJob};
 pub use job::{DecodeError, Job, Origin};
 pub use log::{LogConsumer, LogEntry};

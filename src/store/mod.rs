@@ -9,6 +9,7 @@ mod dialect;
 mod error;
 mod events;
 mod joined;
+mod lookback;
 mod model;
 mod plan;
 mod postgres;
@@ -25,6 +26,10 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use error::StoreError;
+pub use lookback::{
+    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, RunCounts, RunPhase, RunStep,
+    SessionState,
+};
 pub use model::*;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
@@ -176,6 +181,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// What the lookback keeps.
+    fn lookback(&self) -> &dyn LookbackStore;
 
     /// Creates the tables or brings them up to date.
     ///

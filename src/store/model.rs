@@ -97,6 +97,12 @@ pub struct InvalidExpiry;
 #[error("unknown name `{0}`")]
 pub struct UnknownName(String);
 
+impl UnknownName {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
 /// The kind of subscription that a pass becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

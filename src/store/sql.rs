@@ -17,7 +17,7 @@ use super::model::{
     AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
 };
 use super::purchases::{self, Statements};
-use super::{Imported, STATEMENT, Store, StoreError, audit, events, tenants};
+use super::{Imported, LookbackStore, STATEMENT, Store, StoreError, audit, events, tenants};
 use crate::coalesce::{Coalescer, Limits};
 
 /// Purchases in one transaction, at most.
@@ -33,8 +33,8 @@ const TRIES: usize = 3;
     reason = "nobody outside adds a database: the dialects are sealed"
 )]
 pub struct SqlStore<D: Dialect> {
-    writers: Pool<D>,
-    readers: Pool<D>,
+    pub(super) writers: Pool<D>,
+    pub(super) readers: Pool<D>,
     purchases: Coalescer<NewSubscription, Result<Created, StoreError>>,
     events: Joined<1>,
 }
@@ -108,7 +108,7 @@ async fn create_at_once<D: Dialect>(
 
 /// A connection that has not answered in time is thrown away: waiting for it to come to itself would hold its
 /// place in the pool.
-fn in_time<D: Dialect, T, E: From<sqlx::Error>>(
+pub(super) fn in_time<D: Dialect, T, E: From<sqlx::Error>>(
     mut connection: PoolConnection<D>,
     result: Result<Result<T, E>, Elapsed>,
 ) -> Result<T, E> {
@@ -232,6 +232,10 @@ impl<D: Dialect> Store for SqlStore<D> {
         let mut connection = self.readers.acquire().await?;
         let listed = timeout(STATEMENT, audit::list::<D>(&mut connection, limit)).await;
         Ok(in_time(connection, listed)?)
+    }
+
+    fn lookback(&self) -> &dyn LookbackStore {
+        self
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {

@@ -20,6 +20,29 @@ pub(super) trait Fields<'de>: Default {
     fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 }
 
+/// Defines the wanted fields of one kind of object, each as a slice of the body: `fields! { Name { field = "its name" } }`.
+macro_rules! fields {
+    ($(#[$note:meta])* $object:ident { $($field:ident = $name:literal),* $(,)? }) => {
+        $(#[$note])*
+        #[derive(Default)]
+        struct $object<'a> {
+            $($field: Option<&'a serde_json::value::RawValue>),*
+        }
+
+        impl<'de> $crate::stripe::json::Fields<'de> for $object<'de> {
+            fn take<A: serde::de::MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+                let field = match name {
+                    $($name => &mut self.$field,)*
+                    _ => return Ok(false),
+                };
+                *field = Some(map.next_value()?);
+                Ok(true)
+            }
+        }
+    };
+}
+pub(super) use fields;
+
 /// A JSON object, read for the fields of `T`.
 pub(super) struct Object<T>(pub(super) T);
 
@@ -89,6 +112,11 @@ pub(super) fn text(raw: Option<&RawValue>) -> Reading<String> {
     }
 }
 
+/// An object's own id, which every one of Stripe's has; `None` where it is absent, empty or no text.
+pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
+    text(raw).ok()?.filter(|id| !id.is_empty())
+}
+
 /// True or false.
 pub(super) fn boolean(raw: Option<&RawValue>) -> Reading<bool> {
     given(raw)
@@ -149,6 +177,11 @@ pub(super) fn object<'a, T: Fields<'a>>(raw: Option<&'a RawValue>) -> Reading<T>
 /// Whether the value is an array.
 pub(super) fn is_array(raw: Option<&RawValue>) -> bool {
     given(raw).is_some_and(|json| json.starts_with('['))
+}
+
+/// Whether the value is an object.
+pub(super) fn is_object(raw: Option<&RawValue>) -> bool {
+    given(raw).is_some_and(|json| json.starts_with('{'))
 }
 
 /// An array's elements.

@@ -1,9 +1,12 @@
 //! What Stripe sends, how it is told from what others send, and how it is read. Knows nothing of passes, queues or stores.
 
+pub mod api;
 mod event;
 mod json;
+mod payment;
 mod session;
 pub mod signature;
 
 pub use event::{Event, MalformedEvent};
+pub use payment::{Charge, Payment, PaymentIntent, Refund};
 pub use session::{CheckoutSession, PaymentStatus};

@@ -8,6 +8,7 @@ use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
 use super::json::{self, Fields, Reading, Unreadable};
+use super::payment::{Payment, PaymentIntent};
 
 /// The fields of a Checkout Session that a purchase needs, in the shapes of every API version from 2020 on.
 #[derive(Clone, Default, PartialEq)]
@@ -24,6 +25,8 @@ pub struct CheckoutSession {
     pub livemode: Option<bool>,
     /// `pi_…`; none for a free session and for one that starts a Stripe subscription.
     pub payment_intent: Option<String>,
+    /// What has become of the money; only where the payment intent was expanded, which webhooks never do.
+    pub payment: Option<Payment>,
     /// `cus_…`.
     pub customer: Option<String>,
     /// Minor units of `currency`.
@@ -38,6 +41,8 @@ pub struct CheckoutSession {
     pub metadata: BTreeMap<String, String>,
     /// The prices of the line items; empty unless they were expanded, which webhooks never are.
     pub price_ids: Vec<String>,
+    /// There are more line items than the ten of an expanded list.
+    pub more_line_items: bool,
     /// The names of fields that were there but were not what Stripe documents; read as absent.
     pub unreadable: Vec<&'static str>,
 }
@@ -147,9 +152,14 @@ impl SessionFields<'_> {
                 json::text(self.client_reference_id),
             ),
             metadata: noted(&mut unreadable, "metadata", metadata(self.metadata)).unwrap_or_default(),
-            price_ids: noted(&mut unreadable, "line_items", price_ids(self.line_items)).unwrap_or_default(),
             ..CheckoutSession::default()
         };
+        if json::is_object(self.payment_intent) {
+            let intent = self.payment_intent.and_then(PaymentIntent::read);
+            session.payment = noted(&mut unreadable, "payment_intent", Ok(intent)).map(Payment::from);
+        }
+        let items = noted(&mut unreadable, "line_items", line_items(self.line_items));
+        (session.price_ids, session.more_line_items) = items.unwrap_or_default();
         let details = noted(
             &mut unreadable,
             "customer_details",
@@ -176,22 +186,7 @@ fn noted<T>(unreadable: &mut Vec<&'static str>, name: &'static str, reading: Rea
     })
 }
 
-#[derive(Default)]
-struct CustomerDetails<'a> {
-    email: Option<&'a RawValue>,
-    name: Option<&'a RawValue>,
-}
-
-impl<'de> Fields<'de> for CustomerDetails<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
-        match name {
-            "email" => self.email = Some(map.next_value()?),
-            "name" => self.name = Some(map.next_value()?),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-}
+json::fields! { CustomerDetails { email = "email", name = "name" } }
 
 /// PHP re-encodes an empty map as `[]`, so an empty array is an empty map.
 fn metadata(raw: Option<&RawValue>) -> Reading<BTreeMap<String, String>> {
@@ -225,53 +220,33 @@ impl<'de> Fields<'de> for Metadata {
     }
 }
 
-fn price_ids(raw: Option<&RawValue>) -> Reading<Vec<String>> {
+/// The prices of a list of line items, and whether there are more of them.
+fn line_items(raw: Option<&RawValue>) -> Reading<(Vec<String>, bool)> {
     let Some(list) = json::object::<LineItems<'_>>(raw)? else {
         return Ok(None);
     };
     let items = json::array(list.data)?.unwrap_or_default();
-    // An expanded list carries ten at most.
-    if items.len() > 100 {
+    if items.len() > MOST_LINE_ITEMS {
         return Err(Unreadable);
     }
     let mut ids = Vec::new();
     for item in items {
-        if let Some(item) = json::object::<LineItem<'_>>(Some(item))? {
-            ids.extend(json::reference(item.price)?);
-        }
+        ids.extend(line_item_price(item).ok_or(Unreadable)?);
     }
-    Ok(Some(ids))
+    Ok(Some((ids, json::boolean(list.has_more)?.unwrap_or(false))))
 }
 
-#[derive(Default)]
-struct LineItems<'a> {
-    data: Option<&'a RawValue>,
+/// The price of a line item, if it has one; `None`: it cannot be read.
+pub(super) fn line_item_price(raw: &RawValue) -> Option<Option<String>> {
+    let item = json::object::<LineItem<'_>>(Some(raw)).ok()?;
+    json::reference(item.and_then(|item| item.price)).ok()
 }
 
-impl<'de> Fields<'de> for LineItems<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
-        if name != "data" {
-            return Ok(false);
-        }
-        self.data = Some(map.next_value()?);
-        Ok(true)
-    }
-}
+/// An expanded list carries ten, a page a hundred at most.
+const MOST_LINE_ITEMS: usize = 100;
 
-#[derive(Default)]
-struct LineItem<'a> {
-    price: Option<&'a RawValue>,
-}
-
-impl<'de> Fields<'de> for LineItem<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
-        if name != "price" {
-            return Ok(false);
-        }
-        self.price = Some(map.next_value()?);
-        Ok(true)
-    }
-}
+json::fields! { LineItems { data = "data", has_more = "has_more" } }
+json::fields! { LineItem { price = "price" } }
 
 #[cfg(test)]
 mod tests {

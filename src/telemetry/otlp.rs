@@ -64,6 +64,8 @@ pub(super) fn start(program: &'static str) -> Result<Option<(Spans, Exporting)>,
     if !endpoints.iter().all(|endpoint| endpoint.starts_with("http://")) {
         return Err(CollectorError::NotHttp);
     }
+    // The exporter makes an HTTP client of its own.
+    crate::outbound::install();
     let exporter = SpanExporter::builder().with_http().build()?;
     let resource = match named("OTEL_SERVICE_NAME") {
         Some(_) => Resource::builder(),

@@ -140,9 +140,7 @@ async fn present(
     settings: &Settings,
     options: Options,
 ) -> Result<bool, UpError> {
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(10))
-        .build()?;
+    let client = crate::outbound::http().timeout(Duration::from_secs(10)).build()?;
     ready(&client, place).await?;
     let address = place.address;
     println!("Surepass is up. Webhooks: http://{address}/webhooks/stripe   State: http://{address}/");

@@ -9,8 +9,8 @@ use serde_json::json;
 use surepass::clock::Clock;
 use surepass::fulfil::Fulfiller;
 use surepass::store::{
-    AuditRecord, Created, Imported, LoggedEvent, NewSubscription, Store, StoreError, Subscription,
-    SubscriptionFilter, Tenant,
+    AuditRecord, Created, Imported, LoggedEvent, LookbackStore, NewSubscription, Store, StoreError,
+    Subscription, SubscriptionFilter, Tenant,
 };
 
 use crate::shop::{Shop, completed, pass, purchase, session, tenant};
@@ -81,6 +81,10 @@ impl Store for Watched {
 
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
         self.answers()?.audit(limit).await
+    }
+
+    fn lookback(&self) -> &dyn LookbackStore {
+        self.store.lookback()
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {

@@ -39,7 +39,7 @@ impl Process {
 
     async fn until_status(&self, path: &str, status: u16) {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let client = reqwest::Client::builder()
+        let client = surepass::outbound::http()
             .timeout(Duration::from_secs(10))
             .build()
             .unwrap();

@@ -30,7 +30,7 @@ struct Page(BTreeMap<String, Family>);
 impl Page {
     /// Fetches a page and has it read by Prometheus' own parser, which accepts only what the format allows.
     async fn of(address: &str) -> Self {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let client = surepass::outbound::http().timeout(PATIENCE).build().unwrap();
         let response = client
             .get(format!("http://{address}/metrics"))
             .send()
@@ -257,7 +257,7 @@ async fn while_redis_is_away_a_scrape_answers_the_rest_and_redis_up_0() {
 async fn a_scrape_storm_costs_redis_one_reading_of_each_queue_a_second() {
     let shop = Arc::new(Shop::open().await);
     let address = shop.servers[0].address;
-    let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+    let client = surepass::outbound::http().timeout(PATIENCE).build().unwrap();
     let looks = async || {
         let info = shop.redis(&["INFO", "commandstats"]).await.unwrap();
         let info: String = redis::from_redis_value(info).unwrap();

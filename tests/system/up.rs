@@ -89,7 +89,7 @@ impl Machine {
         let secret = std::fs::read_to_string(self.path().join("data/webhook-secret")).unwrap();
         let session = SampleSession::ten_classes(unique, now());
         let body = session.event(COMPLETED, 1);
-        let client = reqwest::Client::builder().build().unwrap();
+        let client = surepass::outbound::http().build().unwrap();
         let buying = async {
             loop {
                 let request = client

@@ -3,7 +3,8 @@
 -- KEYS 1 wait (its slot)  2 sched  3 dead  4 log  5 stats
 -- ARGV 1 prefix  2 longest log (entries), then ten for each item:
 --      once key ('' = none), its life in ms, job id ('' = no job), 'kind/version group trace', group, payload, delay in
---      ms, 1 = run again a job that is dead for a passing cause, log header ('' = no entry), log body
+--      ms, 1 = run again a job that is dead for a passing cause (a reason: or for that one; * for any; 0 = not), log header
+--      ('' = no entry), log body
 -- Answers, for each item: 'new' | 'seen' | 'live' | 'dead' | 'logged'
 --
 -- A job's id is its dedupe key: while its data is there and it is not dead, it is waiting, scheduled or running. So a key
@@ -17,7 +18,8 @@ local function accept(id, value, group, delay, revive)
     if not redis.call('ZSCORE', KEYS[3], id) then
       return 'live'
     end
-    if not revive or redis.call('HGET', prefix .. 'job:' .. id, 'transient') ~= '1' then
+    local cause = redis.call('HMGET', prefix .. 'job:' .. id, 'transient', 'reason')
+    if revive == '0' or revive ~= '*' and cause[1] ~= '1' and cause[2] ~= revive then
       return 'dead'
     end
     redis.call('ZREM', KEYS[3], id)
@@ -41,7 +43,7 @@ for i = 3, #ARGV, 10 do
     answer = 'seen'
   else
     if id ~= '' then
-      answer = accept(id, ARGV[i + 3] .. header .. ARGV[i + 5], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7] == '1')
+      answer = accept(id, ARGV[i + 3] .. header .. ARGV[i + 5], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7])
     end
     if entry ~= '' then
       redis.call('XADD', KEYS[4], '*', 'h', entry, 'o', answer, 'b', ARGV[i + 9])

@@ -1,0 +1,42 @@
+//! A verified event as it is handed to the queue, whichever way it came.
+
+use std::time::Duration;
+
+use crate::event_log;
+use crate::fulfil::{Triage, triage};
+use crate::queue::{Item, QueueError};
+use crate::store::CreatedVia;
+use crate::stripe::Event;
+
+/// What an event comes to.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The purchase's job, if it is one, and the entry for the event log; once for the event.
+    pub item: Item,
+    /// Why there is no job.
+    pub ignored: Option<&'static str>,
+}
+
+/// Makes an item of a verified event and its raw body. `path_tenant` is the slug of the path that it came in by, if any;
+/// `remember` is for how long the same event is taken for a double.
+///
+/// # Errors
+/// [`QueueError::Encode`].
+pub fn accept(
+    event: &Event,
+    body: &[u8],
+    path_tenant: Option<&str>,
+    via: CreatedVia,
+    remember: Duration,
+) -> Result<Accepted, QueueError> {
+    let (item, ignored) = match triage(event, path_tenant) {
+        Triage::Fulfil(mut purchase) => {
+            purchase.created_via = via;
+            (Item::job(&purchase)?.group(purchase.group()), None)
+        }
+        Triage::Ignore(why) => (Item::default(), Some(why)),
+    };
+    let item = item.once(format!("event:{}", event.id), remember);
+    let item = event_log::attach(item, event, path_tenant, ignored, body)?;
+    Ok(Accepted { item, ignored })
+}

@@ -1,0 +1,254 @@
+//! A session was found: what has no subscription goes to the queue of purchases.
+
+use std::collections::HashSet;
+
+use super::{Lookback, LookbackError};
+use crate::fulfil::{Origin, Purchase, Triage, triage_session};
+use crate::queue::{Enqueued, Fate, Item, QueueError};
+use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
+use crate::stripe::CheckoutSession;
+
+/// The reason of dead letters that line items may mend.
+const UNRESOLVED_PASS: &str = "unresolved_pass";
+
+/// What a listed session comes to.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once for each session and taken apart at once"
+)]
+pub(super) enum Listed {
+    Purchase(Purchase),
+    /// Only its line items can tell what was bought, and the list has not carried all of them.
+    Incomplete(Purchase),
+    /// Not paid for, or none of ours.
+    Other,
+    /// Not even its id can be read.
+    Unreadable,
+}
+
+/// What a session of `account` comes to.
+pub(super) fn listed(session: &CheckoutSession, account: Option<&str>, via: CreatedVia) -> Listed {
+    let origin = Origin {
+        account,
+        ..Origin::default()
+    };
+    if !session.id.as_deref().is_some_and(is_session_id) {
+        return Listed::Unreadable;
+    }
+    match triage_session(session, &origin, via) {
+        Triage::Fulfil(purchase)
+            if session.more_line_items && purchase.pass_id.is_none() && purchase.pass_name.is_none() =>
+        {
+            Listed::Incomplete(purchase)
+        }
+        Triage::Fulfil(purchase) => Listed::Purchase(purchase),
+        Triage::Ignore(_) => Listed::Other,
+    }
+}
+
+/// `cs_` and letters, digits, underscores, at most 255 in all: it becomes part of ids and keys.
+pub(super) fn is_session_id(id: &str) -> bool {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (4..=255).contains(&id.len()) && id.starts_with("cs_") && id.bytes().all(safe)
+}
+
+/// Which of the purchases have made a subscription.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    sessions: HashSet<String>,
+    payments: HashSet<String>,
+}
+
+impl Held {
+    /// Whether the session has, or the payment of its purchase. A payment that is missing fits nothing.
+    pub(super) fn has(&self, session: &str, purchase: Option<&Purchase>) -> bool {
+        let payment = purchase.and_then(|purchase| purchase.payment_intent.as_ref());
+        self.sessions.contains(session) || payment.is_some_and(|payment| self.payments.contains(payment))
+    }
+}
+
+impl FromIterator<HeldPurchase> for Held {
+    fn from_iter<I: IntoIterator<Item = HeldPurchase>>(held: I) -> Self {
+        let mut all = Self::default();
+        for HeldPurchase { session, payment, .. } in held {
+            all.sessions.insert(session);
+            all.payments.extend(payment);
+        }
+        all
+    }
+}
+
+/// Asked of the store in one go.
+const TOGETHER: usize = 500;
+
+impl Lookback {
+    /// Which of these sessions, and of the purchases' payments, have made a subscription.
+    pub(super) async fn held(
+        &self,
+        sessions: &[&str],
+        purchases: impl Iterator<Item = &Purchase>,
+    ) -> Result<Held, LookbackError> {
+        let payments: Vec<&str> = purchases
+            .filter_map(|one| one.payment_intent.as_deref())
+            .collect();
+        let mut held = Vec::new();
+        let (mut sessions, mut payments) = (sessions.chunks(TOGETHER), payments.chunks(TOGETHER));
+        loop {
+            let (some, others) = (sessions.next(), payments.next());
+            if some.is_none() && others.is_none() {
+                break;
+            }
+            let (some, others) = (some.unwrap_or_default(), others.unwrap_or_default());
+            held.extend(self.records().held(some, others).await?);
+        }
+        Ok(held.into_iter().collect())
+    }
+
+    /// Hands in what has no subscription, and notes in `found` what became of each: [`SessionState::Existing`],
+    /// `Ignored`, `Enqueued`, `Dead` or `Failed`; `Staged` where it must be looked at again, with the reason. A session
+    /// of which no purchase is known is retrieved.
+    ///
+    /// Redis may have taken what is not noted any more when we die here: it is found again, and its key is taken.
+    ///
+    /// # Errors
+    /// The store's and the queue's. What fails for one session only stands with that session.
+    pub(super) async fn bring(
+        &self,
+        account: Option<&str>,
+        via: CreatedVia,
+        found: &mut [Found],
+    ) -> Result<(), LookbackError> {
+        let sessions: Vec<&str> = found.iter().map(|one| one.row.session.as_str()).collect();
+        let purchases = found.iter().filter_map(|one| one.purchase.as_ref());
+        let held = self.held(&sessions, purchases).await?;
+        let mut missing = Vec::new();
+        for (n, one) in found.iter_mut().enumerate() {
+            if held.has(&one.row.session, one.purchase.as_ref()) {
+                one.settle(SessionState::Existing, None);
+                continue;
+            }
+            if one.purchase.is_none() {
+                one.retrieve(self, account, via).await?;
+            }
+            if one.purchase.is_some() {
+                missing.push(n);
+            }
+        }
+        let items: Vec<Item> = missing
+            .iter()
+            .filter_map(|n| found[*n].purchase.as_ref())
+            .map(|purchase| Ok(Item::job(purchase)?.group(purchase.group()).revive()))
+            .collect::<Result<_, LookbackError>>()?;
+        let answers = self.fulfil.enqueue(&items).await?;
+        for (n, answer) in missing.into_iter().zip(answers) {
+            let one = &mut found[n];
+            let death = match (answer, &one.purchase) {
+                (Enqueued::Dead, Some(purchase)) => self.dead(purchase).await?,
+                _ => None,
+            };
+            match death {
+                Some(reason) => one.settle(SessionState::Dead, Some(reason)),
+                None => one.settle(SessionState::Enqueued, None),
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the purchase's job stays dead; `None` where it runs again. One that died because no pass could be told, and did
+    /// not know its line items, runs again now that they are known: once, since from then on it knows them.
+    async fn dead(&self, purchase: &Purchase) -> Result<Option<String>, LookbackError> {
+        let id = purchase.job_key();
+        let reason = match self.fulfil.fates(std::slice::from_ref(&id)).await?.pop() {
+            Some(Fate::Dead { reason, .. }) => reason,
+            // It has moved on since.
+            _ => return Ok(None),
+        };
+        if reason == UNRESOLVED_PASS && !purchase.price_ids.is_empty() {
+            let before: Option<Purchase> = self.fulfil.payload(&id).await?;
+            if before.is_some_and(|before| before.price_ids.is_empty()) {
+                let item = Item::job(purchase)?
+                    .group(purchase.group())
+                    .revive_of(UNRESOLVED_PASS);
+                self.fulfil.enqueue(&[item]).await?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(dead_letter(&id, &reason)))
+    }
+}
+
+/// What is told of a dead letter.
+pub(super) fn dead_letter(id: &str, reason: &str) -> String {
+    format!("{reason}: its job is a dead letter, which a person must look at (`surepass jobs show {id}`)")
+}
+
+/// A session of a run, and its purchase where it is known.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) row: FoundSession,
+    pub(super) purchase: Option<Purchase>,
+}
+
+impl Found {
+    /// One that is to be brought.
+    pub(super) fn new(session: &str, customer: String, purchase: Option<Purchase>) -> Self {
+        Self {
+            row: FoundSession {
+                session: session.to_owned(),
+                customer,
+                purchase: None,
+                state: SessionState::Staged,
+                error: None,
+            },
+            purchase,
+        }
+    }
+
+    /// As it lies in the store, with its purchase while that is needed.
+    pub(super) fn row(&self) -> Result<FoundSession, LookbackError> {
+        let is_needed = matches!(self.row.state, SessionState::Staged | SessionState::Enqueued);
+        let purchase = self.purchase.as_ref().filter(|_| is_needed);
+        let purchase = purchase
+            .map(serde_json::to_string)
+            .transpose()
+            .map_err(QueueError::from)?;
+        Ok(FoundSession {
+            purchase,
+            ..self.row.clone()
+        })
+    }
+
+    fn settle(&mut self, state: SessionState, error: Option<String>) {
+        self.row.state = state;
+        self.row.error = error;
+    }
+
+    /// Reads its purchase from Stripe, with all its line items.
+    async fn retrieve(
+        &mut self,
+        lookback: &Lookback,
+        account: Option<&str>,
+        via: CreatedVia,
+    ) -> Result<(), LookbackError> {
+        let stripe = lookback.stripe()?.account(account);
+        match stripe.session(&self.row.session).await {
+            Ok(Some(session)) => match listed(&session, account, via) {
+                Listed::Purchase(purchase) | Listed::Incomplete(purchase) => self.purchase = Some(purchase),
+                Listed::Other => self.settle(SessionState::Ignored, None),
+                Listed::Unreadable => self.settle(SessionState::Failed, Some("stripe_answer".to_owned())),
+            },
+            Ok(None) => {
+                let error = "stripe_not_found: this account has no such session";
+                self.settle(SessionState::Failed, Some(error.to_owned()));
+            }
+            Err(error) if error.is_transient() => {
+                self.settle(SessionState::Staged, Some(format!("{}: {error}", error.reason())));
+            }
+            Err(error) => {
+                self.settle(SessionState::Failed, Some(format!("{}: {error}", error.reason())));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,377 @@
+//! The lookback's jobs, as they wait in the queue `sync`.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::queue::{DecodeError, Item, Job, QueueError};
+use crate::store::CreatedVia;
+
+/// One piece of work of the lookback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookbackJob {
+    /// One customer's sessions.
+    Sync(SyncRequest),
+    /// All sessions of an account.
+    Sweep(SweepRequest),
+    /// The events of an account that Stripe could not deliver.
+    Undelivered(UndeliveredRequest),
+}
+
+/// Names a run, and with it its counts in the store: printable ASCII without spaces, at most 200 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(String);
+
+/// Finds what one customer has paid for and does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncRequest {
+    /// A tenant's slug; `None`: all tenants, each in its own account, and the platform's own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    pub customer: Customer,
+    /// How far to look back, 1 to 3,650.
+    pub days: u32,
+    /// Stands in the subscriptions that it brings about.
+    pub via: CreatedVia,
+    /// Where its counts are kept. `None`: under the job's key and when it was enqueued. Of a customer in a listing: the
+    /// sweep that listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+}
+
+/// Whose sessions are looked for.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Customer {
+    /// Sessions that name this user, or that name nobody and were paid by a Stripe customer of theirs or with their
+    /// verified email.
+    User {
+        id: String,
+        /// An email that is proven to be theirs. One that is not must not stand here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verified_email: Option<String>,
+    },
+    /// Sessions with this email, whoever they name: for an operator, who answers for it.
+    Email(String),
+    /// `cus_…`
+    StripeCustomer(String),
+    /// `cs_…`
+    Session(String),
+    /// One whom a sweep found, by its key in the listing that the sweep has staged.
+    Listed(String),
+}
+
+/// Lists an account once, for all of its customers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepRequest {
+    /// What the schedule calls it, such as `nightly`.
+    pub name: String,
+    /// `acct_…`; `None`: the key's own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The sessions created from here
+    pub from: DateTime<Utc>,
+    /// to here, exclusive. Also the tick: two sweeps of one name and account that end alike are one.
+    pub to: DateTime<Utc>,
+    /// Over how many seconds the customers' jobs are spread.
+    #[serde(default)]
+    pub spread_seconds: u32,
+    #[serde(default = "by_lookback")]
+    pub via: CreatedVia,
+    /// `None`: made of name, account and end, so that it is the same whoever enqueues it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// A sweep works in slices: each does its part and enqueues the next. 0 is the first.
+    #[serde(default)]
+    pub slice: u32,
+}
+
+/// Reads the events that were not delivered, and takes them in as if they had been.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndeliveredRequest {
+    /// `acct_…`; `None`: the key's own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Events from here on; `None`: from where the last one came to, 30 days at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// Where it goes on: set by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Resume>,
+}
+
+/// How far a listing of events has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The last event that was taken in.
+    pub after: String,
+    /// The bounds of the whole listing.
+    pub from: DateTime<Utc>,
+    pub to: DateTime<Utc>,
+    /// Whether each event so far could be read.
+    pub whole: bool,
+}
+
+impl LookbackJob {
+    /// What to hand to the queue `sync`. It is fair between those who asked by themselves, who wait for an answer, and
+    /// the sweeps. A job that died is no answer to who asks anew: it runs again.
+    ///
+    /// # Errors
+    /// [`QueueError::Encode`].
+    pub fn item(&self) -> Result<Item, QueueError> {
+        let group = match self {
+            Self::Sync(SyncRequest {
+                customer: Customer::Listed(_),
+                ..
+            }) => "listed",
+            Self::Sync(_) => "asked",
+            Self::Sweep(_) | Self::Undelivered(_) => "accounts",
+        };
+        Ok(Item::job(self)?.group(group).rerun())
+    }
+}
+
+impl RunId {
+    /// A run of its own. `ulid` must be new.
+    #[must_use]
+    pub fn new(ulid: ulid::Ulid) -> Self {
+        Self(ulid.to_string())
+    }
+
+    /// As it stands in keys and in the store.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for RunId {
+    fn from(id: String) -> Self {
+        Self(safe(&id))
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl SweepRequest {
+    /// A sweep over the sessions created from `from` to `to`, not spread.
+    #[must_use]
+    pub fn new(name: &str, account: Option<&str>, from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
+        Self {
+            name: name.to_owned(),
+            account: account.map(str::to_owned),
+            from,
+            to,
+            spread_seconds: 0,
+            via: CreatedVia::Lookback,
+            run: None,
+            slice: 0,
+        }
+    }
+
+    /// The run that it is a slice of.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        self.run.clone().unwrap_or_else(|| {
+            let account = self.account.as_deref().unwrap_or("own");
+            let (name, tick) = (safe(&self.name), self.to.timestamp());
+            format!("cron:{name}:{tick}:{}", safe(account)).into()
+        })
+    }
+}
+
+impl Customer {
+    /// Names the customer in keys: no email stands in it, and nothing that a key cannot hold.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::User { id, .. } => safe(id),
+            Self::Email(email) => hashed("email", &email.trim().to_lowercase()),
+            Self::StripeCustomer(id) | Self::Session(id) => safe(id),
+            Self::Listed(key) => key.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Customer {
+    /// By its key: this reaches logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Customer({})", self.key())
+    }
+}
+
+/// The text, or a hash of it where it is long or holds what a key must not.
+fn safe(text: &str) -> String {
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-:*~".contains(&byte);
+    if (1..=200).contains(&text.len()) && text.bytes().all(is_safe) {
+        text.to_owned()
+    } else {
+        hashed("~", text)
+    }
+}
+
+fn hashed(kind: &str, text: &str) -> String {
+    format!("{kind}-{}", hex::encode(&Sha256::digest(text)[..16]))
+}
+
+fn by_lookback() -> CreatedVia {
+    CreatedVia::Lookback
+}
+
+impl Job for LookbackJob {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Sync(_) => "sync",
+            Self::Sweep(_) => "sweep",
+            Self::Undelivered(_) => "undelivered",
+        }
+    }
+
+    /// A customer that a sweep listed is a job of that sweep, whatever else is under way for them: another job cannot
+    /// stand in for it.
+    fn key(&self) -> Option<String> {
+        Some(match self {
+            Self::Sync(SyncRequest {
+                customer: customer @ Customer::Listed(_),
+                run: Some(run),
+                ..
+            }) => format!("sync:{run}:{}", customer.key()),
+            Self::Sync(request) => {
+                let tenant = request.tenant.as_deref().map_or("*".to_owned(), safe);
+                format!("sync:{tenant}:{}", request.customer.key())
+            }
+            Self::Sweep(request) => match request.slice {
+                0 => request.run().to_string(),
+                slice => format!("{}:{slice}", request.run()),
+            },
+            Self::Undelivered(request) => {
+                let account = safe(request.account.as_deref().unwrap_or("own"));
+                match &request.resume {
+                    None => format!("undelivered:{account}"),
+                    Some(resume) => format!("undelivered:{account}:{}", safe(&resume.after)),
+                }
+            }
+        })
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        match self {
+            Self::Sync(request) => serde_json::to_vec(request),
+            Self::Sweep(request) => serde_json::to_vec(request),
+            Self::Undelivered(request) => serde_json::to_vec(request),
+        }
+    }
+
+    fn decode(kind: &str, version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
+        if !matches!(kind, "sync" | "sweep" | "undelivered") {
+            return Err(DecodeError::UnknownKind(kind.to_owned()));
+        }
+        if version > 1 {
+            let kind = kind.to_owned();
+            return Err(DecodeError::UnknownVersion { kind, version });
+        }
+        Ok(match kind {
+            "sync" => Self::Sync(serde_json::from_slice(payload)?),
+            "sweep" => Self::Sweep(serde_json::from_slice(payload)?),
+            _ => Self::Undelivered(serde_json::from_slice(payload)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sync(tenant: Option<&str>, customer: Customer) -> LookbackJob {
+        LookbackJob::Sync(SyncRequest {
+            tenant: tenant.map(str::to_owned),
+            customer,
+            days: 30,
+            via: CreatedVia::Support,
+            run: None,
+        })
+    }
+
+    #[test]
+    fn a_sync_has_its_dedupe_key_of_tenant_and_customer_and_no_email_stands_in_it() {
+        let user = |id: &str| Customer::User {
+            id: id.to_owned(),
+            verified_email: Some("kari@example.com".to_owned()),
+        };
+        let key = |job: LookbackJob| job.key().unwrap();
+        assert_eq!(key(sync(Some("studio"), user("u1"))), "sync:studio:u1");
+        assert_eq!(
+            key(sync(None, Customer::StripeCustomer("cus_1".into()))),
+            "sync:*:cus_1"
+        );
+        let email = |text: &str| key(sync(None, Customer::Email(text.to_owned())));
+        assert_eq!(email("Kari@Example.com "), email("kari@example.com"));
+        assert!(!email("kari@example.com").contains('@'));
+        for odd in ["a b", "a\nb", "", &"x".repeat(201)] {
+            let key = key(sync(Some("studio"), user(odd)));
+            assert!(
+                key.starts_with("sync:studio:~-") && key.len() < 60 && !key.contains(char::is_whitespace),
+                "{key:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_job_is_read_back_as_it_was_and_a_newer_one_is_left_to_a_newer_worker() {
+        let (from, to) = (
+            DateTime::UNIX_EPOCH,
+            DateTime::from_timestamp_nanos(1_000_000_000),
+        );
+        let undelivered = UndeliveredRequest {
+            account: Some("acct_1".to_owned()),
+            since: Some(from),
+            resume: Some(Resume {
+                after: "evt_1".to_owned(),
+                from,
+                to,
+                whole: true,
+            }),
+        };
+        let jobs = [
+            sync(
+                None,
+                Customer::User {
+                    id: "u".into(),
+                    verified_email: Some("a@b.no".into()),
+                },
+            ),
+            sync(Some("studio"), Customer::Email("a@b.no".into())),
+            LookbackJob::Sweep(SweepRequest::new("nightly", Some("acct_1"), from, to)),
+            LookbackJob::Undelivered(undelivered),
+        ];
+        for job in jobs {
+            let payload = job.encode().unwrap();
+            assert_eq!(LookbackJob::decode(job.kind(), 1, &payload).unwrap(), job);
+            let newer = LookbackJob::decode(job.kind(), 2, &payload);
+            assert!(
+                matches!(newer, Err(DecodeError::UnknownVersion { .. })),
+                "{newer:?}"
+            );
+            assert!(!format!("{job:?}").contains('@'), "{job:?}");
+        }
+        let other = LookbackJob::decode("fulfil", 1, b"{}");
+        assert!(matches!(other, Err(DecodeError::UnknownKind(_))), "{other:?}");
+    }
+
+    #[test]
+    fn two_sweeps_of_one_tick_are_one_and_each_slice_is_a_job() {
+        let tick = DateTime::from_timestamp_nanos(3_000_000_000_000_000_000);
+        let mut sweep = SweepRequest::new("nightly", None, DateTime::UNIX_EPOCH, tick);
+        let key = |sweep: &SweepRequest| LookbackJob::Sweep(sweep.clone()).key().unwrap();
+        assert_eq!(key(&sweep), "cron:nightly:3000000000:own");
+        sweep.slice = 2;
+        assert_eq!(key(&sweep), "cron:nightly:3000000000:own:2");
+    }
+}

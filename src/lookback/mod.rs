@@ -1,0 +1,66 @@
+//! The net under everything: what Stripe was paid for and has no subscription is found and fulfilled.
+//!
+//! It lists, compares with the store, and hands what is missing to the queue of purchases as the ordinary `fulfil` job.
+//! So a lookback and a late webhook meet in one dedupe key and in one subscription.
+
+mod bring;
+mod error;
+mod job;
+mod report;
+mod settle;
+mod sweep;
+mod sync;
+mod undelivered;
+mod whose;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::queue::Queue;
+use crate::store::{LookbackStore, Store, Tenant};
+use crate::stripe::api::Client;
+
+pub use error::LookbackError;
+pub use job::{Customer, LookbackJob, Resume, RunId, SweepRequest, SyncRequest, UndeliveredRequest};
+pub use report::{Asked, FailedSession, Report};
+
+/// What a lookback works with.
+#[derive(Debug, Clone)]
+pub struct Lookback {
+    /// Without one nothing is looked at, but runs can be asked for and read.
+    pub stripe: Option<Client>,
+    pub store: Arc<dyn Store>,
+    /// The queue of purchases.
+    pub fulfil: Queue,
+    /// The lookback's own queue.
+    pub sync: Queue,
+    pub clock: Clock,
+    /// For how long an event that comes again is a double.
+    pub remember_events: Duration,
+    /// How long a sweep works before it hands on to its next slice. A few seconds: short beside a job's time-out.
+    pub slice: Duration,
+}
+
+/// The accounts that are looked at: the key's own, and each that a tenant sells on.
+#[must_use]
+pub fn accounts(tenants: &[Tenant]) -> Vec<Option<String>> {
+    let mut connected: Vec<_> = tenants
+        .iter()
+        .filter_map(|tenant| tenant.stripe_account.clone())
+        .map(Some)
+        .collect();
+    connected.sort();
+    connected.dedup();
+    std::iter::once(None).chain(connected).collect()
+}
+
+impl Lookback {
+    fn records(&self) -> &dyn LookbackStore {
+        self.store.lookback()
+    }
+
+    fn stripe(&self) -> Result<&Client, LookbackError> {
+        self.stripe.as_ref().ok_or(LookbackError::NoKey)
+    }
+}

@@ -1,0 +1,181 @@
+//! Asking for a run, and reading what it has come to.
+
+use serde::Serialize;
+
+use super::{Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
+use crate::queue::{Enqueued, Fate, Job, QueueError};
+use crate::store::{LookbackRun, RunPhase, SessionState};
+
+/// So many sessions are named.
+const MOST_NAMED: u32 = 1_000;
+
+/// A run that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub run: RunId,
+    /// The same was under way already: this is its run.
+    pub joined: bool,
+}
+
+/// What a run has come to so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub run: String,
+    /// Nothing more comes: all that it has found has its end.
+    pub done: bool,
+    pub phase: RunPhase,
+    /// Subscriptions that it brought about.
+    pub created_count: u64,
+    /// Purchases that had their subscription, got it by another way, or were none of ours.
+    pub skipped_count: u64,
+    /// Purchases that are dead letters or could not be handed in; one more where an account could not be read.
+    pub error_count: u64,
+    /// Purchases on their way.
+    pub pending_count: u64,
+    /// All purchases.
+    pub total_sessions_found: u64,
+    /// Of the newest run of this kind a thousand at most, each.
+    pub created: Vec<String>,
+    pub errors: Vec<FailedSession>,
+    /// Why the run itself failed, or an account of it.
+    pub error: Option<String>,
+    /// Calls that listed sessions, without those that were tried in vain.
+    pub pages: u64,
+    /// Of a sweep: customers whose jobs were enqueued.
+    pub customers: u64,
+}
+
+/// A session that could not be brought to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailedSession {
+    pub session: String,
+    /// A stable word, a colon, and what to do.
+    pub error: String,
+}
+
+impl Lookback {
+    /// Enqueues a sync under a run of its own; where the same is under way, answers that one's run. `ulid` must be new.
+    ///
+    /// # Errors
+    /// [`LookbackError`]. The job may be enqueued nevertheless; to ask again is safe.
+    pub async fn ask(&self, request: &SyncRequest, ulid: ulid::Ulid) -> Result<Asked, LookbackError> {
+        let run = RunId::new(ulid);
+        let job = LookbackJob::Sync(SyncRequest {
+            run: Some(run.clone()),
+            ..request.clone()
+        });
+        let key = job.key().unwrap_or_default();
+        let row = self.new_run(request, &run, &key);
+        self.enqueue(&job, &row, run).await
+    }
+
+    /// The same for a sweep.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn ask_sweep(&self, request: &SweepRequest) -> Result<Asked, LookbackError> {
+        let run = request.run();
+        let row = self.new_sweep(request);
+        self.enqueue(&LookbackJob::Sweep(request.clone()), &row, run)
+            .await
+    }
+
+    /// The row first, so that whoever finds the job finds its run.
+    async fn enqueue(
+        &self,
+        job: &LookbackJob,
+        row: &LookbackRun,
+        run: RunId,
+    ) -> Result<Asked, LookbackError> {
+        // The one that is under way may end between the answer and the look for it, or have been asked for by nobody.
+        for _ in 0..3 {
+            self.records().begin_run(row).await?;
+            let answers = self.sync.enqueue(&[job.item()?]).await?;
+            if answers.first() == Some(&Enqueued::New) {
+                return Ok(Asked { run, joined: false });
+            }
+            self.records().drop_run(run.as_str()).await?;
+            if let Some(live) = self.records().live_run(&row.key).await? {
+                let run = RunId::from(live.id);
+                return Ok(Asked { run, joined: true });
+            }
+        }
+        Err(QueueError::Answer("ask").into())
+    }
+
+    /// What a run has come to; `None`: there is none of this id. What has arrived since the last look is noted.
+    ///
+    /// # Errors
+    /// [`LookbackError`].
+    pub async fn report(&self, run: &RunId) -> Result<Option<Report>, LookbackError> {
+        let Some(mut row) = self.records().run(run.as_str()).await? else {
+            return Ok(None);
+        };
+        let mut counts = row.counts;
+        if !row.phase.is_over() {
+            counts = self.settle(&row).await?;
+            let is_sweep = !row.key.starts_with("sync:");
+            let ended = match row.phase {
+                // A sweep ends itself: its end is what proves that nothing is missing.
+                RunPhase::Settling if is_sweep => None,
+                RunPhase::Settling if counts.pending == 0 => Some(match row.error {
+                    Some(_) => RunPhase::Failed,
+                    None => RunPhase::Done,
+                }),
+                RunPhase::Settling => None,
+                _ => self.died(&mut row).await?,
+            };
+            if let Some(phase) = ended {
+                counts = self.end(&row.id, phase, row.error.as_deref()).await?;
+                row.phase = phase;
+            }
+        }
+        let named = async |states: &[SessionState]| {
+            self.records()
+                .found_sessions(&row.id, None, states, "", MOST_NAMED)
+                .await
+        };
+        let created = named(&[SessionState::Created]).await?;
+        let failed = named(&[SessionState::Dead, SessionState::Failed]).await?;
+        Ok(Some(Report {
+            done: row.phase.is_over(),
+            phase: row.phase,
+            created_count: counts.created,
+            skipped_count: counts.skipped,
+            error_count: counts.failed + u64::from(row.error.is_some()),
+            pending_count: counts.pending,
+            total_sessions_found: counts.found,
+            created: created.into_iter().map(|one| one.session).collect(),
+            errors: failed
+                .into_iter()
+                .map(|one| FailedSession {
+                    session: one.session,
+                    error: one.error.unwrap_or_default(),
+                })
+                .collect(),
+            error: row.error,
+            pages: row.pages,
+            customers: row.customers,
+            run: row.id,
+        }))
+    }
+
+    /// Whether the run's job is a dead letter, and with it the run.
+    async fn died(&self, row: &mut LookbackRun) -> Result<Option<RunPhase>, LookbackError> {
+        let job = match row.slice {
+            0 => row.key.clone(),
+            slice => format!("{}:{slice}", row.key),
+        };
+        let fate = self.sync.fates(std::slice::from_ref(&job)).await?.pop();
+        Ok(match fate {
+            Some(Fate::Dead { reason, .. }) => {
+                row.error = Some(format!(
+                    "{reason}: its job is a dead letter (`surepass jobs show '{job}'`)"
+                ));
+                Some(RunPhase::Failed)
+            }
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! What became of what was handed in.
+
+use super::bring::dead_letter;
+use super::{Lookback, LookbackError};
+use crate::fulfil::Purchase;
+use crate::queue::Fate;
+use crate::store::{FoundSession, HeldPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
+
+/// Looked at in one go.
+const TOGETHER: u32 = 500;
+
+impl Lookback {
+    /// Notes of each session that was on its way whether it has arrived, and counts.
+    pub(super) async fn settle(&self, run: &LookbackRun) -> Result<RunCounts, LookbackError> {
+        let mut after = String::new();
+        loop {
+            let rows = self
+                .records()
+                .found_sessions(&run.id, None, &[SessionState::Enqueued], &after, TOGETHER)
+                .await?;
+            let Some(last) = rows.last() else { break };
+            after.clone_from(&last.session);
+            let is_last = rows.len() < TOGETHER as usize;
+            self.settle_part(run, rows).await?;
+            if is_last {
+                break;
+            }
+        }
+        Ok(self.records().tally(&run.id).await?)
+    }
+
+    async fn settle_part(&self, run: &LookbackRun, rows: Vec<FoundSession>) -> Result<(), LookbackError> {
+        let rows: Vec<(FoundSession, Option<Purchase>)> = rows
+            .into_iter()
+            .map(|row| {
+                let purchase = row.purchase.as_deref();
+                let purchase = purchase.and_then(|json| serde_json::from_str(json).ok());
+                (row, purchase)
+            })
+            .collect();
+        let jobs: Vec<String> = rows
+            .iter()
+            .map(|(row, _)| format!("fulfil:{}", row.session))
+            .collect();
+        // The queue first: a job that is gone by now has left its subscription in the store before.
+        let fates = self.fulfil.fates(&jobs).await?;
+        let sessions: Vec<&str> = rows.iter().map(|(row, _)| row.session.as_str()).collect();
+        let payments: Vec<&str> = rows
+            .iter()
+            .filter_map(|(_, purchase)| purchase.as_ref()?.payment_intent.as_deref())
+            .collect();
+        let held = self.records().held(&sessions, &payments).await?;
+        let mut settled = Vec::new();
+        for (((row, purchase), job), fate) in rows.into_iter().zip(jobs).zip(fates) {
+            if let Some((state, error)) = outcome(run, &row, purchase.as_ref(), &job, fate, &held) {
+                settled.push(FoundSession {
+                    state,
+                    error,
+                    purchase: None,
+                    ..row
+                });
+            }
+        }
+        if !settled.is_empty() {
+            self.records().note_sessions(&run.id, &settled).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a run as it stands.
+    pub(super) async fn end(
+        &self,
+        run: &str,
+        phase: RunPhase,
+        error: Option<&str>,
+    ) -> Result<RunCounts, LookbackError> {
+        let counts = self.records().tally(run).await?;
+        let now = self.clock.now();
+        self.records().end_run(run, phase, counts, error, now).await?;
+        Ok(counts)
+    }
+}
+
+/// What became of one session; `None`: it is still on its way.
+fn outcome(
+    run: &LookbackRun,
+    row: &FoundSession,
+    purchase: Option<&Purchase>,
+    job: &str,
+    fate: Fate,
+    held: &[HeldPurchase],
+) -> Option<(SessionState, Option<String>)> {
+    if let Some(own) = held.iter().find(|one| one.session == row.session) {
+        let state = if own.via == run.via {
+            SessionState::Created
+        } else {
+            SessionState::Existing
+        };
+        return Some((state, None));
+    }
+    let payment = purchase.and_then(|purchase| purchase.payment_intent.as_ref());
+    if payment.is_some_and(|payment| held.iter().any(|one| one.payment.as_ref() == Some(payment))) {
+        return Some((SessionState::Existing, None));
+    }
+    match fate {
+        Fate::Live => None,
+        Fate::Dead { reason, .. } => Some((SessionState::Dead, Some(dead_letter(job, &reason)))),
+        // Only of what does not say that it is ours can fulfilment find that it is not.
+        Fate::Gone if purchase.is_some_and(|purchase| purchase.kind.is_none()) => {
+            Some((SessionState::Ignored, None))
+        }
+        Fate::Gone => Some((
+            SessionState::Failed,
+            Some("job_gone: its job is gone and there is no subscription: was it discarded?".to_owned()),
+        )),
+    }
+}

@@ -1,0 +1,301 @@
+//! All customers of an account, by one listing.
+//!
+//! The listing is staged in the store, page by page with its cursor, so that a sweep that is cut off goes on where it
+//! stood. Then each customer who was found gets one job, which reads its sessions from there instead of from Stripe.
+
+mod customers;
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures::future::{self, Either};
+use tokio::time::Instant;
+
+use super::bring::{Found, Held, Listed, listed};
+use super::undelivered::MARGIN;
+use super::{Lookback, LookbackError, LookbackJob, SweepRequest, whose};
+use crate::store::{FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState};
+use crate::stripe::CheckoutSession;
+use crate::stripe::api::{Page, SessionFilter};
+
+/// The name of its mark.
+const DETECTOR: &str = "sessions";
+
+/// For how long after its customers' last job a sweep waits for what is on its way: longer than a job's last attempt.
+const PATIENCE: TimeDelta = TimeDelta::hours(3);
+/// Runs are kept so long.
+const KEEP_RUNS: TimeDelta = TimeDelta::days(30);
+
+/// Where a step has left the run.
+enum Next {
+    /// There is more to do.
+    Go,
+    /// Nothing to do for so long.
+    Wait(Duration),
+    /// It is over, or somebody else has it.
+    Stop,
+}
+
+impl Lookback {
+    /// Does one slice of a sweep, and enqueues the next.
+    ///
+    /// # Errors
+    /// [`LookbackError`]: the slice goes on where it stood.
+    pub async fn sweep(&self, request: &SweepRequest) -> Result<(), LookbackError> {
+        let end = Instant::now() + self.slice;
+        let new = self.new_sweep(request);
+        self.records().begin_run(&new).await?;
+        let run = self.records().run(&new.id).await?.unwrap_or(new);
+        if run.phase.is_over() {
+            return Ok(());
+        }
+        if run.slice == request.slice + 1 {
+            // It was handed on by one who died before the next slice was there.
+            return self.enqueue_next(request, Duration::ZERO).await;
+        }
+        if run.slice != request.slice {
+            return Ok(());
+        }
+        let worked = self.work(request, run, end).await;
+        let wait = match worked {
+            Ok(Next::Stop) => return Ok(()),
+            Ok(Next::Go) => Duration::ZERO,
+            Ok(Next::Wait(wait)) => wait,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                let told = format!("{}: {error}", error.code());
+                let run = request.run();
+                self.end(run.as_str(), RunPhase::Failed, Some(&told)).await?;
+                return Err(error);
+            }
+        };
+        let run = request.run();
+        if self.records().hand_on_run(run.as_str(), request.slice).await? {
+            self.enqueue_next(request, wait).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn new_sweep(&self, request: &SweepRequest) -> LookbackRun {
+        let id = request.run();
+        let now = self.clock.now();
+        LookbackRun {
+            account: request.account.clone(),
+            phase: RunPhase::Listing,
+            ..LookbackRun::new(
+                id.as_str(),
+                id.as_str(),
+                request.via,
+                request.from,
+                request.to,
+                now,
+            )
+        }
+    }
+
+    async fn enqueue_next(&self, request: &SweepRequest, wait: Duration) -> Result<(), LookbackError> {
+        let next = LookbackJob::Sweep(SweepRequest {
+            slice: request.slice + 1,
+            ..request.clone()
+        });
+        self.sync.enqueue(&[next.item()?.after(wait)]).await?;
+        Ok(())
+    }
+
+    async fn work(
+        &self,
+        request: &SweepRequest,
+        mut run: LookbackRun,
+        end: Instant,
+    ) -> Result<Next, LookbackError> {
+        loop {
+            let next = match run.phase {
+                RunPhase::Waiting | RunPhase::Listing => self.list(request, &mut run, end).await?,
+                RunPhase::Gathering => self.gather(&mut run).await?,
+                RunPhase::Enqueueing => self.enqueue_customers(request, &mut run).await?,
+                RunPhase::Settling => self.finish(request, &run).await?,
+                RunPhase::Done | RunPhase::Failed => Next::Stop,
+            };
+            match next {
+                Next::Go if Instant::now() < end => {}
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// Takes the run on, with what was found; `false`: somebody else has.
+    async fn step(
+        &self,
+        run: &mut LookbackRun,
+        step: RunStep,
+        found: &[FoundSession],
+    ) -> Result<bool, LookbackError> {
+        let taken_on = self.records().step_run(run, &step, found).await?;
+        if taken_on {
+            run.phase = step.phase;
+            run.cursor = step.cursor;
+            run.updated_at = step.at;
+        } else {
+            tracing::info!(run = run.id, "another worker has taken the sweep on");
+        }
+        Ok(taken_on)
+    }
+
+    /// Reads Stripe's list. While a page is being staged the next one is on its way.
+    async fn list(
+        &self,
+        request: &SweepRequest,
+        run: &mut LookbackRun,
+        end: Instant,
+    ) -> Result<Next, LookbackError> {
+        let account = request.account.as_deref();
+        let filter = SessionFilter {
+            created_from: Some(run.from),
+            created_before: Some(run.to),
+            starting_after: Some(run.cursor.clone()).filter(|cursor| !cursor.is_empty()),
+            expand_line_items: true,
+            ..SessionFilter::default()
+        };
+        let mut pages = self.stripe()?.account(account).sessions(filter);
+        let mut page = pages.next().await?;
+        loop {
+            let Some(now) = page else {
+                let step = RunStep {
+                    phase: RunPhase::Gathering,
+                    ..RunStep::at(self.clock.now())
+                };
+                return Ok(go(self.step(run, step, &[]).await?));
+            };
+            let goes_on = now.has_more && Instant::now() < end;
+            let next = if goes_on {
+                Either::Left(pages.next())
+            } else {
+                Either::Right(future::ready(Ok(None)))
+            };
+            let has_more = now.has_more;
+            let (staged, next) = future::join(self.stage(request, run, now), next).await;
+            if !staged? {
+                return Ok(Next::Stop);
+            }
+            page = next?;
+            if has_more && !goes_on {
+                return Ok(Next::Go);
+            }
+        }
+    }
+
+    /// Keeps what a page holds of purchases. Of those that have their subscription only that they were there.
+    async fn stage(
+        &self,
+        request: &SweepRequest,
+        run: &mut LookbackRun,
+        page: Page<CheckoutSession>,
+    ) -> Result<bool, LookbackError> {
+        let account = request.account.as_deref();
+        let mut unreadable = page.unreadable;
+        let mut found = Vec::with_capacity(page.items.len());
+        for session in &page.items {
+            match listed(session, account, run.via) {
+                Listed::Purchase(purchase) => {
+                    let key = whose::key(&purchase);
+                    let session = purchase.session_id.clone();
+                    found.push(Found::new(&session, key, Some(purchase)));
+                }
+                Listed::Incomplete(purchase) => {
+                    let key = whose::key(&purchase);
+                    found.push(Found::new(&purchase.session_id, key, None));
+                }
+                Listed::Other => {}
+                Listed::Unreadable => unreadable += 1,
+            }
+        }
+        let sessions: Vec<&str> = found.iter().map(|one| one.row.session.as_str()).collect();
+        let purchases = found.iter().filter_map(|one| one.purchase.as_ref());
+        let held: Held = self.held(&sessions, purchases).await?;
+        for one in &mut found {
+            if held.has(&one.row.session, one.purchase.as_ref()) {
+                one.row.state = SessionState::Existing;
+            }
+        }
+        let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
+        let step = RunStep {
+            phase: if page.has_more {
+                RunPhase::Listing
+            } else {
+                RunPhase::Gathering
+            },
+            cursor: page.last_id.filter(|_| page.has_more).unwrap_or_default(),
+            pages: 1,
+            unreadable: unreadable as u64,
+            ..RunStep::at(self.clock.now())
+        };
+        self.step(run, step, &rows).await
+    }
+
+    /// Ends the sweep once all that it has found has its end; looks again later where it has not.
+    async fn finish(&self, request: &SweepRequest, run: &LookbackRun) -> Result<Next, LookbackError> {
+        let counts = self.settle(run).await?;
+        let spread = TimeDelta::seconds(request.spread_seconds.into());
+        let waited = self.clock.now() - run.updated_at - spread;
+        if counts.pending > 0 && waited < PATIENCE {
+            if waited > TimeDelta::minutes(1) {
+                self.look_after(run).await?;
+            }
+            // A quarter of what it has waited for: what takes long is not asked about often.
+            let pause = if waited < TimeDelta::zero() {
+                -waited
+            } else {
+                waited / 4
+            };
+            let pause = pause.clamp(TimeDelta::milliseconds(500), TimeDelta::minutes(1));
+            return Ok(Next::Wait(pause.to_std().unwrap_or(Duration::from_secs(1))));
+        }
+        self.prove(run, counts).await?;
+        self.end(&run.id, RunPhase::Done, run.error.as_deref()).await?;
+        let old = self.clock.now() - KEEP_RUNS;
+        self.records().drop_runs(old, 200).await?;
+        tracing::info!(
+            run = run.id,
+            account = run.account,
+            found = counts.found,
+            created = counts.created,
+            failed = counts.failed,
+            "swept"
+        );
+        Ok(Next::Stop)
+    }
+
+    /// Every session was looked at, and each that is paid for has its subscription or a dead letter that a person knows of.
+    async fn prove(&self, run: &LookbackRun, counts: RunCounts) -> Result<(), LookbackError> {
+        // What Stripe made in the last moments before the listing began, its list may not have held yet.
+        let to = run.to.min(run.began_at - MARGIN);
+        let unread = self.records().run(&run.id).await?.map_or(0, |run| run.unreadable);
+        let failed = self
+            .records()
+            .found_sessions(&run.id, None, &[SessionState::Failed], "", 1)
+            .await?;
+        if counts.pending > 0 || unread > 0 || !failed.is_empty() || to <= run.from {
+            tracing::warn!(
+                run = run.id,
+                account = run.account,
+                pending = counts.pending,
+                unreadable = unread,
+                failed = failed.len(),
+                "the sweep proves nothing: not all that was found has an end"
+            );
+            return Ok(());
+        }
+        let mark = LookbackMark {
+            detector: DETECTOR.to_owned(),
+            account: run.account.clone(),
+            from: run.from,
+            to,
+            updated_at: self.clock.now(),
+        };
+        Ok(self.records().raise_mark(&mark).await?)
+    }
+}
+
+fn go(taken_on: bool) -> Next {
+    if taken_on { Next::Go } else { Next::Stop }
+}

@@ -1,0 +1,198 @@
+//! The customers of a sweep: who they are, and the job of each.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::{Next, go};
+use crate::lookback::bring::{Found, is_session_id};
+use crate::lookback::{Customer, Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
+use crate::queue::{Enqueued, Fate, Item, Job};
+use crate::store::{FoundSession, LookbackRun, RunPhase, RunStep, SessionState};
+
+/// Looked at in one go.
+const TOGETHER: u32 = 500;
+/// For how long a customer who was enqueued for a run is not enqueued for it again: longer than a sweep enqueues.
+const ONCE: Duration = Duration::from_hours(6);
+/// What the cursor begins with once the customers of the listing are through; no key holds it.
+const BUYERS: &str = "@";
+
+impl Lookback {
+    /// Adds the sessions that our own event log knows of and that have neither a subscription nor a place in Stripe's
+    /// list, such as one that was created before the window and paid for in it. Each is a customer of its own.
+    pub(super) async fn gather(&self, run: &mut LookbackRun) -> Result<Next, LookbackError> {
+        let sessions = self.records().logged_sessions(run, &run.cursor, TOGETHER).await?;
+        let is_last = sessions.len() < TOGETHER as usize;
+        let step = RunStep {
+            phase: if is_last {
+                RunPhase::Enqueueing
+            } else {
+                RunPhase::Gathering
+            },
+            cursor: sessions.last().filter(|_| !is_last).cloned().unwrap_or_default(),
+            ..RunStep::at(self.clock.now())
+        };
+        let rows: Vec<FoundSession> = sessions
+            .iter()
+            .filter(|session| is_session_id(session))
+            .map(|session| Found::new(session, session.clone(), None).row())
+            .collect::<Result<_, _>>()?;
+        Ok(go(self.step(run, step, &rows).await?))
+    }
+
+    /// Enqueues a job for each customer: those of whom a session was found, then those who have bought in the window by
+    /// our own records.
+    pub(super) async fn enqueue_customers(
+        &self,
+        request: &SweepRequest,
+        run: &mut LookbackRun,
+    ) -> Result<Next, LookbackError> {
+        let (customers, last, is_buyers) = match run.cursor.strip_prefix(BUYERS) {
+            None => {
+                let keys = self
+                    .records()
+                    .found_customers(&run.id, &run.cursor, TOGETHER)
+                    .await?;
+                let last = keys.last().cloned();
+                (keys, last, false)
+            }
+            Some(after) => {
+                let users = self.records().recent_buyers(run, after, TOGETHER).await?;
+                let last = users.last().cloned();
+                let keys = users.into_iter().map(|id| {
+                    let verified_email = None;
+                    Customer::User { id, verified_email }.key()
+                });
+                (keys.collect(), last, true)
+            }
+        };
+        let items: Vec<Item> = customers
+            .iter()
+            .map(|key| {
+                let once = format!("listed:{}:{key}", run.id);
+                Ok(self.customer_job(request, run, key)?.once(once, ONCE))
+            })
+            .collect::<Result<_, LookbackError>>()?;
+        let answers = self.sync.enqueue(&items).await?;
+        let new = answers.iter().filter(|answer| **answer == Enqueued::New).count();
+        let goes_on = customers.len() == TOGETHER as usize;
+        let step = RunStep {
+            phase: if !goes_on && is_buyers {
+                RunPhase::Settling
+            } else {
+                RunPhase::Enqueueing
+            },
+            cursor: match (goes_on, is_buyers, last) {
+                (true, true, Some(last)) => format!("{BUYERS}{last}"),
+                (true, false, Some(last)) => last,
+                (_, true, _) => String::new(),
+                (_, false, _) => BUYERS.to_owned(),
+            },
+            customers: new as u64,
+            ..RunStep::at(self.clock.now())
+        };
+        Ok(go(self.step(run, step, &[]).await?))
+    }
+
+    /// The job of one customer, somewhere in the span over which they are spread: always at the same place.
+    fn customer_job(
+        &self,
+        request: &SweepRequest,
+        run: &LookbackRun,
+        key: &str,
+    ) -> Result<Item, LookbackError> {
+        let digest = Sha256::digest(key);
+        let place = f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX);
+        let delay = Duration::from_secs(request.spread_seconds.into()).mul_f64(place);
+        Ok(job(run, key).item()?.after(delay))
+    }
+
+    /// Brings what a sweep has staged of one customer.
+    ///
+    /// # Errors
+    /// [`LookbackError`]; passing ones are worth another attempt.
+    pub(in crate::lookback) async fn sync_listed(
+        &self,
+        run: &RunId,
+        customer: &str,
+    ) -> Result<(), LookbackError> {
+        let Some(run) = self.records().run(run.as_str()).await? else {
+            return Ok(());
+        };
+        if run.phase.is_over() {
+            return Ok(());
+        }
+        let staged = [SessionState::Staged];
+        let mut after = String::new();
+        let mut waiting: Vec<String> = Vec::new();
+        loop {
+            let rows = self
+                .records()
+                .found_sessions(&run.id, Some(customer), &staged, &after, TOGETHER)
+                .await?;
+            let Some(last) = rows.last() else { break };
+            after.clone_from(&last.session);
+            let mut found: Vec<Found> = rows
+                .into_iter()
+                .map(|row| {
+                    let json = row.purchase.as_deref();
+                    let purchase = json.and_then(|json| serde_json::from_str(json).ok());
+                    Found::new(&row.session, row.customer, purchase)
+                })
+                .collect();
+            self.bring(run.account.as_deref(), run.via, &mut found).await?;
+            let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
+            self.records().note_sessions(&run.id, &rows).await?;
+            waiting.extend(
+                rows.into_iter()
+                    .filter(|row| row.state == SessionState::Staged)
+                    .filter_map(|row| row.error),
+            );
+        }
+        let count = waiting.len();
+        match waiting.into_iter().next() {
+            Some(first) => Err(LookbackError::Unfinished { count, first }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sessions that are still staged after all customers' jobs should have run: where the job is dead, so are they; where
+    /// there is none, it is enqueued again.
+    pub(super) async fn look_after(&self, run: &LookbackRun) -> Result<(), LookbackError> {
+        let rows = self
+            .records()
+            .found_sessions(&run.id, None, &[SessionState::Staged], "", TOGETHER)
+            .await?;
+        let jobs: Vec<LookbackJob> = rows.iter().map(|row| job(run, &row.customer)).collect();
+        let ids: Vec<String> = jobs.iter().filter_map(Job::key).collect();
+        let fates = self.sync.fates(&ids).await?;
+        let (mut dead, mut lost) = (Vec::new(), Vec::new());
+        for (((row, job), id), fate) in rows.into_iter().zip(jobs).zip(ids).zip(fates) {
+            match fate {
+                Fate::Live => {}
+                Fate::Gone => lost.push(job.item()?),
+                Fate::Dead { reason, .. } => dead.push(FoundSession {
+                    state: SessionState::Failed,
+                    purchase: None,
+                    error: Some(format!("{reason}: the job `{id}` is a dead letter")),
+                    ..row
+                }),
+            }
+        }
+        self.sync.enqueue(&lost).await?;
+        if !dead.is_empty() {
+            self.records().note_sessions(&run.id, &dead).await?;
+        }
+        Ok(())
+    }
+}
+
+fn job(run: &LookbackRun, key: &str) -> LookbackJob {
+    LookbackJob::Sync(SyncRequest {
+        tenant: None,
+        customer: Customer::Listed(key.to_owned()),
+        days: 1,
+        via: run.via,
+        run: Some(RunId::from(run.id.clone())),
+    })
+}

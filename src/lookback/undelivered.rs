@@ -1,0 +1,110 @@
+//! The events that Stripe could not deliver, taken in as if it had.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
+
+use super::{Lookback, LookbackError, LookbackJob, Resume, UndeliveredRequest};
+use crate::accept::accept;
+use crate::store::{CreatedVia, LookbackMark};
+use crate::stripe::api::EventFilter;
+
+/// The name of its mark.
+pub(super) const DETECTOR: &str = "events";
+
+/// Stripe keeps events for so long.
+const KEPT: TimeDelta = TimeDelta::days(30);
+/// What is younger may be on its way by webhook right now, and Stripe's list may not show it yet.
+pub(super) const MARGIN: TimeDelta = TimeDelta::seconds(60);
+/// The spans of two looks overlap by so much.
+const OVERLAP: TimeDelta = TimeDelta::hours(1);
+
+/// The events that tell of a purchase.
+const TYPES: [&str; 2] = [
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+];
+
+impl Lookback {
+    /// Reads the undelivered events of an account and hands them to the queue of purchases, each once for its id. Works
+    /// for a slice at most, and then enqueues what is left.
+    ///
+    /// # Errors
+    /// [`LookbackError`]. What was handed in until then is: reading it again changes nothing.
+    pub async fn undelivered(&self, request: &UndeliveredRequest) -> Result<(), LookbackError> {
+        let end = Instant::now() + self.slice;
+        let account = request.account.as_deref();
+        let mut resume = match &request.resume {
+            Some(resume) => resume.clone(),
+            None => {
+                let (from, to) = self.span(request).await?;
+                Resume {
+                    after: String::new(),
+                    from,
+                    to,
+                    whole: true,
+                }
+            }
+        };
+        let filter = EventFilter {
+            types: TYPES.map(str::to_owned).to_vec(),
+            delivery_success: Some(false),
+            created_from: Some(resume.from),
+            created_before: Some(resume.to),
+            starting_after: Some(resume.after.clone()).filter(|after| !after.is_empty()),
+            ..EventFilter::default()
+        };
+        let mut pages = self.stripe()?.account(account).events(filter);
+        while let Some(page) = pages.next().await? {
+            resume.whole &= page.unreadable == 0;
+            let items = page
+                .items
+                .iter()
+                .map(|listed| {
+                    let via = CreatedVia::Lookback;
+                    accept(&listed.event, &listed.body, None, via, self.remember_events)
+                        .map(|accepted| accepted.item)
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            self.fulfil.enqueue(&items).await?;
+            if let (Some(last), true) = (page.last_id, page.has_more && Instant::now() >= end) {
+                resume.after = last;
+                let next = LookbackJob::Undelivered(UndeliveredRequest {
+                    resume: Some(resume),
+                    ..request.clone()
+                });
+                self.sync.enqueue(&[next.item()?]).await?;
+                return Ok(());
+            }
+        }
+        if resume.whole {
+            let mark = LookbackMark {
+                detector: DETECTOR.to_owned(),
+                account: request.account.clone(),
+                from: resume.from,
+                to: resume.to,
+                updated_at: self.clock.now(),
+            };
+            self.records().raise_mark(&mark).await?;
+        }
+        Ok(())
+    }
+
+    /// From where the last look came to, to a moment ago.
+    async fn span(
+        &self,
+        request: &UndeliveredRequest,
+    ) -> Result<(DateTime<Utc>, DateTime<Utc>), LookbackError> {
+        let to = self.clock.now() - MARGIN;
+        let earliest = to - KEPT;
+        let from = match request.since {
+            Some(since) => since,
+            None => {
+                let marks = self.records().marks().await?;
+                let own = |mark: &&LookbackMark| mark.detector == DETECTOR && mark.account == request.account;
+                let mark = marks.iter().find(own);
+                mark.map_or(earliest, |mark| mark.to - OVERLAP)
+            }
+        };
+        Ok((from.clamp(earliest, to), to))
+    }
+}

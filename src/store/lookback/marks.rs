@@ -1,0 +1,46 @@
+//! Up to where nothing is missing.
+
+use sqlx::SqlStr;
+
+use super::LookbackMark;
+use crate::store::dialect::{Bind, Dialect, Fields};
+
+/// The old span is kept where the new one does not join it and ends no later.
+pub(super) async fn raise<D: Dialect>(
+    connection: &mut D::Connection,
+    mark: &LookbackMark,
+) -> sqlx::Result<()> {
+    let text = "INSERT INTO lookback_marks (detector, account, from_at, to_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (detector, account) DO UPDATE SET \
+         from_at = CASE WHEN excluded.from_at < lookback_marks.from_at \
+             OR excluded.from_at > lookback_marks.to_at THEN excluded.from_at ELSE lookback_marks.from_at END, \
+         to_at = CASE WHEN excluded.to_at > lookback_marks.to_at THEN excluded.to_at ELSE lookback_marks.to_at END, \
+         updated_at = excluded.updated_at \
+         WHERE excluded.to_at >= lookback_marks.from_at \
+             AND (excluded.to_at > lookback_marks.to_at OR excluded.from_at < lookback_marks.from_at)";
+    let binds = vec![
+        Bind::Text(&mark.detector),
+        Bind::Text(mark.account.as_deref().unwrap_or_default()),
+        Bind::Instant(mark.from),
+        Bind::Instant(mark.to),
+        Bind::Instant(mark.updated_at),
+    ];
+    D::execute(connection, SqlStr::from_static(text), binds).await?;
+    Ok(())
+}
+
+pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<LookbackMark>> {
+    let text = SqlStr::from_static("SELECT * FROM lookback_marks ORDER BY detector, account");
+    let rows = D::rows(connection, text, Vec::new()).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LookbackMark {
+                detector: row.text("detector")?,
+                account: Some(row.text("account")?).filter(|account| !account.is_empty()),
+                from: row.instant("from_at")?,
+                to: row.instant("to_at")?,
+                updated_at: row.instant("updated_at")?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,202 @@
+//! What the runs have found.
+
+use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
+
+use super::{FoundSession, HeldPurchase, LookbackRun, RunCounts, SessionState};
+use crate::store::dialect::{Bind, Dialect, Fields, Insert};
+use crate::store::purchases::parsed;
+
+const ADD: &str = "INSERT INTO lookback_sessions (run, session, customer, purchase, state, error) VALUES ";
+
+fn sql(text: String) -> SqlStr {
+    AssertSqlSafe(text).into_sql_str()
+}
+
+pub(super) async fn held<D: Dialect>(
+    connection: &mut D::Connection,
+    sessions: &[&str],
+    payments: &[&str],
+) -> sqlx::Result<Vec<HeldPurchase>> {
+    let held = "SELECT stripe_session_id, stripe_payment_id, created_via FROM subscriptions";
+    // The id is indexed, the session is not.
+    let ids: Vec<String> = sessions
+        .iter()
+        .map(|session| format!("subscription-{session}"))
+        .collect();
+    let text = format!(
+        "{held} WHERE id {} UNION {held} WHERE stripe_payment_id {}",
+        D::one_of(1),
+        D::one_of(2)
+    );
+    let ids = ids.iter().map(String::as_str).collect();
+    let binds = vec![Bind::Texts(ids), Bind::Texts(payments.to_vec())];
+    let rows = D::rows(connection, sql(text), binds).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(HeldPurchase {
+                session: row.text("stripe_session_id")?,
+                payment: row.maybe_text("stripe_payment_id")?,
+                via: parsed(row, "created_via")?,
+            })
+        })
+        .collect()
+}
+
+/// Leaves alone what is there.
+pub(super) async fn add<D: Dialect>(
+    connection: &mut D::Connection,
+    run: &str,
+    found: &[FoundSession],
+) -> sqlx::Result<()> {
+    let insert = Insert::new(ADD, " ON CONFLICT (run, session) DO NOTHING");
+    insert
+        .run::<D>(connection, found.iter().map(|one| binds(run, one)))
+        .await
+}
+
+pub(super) async fn note<D: Dialect>(
+    connection: &mut D::Connection,
+    run: &str,
+    found: &[FoundSession],
+) -> sqlx::Result<()> {
+    let insert = Insert::new(
+        ADD,
+        " ON CONFLICT (run, session) DO UPDATE SET purchase = excluded.purchase, state = excluded.state, \
+         error = excluded.error",
+    );
+    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let rows = found.iter().map(|one| binds(run, one));
+    insert.run::<D>(&mut transaction, rows).await?;
+    transaction.commit().await
+}
+
+fn binds<'a>(run: &'a str, one: &'a FoundSession) -> Vec<Bind<'a>> {
+    vec![
+        Bind::Text(run),
+        Bind::Text(&one.session),
+        Bind::Text(&one.customer),
+        Bind::MaybeText(one.purchase.as_deref()),
+        Bind::Text(one.state.as_str()),
+        Bind::MaybeText(one.error.as_deref()),
+    ]
+}
+
+pub(super) async fn customers<D: Dialect>(
+    connection: &mut D::Connection,
+    run: &str,
+    after: &str,
+    limit: u32,
+) -> sqlx::Result<Vec<String>> {
+    let text = "SELECT DISTINCT customer FROM lookback_sessions WHERE run = $1 AND customer > $2 \
+         ORDER BY customer LIMIT $3";
+    let binds = vec![Bind::Text(run), Bind::Text(after), Bind::Int(limit.into())];
+    let rows = D::rows(connection, SqlStr::from_static(text), binds).await?;
+    rows.iter().map(|row| row.text("customer")).collect()
+}
+
+pub(super) async fn list<D: Dialect>(
+    connection: &mut D::Connection,
+    run: &str,
+    customer: Option<&str>,
+    states: &[SessionState],
+    after: &str,
+    limit: u32,
+) -> sqlx::Result<Vec<FoundSession>> {
+    let states = states.iter().map(|state| state.as_str()).collect();
+    let mut binds = vec![
+        Bind::Text(run),
+        Bind::Texts(states),
+        Bind::Text(after),
+        Bind::Int(limit.into()),
+    ];
+    let mut of_customer = "";
+    if let Some(customer) = customer {
+        binds.push(Bind::Text(customer));
+        of_customer = "AND customer = $5";
+    }
+    let text = format!(
+        "SELECT session, customer, purchase, state, error FROM lookback_sessions WHERE run = $1 AND state {} \
+         AND session > $3 {of_customer} ORDER BY session LIMIT $4",
+        D::one_of(2),
+    );
+    let rows = D::rows(connection, sql(text), binds).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(FoundSession {
+                session: row.text("session")?,
+                customer: row.text("customer")?,
+                purchase: row.maybe_text("purchase")?,
+                state: parsed(row, "state")?,
+                error: row.maybe_text("error")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn tally<D: Dialect>(connection: &mut D::Connection, run: &str) -> sqlx::Result<RunCounts> {
+    let text = "SELECT state, count(*) AS number FROM lookback_sessions WHERE run = $1 GROUP BY state";
+    let rows = D::rows(connection, SqlStr::from_static(text), vec![Bind::Text(run)]).await?;
+    let mut counts = RunCounts::default();
+    for row in &rows {
+        let number = u64::try_from(row.int("number")?).unwrap_or_default();
+        counts.found += number;
+        *match parsed(row, "state")? {
+            SessionState::Staged | SessionState::Enqueued => &mut counts.pending,
+            SessionState::Existing | SessionState::Ignored => &mut counts.skipped,
+            SessionState::Created => &mut counts.created,
+            SessionState::Dead | SessionState::Failed => &mut counts.failed,
+        } += number;
+    }
+    Ok(counts)
+}
+
+pub(super) async fn buyers<D: Dialect>(
+    connection: &mut D::Connection,
+    run: &LookbackRun,
+    after: &str,
+    limit: u32,
+) -> sqlx::Result<Vec<String>> {
+    let text = "SELECT DISTINCT user_id FROM subscriptions WHERE tenant_id IN \
+         (SELECT id FROM tenants WHERE COALESCE(stripe_account, '') = $1) \
+         AND created_at >= $2 AND created_at < $3 AND user_id > $4 AND NOT EXISTS \
+         (SELECT 1 FROM lookback_sessions WHERE run = $5 AND session = subscriptions.stripe_session_id) \
+         ORDER BY user_id LIMIT $6";
+    own_records::<D>(connection, text, "user_id", run, after, limit).await
+}
+
+pub(super) async fn logged<D: Dialect>(
+    connection: &mut D::Connection,
+    run: &LookbackRun,
+    after: &str,
+    limit: u32,
+) -> sqlx::Result<Vec<String>> {
+    let text = "SELECT DISTINCT object_id FROM events WHERE COALESCE(account, '') = $1 \
+         AND received_at >= $2 AND received_at < $3 AND object_id > $4 \
+         AND type IN ('checkout.session.completed', 'checkout.session.async_payment_succeeded') \
+         AND outcome NOT LIKE 'ignored%' \
+         AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE id = 'subscription-' || events.object_id) \
+         AND NOT EXISTS (SELECT 1 FROM lookback_sessions WHERE run = $5 AND session = events.object_id) \
+         ORDER BY object_id LIMIT $6";
+    own_records::<D>(connection, text, "object_id", run, after, limit).await
+}
+
+/// Both ask by account, span, where to go on, and what the run has found.
+async fn own_records<D: Dialect>(
+    connection: &mut D::Connection,
+    text: &'static str,
+    column: &str,
+    run: &LookbackRun,
+    after: &str,
+    limit: u32,
+) -> sqlx::Result<Vec<String>> {
+    let binds = vec![
+        Bind::Text(run.account.as_deref().unwrap_or_default()),
+        Bind::Instant(run.from),
+        Bind::Instant(run.to),
+        Bind::Text(after),
+        Bind::Text(&run.id),
+        Bind::Int(limit.into()),
+    ];
+    let rows = D::rows(connection, SqlStr::from_static(text), binds).await?;
+    rows.iter().map(|row| row.text(column)).collect()
+}

@@ -1,0 +1,194 @@
+//! A list of Stripe's, page by page.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+
+use futures::Stream;
+use futures::stream;
+use serde_json::value::RawValue;
+
+use super::StripeError;
+use super::client::Account;
+use super::error::Problem;
+use super::filter::Query;
+use super::route::Route;
+use crate::stripe::json;
+
+/// How one item is read, in the list of which account; `None`: it cannot be.
+pub(super) type Reader<T> = fn(&RawValue, Option<&str>) -> Option<T>;
+
+/// Stripe's own most.
+const LARGEST_PAGE: u8 = 100;
+
+/// Which way a list is walked. Stripe's own order is the newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From the newest back in time: `starting_after`.
+    Back,
+    /// From a known one on, the oldest first: `ending_before`.
+    On,
+}
+
+/// One page.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// In the order of the list: the newest first, but with `ending_before` the oldest.
+    pub items: Vec<T>,
+    pub has_more: bool,
+    /// Where the list goes on: to be given as `starting_after`, or as `ending_before` if it was asked for so. `None` for
+    /// an empty page.
+    pub last_id: Option<String>,
+    /// How many items could not be read: no object, or one without an id. They are not in `items`.
+    pub unreadable: usize,
+}
+
+/// All pages of a list, one call for each.
+pub struct Pages<T> {
+    account: Account,
+    route: Route,
+    query: Query,
+    way: Way,
+    size: u8,
+    read: Reader<T>,
+    cursor: Option<String>,
+    /// A cursor that comes again would go round for ever.
+    met: HashSet<String>,
+    ended: bool,
+}
+
+impl<T> Pages<T> {
+    pub(super) fn new(account: Account, route: Route, query: Query, read: Reader<T>) -> Self {
+        Self {
+            account,
+            route,
+            query,
+            way: Way::Back,
+            size: LARGEST_PAGE,
+            read,
+            cursor: None,
+            met: HashSet::new(),
+            ended: false,
+        }
+    }
+
+    pub(super) fn from(mut self, way: Way, cursor: Option<String>) -> Self {
+        self.way = way;
+        self.met.extend(cursor.clone());
+        self.cursor = cursor;
+        self
+    }
+
+    /// With so many items a page, 1 to 100. 100 unless it is said.
+    #[must_use]
+    pub fn page_size(mut self, size: u8) -> Self {
+        self.size = size.clamp(1, LARGEST_PAGE);
+        self
+    }
+
+    /// The next page; `None` after the last. A page that came is not asked for again, so going on costs one call. After
+    /// an error the same page is asked for again.
+    ///
+    /// # Errors
+    /// [`StripeError`]. A list that goes round in circles is an error as well, never an endless loop.
+    pub async fn next(&mut self) -> Result<Option<Page<T>>, StripeError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut query = self.query.clone();
+        query.push(("limit", self.size.to_string()));
+        if let Some(cursor) = &self.cursor {
+            let name = match self.way {
+                Way::Back => "starting_after",
+                Way::On => "ending_before",
+            };
+            query.push((name, cursor.clone()));
+        }
+        let answer = self.account.get(&self.route, &query).await?;
+        let page = self
+            .read_page(&answer.body)
+            .map_err(|problem| StripeError::new(self.route.to_string(), problem, answer.attempts))?;
+        if page.unreadable > 0 {
+            let list = self.route.to_string();
+            tracing::warn!(
+                list,
+                unreadable = page.unreadable,
+                "items of Stripe's cannot be read"
+            );
+        }
+        if page.has_more {
+            self.met.extend(page.last_id.clone());
+            self.cursor.clone_from(&page.last_id);
+        } else {
+            self.ended = true;
+        }
+        Ok(Some(page))
+    }
+
+    fn read_page(&self, body: &[u8]) -> Result<Page<T>, Problem> {
+        const NO_LIST: Problem = Problem::Body("is no list");
+        let body = serde_json::from_slice::<&RawValue>(body).map_err(|_| Problem::Body("is not JSON"))?;
+        let list = json::object::<ListFields<'_>>(Some(body))
+            .ok()
+            .flatten()
+            .ok_or(NO_LIST)?;
+        let mut raw = json::array(list.data).ok().flatten().ok_or(NO_LIST)?;
+        // Without it nobody knows whether that was all.
+        let has_more = json::boolean(list.has_more).ok().flatten().ok_or(NO_LIST)?;
+        if self.way == Way::On {
+            raw.reverse();
+        }
+        let last_id = raw.iter().rev().find_map(|item| id_of(item));
+        let items: Vec<T> = raw
+            .iter()
+            .filter_map(|item| (self.read)(item, self.account.id()))
+            .collect();
+        if has_more {
+            match &last_id {
+                None => return Err(Problem::Cursor("has more, and does not say where")),
+                Some(id) if self.met.contains(id) => {
+                    return Err(Problem::Cursor("goes round in circles"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(Page {
+            unreadable: raw.len() - items.len(),
+            items,
+            has_more,
+            last_id,
+        })
+    }
+
+    /// The items of all pages. It ends with the first error; who must go on after one, or must count what cannot be
+    /// read, takes [`Pages::next`].
+    pub fn into_stream(self) -> impl Stream<Item = Result<T, StripeError>> {
+        stream::try_unfold((self, VecDeque::new()), |(mut pages, mut items)| async move {
+            loop {
+                if let Some(item) = items.pop_front() {
+                    return Ok(Some((item, (pages, items))));
+                }
+                match pages.next().await? {
+                    Some(page) => items = page.items.into(),
+                    None => return Ok(None),
+                }
+            }
+        })
+    }
+}
+
+impl<T> fmt::Debug for Pages<T> {
+    /// Without the query: it may hold an email.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages")
+            .field("list", &self.route.to_string())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+json::fields! { ListFields { data = "data", has_more = "has_more" } }
+json::fields! { Item { id = "id" } }
+
+fn id_of(raw: &RawValue) -> Option<String> {
+    json::id(json::object::<Item<'_>>(Some(raw)).ok()??.id)
+}

@@ -1,0 +1,76 @@
+//! What a call asks for, as a path that no id can leave.
+
+use std::fmt;
+
+use url::Url;
+
+use super::error::Problem;
+
+/// The longest id that is asked for, in bytes. Stripe's own have 66 at most.
+const LONGEST_ID: usize = 255;
+
+/// What is asked for. Shown without its id, which may be an email: old accounts chose their customers' ids.
+#[derive(Clone)]
+pub(super) struct Route {
+    kind: &'static str,
+    id: Option<String>,
+    below: Option<&'static str>,
+}
+
+impl Route {
+    pub(super) fn list(kind: &'static str) -> Self {
+        Self {
+            kind,
+            id: None,
+            below: None,
+        }
+    }
+
+    pub(super) fn one(kind: &'static str, id: &str) -> Self {
+        Self {
+            id: Some(id.to_owned()),
+            ..Self::list(kind)
+        }
+    }
+
+    pub(super) fn below(kind: &'static str, id: &str, below: &'static str) -> Self {
+        Self {
+            below: Some(below),
+            ..Self::one(kind, id)
+        }
+    }
+
+    /// The id is one segment of the path, whatever it holds.
+    pub(super) fn url(&self, base: &Url, query: &[(&'static str, String)]) -> Result<Url, Problem> {
+        const NO_BASE: Problem = Problem::Request("STRIPE_API_BASE is no address of a server");
+        let mut url = base.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        let mut path = url.path_segments_mut().map_err(|()| NO_BASE)?;
+        path.pop_if_empty().push("v1").extend(self.kind.split('/'));
+        if let Some(id) = &self.id {
+            // The last two mean "here" and "up" in a path, however they are written.
+            let odd = id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control);
+            if odd || matches!(id.as_str(), "." | "..") {
+                return Err(Problem::Request("this cannot be an id of Stripe's"));
+            }
+            path.push(id);
+        }
+        path.extend(self.below);
+        drop(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/v1/{}", self.kind)?;
+        if self.id.is_some() {
+            f.write_str("/…")?;
+        }
+        self.below.map_or(Ok(()), |below| write!(f, "/{below}"))
+    }
+}

@@ -1,0 +1,188 @@
+//! What has become of a buyer's money: payment intents, charges, refunds. Read loosely, as sessions are.
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+
+use super::json;
+
+/// The state of a payment, as far as an expanded payment intent tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Payment {
+    /// Minor units.
+    pub amount: Option<i64>,
+    /// As given; Stripe writes a lower-case ISO 4217 code.
+    pub currency: Option<String>,
+    /// `succeeded`, `processing`, `requires_payment_method` and the like.
+    pub status: Option<String>,
+    /// Minor units; 0: nothing. `None` where the charge was not expanded, or there is none.
+    pub amount_refunded: Option<i64>,
+    /// The buyer's bank asks for it back, or did. `None` as with `amount_refunded`.
+    pub disputed: Option<bool>,
+}
+
+impl From<PaymentIntent> for Payment {
+    fn from(intent: PaymentIntent) -> Self {
+        let charge = intent.charge.as_ref();
+        Self {
+            amount_refunded: charge.and_then(|charge| charge.amount_refunded),
+            disputed: charge.and_then(|charge| charge.disputed),
+            amount: intent.amount,
+            currency: intent.currency,
+            status: intent.status,
+        }
+    }
+}
+
+/// A payment intent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PaymentIntent {
+    /// `pi_…`.
+    pub id: String,
+    /// Minor units of `currency`.
+    pub amount: Option<i64>,
+    /// Minor units of `currency`: what has come in.
+    pub amount_received: Option<i64>,
+    /// As given; Stripe writes a lower-case ISO 4217 code.
+    pub currency: Option<String>,
+    /// `succeeded`, `processing`, `requires_payment_method` and the like.
+    pub status: Option<String>,
+    /// `cus_…`.
+    pub customer: Option<String>,
+    pub created: Option<DateTime<Utc>>,
+    pub livemode: Option<bool>,
+    /// `ch_…` or `py_…`: its newest charge.
+    pub latest_charge: Option<String>,
+    /// That charge itself, where it was expanded.
+    pub charge: Option<Charge>,
+}
+
+json::fields! { IntentFields {
+    id = "id", amount = "amount", amount_received = "amount_received", currency = "currency", status = "status",
+    customer = "customer", created = "created", livemode = "livemode", latest_charge = "latest_charge",
+    charges = "charges",
+} }
+// Before 2022-11-15 a payment intent carried a list of its charges instead, the newest first.
+json::fields! { ChargeList { data = "data" } }
+
+impl PaymentIntent {
+    /// `None` where it is no object with an id.
+    pub(super) fn read(raw: &RawValue) -> Option<Self> {
+        let fields = json::object::<IntentFields<'_>>(Some(raw)).ok()??;
+        let listed = json::object::<ChargeList<'_>>(fields.charges)
+            .unwrap_or_default()
+            .and_then(|list| json::array(list.data).unwrap_or_default())
+            .and_then(|charges| charges.first().copied());
+        let newest = fields.latest_charge.or(listed);
+        Some(Self {
+            id: json::id(fields.id)?,
+            amount: json::integer(fields.amount).unwrap_or_default(),
+            amount_received: json::integer(fields.amount_received).unwrap_or_default(),
+            currency: json::text(fields.currency).unwrap_or_default(),
+            status: json::text(fields.status).unwrap_or_default(),
+            customer: json::reference(fields.customer).unwrap_or_default(),
+            created: json::timestamp(fields.created).unwrap_or_default(),
+            livemode: json::boolean(fields.livemode).unwrap_or_default(),
+            latest_charge: json::reference(newest).unwrap_or_default(),
+            charge: newest.filter(|_| json::is_object(newest)).and_then(Charge::read),
+        })
+    }
+}
+
+/// A charge: one attempt at taking the money.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Charge {
+    /// `ch_…` or `py_…`.
+    pub id: String,
+    /// Minor units of `currency`.
+    pub amount: Option<i64>,
+    /// Minor units of `currency`: what has been given back.
+    pub amount_refunded: Option<i64>,
+    /// As given; Stripe writes a lower-case ISO 4217 code.
+    pub currency: Option<String>,
+    /// `succeeded`, `pending`, `failed` and the like.
+    pub status: Option<String>,
+    pub paid: Option<bool>,
+    /// Whether all of it has been given back.
+    pub refunded: Option<bool>,
+    /// The buyer's bank asks for it back, or did.
+    pub disputed: Option<bool>,
+    /// `pi_…`.
+    pub payment_intent: Option<String>,
+    /// `cus_…`.
+    pub customer: Option<String>,
+    pub created: Option<DateTime<Utc>>,
+    pub livemode: Option<bool>,
+}
+
+json::fields! { ChargeFields {
+    id = "id", amount = "amount", amount_refunded = "amount_refunded", currency = "currency", status = "status",
+    paid = "paid", refunded = "refunded", disputed = "disputed", dispute = "dispute",
+    payment_intent = "payment_intent", customer = "customer", created = "created", livemode = "livemode",
+} }
+
+impl Charge {
+    /// `None` where it is no object with an id.
+    pub(super) fn read(raw: &RawValue) -> Option<Self> {
+        let fields = json::object::<ChargeFields<'_>>(Some(raw)).ok()??;
+        // Old versions name the dispute instead of saying that there is one.
+        let dispute = json::reference(fields.dispute).unwrap_or_default();
+        Some(Self {
+            id: json::id(fields.id)?,
+            amount: json::integer(fields.amount).unwrap_or_default(),
+            amount_refunded: json::integer(fields.amount_refunded).unwrap_or_default(),
+            currency: json::text(fields.currency).unwrap_or_default(),
+            status: json::text(fields.status).unwrap_or_default(),
+            paid: json::boolean(fields.paid).unwrap_or_default(),
+            refunded: json::boolean(fields.refunded).unwrap_or_default(),
+            disputed: json::boolean(fields.disputed)
+                .unwrap_or_default()
+                .or(dispute.map(|_| true)),
+            payment_intent: json::reference(fields.payment_intent).unwrap_or_default(),
+            customer: json::reference(fields.customer).unwrap_or_default(),
+            created: json::timestamp(fields.created).unwrap_or_default(),
+            livemode: json::boolean(fields.livemode).unwrap_or_default(),
+        })
+    }
+}
+
+/// Money given back.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Refund {
+    /// `re_…` or `pyr_…`.
+    pub id: String,
+    /// Minor units of `currency`.
+    pub amount: Option<i64>,
+    /// As given; Stripe writes a lower-case ISO 4217 code.
+    pub currency: Option<String>,
+    /// `succeeded`, `pending`, `requires_action`, `failed`, `canceled`: the last two gave nothing back.
+    pub status: Option<String>,
+    /// `duplicate`, `fraudulent`, `requested_by_customer` and the like.
+    pub reason: Option<String>,
+    /// `ch_…` or `py_…`.
+    pub charge: Option<String>,
+    /// `pi_…`.
+    pub payment_intent: Option<String>,
+    pub created: Option<DateTime<Utc>>,
+}
+
+json::fields! { RefundFields {
+    id = "id", amount = "amount", currency = "currency", status = "status", reason = "reason", charge = "charge",
+    payment_intent = "payment_intent", created = "created",
+} }
+
+impl Refund {
+    /// `None` where it is no object with an id.
+    pub(super) fn read(raw: &RawValue) -> Option<Self> {
+        let fields = json::object::<RefundFields<'_>>(Some(raw)).ok()??;
+        Some(Self {
+            id: json::id(fields.id)?,
+            amount: json::integer(fields.amount).unwrap_or_default(),
+            currency: json::text(fields.currency).unwrap_or_default(),
+            status: json::text(fields.status).unwrap_or_default(),
+            reason: json::text(fields.reason).unwrap_or_default(),
+            charge: json::reference(fields.charge).unwrap_or_default(),
+            payment_intent: json::reference(fields.payment_intent).unwrap_or_default(),
+            created: json::timestamp(fields.created).unwrap_or_default(),
+        })
+    }
+}

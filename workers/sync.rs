@@ -1,0 +1,53 @@
+//! `sync`, `sweep`, `undelivered`: the lookback's jobs.
+
+use std::sync::Arc;
+
+use apalis::prelude::*;
+use surepass::lookback::{Lookback, LookbackError, LookbackJob};
+use surepass::queue::{Job, JobError, Origin};
+use surepass::telemetry::{self, TraceParent};
+use tracing::{Instrument, Span};
+
+pub(crate) async fn run(
+    job: LookbackJob,
+    lookback: Data<Arc<Lookback>>,
+    attempt: Attempt,
+    origin: Data<Origin>,
+) -> Result<(), JobError> {
+    let trace: Option<TraceParent> = origin.trace.as_deref().and_then(|trace| trace.parse().ok());
+    let key = job.key().unwrap_or_default();
+    let span = tracing::info_span!(
+        "lookback",
+        kind = job.kind(),
+        job = key,
+        attempt = attempt.current(),
+        trace = trace.map(|trace| tracing::field::display(trace.trace_id()))
+    );
+    if let Some(trace) = trace {
+        trace.follow(&span);
+    }
+    async move {
+        let done = match &job {
+            LookbackJob::Sync(request) => lookback.sync(request, &key, origin.enqueued).await,
+            LookbackJob::Sweep(request) => lookback.sweep(request).await,
+            LookbackJob::Undelivered(request) => lookback.undelivered(request).await,
+        };
+        done.map_err(|error| failed(&error))
+    }
+    .instrument(span)
+    .await
+}
+
+fn failed(error: &LookbackError) -> JobError {
+    let (code, told) = (error.code(), error.to_string());
+    telemetry::failed(&Span::current(), code);
+    if !error.is_transient() {
+        tracing::error!(code, error = told, "dead letter: a person must look");
+        return JobError::fail(code, told);
+    }
+    tracing::warn!(code, error = told, "failed; it runs again");
+    match error.retry_after() {
+        Some(after) => JobError::retry_after(code, told, after),
+        None => JobError::retry(code, told),
+    }
+}
