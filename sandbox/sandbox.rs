@@ -1,0 +1,108 @@
+//! The sandbox as a whole: the world, its clock, and what makes things happen when their time has come.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::clock::SandboxClock;
+use crate::delivery;
+use crate::world::{Occasion, Task, World};
+
+/// How many webhooks are under way at a time.
+const DELIVERIES_AT_A_TIME: usize = 64;
+/// Beyond this the clock is looked at again: the system's may have been set.
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    world: Mutex<World>,
+    pub(crate) clock: SandboxClock,
+    /// For webhooks: follows no redirect, and gives up.
+    pub(crate) http: reqwest::Client,
+    pub(crate) turns: Semaphore,
+    /// Tells the timekeeper that there is something new, or that the clock has moved.
+    wake: Notify,
+    /// Tells whoever waits that a delivery has its outcome.
+    version: watch::Sender<u64>,
+}
+
+impl Sandbox {
+    pub(crate) fn new(world: World, clock: SandboxClock, http: reqwest::Client) -> Self {
+        Self {
+            world: Mutex::new(world),
+            clock,
+            http,
+            turns: Semaphore::new(DELIVERIES_AT_A_TIME),
+            wake: Notify::new(),
+            version: watch::Sender::new(0),
+        }
+    }
+
+    /// The world, for as long as nothing is awaited.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be said after whatever may have set a timer, moved the clock, or ended a delivery.
+    pub(crate) fn changed(&self) {
+        self.wake.notify_one();
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Waits until the world is as `is` wants it. Answers whether that came within `patience`.
+    pub(crate) async fn until(&self, patience: Duration, is: impl Fn(&World) -> bool) -> bool {
+        let mut version = self.version.subscribe();
+        let waiting = async {
+            loop {
+                version.mark_unchanged();
+                if is(&self.world()) {
+                    return;
+                }
+                if version.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+        };
+        tokio::time::timeout(patience, waiting).await.is_ok()
+    }
+
+    /// Makes everything happen when its time has come. Never ends.
+    pub(crate) async fn keep_time(self: Arc<Self>) {
+        loop {
+            let now = self.clock.now();
+            let (due, next) = self.world().due(now);
+            let any = !due.is_empty();
+            for task in due {
+                self.happen(task, &Occasion::now(now));
+            }
+            if any {
+                self.version.send_modify(|version| *version += 1);
+                continue;
+            }
+            let wait = match next {
+                Some(next) if !self.clock.is_stopped() => (next - now)
+                    .to_std()
+                    .unwrap_or_default()
+                    .clamp(Duration::from_millis(1), LONGEST_SLEEP),
+                _ => LONGEST_SLEEP,
+            };
+            let _ = tokio::time::timeout(wait, self.wake.notified()).await;
+        }
+    }
+
+    fn happen(self: &Arc<Self>, task: Task, occasion: &Occasion) {
+        match task {
+            Task::Deliver(parcel) => {
+                tokio::spawn(delivery::deliver(self.clone(), parcel));
+            }
+            // Paid, expired or settled by hand in the meantime: nothing to do.
+            Task::Expire(scope, id) => {
+                let _ = self.world().expire(&scope, &id, occasion);
+            }
+            Task::Settle(scope, id) => {
+                let _ = self.world().settle(&scope, &id, true, occasion);
+            }
+        }
+    }
+}

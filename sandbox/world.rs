@@ -1,0 +1,269 @@
+//! All that the sandbox knows, in memory: accounts, their objects, what is still to happen, and the faults that were
+//! ordered. One lock guards it; nothing is awaited under it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::api::{KeyRule, Replays};
+use crate::delivery::{Parcel, Post};
+use crate::faults::Faults;
+use crate::ids::Ids;
+use crate::objects::{
+    Account, Charge, Customer, Dispute, Endpoint, Event, PaymentIntent, Price, Product, Refund, Session,
+    Snapshot,
+};
+use crate::request_log::RequestLog;
+use crate::table::Table;
+
+/// Whose objects, and of which mode. Nothing of one is seen in another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    /// A connected account; none: the platform's own.
+    pub(crate) account: Option<String>,
+    pub(crate) livemode: bool,
+}
+
+/// The objects of one scope.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    pub(crate) products: Table<Product>,
+    pub(crate) prices: Table<Price>,
+    pub(crate) customers: Table<Customer>,
+    pub(crate) sessions: Table<Session>,
+    pub(crate) payment_intents: Table<PaymentIntent>,
+    pub(crate) charges: Table<Charge>,
+    pub(crate) refunds: Table<Refund>,
+    pub(crate) disputes: Table<Dispute>,
+    pub(crate) events: Table<Event>,
+    pub(crate) endpoints: Table<Endpoint>,
+}
+
+/// What does not change while the sandbox runs.
+#[derive(Debug, Clone)]
+pub(crate) struct WorldSettings {
+    pub(crate) seed: u64,
+    /// Where the hosted pages are, without a slash at the end.
+    pub(crate) base_url: String,
+    /// How long a bank transfer takes to settle.
+    pub(crate) settle_after: TimeDelta,
+    /// What the delays between tries of a delivery are multiplied by.
+    pub(crate) retry_scale: f64,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) settings: WorldSettings,
+    pub(crate) ids: Ids,
+    pub(crate) platform: Account,
+    pub(crate) accounts: BTreeMap<String, Account>,
+    books: HashMap<Scope, Books>,
+    timers: BTreeMap<(DateTime<Utc>, u64), Task>,
+    timers_set: u64,
+    pub(crate) post: Post,
+    pub(crate) faults: Faults,
+    pub(crate) requests: RequestLog,
+    pub(crate) replays: Replays,
+    /// What certain keys may not; all others may do all that their prefix says.
+    pub(crate) keys: HashMap<String, KeyRule>,
+}
+
+/// Something that happens later.
+#[derive(Debug, Clone)]
+pub(crate) enum Task {
+    Deliver(Parcel),
+    /// A session's 24 hours are over.
+    Expire(Scope, String),
+    /// A bank transfer arrives.
+    Settle(Scope, String),
+}
+
+/// When something happens, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Occasion {
+    pub(crate) now: DateTime<Utc>,
+    /// Unix seconds: what the objects and events that come of it bear. Earlier than `now` where the past is made up.
+    pub(crate) at: i64,
+    /// The API request that caused it, and its idempotency key.
+    pub(crate) request: (Option<String>, Option<String>),
+    pub(crate) webhooks: Webhooks,
+}
+
+/// What becomes of the webhooks of an occasion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Webhooks {
+    /// They are sent, or suffer the faults that were ordered.
+    #[default]
+    Deliver,
+    /// They are never sent; the events say that they are undelivered.
+    Drop,
+    /// They are never sent; the events say that they were delivered.
+    Lose,
+    /// There are no events at all.
+    None,
+}
+
+impl Occasion {
+    pub(crate) fn now(now: DateTime<Utc>) -> Self {
+        Self {
+            now,
+            at: now.timestamp(),
+            request: (None, None),
+            webhooks: Webhooks::default(),
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new(settings: WorldSettings, now: DateTime<Utc>) -> Self {
+        let mut ids = Ids::new(settings.seed);
+        let platform = Account {
+            id: ids.next("acct_1", 15),
+            created: now.timestamp(),
+            email: None,
+        };
+        Self {
+            faults: Faults::none(settings.seed),
+            settings,
+            ids,
+            platform,
+            accounts: BTreeMap::new(),
+            books: HashMap::new(),
+            timers: BTreeMap::new(),
+            timers_set: 0,
+            post: Post::default(),
+            requests: RequestLog::default(),
+            replays: Replays::default(),
+            keys: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn books(&mut self, scope: &Scope) -> &mut Books {
+        self.books.entry(scope.clone()).or_default()
+    }
+
+    pub(crate) fn find<T>(&self, scope: &Scope, find: impl FnOnce(&Books) -> Option<T>) -> Option<T> {
+        self.books.get(scope).and_then(find)
+    }
+
+    /// Where an object is that only its id tells of.
+    pub(crate) fn home(&self, has: impl Fn(&Books) -> bool) -> Option<Scope> {
+        let home = self.books.iter().find(|(_, books)| has(books));
+        home.map(|(scope, _)| scope.clone())
+    }
+
+    pub(crate) fn session_anywhere(&self, id: &str) -> Option<(Scope, Arc<Session>)> {
+        let scope = self.home(|books| books.sessions.get(id).is_some())?;
+        let session = self.find(&scope, |books| books.sessions.get(id).cloned())?;
+        Some((scope, session))
+    }
+
+    /// Connects an account, unless it is there.
+    pub(crate) fn connect(&mut self, id: String, created: i64, email: Option<String>) -> &Account {
+        let account = Account {
+            id: id.clone(),
+            created,
+            email,
+        };
+        self.accounts.entry(id).or_insert(account)
+    }
+
+    pub(crate) fn later(&mut self, due: DateTime<Utc>, task: Task) {
+        self.timers_set += 1;
+        self.timers.insert((due, self.timers_set), task);
+    }
+
+    /// Takes what is due, and tells when the next thing is.
+    pub(crate) fn due(&mut self, now: DateTime<Utc>) -> (Vec<Task>, Option<DateTime<Utc>>) {
+        let rest = self.timers.split_off(&(now, u64::MAX));
+        let due = std::mem::replace(&mut self.timers, rest);
+        let next = self.timers.first_key_value().map(|((due, _), _)| *due);
+        (due.into_values().collect(), next)
+    }
+
+    /// The deliveries that wait for their time.
+    pub(crate) fn scheduled(&self) -> usize {
+        let waiting = |task: &&Task| matches!(task, Task::Deliver(_));
+        self.timers.values().filter(waiting).count()
+    }
+
+    /// Writes an event down and sends it to every endpoint that wants it. Answers the ids of the events: none where
+    /// there shall be none, two where the fault `twin` strikes.
+    pub(crate) fn emit(
+        &mut self,
+        scope: &Scope,
+        occasion: &Occasion,
+        kind: &'static str,
+        object: &Snapshot,
+        previous: Option<&serde_json::Value>,
+    ) -> Vec<String> {
+        if occasion.webhooks == Webhooks::None {
+            return Vec::new();
+        }
+        let count = if self.faults.twin() { 2 } else { 1 };
+        let endpoints = self.listeners(scope, kind);
+        let mut made = Vec::new();
+        for _ in 0..count {
+            let mut event = Event {
+                id: self.ids.long("evt_1"),
+                created: occasion.at,
+                livemode: scope.livemode,
+                kind,
+                object: object.clone(),
+                previous: previous.cloned(),
+                account: scope.account.clone(),
+                request: occasion.request.clone(),
+                pending: 0,
+            };
+            if occasion.webhooks == Webhooks::Drop {
+                event.pending = 1;
+            }
+            made.push(event.id.clone());
+            let id = event.id.clone();
+            self.books(scope).events.insert(event);
+            for (home, endpoint) in &endpoints {
+                let parcel = Parcel::new(scope, &id, home, endpoint);
+                self.hand_over(parcel, occasion);
+            }
+        }
+        made
+    }
+
+    /// Hands an event to its endpoints once more. Answers to how many; none: there is no such event.
+    pub(crate) fn resend(&mut self, id: &str, occasion: &Occasion) -> Option<usize> {
+        let scope = self.home(|books| books.events.get(id).is_some())?;
+        let kind = self.find(&scope, |books| Some(books.events.get(id)?.kind))?;
+        let endpoints = self.listeners(&scope, kind);
+        for (home, endpoint) in &endpoints {
+            let parcel = Parcel::again(&scope, id, home, endpoint);
+            self.later(occasion.now, Task::Deliver(parcel));
+        }
+        Some(endpoints.len())
+    }
+
+    /// The endpoints that want events of this type from this scope, with the scope that each belongs to.
+    fn listeners(&self, scope: &Scope, kind: &str) -> Vec<(Scope, String)> {
+        let platform = Scope {
+            account: None,
+            livemode: scope.livemode,
+        };
+        let of = |home: &Scope, connect: bool| -> Vec<(Scope, String)> {
+            let endpoints = self
+                .books
+                .get(home)
+                .into_iter()
+                .flat_map(|books| books.endpoints.iter());
+            endpoints
+                .filter(|endpoint| endpoint.connect == connect && endpoint.wants(kind))
+                .map(|endpoint| (home.clone(), endpoint.id.clone()))
+                .collect()
+        };
+        let mut listeners = of(scope, false);
+        if scope.account.is_some() {
+            listeners.extend(of(&platform, true));
+        }
+        listeners
+    }
+}
