@@ -31,6 +31,7 @@ pub use lookback::{
     SessionState,
 };
 pub use model::*;
+pub use plan::user_of_email;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 
@@ -131,6 +132,17 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn subscriptions(
         &self,
         filter: &SubscriptionFilter,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError>;
+
+    /// What any of these users holds of a tenant, newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn subscriptions_of(
+        &self,
+        tenant: &str,
+        users: &[&str],
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
 

@@ -50,6 +50,15 @@ impl Store for Watched {
         self.answers()?.subscriptions(filter, limit).await
     }
 
+    async fn subscriptions_of(
+        &self,
+        tenant: &str,
+        users: &[&str],
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        self.answers()?.subscriptions_of(tenant, users, limit).await
+    }
+
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.answers()?.tenants().await
