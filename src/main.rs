@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use surepass::config::Settings;
 
-use commands::{catalog, healthcheck, jobs, migrate, serve, subscriptions, up, workers};
+use commands::{catalog, healthcheck, jobs, migrate, serve, subscriptions, sync, up, workers};
 
 /// Everyone who pays for a pass through Stripe Checkout gets it: exactly once, within seconds, whatever fails.
 ///
@@ -38,6 +38,8 @@ enum Command {
     /// Show who holds which pass
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
+    /// Find what somebody paid for and does not have, and bring it
+    Sync(sync::Arguments),
     /// Look into the queues, and steer them
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
             Command::Migrate => migrate::run(&settings),
             Command::Catalog(command) => catalog::run(&settings, command),
             Command::Subscriptions(command) => subscriptions::run(&settings, command),
+            Command::Sync(arguments) => sync::run(&settings, &arguments),
             Command::Jobs(command) => jobs::run(&settings, command),
             Command::Workers(command) => workers::run(&settings, &command),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),

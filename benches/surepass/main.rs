@@ -5,6 +5,7 @@
 
 mod bare_consumer;
 mod bare_server;
+mod beside;
 mod conditions;
 mod cost;
 #[path = "../../workers/fulfil.rs"]
@@ -36,13 +37,14 @@ pub(crate) const ROUNDS: usize = 3;
 
 type Section = (&'static str, fn(&tokio::runtime::Runtime) -> Outcome<Table>);
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     ("intake", intake::measure),
     ("queue", queue::measure),
     ("whole", whole::measure),
     ("post", post::measure),
     ("cost", cost::measure),
     ("scale", scale::measure),
+    ("beside", beside::measure),
 ];
 
 fn main() -> Outcome<()> {

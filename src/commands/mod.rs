@@ -6,6 +6,7 @@ pub(crate) mod jobs;
 pub(crate) mod migrate;
 pub(crate) mod serve;
 pub(crate) mod subscriptions;
+pub(crate) mod sync;
 mod terminal;
 pub(crate) mod up;
 pub(crate) mod workers;

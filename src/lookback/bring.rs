@@ -8,6 +8,25 @@ use crate::queue::{Enqueued, Fate, Item, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
 use crate::stripe::CheckoutSession;
 
+/// Behind whom what is found lines up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Among the tenant's fresh purchases: somebody waits for it.
+    Fresh,
+    /// In a line of its own beside them, which has its turn after them: however much a sweep finds, a fresh purchase
+    /// waits for one round of it at most.
+    Own,
+}
+
+impl Line {
+    fn group(self, purchase: &Purchase) -> String {
+        match self {
+            Self::Fresh => purchase.group().to_owned(),
+            Self::Own => format!("{}.lookback", purchase.group()),
+        }
+    }
+}
+
 /// The reason of dead letters that line items may mend.
 const UNRESOLVED_PASS: &str = "unresolved_pass";
 
@@ -117,6 +136,7 @@ impl Lookback {
         &self,
         account: Option<&str>,
         via: CreatedVia,
+        line: Line,
         found: &mut [Found],
     ) -> Result<(), LookbackError> {
         let sessions: Vec<&str> = found.iter().map(|one| one.row.session.as_str()).collect();
@@ -138,7 +158,7 @@ impl Lookback {
         let items: Vec<Item> = missing
             .iter()
             .filter_map(|n| found[*n].purchase.as_ref())
-            .map(|purchase| Ok(Item::job(purchase)?.group(purchase.group()).revive()))
+            .map(|purchase| Ok(Item::job(purchase)?.group(&line.group(purchase)).revive()))
             .collect::<Result<_, LookbackError>>()?;
         let answers = self.fulfil.enqueue(&items).await?;
         for (n, answer) in missing.into_iter().zip(answers) {

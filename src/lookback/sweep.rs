@@ -23,8 +23,9 @@ const DETECTOR: &str = "sessions";
 
 /// For how long after its customers' last job a sweep waits for what is on its way: longer than a job's last attempt.
 const PATIENCE: TimeDelta = TimeDelta::hours(3);
-/// Runs are kept so long.
+/// Runs are kept so long, and so many dropped in one go.
 const KEEP_RUNS: TimeDelta = TimeDelta::days(30);
+const RUNS_TOGETHER: u32 = 500;
 
 /// Where a step has left the run.
 enum Next {
@@ -253,7 +254,7 @@ impl Lookback {
         self.prove(run, counts).await?;
         self.end(&run.id, RunPhase::Done, run.error.as_deref()).await?;
         let old = self.clock.now() - KEEP_RUNS;
-        self.records().drop_runs(old, 200).await?;
+        while self.records().drop_runs(old, RUNS_TOGETHER).await? == u64::from(RUNS_TOGETHER) {}
         tracing::info!(
             run = run.id,
             account = run.account,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::TimeDelta;
 
-use super::bring::{Found, Listed, listed};
+use super::bring::{Found, Line, Listed, listed};
 use super::whose::{Whose, may_be_of};
 use super::{Customer, Lookback, LookbackError, RunId, SyncRequest, accounts};
 use crate::store::{FoundSession, LookbackRun, RunPhase, RunStep, SessionState, SubscriptionFilter, Tenant};
@@ -108,7 +108,8 @@ impl Lookback {
             // What an earlier attempt has handed in stays as it was noted.
             look.found
                 .retain(|one| known.get(&one.row.session) != Some(&false));
-            self.bring(account, request.via, &mut look.found).await?;
+            self.bring(account, request.via, Line::Fresh, &mut look.found)
+                .await?;
             let rows: Vec<FoundSession> = look.found.iter().map(Found::row).collect::<Result<_, _>>()?;
             waiting.extend(
                 rows.iter()

@@ -30,6 +30,7 @@ macro_rules! contract {
 mod audit;
 mod catalogue;
 mod events;
+mod lookback;
 mod purchases;
 mod sharing;
 mod upgrades;

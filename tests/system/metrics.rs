@@ -281,7 +281,9 @@ async fn a_scrape_storm_costs_redis_one_reading_of_each_queue_a_second() {
 
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_says_so() {
-    let mut shop = Shop::prepare("[queue]\nlease_seconds = 1\n").await;
+    // It has a lease for each of its queues.
+    let settings = "[queue]\nlease_seconds = 1\n[worker]\nqueues = [\"fulfil\"]\n";
+    let mut shop = Shop::prepare(settings).await;
     shop.start_server().await;
     shop.start_worker().await;
     of_worker(&shop, 0)

@@ -205,7 +205,7 @@ fn operator<'a>(inspector: &'a Inspector, store: &'a dyn Store, why: Option<Stri
 }
 
 /// `user@host`; of one who has become another by `sudo`, both.
-fn who() -> String {
+pub(in crate::commands) fn who() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::current())
         .ok()
         .flatten()

@@ -16,6 +16,7 @@ use super::terminal::safe;
 use crate::Failure;
 
 use act::Act;
+pub(super) use act::who;
 pub(crate) use arguments::Command;
 
 pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Failure> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::{Next, go};
-use crate::lookback::bring::{Found, is_session_id};
+use crate::lookback::bring::{Found, Line, is_session_id};
 use crate::lookback::{Customer, Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Fate, Item, Job};
 use crate::store::{FoundSession, LookbackRun, RunPhase, RunStep, SessionState};
@@ -140,7 +140,8 @@ impl Lookback {
                     Found::new(&row.session, row.customer, purchase)
                 })
                 .collect();
-            self.bring(run.account.as_deref(), run.via, &mut found).await?;
+            self.bring(run.account.as_deref(), run.via, Line::Own, &mut found)
+                .await?;
             let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
             self.records().note_sessions(&run.id, &rows).await?;
             waiting.extend(

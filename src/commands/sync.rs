@@ -1,0 +1,345 @@
+//! `surepass sync`
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde::Serialize;
+use serde_json::json;
+use surepass::clock::Clock;
+use surepass::config::{QueueName, Settings};
+use surepass::lookback::{
+    Customer, FailedSession, Lookback, Report, RunId, SweepRequest, SyncRequest, accounts,
+};
+use surepass::queue::inspector::Inspector;
+use surepass::queue::{Queue, Redis, RedisOptions};
+use surepass::store::{AuditRecord, CreatedVia, Store, Tenant};
+use tokio::time::Instant;
+
+use super::jobs::{inspector, who};
+use super::terminal::{print_json, safe};
+use super::{block_on, open_store};
+use crate::Failure;
+
+/// How often the run is asked after.
+const PAUSE: Duration = Duration::from_millis(300);
+/// How long to wait for a worker: one that has just started is heard of after a third of its lease.
+const WITHOUT_WORKER: Duration = Duration::from_secs(20);
+/// A clock that is behind Stripe's must not leave the newest sessions out.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    whom: Whom,
+    /// Only in this tenant's Stripe account [default: all, each in its own]
+    #[arg(long, value_name = "SLUG")]
+    tenant: Option<String>,
+    /// How far to look back, by when the session was created
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    days: u32,
+    /// Do not wait for the outcome
+    #[arg(long)]
+    no_wait: bool,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Whom {
+    /// Whoever has paid with this email: you answer for it that it is theirs
+    #[arg(long, value_name = "EMAIL")]
+    email: Option<String>,
+    /// This user, by the id that checkout puts into the session
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// This Stripe customer
+    #[arg(long, value_name = "cus_…")]
+    customer: Option<String>,
+    /// This Checkout Session alone, however old
+    #[arg(long, value_name = "cs_…")]
+    session: Option<String>,
+    /// Everybody
+    #[arg(long)]
+    all: bool,
+}
+
+impl Whom {
+    /// `None`: everybody.
+    fn customer(&self) -> Result<Option<Customer>, String> {
+        let begins = |id: &str, prefix: &str| {
+            let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            if id.starts_with(prefix) && id.len() <= 255 && id.bytes().all(is_safe) {
+                Ok(id.to_owned())
+            } else {
+                Err(format!("`{}` is no id of the form {prefix}…", safe(id)))
+            }
+        };
+        Ok(Some(
+            match (&self.email, &self.user, &self.customer, &self.session) {
+                (Some(email), ..) if email.contains('@') => Customer::Email(email.clone()),
+                (Some(email), ..) => return Err(format!("`{}` is no email", safe(email))),
+                (_, Some(id), ..) if id.trim().is_empty() => return Err("the user's id is empty".to_owned()),
+                (_, Some(id), ..) => Customer::User {
+                    id: id.clone(),
+                    verified_email: None,
+                },
+                (_, _, Some(id), _) => Customer::StripeCustomer(begins(id, "cus_")?),
+                (.., Some(id)) => Customer::Session(begins(id, "cs_")?),
+                _ => return Ok(None),
+            },
+        ))
+    }
+}
+
+/// What all runs of one command have come to.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    runs: Vec<String>,
+    done: bool,
+    created_count: u64,
+    skipped_count: u64,
+    error_count: u64,
+    pending_count: u64,
+    total_sessions_found: u64,
+    pages: u64,
+    created: Vec<String>,
+    errors: Vec<FailedSession>,
+    /// What kept a run, or an account, from its end.
+    failures: Vec<String>,
+}
+
+impl Outcome {
+    fn of(reports: Vec<Report>) -> Self {
+        let mut all = Self {
+            done: true,
+            ..Self::default()
+        };
+        for one in reports {
+            all.done &= one.done;
+            all.created_count += one.created_count;
+            all.skipped_count += one.skipped_count;
+            all.error_count += one.error_count;
+            all.pending_count += one.pending_count;
+            all.total_sessions_found += one.total_sessions_found;
+            all.pages += one.pages;
+            all.created.extend(one.created);
+            all.errors.extend(one.errors);
+            all.failures.extend(one.error);
+            all.runs.push(one.run);
+        }
+        all
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{} purchases found: {} brought, {} in order already, {} on their way, {} failed",
+            self.total_sessions_found,
+            self.created_count,
+            self.skipped_count,
+            self.pending_count,
+            self.error_count
+        )
+    }
+
+    fn print(&self) {
+        println!("{}.", self.line());
+        for session in &self.created {
+            println!("  brought  {}", safe(session));
+        }
+        for one in &self.errors {
+            println!("  failed   {}: {}", safe(&one.session), safe(&one.error));
+        }
+        for failure in &self.failures {
+            eprintln!("surepass: {}", safe(failure));
+        }
+    }
+}
+
+pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let customer = match arguments.whom.customer() {
+        Ok(customer) => customer,
+        Err(words) => return Ok(misuse(&words)),
+    };
+    if settings.stripe.secret_key.is_none() {
+        return Err("the lookback is off, for there is no key for Stripe's API: set STRIPE_SECRET_KEY (a restricted key that may read is enough), here and where the workers run".into());
+    }
+    block_on(async {
+        let store = open_store(settings).await?;
+        let tenants = store.tenants().await?;
+        let tenant = match &arguments.tenant {
+            Some(slug) => match tenants.iter().find(|tenant| tenant.slug == *slug) {
+                Some(tenant) => Some(tenant),
+                None => {
+                    let slug = safe(slug);
+                    return Ok(misuse(&format!(
+                        "no tenant has the slug `{slug}`: `surepass catalog list` shows those that there are"
+                    )));
+                }
+            },
+            None => None,
+        };
+        let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
+        let queue = |name| Queue::new(&redis, settings.queue_config_of(name));
+        let lookback = Lookback {
+            stripe: None,
+            store: store.clone(),
+            fulfil: queue(QueueName::Fulfil)?,
+            sync: queue(QueueName::Sync)?,
+            clock: Clock::system(),
+            remember_events: settings.queue.event_dedupe,
+            slice: Duration::ZERO,
+        };
+        let audit = begin(store.as_ref(), &lookback.clock, arguments, customer.as_ref()).await?;
+        let asked = ask(&lookback, arguments, customer, tenant, &tenants).await;
+        let told = match &asked {
+            Ok(runs) => runs.iter().map(RunId::as_str).collect::<Vec<_>>().join(", "),
+            Err(error) => format!("failed: {error}"),
+        };
+        let now = lookback.clock.now();
+        if let Err(error) = store.end_audit(&audit, now, &told).await {
+            eprintln!("surepass: it is done, but its end is not in the audit log: {error}");
+        }
+        let runs = asked?;
+        if arguments.no_wait {
+            return enqueued(&runs, arguments.json);
+        }
+        let inspector = inspector(settings)?;
+        let Some(outcome) = wait(&lookback, &inspector, &runs).await? else {
+            return Err("no worker works on the queue `sync`: start `surepass-worker` where STRIPE_SECRET_KEY is set. The job waits for it, and the same command will find it again".into());
+        };
+        if arguments.json {
+            print_json(&outcome)?;
+        } else {
+            outcome.print();
+        }
+        let is_fine = outcome.error_count == 0 && outcome.failures.is_empty();
+        Ok(if is_fine {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    })
+}
+
+fn misuse(words: &str) -> ExitCode {
+    eprintln!("surepass: {words}");
+    ExitCode::from(2)
+}
+
+fn enqueued(runs: &[RunId], json: bool) -> Result<ExitCode, Failure> {
+    let runs: Vec<&str> = runs.iter().map(RunId::as_str).collect();
+    if json {
+        print_json(&json!({ "runs": runs, "done": false }))?;
+    } else {
+        println!("Enqueued: {}.", runs.join(", "));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Written before the act. What cannot be written down is not done.
+async fn begin(
+    store: &dyn Store,
+    clock: &Clock,
+    arguments: &Arguments,
+    customer: Option<&Customer>,
+) -> Result<String, Failure> {
+    let customer = customer.map_or("all".to_owned(), Customer::key);
+    let target = json!({ "customer": customer, "tenant": arguments.tenant, "days": arguments.days });
+    let id = ulid::Ulid::generate().to_string();
+    let record = AuditRecord {
+        id: id.clone(),
+        actor: who(),
+        action: "sync".to_owned(),
+        target: target.to_string(),
+        reason: arguments.why.clone(),
+        began_at: clock.now(),
+        ended_at: None,
+        outcome: None,
+    };
+    store.begin_audit(&record).await.map_err(|error| {
+        format!("nothing was done, for it could not be written to the audit log: {error}")
+    })?;
+    Ok(id)
+}
+
+async fn ask(
+    lookback: &Lookback,
+    arguments: &Arguments,
+    customer: Option<Customer>,
+    tenant: Option<&Tenant>,
+    tenants: &[Tenant],
+) -> Result<Vec<RunId>, Failure> {
+    if let Some(customer) = customer {
+        let request = SyncRequest {
+            tenant: arguments.tenant.clone(),
+            customer,
+            days: arguments.days,
+            via: CreatedVia::Support,
+            run: None,
+        };
+        let asked = lookback.ask(&request, ulid::Ulid::generate()).await?;
+        if asked.joined {
+            eprintln!("surepass: the same is under way already: waiting for that one");
+        }
+        return Ok(vec![asked.run]);
+    }
+    let accounts = match tenant {
+        Some(tenant) => vec![tenant.stripe_account.clone()],
+        None => accounts(tenants),
+    };
+    let to = lookback.clock.now() + AHEAD;
+    let from = to - TimeDelta::days(arguments.days.into());
+    let mut runs = Vec::new();
+    for account in accounts {
+        let mut request = SweepRequest::new("support", account.as_deref(), from, to);
+        request.via = CreatedVia::Support;
+        request.run = Some(RunId::new(ulid::Ulid::generate()));
+        runs.push(lookback.ask_sweep(&request).await?.run);
+    }
+    Ok(runs)
+}
+
+/// Waits until all runs are over, telling how far they are; `None`: there is nobody to do them.
+async fn wait(
+    lookback: &Lookback,
+    inspector: &Inspector,
+    runs: &[RunId],
+) -> Result<Option<Outcome>, Failure> {
+    let shown = std::io::stderr().is_terminal();
+    let (began, mut heard) = (Instant::now(), false);
+    let outcome = loop {
+        let mut reports = Vec::new();
+        for run in runs {
+            reports.extend(lookback.report(run).await?);
+        }
+        let outcome = Outcome::of(reports);
+        if shown {
+            eprint!("\r{}, {} pages of Stripe's   ", outcome.line(), outcome.pages);
+        }
+        if outcome.done {
+            break Some(outcome);
+        }
+        if !heard {
+            let workers = inspector.workers().await?;
+            heard = workers
+                .iter()
+                .any(|one| !one.dead && one.queues.contains(QueueName::Sync.as_str()));
+            if !heard && began.elapsed() > WITHOUT_WORKER {
+                break None;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    if shown {
+        eprintln!();
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,121 @@
+//! What a lookback does about dead letters.
+
+use serde_json::json;
+
+use crate::answer::Answer;
+use crate::program::stderr;
+use crate::stripe::object;
+use crate::world::{World, ids};
+
+#[tokio::test]
+async fn a_dead_fulfil_job_runs_again_if_what_killed_it_was_transient() {
+    let mut world = World::open().await;
+    world.shop.start_server().await;
+    let old = world.shop.session().with("userId", Some("user_kari"));
+    let upgrade = world
+        .shop
+        .session()
+        .with("userId", Some("user_kari"))
+        .with("type", Some("pass_upgrade"))
+        .with(
+            "upgradeFromSubscriptionId",
+            Some(&format!("subscription-{}", old.session_id())),
+        );
+    assert_eq!(world.shop.buy(&upgrade).await, Answer::accepted());
+    world.shop.settled().await;
+    let job = format!("fulfil:{}", upgrade.session_id());
+    let death = world.shop.queue().death(&job).await.unwrap();
+    assert_eq!(death.as_deref(), Some("upgrade_source_not_found"));
+
+    world.stripe.sell(&old);
+    world.stripe.sell(&upgrade);
+    let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
+    assert!(is_content, "{report}");
+    assert_eq!(report["createdCount"], 2, "{report}");
+    assert_eq!(world.shop.fulfilled().await, ids(&[old, upgrade]));
+}
+
+#[tokio::test]
+async fn a_dead_fulfil_job_is_left_to_a_person_if_what_killed_it_was_not_transient() {
+    let mut world = World::open().await;
+    world.shop.start_server().await;
+    let strange = world.shop.session().with("passId", Some("pass-unheard-of"));
+    let strange = strange.with("passName", None).with("userId", Some("user_kari"));
+    let fine = world.shop.session().with("userId", Some("user_kari"));
+    assert_eq!(world.shop.buy(&strange).await, Answer::accepted());
+    world.shop.settled().await;
+    world.stripe.sell(&strange);
+    world.stripe.sell(&fine);
+    let job = format!("fulfil:{}", strange.session_id());
+    let before = world.shop.queue().errors(&job).await.unwrap();
+    for round in 0..2 {
+        let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
+        assert!(!is_content, "{report}");
+        assert_eq!(
+            (&report["errorCount"], &report["createdCount"]),
+            (&json!(1), &json!(1 - round))
+        );
+        assert_eq!(report["errors"][0]["session"], json!(strange.session_id()));
+        let error = report["errors"][0]["error"].as_str().unwrap();
+        assert!(error.starts_with("unresolved_pass: "), "{error}");
+    }
+    assert_eq!(world.shop.queue().errors(&job).await.unwrap(), before);
+    assert_eq!(world.shop.fulfilled().await, [fine.session_id()]);
+}
+
+#[tokio::test]
+async fn a_session_that_only_its_line_items_tell_is_brought_even_from_a_dead_letter() {
+    let mut world = World::open().await;
+    world.shop.start_server().await;
+    world
+        .import(&json!({"tenants": [{"id": "tenant-1", "slug": "studio", "name": "Studio One",
+            "timeZone": "Europe/Oslo", "webhookSecrets": [],
+            "passes": [{"id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10, "price": 150_000,
+                "currency": "nok", "validityType": "days", "validityDays": 90, "isActive": true,
+                "stripePriceIds": ["price_10"]}]}]}))
+        .await;
+    let untold = |kind: Option<&str>| {
+        let session = world.shop.session().with("type", kind);
+        let session = session.with("passId", None).with("passName", None);
+        let session = session.with("userId", Some("user_kari"));
+        let mut listed = object(&session);
+        listed["line_items"] = json!({"object": "list", "has_more": false, "data": [
+            {"id": "li_1", "object": "item", "price": {"id": "price_10", "object": "price"}}]});
+        world.stripe.add(None, listed);
+        session
+    };
+    // One that says it is ours dies of it, one that does not is ignored.
+    let (typed, typeless) = (untold(Some("pass_purchase")), untold(None));
+    for session in [&typed, &typeless] {
+        assert_eq!(world.shop.buy(session).await, Answer::accepted());
+    }
+    world.shop.settled().await;
+    assert!(world.shop.subscriptions().await.is_empty());
+    let job = format!("fulfil:{}", typed.session_id());
+    let death = world.shop.queue().death(&job).await.unwrap();
+    assert_eq!(death.as_deref(), Some("unresolved_pass"));
+
+    let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
+    assert!(is_content, "{report}");
+    assert_eq!(world.shop.fulfilled().await, ids(&[typed, typeless]));
+    assert_eq!(
+        world.stripe.calls().len(),
+        1,
+        "the list has carried the line items"
+    );
+}
+
+#[tokio::test]
+async fn a_sync_that_died_runs_again_when_it_is_asked_for_again() {
+    let world = World::open().await;
+    world.stripe.close("");
+    let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
+    assert!(!is_content, "{report}");
+    let dead = world.queue("sync").death("sync:*:user_kari").await.unwrap();
+    assert_eq!(dead.as_deref(), Some("stripe_forbidden"));
+    let list = world.shop.surepass(&["jobs", "show", "sync:*:user_kari"]).await;
+    assert!(list.status.success(), "{}", stderr(&list));
+    let (again, _) = world.sync(&["--user", "user_kari"]).await;
+    assert_ne!(again["runs"], report["runs"]);
+    assert_eq!(world.stripe.lists(), 2);
+}

@@ -1,0 +1,24 @@
+//! The lookback as its users meet it: programs as processes, a real Redis, a real store, and a Stripe that lists, fails and
+//! hangs as it is told.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "../support/answer.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
+mod answer;
+mod customers;
+mod detectors;
+mod letters;
+#[path = "../support/program.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
+mod program;
+#[path = "../support/shop/mod.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
+mod shop;
+mod stripe;
+mod sweeps;
+mod world;

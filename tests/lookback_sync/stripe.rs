@@ -1,0 +1,229 @@
+//! The part of Stripe that a lookback reads, over HTTP: lists by account with filters and cursors, and faults on demand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use serde_json::{Value, json};
+use surepass::up::sample::SampleSession;
+
+const SESSIONS: &str = "/v1/checkout/sessions";
+const EVENTS: &str = "/v1/events";
+
+type Query = Vec<(String, String)>;
+
+/// A call that was made.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) query: Query,
+    pub(crate) account: Option<String>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By account, the key's own being empty; in the order in which they were made.
+    sessions: BTreeMap<String, Vec<Value>>,
+    events: BTreeMap<String, Vec<Value>>,
+    calls: Vec<Call>,
+    lists: usize,
+    /// The status of the list of sessions of this number, from 1 on.
+    faults: BTreeMap<usize, u16>,
+    /// From this list of sessions on, none is answered.
+    held: Option<usize>,
+    /// Accounts that the key may not read.
+    closed: BTreeSet<String>,
+}
+
+/// A server that answers as Stripe does. It ends with the test's runtime.
+pub(crate) struct Stripe {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl Stripe {
+    pub(crate) fn start() -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = web::Data::from(Arc::clone(&state));
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(shared.clone())
+                .route(SESSIONS, web::get().to(sessions))
+                .route("/v1/checkout/sessions/{id}", web::get().to(session))
+                .route(EVENTS, web::get().to(events))
+        });
+        let server = server.workers(1).disable_signals().listen(listener).unwrap();
+        tokio::spawn(server.run());
+        Self { address, state }
+    }
+
+    pub(crate) fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Takes money for a session; nobody is told.
+    pub(crate) fn sell(&self, session: &SampleSession) {
+        self.add(session.account.as_deref(), object(session));
+    }
+
+    pub(crate) fn add(&self, account: Option<&str>, session: Value) {
+        let account = account.unwrap_or_default().to_owned();
+        self.state().sessions.entry(account).or_default().push(session);
+    }
+
+    /// Makes an event that no endpoint has taken.
+    pub(crate) fn fail_to_deliver(&self, event: &[u8]) {
+        let event: Value = serde_json::from_slice(event).unwrap();
+        let account = event["account"].as_str().unwrap_or_default().to_owned();
+        self.state().events.entry(account).or_default().push(event);
+    }
+
+    /// Answers the list of sessions of this number with this status.
+    pub(crate) fn fail(&self, list: usize, status: u16) {
+        self.state().faults.insert(list, status);
+    }
+
+    /// Answers no list of sessions from this number on.
+    pub(crate) fn hold(&self, list: Option<usize>) {
+        self.state().held = list;
+    }
+
+    pub(crate) fn close(&self, account: &str) {
+        self.state().closed.insert(account.to_owned());
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// How many lists of sessions were asked for.
+    pub(crate) fn lists(&self) -> usize {
+        self.state().lists
+    }
+}
+
+/// A session as the API tells it.
+pub(crate) fn object(session: &SampleSession) -> Value {
+    let event: Value = serde_json::from_slice(&session.event("checkout.session.completed", 1)).unwrap();
+    event["data"]["object"].clone()
+}
+
+fn account(request: &HttpRequest) -> String {
+    let header = request.headers().get("Stripe-Account");
+    header.map_or_else(String::new, |account| account.to_str().unwrap().to_owned())
+}
+
+fn note(state: &mut State, request: &HttpRequest, query: Query) {
+    let account = account(request);
+    state.calls.push(Call {
+        query,
+        account: Some(account).filter(|account| !account.is_empty()),
+    });
+}
+
+async fn sessions(
+    state: web::Data<Mutex<State>>,
+    query: web::Query<Query>,
+    request: HttpRequest,
+) -> HttpResponse {
+    let (number, fault) = {
+        let mut state = state.lock().unwrap();
+        note(&mut state, &request, query.0.clone());
+        state.lists += 1;
+        let number = state.lists;
+        (number, state.faults.remove(&number))
+    };
+    if let Some(status) = fault {
+        return error(status, "api_error");
+    }
+    while state.lock().unwrap().held.is_some_and(|held| number >= held) {
+        actix_web::rt::time::sleep(Duration::from_millis(10)).await;
+    }
+    let state = state.lock().unwrap();
+    let account = account(&request);
+    if state.closed.contains(&account) {
+        return error(403, "account_invalid");
+    }
+    let all = state.sessions.get(&account).map_or(&[][..], Vec::as_slice);
+    let expands = query.iter().any(|(_, value)| value == "data.line_items");
+    list(all, &query, |session| {
+        if !expands {
+            session.as_object_mut().unwrap().remove("line_items");
+        }
+    })
+}
+
+async fn session(
+    state: web::Data<Mutex<State>>,
+    query: web::Query<Query>,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> HttpResponse {
+    let mut state = state.lock().unwrap();
+    note(&mut state, &request, query.0.clone());
+    let found = state
+        .sessions
+        .get(&account(&request))
+        .and_then(|all| all.iter().find(|one| one["id"] == id.as_str()));
+    match found {
+        Some(found) => HttpResponse::Ok().json(found),
+        None => error(404, "resource_missing"),
+    }
+}
+
+async fn events(
+    state: web::Data<Mutex<State>>,
+    query: web::Query<Query>,
+    request: HttpRequest,
+) -> HttpResponse {
+    let mut state = state.lock().unwrap();
+    note(&mut state, &request, query.0.clone());
+    let mut own = state.events.get(&account(&request)).cloned().unwrap_or_default();
+    // As in Stripe's own list, whoever asks for an account knows whose they are.
+    for event in &mut own {
+        event.as_object_mut().unwrap().remove("account");
+    }
+    list(&own, &query, |_| {})
+}
+
+/// One page of what was made, the newest first.
+fn list(all: &[Value], query: &Query, trim: impl Fn(&mut Value)) -> HttpResponse {
+    let asked = |name: &str| {
+        query
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    };
+    let bound = |name: &str| asked(name).map(|value| value.parse::<i64>().unwrap());
+    let created = |one: &Value| one["created"].as_i64().unwrap();
+    let mut newest: Vec<&Value> = all
+        .iter()
+        .filter(|one| bound("created[gte]").is_none_or(|from| created(one) >= from))
+        .filter(|one| bound("created[lt]").is_none_or(|to| created(one) < to))
+        .filter(|one| asked("customer").is_none_or(|customer| one["customer"] == customer))
+        .collect();
+    newest.sort_by_key(|one| (-created(one), one["id"].as_str().unwrap().to_owned()));
+    let begin = asked("starting_after").map_or(0, |after| {
+        newest.iter().position(|one| one["id"] == after).unwrap() + 1
+    });
+    let limit = bound("limit").map_or(10, |limit| usize::try_from(limit).unwrap());
+    let end = (begin + limit).min(newest.len());
+    let mut data: Vec<Value> = newest[begin..end].iter().map(|one| (*one).clone()).collect();
+    data.iter_mut().for_each(trim);
+    HttpResponse::Ok().json(json!({
+        "object": "list", "url": "/v1", "has_more": end < newest.len(), "data": data
+    }))
+}
+
+fn error(status: u16, code: &str) -> HttpResponse {
+    HttpResponse::build(status.try_into().unwrap())
+        .insert_header(("Request-Id", "req_1"))
+        .json(json!({"error": {"type": "invalid_request_error", "code": code, "message": "no"}}))
+}

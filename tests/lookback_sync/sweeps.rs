@@ -1,0 +1,246 @@
+//! The sweep of an account.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use surepass::lookback::{LookbackJob, RunId};
+use surepass::store::RunPhase;
+
+use crate::answer::Answer;
+use crate::program::{awaited, stderr};
+use crate::shop::now;
+use crate::world::{World, ids, sweep};
+
+fn customers_jobs(done: &[String], run: &RunId) -> Vec<String> {
+    let prefix = format!("sync:{run}:");
+    done.iter()
+        .filter_map(|id| id.strip_prefix(&prefix))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_nights_lookback_brings_what_is_missing_at_one_list_call_for_100_sessions() {
+    let mut world = World::open().await;
+    world.shop.start_server().await;
+    let sold = world.sold_many(350);
+    // Some came by webhook.
+    for session in &sold[..40] {
+        assert_eq!(world.shop.buy(session).await, Answer::accepted());
+    }
+    world.shop.settled().await;
+
+    let request = sweep("nightly", 30);
+    let lookback = world.lookback().await;
+    let asked = lookback.ask_sweep(&request).await.unwrap();
+    let report = world.report(&asked.run).await;
+    assert_eq!(
+        (
+            report.total_sessions_found,
+            report.created_count,
+            report.skipped_count
+        ),
+        (350, 310, 40)
+    );
+    assert_eq!(
+        (report.pages, report.customers, world.stripe.lists()),
+        (4, 350, 4)
+    );
+    assert_eq!(
+        world.stripe.calls().len(),
+        4,
+        "the customers' jobs share the listing"
+    );
+    assert_eq!(world.shop.fulfilled().await, ids(&sold));
+
+    let mark = world.mark("sessions").await.unwrap();
+    assert_eq!(mark.from, request.from);
+    assert!(
+        mark.to > now() - TimeDelta::minutes(5) && mark.to <= now(),
+        "{mark:?}"
+    );
+    // Of what is in order nothing is kept.
+    let store = world.shop.store().await;
+    let kept = store
+        .lookback()
+        .found_sessions(
+            asked.run.as_str(),
+            None,
+            &[surepass::store::SessionState::Existing],
+            "",
+            10,
+        )
+        .await;
+    assert!(kept.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn each_customer_is_enqueued_once_a_tick_however_many_ask_and_work() {
+    let mut world = World::open().await;
+    world.shop.start_worker().await;
+    let sold = world.sold_many(230);
+    // One customer with many purchases is one.
+    for n in 0..20 {
+        let mut session = world.shop.session().with("userId", Some("user_kari"));
+        session.created = now() - TimeDelta::minutes(90 + n);
+        world.stripe.sell(&session);
+    }
+    let request = sweep("nightly", 30);
+    let lookback = world.lookback().await;
+    let (one, other) = tokio::join!(lookback.ask_sweep(&request), lookback.ask_sweep(&request));
+    assert_eq!(one.unwrap().run, other.unwrap().run);
+    let run = request.run();
+    let report = world.report(&run).await;
+    assert_eq!((report.created_count, report.customers), (250, 231));
+    world.idle().await;
+    // A third comes late.
+    world.enqueue(LookbackJob::Sweep(request)).await;
+    world.idle().await;
+    let jobs = customers_jobs(&world.done().await, &run);
+    let distinct: BTreeSet<_> = jobs.iter().collect();
+    assert_eq!((jobs.len(), distinct.len()), (231, 231));
+    assert_eq!(world.stripe.lists(), 3);
+    assert_eq!(world.shop.fulfilled().await.len(), sold.len() + 20);
+}
+
+#[tokio::test]
+async fn a_sweep_resumes_where_it_stopped_after_a_crash() {
+    let mut world = World::open().await;
+    let sold = world.sold_many(450);
+    world.stripe.hold(Some(4));
+    let asked = world
+        .lookback()
+        .await
+        .ask_sweep(&sweep("nightly", 30))
+        .await
+        .unwrap();
+    let store = world.shop.store().await;
+    let third_is_staged = async {
+        loop {
+            let run = store.lookback().run(asked.run.as_str()).await.unwrap().unwrap();
+            if run.pages == 3 && world.stripe.lists() == 4 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    awaited("the third page", third_is_staged).await;
+    let mut worker = world.shop.workers.remove(0);
+    worker.killed().await;
+    world.shop.bury(worker);
+    world.stripe.hold(None);
+    world.shop.start_worker().await;
+
+    let report = world.report(&asked.run).await;
+    assert_eq!((report.created_count, report.pages), (450, 5));
+    assert_eq!(world.shop.fulfilled().await, ids(&sold));
+    let cursors: Vec<_> = world
+        .stripe
+        .calls()
+        .into_iter()
+        .map(|call| call.query.into_iter().find(|(name, _)| name == "starting_after"))
+        .collect();
+    assert_eq!(
+        cursors.len(),
+        6,
+        "only the page that was under way is asked for again"
+    );
+    assert_eq!(cursors[3], cursors[4]);
+    assert_eq!(cursors.iter().filter(|cursor| cursor.is_none()).count(), 1);
+}
+
+#[tokio::test]
+async fn recent_customers_are_found_from_the_store_and_the_event_log_too() {
+    let mut world = World::open().await;
+    world.shop.start_server().await;
+    let long_ago = || {
+        let mut session = world.shop.session();
+        session.created = now() - TimeDelta::days(40);
+        world.stripe.sell(&session);
+        session
+    };
+    // Both sessions are older than the window, and were paid for in it: the first has its subscription, the second lost its
+    // job after the event was logged.
+    let (bought, lost) = (long_ago(), long_ago());
+    assert_eq!(world.shop.buy(&bought).await, Answer::accepted());
+    world.shop.settled().await;
+    let paused = world.shop.surepass(&["jobs", "pause", "fulfil"]).await;
+    assert!(paused.status.success(), "{}", stderr(&paused));
+    assert_eq!(world.shop.buy(&lost).await, Answer::accepted());
+    let logged = async {
+        while world.shop.counts().await.log > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    awaited("the event in the store", logged).await;
+    for arguments in [["discard", &lost.session_id()], ["resume", "fulfil"]] {
+        let done = world.shop.surepass(&[&["jobs"], &arguments[..]].concat()).await;
+        assert!(done.status.success(), "{}", stderr(&done));
+    }
+
+    let mut request = sweep("nightly", 30);
+    request.to = now() + TimeDelta::minutes(1);
+    let asked = world.lookback().await.ask_sweep(&request).await.unwrap();
+    let report = world.report(&asked.run).await;
+    assert_eq!((report.created, report.customers), (vec![lost.session_id()], 2));
+    world.idle().await;
+    let mut customers = customers_jobs(&world.done().await, &asked.run);
+    customers.sort();
+    assert_eq!(customers, [lost.session_id(), format!("user_{}", bought.unique)]);
+}
+
+#[tokio::test]
+async fn customers_are_spread_over_the_time_that_they_are_given() {
+    let world = World::open().await;
+    world.sold_many(60);
+    let mut request = sweep("nightly", 30);
+    request.spread_seconds = 3_600;
+    let asked = world.lookback().await.ask_sweep(&request).await.unwrap();
+    let store = world.shop.store().await;
+    let enqueued = async {
+        while store
+            .lookback()
+            .run(asked.run.as_str())
+            .await
+            .unwrap()
+            .unwrap()
+            .phase
+            != RunPhase::Settling
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    awaited("the customers' jobs", enqueued).await;
+    let key = world.queue("sync").key("sched");
+    let due = world
+        .shop
+        .redis(&["ZRANGE", &key, "0", "-1", "WITHSCORES"])
+        .await
+        .unwrap();
+    let due: Vec<(String, u64)> = redis::from_redis_value(due).unwrap();
+    let begin = u64::try_from(now().timestamp_millis()).unwrap();
+    let minutes: BTreeSet<u64> = due
+        .iter()
+        .map(|(_, at)| at.saturating_sub(begin) / 60_000)
+        .collect();
+    assert!(
+        minutes.len() > 25 && minutes.iter().all(|minute| *minute <= 60),
+        "{minutes:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_sweep_that_may_not_read_fails_in_words_and_proves_nothing() {
+    let world = World::open().await;
+    world.stripe.close("");
+    let asked = world
+        .lookback()
+        .await
+        .ask_sweep(&sweep("nightly", 30))
+        .await
+        .unwrap();
+    let report = world.report(&asked.run).await;
+    assert_eq!(report.phase, RunPhase::Failed);
+    assert!(report.error.unwrap().starts_with("stripe_forbidden"));
+    assert_eq!(world.mark("sessions").await, None);
+}
