@@ -12,7 +12,7 @@ use surepass::stripe::signature::sign;
 use crate::faults::Fate;
 use crate::objects::Endpoint;
 use crate::sandbox::Sandbox;
-use crate::world::{Occasion, Scope, Task, Webhooks, World};
+use crate::world::{Scope, Task, Webhooks, World};
 
 /// The shape of events for an endpoint that asks for none, and of those that are listed.
 pub(crate) const API_VERSION: &str = "2025-03-31.basil";
@@ -115,39 +115,33 @@ struct Letter {
 }
 
 impl World {
-    /// Takes a delivery over: it is sent, now or a little later, unless a fault strikes.
-    pub(crate) fn hand_over(&mut self, parcel: Parcel, occasion: &Occasion) {
-        let fate = match occasion.webhooks {
+    /// What becomes of the next delivery.
+    pub(crate) fn fate(&mut self, webhooks: Webhooks) -> Fate {
+        let fate = match webhooks {
             Webhooks::Deliver => self.faults.of_delivery(),
             Webhooks::Drop => Fate::Dropped,
             Webhooks::Lose | Webhooks::None => Fate::Lost,
         };
-        if fate == Fate::Lost {
-            self.post.counts.lost += 1;
-            return;
+        match fate {
+            Fate::Dropped => self.post.counts.dropped += 1,
+            Fate::Lost => self.post.counts.lost += 1,
+            Fate::Sent { double, .. } => self.post.counts.doubled += u64::from(double),
         }
+        fate
+    }
+
+    /// Takes over a delivery that shall be sent, once or twice.
+    pub(crate) fn hand_over(&mut self, parcel: Parcel, due: DateTime<Utc>, double: bool) {
         let event = parcel.event.clone();
-        if occasion.webhooks == Webhooks::Deliver {
-            let events = &mut self.books(&parcel.scope).events;
-            events.change(&event, |event| event.pending += 1);
-        }
-        let Fate::Sent { after, double } = fate else {
-            self.post.counts.dropped += 1;
-            return;
-        };
         *self.post.unanswered.entry(event).or_default() += 1;
         if double {
-            self.post.counts.doubled += 1;
             let copy = Parcel {
                 copy: true,
                 ..parcel.clone()
             };
-            self.later(
-                occasion.now + after + TimeDelta::milliseconds(20),
-                Task::Deliver(copy),
-            );
+            self.later(due + TimeDelta::milliseconds(20), Task::Deliver(copy));
         }
-        self.later(occasion.now + after, Task::Deliver(parcel));
+        self.later(due, Task::Deliver(parcel));
     }
 
     /// Whether the first tries of these events have their outcome.
@@ -180,8 +174,7 @@ impl World {
         let endpoint = endpoint.filter(|endpoint| !endpoint.disabled)?;
         let event = self.find(&parcel.scope, |books| books.events.get(&parcel.event).cloned())?;
         let version = endpoint.api_version.as_deref().unwrap_or(API_VERSION);
-        let body = format!("{:#}", event.json(version)).into_bytes();
-        self.post.under_way += 1;
+        let body = serde_json::to_vec_pretty(&event.json(version)).unwrap_or_default();
         Some(Letter {
             url: endpoint.url.clone(),
             signature: signed(&endpoint, now.timestamp(), &body),
@@ -217,12 +210,8 @@ impl World {
             status,
             error,
         });
-        self.post.under_way -= 1;
         if parcel.copy {
             return;
-        }
-        if parcel.tries == 0 {
-            self.first_try_over(&parcel.event);
         }
         if good {
             let events = &mut self.books(&parcel.scope).events;
@@ -243,11 +232,21 @@ impl World {
         }
     }
 
-    fn first_try_over(&mut self, event: &str) {
-        if let Some(left) = self.post.unanswered.get_mut(event) {
+    /// Counts deliveries whose time has come.
+    pub(crate) fn set_out(&mut self, deliveries: usize) {
+        self.post.under_way += deliveries;
+    }
+
+    /// Counts a try as over, whether it was made or had nowhere to go.
+    fn over(&mut self, parcel: &Parcel) {
+        self.post.under_way -= 1;
+        if parcel.copy || parcel.tries > 0 {
+            return;
+        }
+        if let Some(left) = self.post.unanswered.get_mut(&parcel.event) {
             *left -= 1;
             if *left == 0 {
-                self.post.unanswered.remove(event);
+                self.post.unanswered.remove(&parcel.event);
             }
         }
     }
@@ -293,14 +292,7 @@ pub(crate) async fn deliver(sandbox: Arc<Sandbox>, parcel: Parcel) {
     let Ok(_turn) = sandbox.turns.acquire().await else {
         return;
     };
-    let letter = {
-        let mut world = sandbox.world();
-        let letter = world.letter(&parcel, sandbox.clock.now());
-        if letter.is_none() && parcel.tries == 0 && !parcel.copy {
-            world.first_try_over(&parcel.event);
-        }
-        letter
-    };
+    let letter = sandbox.world().letter(&parcel, sandbox.clock.now());
     if let Some(letter) = letter {
         let url = letter.url.clone();
         let sent = sandbox
@@ -318,5 +310,6 @@ pub(crate) async fn deliver(sandbox: Arc<Sandbox>, parcel: Parcel) {
         let now = sandbox.clock.now();
         sandbox.world().tried(&parcel, url, outcome, now);
     }
+    sandbox.world().over(&parcel);
     sandbox.changed();
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::api::{KeyRule, Replays};
 use crate::delivery::{Parcel, Post};
-use crate::faults::Faults;
+use crate::faults::{Fate, Faults};
 use crate::ids::Ids;
 use crate::objects::{
     Account, Charge, Customer, Dispute, Endpoint, Event, PaymentIntent, Price, Product, Refund, Session,
@@ -180,7 +180,10 @@ impl World {
         let rest = self.timers.split_off(&(now, u64::MAX));
         let due = std::mem::replace(&mut self.timers, rest);
         let next = self.timers.first_key_value().map(|((due, _), _)| *due);
-        (due.into_values().collect(), next)
+        let due: Vec<_> = due.into_values().collect();
+        let deliveries = due.iter().filter(|task| matches!(task, Task::Deliver(_)));
+        self.set_out(deliveries.count());
+        (due, next)
     }
 
     /// The deliveries that wait for their time.
@@ -206,8 +209,12 @@ impl World {
         let endpoints = self.listeners(scope, kind);
         let mut made = Vec::new();
         for _ in 0..count {
-            let mut event = Event {
-                id: self.ids.long("evt_1"),
+            let id = self.ids.long("evt_1");
+            let fates: Vec<Fate> = endpoints.iter().map(|_| self.fate(occasion.webhooks)).collect();
+            let pending = fates.iter().filter(|fate| **fate != Fate::Lost).count();
+            let least = usize::from(occasion.webhooks == Webhooks::Drop);
+            let event = Event {
+                id: id.clone(),
                 created: occasion.at,
                 livemode: scope.livemode,
                 kind,
@@ -215,18 +222,16 @@ impl World {
                 previous: previous.cloned(),
                 account: scope.account.clone(),
                 request: occasion.request.clone(),
-                pending: 0,
+                pending: u32::try_from(pending.max(least)).unwrap_or(u32::MAX),
             };
-            if occasion.webhooks == Webhooks::Drop {
-                event.pending = 1;
-            }
-            made.push(event.id.clone());
-            let id = event.id.clone();
             self.books(scope).events.insert(event);
-            for (home, endpoint) in &endpoints {
-                let parcel = Parcel::new(scope, &id, home, endpoint);
-                self.hand_over(parcel, occasion);
+            for ((home, endpoint), fate) in endpoints.iter().zip(fates) {
+                if let Fate::Sent { after, double } = fate {
+                    let parcel = Parcel::new(scope, &id, home, endpoint);
+                    self.hand_over(parcel, occasion.now + after, double);
+                }
             }
+            made.push(id);
         }
         made
     }

@@ -85,7 +85,7 @@ pub(crate) async fn serve(request: HttpRequest, body: Bytes, sandbox: web::Data<
             .insert_header((RETRY_AFTER, retry_after.to_string()))
             .insert_header(("Stripe-Rate-Limited-Reason", "global-rate"));
     }
-    let text = Bytes::from(format!("{:#}\n", answered.body));
+    let text = Bytes::from(serde_json::to_vec_pretty(&answered.body).unwrap_or_default());
     match fault.map(|fault| (fault.fault, fault.lasts)) {
         Some((ApiFault::Hang, lasts)) => {
             tokio::time::sleep(lasts).await;

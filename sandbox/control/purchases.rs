@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{When, misuse};
 use crate::checkout::Method;
-use crate::objects::{Buyer, Customer, LineItem, Metadata, Payment, Price, Product, Session};
+use crate::objects::{Buyer, Customer, LineItem, Metadata, Price, Product, Session};
 use crate::sandbox::Sandbox;
 use crate::world::{Occasion, Scope, Webhooks, World};
 
@@ -140,7 +139,7 @@ pub(super) async fn make(order: web::Json<Order>, sandbox: Data<Sandbox>) -> Htt
         }
     }
     sandbox.changed();
-    HttpResponse::Ok().json(json!({"sessions": made}))
+    HttpResponse::Ok().json(Answer { sessions: made })
 }
 
 fn price(world: &mut World, scope: &Scope, order: &Order, at: i64) -> Option<(Arc<Price>, String)> {
@@ -176,6 +175,25 @@ fn price(world: &mut World, scope: &Scope, order: &Order, at: i64) -> Option<(Ar
     Some((books.prices.insert(price), order.product.clone()))
 }
 
+/// A purchase that was made.
+#[derive(Debug, Serialize)]
+struct Made {
+    id: String,
+    number: usize,
+    created: Option<i64>,
+    customer: Option<String>,
+    email: String,
+    payment_intent: Option<String>,
+    payment_status: &'static str,
+    /// The session's own events.
+    events: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    sessions: Vec<Made>,
+}
+
 /// One of many.
 struct Purchase<'a> {
     order: &'a Order,
@@ -199,7 +217,7 @@ impl Purchase<'_> {
         world: &mut World,
         (price, description): &(Arc<Price>, String),
         occasion: Occasion,
-    ) -> Value {
+    ) -> Made {
         let Self { order, scope, .. } = *self;
         let email = self.fill(&order.email);
         let name = self.fill(&order.name);
@@ -220,7 +238,12 @@ impl Purchase<'_> {
             success_url: order.success_url.clone(),
             ..world.draft(scope, vec![item], &occasion)
         };
-        let id = world.open(scope, session).id.clone();
+        let id = session.id.clone();
+        match order.outcome {
+            Outcome::Open => drop(world.open(scope, session)),
+            // Nothing is to expire later.
+            _ => drop(world.books(scope).sessions.insert(session)),
+        }
         let occasion = Occasion {
             at: (occasion.at + HESITATION).min(occasion.now.timestamp()),
             ..occasion
@@ -231,15 +254,18 @@ impl Purchase<'_> {
         };
         let events = self.carry_out(world, &id, buyer, &occasion);
         let session = world.find(scope, |books| books.sessions.get(&id).cloned());
-        let payment_intent = session
-            .as_ref()
-            .and_then(|session| session.payment_intent.clone());
-        let created = session.as_ref().map(|session| session.created);
-        let payment_status = session.map_or("", |session| Payment::as_str(session.payment));
-        json!({
-            "id": id, "number": self.number, "created": created, "customer": customer, "email": email,
-            "payment_intent": payment_intent, "payment_status": payment_status, "events": events
-        })
+        Made {
+            number: self.number,
+            created: session.as_ref().map(|session| session.created),
+            payment_intent: session
+                .as_ref()
+                .and_then(|session| session.payment_intent.clone()),
+            payment_status: session.map_or("", |session| session.payment.as_str()),
+            id,
+            customer,
+            email,
+            events,
+        }
     }
 
     /// The session's own events; a session that was just opened can be paid, settled and expired.

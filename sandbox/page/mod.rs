@@ -152,8 +152,11 @@ fn of_session(session: &Session, complaint: Option<&str>) -> Markup {
             }
             @match session.status {
                 Status::Open => (form(session, complaint)),
-                Status::Complete => { p { (settled(session)) " " a href=(success_url(session)) { "Back to the shop" } } }
-                Status::Expired => { p { "This page has expired, and nothing was paid." } }
+                Status::Complete => {
+                    p.said { (settled(session)) }
+                    a.back href=(success_url(session)) { "Back to the shop" }
+                }
+                Status::Expired => { p.said { "This page has expired, and nothing was paid." } }
             }
         }
         p.foot.soft { (session.id) }
@@ -200,7 +203,7 @@ fn form(session: &Session, complaint: Option<&str>) -> Markup {
                 input #email name="email" type="email" autocomplete="email" required
                     aria-describedby="why" aria-invalid=[complaint.map(|_| "true")];
                 p.hint #why role=[complaint.map(|_| "alert")] {
-                    (complaint.unwrap_or("Your pass is sent to this address."))
+                    (complaint.unwrap_or("For the receipt."))
                 }
             }
             button.first type="submit" name="pay" value="card" { @if free { "Get it" } @else { "Pay" } }

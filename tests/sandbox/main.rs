@@ -1,0 +1,21 @@
+//! The sandbox behaves as Stripe does: official clients, a browser's requests, real webhooks.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod accounts;
+mod clients;
+mod deliveries;
+mod faults;
+mod life;
+mod listing;
+mod mailbox;
+mod page;
+#[path = "../support/program.rs"]
+#[expect(dead_code, reason = "the system's tests use all of it")]
+mod program;
+#[path = "../support/stripe_sandbox.rs"]
+mod stripe_sandbox;

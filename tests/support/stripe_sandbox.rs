@@ -1,0 +1,150 @@
+//! `surepass-sandbox` as a process: Stripe, as far as tests need it.
+
+use std::time::Duration;
+
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use crate::program::{PATIENCE, Program, command};
+
+const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
+
+/// Any key that looks like one is the platform's own.
+pub(crate) const TEST_KEY: &str = "sk_test_sandbox";
+
+pub(crate) struct StripeSandbox {
+    pub(crate) program: Program,
+    /// `http://127.0.0.1:…`, for `STRIPE_API_BASE`.
+    pub(crate) url: String,
+    http: reqwest::Client,
+}
+
+/// Whose objects a call is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct As<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) account: Option<&'a str>,
+}
+
+impl Default for As<'_> {
+    fn default() -> Self {
+        Self {
+            key: TEST_KEY,
+            account: None,
+        }
+    }
+}
+
+impl StripeSandbox {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
+        let mut all = vec!["--bind", "127.0.0.1:0"];
+        all.extend(arguments);
+        let program = Program::start(command(SANDBOX, &all, &[]));
+        let line = program.says("listening on").await;
+        let url = line.trim_start_matches("listening on ").to_owned();
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PATIENCE)
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self { program, url, http }
+    }
+
+    /// Asks for what is below `/v1`, as somebody.
+    pub(crate) async fn ask(
+        &self,
+        who: As<'_>,
+        method: Method,
+        path: &str,
+        form: &[(&str, &str)],
+    ) -> Response {
+        let mut encoded = form_urlencoded::Serializer::new(String::new());
+        encoded.extend_pairs(form);
+        let encoded = encoded.finish();
+        let mut url = format!("{}/v1/{path}", self.url);
+        let reads = method == Method::GET;
+        if reads && !encoded.is_empty() {
+            url = format!("{url}?{encoded}");
+        }
+        let mut request = self.http.request(method, url).bearer_auth(who.key);
+        if let Some(account) = who.account {
+            request = request.header("Stripe-Account", account);
+        }
+        if !reads {
+            request = request
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .body(encoded);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// What the platform gets from below `/v1`; it must be there.
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Value {
+        read(self.ask(As::default(), Method::GET, path, query).await, 200).await
+    }
+
+    /// What the platform's POST below `/v1` makes; it must succeed.
+    pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Value {
+        read(self.ask(As::default(), Method::POST, path, form).await, 200).await
+    }
+
+    /// A call of `/_sandbox`; it must succeed.
+    pub(crate) async fn control(&self, method: Method, path: &str, order: Value) -> Value {
+        let url = format!("{}/_sandbox/{path}", self.url);
+        let request = self.http.request(method, url).json(&order);
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// Makes purchases in one go; `sandbox/control/purchases.rs` tells what can be ordered.
+    pub(crate) async fn purchases(&self, order: Value) -> Vec<Value> {
+        let made = self.control(Method::POST, "purchases", order).await;
+        made["sessions"].as_array().unwrap().clone()
+    }
+
+    pub(crate) async fn faults(&self, order: Value) {
+        self.control(Method::PUT, "faults", order).await;
+    }
+
+    /// Moves the clock on.
+    pub(crate) async fn advance(&self, time: Duration) {
+        self.control(Method::POST, "clock", json!({"advance": time.as_secs()}))
+            .await;
+    }
+
+    /// What became of the webhooks, once none is under way or waits.
+    pub(crate) async fn delivered(&self) -> Value {
+        let deliveries = self
+            .control(Method::GET, "deliveries?wait=60&limit=10000", Value::Null)
+            .await;
+        assert_eq!(deliveries["scheduled"], 0, "{deliveries:#}");
+        deliveries
+    }
+
+    /// The calls of the API so far.
+    pub(crate) async fn requests(&self) -> Value {
+        self.control(Method::GET, "requests?limit=100000", Value::Null)
+            .await
+    }
+}
+
+/// The JSON of an answer, which must have this status.
+pub(crate) async fn read(response: Response, status: u16) -> Value {
+    let came = response.status();
+    let text = response.text().await.unwrap();
+    assert_eq!(came, status, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The ids of a list's objects.
+pub(crate) fn ids(list: &Value) -> Vec<String> {
+    let data = list["data"].as_array().unwrap();
+    data.iter()
+        .map(|object| object["id"].as_str().unwrap().to_owned())
+        .collect()
+}
