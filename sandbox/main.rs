@@ -189,7 +189,7 @@ fn build(arguments: Arguments, base_url: String) -> Result<(Sandbox, Vec<Arc<End
             .replace(order)
             .map_err(|error| format!("--faults: {error}"))?;
     }
-    let http = reqwest::Client::builder()
+    let http = surepass::outbound::http()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(arguments.delivery_timeout)
         .no_proxy()
