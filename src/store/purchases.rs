@@ -292,11 +292,8 @@ pub(super) async fn list_of<D: Dialect>(
     limit: u32,
 ) -> sqlx::Result<Vec<Subscription>> {
     let text = format!(
-        "SELECT * FROM subscriptions WHERE user_id {} AND tenant_id = {} \
-         ORDER BY created_at DESC, id DESC LIMIT {}",
-        D::one_of(1),
-        D::placeholder(2),
-        D::placeholder(3)
+        "SELECT * FROM subscriptions WHERE user_id {} AND tenant_id = $2 ORDER BY created_at DESC, id DESC LIMIT $3",
+        D::one_of(1)
     );
     let binds = vec![
         Bind::Texts(users.to_vec()),

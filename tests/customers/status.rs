@@ -120,8 +120,11 @@ async fn a_queued_a_retrying_and_then_an_active_purchase_are_told_apart_with_att
         )
     );
 
-    let store = studio.shop.lock_store().await;
     studio.shop.start_worker().await;
+    studio.until(&token, &session.session_id(), "active").await;
+    let store = studio.shop.lock_store().await;
+    let session = of(studio.shop.session(), "kari");
+    studio.shop.buy(&session).await;
     let told = studio.until(&token, &session.session_id(), "retrying").await;
     assert_eq!(told["processing"], true);
     assert!(told["attempt"].as_u64().unwrap() >= 1, "{told}");

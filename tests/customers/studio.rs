@@ -87,8 +87,15 @@ impl Studio {
     /// With no program of ours that runs yet.
     pub(crate) async fn prepare(customers: &str) -> Self {
         let (sign_in, stripe) = tokio::join!(SignIn::start(), Stripe::start());
-        let settings =
-            format!("{QUICK}[customers]\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\n{customers}\n");
+        // Tests ask more often than pages do.
+        let often = [("requests_per_minute", 10_000), ("asks_per_minute", 1_000)];
+        let often = often
+            .iter()
+            .filter(|(name, _)| !customers.lines().any(|line| line.starts_with(name)));
+        let often: String = often.map(|(name, rate)| format!("{name} = {rate}\n")).collect();
+        let settings = format!(
+            "{QUICK}[customers]\n{often}issuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\n{customers}\n"
+        );
         let mut shop = Shop::prepare(&settings).await;
         let other = shop.file("other.toml", OTHER);
         let imported = shop

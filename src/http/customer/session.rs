@@ -14,12 +14,11 @@ const LONGEST: usize = 3_900;
 
 /// Puts the token of the `Authorization` header into a cookie that no script can read.
 pub(super) async fn begin(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let credential = match Credential::of(&request) {
+    let credential = match door.credential(&request).await? {
         // A cookie cannot prolong itself.
-        Ok(Credential::Cookie(_)) => Ok(Credential::None),
+        Credential::Cookie(_) => Credential::None,
         credential => credential,
     };
-    let credential = door.counted(&request, credential).await?;
     let customer = door.customer(&request, &credential).await?;
     let Credential::Bearer(token) = credential else {
         return Err(Refusal::Unauthorized);

@@ -21,9 +21,9 @@ pub(super) async fn show(
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, Refusal> {
-    let credential = door.counted(&request, Credential::of(&request)).await?;
+    let credential = door.credential(&request).await?;
     let session = session(body);
-    if credential == Credential::None && session.is_ok() && door.identity.is_configured() {
+    if credential == Credential::None && session.is_ok() {
         return alone(&door, &request, &session?).await;
     }
     let customer = door.customer(&request, &credential).await?;

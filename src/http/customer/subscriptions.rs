@@ -5,13 +5,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::status::instant;
-use super::visit::Credential;
 use super::{Door, Refusal};
 use crate::money::Money;
 use crate::store::Subscription;
 
 pub(super) async fn list(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let credential = door.counted(&request, Credential::of(&request)).await?;
+    let credential = door.credential(&request).await?;
     let customer = door.customer(&request, &credential).await?;
     let tenant = door.tenant(&request).await?;
     let passes = door.customers.passes(&customer, &tenant).await?;

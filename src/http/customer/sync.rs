@@ -5,7 +5,6 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::visit::Credential;
 use super::{Door, Refusal};
 use crate::lookback::Report;
 use crate::queue::Limit;
@@ -15,7 +14,7 @@ use crate::store::RunPhase;
 const PATIENCE: Duration = Duration::from_secs(8);
 
 pub(super) async fn run(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let credential = door.counted(&request, Credential::of(&request)).await?;
+    let credential = door.credential(&request).await?;
     let customer = door.customer(&request, &credential).await?;
     let tenant = door.tenant(&request).await?;
     let limit = Limit {

@@ -31,7 +31,7 @@ pub(super) enum Credential {
 
 impl Credential {
     /// The token that a call carries. `Err`: an `Authorization` that is no bearer token.
-    pub(super) fn of(request: &HttpRequest) -> Result<Self, Refusal> {
+    fn of(request: &HttpRequest) -> Result<Self, Refusal> {
         let mut headers = request.headers().get_all(AUTHORIZATION);
         if let Some(header) = headers.next() {
             let text = header.to_str().map_err(|_| Refusal::Unauthorized)?;
@@ -49,15 +49,24 @@ impl Credential {
 }
 
 impl Door {
+    /// What a call has to show for itself. One whose `Authorization` is no bearer token counts, too.
+    pub(super) async fn credential(&self, request: &HttpRequest) -> Result<Credential, Refusal> {
+        if !self.identity.is_configured() {
+            return Err(Refusal::NotConfigured);
+        }
+        let credential = Credential::of(request);
+        if credential.is_err() {
+            self.within_limits(request, None).await?;
+        }
+        credential
+    }
+
     /// The customer who calls, within the limits of calls. Every call counts, also one that is refused.
     pub(super) async fn customer(
         &self,
         request: &HttpRequest,
         credential: &Credential,
     ) -> Result<Customer, Refusal> {
-        if !self.identity.is_configured() {
-            return Err(Refusal::NotConfigured);
-        }
         let verified = match credential {
             Credential::Bearer(token) | Credential::Cookie(token) => {
                 self.identity.verify(token).await.map_err(Refusal::from)
@@ -71,18 +80,6 @@ impl Door {
             return Err(Refusal::OtherSite);
         }
         Ok(customer)
-    }
-
-    /// The credential; a call whose `Authorization` is none counts, too.
-    pub(super) async fn counted(
-        &self,
-        request: &HttpRequest,
-        credential: Result<Credential, Refusal>,
-    ) -> Result<Credential, Refusal> {
-        if credential.is_err() {
-            self.within_limits(request, None).await?;
-        }
-        credential
     }
 
     /// Counts a call of an address and, where there is one, of a customer. Without Redis nothing is counted: who holds a
