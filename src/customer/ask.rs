@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::{CustomerError, Customers};
 use crate::fulfil::{KnownTenant, Origin, Purchase, Triage, draft, triage_session};
-use crate::queue::Look;
+use crate::identity::Customer;
+use crate::queue::{Limit, Look};
 use crate::store::CreatedVia;
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::Client;
@@ -89,8 +90,14 @@ impl Heard {
 }
 
 impl Customers {
-    /// What Stripe says of a session of the tenant's account. Who asked may hang up: the answer is for all who wait.
-    pub(super) async fn ask(&self, tenant: &KnownTenant, session: &str) -> Result<Heard, CustomerError> {
+    /// What Stripe says of a session of the tenant's account. Who asked may hang up: the answer is for all who wait. Who has
+    /// asked too often about sessions that nobody knew hears nothing new.
+    pub(super) async fn ask(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        session: &str,
+    ) -> Result<Heard, CustomerError> {
         let Some(stripe) = self.stripe.clone() else {
             return Ok(Heard::nothing(Word::Silent));
         };
@@ -105,6 +112,10 @@ impl Customers {
                 }
                 Look::Asked if Instant::now() < give_up => tokio::time::sleep(LOOK).await,
                 Look::Asked => return Ok(Heard::nothing(Word::Silent)),
+                Look::Ask if self.has_asked_enough(customer).await? => {
+                    self.memo.forget(&name).await?;
+                    return Ok(Heard::nothing(Word::Silent));
+                }
                 Look::Ask => {
                     let (memo, session) = (self.memo.clone(), session.to_owned());
                     let asking = tokio::spawn(async move {
@@ -119,6 +130,16 @@ impl Customers {
                 }
             }
         }
+    }
+}
+
+impl Customers {
+    async fn has_asked_enough(&self, customer: &Customer) -> Result<bool, CustomerError> {
+        let asks = Limit {
+            name: "asks",
+            per_minute: self.asks_per_minute,
+        };
+        Ok(self.limit(customer, asks).await?.is_some())
     }
 }
 

@@ -9,7 +9,7 @@ use super::{CustomerError, Customers, claim, holds, known_to_lookback};
 use crate::fulfil::{KnownTenant, Purchase};
 use crate::identity::Customer;
 use crate::lookback::SyncRequest;
-use crate::queue::{Enqueued, Item, Limit, Stage, Standing};
+use crate::queue::{Enqueued, Item, Stage, Standing};
 use crate::store::{CreatedVia, Subscription, SubscriptionFilter};
 
 /// For how long a session's id alone tells that its purchase is active.
@@ -22,8 +22,11 @@ const BETWEEN_SYNCS: Duration = Duration::from_hours(1);
 pub enum Status {
     Active(Box<Subscription>),
     Processing(Processing),
-    /// Its job is a dead letter. A sync has been asked for, unless there is no key for Stripe.
-    Failed,
+    /// Its job is a dead letter.
+    Failed {
+        /// A sync has been asked for, by this call or by one before: there is a key for Stripe.
+        synced: bool,
+    },
     /// The checkout is complete and the bank has not confirmed the money yet.
     Pending,
     /// The checkout is open.
@@ -69,8 +72,7 @@ impl Customers {
             && job.is_some_and(|purchase| claim(customer, tenant, purchase).is_some())
         {
             let Some(processing) = under_way(&state, attempts) else {
-                self.sync_once(customer, tenant, session).await?;
-                return Ok(Status::Failed);
+                return self.failed(customer, tenant, session).await;
             };
             return Ok(Status::Processing(processing));
         }
@@ -108,14 +110,7 @@ impl Customers {
         tenant: &KnownTenant,
         session: &str,
     ) -> Result<Status, CustomerError> {
-        let asks = Limit {
-            name: "asks",
-            per_minute: self.asks_per_minute,
-        };
-        if self.limit(customer, asks).await?.is_some() {
-            return Ok(Status::Unknown);
-        }
-        let heard = self.ask(tenant, session).await?;
+        let heard = self.ask(customer, tenant, session).await?;
         let theirs = heard
             .purchase
             .and_then(|purchase| claim(customer, tenant, purchase));
@@ -130,27 +125,27 @@ impl Customers {
             Word::Paid => {
                 let item = Item::job(&purchase)?.group(purchase.group()).revive();
                 match self.fulfil.enqueue(&[item]).await?.first() {
-                    Some(Enqueued::Dead) => {
-                        self.sync_once(customer, tenant, session).await?;
-                        Status::Failed
-                    }
+                    Some(Enqueued::Dead) => self.failed(customer, tenant, session).await?,
                     _ => Status::Processing(Processing::Queued),
                 }
             }
         })
     }
 
-    /// Asks for the sync that a failed purchase needs. If we die between the note and the sync, the customer's own sync or
-    /// the night's lookback does it.
-    async fn sync_once(
+    /// Asks for the sync that a failed purchase needs, once. If we die between the note and the sync, the customer's own sync
+    /// or the night's lookback does it.
+    async fn failed(
         &self,
         customer: &Customer,
         tenant: &KnownTenant,
         session: &str,
-    ) -> Result<(), CustomerError> {
+    ) -> Result<Status, CustomerError> {
+        if self.stripe.is_none() {
+            return Ok(Status::Failed { synced: false });
+        }
         let note = format!("sync:{}:{session}", tenant.slug);
-        if self.stripe.is_none() || !self.memo.first(&note, BETWEEN_SYNCS).await? {
-            return Ok(());
+        if !self.memo.first(&note, BETWEEN_SYNCS).await? {
+            return Ok(Status::Failed { synced: true });
         }
         let request = SyncRequest {
             tenant: Some(tenant.slug.clone()),
@@ -162,7 +157,7 @@ impl Customers {
         match self.lookback.ask(&request, ulid::Ulid::generate()).await {
             Ok(asked) => {
                 tracing::info!(session, run = %asked.run, "a failed purchase: its customer is synced");
-                Ok(())
+                Ok(Status::Failed { synced: true })
             }
             Err(error) => {
                 self.memo.forget(&note).await?;

@@ -80,3 +80,14 @@ async fn who_makes_up_sessions_does_not_keep_stripe_busy() {
     // Two at once, and one each 15 s: far from twenty however slow this machine is.
     assert!((1..20).contains(&asked), "{asked}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stripe_said_is_told_however_often_a_page_asks() {
+    let studio = Studio::open_with("asks_per_minute = 2").await;
+    let token = studio.sign_in.token("kari").await;
+    let session = studio.stripe.session("kari", "expired").await;
+    for _ in 0..20 {
+        assert_eq!(studio.told(&token, &session).await["state"], "expired");
+    }
+    assert_eq!(studio.stripe.reads(&session).await, 1);
+}

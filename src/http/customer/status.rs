@@ -81,12 +81,16 @@ fn told(status: &Status) -> Value {
                 "message": "Your payment is being processed. Please wait...",
             })
         }
-        Status::Failed => json!({
+        Status::Failed { synced } => json!({
             "found": false,
             "webhookError": true,
             "state": "failed",
             "error": "Your pass could not be activated at the first go.",
-            "message": "There was an issue with your purchase. We are looking for it again.",
+            "message": if *synced {
+                "There was an issue with your purchase. We are looking for it again."
+            } else {
+                "There was an issue with your purchase. Your payment has arrived: please contact the shop."
+            },
         }),
         Status::Pending => json!({
             "found": false,
