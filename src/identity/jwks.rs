@@ -47,7 +47,7 @@ struct Keys {
 struct Key {
     id: Option<String>,
     algorithm: Algorithm,
-    key: DecodingKey,
+    verifies: DecodingKey,
 }
 
 impl Jwks {
@@ -150,7 +150,7 @@ impl Keys {
     fn fitting(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<DecodingKey> {
         let fits = |key: &&Key| key.algorithm == algorithm && (id.is_none() || key.id.as_deref() == id);
         let fitting = self.all.iter().filter(fits).take(MOST_TRIED);
-        fitting.map(|key| key.key.clone()).collect()
+        fitting.map(|key| key.verifies.clone()).collect()
     }
 }
 
@@ -189,7 +189,7 @@ fn key(raw: Value) -> Option<Key> {
     };
     Some(Key {
         algorithm,
-        key: DecodingKey::from_jwk(&jwk).ok()?,
+        verifies: DecodingKey::from_jwk(&jwk).ok()?,
         id: jwk.common.key_id,
     })
 }
