@@ -3,8 +3,8 @@
 # .tools/, which `make` has on its PATH. Says one line for each thing that it installs, nothing where nothing is missing.
 #
 #   scripts/install.sh demo    a Redis server
-#   scripts/install.sh test    and a PostgreSQL server, Stripe's own libraries for Node and Python, Prometheus' parser,
-#                              and libfaketime where apt can
+#   scripts/install.sh test    and a PostgreSQL server, Stripe's own libraries for Node and Python, two fakes of Stripe
+#                              (emulate, localstripe), Prometheus' parser, and libfaketime where apt can
 #   scripts/install.sh ci      and cargo-deny and docker-compose
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -114,14 +114,14 @@ peers() {
     fi
     local from=tests/peers
     if ! unchanged .tools/node/.installed "$from/package.json" "$from/package-lock.json"; then
-        say "jose and Stripe's programs for Node, from npm into .tools/"
+        say "Stripe's library for Node, emulate and jose, from npm into .tools/"
         mkdir -p .tools/node
         cp "$from/package.json" "$from/package-lock.json" .tools/node/
         npm ci --prefix .tools/node --silent --no-audit --no-fund
         remember .tools/node/.installed "$from/package.json" "$from/package-lock.json"
     fi
     if ! unchanged .tools/python/.installed "$from/requirements.txt"; then
-        say "Stripe's library for Python and Prometheus' parser, from PyPI into .tools/"
+        say "Stripe's library for Python, localstripe and Prometheus' parser, from PyPI into .tools/"
         pip_install python -r "$from/requirements.txt"
         remember .tools/python/.installed "$from/requirements.txt"
     fi

@@ -35,7 +35,6 @@ pub fn install() {
 }
 
 /// The beginning of an HTTP client that can do https.
-#[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that makes HTTP clients")]
 pub fn http() -> reqwest::ClientBuilder {
     reqwest::Client::builder().tls_backend_preconfigured(TLS.clone())

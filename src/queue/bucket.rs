@@ -49,7 +49,7 @@ impl BucketOptions {
 #[derive(Clone)]
 pub struct Bucket {
     connection: Connection,
-    key: String,
+    key: [String; 1],
     tag: String,
     options: BucketOptions,
 }
@@ -89,7 +89,7 @@ impl Bucket {
         let tag = format!("{{{}:{}}}:", options.prefix, options.name);
         Ok(Self {
             connection: redis.connection(&tag)?,
-            key: format!("{tag}bucket"),
+            key: [format!("{tag}bucket")],
             tag,
             options,
         })
@@ -101,7 +101,7 @@ impl Bucket {
     /// [`QueueError`].
     pub async fn take(&self, place: Option<&Place>) -> Result<Taken, QueueError> {
         let (round, due) = place.map_or(("", 0), |place| (place.round.as_str(), place.due));
-        let mut call = scripts::BUCKET_TAKE.on(&[self.key.clone()]);
+        let mut call = scripts::BUCKET_TAKE.on(&self.key);
         call.arg(&self.tag)
             .arg(self.options.rate.max(1))
             .arg(self.options.burst.max(1))
@@ -143,7 +143,7 @@ impl Bucket {
     /// # Errors
     /// [`QueueError`].
     pub async fn pause(&self, pause: Duration) -> Result<(), QueueError> {
-        let mut call = scripts::BUCKET_SLOW.on(&[self.key.clone()]);
+        let mut call = scripts::BUCKET_SLOW.on(&self.key);
         call.arg(&self.tag).arg(micros(pause.min(LONGEST_PAUSE)));
         Ok(call.invoke_async(&mut self.connection.clone()).await?)
     }

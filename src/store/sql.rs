@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::dialect::Dialect;
 use super::error::{is_passing, timed_out};
 use super::joined::Joined;
+use super::lookback::{self, Note};
 use super::model::{
     AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
 };
@@ -37,6 +38,7 @@ pub struct SqlStore<D: Dialect> {
     pub(super) readers: Pool<D>,
     purchases: Coalescer<NewSubscription, Result<Created, StoreError>>,
     events: Joined<1>,
+    pub(super) notes: Coalescer<Note, Result<(), StoreError>>,
 }
 
 #[expect(
@@ -56,6 +58,7 @@ impl<D: Dialect> SqlStore<D> {
             async move { create::<D>(&writer.0, &writer.1, &batch).await }
         });
         Self {
+            notes: lookback::notes(&writers),
             writers,
             readers,
             purchases,

@@ -186,3 +186,56 @@ impl Refund {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payment(intent: &str) -> Payment {
+        PaymentIntent::read(serde_json::from_str(intent).unwrap())
+            .unwrap()
+            .into()
+    }
+
+    #[test]
+    fn an_expanded_charge_tells_what_was_given_back_and_whether_it_is_disputed() {
+        let told = payment(
+            r#"{"id":"pi_1","amount":1500,"currency":"nok","status":"succeeded",
+                "latest_charge":{"id":"ch_1","amount_refunded":500,"disputed":true}}"#,
+        );
+        assert_eq!(
+            (told.amount, told.amount_refunded, told.disputed),
+            (Some(1500), Some(500), Some(true))
+        );
+        assert_eq!(
+            (told.currency.as_deref(), told.status.as_deref()),
+            (Some("nok"), Some("succeeded"))
+        );
+    }
+
+    #[test]
+    fn what_was_not_expanded_is_unknown_and_never_nothing() {
+        for charge in [r#""ch_1""#, "null", "7", "{}", r#"{"id":""}"#] {
+            let told = payment(&format!(
+                r#"{{"id":"pi_1","amount":1500,"latest_charge":{charge}}}"#
+            ));
+            assert_eq!(
+                (told.amount, told.amount_refunded, told.disputed),
+                (Some(1500), None, None),
+                "{charge}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_shapes_of_old_versions_are_read_as_well() {
+        let told = payment(
+            r#"{"id":"pi_1","charges":{"data":[{"id":"ch_2","amount_refunded":0,"dispute":"dp_1"},{"id":"ch_1"}]}}"#,
+        );
+        assert_eq!((told.amount_refunded, told.disputed), (Some(0), Some(true)));
+        let charge = r#"{"id":"ch_1","dispute":null,"amount":"all","customer":{"id":"cus_1"}}"#;
+        let charge = Charge::read(serde_json::from_str(charge).unwrap()).unwrap();
+        assert_eq!((charge.disputed, charge.amount), (None, None));
+        assert_eq!(charge.customer.as_deref(), Some("cus_1"));
+    }
+}

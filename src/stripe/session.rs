@@ -154,10 +154,10 @@ impl SessionFields<'_> {
             metadata: noted(&mut unreadable, "metadata", metadata(self.metadata)).unwrap_or_default(),
             ..CheckoutSession::default()
         };
-        if json::is_object(self.payment_intent) {
-            let intent = self.payment_intent.and_then(PaymentIntent::read);
-            session.payment = noted(&mut unreadable, "payment_intent", Ok(intent)).map(Payment::from);
-        }
+        let expanded = self
+            .payment_intent
+            .filter(|_| json::is_object(self.payment_intent));
+        session.payment = expanded.and_then(PaymentIntent::read).map(Payment::from);
         let items = noted(&mut unreadable, "line_items", line_items(self.line_items));
         (session.price_ids, session.more_line_items) = items.unwrap_or_default();
         let details = noted(
@@ -231,15 +231,15 @@ fn line_items(raw: Option<&RawValue>) -> Reading<(Vec<String>, bool)> {
     }
     let mut ids = Vec::new();
     for item in items {
-        ids.extend(line_item_price(item).ok_or(Unreadable)?);
+        ids.extend(line_item_price(item)?);
     }
     Ok(Some((ids, json::boolean(list.has_more)?.unwrap_or(false))))
 }
 
-/// The price of a line item, if it has one; `None`: it cannot be read.
-pub(super) fn line_item_price(raw: &RawValue) -> Option<Option<String>> {
-    let item = json::object::<LineItem<'_>>(Some(raw)).ok()?;
-    json::reference(item.and_then(|item| item.price)).ok()
+/// The price of a line item, if it has one.
+pub(super) fn line_item_price(raw: &RawValue) -> Reading<String> {
+    let item = json::object::<LineItem<'_>>(Some(raw))?;
+    json::reference(item.and_then(|item| item.price))
 }
 
 /// An expanded list carries ten, a page a hundred at most.

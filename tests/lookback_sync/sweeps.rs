@@ -244,3 +244,55 @@ async fn a_sweep_that_may_not_read_fails_in_words_and_proves_nothing() {
     assert!(report.error.unwrap().starts_with("stripe_forbidden"));
     assert_eq!(world.mark("sessions").await, None);
 }
+
+#[tokio::test]
+#[ignore = "a minute: 12,000 sessions of 10,000 customers"]
+async fn ten_thousand_customers_cost_little_more_than_their_pages_and_memory_stays_flat() {
+    let mut world = World::open().await;
+    for n in 0..12_000 {
+        let mut session = world.shop.session();
+        session = session.with("userId", Some(&format!("user_{:05}", n % 10_000)));
+        session.created = now() - TimeDelta::minutes(60 + n);
+        world.stripe.sell(&session);
+    }
+    world.shop.set("SUREPASS_STRIPE_RATE", "20");
+    world.shop.set("RUST_LOG", "warn,surepass_worker=info");
+    let mut quick = world.shop.workers.remove(0);
+    quick.killed().await;
+    world.shop.bury(quick);
+    world.shop.start_worker().await;
+    let began = std::time::Instant::now();
+    let asked = world
+        .lookback()
+        .await
+        .ask_sweep(&sweep("nightly", 30))
+        .await
+        .unwrap();
+    let store = world.shop.store().await;
+    let pid = world.shop.workers[0].pid();
+    let mut stage = None;
+    let report = loop {
+        let run = store.lookback().run(asked.run.as_str()).await.unwrap().unwrap();
+        if stage != Some(run.phase) {
+            let memory = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let memory = memory
+                .lines()
+                .find(|line| line.starts_with("VmRSS"))
+                .unwrap()
+                .to_owned();
+            eprintln!(
+                "{:?} after {:?}, {memory}, {} lists",
+                run.phase,
+                began.elapsed(),
+                world.stripe.lists()
+            );
+            stage = Some(run.phase);
+        }
+        if run.phase.is_over() {
+            break world.report(&asked.run).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    };
+    assert_eq!((report.created_count, report.customers), (12_000, 10_000));
+    assert!(world.stripe.lists() <= 132, "{}", world.stripe.lists());
+}

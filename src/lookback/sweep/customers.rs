@@ -132,6 +132,7 @@ impl Lookback {
                 .await?;
             let Some(last) = rows.last() else { break };
             after.clone_from(&last.session);
+            let is_last = rows.len() < TOGETHER as usize;
             let mut found: Vec<Found> = rows
                 .into_iter()
                 .map(|row| {
@@ -149,6 +150,9 @@ impl Lookback {
                     .filter(|row| row.state == SessionState::Staged)
                     .filter_map(|row| row.error),
             );
+            if is_last {
+                break;
+            }
         }
         let count = waiting.len();
         match waiting.into_iter().next() {

@@ -7,11 +7,13 @@ mod sessions;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::Pool;
 use tokio::time::timeout;
 
 use super::dialect::Dialect;
 use super::sql::{SqlStore, in_time};
 use super::{STATEMENT, StoreError};
+use crate::coalesce::{Coalescer, Limits};
 
 pub use model::{
     FoundSession, HeldPurchase, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState,
@@ -175,6 +177,34 @@ macro_rules! ask {
     }};
 }
 
+/// Sessions of a run, on their way to the store.
+#[derive(Debug)]
+pub(super) struct Note {
+    run: String,
+    sessions: Vec<FoundSession>,
+}
+
+/// Notes of many customers at once are stored in one transaction: a commit for each would make a night of them.
+pub(super) fn notes<D: Dialect>(writers: &Pool<D>) -> Coalescer<Note, Result<(), StoreError>> {
+    let writers = writers.clone();
+    let limits = Limits {
+        batch: 128,
+        waiting: 1_024,
+        parallel: 1,
+    };
+    Coalescer::start(limits, move |batch: Vec<Note>| {
+        let writers = writers.clone();
+        async move {
+            let noted = store_notes(&writers, &batch).await;
+            vec![noted; batch.len()]
+        }
+    })
+}
+
+async fn store_notes<D: Dialect>(writers: &Pool<D>, batch: &[Note]) -> Result<(), StoreError> {
+    ask!(writers, |c| sessions::note::<D>(&mut c, batch))
+}
+
 #[async_trait]
 impl<D: Dialect> LookbackStore for SqlStore<D> {
     async fn held(&self, sessions: &[&str], payments: &[&str]) -> Result<Vec<HeldPurchase>, StoreError> {
@@ -251,7 +281,15 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
     }
 
     async fn note_sessions(&self, run: &str, sessions: &[FoundSession]) -> Result<(), StoreError> {
-        ask!(self.writers, |c| sessions::note::<D>(&mut c, run, sessions))
+        let note = Note {
+            run: run.to_owned(),
+            sessions: sessions.to_vec(),
+        };
+        match timeout(2 * STATEMENT, self.notes.call(note)).await {
+            Ok(Ok(noted)) => noted,
+            Ok(Err(unanswered)) => Err(StoreError::Transient(unanswered.to_string())),
+            Err(_) => Err(StoreError::Transient("the store is not keeping up".to_owned())),
+        }
     }
 
     async fn tally(&self, run: &str) -> Result<RunCounts, StoreError> {

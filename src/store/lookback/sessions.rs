@@ -1,8 +1,10 @@
 //! What the runs have found.
 
+use std::collections::BTreeMap;
+
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
 
-use super::{FoundSession, HeldPurchase, LookbackRun, RunCounts, SessionState};
+use super::{FoundSession, HeldPurchase, LookbackRun, Note, RunCounts, SessionState};
 use crate::store::dialect::{Bind, Dialect, Fields, Insert};
 use crate::store::purchases::parsed;
 
@@ -54,18 +56,21 @@ pub(super) async fn add<D: Dialect>(
         .await
 }
 
-pub(super) async fn note<D: Dialect>(
-    connection: &mut D::Connection,
-    run: &str,
-    found: &[FoundSession],
-) -> sqlx::Result<()> {
+/// Of a session that comes twice the last counts.
+pub(super) async fn note<D: Dialect>(connection: &mut D::Connection, batch: &[Note]) -> sqlx::Result<()> {
     let insert = Insert::new(
         ADD,
         " ON CONFLICT (run, session) DO UPDATE SET purchase = excluded.purchase, state = excluded.state, \
          error = excluded.error",
     );
+    // In the order of their keys: two who write at once take the same row first.
+    let rows: BTreeMap<(&str, &str), &FoundSession> = batch
+        .iter()
+        .flat_map(|note| note.sessions.iter().map(|one| (note.run.as_str(), one)))
+        .map(|(run, one)| ((run, one.session.as_str()), one))
+        .collect();
     let mut transaction = connection.begin_with(D::BEGIN).await?;
-    let rows = found.iter().map(|one| binds(run, one));
+    let rows = rows.into_iter().map(|((run, _), one)| binds(run, one));
     insert.run::<D>(&mut transaction, rows).await?;
     transaction.commit().await
 }

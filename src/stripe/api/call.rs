@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::value::RawValue;
 use url::Url;
 
 use super::client::{Account, Inner};
@@ -17,6 +18,8 @@ use super::{API_VERSION, StripeError, retry};
 const LONGEST_BODY: usize = 32 << 20;
 /// Of an answer of failure no more than this is of use.
 const LONGEST_ERROR: usize = 64 << 10;
+/// How long its body may take: the status has said most by then.
+const ERROR_PATIENCE: Duration = Duration::from_secs(2);
 /// How long all wait after a 429 that does not say.
 const SLOW_DOWN: Duration = Duration::from_secs(1);
 
@@ -81,23 +84,29 @@ impl Account {
     async fn attempt(&self, url: &Url, headers: &HeaderMap) -> Result<Answer, Problem> {
         let Inner { http, options, .. } = self.client.inner();
         let request = http.get(url.clone()).headers(headers.clone());
-        let response = request.send().await.map_err(|error| network(error))?;
+        let response = request.send().await.map_err(network)?;
         let status = response.status();
         if status.is_success() {
             let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
             let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+            let date = date.map(|date| date.to_utc());
+            let body = read_body(response, LONGEST_BODY).await?;
+            // A proxy's page, or cut off where nobody had said how long it would be.
+            if serde_json::from_slice::<&RawValue>(&body).is_err() {
+                return Err(Problem::Body("is not JSON"));
+            }
             return Ok(Answer {
-                date: date.map(|date| date.to_utc()),
-                body: read_body(response, LONGEST_BODY).await?,
+                body,
+                date,
                 attempts: 0,
             });
         }
         let mut refusal = Refusal::of(status.as_u16(), response.headers(), &options.key);
-        // The status says enough if the body does not come.
-        if let Ok(body) = read_body(response, LONGEST_ERROR).await {
+        let body = tokio::time::timeout(ERROR_PATIENCE, read_body(response, LONGEST_ERROR));
+        if let Ok(Ok(body)) = body.await {
             refusal.read_body(&body, &options.key);
         }
-        Err(Problem::Refused(refusal))
+        Err(Problem::Refused(Box::new(refusal)))
     }
 }
 

@@ -123,7 +123,7 @@ impl Account {
     async fn read_line_items(&self, id: &str, session: &mut CheckoutSession) -> Result<(), StripeError> {
         let route = Route::below(SESSIONS, id, "line_items");
         let mut pages = Pages::new(self.clone(), route.clone(), Query::new(), |raw, _| {
-            line_item_price(raw)
+            line_item_price(raw).ok()
         });
         session.price_ids.clear();
         for _ in 0..MOST_LINE_ITEM_PAGES {

@@ -23,7 +23,7 @@ struct Failure {
 #[derive(Debug, Clone)]
 pub(super) enum Problem {
     /// Stripe answered, and not with success.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// No connection, or it broke.
     Network(String),
     /// No whole answer in time.

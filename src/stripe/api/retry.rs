@@ -58,7 +58,7 @@ mod tests {
             retry_after: retry_after.map(Duration::from_secs),
             ..Refusal::default()
         };
-        StripeError::new(String::new(), Problem::Refused(refusal), 1)
+        StripeError::new(String::new(), Problem::Refused(Box::new(refusal)), 1)
     }
 
     #[test]
