@@ -195,8 +195,8 @@ impl World {
             "amount_refunded": charge.amount_refunded,
             "refunded": charge.amount_refunded == charge.amount
         });
-        let change = |charge: &mut Charge| charge.amount_refunded += amount;
-        if let Some(charge) = self.books(scope).charges.change(&charge.id, change) {
+        let give_back = |charge: &mut Charge| charge.amount_refunded += amount;
+        if let Some(charge) = self.books(scope).charges.change(&charge.id, give_back) {
             let charge = Snapshot::Charge(charge);
             self.emit(scope, occasion, "charge.refunded", &charge, Some(&before));
         }

@@ -58,7 +58,10 @@ impl Parcel {
 #[derive(Debug, Default)]
 pub(crate) struct Post {
     counts: Counts,
-    under_way: usize,
+    /// Waiting for their time, or for their next try.
+    pub(crate) scheduled: usize,
+    /// Due, and without an outcome.
+    pub(crate) under_way: usize,
     /// The events some of whose first tries have no outcome yet.
     unanswered: HashMap<String, usize>,
     tries: VecDeque<Try>,
@@ -99,7 +102,6 @@ struct Try {
 /// The deliveries as they are shown.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown<'a> {
-    /// Waiting for their time, or for their next try.
     scheduled: usize,
     under_way: usize,
     counts: &'a Counts,
@@ -153,13 +155,13 @@ impl World {
 
     /// The deliveries that are under way or wait for their time.
     pub(crate) fn deliveries_left(&self) -> usize {
-        self.post.under_way + self.scheduled()
+        self.post.under_way + self.post.scheduled
     }
 
     pub(crate) fn show_deliveries(&self, limit: usize) -> Shown<'_> {
         let tries = &self.post.tries;
         Shown {
-            scheduled: self.scheduled(),
+            scheduled: self.post.scheduled,
             under_way: self.post.under_way,
             counts: &self.post.counts,
             tries: tries.iter().skip(tries.len().saturating_sub(limit)).collect(),
@@ -174,7 +176,8 @@ impl World {
         let endpoint = endpoint.filter(|endpoint| !endpoint.disabled)?;
         let event = self.find(&parcel.scope, |books| books.events.get(&parcel.event).cloned())?;
         let version = endpoint.api_version.as_deref().unwrap_or(API_VERSION);
-        let body = serde_json::to_vec_pretty(&event.json(version)).unwrap_or_default();
+        let body = serde_json::to_vec_pretty(&event.json(version, parcel.home.account.is_none()))
+            .unwrap_or_default();
         Some(Letter {
             url: endpoint.url.clone(),
             signature: signed(&endpoint, now.timestamp(), &body),
@@ -230,11 +233,6 @@ impl World {
             }
             None => self.post.counts.given_up += 1,
         }
-    }
-
-    /// Counts deliveries whose time has come.
-    pub(crate) fn set_out(&mut self, deliveries: usize) {
-        self.post.under_way += deliveries;
     }
 
     /// Counts a try as over, whether it was made or had nowhere to go.

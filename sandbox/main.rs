@@ -39,11 +39,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::middleware::Compress;
 use actix_web::{App, HttpServer, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
 use secrecy::{ExposeSecret, SecretString};
 use surepass::clock::Clock;
+use surepass::outbound;
 use surepass::shutdown::Shutdown;
 
 use crate::clock::SandboxClock;
@@ -133,6 +135,11 @@ async fn run(arguments: Arguments) -> Result<(), String> {
             .service(web::scope("/_sandbox").configure(control::routes))
             .route("/pay/{session}", web::get().to(page::show))
             .route("/pay/{session}", web::post().to(page::pay))
+            .service(
+                web::scope("/v1")
+                    .wrap(Compress::default())
+                    .default_service(web::to(api::serve)),
+            )
             .default_service(web::to(api::serve))
     });
     let server = server
@@ -159,8 +166,8 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         // What hangs by order hangs no longer.
         handle.stop(false).await;
     };
-    let (served, ()) = tokio::join!(server, stop);
-    served.map_err(|error| format!("the server ended: {error}"))
+    let (ended, ()) = tokio::join!(server, stop);
+    ended.map_err(|error| format!("the server ended: {error}"))
 }
 
 fn build(arguments: Arguments, base_url: String) -> Result<(Sandbox, Vec<Arc<Endpoint>>), String> {
@@ -189,7 +196,7 @@ fn build(arguments: Arguments, base_url: String) -> Result<(Sandbox, Vec<Arc<End
             .replace(order)
             .map_err(|error| format!("--faults: {error}"))?;
     }
-    let http = surepass::outbound::http()
+    let http = outbound::http()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(arguments.delivery_timeout)
         .no_proxy()

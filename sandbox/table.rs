@@ -242,3 +242,108 @@ impl<I: Iterator<Item = Key>> Iterator for Merged<I> {
         Some(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq)]
+    struct Row {
+        id: String,
+        created: i64,
+        colour: u8,
+        size: u8,
+    }
+
+    impl Record for Row {
+        fn id(&self) -> &str {
+            &self.id
+        }
+
+        fn created(&self) -> i64 {
+            self.created
+        }
+
+        fn tags(&self) -> Vec<Tag> {
+            vec![
+                ("colour", self.colour.to_string()),
+                ("size", self.size.to_string()),
+            ]
+        }
+    }
+
+    proptest! {
+        /// The same as looking at all rows, one by one.
+        #[test]
+        fn a_page_holds_what_a_look_at_every_row_would_find(
+            rows in prop::collection::vec((0..20_i64, 0..4_u8, 0..3_u8, 0..4_u8), 0..60),
+            created in (0..20_i64, 0..20_i64),
+            colours in prop::option::of(prop::collection::btree_set(0..5_u8, 0..3)),
+            size in prop::option::of(0..4_u8),
+            limit in 1..8_usize,
+            cursor in prop::option::of((0..60_usize, any::<bool>())),
+        ) {
+            let mut table = Table::default();
+            let mut model = Vec::new();
+            for (nth, (created, colour, size, new_colour)) in rows.into_iter().enumerate() {
+                let row = Row { id: format!("row_{nth}"), created, colour, size };
+                table.insert(row);
+                let changed = table.change(&format!("row_{nth}"), |row| row.colour = new_colour).unwrap();
+                model.push((nth, changed));
+            }
+            // Newest first; of one second the last that came.
+            model.sort_by_key(|(nth, row)| std::cmp::Reverse((row.created, *nth)));
+
+            let mut query = Query { created, limit, ..Query::default() };
+            if let Some(colours) = &colours {
+                query.tags.push(colours.iter().map(|colour| ("colour", colour.to_string())).collect());
+            }
+            query.tags.extend(size.map(|size| vec![("size", size.to_string())]));
+            let cursor = cursor.filter(|(nth, _)| *nth < model.len());
+            let (mut from, mut to) = (0, model.len());
+            if let Some((nth, after)) = cursor {
+                let id = model[nth].1.id.clone();
+                if after {
+                    query.starting_after = Some(id);
+                    from = nth + 1;
+                } else {
+                    query.ending_before = Some(id);
+                    to = nth;
+                }
+            }
+            let fits = |row: &Row| {
+                (created.0..=created.1).contains(&row.created)
+                    && colours.as_ref().is_none_or(|colours| colours.contains(&row.colour))
+                    && size.is_none_or(|size| size == row.size)
+            };
+            let found: Vec<_> = model[from..to].iter().map(|(_, row)| row.clone()).filter(|row| fits(row)).collect();
+            let left_out = found.len().saturating_sub(limit);
+            let expected = if query.ending_before.is_some() {
+                &found[left_out..]
+            } else {
+                &found[..found.len() - left_out]
+            };
+            let page = table.page(&query).unwrap();
+            prop_assert_eq!(&page.rows, expected);
+            prop_assert_eq!(page.has_more, left_out > 0);
+        }
+    }
+
+    #[test]
+    fn whoever_holds_a_row_keeps_it_as_it_was() {
+        let mut table = Table::default();
+        let held = table.insert(Row {
+            id: "row".to_owned(),
+            created: 1,
+            colour: 1,
+            size: 1,
+        });
+        table.change("row", |row| row.size = 2);
+        assert_eq!((held.size, table.get("row").unwrap().size), (1, 2));
+        table.remove("row");
+        assert!(table.get("row").is_none());
+        assert!(table.page(&Query::default()).unwrap().rows.is_empty());
+    }
+}

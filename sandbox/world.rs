@@ -1,7 +1,7 @@
 //! All that the sandbox knows, in memory: accounts, their objects, what is still to happen, and the faults that were
 //! ordered. One lock guards it; nothing is awaited under it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -31,6 +31,8 @@ pub(crate) struct Books {
     pub(crate) products: Table<Product>,
     pub(crate) prices: Table<Price>,
     pub(crate) customers: Table<Customer>,
+    /// Their ids go on to be known.
+    pub(crate) deleted_customers: HashSet<String>,
     pub(crate) sessions: Table<Session>,
     pub(crate) payment_intents: Table<PaymentIntent>,
     pub(crate) charges: Table<Charge>,
@@ -172,6 +174,7 @@ impl World {
 
     pub(crate) fn later(&mut self, due: DateTime<Utc>, task: Task) {
         self.timers_set += 1;
+        self.post.scheduled += usize::from(matches!(task, Task::Deliver(_)));
         self.timers.insert((due, self.timers_set), task);
     }
 
@@ -182,14 +185,10 @@ impl World {
         let next = self.timers.first_key_value().map(|((due, _), _)| *due);
         let due: Vec<_> = due.into_values().collect();
         let deliveries = due.iter().filter(|task| matches!(task, Task::Deliver(_)));
-        self.set_out(deliveries.count());
+        let deliveries = deliveries.count();
+        self.post.scheduled -= deliveries;
+        self.post.under_way += deliveries;
         (due, next)
-    }
-
-    /// The deliveries that wait for their time.
-    pub(crate) fn scheduled(&self) -> usize {
-        let waiting = |task: &&Task| matches!(task, Task::Deliver(_));
-        self.timers.values().filter(waiting).count()
     }
 
     /// Writes an event down and sends it to every endpoint that wants it. Answers the ids of the events: none where

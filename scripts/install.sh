@@ -3,7 +3,7 @@
 # .tools/, which `make` has on its PATH. Says one line for each thing that it installs, nothing where nothing is missing.
 #
 #   scripts/install.sh demo    a Redis server
-#   scripts/install.sh test    and a PostgreSQL server, Stripe's own libraries for Node and Python, two fakes of Stripe
+#   scripts/install.sh test    and a PostgreSQL server, Stripe's own libraries and command line, two fakes of Stripe
 #                              (emulate, localstripe), Prometheus' parser, and libfaketime where apt can
 #   scripts/install.sh ci      and cargo-deny and docker-compose
 set -euo pipefail
@@ -114,7 +114,7 @@ peers() {
     fi
     local from=tests/peers
     if ! unchanged .tools/node/.installed "$from/package.json" "$from/package-lock.json"; then
-        say "Stripe's library for Node, emulate and jose, from npm into .tools/"
+        say "Stripe's library for Node and its command line, emulate and jose, from npm into .tools/"
         mkdir -p .tools/node
         cp "$from/package.json" "$from/package-lock.json" .tools/node/
         npm ci --prefix .tools/node --silent --no-audit --no-fund

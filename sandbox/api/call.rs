@@ -67,15 +67,13 @@ impl Call<'_> {
     /// 1 to 100; 10 where none is given.
     pub(super) fn limit(&mut self) -> Result<usize, ApiError> {
         let limit = self.params.integer("limit")?.unwrap_or(10);
-        match usize::try_from(limit) {
-            Ok(limit @ 1..=100) => Ok(limit),
-            _ => {
-                let message = format!("Invalid limit: {limit}. It must be from 1 to 100.");
-                Err(ApiError::invalid(message)
-                    .code("parameter_invalid_integer")
-                    .param("limit"))
-            }
-        }
+        let fitting = usize::try_from(limit).ok();
+        fitting.filter(|limit| (1..=100).contains(limit)).ok_or_else(|| {
+            let message = format!("Invalid limit: {limit}. It must be from 1 to 100.");
+            ApiError::invalid(message)
+                .code("parameter_invalid_integer")
+                .param("limit")
+        })
     }
 }
 

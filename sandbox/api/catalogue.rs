@@ -66,33 +66,13 @@ pub(super) fn price_of(call: &mut Call<'_>, params: &mut Params) -> Result<Price
         return Err(ApiError::invalid(message).param(params.name("recurring")));
     }
     params.ignore(&["tax_behavior"]);
-    let product = match params.object("product_data")? {
-        Some(mut data) => {
-            let name = data.required("name")?;
-            let description = data.text("description")?;
-            let metadata = data.metadata("metadata")?.unwrap_or_default();
-            data.ignore(&["images", "tax_code", "unit_label"]);
-            data.finish()?;
+    let data = params.object("product_data")?;
+    let product = match data {
+        Some(data) => {
             params.finish()?;
-            let product = Product {
-                id: call.world.ids.short("prod_"),
-                created: call.occasion.at,
-                livemode: call.scope.livemode,
-                name,
-                description,
-                active: true,
-                metadata,
-            };
-            call.books().products.insert(product).id.clone()
+            new_product(call, data)?
         }
-        None => {
-            let id = params.required("product")?;
-            params.finish()?;
-            if call.books().products.get(&id).is_none() {
-                return Err(ApiError::missing_in_param("product", &id, params.name("product")));
-            }
-            id
-        }
+        None => known_product(call, params)?,
     };
     Ok(Price {
         id: call.world.ids.long("price_1"),
@@ -105,6 +85,33 @@ pub(super) fn price_of(call: &mut Call<'_>, params: &mut Params) -> Result<Price
         active: true,
         metadata: crate::objects::Metadata::new(),
     })
+}
+
+fn new_product(call: &mut Call<'_>, mut data: Params) -> Result<String, ApiError> {
+    let name = data.required("name")?;
+    let description = data.text("description")?;
+    let metadata = data.metadata("metadata")?.unwrap_or_default();
+    data.ignore(&["images", "tax_code", "unit_label"]);
+    data.finish()?;
+    let product = Product {
+        id: call.world.ids.short("prod_"),
+        created: call.occasion.at,
+        livemode: call.scope.livemode,
+        name,
+        description,
+        active: true,
+        metadata,
+    };
+    Ok(call.books().products.insert(product).id.clone())
+}
+
+fn known_product(call: &mut Call<'_>, params: &mut Params) -> Result<String, ApiError> {
+    let id = params.required("product")?;
+    params.finish()?;
+    if call.books().products.get(&id).is_none() {
+        return Err(ApiError::missing_in_param("product", &id, params.name("product")));
+    }
+    Ok(id)
 }
 
 pub(super) fn retrieve_product(call: &mut Call<'_>, id: &str) -> Answer {

@@ -1,11 +1,12 @@
 //! Customers.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::call::{Answer, Call};
 use super::error::ApiError;
 use super::params::{Params, merge};
 use crate::objects::{Customer, Metadata};
+use crate::world::Books;
 
 /// What a caller may say of a customer. `None` leaves a field as it is; empty text unsets it.
 struct Given {
@@ -88,17 +89,26 @@ pub(super) fn update(call: &mut Call<'_>, id: &str) -> Answer {
 
 pub(super) fn retrieve(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let customer = call.books().customers.get(id);
-    customer
-        .map(|customer| customer.json())
-        .ok_or_else(|| ApiError::missing("customer", id, "id"))
+    let customer = customer(call.books(), id);
+    customer.ok_or_else(|| ApiError::missing("customer", id, "id"))
+}
+
+/// A customer, or what is left of a deleted one.
+pub(super) fn customer(books: &Books, id: &str) -> Option<Value> {
+    if books.deleted_customers.contains(id) {
+        return Some(json!({"id": id, "object": "customer", "deleted": true}));
+    }
+    books.customers.get(id).map(|customer| customer.json())
 }
 
 pub(super) fn delete(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let gone = call.books().customers.remove(id);
-    gone.map(|_| json!({"id": id, "object": "customer", "deleted": true}))
-        .ok_or_else(|| ApiError::missing("customer", id, "id"))
+    let books = call.books();
+    if books.customers.remove(id).is_none() {
+        return Err(ApiError::missing("customer", id, "id"));
+    }
+    books.deleted_customers.insert(id.to_owned());
+    Ok(customer(books, id).unwrap_or_default())
 }
 
 pub(super) fn list(call: &mut Call<'_>) -> Answer {

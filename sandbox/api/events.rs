@@ -54,7 +54,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Answer {
         |books| &mut books.events,
         (first, last),
         tags,
-        |event| event.json(API_VERSION),
+        |event| event.json(API_VERSION, false),
     )
 }
 
@@ -64,6 +64,6 @@ pub(super) fn retrieve(call: &mut Call<'_>, id: &str) -> Answer {
     let event = call.books().events.get(id);
     event
         .filter(|event| event.created >= oldest)
-        .map(|event| event.json(API_VERSION))
+        .map(|event| event.json(API_VERSION, false))
         .ok_or_else(|| ApiError::missing("event", id, "id"))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::customers::customer;
 use super::error::ApiError;
 use crate::world::{Books, Scope, World};
 
@@ -94,7 +95,7 @@ impl Books {
     fn object(&self, id: &str) -> Option<Value> {
         let (prefix, _) = id.split_once('_')?;
         match prefix {
-            "cus" => self.customers.get(id).map(|it| it.json()),
+            "cus" => customer(self, id),
             "pi" => self.payment_intents.get(id).map(|it| it.json()),
             "ch" => self.charges.get(id).map(|it| it.json()),
             "re" => self.refunds.get(id).map(|it| it.json()),

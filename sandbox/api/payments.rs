@@ -7,6 +7,8 @@ use super::catalogue::filters;
 use super::error::ApiError;
 use crate::objects::{Charge, Dispute, PaymentIntent, Progress, Refund};
 
+const REASONS: [&str; 3] = ["duplicate", "fraudulent", "requested_by_customer"];
+
 pub(super) fn list_intents(call: &mut Call<'_>) -> Answer {
     let tags = filters(&mut call.params, &["customer"])?;
     call.list(|books| &mut books.payment_intents, tags, PaymentIntent::json)
@@ -43,7 +45,6 @@ pub(super) fn refund(call: &mut Call<'_>) -> Answer {
     call.params
         .ignore(&["reverse_transfer", "refund_application_fee"]);
     call.params.finish()?;
-    const REASONS: [&str; 3] = ["duplicate", "fraudulent", "requested_by_customer"];
     if let Some(reason) = &reason
         && !REASONS.contains(&reason.as_str())
     {

@@ -89,11 +89,11 @@ pub(crate) async fn serve(request: HttpRequest, body: Bytes, sandbox: web::Data<
     match fault.map(|fault| (fault.fault, fault.lasts)) {
         Some((ApiFault::Hang, lasts)) => {
             tokio::time::sleep(lasts).await;
-            response.body(cut(text, 0))
+            response.body(cut(&text, 0))
         }
         Some((ApiFault::Truncate, _)) => {
             let half = text.len() / 2;
-            response.body(cut(text, half))
+            response.body(cut(&text, half))
         }
         Some((ApiFault::Drip, lasts)) => response.body(drip(text, lasts)),
         _ => response.body(text),
@@ -150,7 +150,8 @@ fn answer(world: &mut World, request: &HttpRequest, body: &[u8], id: &str, now: 
             Ok(body) => (200, body),
             Err(error) => (error.status, error.json()),
         };
-        if let Some(key) = idempotency_key {
+        // What is refused has not begun, so another try is a new one.
+        if let Some(key) = idempotency_key.filter(|_| status == 200) {
             world.replays.keep(&scope, key, said, status, body.clone());
         }
         Ok(Answered {
@@ -233,7 +234,7 @@ fn broken() -> io::Error {
 }
 
 /// A body that promises to be whole and ends after `length` bytes, and the connection with it.
-fn cut(text: Bytes, length: usize) -> BoxBody {
+fn cut(text: &Bytes, length: usize) -> BoxBody {
     let whole = text.len() as u64;
     let parts = [Ok(text.slice(..length)), Err(broken())];
     let parts = parts

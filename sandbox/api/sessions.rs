@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::call::{Answer, Call};
 use super::catalogue::{filters, price_of};
+use super::customers::customer;
 use super::error::ApiError;
 use super::params::{Params, merge};
 use crate::objects::{Buyer, LineItem, Metadata, Price, Session, Status};
@@ -237,7 +238,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Answer {
                 }
                 true
             }
-            ("customer", id) => call.world.books(&call.scope).customers.get(id).is_some(),
+            ("customer", id) => customer(call.world.books(&call.scope), id).is_some(),
             (_, id) => call.world.books(&call.scope).payment_intents.get(id).is_some(),
         };
         if !known {
@@ -272,8 +273,8 @@ pub(super) fn update(call: &mut Call<'_>, id: &str) -> Answer {
         Some(changes) => merge(&mut session.metadata, changes),
         None => {}
     };
-    let changed = call.books().sessions.change(id, change);
-    changed.map(|session| session.json()).ok_or_else(|| unknown(id))
+    let session = call.books().sessions.change(id, change);
+    session.map(|session| session.json()).ok_or_else(|| unknown(id))
 }
 
 pub(super) fn expire(call: &mut Call<'_>, id: &str) -> Answer {

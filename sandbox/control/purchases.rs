@@ -22,7 +22,7 @@ const HESITATION: i64 = 5;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Order {
-    /// 1 to 1,000,000.
+    /// 1 to 200,000.
     count: usize,
     /// The number of the first.
     first: usize,
@@ -100,8 +100,8 @@ pub(super) async fn make(order: web::Json<Order>, sandbox: Data<Sandbox>) -> Htt
     if from > to || to > now {
         return misuse("created_from comes before created_to, and neither is in the future");
     }
-    if !(1..=1_000_000).contains(&order.count) || order.customers == Some(0) || order.amount < 0 {
-        return misuse("count is from 1 to 1,000,000, customers from 1, amount from 0");
+    if !(1..=200_000).contains(&order.count) || order.customers == Some(0) || order.amount < 0 {
+        return misuse("count is from 1 to 200,000, customers from 1, amount from 0");
     }
     let scope = Scope {
         account: order.account.clone(),

@@ -48,7 +48,8 @@ impl Snapshot {
 }
 
 impl Event {
-    pub(crate) fn json(&self, api_version: &str) -> Value {
+    /// As the account that it happened on sees it; only `to_platform` says which account that is.
+    pub(crate) fn json(&self, api_version: &str, to_platform: bool) -> Value {
         let mut data = json!({"object": self.object.json()});
         if let Some(previous) = &self.previous {
             data["previous_attributes"] = previous.clone();
@@ -59,7 +60,7 @@ impl Event {
             "livemode": self.livemode, "pending_webhooks": self.pending,
             "request": {"id": request, "idempotency_key": key}, "type": self.kind
         });
-        if let Some(account) = &self.account {
+        if let Some(account) = self.account.as_ref().filter(|_| to_platform) {
             event["account"] = json!(account);
         }
         event

@@ -68,20 +68,16 @@ pub(crate) async fn pay(
     let occasion = Occasion::now(sandbox.clock.now());
     let paid = sandbox.world().pay(&scope, &session.id, method, buyer, &occasion);
     sandbox.changed();
-    match paid {
-        Ok(events) => {
-            sandbox.until(PATIENCE, |world| world.answered(&events)).await;
-            back_to_shop(&session)
-        }
-        // Sent twice, or too late: the page tells how things stand.
-        Err(_) => {
-            let now = sandbox.world().session_anywhere(&id);
-            match now {
-                Some((_, session)) if session.status == Status::Complete => back_to_shop(&session),
-                Some((_, session)) => page(StatusCode::CONFLICT, &of_session(&session, None)),
-                None => page(StatusCode::NOT_FOUND, &nothing()),
-            }
-        }
+    if let Ok(events) = paid {
+        sandbox.until(PATIENCE, |world| world.answered(&events)).await;
+        return back_to_shop(&session);
+    }
+    // Sent twice, or too late: the page tells how things stand.
+    let now = sandbox.world().session_anywhere(&id);
+    match now {
+        Some((_, session)) if session.status == Status::Complete => back_to_shop(&session),
+        Some((_, session)) => page(StatusCode::CONFLICT, &of_session(&session, None)),
+        None => page(StatusCode::NOT_FOUND, &nothing()),
     }
 }
 

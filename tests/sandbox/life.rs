@@ -31,24 +31,28 @@ async fn events(sandbox: &StripeSandbox, kind: &str) -> Vec<Value> {
 #[tokio::test]
 async fn the_same_post_with_the_same_key_is_done_once_and_answered_alike() {
     let sandbox = StripeSandbox::start(&[]).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let post = |body: &'static str| {
+    let client = surepass::outbound::http().no_proxy().build().unwrap();
+    let post_with = |key: &'static str, body: &'static str| {
         client
             .post(format!("{}/v1/customers", sandbox.url))
             .bearer_auth(TEST_KEY)
-            .header("Idempotency-Key", "key-1")
+            .header("Idempotency-Key", key)
             .body(body)
             .send()
     };
+    let post = |body| post_with("key-1", body);
     let first = post("email=a%40example.com").await.unwrap();
     assert!(!first.headers().contains_key("idempotent-replayed"));
     let first = read(first, 200).await;
     let again = post("email=a%40example.com").await.unwrap();
     assert_eq!(again.headers()["idempotent-replayed"], "true");
     assert_eq!(read(again, 200).await, first);
+    let refused = read(post_with("key-2", "email=nobody").await.unwrap(), 400).await;
+    assert_eq!(refused["error"]["code"], "email_invalid");
+    read(post_with("key-2", "email=c%40example.com").await.unwrap(), 200).await;
     let other = read(post("email=b%40example.com").await.unwrap(), 400).await;
     assert_eq!(other["error"]["type"], "idempotency_error");
-    assert_eq!(ids(&sandbox.get("customers", &[]).await).len(), 1);
+    assert_eq!(ids(&sandbox.get("customers", &[]).await).len(), 2);
 }
 
 #[tokio::test]
@@ -121,7 +125,7 @@ async fn a_bank_transfer_that_fails_says_so() {
     );
     let path = format!("sessions/{}/settle", made[0]["id"].as_str().unwrap());
     let url = format!("{}/_sandbox/{path}", sandbox.url);
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = surepass::outbound::http().no_proxy().build().unwrap();
     let again = client
         .post(url)
         .json(&json!({"arrives": true}))
@@ -230,7 +234,8 @@ async fn customers_and_metadata_are_changed_key_by_key() {
     assert_eq!(ids(&found), [customer["id"].as_str().unwrap()]);
     assert!(ids(&sandbox.get("customers", &[("email", "kari@example.com")]).await).is_empty());
     read(sandbox.ask(As::default(), Method::DELETE, &path, &[]).await, 200).await;
-    read(sandbox.ask(As::default(), Method::GET, &path, &[]).await, 404).await;
+    assert_eq!(sandbox.get(&path, &[]).await["deleted"], true);
+    assert!(ids(&sandbox.get("customers", &[]).await).is_empty());
 }
 
 #[tokio::test]

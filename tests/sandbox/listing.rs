@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::stripe_sandbox::{As, StripeSandbox, ids, read};
+use crate::stripe_sandbox::{As, StripeSandbox, TEST_KEY, ids, read};
 
 async fn refused(sandbox: &StripeSandbox, path: &str, query: &[(&str, &str)]) -> (u16, Value) {
     let response = sandbox.ask(As::default(), Method::GET, path, query).await;
@@ -295,4 +295,32 @@ async fn events_are_found_by_type_types_wildcard_and_delivery_for_thirty_days() 
         ids(&sandbox.get("checkout/sessions", &[("limit", "100")]).await).len(),
         14
     );
+}
+
+#[tokio::test]
+async fn an_answer_is_compressed_for_who_can_read_that() {
+    let sandbox = StripeSandbox::start(&[]).await;
+    sandbox.purchases(json!({"count": 50})).await;
+    let url = format!("{}/v1/checkout/sessions?limit=50", sandbox.url);
+    let get = async |gzip: bool| {
+        let client = surepass::outbound::http().no_proxy().gzip(gzip).build().unwrap();
+        let request = client.get(&url).bearer_auth(TEST_KEY);
+        let request = if gzip {
+            request
+        } else {
+            request.header("Accept-Encoding", "gzip")
+        };
+        request.send().await.unwrap()
+    };
+    let compressed = get(false).await;
+    assert_eq!(compressed.headers()["content-encoding"], "gzip");
+    let compressed = compressed.bytes().await.unwrap();
+    let whole = get(true).await.bytes().await.unwrap();
+    assert!(
+        compressed.len() * 5 < whole.len(),
+        "{} of {}",
+        compressed.len(),
+        whole.len()
+    );
+    assert_eq!(ids(&serde_json::from_slice(&whole).unwrap()).len(), 50);
 }

@@ -13,7 +13,9 @@ mod faults;
 mod life;
 mod listing;
 mod mailbox;
+mod our_client;
 mod page;
+mod process;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "the system's tests use all of it")]
 mod program;

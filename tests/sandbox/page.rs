@@ -18,7 +18,7 @@ struct Browser {
 
 impl Browser {
     fn on(session: &Value) -> Self {
-        let http = reqwest::Client::builder()
+        let http = surepass::outbound::http()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()

@@ -8,13 +8,13 @@ use url::form_urlencoded;
 
 use crate::program::{PATIENCE, Program, command};
 
-const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
+pub(crate) const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
 
 /// Any key that looks like one is the platform's own.
 pub(crate) const TEST_KEY: &str = "sk_test_sandbox";
 
 pub(crate) struct StripeSandbox {
-    pub(crate) program: Program,
+    _program: Program,
     /// `http://127.0.0.1:…`, for `STRIPE_API_BASE`.
     pub(crate) url: String,
     http: reqwest::Client,
@@ -43,13 +43,19 @@ impl StripeSandbox {
         let program = Program::start(command(SANDBOX, &all, &[]));
         let line = program.says("listening on").await;
         let url = line.trim_start_matches("listening on ").to_owned();
-        let http = reqwest::Client::builder()
+        let http = surepass::outbound::http()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE)
             .no_proxy()
+            // So that tests see the length that an answer promises.
+            .gzip(false)
             .build()
             .unwrap();
-        Self { program, url, http }
+        Self {
+            _program: program,
+            url,
+            http,
+        }
     }
 
     /// Asks for what is below `/v1`, as somebody.
