@@ -35,7 +35,10 @@ enum Checker {
     Es256(Vec<u8>),
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "jsonwebtoken hands it a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "jsonwebtoken hands it a reference"
+)]
 fn verifier_factory(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     let checker = match (algorithm, key.family(), key.kind()) {
         (Algorithm::HS256, AlgorithmFamily::Hmac, DecodingKeyKind::SecretOrDer(secret)) => {
