@@ -190,22 +190,6 @@ pub(super) fn key_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>,
     }
 }
 
-/// A secret that signs: one that can be guessed lets anyone sign.
-pub(super) fn signing_secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
-    const SHORTEST: usize = 32;
-    let secret = filled(from)?;
-    if let Some(length) = secret
-        .as_ref()
-        .map(String::len)
-        .filter(|length| *length < SHORTEST)
-    {
-        return Err(D::Error::custom(format_args!(
-            "must have {SHORTEST} bytes at least, and has {length}: what is shorter can be guessed"
-        )));
-    }
-    Ok(secret.map(SecretString::from))
-}
-
 pub(super) fn optional_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     filled(from)
 }

@@ -21,10 +21,13 @@ use jwks::Jwks;
 /// The longest token that is looked at, in bytes.
 const LONGEST_TOKEN: usize = 8_192;
 
+/// What HS256 asks of a secret, in bytes.
+const SHORTEST_SECRET: usize = 32;
+
 /// How tokens are verified.
 #[derive(Clone, Default)]
 pub struct IdentityOptions {
-    /// For HS256; 32 bytes at least.
+    /// For HS256; one of fewer than 32 bytes can be guessed from any token that it has signed.
     pub secret: Option<SecretString>,
     /// For RS256 and ES256.
     pub jwks_url: Option<Url>,
@@ -113,6 +116,13 @@ impl Identity {
             options,
             clock,
         }
+    }
+
+    /// Whether the secret is as long as HS256 asks for (RFC 7518, 3.2), if there is one.
+    #[must_use]
+    pub fn has_long_secret(&self) -> bool {
+        let secret = self.options.secret.as_ref();
+        secret.is_none_or(|secret| secret.expose_secret().len() >= SHORTEST_SECRET)
     }
 
     /// Whether tokens can be verified at all.

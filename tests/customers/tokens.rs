@@ -249,3 +249,14 @@ async fn while_the_jwks_host_is_down_the_keys_known_go_on_and_none_known_is_503(
         .await;
     assert_eq!(studio.ask(&token).await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_can_be_guessed_is_warned_of_and_never_shown() {
+    let mut studio = Studio::prepare("").await;
+    studio.shop.set("SUREPASS_JWT_SECRET", "HemmeligKort");
+    studio.shop.start_server().await;
+    studio.shop.servers[0]
+        .program
+        .says("SUREPASS_JWT_SECRET is short")
+        .await;
+}

@@ -138,3 +138,17 @@ async fn a_connected_account_is_asked_for_its_own_tenant_only() {
     crate::program::awaited("the pass of the other school", asking).await;
     assert_eq!(studio.shop.subscriptions().await[0]["tenant"], "tenant-2");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_another_tenant_is_not_told_of_or_fulfilled_at_this_one() {
+    let studio = Studio::open().await;
+    let metadata =
+        json!({"type": "pass_purchase", "passId": "pass-10", "userId": "kari", "tenantId": "tenant-2"});
+    let order = json!({"guests": true, "webhooks": "none", "metadata": metadata});
+    let session = studio.stripe.session_with(order).await;
+    let token = studio.sign_in.token("kari").await;
+    assert_eq!(studio.told(&token, &session).await["state"], "unknown");
+    assert_eq!(studio.stripe.reads(&session).await, 1);
+    studio.shop.settled().await;
+    assert_eq!(studio.shop.fulfilled().await, [""; 0]);
+}

@@ -313,7 +313,7 @@ async fn subscriptions_are_listed_newest_first_and_narrowed_by_each_filter(home:
 async fn what_several_users_hold_of_one_tenant_is_listed_newest_first(home: Home) {
     let store = home.ready().await;
     let mut elsewhere = purchase("elsewhere");
-    elsewhere.subscription.tenant = "tenant-other".to_owned();
+    elsewhere.subscription.tenant = "tenant-other".into();
     elsewhere.buyer.user_id = Some("user_a".to_owned());
     let mut newest = purchase("newest");
     newest.buyer.user_id = Some("user_a".to_owned());

@@ -74,6 +74,11 @@ impl Door {
                 "the customers' routes are off: set SUREPASS_JWKS_URL or SUREPASS_JWT_SECRET, so that customers can be told apart"
             );
         }
+        if !identity.has_long_secret() {
+            tracing::warn!(
+                "SUREPASS_JWT_SECRET is short: who has one token can guess it and sign others; take 32 bytes at least"
+            );
+        }
         Ok(Self {
             customers,
             identity,

@@ -90,6 +90,11 @@ impl From<TokenError> for Refusal {
         match error {
             TokenError::NotConfigured => Self::NotConfigured,
             TokenError::KeysUnavailable => Self::Unavailable,
+            // As likely a setting as a stranger.
+            reason @ (TokenError::Issuer | TokenError::Audience) => {
+                tracing::info!(%reason, "a token is refused");
+                Self::Unauthorized
+            }
             reason => {
                 tracing::debug!(%reason, "a token is refused");
                 Self::Unauthorized
