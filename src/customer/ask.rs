@@ -11,12 +11,12 @@ use crate::identity::Customer;
 use crate::queue::{Limit, Look};
 use crate::store::CreatedVia;
 use crate::stripe::CheckoutSession;
-use crate::stripe::api::Client;
+use crate::stripe::api::{Account, Client};
 
-/// How long Stripe may take, all attempts together: somebody looks at a page meanwhile.
+/// How long Stripe may take for a call, all attempts together: somebody looks at a page meanwhile. Two calls at most.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// If the process dies that asks, another one asks after so long.
-const LEASE: Duration = Duration::from_secs(12);
+const LEASE: Duration = Duration::from_secs(18);
 /// How long to wait for what another process is asking, and how often to look.
 const WAIT: Duration = Duration::from_secs(9);
 const LOOK: Duration = Duration::from_millis(100);
@@ -37,6 +37,8 @@ pub(super) enum Word {
     Expired,
     /// Complete, and the bank has not confirmed the money yet (SEPA, Klarna).
     Pending,
+    /// The bank has refused, or the payment was cancelled.
+    Declined,
     Paid,
     /// Stripe did not say.
     Silent,
@@ -78,13 +80,13 @@ impl Heard {
         }
     }
 
-    /// For how long it is taken for true. Nothing here is final but an expired session: a buyer may pay any moment.
+    /// For how long it is taken for true. What is expired or declined stays so; else a buyer may pay any moment.
     fn life(&self) -> Duration {
         Duration::from_secs(match self.state {
             Word::Silent => 3,
             Word::Open => 5,
             Word::Missing | Word::Pending | Word::Paid => 30,
-            Word::Expired => 600,
+            Word::Expired | Word::Declined => 600,
         })
     }
 }
@@ -146,7 +148,13 @@ impl Customers {
 async fn hear(stripe: &Client, account: Option<&str>, session: &str) -> Heard {
     let api = stripe.account(account);
     match tokio::time::timeout(PATIENCE, api.session(session)).await {
-        Ok(Ok(Some(found))) if found.id.as_deref() == Some(session) => Heard::read(&found, account),
+        Ok(Ok(Some(found))) if found.id.as_deref() == Some(session) => {
+            let mut heard = Heard::read(&found, account);
+            if heard.state == Word::Pending && is_declined(&api, &found).await {
+                heard.state = Word::Declined;
+            }
+            heard
+        }
         Ok(Ok(_)) => Heard::nothing(Word::Missing),
         Ok(Err(error)) => {
             tracing::warn!(%error, session, "Stripe could not be asked about a purchase");
@@ -157,4 +165,22 @@ async fn hear(stripe: &Client, account: Option<&str>, session: &str) -> Heard {
             Heard::nothing(Word::Silent)
         }
     }
+}
+
+/// Whether the payment of a session that waits for the bank has come to nothing: the session itself does not say so. Where
+/// that cannot be told, it still waits.
+async fn is_declined(api: &Account, session: &CheckoutSession) -> bool {
+    let Some(payment) = &session.payment_intent else {
+        return false;
+    };
+    let intent = tokio::time::timeout(PATIENCE, api.payment_intent(payment)).await;
+    let status = match intent {
+        Ok(Ok(intent)) => intent.and_then(|intent| intent.status),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "whether a bank has refused a payment is not known");
+            None
+        }
+        Err(_) => None,
+    };
+    matches!(status.as_deref(), Some("requires_payment_method" | "canceled"))
 }

@@ -29,6 +29,8 @@ pub enum Status {
     },
     /// The checkout is complete and the bank has not confirmed the money yet.
     Pending,
+    /// The checkout is complete, and the bank has refused.
+    Declined,
     /// The checkout is open.
     Unpaid,
     /// The checkout ended without a payment.
@@ -121,6 +123,7 @@ impl Customers {
             Word::Open => Status::Unpaid,
             Word::Expired => Status::Expired,
             Word::Pending => Status::Pending,
+            Word::Declined => Status::Declined,
             Word::Missing | Word::Silent => Status::Unknown,
             Word::Paid => {
                 let item = Item::job(&purchase)?.group(purchase.group()).revive();

@@ -24,9 +24,26 @@ pub(crate) struct SignIn {
     keys: Arc<Mutex<Vec<Value>>>,
     /// How often the keys were asked for.
     asked: Arc<AtomicUsize>,
+    manner: Arc<Mutex<Manner>>,
     address: SocketAddr,
     server: JoinHandle<()>,
     _child: Child,
+}
+
+/// How the server of the keys answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Good,
+    /// A whole and right JWKS, of more bytes than anyone needs.
+    Huge,
+    /// Nothing comes.
+    Silent,
+    /// To a place that tells the keys.
+    Elsewhere,
+    /// With an error, and the keys.
+    Sorry,
+    /// With JSON that is no JWKS.
+    Odd,
 }
 
 struct Jose {
@@ -60,11 +77,13 @@ impl SignIn {
         let (keys, asked) = <(Arc<Mutex<Vec<Value>>>, Arc<AtomicUsize>)>::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, keys.clone(), asked.clone()));
+        let manner = Arc::new(Mutex::new(Manner::Good));
+        let server = tokio::spawn(serve(listener, keys.clone(), asked.clone(), manner.clone()));
         let sign_in = Self {
             jose: Mutex::new(Some(jose)),
             keys,
             asked,
+            manner,
             address,
             server,
             _child: child,
@@ -105,9 +124,14 @@ impl SignIn {
         let _ = (&mut self.server).await;
     }
 
+    pub(crate) fn answers(&self, manner: Manner) {
+        *self.manner.lock().unwrap() = manner;
+    }
+
     pub(crate) async fn comes_up(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.server = tokio::spawn(serve(listener, self.keys.clone(), self.asked.clone()));
+        let (keys, asked, manner) = (self.keys.clone(), self.asked.clone(), self.manner.clone());
+        self.server = tokio::spawn(serve(listener, keys, asked, manner));
     }
 
     /// A good token of a user, valid for five minutes.
@@ -161,15 +185,20 @@ pub(crate) fn claims_with(user: &str, name: &str, value: Value) -> Value {
     claims
 }
 
-async fn serve(listener: TcpListener, keys: Arc<Mutex<Vec<Value>>>, asked: Arc<AtomicUsize>) {
+async fn serve(
+    listener: TcpListener,
+    keys: Arc<Mutex<Vec<Value>>>,
+    asked: Arc<AtomicUsize>,
+    manner: Arc<Mutex<Manner>>,
+) {
     while let Ok((connection, _)) = listener.accept().await {
         asked.fetch_add(1, Ordering::SeqCst);
         let body = json!({"keys": *keys.lock().unwrap()}).to_string();
-        tokio::spawn(tell(connection, body));
+        tokio::spawn(tell(connection, body, *manner.lock().unwrap()));
     }
 }
 
-async fn tell(mut connection: TcpStream, body: String) {
+async fn tell(mut connection: TcpStream, body: String, manner: Manner) {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         let mut part = [0; 1_024];
@@ -178,9 +207,22 @@ async fn tell(mut connection: TcpStream, body: String) {
             Ok(read) => request.extend_from_slice(&part[..read]),
         }
     }
+    let was_sent_on = request.starts_with(b"GET /elsewhere ");
+    let (line, body) = match manner {
+        Manner::Silent => {
+            // Until the other side gives up.
+            let _ = connection.read(&mut [0; 1]).await;
+            return;
+        }
+        Manner::Huge => ("200 OK", format!("{body}{}", " ".repeat(1 << 20))),
+        Manner::Elsewhere if !was_sent_on => ("302 Found\r\nLocation: /elsewhere", body),
+        Manner::Sorry => ("500 Internal Server Error", body),
+        Manner::Odd => ("200 OK", "{\"keys\":\"none\"}".to_owned()),
+        Manner::Good | Manner::Elsewhere => ("200 OK", body),
+    };
+    let length = body.len();
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
+        "HTTP/1.1 {line}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     );
     let _ = connection.write_all(format!("{head}{body}").as_bytes()).await;
     let _ = connection.shutdown().await;

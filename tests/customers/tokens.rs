@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::program::PATIENCE;
 use crate::shop::now;
-use crate::sign_in::{claims, claims_with};
+use crate::sign_in::{Manner, claims, claims_with};
 use crate::studio::{PASSES, SECRET, Studio, UNAUTHORIZED};
 
 impl Studio {
@@ -259,4 +259,32 @@ async fn a_secret_that_can_be_guessed_is_warned_of_and_never_shown() {
         .program
         .says("SUREPASS_JWT_SECRET is short")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jwks_host_that_is_silent_endless_or_sends_elsewhere_gives_no_keys_and_stops_nothing() {
+    let mut studio = Studio::prepare("").await;
+    let by_key = studio.sign_in.token("kari").await;
+    let by_secret = json!({"secret": SECRET, "claims": claims("kari")});
+    let by_secret = studio.sign_in.token_of(by_secret).await;
+    for manner in [
+        Manner::Huge,
+        Manner::Silent,
+        Manner::Elsewhere,
+        Manner::Sorry,
+        Manner::Odd,
+    ] {
+        studio.sign_in.answers(manner);
+        // A server that has not read them yet.
+        studio.shop.start_server().await;
+        let newest = studio.shop.servers.len() - 1;
+        studio.shop.servers.swap(0, newest);
+        assert_eq!(studio.ask(&by_key).await.status, 503, "{manner:?}");
+        assert_eq!(studio.ask(&by_secret).await.status, 200, "{manner:?}");
+    }
+    studio.sign_in.answers(Manner::Good);
+    studio.shop.start_server().await;
+    let newest = studio.shop.servers.len() - 1;
+    studio.shop.servers.swap(0, newest);
+    assert_eq!(studio.ask(&by_key).await.status, 200);
 }

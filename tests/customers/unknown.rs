@@ -6,12 +6,13 @@ use serde_json::json;
 use crate::studio::Studio;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unpaid_pending_and_expired_are_told_apart_and_pending_is_never_failed() {
+async fn unpaid_pending_declined_and_expired_are_told_apart_and_pending_is_never_failed() {
     let studio = Studio::open().await;
     let token = studio.sign_in.token("kari").await;
     for (outcome, state, processing) in [
         ("open", "unpaid", false),
         ("unpaid", "pending", true),
+        ("failed", "declined", false),
         ("expired", "expired", false),
     ] {
         let session = studio.stripe.session("kari", outcome).await;

@@ -98,6 +98,10 @@ fn told(status: &Status) -> Value {
             "state": "pending",
             "message": "Your payment is on its way. We will tell you when the bank confirms.",
         }),
+        Status::Declined => waiting(
+            "declined",
+            "The bank has not confirmed this payment, and nothing was charged. Please try again.",
+        ),
         Status::Unpaid => waiting("unpaid", "This purchase has not been paid for yet."),
         Status::Expired => waiting(
             "expired",
