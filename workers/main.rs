@@ -18,7 +18,7 @@ use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
-use surepass::lookback::{Lookback, LookbackJob};
+use surepass::lookback::Lookback;
 use surepass::queue::{self, Bucket, GiveBack, LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
 use surepass::shutdown::Shutdown;
 use surepass::store::{self, Store};
@@ -32,7 +32,7 @@ const QUEUES: [QueueName; 2] = QueueName::ALL;
 /// A lookback of one customer may have to list a whole account: it may take so many times as long as another job.
 const SYNC_MAY_TAKE: u32 = 10;
 /// How long a sweep works before it hands on to its next slice: well within the grace.
-const SLICE: Duration = Duration::from_secs(10);
+const SLICE: Duration = Duration::from_secs(2);
 
 /// Turns paid Checkout Sessions into subscriptions: takes jobs from Redis, retries what fails, exactly once in effect.
 ///
@@ -109,11 +109,7 @@ async fn work(settings: &Settings) -> Result<(), String> {
         return Ok(());
     };
     let lookback = lookback(settings, &redis, &queue, &store, &clock)?;
-    let mut held = Vec::new();
-    for (name, slots) in posts(settings, lookback.is_some()) {
-        let own = Queue::new(&redis, settings.queue_config_of(name)).map_err(|error| error.to_string())?;
-        held.push((name, slots, own));
-    }
+    let held = posts(settings, &redis, lookback.is_some())?;
     let queues = held.iter().map(|(_, _, own)| own);
     endpoint::serve(settings.worker.metrics_bind, &queue, queues, &store);
 
@@ -163,15 +159,10 @@ async fn work(settings: &Settings) -> Result<(), String> {
                 let Some(lookback) = lookback.clone() else {
                     continue;
                 };
-                let backend = RedisBackend::<LookbackJob>::new(&own, &name, slots, prefetch);
+                let may_take = settings.worker.job_timeout * SYNC_MAY_TAKE;
+                let backend = RedisBackend::new(&own, &name, slots, prefetch);
                 give_back.push(backend.give_back());
-                let worker = WorkerBuilder::new(name.as_str())
-                    .backend(backend)
-                    .data(lookback)
-                    .concurrency(slots)
-                    .timeout(settings.worker.job_timeout * SYNC_MAY_TAKE)
-                    .build(sync::run);
-                worker.run_until(stop).boxed()
+                sync::work(&name, backend, slots, may_take, lookback, stop).boxed()
             }
         };
         let shutdown = &shutdown;
@@ -247,7 +238,11 @@ fn lookback(
 }
 
 /// The queues to work on, each with the slots that are its own.
-fn posts(settings: &Settings, looks_back: bool) -> Vec<(QueueName, usize)> {
+fn posts(
+    settings: &Settings,
+    redis: &Redis,
+    looks_back: bool,
+) -> Result<Vec<(QueueName, usize, Queue)>, String> {
     let asked = &settings.worker.queues;
     let queues: Vec<_> = QUEUES
         .into_iter()
@@ -259,7 +254,11 @@ fn posts(settings: &Settings, looks_back: bool) -> Vec<(QueueName, usize)> {
         .map(|queue| settings.queue.of(*queue).weight)
         .collect();
     let slots = queue::slots(settings.worker.concurrency, &weights);
-    queues.into_iter().zip(slots).collect()
+    let posts = queues.into_iter().zip(slots).map(|(name, slots)| {
+        let own = Queue::new(redis, settings.queue_config_of(name)).map_err(|error| error.to_string())?;
+        Ok((name, slots, own))
+    });
+    posts.collect()
 }
 
 /// Opens the store and brings its tables up to date, however long it takes the database to come; `None`: told to stop.

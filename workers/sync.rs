@@ -1,14 +1,35 @@
 //! `sync`, `sweep`, `undelivered`: the lookback's jobs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use apalis::layers::WorkerBuilderExt;
 use apalis::prelude::*;
 use surepass::lookback::{Lookback, LookbackError, LookbackJob};
-use surepass::queue::{Job, JobError, Origin};
+use surepass::queue::{Job, JobError, Origin, RedisBackend};
 use surepass::telemetry::{self, TraceParent};
 use tracing::{Instrument, Span};
 
-pub(crate) async fn run(
+/// Works on the queue until `stop`.
+pub(crate) async fn work(
+    name: &str,
+    backend: RedisBackend<LookbackJob>,
+    slots: usize,
+    may_take: Duration,
+    lookback: Arc<Lookback>,
+    stop: impl Future<Output = std::io::Result<()>> + Send + 'static,
+) -> Result<(), WorkerError> {
+    WorkerBuilder::new(name)
+        .backend(backend)
+        .data(lookback)
+        .concurrency(slots)
+        .timeout(may_take)
+        .build(run)
+        .run_until(stop)
+        .await
+}
+
+async fn run(
     job: LookbackJob,
     lookback: Data<Arc<Lookback>>,
     attempt: Attempt,
@@ -29,7 +50,7 @@ pub(crate) async fn run(
     async move {
         let done = match &job {
             LookbackJob::Sync(request) => lookback.sync(request, &key, origin.enqueued).await,
-            LookbackJob::Sweep(request) => lookback.sweep(request).await,
+            LookbackJob::Sweep(request) => lookback.sweep(request, attempt.current()).await,
             LookbackJob::Undelivered(request) => lookback.undelivered(request).await,
         };
         done.map_err(|error| failed(&error))

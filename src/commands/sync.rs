@@ -174,18 +174,14 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     block_on(async {
         let store = open_store(settings).await?;
         let tenants = store.tenants().await?;
-        let tenant = match &arguments.tenant {
-            Some(slug) => match tenants.iter().find(|tenant| tenant.slug == *slug) {
-                Some(tenant) => Some(tenant),
-                None => {
-                    let slug = safe(slug);
-                    return Ok(misuse(&format!(
-                        "no tenant has the slug `{slug}`: `surepass catalog list` shows those that there are"
-                    )));
-                }
-            },
-            None => None,
-        };
+        let named = arguments.tenant.as_ref();
+        let tenant = tenants.iter().find(|tenant| Some(&tenant.slug) == named);
+        if let (Some(slug), None) = (named, tenant) {
+            let slug = safe(slug);
+            return Ok(misuse(&format!(
+                "no tenant has the slug `{slug}`: `surepass catalog list` shows those that there are"
+            )));
+        }
         let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
         let queue = |name| Queue::new(&redis, settings.queue_config_of(name));
         let lookback = Lookback {

@@ -32,10 +32,6 @@ const UNRESOLVED_PASS: &str = "unresolved_pass";
 
 /// What a listed session comes to.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once for each session and taken apart at once"
-)]
 pub(super) enum Listed {
     Purchase(Purchase),
     /// Only its line items can tell what was bought, and the list has not carried all of them.
@@ -179,10 +175,10 @@ impl Lookback {
     /// not know its line items, runs again now that they are known: once, since from then on it knows them.
     async fn dead(&self, purchase: &Purchase) -> Result<Option<String>, LookbackError> {
         let id = purchase.job_key();
-        let reason = match self.fulfil.fates(std::slice::from_ref(&id)).await?.pop() {
-            Some(Fate::Dead { reason, .. }) => reason,
+        let Some(Fate::Dead { reason, .. }) = self.fulfil.fates(std::slice::from_ref(&id)).await?.pop()
+        else {
             // It has moved on since.
-            _ => return Ok(None),
+            return Ok(None);
         };
         if reason == UNRESOLVED_PASS && !purchase.price_ids.is_empty() {
             let before: Option<Purchase> = self.fulfil.payload(&id).await?;
@@ -258,10 +254,8 @@ impl Found {
                 Listed::Other => self.settle(SessionState::Ignored, None),
                 Listed::Unreadable => self.settle(SessionState::Failed, Some("stripe_answer".to_owned())),
             },
-            Ok(None) => {
-                let error = "stripe_not_found: this account has no such session";
-                self.settle(SessionState::Failed, Some(error.to_owned()));
-            }
+            // What Stripe has never heard of was not paid for: a test's event, or another installation's.
+            Ok(None) => self.settle(SessionState::Ignored, None),
             Err(error) if error.is_transient() => {
                 self.settle(SessionState::Staged, Some(format!("{}: {error}", error.reason())));
             }

@@ -87,6 +87,10 @@ pub struct SweepRequest {
     /// A sweep works in slices: each does its part and enqueues the next. 0 is the first.
     #[serde(default)]
     pub slice: u32,
+    /// Where the sweep stood when an attempt of the slice before was cut off, and how often it has been just there. Set
+    /// by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<(String, u32)>,
 }
 
 /// Reads the events that were not delivered, and takes them in as if they had been.
@@ -173,6 +177,7 @@ impl SweepRequest {
             via: CreatedVia::Lookback,
             run: None,
             slice: 0,
+            cut_off: None,
         }
     }
 
@@ -192,9 +197,8 @@ impl Customer {
     #[must_use]
     pub fn key(&self) -> String {
         match self {
-            Self::User { id, .. } => safe(id),
+            Self::User { id, .. } | Self::StripeCustomer(id) | Self::Session(id) => safe(id),
             Self::Email(email) => hashed("email", &email.trim().to_lowercase()),
-            Self::StripeCustomer(id) | Self::Session(id) => safe(id),
             Self::Listed(key) => key.clone(),
         }
     }

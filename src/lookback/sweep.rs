@@ -23,6 +23,9 @@ const DETECTOR: &str = "sessions";
 
 /// For how long after its customers' last job a sweep waits for what is on its way: longer than a job's last attempt.
 const PATIENCE: TimeDelta = TimeDelta::hours(3);
+/// How often a sweep may be cut off at one place before it counts against the job.
+const MOST_STALLS: u32 = 2;
+
 /// Runs are kept so long, and so many dropped in one go.
 const KEEP_RUNS: TimeDelta = TimeDelta::days(30);
 const RUNS_TOGETHER: u32 = 500;
@@ -38,11 +41,14 @@ enum Next {
 }
 
 impl Lookback {
-    /// Does one slice of a sweep, and enqueues the next.
+    /// Does one slice of a sweep, and enqueues the next. `attempt` is the job's, from 1 on.
+    ///
+    /// An attempt that follows one that was cut off hands on at once, so that the crashes of workers do not add up in one
+    /// job to `poison` while the sweep gets on. Where it does not get on, they do.
     ///
     /// # Errors
     /// [`LookbackError`]: the slice goes on where it stood.
-    pub async fn sweep(&self, request: &SweepRequest) -> Result<(), LookbackError> {
+    pub async fn sweep(&self, request: &SweepRequest, attempt: usize) -> Result<(), LookbackError> {
         let end = Instant::now() + self.slice;
         let new = self.new_sweep(request);
         self.records().begin_run(&new).await?;
@@ -52,10 +58,22 @@ impl Lookback {
         }
         if run.slice == request.slice + 1 {
             // It was handed on by one who died before the next slice was there.
-            return self.enqueue_next(request, Duration::ZERO).await;
+            return self.enqueue_next(request, Duration::ZERO, None).await;
         }
         if run.slice != request.slice {
             return Ok(());
+        }
+        if attempt > 1 {
+            let stands = format!("{}:{}", run.phase.as_str(), run.cursor);
+            let stalls = match &request.cut_off {
+                Some((before, stalls)) if *before == stands => stalls + 1,
+                _ => 0,
+            };
+            if stalls < MOST_STALLS {
+                return self
+                    .hand_on(request, Duration::ZERO, Some((stands, stalls)))
+                    .await;
+            }
         }
         let worked = self.work(request, run, end).await;
         let wait = match worked {
@@ -70,9 +88,18 @@ impl Lookback {
                 return Err(error);
             }
         };
+        self.hand_on(request, wait, None).await
+    }
+
+    async fn hand_on(
+        &self,
+        request: &SweepRequest,
+        wait: Duration,
+        cut_off: Option<(String, u32)>,
+    ) -> Result<(), LookbackError> {
         let run = request.run();
         if self.records().hand_on_run(run.as_str(), request.slice).await? {
-            self.enqueue_next(request, wait).await?;
+            self.enqueue_next(request, wait, cut_off).await?;
         }
         Ok(())
     }
@@ -94,9 +121,15 @@ impl Lookback {
         }
     }
 
-    async fn enqueue_next(&self, request: &SweepRequest, wait: Duration) -> Result<(), LookbackError> {
+    async fn enqueue_next(
+        &self,
+        request: &SweepRequest,
+        wait: Duration,
+        cut_off: Option<(String, u32)>,
+    ) -> Result<(), LookbackError> {
         let next = LookbackJob::Sweep(SweepRequest {
             slice: request.slice + 1,
+            cut_off,
             ..request.clone()
         });
         self.sync.enqueue(&[next.item()?.after(wait)]).await?;

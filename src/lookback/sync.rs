@@ -13,14 +13,17 @@ use crate::stripe::api::{SessionFilter, StripeError};
 
 /// So many of a user's subscriptions are looked at for the Stripe customers by whom they have paid.
 const MOST_SUBSCRIPTIONS: u32 = 1_000;
-/// More sessions than any customer has in one account's window; beyond it the rest is left to the sweep, which streams.
+/// More sessions than any customer has in one account's window; what is beyond it is left to the sweep, which streams.
 const MOST_SESSIONS: usize = 10_000;
+const TOO_MANY: &str =
+    "too_many_sessions: more than 10,000 in one account; the others are brought by `surepass sync --all`";
 
 /// What a look into one account came to.
 struct Look {
     found: Vec<Found>,
     pages: u64,
     unreadable: u64,
+    too_many: bool,
     error: Option<StripeError>,
 }
 
@@ -124,6 +127,7 @@ impl Lookback {
                 phase: RunPhase::Listing,
                 pages: look.pages,
                 unreadable: look.unreadable,
+                error: look.too_many.then(|| TOO_MANY.to_owned()),
                 ..RunStep::at(self.clock.now())
             };
             self.records().step_run(&read, &step, &[]).await?;
@@ -199,6 +203,7 @@ impl Lookback {
             found: Vec::new(),
             pages: 0,
             unreadable: 0,
+            too_many: false,
             error: None,
         };
         let customer = request.customer.key();
@@ -239,7 +244,11 @@ impl Lookback {
             ..SessionFilter::default()
         };
         let mut pages = stripe.sessions(filter);
-        while look.found.len() < MOST_SESSIONS {
+        loop {
+            look.too_many = look.found.len() >= MOST_SESSIONS;
+            if look.too_many {
+                break;
+            }
             match pages.next().await {
                 Ok(Some(page)) => {
                     look.pages += 1;

@@ -33,16 +33,15 @@ impl Lookback {
     pub async fn undelivered(&self, request: &UndeliveredRequest) -> Result<(), LookbackError> {
         let end = Instant::now() + self.slice;
         let account = request.account.as_deref();
-        let mut resume = match &request.resume {
-            Some(resume) => resume.clone(),
-            None => {
-                let (from, to) = self.span(request).await?;
-                Resume {
-                    after: String::new(),
-                    from,
-                    to,
-                    whole: true,
-                }
+        let mut resume = if let Some(resume) = &request.resume {
+            resume.clone()
+        } else {
+            let (from, to) = self.span(request).await?;
+            Resume {
+                after: String::new(),
+                from,
+                to,
+                whole: true,
             }
         };
         let filter = EventFilter {
@@ -96,14 +95,13 @@ impl Lookback {
     ) -> Result<(DateTime<Utc>, DateTime<Utc>), LookbackError> {
         let to = self.clock.now() - MARGIN;
         let earliest = to - KEPT;
-        let from = match request.since {
-            Some(since) => since,
-            None => {
-                let marks = self.records().marks().await?;
-                let own = |mark: &&LookbackMark| mark.detector == DETECTOR && mark.account == request.account;
-                let mark = marks.iter().find(own);
-                mark.map_or(earliest, |mark| mark.to - OVERLAP)
-            }
+        let from = if let Some(since) = request.since {
+            since
+        } else {
+            let marks = self.records().marks().await?;
+            let own = |mark: &&LookbackMark| mark.detector == DETECTOR && mark.account == request.account;
+            let mark = marks.iter().find(own);
+            mark.map_or(earliest, |mark| mark.to - OVERLAP)
         };
         Ok((from.clamp(earliest, to), to))
     }

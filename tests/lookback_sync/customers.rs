@@ -92,6 +92,27 @@ async fn each_tenant_is_read_in_its_own_account_and_nobody_gets_what_is_anothers
 }
 
 #[tokio::test]
+async fn of_tenants_that_share_an_account_only_the_one_that_is_asked_for_is_brought() {
+    let world = World::open().await;
+    world
+        .import(&json!({"tenants": [{"id": "tenant-3", "slug": "dance", "name": "Dance", "timeZone": "Europe/Oslo",
+            "webhookSecrets": [], "passes": [{"id": "pass-10", "name": "10 classes", "type": "multi",
+                "classesLimit": 10, "price": 150_000, "currency": "nok", "validityType": "days",
+                "validityDays": 90, "isActive": true}]}]}))
+        .await;
+    let of = |tenant: &str| {
+        let session = world.shop.session().with("userId", Some("user_kari"));
+        let session = session.with("tenantId", Some(tenant));
+        world.stripe.sell(&session);
+        session
+    };
+    let (_, by_id, by_slug) = (of("tenant-1"), of("tenant-3"), of("dance"));
+    let (report, _) = world.sync(&["--user", "user_kari", "--tenant", "dance"]).await;
+    assert_eq!(report["totalSessionsFound"], 2, "{report}");
+    assert_eq!(world.shop.fulfilled().await, ids(&[by_id, by_slug]));
+}
+
+#[tokio::test]
 async fn an_account_that_cannot_be_read_does_not_keep_from_the_others_and_is_told() {
     let world = World::open().await;
     world.import_yoga().await;

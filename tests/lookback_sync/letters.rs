@@ -1,6 +1,6 @@
 //! What a lookback does about dead letters.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::program::stderr;
@@ -63,17 +63,19 @@ async fn a_dead_fulfil_job_is_left_to_a_person_if_what_killed_it_was_not_transie
     assert_eq!(world.shop.fulfilled().await, [fine.session_id()]);
 }
 
+/// The catalogue, with a price of Stripe's for ten classes.
+fn with_price() -> Value {
+    json!({"tenants": [{"id": "tenant-1", "slug": "studio", "name": "Studio One", "timeZone": "Europe/Oslo",
+        "webhookSecrets": [], "passes": [{"id": "pass-10", "name": "10 classes", "type": "multi",
+            "classesLimit": 10, "price": 150_000, "currency": "nok", "validityType": "days", "validityDays": 90,
+            "isActive": true, "stripePriceIds": ["price_10"]}]}]})
+}
+
 #[tokio::test]
 async fn a_session_that_only_its_line_items_tell_is_brought_even_from_a_dead_letter() {
     let mut world = World::open().await;
     world.shop.start_server().await;
-    world
-        .import(&json!({"tenants": [{"id": "tenant-1", "slug": "studio", "name": "Studio One",
-            "timeZone": "Europe/Oslo", "webhookSecrets": [],
-            "passes": [{"id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10, "price": 150_000,
-                "currency": "nok", "validityType": "days", "validityDays": 90, "isActive": true,
-                "stripePriceIds": ["price_10"]}]}]}))
-        .await;
+    world.import(&with_price()).await;
     let untold = |kind: Option<&str>| {
         let session = world.shop.session().with("type", kind);
         let session = session.with("passId", None).with("passName", None);
@@ -103,6 +105,31 @@ async fn a_session_that_only_its_line_items_tell_is_brought_even_from_a_dead_let
         1,
         "the list has carried the line items"
     );
+}
+
+#[tokio::test]
+async fn a_session_with_more_line_items_than_a_list_carries_is_read_to_its_last_one() {
+    let world = World::open().await;
+    world.import(&with_price()).await;
+    let item =
+        |n: u32, price: &str| json!({"id": format!("li_{n}"), "object": "item", "price": {"id": price}});
+    let all: Vec<_> = (0..11)
+        .map(|n| item(n, "price_shirt"))
+        .chain([item(11, "price_10")])
+        .collect();
+    let session = world.shop.session().with("passId", None).with("passName", None);
+    let mut listed = object(&session);
+    listed["line_items"] = json!({"object": "list", "has_more": true, "data": all[..10]});
+    listed["all_line_items"] = json!(all);
+    world.stripe.add(None, listed);
+    for arguments in [&["--user", &format!("user_{}", session.unique)][..], &["--all"]] {
+        let (report, is_content) = world.sync(arguments).await;
+        assert!(is_content, "{report}");
+        assert_eq!(report["totalSessionsFound"], 1, "{report}");
+    }
+    assert_eq!(world.shop.fulfilled().await, [session.session_id()]);
+    // A list, the session and its items; then a list that finds it in order.
+    assert_eq!(world.stripe.calls().len(), 4);
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ struct State {
     faults: BTreeMap<usize, u16>,
     /// From this list of sessions on, none is answered.
     held: Option<usize>,
+    /// How long each list takes.
+    delay: Duration,
     /// Accounts that the key may not read.
     closed: BTreeSet<String>,
 }
@@ -53,6 +55,7 @@ impl Stripe {
                 .app_data(shared.clone())
                 .route(SESSIONS, web::get().to(sessions))
                 .route("/v1/checkout/sessions/{id}", web::get().to(session))
+                .route("/v1/checkout/sessions/{id}/line_items", web::get().to(line_items))
                 .route(EVENTS, web::get().to(events))
         });
         let server = server.workers(1).disable_signals().listen(listener).unwrap();
@@ -95,6 +98,10 @@ impl Stripe {
         self.state().held = list;
     }
 
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.state().delay = delay;
+    }
+
     pub(crate) fn close(&self, account: &str) {
         self.state().closed.insert(account.to_owned());
     }
@@ -133,13 +140,14 @@ async fn sessions(
     query: web::Query<Query>,
     request: HttpRequest,
 ) -> HttpResponse {
-    let (number, fault) = {
+    let (number, fault, delay) = {
         let mut state = state.lock().unwrap();
         note(&mut state, &request, query.0.clone());
         state.lists += 1;
         let number = state.lists;
-        (number, state.faults.remove(&number))
+        (number, state.faults.remove(&number), state.delay)
     };
+    actix_web::rt::time::sleep(delay).await;
     if let Some(status) = fault {
         return error(status, "api_error");
     }
@@ -176,6 +184,22 @@ async fn session(
         Some(found) => HttpResponse::Ok().json(found),
         None => error(404, "resource_missing"),
     }
+}
+
+/// The session's `all_line_items`, of which `line_items` holds the first.
+async fn line_items(
+    state: web::Data<Mutex<State>>,
+    query: web::Query<Query>,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> HttpResponse {
+    let mut state = state.lock().unwrap();
+    note(&mut state, &request, query.0.clone());
+    let all = &state.sessions[&account(&request)];
+    let session = all.iter().find(|one| one["id"] == id.as_str()).unwrap();
+    HttpResponse::Ok().json(json!({
+        "object": "list", "url": "/v1", "has_more": false, "data": session["all_line_items"]
+    }))
 }
 
 async fn events(

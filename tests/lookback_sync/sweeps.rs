@@ -1,6 +1,7 @@
 //! The sweep of an account.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use surepass::lookback::{LookbackJob, RunId};
@@ -121,7 +122,7 @@ async fn a_sweep_resumes_where_it_stopped_after_a_crash() {
             if run.pages == 3 && world.stripe.lists() == 4 {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     awaited("the third page", third_is_staged).await;
@@ -150,6 +151,51 @@ async fn a_sweep_resumes_where_it_stopped_after_a_crash() {
 }
 
 #[tokio::test]
+async fn a_sweep_comes_to_its_end_although_calls_fail_and_workers_are_killed_all_the_while() {
+    let mut world = World::open().await;
+    world.shop.start_worker().await;
+    let sold = world.sold_many(1_500);
+    world.stripe.delay(Duration::from_millis(150));
+    for (list, status) in [(2, 500), (5, 429), (6, 503), (11, 500), (17, 429)] {
+        world.stripe.fail(list, status);
+    }
+    let asked = world
+        .lookback()
+        .await
+        .ask_sweep(&sweep("nightly", 30))
+        .await
+        .unwrap();
+    let run = asked.run.clone();
+    let lookback = world.lookback().await;
+    let mut killed = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        if lookback.report(&run).await.unwrap().unwrap().done {
+            break;
+        }
+        assert!(killed < 40, "{:?}", lookback.report(&run).await);
+        let mut worker = world.shop.workers.remove(0);
+        worker.killed().await;
+        world.shop.bury(worker);
+        world.shop.start_worker().await;
+        killed += 1;
+    }
+    assert!(killed > 2, "only {killed} were killed");
+    let report = world.report(&run).await;
+    assert_eq!(
+        (
+            report.phase,
+            report.total_sessions_found,
+            report.error_count,
+            report.pending_count
+        ),
+        (RunPhase::Done, 1_500, 0, 0)
+    );
+    assert_eq!(world.shop.fulfilled().await, ids(&sold));
+    assert!(world.mark("sessions").await.is_some());
+}
+
+#[tokio::test]
 async fn recent_customers_are_found_from_the_store_and_the_event_log_too() {
     let mut world = World::open().await;
     world.shop.start_server().await;
@@ -169,7 +215,7 @@ async fn recent_customers_are_found_from_the_store_and_the_event_log_too() {
     assert_eq!(world.shop.buy(&lost).await, Answer::accepted());
     let logged = async {
         while world.shop.counts().await.log > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     awaited("the event in the store", logged).await;
@@ -207,7 +253,7 @@ async fn customers_are_spread_over_the_time_that_they_are_given() {
             .phase
             != RunPhase::Settling
         {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     awaited("the customers' jobs", enqueued).await;
@@ -291,7 +337,7 @@ async fn ten_thousand_customers_cost_little_more_than_their_pages_and_memory_sta
         if run.phase.is_over() {
             break world.report(&asked.run).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     };
     assert_eq!((report.created_count, report.customers), (12_000, 10_000));
     assert!(world.stripe.lists() <= 132, "{}", world.stripe.lists());

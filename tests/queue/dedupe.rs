@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use surepass::queue::{Enqueued, Item, JobError};
+use surepass::queue::{Enqueued, Fate, Item, JobError};
 
-use crate::world::{Size, World, act, gated, ok, quick, work};
+use crate::world::{Size, Work, World, act, gated, ok, quick, work};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -87,6 +87,51 @@ async fn fault_3_the_key_outlives_the_jobs_death_a_lookback_revives_it_if_the_ca
     let mut worker = world.hire("v", Size::of(1, 0), ok());
     worker.until_ended(2).await;
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_job_runs_again_for_the_reason_that_is_named_or_at_a_new_word_and_its_fate_is_told() {
+    let world = World::new(quick()).await;
+    let worker = world.hire(
+        "w",
+        Size::of(1, 0),
+        act(|job, _| async move { Err(JobError::fail(format!("reason_{}", job.0), "no").into()) }),
+    );
+    let ids = ["a", "b", "c"].map(str::to_owned);
+    let items: Vec<_> = ids.iter().map(|id| work(id)).collect();
+    world.queue.enqueue(&items).await.unwrap();
+    world.until_counts([0, 0, 0, 3]).await;
+    worker.stop().await;
+    let dead = |id: &str| Fate::Dead {
+        reason: format!("reason_{id}"),
+        transient: false,
+    };
+    assert_eq!(
+        world.queue.fates(&ids).await.unwrap(),
+        [dead("a"), dead("b"), dead("c")]
+    );
+    assert_eq!(
+        world.enqueue(work("a").revive_of("reason_b")).await,
+        Enqueued::Dead
+    );
+    assert_eq!(
+        world.enqueue(work("b").revive_of("reason_b")).await,
+        Enqueued::New
+    );
+    assert_eq!(world.enqueue(work("c").rerun()).await, Enqueued::New);
+    assert_eq!(world.enqueue(work("c").rerun()).await, Enqueued::Live);
+    let asked = ["a", "b", "c", "never"].map(str::to_owned);
+    let fates = world.queue.fates(&asked).await.unwrap();
+    assert_eq!(fates, [dead("a"), Fate::Live, Fate::Live, Fate::Gone]);
+    let payload = async |id: &str| world.queue.payload::<Work>(id).await.unwrap();
+    assert_eq!(payload("b").await.map(|job| job.0), Some("b".to_owned()));
+    assert!(payload("never").await.is_none());
+    let many: Vec<String> = (0..1_200)
+        .map(|n| format!("never{n}"))
+        .chain(["a".to_owned()])
+        .collect();
+    let fates = world.queue.fates(&many).await.unwrap();
+    assert_eq!((fates.len(), fates.last()), (1_201, Some(&dead("a"))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -70,7 +70,7 @@ impl Lookback {
             .iter()
             .map(|key| {
                 let once = format!("listed:{}:{key}", run.id);
-                Ok(self.customer_job(request, run, key)?.once(once, ONCE))
+                Ok(spread_out(request, run, key)?.once(once, ONCE))
             })
             .collect::<Result<_, LookbackError>>()?;
         let answers = self.sync.enqueue(&items).await?;
@@ -92,19 +92,6 @@ impl Lookback {
             ..RunStep::at(self.clock.now())
         };
         Ok(go(self.step(run, step, &[]).await?))
-    }
-
-    /// The job of one customer, somewhere in the span over which they are spread: always at the same place.
-    fn customer_job(
-        &self,
-        request: &SweepRequest,
-        run: &LookbackRun,
-        key: &str,
-    ) -> Result<Item, LookbackError> {
-        let digest = Sha256::digest(key);
-        let place = f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX);
-        let delay = Duration::from_secs(request.spread_seconds.into()).mul_f64(place);
-        Ok(job(run, key).item()?.after(delay))
     }
 
     /// Brings what a sweep has staged of one customer.
@@ -190,6 +177,14 @@ impl Lookback {
         }
         Ok(())
     }
+}
+
+/// The job of one customer, somewhere in the span over which they are spread: always at the same place.
+fn spread_out(request: &SweepRequest, run: &LookbackRun, key: &str) -> Result<Item, LookbackError> {
+    let digest = Sha256::digest(key);
+    let place = f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX);
+    let delay = Duration::from_secs(request.spread_seconds.into()).mul_f64(place);
+    Ok(job(run, key).item()?.after(delay))
 }
 
 fn job(run: &LookbackRun, key: &str) -> LookbackJob {
