@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, ExistenceCheck, SetExpiry, SetOptions};
+use redis::{Cmd, SetExpiry, SetOptions};
 
 use super::client::millis;
 use super::connection::{Connection, Redis};
 use super::error::QueueError;
+use super::scripts;
 
 /// Answers that are costly to get, shared by all processes: one of them asks, the others wait for what it hears.
 ///
@@ -47,12 +48,11 @@ impl Memo {
     /// # Errors
     /// [`QueueError`].
     pub async fn look(&self, name: &str, lease: Duration) -> Result<Look, QueueError> {
-        let options = SetOptions::default()
-            .conditional_set(ExistenceCheck::NX)
-            .get(true)
-            .with_expiration(SetExpiry::PX(millis(lease).max(1)));
-        let held: Option<Vec<u8>> = Cmd::set_options(self.key(name), "?", options)
-            .query_async(&mut self.connection.clone())
+        let held: Option<Vec<u8>> = scripts::MEMO
+            .on(&[self.key(name)])
+            .arg(&self.tag)
+            .arg(millis(lease).max(1))
+            .invoke_async(&mut self.connection.clone())
             .await?;
         Ok(match held {
             None => Look::Ask,
