@@ -114,7 +114,7 @@ peers() {
     fi
     local from=tests/peers
     if ! unchanged .tools/node/.installed "$from/package.json" "$from/package-lock.json"; then
-        say "Stripe's library for Node, its command line and emulate, from npm into .tools/"
+        say "Stripe's library for Node and its command line, emulate and jose, from npm into .tools/"
         mkdir -p .tools/node
         cp "$from/package.json" "$from/package-lock.json" .tools/node/
         npm ci --prefix .tools/node --silent --no-audit --no-fund

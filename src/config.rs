@@ -3,6 +3,7 @@
 //! From weakest to strongest: the compiled-in defaults, `default.toml` and then `<environment>.toml` in the folder
 //! `SUREPASS_CONFIG`, and the environment variables in [`VARIABLES`].
 
+mod customers;
 mod load;
 mod lookback;
 mod queues;
@@ -18,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
+pub use customers::CustomerSettings;
 pub use load::{ConfigError, VARIABLES};
 pub use lookback::LookbackSettings;
 pub use queues::{OneQueueSettings, QueueName, QueueSettings};
@@ -301,18 +303,6 @@ pub struct AdminSettings {
     /// Without one there is no admin.
     #[serde(deserialize_with = "value::secret")]
     pub token: Option<SecretString>,
-}
-
-/// `[customers]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CustomerSettings {
-    /// Verifies HS256 tokens.
-    #[serde(deserialize_with = "value::secret")]
-    pub jwt_secret: Option<SecretString>,
-    /// Where the keys are that verify RS256 and ES256 tokens.
-    #[serde(deserialize_with = "value::optional_url")]
-    pub jwks_url: Option<Url>,
 }
 
 /// `[sanity]`

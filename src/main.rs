@@ -30,7 +30,7 @@ struct Arguments {
 enum Command {
     /// Run everything on this machine: Redis, store, server, worker
     Up(up::Arguments),
-    /// Run the HTTP server: the webhook intake
+    /// Run the HTTP server: the webhook intake and the customers' routes
     Serve,
     /// Create or upgrade the tables of the SQL store
     Migrate,

@@ -365,6 +365,39 @@ fn secrets_never_reach_debug_or_errors() {
 }
 
 #[test]
+fn what_would_let_others_in_as_customers_is_refused() {
+    let problem = |line: &str| {
+        with_file(&format!("[customers]\n{line}"))
+            .unwrap_err()
+            .to_string()
+    };
+    let plain = problem("jwks_url = \"http://id.example.com/jwks.json\"");
+    assert!(plain.contains("https://"), "{plain}");
+    for local in [
+        "http://localhost:9/k",
+        "http://127.1.2.3/k",
+        "http://[::1]/k",
+        "https://id.example.com/k",
+    ] {
+        with_file(&format!("[customers]\njwks_url = \"{local}\"")).unwrap();
+    }
+    for odd in [
+        "*",
+        "null",
+        "shop.example.com",
+        "https://shop.example.com/path",
+        "file:///etc",
+        "https://u@x.com",
+    ] {
+        let problem = problem(&format!("allowed_origins = [\"{odd}\"]"));
+        assert!(problem.contains("origins such as"), "{problem}");
+    }
+    let settings = with_file("[customers]\nallowed_origins = [\"https://shop.example.com/\"]").unwrap();
+    assert_eq!(settings.customers.allowed_origins, ["https://shop.example.com"]);
+    assert!(problem("address_header = \"x forwarded\"").contains("name of a header"));
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_named_with_the_line() {
     let message = refusal(with_file("[stripe]\nsecret_key = \"a"));
     assert!(message.starts_with("development.toml: "), "{message}");

@@ -171,6 +171,63 @@ pub(super) fn optional_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<
     }
 }
 
+/// Where keys are read from that vouch for others: nobody on the way may exchange them.
+pub(super) fn key_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>, D::Error> {
+    let url = optional_url(from)?;
+    let is_safe = |url: &Url| {
+        url.scheme() == "https"
+            || match url.host() {
+                Some(url::Host::Domain(name)) => name == "localhost",
+                Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+                Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+                None => false,
+            }
+    };
+    match url {
+        Some(url) if !is_safe(&url) => Err(D::Error::custom(
+            "must begin with https:// (http:// only for this machine)",
+        )),
+        url => Ok(url),
+    }
+}
+
+pub(super) fn optional_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    filled(from)
+}
+
+/// The name of an HTTP header, in lower case.
+pub(super) fn optional_header<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let name = filled(from)?.map(|name| name.to_ascii_lowercase());
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match name {
+        Some(name) if name.len() > 64 || !name.bytes().all(fits) => Err(D::Error::custom(format_args!(
+            "must be the name of a header, such as `x-forwarded-for`, and is `{name}`"
+        ))),
+        name => Ok(name),
+    }
+}
+
+/// Origins, each as a browser writes it in its `Origin` header.
+pub(super) fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let mut origins = Vec::new();
+    for text in Vec::<String>::deserialize(from)? {
+        let text = text.trim().trim_end_matches('/');
+        let origin = Url::parse(text)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
+            .map(|url| url.origin().ascii_serialization());
+        match origin {
+            Some(origin) if origin.eq_ignore_ascii_case(text) => origins.push(origin),
+            _ => {
+                return Err(D::Error::custom(format_args!(
+                    "must hold origins such as https://shop.example.com, without a path, and one is `{text}`"
+                )));
+            }
+        }
+    }
+    Ok(origins)
+}
+
 pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     let text = filled(from)?.unwrap_or_default();
     text.parse().map_err(|_| {

@@ -102,6 +102,11 @@ impl Catalogue {
             .or_else(|| self.get(&self.by_slug, id_or_slug))
     }
 
+    /// The tenant with this slug.
+    pub(super) fn of_slug(&self, slug: &str) -> Option<&Shelf> {
+        self.get(&self.by_slug, slug)
+    }
+
     /// Whether any tenant would find a pass in the purchase.
     pub(super) fn is_told_by_any(&self, purchase: &Purchase) -> bool {
         self.tenants.iter().any(|shelf| {

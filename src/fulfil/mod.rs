@@ -10,6 +10,7 @@ mod error;
 mod job;
 mod plan;
 mod purchase;
+mod tenants;
 mod triage;
 mod validity;
 
@@ -24,7 +25,8 @@ pub use error::FulfilError;
 use error::{Reason, Shown};
 use plan::Plan;
 pub use purchase::{Origin, Purchase, PurchaseKind};
-pub use triage::{Triage, triage, triage_session};
+pub use tenants::{KnownTenant, Tenants};
+pub use triage::{Triage, draft, triage, triage_session};
 
 /// Turns purchases into subscriptions.
 #[derive(Debug)]

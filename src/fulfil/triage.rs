@@ -69,6 +69,17 @@ pub fn triage_session(session: &CheckoutSession, origin: &Origin<'_>, created_vi
     Triage::Fulfil(purchase)
 }
 
+/// What a session would be as a purchase, were it paid for: tells whose it is. Not to be handed in; `None`: it is none of
+/// ours, whatever becomes of it.
+#[must_use]
+pub fn draft(session: &CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Option<Purchase> {
+    if session.mode.as_deref() == Some("setup") {
+        return None;
+    }
+    let kind = kind(session).ok()?;
+    Some(Purchase::new(session, kind, origin, created_via))
+}
+
 fn note(purchase: &mut Purchase, field: &'static str) {
     if !purchase.unreadable.iter().any(|name| name == field) {
         purchase.unreadable.push(field.into());

@@ -1,5 +1,6 @@
 //! What is asked of Surepass over HTTP.
 
+mod customer;
 mod endpoints;
 mod front;
 pub mod health;
@@ -23,6 +24,7 @@ use crate::stripe::signature::{EmptySecret, Verifier};
 pub use health::Health;
 pub use metrics::{IntakeMetrics, MetricsPage};
 
+use customer::Door;
 use endpoints::Endpoints;
 use intake::{Intake, IntakeSettings};
 
@@ -52,6 +54,8 @@ pub enum StartError {
     Bind(SocketAddr, io::Error),
     #[error(transparent)]
     Queue(#[from] QueueError),
+    #[error("no HTTP client: {0}")]
+    Client(String),
 }
 
 /// How long open requests may take to finish at shutdown, in seconds.
@@ -87,6 +91,7 @@ impl Application {
             clock.clone(),
         );
         let endpoints = Arc::new(endpoints);
+        let door = Arc::new(Door::build(settings, redis, &queue, &store, &clock)?);
         let health = Health::new(queue.clone(), store);
         let intake = IntakeSettings {
             remember: settings.queue.event_dedupe,
@@ -102,6 +107,7 @@ impl Application {
                 .app_data(web::Data::new(intake))
                 .app_data(web::Data::new(health.clone()))
                 .app_data(web::Data::new(page.clone()))
+                .service(customer::scope(door.clone()))
                 .configure(routes)
         });
         let server = match settings.server.workers {

@@ -63,7 +63,7 @@ pub(super) fn listed(session: &CheckoutSession, account: Option<&str>, via: Crea
 }
 
 /// `cs_` and letters, digits, underscores, at most 255 in all: it becomes part of ids and keys.
-pub(super) fn is_session_id(id: &str) -> bool {
+pub(crate) fn is_session_id(id: &str) -> bool {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     (4..=255).contains(&id.len()) && id.starts_with("cs_") && id.bytes().all(safe)
 }

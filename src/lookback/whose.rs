@@ -8,7 +8,7 @@ use crate::store::Tenant;
 
 /// What tells that a session is the customer's.
 #[derive(Debug)]
-pub(super) enum Whose {
+pub(crate) enum Whose {
     User {
         id: String,
         verified_email: Option<String>,
@@ -21,7 +21,7 @@ pub(super) enum Whose {
 }
 
 impl Whose {
-    pub(super) fn of(customer: &Customer, customers: HashSet<String>) -> Self {
+    pub(crate) fn of(customer: &Customer, customers: HashSet<String>) -> Self {
         let folded = |email: &str| email.trim().to_lowercase();
         match customer {
             Customer::User { id, verified_email } => Self::User {
@@ -40,7 +40,7 @@ impl Whose {
     /// The purchase, if it is theirs. One that names nobody is given to the user who has proven that it is theirs: by a
     /// verified email, or by a Stripe customer of whom the store knows that it is them. An email that nobody has verified
     /// proves nothing, and one that names another user is that user's, whatever its email.
-    pub(super) fn claim(&self, mut purchase: Purchase) -> Option<Purchase> {
+    pub(crate) fn claim(&self, mut purchase: Purchase) -> Option<Purchase> {
         let email = purchase.email.as_deref().map(|email| email.trim().to_lowercase());
         match self {
             Self::Asked => Some(purchase),

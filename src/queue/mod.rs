@@ -30,7 +30,9 @@
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
 //! | `wake` | channel | something may be there to take |
 //!
-//! Beside the queues, under the tag `{prefix:stripe}`: the hash `bucket`, the limit of calls that all processes share.
+//! Beside the queues, under the tag `{prefix:stripe}`: the hash `bucket`, the limit of calls that all processes share;
+//! under `{prefix:limit}`: `<limit>:<whom>`, strings, when an allowance is whole again, in ms; under `{prefix:memo}`: `<what>`,
+//! strings, `?` while a process finds it out and `=` with the answer.
 
 mod backend;
 mod bucket;
@@ -43,13 +45,16 @@ pub mod inspector;
 mod item;
 mod job;
 mod lease;
+mod limiter;
 mod log;
+mod memo;
 mod metrics;
 mod notes;
 mod scripts;
 mod server;
 mod settle;
 mod slots;
+mod standing;
 mod steer;
 mod workers;
 
@@ -61,9 +66,12 @@ pub use error::{JobError, QueueError, RetryPolicy};
 pub use fate::Fate;
 pub use item::{Enqueued, Item, QueuedJob};
 pub use job::{DecodeError, Job, Origin};
+pub use limiter::{Counted, Limit, Limiter};
 pub use log::{LogConsumer, LogEntry};
+pub use memo::{Look, Memo};
 pub use metrics::{Exposition, Reading};
 pub use server::Server;
 pub use settle::{Settle, SettleLayer};
 pub use slots::slots;
+pub use standing::{Stage, Standing};
 pub use steer::Limits;

@@ -30,6 +30,8 @@ script!(INSPECT_JOB, "inspect_job.lua");
 script!(DISCARD, "discard.lua");
 script!(BUCKET_TAKE, "bucket_take.lua");
 script!(BUCKET_SLOW, "bucket_slow.lua");
+script!(LIMIT, "limit.lua");
+script!(MEMO, "memo.lua");
 
 /// A script that Redis keeps under its hash.
 pub(super) struct Script(redis::Script);

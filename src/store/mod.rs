@@ -33,6 +33,7 @@ pub use lookback::{
     SessionState,
 };
 pub use model::*;
+pub use plan::user_of_email;
 pub use postgres::PostgresStore;
 pub use schema::Schema;
 pub use sqlite::{SqliteStore, sqlite_file};
@@ -134,6 +135,17 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn subscriptions(
         &self,
         filter: &SubscriptionFilter,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError>;
+
+    /// What any of these users holds of a tenant, newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn subscriptions_held_by(
+        &self,
+        tenant: &str,
+        users: &[&str],
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
 

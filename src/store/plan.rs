@@ -181,6 +181,12 @@ fn owner(new: &NewSubscription, held: &Held, upgraded: &HashSet<&str>) -> Result
     })
 }
 
+/// The id of the user that we make up for a buyer who is only an email, in lower case.
+#[must_use]
+pub fn user_of_email(email: &str) -> String {
+    user_id(email)
+}
+
 /// The id of a user that we make up: the same for the same email (or session), so that two jobs at once create one.
 fn user_id(from: &str) -> String {
     let digest = Sha256::digest(from.as_bytes());

@@ -284,6 +284,29 @@ pub(super) async fn list<D: Dialect>(
         .collect()
 }
 
+/// What any of these users holds of a tenant, newest first: by the index of users, who have few.
+pub(super) async fn list_of<D: Dialect>(
+    connection: &mut D::Connection,
+    tenant: &str,
+    users: &[&str],
+    limit: u32,
+) -> sqlx::Result<Vec<Subscription>> {
+    let text = format!(
+        "SELECT * FROM subscriptions WHERE user_id {} AND tenant_id = $2 ORDER BY created_at DESC, id DESC LIMIT $3",
+        D::one_of(1)
+    );
+    let binds = vec![
+        Bind::Texts(users.to_vec()),
+        Bind::Text(tenant),
+        Bind::Int(limit.into()),
+    ];
+    D::rows(connection, sql(text), binds)
+        .await?
+        .iter()
+        .map(subscription)
+        .collect()
+}
+
 pub(super) fn subscription(row: &impl Fields) -> sqlx::Result<Subscription> {
     let currency: Currency = parsed(row, "currency")?;
     let money =

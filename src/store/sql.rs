@@ -204,6 +204,18 @@ impl<D: Dialect> Store for SqlStore<D> {
         Ok(in_time(connection, page)?)
     }
 
+    async fn subscriptions_held_by(
+        &self,
+        tenant: &str,
+        users: &[&str],
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let listed = purchases::list_of::<D>(&mut connection, tenant, users, limit);
+        let listed = timeout(STATEMENT, listed).await;
+        Ok(in_time(connection, listed)?)
+    }
+
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let listed = timeout(STATEMENT, tenants::list::<D>(&mut connection)).await;

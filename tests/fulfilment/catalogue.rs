@@ -69,6 +69,15 @@ impl Store for Watched {
         store.subscriptions_begun(from, before, after, limit).await
     }
 
+    async fn subscriptions_held_by(
+        &self,
+        tenant: &str,
+        users: &[&str],
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        self.answers()?.subscriptions_held_by(tenant, users, limit).await
+    }
+
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.answers()?.tenants().await

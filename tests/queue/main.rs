@@ -14,6 +14,7 @@ mod fairness;
 mod hostile;
 mod keys;
 mod leases;
+mod limiter;
 mod metrics;
 mod model;
 mod outages;

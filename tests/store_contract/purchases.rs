@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use surepass::money::Money;
-use surepass::store::{Buyer, Created, StoreError, SubscriptionFilter};
+use surepass::store::{Buyer, Created, StoreError, SubscriptionFilter, user_of_email};
 
 use crate::support::home::Home;
 use crate::support::purchases::{minute, nok, purchase, upgrade};
@@ -21,6 +21,7 @@ contract!(
     the_customer_is_the_user_id_else_the_oldest_user_with_that_email_else_a_new_user,
     one_bad_purchase_does_not_stop_the_others,
     subscriptions_are_listed_newest_first_and_narrowed_by_each_filter,
+    what_several_users_hold_of_one_tenant_is_listed_newest_first,
 );
 
 async fn a_subscription_is_kept_with_all_its_fields(home: Home) {
@@ -307,4 +308,37 @@ async fn subscriptions_are_listed_newest_first_and_narrowed_by_each_filter(home:
         ..none()
     };
     assert_eq!(sessions(both, 10).await, Vec::<String>::new());
+}
+
+async fn what_several_users_hold_of_one_tenant_is_listed_newest_first(home: Home) {
+    let store = home.ready().await;
+    let mut elsewhere = purchase("elsewhere");
+    elsewhere.subscription.tenant = "tenant-other".into();
+    elsewhere.buyer.user_id = Some("user_a".to_owned());
+    let mut newest = purchase("newest");
+    newest.buyer.user_id = Some("user_a".to_owned());
+    newest.subscription.created_at = minute(9);
+    let mut nameless = purchase("nameless");
+    nameless.buyer.user_id = None;
+    nameless.subscription.created_at = minute(5);
+    for new in [purchase("a"), purchase("b"), elsewhere, newest, nameless] {
+        create(&store, new).await;
+    }
+    let made_up = user_of_email("nameless@example.com");
+    let held = async |users: &[&str], limit| {
+        let held = store
+            .subscriptions_held_by("tenant-studio", users, limit)
+            .await
+            .unwrap();
+        held.into_iter()
+            .map(|one| one.stripe_session_id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        held(&["user_a", &made_up], 10).await,
+        ["cs_newest", "cs_nameless", "cs_a"]
+    );
+    assert_eq!(held(&["user_a"], 1).await, ["cs_newest"]);
+    assert_eq!(held(&["user_a' OR '1'='1"], 10).await, [""; 0]);
+    assert_eq!(held(&[], 10).await, [""; 0]);
 }

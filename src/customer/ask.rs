@@ -1,0 +1,186 @@
+//! Asking Stripe about a session that nobody here knows: once, however many wait for the answer.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{CustomerError, Customers};
+use crate::fulfil::{KnownTenant, Origin, Purchase, Triage, draft, triage_session};
+use crate::identity::Customer;
+use crate::queue::{Limit, Look};
+use crate::store::CreatedVia;
+use crate::stripe::CheckoutSession;
+use crate::stripe::api::{Account, Client};
+
+/// How long Stripe may take for a call, all attempts together: somebody looks at a page meanwhile. Two calls at most.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// If the process dies that asks, another one asks after so long.
+const LEASE: Duration = Duration::from_secs(18);
+/// How long to wait for what another process is asking, and how often to look.
+const WAIT: Duration = Duration::from_secs(9);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What Stripe said of a session, as all processes remember it for a while.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Heard {
+    pub(super) state: Word,
+    /// Tells whose it is; and what to fulfil, where it is paid.
+    pub(super) purchase: Option<Purchase>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// The account has no such session, or it is none of ours.
+    Missing,
+    Open,
+    Expired,
+    /// Complete, and the bank has not confirmed the money yet (SEPA, Klarna).
+    Pending,
+    /// The bank has refused, or the payment was cancelled.
+    Declined,
+    Paid,
+    /// Stripe did not say.
+    Silent,
+}
+
+impl Heard {
+    fn nothing(state: Word) -> Self {
+        Self {
+            state,
+            purchase: None,
+        }
+    }
+
+    fn read(session: &CheckoutSession, account: Option<&str>) -> Self {
+        let origin = Origin {
+            account,
+            ..Origin::default()
+        };
+        let state = match triage_session(session, &origin, CreatedVia::Status) {
+            Triage::Fulfil(purchase) => {
+                return Self {
+                    state: Word::Paid,
+                    purchase: Some(purchase),
+                };
+            }
+            Triage::Ignore(_) => match session.status.as_deref() {
+                Some("open") => Word::Open,
+                Some("expired") => Word::Expired,
+                Some("complete") => Word::Pending,
+                _ => Word::Missing,
+            },
+        };
+        match draft(session, &origin, CreatedVia::Status) {
+            Some(purchase) => Self {
+                state,
+                purchase: Some(purchase),
+            },
+            None => Self::nothing(Word::Missing),
+        }
+    }
+
+    /// For how long it is taken for true. What is expired or declined stays so; else a buyer may pay any moment.
+    fn life(&self) -> Duration {
+        Duration::from_secs(match self.state {
+            Word::Silent => 3,
+            Word::Open => 5,
+            Word::Missing | Word::Pending | Word::Paid => 30,
+            Word::Expired | Word::Declined => 600,
+        })
+    }
+}
+
+impl Customers {
+    /// What Stripe says of a session of the tenant's account. Who asked may hang up: the answer is for all who wait. Who has
+    /// asked too often about sessions that nobody knew hears nothing new.
+    pub(super) async fn ask(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        session: &str,
+    ) -> Result<Heard, CustomerError> {
+        let Some(stripe) = self.stripe.clone() else {
+            return Ok(Heard::nothing(Word::Silent));
+        };
+        let account = tenant.stripe_account.clone();
+        let name = format!("session:{}:{session}", account.as_deref().unwrap_or("own"));
+        let give_up = Instant::now() + WAIT;
+        loop {
+            match self.memo.look(&name, LEASE).await? {
+                Look::Known(answer) => {
+                    // One that an older or newer program wrote.
+                    return Ok(serde_json::from_slice(&answer).unwrap_or(Heard::nothing(Word::Silent)));
+                }
+                Look::Asked if Instant::now() < give_up => tokio::time::sleep(LOOK).await,
+                Look::Asked => return Ok(Heard::nothing(Word::Silent)),
+                Look::Ask if self.has_asked_enough(customer).await? => {
+                    self.memo.forget(&name).await?;
+                    return Ok(Heard::nothing(Word::Silent));
+                }
+                Look::Ask => {
+                    let (memo, session) = (self.memo.clone(), session.to_owned());
+                    let asking = tokio::spawn(async move {
+                        let heard = hear(&stripe, account.as_deref(), &session).await;
+                        let answer = serde_json::to_vec(&heard).unwrap_or_default();
+                        memo.tell(&name, &answer, heard.life()).await.map(|()| heard)
+                    });
+                    return match asking.await {
+                        Ok(heard) => Ok(heard?),
+                        Err(_) => Ok(Heard::nothing(Word::Silent)),
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl Customers {
+    async fn has_asked_enough(&self, customer: &Customer) -> Result<bool, CustomerError> {
+        let asks = Limit {
+            name: "asks",
+            per_minute: self.asks_per_minute,
+        };
+        Ok(self.limit(customer, asks).await?.is_some())
+    }
+}
+
+async fn hear(stripe: &Client, account: Option<&str>, session: &str) -> Heard {
+    let api = stripe.account(account);
+    match tokio::time::timeout(PATIENCE, api.session(session)).await {
+        Ok(Ok(Some(found))) if found.id.as_deref() == Some(session) => {
+            let mut heard = Heard::read(&found, account);
+            if heard.state == Word::Pending && is_declined(&api, &found).await {
+                heard.state = Word::Declined;
+            }
+            heard
+        }
+        Ok(Ok(_)) => Heard::nothing(Word::Missing),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, session, "Stripe could not be asked about a purchase");
+            Heard::nothing(Word::Silent)
+        }
+        Err(_) => {
+            tracing::warn!(session, "Stripe did not say in 8 s what became of a purchase");
+            Heard::nothing(Word::Silent)
+        }
+    }
+}
+
+/// Whether the payment of a session that waits for the bank has come to nothing: the session itself does not say so. Where
+/// that cannot be told, it still waits.
+async fn is_declined(api: &Account, session: &CheckoutSession) -> bool {
+    let Some(payment) = &session.payment_intent else {
+        return false;
+    };
+    let intent = tokio::time::timeout(PATIENCE, api.payment_intent(payment)).await;
+    let status = match intent {
+        Ok(Ok(intent)) => intent.and_then(|intent| intent.status),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "whether a bank has refused a payment is not known");
+            None
+        }
+        Err(_) => None,
+    };
+    matches!(status.as_deref(), Some("requires_payment_method" | "canceled"))
+}

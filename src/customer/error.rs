@@ -1,0 +1,29 @@
+//! Why a customer could not be answered.
+
+use crate::lookback::LookbackError;
+use crate::queue::QueueError;
+use crate::store::StoreError;
+
+/// Why a customer could not be answered. All but [`CustomerError::NoKey`] pass.
+#[derive(Debug, thiserror::Error)]
+pub enum CustomerError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Lookback(LookbackError),
+    #[error("there is no key for Stripe's API: set STRIPE_SECRET_KEY")]
+    NoKey,
+}
+
+impl From<LookbackError> for CustomerError {
+    fn from(error: LookbackError) -> Self {
+        match error {
+            LookbackError::Store(error) => Self::Store(error),
+            LookbackError::Queue(error) => Self::Queue(error),
+            LookbackError::NoKey => Self::NoKey,
+            other => Self::Lookback(other),
+        }
+    }
+}

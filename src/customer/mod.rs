@@ -1,0 +1,116 @@
+//! What a customer may learn and ask for: what became of a purchase, which passes they hold, a sync.
+//!
+//! Whose something is, is decided here: what names the customer's user id is theirs, and what names nobody and was bought
+//! with an email that is verified to be theirs. What is not theirs looks like what is not there.
+
+mod ask;
+mod error;
+mod status;
+mod sync;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::fulfil::{KnownTenant, Purchase, Tenants};
+use crate::identity::Customer;
+use crate::lookback::{self, Lookback, Whose};
+use crate::queue::{Counted, Limit, Limiter, Memo, Queue, QueueError};
+use crate::store::{Store, StoreError, Subscription, user_of_email};
+use crate::stripe::api::Client;
+
+pub use error::CustomerError;
+pub use status::{Processing, Status};
+
+/// Of one tenant; nobody holds so many passes.
+const MOST_PASSES: u32 = 500;
+
+/// What customers are answered from. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Customers {
+    pub store: Arc<dyn Store>,
+    pub tenants: Arc<Tenants>,
+    /// The queue of purchases.
+    pub fulfil: Queue,
+    /// Asks for syncs, and reads what they come to.
+    pub lookback: Arc<Lookback>,
+    /// For a session that nobody here knows. `None`: there is no key.
+    pub stripe: Option<Client>,
+    pub memo: Memo,
+    pub limiter: Limiter,
+    /// How often one customer may have Stripe asked.
+    pub asks_per_minute: u32,
+    pub clock: Clock,
+}
+
+impl Customers {
+    /// What the customer holds of a tenant, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn passes(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let users = users(customer);
+        let users: Vec<&str> = users.iter().map(String::as_str).collect();
+        self.store
+            .subscriptions_held_by(&tenant.id, &users, MOST_PASSES)
+            .await
+    }
+
+    /// Counts a call against a limit of the customer's. `Some`: it is refused, for so long.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn limit(&self, customer: &Customer, limit: Limit) -> Result<Option<Duration>, QueueError> {
+        self.limiter
+            .take((limit, &Counted::user(&customer.id)), None)
+            .await
+    }
+}
+
+/// Whether it can be a Checkout Session's id.
+#[must_use]
+pub fn is_session_id(id: &str) -> bool {
+    lookback::is_session_id(id)
+}
+
+/// The users of the store that are this customer: their own, and the one that was made for purchases that told only
+/// their email.
+fn users(customer: &Customer) -> Vec<String> {
+    let by_email = customer.verified_email.as_deref().map(user_of_email);
+    std::iter::once(customer.id.clone()).chain(by_email).collect()
+}
+
+/// Whether a pass is theirs, of this tenant.
+fn holds(customer: &Customer, tenant: &KnownTenant, subscription: &Subscription) -> bool {
+    subscription.tenant == tenant.id && users(customer).contains(&subscription.user)
+}
+
+/// The purchase, if it is theirs and may be this tenant's.
+fn claim(customer: &Customer, tenant: &KnownTenant, purchase: Purchase) -> Option<Purchase> {
+    let fits = |told: &Option<String>, is: &dyn Fn(&str) -> bool| told.as_deref().is_none_or(is);
+    let is_tenants = fits(&purchase.path_tenant, &|slug| slug == tenant.slug)
+        && fits(&purchase.tenant, &|named| {
+            named == tenant.id || named == tenant.slug
+        })
+        && fits(&purchase.account, &|id| {
+            tenant.stripe_account.as_deref() == Some(id)
+        });
+    let whose = Whose::User {
+        id: customer.id.clone(),
+        verified_email: customer.verified_email.clone(),
+        customers: std::collections::HashSet::new(),
+    };
+    is_tenants.then(|| whose.claim(purchase)).flatten()
+}
+
+/// As the lookback knows them.
+fn known_to_lookback(customer: &Customer) -> lookback::Customer {
+    lookback::Customer::User {
+        id: customer.id.clone(),
+        verified_email: customer.verified_email.clone(),
+    }
+}

@@ -1,0 +1,190 @@
+//! What became of a purchase.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::ask::Word;
+use super::{CustomerError, Customers, claim, holds, known_to_lookback};
+use crate::fulfil::{KnownTenant, Purchase};
+use crate::identity::Customer;
+use crate::lookback::SyncRequest;
+use crate::queue::{Enqueued, Item, Stage, Standing};
+use crate::store::{CreatedVia, Subscription, SubscriptionFilter};
+
+/// For how long a session's id alone tells that its purchase is active.
+const ALONE: TimeDelta = TimeDelta::hours(1);
+/// A failed purchase makes one sync in this time, however often its page asks.
+const BETWEEN_SYNCS: Duration = Duration::from_hours(1);
+
+/// What became of a purchase, as far as this customer may know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Status {
+    Active(Box<Subscription>),
+    Processing(Processing),
+    /// Its job is a dead letter.
+    Failed {
+        /// A sync has been asked for, by this call or by one before: there is a key for Stripe.
+        synced: bool,
+    },
+    /// The checkout is complete and the bank has not confirmed the money yet.
+    Pending,
+    /// The checkout is complete, and the bank has refused.
+    Declined,
+    /// The checkout is open.
+    Unpaid,
+    /// The checkout ended without a payment.
+    Expired,
+    /// Not known, or not theirs.
+    Unknown,
+}
+
+/// How far a purchase is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processing {
+    /// It waits for its first attempt.
+    Queued,
+    Running {
+        attempt: u32,
+    },
+    /// Attempts failed for a passing cause, and the next comes then, or (`None`) as soon as a worker is free.
+    Retrying {
+        attempts: u32,
+        next: Option<DateTime<Utc>>,
+    },
+}
+
+impl Customers {
+    /// What became of a session. Where nobody here knows it, Stripe is asked; where it failed, a sync is asked for.
+    ///
+    /// # Errors
+    /// [`CustomerError`]; asking again is safe.
+    pub async fn status(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        session: &str,
+    ) -> Result<Status, CustomerError> {
+        let job = format!("fulfil:{session}");
+        let (held, standing) = tokio::join!(self.held(session), self.fulfil.standing::<Purchase>(&job));
+        if let Some(status) = active(customer, tenant, held?) {
+            return Ok(status);
+        }
+        if let Some(Standing { state, attempts, job }) = standing?
+            && job.is_some_and(|purchase| claim(customer, tenant, purchase).is_some())
+        {
+            let Some(processing) = under_way(&state, attempts) else {
+                return self.failed(customer, tenant, session).await;
+            };
+            return Ok(Status::Processing(processing));
+        }
+        // It may have been done between the two looks.
+        if let Some(status) = active(customer, tenant, self.held(session).await?) {
+            return Ok(status);
+        }
+        self.unknown(customer, tenant, session).await
+    }
+
+    /// Whether a purchase is active, for who has only the session's id: for an hour from when the checkout began, so never
+    /// for longer than an hour after the payment.
+    ///
+    /// # Errors
+    /// [`CustomerError`].
+    pub async fn is_active(&self, tenant: &KnownTenant, session: &str) -> Result<bool, CustomerError> {
+        let now = self.clock.now();
+        Ok(self.held(session).await?.is_some_and(|held| {
+            held.tenant == tenant.id && held.is_active && held.end_date > now && held.start_date > now - ALONE
+        }))
+    }
+
+    async fn held(&self, session: &str) -> Result<Option<Subscription>, CustomerError> {
+        let filter = SubscriptionFilter {
+            session: Some(session.to_owned()),
+            ..SubscriptionFilter::default()
+        };
+        Ok(self.store.subscriptions(&filter, 1).await?.pop())
+    }
+
+    /// Neither the store nor the queue has it for this customer. Stripe knows.
+    async fn unknown(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        session: &str,
+    ) -> Result<Status, CustomerError> {
+        let heard = self.ask(customer, tenant, session).await?;
+        let theirs = heard
+            .purchase
+            .and_then(|purchase| claim(customer, tenant, purchase));
+        let Some(purchase) = theirs else {
+            return Ok(Status::Unknown);
+        };
+        Ok(match heard.state {
+            Word::Open => Status::Unpaid,
+            Word::Expired => Status::Expired,
+            Word::Pending => Status::Pending,
+            Word::Declined => Status::Declined,
+            Word::Missing | Word::Silent => Status::Unknown,
+            Word::Paid => {
+                let item = Item::job(&purchase)?.group(purchase.group()).revive();
+                match self.fulfil.enqueue(&[item]).await?.first() {
+                    Some(Enqueued::Dead) => self.failed(customer, tenant, session).await?,
+                    _ => Status::Processing(Processing::Queued),
+                }
+            }
+        })
+    }
+
+    /// Asks for the sync that a failed purchase needs, once. If we die between the note and the sync, the customer's own sync
+    /// or the night's lookback does it.
+    async fn failed(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        session: &str,
+    ) -> Result<Status, CustomerError> {
+        if self.stripe.is_none() {
+            return Ok(Status::Failed { synced: false });
+        }
+        let note = format!("sync:{}:{session}", tenant.slug);
+        if !self.memo.first(&note, BETWEEN_SYNCS).await? {
+            return Ok(Status::Failed { synced: true });
+        }
+        let request = SyncRequest {
+            tenant: Some(tenant.slug.clone()),
+            customer: known_to_lookback(customer),
+            days: super::sync::DAYS,
+            via: CreatedVia::Status,
+            run: None,
+        };
+        match self.lookback.ask(&request, ulid::Ulid::generate()).await {
+            Ok(asked) => {
+                tracing::info!(session, run = %asked.run, "a failed purchase: its customer is synced");
+                Ok(Status::Failed { synced: true })
+            }
+            Err(error) => {
+                self.memo.forget(&note).await?;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+fn active(customer: &Customer, tenant: &KnownTenant, held: Option<Subscription>) -> Option<Status> {
+    held.filter(|held| holds(customer, tenant, held))
+        .map(|held| Status::Active(Box::new(held)))
+}
+
+/// `None`: it is a dead letter.
+fn under_way(stage: &Stage, attempts: u32) -> Option<Processing> {
+    Some(match stage {
+        Stage::Dead(_) => return None,
+        Stage::Running => Processing::Running { attempt: attempts },
+        Stage::Waiting | Stage::Scheduled(_) if attempts == 0 => Processing::Queued,
+        Stage::Waiting => Processing::Retrying { attempts, next: None },
+        Stage::Scheduled(next) => Processing::Retrying {
+            attempts,
+            next: *next,
+        },
+    })
+}

@@ -1,0 +1,88 @@
+//! Puts together what the customers' routes answer from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Door;
+use crate::clock::Clock;
+use crate::config::{QueueName, Settings};
+use crate::customer::Customers;
+use crate::fulfil::Tenants;
+use crate::http::StartError;
+use crate::identity::Identity;
+use crate::lookback::Lookback;
+use crate::queue::{Bucket, BucketOptions, Limiter, Memo, Queue, Redis};
+use crate::store::Store;
+use crate::stripe::api::{self, Client, ClientOptions};
+
+/// How long one call of Stripe may take, and how often it is made: somebody looks at a page meanwhile, and asks again.
+const PATIENCE: Duration = Duration::from_secs(4);
+const ATTEMPTS: u32 = 2;
+
+impl Door {
+    pub(in crate::http) fn build(
+        settings: &Settings,
+        redis: &Redis,
+        fulfil: &Queue,
+        store: &Arc<dyn Store>,
+        clock: &Clock,
+    ) -> Result<Self, StartError> {
+        let http = api::http().map_err(|error| StartError::Client(error.to_string()))?;
+        let stripe = match settings.stripe_options() {
+            None => None,
+            Some(options) => {
+                let bucket = BucketOptions {
+                    patience: PATIENCE,
+                    ..settings.stripe_bucket()
+                };
+                let options = ClientOptions {
+                    attempts: ATTEMPTS,
+                    timeout: PATIENCE,
+                    ..options
+                };
+                Some(Client::new(
+                    http.clone(),
+                    options,
+                    Arc::new(Bucket::new(redis, bucket)?),
+                ))
+            }
+        };
+        // It asks for syncs and reads what they come to; workers carry them out.
+        let lookback = Lookback {
+            stripe: None,
+            store: store.clone(),
+            fulfil: fulfil.clone(),
+            sync: Queue::new(redis, settings.queue_config_of(QueueName::Sync))?,
+            clock: clock.clone(),
+            remember_events: settings.queue.event_dedupe,
+            slice: Duration::ZERO,
+        };
+        let customers = Customers {
+            store: store.clone(),
+            tenants: Arc::new(Tenants::new(store.clone(), clock.clone())),
+            fulfil: fulfil.clone(),
+            lookback: Arc::new(lookback),
+            stripe,
+            memo: Memo::new(redis, &settings.queue.prefix)?,
+            limiter: Limiter::new(redis, &settings.queue.prefix)?,
+            asks_per_minute: settings.customers.asks_per_minute,
+            clock: clock.clone(),
+        };
+        let identity = Identity::new(settings.customers.identity_options(), http, clock.clone());
+        if !identity.is_configured() {
+            tracing::info!(
+                "the customers' routes are off: set SUREPASS_JWKS_URL or SUREPASS_JWT_SECRET, so that customers can be told apart"
+            );
+        }
+        if !identity.has_long_secret() {
+            tracing::warn!(
+                "SUREPASS_JWT_SECRET is short: who has one token can guess it and sign others; take 32 bytes at least"
+            );
+        }
+        Ok(Self {
+            customers,
+            identity,
+            settings: settings.customers.clone(),
+        })
+    }
+}

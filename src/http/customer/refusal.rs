@@ -1,0 +1,120 @@
+//! How the customers' routes say no.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::ResponseError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use serde_json::json;
+
+use crate::customer::CustomerError;
+use crate::identity::TokenError;
+use crate::store::StoreError;
+
+/// When to come again where something is away.
+const COME_AGAIN: Duration = Duration::from_secs(5);
+
+/// Why a call is refused: what is shown is the contract's words, and never tells one customer of another.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// A cookie vouches for a call that another site's page may have made.
+    #[error("Forbidden: this call comes from another site's page")]
+    OtherSite,
+    #[error("Tenant slug required")]
+    NoTenant,
+    #[error("Tenant not found")]
+    UnknownTenant,
+    #[error("Session ID required")]
+    NoSession,
+    #[error("Not found")]
+    UnknownRoute,
+    #[error("The body is too large")]
+    TooLarge,
+    #[error("The token is too long for a cookie")]
+    TooLongForCookie,
+    #[error("Too many requests")]
+    TooMany(Duration),
+    #[error(
+        "Customers cannot be told apart: neither SUREPASS_JWT_SECRET nor SUREPASS_JWKS_URL is set on this server"
+    )]
+    NotConfigured,
+    #[error("There is no way to Stripe: STRIPE_SECRET_KEY is not set on this server")]
+    NoKey,
+    #[error("Temporarily unavailable. Please try again in a moment.")]
+    Unavailable,
+}
+
+impl Refusal {
+    /// A body that could not be read.
+    pub(super) fn of_body(error: &actix_web::Error) -> Self {
+        match error.as_response_error().status_code() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            _ => Self::NoSession,
+        }
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::OtherSite => StatusCode::FORBIDDEN,
+            Self::NoTenant | Self::NoSession | Self::TooLongForCookie => StatusCode::BAD_REQUEST,
+            Self::UnknownTenant | Self::UnknownRoute => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotConfigured | Self::NoKey | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        let wait = match self {
+            Self::TooMany(wait) => Some(*wait),
+            Self::Unavailable => Some(COME_AGAIN),
+            _ => None,
+        };
+        if let Some(wait) = wait {
+            let seconds = wait.as_millis().div_ceil(1_000).max(1);
+            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
+        response.json(json!({ "error": self.to_string() }))
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::NotConfigured => Self::NotConfigured,
+            TokenError::KeysUnavailable => Self::Unavailable,
+            // As likely a setting as a stranger.
+            reason @ (TokenError::Issuer | TokenError::Audience) => {
+                tracing::info!(%reason, "a token is refused");
+                Self::Unauthorized
+            }
+            reason => {
+                tracing::debug!(%reason, "a token is refused");
+                Self::Unauthorized
+            }
+        }
+    }
+}
+
+impl From<CustomerError> for Refusal {
+    fn from(error: CustomerError) -> Self {
+        if matches!(error, CustomerError::NoKey) {
+            return Self::NoKey;
+        }
+        tracing::warn!(%error, "a customer could not be answered");
+        Self::Unavailable
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        CustomerError::from(error).into()
+    }
+}

@@ -1,0 +1,55 @@
+//! `POST` and `DELETE /api/user/session`: a page puts its token into a cookie, and takes it out.
+
+use actix_web::cookie::time::Duration;
+use actix_web::cookie::{Cookie, SameSite};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::visit::{COOKIE, Credential, LOCAL_COOKIE, is_local};
+use super::{Door, Refusal};
+
+/// How long the cookie lives, in seconds, if its token does.
+const LIFE: i64 = 3_600;
+/// Browsers drop a cookie of more than 4,096 bytes, its name and attributes included.
+const LONGEST: usize = 3_900;
+
+/// Puts the token of the `Authorization` header into a cookie that no script can read.
+pub(super) async fn begin(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let credential = match door.credential(&request).await? {
+        // A cookie cannot prolong itself.
+        Credential::Cookie(_) => Credential::None,
+        credential => credential,
+    };
+    let customer = door.customer(&request, &credential).await?;
+    let Credential::Bearer(token) = credential else {
+        return Err(Refusal::Unauthorized);
+    };
+    if token.len() > LONGEST {
+        return Err(Refusal::TooLongForCookie);
+    }
+    let left = customer
+        .expires
+        .saturating_sub(door.customers.clock.now().timestamp());
+    let cookie = cookie(&request, token, left.clamp(1, LIFE));
+    Ok(HttpResponse::NoContent().cookie(cookie).finish())
+}
+
+/// Takes the cookie out.
+pub(super) async fn end(request: HttpRequest) -> HttpResponse {
+    HttpResponse::NoContent()
+        .cookie(cookie(&request, String::new(), 0))
+        .finish()
+}
+
+/// `Lax`, not `Strict`: who comes back from Stripe's checkout comes from another site, and must be known on arrival. What
+/// changes something is asked for by POST, which another site's page cannot send with it.
+fn cookie(request: &HttpRequest, token: String, seconds: i64) -> Cookie<'static> {
+    let is_local = is_local(request);
+    let name = if is_local { LOCAL_COOKIE } else { COOKIE };
+    Cookie::build(name, token)
+        .path("/")
+        .http_only(true)
+        .secure(!is_local)
+        .same_site(SameSite::Lax)
+        .max_age(Duration::seconds(seconds))
+        .finish()
+}

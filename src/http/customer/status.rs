@@ -1,0 +1,137 @@
+//! `POST /api/user/subscription-status`: what became of a purchase.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::visit::Credential;
+use super::{Door, Refusal};
+use crate::customer::{self, Processing, Status};
+use crate::store::{CreatedVia, Subscription};
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(rename = "sessionId")]
+    session: String,
+}
+
+pub(super) async fn show(
+    door: web::Data<Door>,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, Refusal> {
+    let credential = door.credential(&request).await?;
+    let session = session(body);
+    if credential == Credential::None && session.is_ok() {
+        return alone(&door, &request, &session?).await;
+    }
+    let customer = door.customer(&request, &credential).await?;
+    let tenant = door.tenant(&request).await?;
+    let status = door.customers.status(&customer, &tenant, &session?).await?;
+    Ok(HttpResponse::Ok().json(told(&status)))
+}
+
+/// Who has nothing but the session's id learns whether its purchase is active, and nothing else.
+async fn alone(door: &Door, request: &HttpRequest, session: &str) -> Result<HttpResponse, Refusal> {
+    door.within_limits(request, None).await?;
+    let tenant = door.tenant(request).await?;
+    Ok(
+        HttpResponse::Ok().json(if door.customers.is_active(&tenant, session).await? {
+            json!({"found": true, "subscription": {"isActive": true}, "message": ACTIVE})
+        } else {
+            told(&Status::Unknown)
+        }),
+    )
+}
+
+fn session(body: Result<web::Bytes, actix_web::Error>) -> Result<String, Refusal> {
+    let body = body.map_err(|error| Refusal::of_body(&error))?;
+    let asked: Asked = serde_json::from_slice(&body).map_err(|_| Refusal::NoSession)?;
+    let session = asked.session.trim();
+    if !customer::is_session_id(session) {
+        return Err(Refusal::NoSession);
+    }
+    Ok(session.to_owned())
+}
+
+const ACTIVE: &str = "Your pass is active.";
+
+/// As the contract has it. `state` is a superset: one stable word for each case.
+fn told(status: &Status) -> Value {
+    match status {
+        Status::Active(subscription) => json!({
+            "found": true,
+            "state": "active",
+            "subscription": shown(subscription),
+            "message": if subscription.is_active { ACTIVE } else { "This pass has been exchanged for another one." },
+        }),
+        Status::Processing(processing) => {
+            let (state, attempt, next) = match processing {
+                Processing::Queued => ("queued", 0, None),
+                Processing::Running { attempt } => ("running", *attempt, None),
+                Processing::Retrying { attempts, next } => ("retrying", *attempts, *next),
+            };
+            json!({
+                "found": false,
+                "processing": true,
+                "state": state,
+                "attempt": attempt,
+                "nextAttemptAt": next.map(instant),
+                "message": "Your payment is being processed. Please wait...",
+            })
+        }
+        Status::Failed { synced } => json!({
+            "found": false,
+            "webhookError": true,
+            "state": "failed",
+            "error": "Your pass could not be activated at the first go.",
+            "message": if *synced {
+                "There was an issue with your purchase. We are looking for it again."
+            } else {
+                "There was an issue with your purchase. Your payment has arrived: please contact the shop."
+            },
+        }),
+        Status::Pending => json!({
+            "found": false,
+            "processing": true,
+            "state": "pending",
+            "message": "Your payment is on its way. We will tell you when the bank confirms.",
+        }),
+        Status::Declined => waiting(
+            "declined",
+            "The bank has not confirmed this payment, and nothing was charged. Please try again.",
+        ),
+        Status::Unpaid => waiting("unpaid", "This purchase has not been paid for yet."),
+        Status::Expired => waiting(
+            "expired",
+            "This checkout has expired, and nothing was charged. Please start again.",
+        ),
+        Status::Unknown => waiting("unknown", "Waiting for payment confirmation..."),
+    }
+}
+
+fn waiting(state: &str, message: &str) -> Value {
+    json!({"found": false, "processing": false, "state": state, "message": message})
+}
+
+fn shown(subscription: &Subscription) -> Value {
+    let mut shown = json!({
+        "_id": subscription.id,
+        "type": subscription.kind,
+        "passName": subscription.pass_name,
+        "startDate": instant(subscription.start_date),
+        "endDate": instant(subscription.end_date),
+        "isActive": subscription.is_active,
+        "createdViaWebhook": subscription.created_via == CreatedVia::Webhook,
+    });
+    if let Some(clips) = subscription.remaining_clips {
+        shown["remainingClips"] = clips.into();
+    }
+    shown
+}
+
+/// As browsers write it: `2026-11-23T22:00:00.000Z`.
+pub(super) fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}

@@ -1,0 +1,79 @@
+//! `POST /api/user/sync-subscriptions`: looks for what the customer has paid for and does not have.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::{Door, Refusal};
+use crate::lookback::Report;
+use crate::queue::Limit;
+use crate::store::RunPhase;
+
+/// How long a page waits for the result; beyond it the sync goes on by itself.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+pub(super) async fn run(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let credential = door.credential(&request).await?;
+    let customer = door.customer(&request, &credential).await?;
+    let tenant = door.tenant(&request).await?;
+    let limit = Limit {
+        name: "syncs",
+        per_minute: door.settings.syncs_per_minute,
+    };
+    let refused = door.customers.limit(&customer, limit).await;
+    if let Some(wait) = refused.map_err(crate::customer::CustomerError::from)? {
+        return Err(Refusal::TooMany(wait));
+    }
+    let report = door.customers.sync(&customer, &tenant, PATIENCE).await?;
+    Ok(HttpResponse::Ok().json(match report {
+        Some(report) => told(&report),
+        None => under_way(0, 0, 0),
+    }))
+}
+
+/// As the contract has it. What stands in the way is told in words for a customer: the rest is for those who run the shop.
+fn told(report: &Report) -> Value {
+    if !report.done {
+        return under_way(
+            report.created_count,
+            report.skipped_count,
+            report.total_sessions_found,
+        );
+    }
+    let mut errors: Vec<String> = report
+        .errors
+        .iter()
+        .map(|failed| format!("Session {}: a person must look at this purchase", failed.session))
+        .collect();
+    if report.error.is_some() {
+        errors.push("Not all purchases could be read".to_owned());
+    }
+    let (created, skipped, failed) = (report.created_count, report.skipped_count, report.error_count);
+    let mut message = format!("Synced {created} missing subscriptions, skipped {skipped} existing ones");
+    if failed > 0 {
+        message = format!("{message}, {failed} errors");
+    }
+    json!({
+        "success": report.phase != RunPhase::Failed,
+        "message": message,
+        "createdCount": created,
+        "skippedCount": skipped,
+        "errorCount": failed,
+        "errors": errors,
+        "totalSessionsFound": report.total_sessions_found,
+    })
+}
+
+fn under_way(created: u64, skipped: u64, found: u64) -> Value {
+    json!({
+        "success": true,
+        "processing": true,
+        "message": "Your passes are still being synced. They will appear by themselves.",
+        "createdCount": created,
+        "skippedCount": skipped,
+        "errorCount": 0,
+        "errors": [],
+        "totalSessionsFound": found,
+    })
+}

@@ -1,0 +1,175 @@
+//! Who calls, from where, and for which tenant.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+
+use super::{Door, Refusal, TENANT_SLUG};
+use crate::fulfil::KnownTenant;
+use crate::identity::Customer;
+use crate::queue::{Counted, Limit};
+
+/// The cookie that carries a token; `__Host-`: the browser takes it over TLS only, for this host and no other.
+pub(super) const COOKIE: &str = "__Host-surepass";
+/// The same on this machine, where there is no TLS.
+pub(super) const LOCAL_COOKIE: &str = "surepass";
+/// The longest slug, in bytes.
+const LONGEST_SLUG: usize = 100;
+
+/// Where a token came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// `Authorization`: nobody's browser sends it by itself.
+    Bearer(String),
+    /// The cookie: a browser sends it whoever's page makes the call.
+    Cookie(String),
+    None,
+}
+
+impl Credential {
+    /// The token that a call carries. `Err`: an `Authorization` that is no bearer token.
+    fn of(request: &HttpRequest) -> Result<Self, Refusal> {
+        let mut headers = request.headers().get_all(AUTHORIZATION);
+        if let Some(header) = headers.next() {
+            let text = header.to_str().map_err(|_| Refusal::Unauthorized)?;
+            let (scheme, token) = text.split_once(' ').ok_or(Refusal::Unauthorized)?;
+            if !scheme.eq_ignore_ascii_case("bearer") || headers.next().is_some() {
+                return Err(Refusal::Unauthorized);
+            }
+            return Ok(Self::Bearer(token.trim().to_owned()));
+        }
+        let name = if is_local(request) { LOCAL_COOKIE } else { COOKIE };
+        Ok(request
+            .cookie(name)
+            .map_or(Self::None, |cookie| Self::Cookie(cookie.value().to_owned())))
+    }
+}
+
+impl Door {
+    /// What a call has to show for itself. One whose `Authorization` is no bearer token counts, too.
+    pub(super) async fn credential(&self, request: &HttpRequest) -> Result<Credential, Refusal> {
+        if !self.identity.is_configured() {
+            return Err(Refusal::NotConfigured);
+        }
+        let credential = Credential::of(request);
+        if credential.is_err() {
+            self.within_limits(request, None).await?;
+        }
+        credential
+    }
+
+    /// The customer who calls, within the limits of calls. Every call counts, also one that is refused.
+    pub(super) async fn customer(
+        &self,
+        request: &HttpRequest,
+        credential: &Credential,
+    ) -> Result<Customer, Refusal> {
+        let verified = match credential {
+            Credential::Bearer(token) | Credential::Cookie(token) => {
+                self.identity.verify(token).await.map_err(Refusal::from)
+            }
+            Credential::None => Err(Refusal::Unauthorized),
+        };
+        self.within_limits(request, verified.as_ref().ok()).await?;
+        let customer = verified?;
+        let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
+        if matches!(credential, Credential::Cookie(_)) && !is_safe && !self.is_own_page(request) {
+            return Err(Refusal::OtherSite);
+        }
+        Ok(customer)
+    }
+
+    /// Counts a call of an address and, where there is one, of a customer. Without Redis nothing is counted: who holds a
+    /// pass can see it all the same.
+    pub(super) async fn within_limits(
+        &self,
+        request: &HttpRequest,
+        customer: Option<&Customer>,
+    ) -> Result<(), Refusal> {
+        let of_address = Limit {
+            name: "address",
+            per_minute: self.settings.address_requests_per_minute,
+        };
+        let of_user = Limit {
+            name: "user",
+            per_minute: self.settings.requests_per_minute,
+        };
+        let user = customer.map(|customer| Counted::user(&customer.id));
+        let user = user.as_ref().map(|user| (of_user, user));
+        let limiter = &self.customers.limiter;
+        let taken = match self.address(request).map(Counted::address) {
+            Some(address) => limiter.take((of_address, &address), user).await,
+            None => match user {
+                Some(user) => limiter.take(user, None).await,
+                None => return Ok(()),
+            },
+        };
+        match taken {
+            Ok(None) => Ok(()),
+            Ok(Some(wait)) => Err(Refusal::TooMany(wait)),
+            Err(error) => {
+                tracing::warn!(%error, "customers' calls cannot be counted; they are let through");
+                Ok(())
+            }
+        }
+    }
+
+    /// The tenant that `x-tenant-slug` names.
+    pub(super) async fn tenant(&self, request: &HttpRequest) -> Result<KnownTenant, Refusal> {
+        let slug = request.headers().get(TENANT_SLUG).ok_or(Refusal::NoTenant)?;
+        let slug = slug.to_str().map_err(|_| Refusal::UnknownTenant)?.trim();
+        match slug.len() {
+            0 => return Err(Refusal::NoTenant),
+            1..=LONGEST_SLUG => {}
+            _ => return Err(Refusal::UnknownTenant),
+        }
+        let found = self.customers.tenants.by_slug(slug).await?;
+        found.ok_or(Refusal::UnknownTenant)
+    }
+
+    /// Who connects, or whom the proxy names who connects. Of several addresses only the last is the proxy's own word.
+    fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let connected = request.peer_addr().map(|peer| peer.ip());
+        let Some(header) = &self.settings.address_header else {
+            return connected;
+        };
+        let told = request.headers().get_all(header.as_str()).last()?;
+        let last = told.to_str().ok()?.rsplit(',').next()?.trim();
+        IpAddr::from_str(last).ok().or(connected)
+    }
+
+    /// Whether a page of this server or of an allowed origin makes the call, as the browser tells: a page cannot forge it.
+    fn is_own_page(&self, request: &HttpRequest) -> bool {
+        let header = |name: HeaderName| request.headers().get(name)?.to_str().ok();
+        let Some(origin) = header(ORIGIN) else {
+            return header(HeaderName::from_static("sec-fetch-site")) == Some("same-origin");
+        };
+        let host = header(HOST).unwrap_or_default();
+        let is_ours = origin
+            .split_once("://")
+            .is_some_and(|(_, authority)| !host.is_empty() && authority.eq_ignore_ascii_case(host));
+        is_ours
+            || self
+                .settings
+                .allowed_origins
+                .iter()
+                .any(|allowed| allowed == origin)
+    }
+}
+
+/// Whether the browser runs on this machine.
+pub(super) fn is_local(request: &HttpRequest) -> bool {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) {
+            name
+        } else {
+            host
+        }
+    });
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}

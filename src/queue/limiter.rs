@@ -1,0 +1,108 @@
+//! How often one user or one address may do something, counted in Redis for all servers.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::connection::{Connection, Redis};
+use super::error::QueueError;
+use super::scripts;
+
+/// So many calls a minute, evenly; after a silence half of them at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// What it limits: a word of letters and `-`.
+    pub name: &'static str,
+    /// Calls a minute, from 1 on.
+    pub per_minute: u32,
+}
+
+/// Whom a limit counts for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted(String);
+
+impl Counted {
+    /// One user. Stands in Redis as a hash.
+    #[must_use]
+    pub fn user(id: &str) -> Self {
+        Self(hex::encode(&Sha256::digest(id)[..16]))
+    }
+
+    /// One address; of IPv6 one network of 64 bits, which is what one subscriber has.
+    #[must_use]
+    pub fn address(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::")
+            }
+        })
+    }
+}
+
+/// Counts calls against limits. Clones share a connection; everyone who has the same Redis and prefix counts together.
+#[derive(Debug, Clone)]
+pub struct Limiter {
+    connection: Connection,
+    tag: String,
+}
+
+impl Limiter {
+    /// `prefix` as in [`super::QueueConfig`]. Connects at the first call.
+    ///
+    /// # Errors
+    /// [`QueueError::Redis`] where the client cannot be set up.
+    pub fn new(redis: &Redis, prefix: &str) -> Result<Self, QueueError> {
+        let tag = format!("{{{prefix}:limit}}:");
+        Ok(Self {
+            connection: redis.connection(&tag)?,
+            tag,
+        })
+    }
+
+    /// Counts one call against a limit, or against two at once. `Some`: it is refused, and after this wait it would not
+    /// be; what one of them refuses counts for neither. One round trip.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn take(
+        &self,
+        limit: (Limit, &Counted),
+        another: Option<(Limit, &Counted)>,
+    ) -> Result<Option<Duration>, QueueError> {
+        let key = |(limit, whom): (Limit, &Counted)| format!("{}{}:{}", self.tag, limit.name, whom.0);
+        let mut call = match another {
+            None => scripts::LIMIT.on(&[key(limit)]),
+            Some(another) => scripts::LIMIT.on(&[key(limit), key(another)]),
+        };
+        call.arg(&self.tag);
+        for (limit, _) in std::iter::once(limit).chain(another) {
+            let calls = f64::from(limit.per_minute.max(1));
+            let cost = 60_000.0 / calls;
+            call.arg(cost).arg(cost * (calls / 2.0).ceil());
+        }
+        let wait: u64 = call.invoke_async(&mut self.connection.clone()).await?;
+        Ok((wait > 0).then(|| Duration::from_millis(wait)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_counts_as_its_subscriber_and_a_user_as_a_hash() {
+        let counted = |text: &str| Counted::address(text.parse().unwrap()).0;
+        assert_eq!(counted("192.0.2.1"), "192.0.2.1");
+        assert_eq!(counted("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(counted("2001:db8:1:2:3:4:5:6"), counted("2001:db8:1:2::1"));
+        assert_ne!(counted("2001:db8:1:2::1"), counted("2001:db8:1:3::1"));
+        let odd = Counted::user("kari@example.com} {x").0;
+        assert!(
+            odd.len() == 32 && odd.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{odd}"
+        );
+    }
+}

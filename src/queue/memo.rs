@@ -1,0 +1,99 @@
+//! What one process has found out, for all of them; and who of them finds it out.
+
+use std::time::Duration;
+
+use redis::{Cmd, SetExpiry, SetOptions};
+
+use super::client::millis;
+use super::connection::{Connection, Redis};
+use super::error::QueueError;
+use super::scripts;
+
+/// Answers that are costly to get, shared by all processes: one of them asks, the others wait for what it hears.
+///
+/// A key holds `?` while somebody asks, and `=` with the answer once it is there.
+#[derive(Debug, Clone)]
+pub struct Memo {
+    connection: Connection,
+    tag: String,
+}
+
+/// What a look finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// The answer.
+    Known(Vec<u8>),
+    /// Nobody knows, and nobody else asks: the caller is to ask, and to tell.
+    Ask,
+    /// Somebody else asks.
+    Asked,
+}
+
+impl Memo {
+    /// `prefix` as in [`super::QueueConfig`]. Connects at the first call.
+    ///
+    /// # Errors
+    /// [`QueueError::Redis`] where the client cannot be set up.
+    pub fn new(redis: &Redis, prefix: &str) -> Result<Self, QueueError> {
+        let tag = format!("{{{prefix}:memo}}:");
+        Ok(Self {
+            connection: redis.connection(&tag)?,
+            tag,
+        })
+    }
+
+    /// Looks for an answer; where there is none the first caller is to ask, and has `lease` for it: if it dies, the next
+    /// one asks then.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn look(&self, name: &str, lease: Duration) -> Result<Look, QueueError> {
+        let held: Option<Vec<u8>> = scripts::MEMO
+            .on(&[self.key(name)])
+            .arg(&self.tag)
+            .arg(millis(lease).max(1))
+            .invoke_async(&mut self.connection.clone())
+            .await?;
+        Ok(match held {
+            None => Look::Ask,
+            Some(held) => match held.split_first() {
+                Some((b'=', answer)) => Look::Known(answer.to_vec()),
+                _ => Look::Asked,
+            },
+        })
+    }
+
+    /// Tells all what was heard, for `life`.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn tell(&self, name: &str, answer: &[u8], life: Duration) -> Result<(), QueueError> {
+        let options = SetOptions::default().with_expiration(SetExpiry::PX(millis(life).max(1)));
+        let answer = [b"=", answer].concat();
+        Ok(Cmd::set_options(self.key(name), answer, options)
+            .query_async(&mut self.connection.clone())
+            .await?)
+    }
+
+    /// Whether the caller is the first within `life`.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn first(&self, name: &str, life: Duration) -> Result<bool, QueueError> {
+        Ok(self.look(name, life).await? == Look::Ask)
+    }
+
+    /// Forgets the answer, or that somebody asks.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn forget(&self, name: &str) -> Result<(), QueueError> {
+        Ok(Cmd::del(self.key(name))
+            .query_async(&mut self.connection.clone())
+            .await?)
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.tag)
+    }
+}

@@ -1,0 +1,29 @@
+//! Who is asking, and what they are told: server, worker, Redis and store as they run, tokens by npm's `jose`, and
+//! `surepass-sandbox` for Stripe.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "../support/answer.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
+mod answer;
+mod browser;
+mod hostile;
+mod limits;
+mod passes;
+#[path = "../support/program.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
+mod program;
+#[path = "../support/shop/mod.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
+mod shop;
+mod sign_in;
+mod status;
+mod stripe;
+mod studio;
+mod sync;
+mod tokens;
+mod unknown;

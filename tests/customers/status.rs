@@ -1,0 +1,201 @@
+//! What became of a purchase that we know of.
+
+use chrono::TimeDelta;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::shop::now;
+use crate::studio::{STATUS, Studio, UNAUTHORIZED, of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_active_purchase_is_told_as_the_existing_page_expects() {
+    let studio = Studio::open().await;
+    let session = of(studio.shop.session(), "kari");
+    studio.shop.buy(&session).await;
+    let token = studio.sign_in.token("kari").await;
+    let told = studio.until(&token, &session.session_id(), "active").await;
+    assert_eq!(told["found"], true);
+    let pass = &told["subscription"];
+    assert_eq!(pass["_id"], format!("subscription-{}", session.session_id()));
+    assert_eq!(
+        [
+            &pass["type"],
+            &pass["passName"],
+            &pass["remainingClips"],
+            &pass["isActive"],
+            &pass["createdViaWebhook"]
+        ],
+        [
+            &json!("clipcard"),
+            &json!("10 classes"),
+            &json!(10),
+            &json!(true),
+            &json!(true)
+        ]
+    );
+    let start = chrono::DateTime::parse_from_rfc3339(pass["startDate"].as_str().unwrap()).unwrap();
+    let end = chrono::DateTime::parse_from_rfc3339(pass["endDate"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (start.to_utc(), end - start),
+        (session.created, TimeDelta::days(90))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_yours_and_unknown_get_the_same_answer_and_nothing_is_triggered() {
+    let mut studio = Studio::open_with("").await;
+    let [active, queued, dead] = [(); 3].map(|()| of(studio.shop.session(), "kari"));
+    let dead = dead.with("passId", None).with("passName", None);
+    let (kari, ola) = (
+        studio.sign_in.token("kari").await,
+        studio.sign_in.token("ola").await,
+    );
+    studio.shop.start_worker().await;
+    studio.shop.buy(&active).await;
+    studio.shop.buy(&dead).await;
+    studio.until(&kari, &active.session_id(), "active").await;
+    studio.shop.settled().await;
+    studio.shop.signal_workers(nix::sys::signal::Signal::SIGSTOP);
+    studio.shop.buy(&queued).await;
+    assert_eq!(studio.told(&kari, &queued.session_id()).await["processing"], true);
+
+    let unknown = studio.told(&ola, "cs_test_nobodyknowsthisone").await;
+    assert_eq!(
+        (&unknown["found"], &unknown["processing"]),
+        (&json!(false), &json!(false))
+    );
+    let at_stripe = studio.stripe.session("kari", "paid").await;
+    for session in [
+        active.session_id(),
+        queued.session_id(),
+        dead.session_id(),
+        at_stripe.clone(),
+    ] {
+        assert_eq!(studio.told(&ola, &session).await, unknown, "{session}");
+    }
+    // Nor does another school tell of what was bought at this one.
+    let elsewhere = studio
+        .request(Method::POST, STATUS)
+        .bearer_auth(&kari)
+        .header("x-tenant-slug", "other")
+        .json(&json!({"sessionId": active.session_id()}));
+    assert_eq!(studio.send(elsewhere).await.body, unknown);
+
+    let store = studio.shop.store().await;
+    assert!(
+        store.lookback().runs(10).await.unwrap().is_empty(),
+        "nobody was synced"
+    );
+    let fate = studio
+        .shop
+        .queue()
+        .fates(&[format!("fulfil:{at_stripe}")])
+        .await
+        .unwrap();
+    assert_eq!(fate, [surepass::queue::Fate::Gone], "nothing was fulfilled");
+    studio.shop.signal_workers(nix::sys::signal::Signal::SIGCONT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queued_a_retrying_and_then_an_active_purchase_are_told_apart_with_attempt_and_when_next() {
+    let mut studio = Studio::open_with("").await;
+    let session = of(studio.shop.session(), "kari");
+    studio.shop.buy(&session).await;
+    let token = studio.sign_in.token("kari").await;
+    let told = studio.told(&token, &session.session_id()).await;
+    assert_eq!(
+        (
+            &told["found"],
+            &told["processing"],
+            &told["state"],
+            &told["attempt"],
+            &told["nextAttemptAt"]
+        ),
+        (
+            &json!(false),
+            &json!(true),
+            &json!("queued"),
+            &json!(0),
+            &Value::Null
+        )
+    );
+
+    studio.shop.start_worker().await;
+    studio.until(&token, &session.session_id(), "active").await;
+    let store = studio.shop.lock_store().await;
+    let session = of(studio.shop.session(), "kari");
+    studio.shop.buy(&session).await;
+    let told = studio.until(&token, &session.session_id(), "retrying").await;
+    assert_eq!(told["processing"], true);
+    assert!(told["attempt"].as_u64().unwrap() >= 1, "{told}");
+    let mut next = told["nextAttemptAt"].clone();
+    while next.is_null() {
+        // It waited for a worker just then.
+        next = studio.until(&token, &session.session_id(), "retrying").await["nextAttemptAt"].clone();
+    }
+    let next = chrono::DateTime::parse_from_rfc3339(next.as_str().unwrap()).unwrap();
+    assert!((next.to_utc() - now()).abs() < TimeDelta::minutes(2), "{next}");
+    store.release().await;
+    studio.until(&token, &session.session_id(), "active").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_purchase_enqueues_the_sync_by_this_very_call_once() {
+    let studio = Studio::open().await;
+    let session = of(studio.shop.session(), "kari")
+        .with("passId", None)
+        .with("passName", None);
+    studio.shop.buy(&session).await;
+    studio.shop.settled().await;
+    let token = studio.sign_in.token("kari").await;
+    let told = studio.told(&token, &session.session_id()).await;
+    assert_eq!(
+        (&told["found"], &told["webhookError"]),
+        (&json!(false), &json!(true))
+    );
+    assert!(told["error"].is_string() && told["message"].is_string(), "{told}");
+    let store = studio.shop.store().await;
+    let runs = store.lookback().runs(10).await.unwrap();
+    assert_eq!(
+        runs.iter().map(|run| run.key.as_str()).collect::<Vec<_>>(),
+        ["sync:studio:kari"]
+    );
+    for _ in 0..5 {
+        let again = studio.told(&token, &session.session_id()).await;
+        assert_eq!(again["webhookError"], true, "{again}");
+    }
+    let store = studio.shop.store().await;
+    assert_eq!(store.lookback().runs(10).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_id_alone_tells_for_an_hour_that_its_purchase_is_active_and_nothing_personal() {
+    let studio = Studio::open().await;
+    let alone = async |session: &str| {
+        let body = json!({"sessionId": session});
+        let request = studio
+            .request(Method::POST, STATUS)
+            .header("x-tenant-slug", "studio");
+        studio.send(request.json(&body)).await
+    };
+    let mut fresh = of(studio.shop.session(), "kari");
+    fresh.created = now() - TimeDelta::minutes(2);
+    let mut old = of(studio.shop.session(), "kari");
+    old.created = now() - TimeDelta::minutes(61);
+    let unknown = alone("cs_test_unknown").await.body;
+    studio.shop.buy(&fresh).await;
+    studio.shop.buy(&old).await;
+    studio.shop.settled().await;
+    assert_eq!(
+        alone(&fresh.session_id()).await.body,
+        json!({"found": true, "subscription": {"isActive": true}, "message": "Your pass is active."})
+    );
+    assert_eq!(alone(&old.session_id()).await.body, unknown);
+    // Nobody but Stripe knows it: who it is of decides, and nobody has told.
+    let at_stripe = studio.stripe.session("kari", "paid").await;
+    assert_eq!(alone(&at_stripe).await.body, unknown);
+    assert_eq!(studio.stripe.reads(&at_stripe).await, 0);
+    // It is no way around a bad token.
+    let bad = studio.status("not.a.token", &fresh.session_id()).await;
+    assert_eq!(bad.refusal(), UNAUTHORIZED);
+}

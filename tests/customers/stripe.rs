@@ -1,0 +1,71 @@
+//! `surepass-sandbox` as a process: what customers do at Stripe.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::program::{PATIENCE, Program, command};
+
+const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
+
+pub(crate) struct Stripe {
+    _program: Program,
+    /// For `STRIPE_API_BASE`.
+    pub(crate) url: String,
+    http: reqwest::Client,
+}
+
+impl Stripe {
+    pub(crate) async fn start() -> Self {
+        let program = Program::start(command(
+            SANDBOX,
+            &["--bind", "127.0.0.1:0", "--account", "acct_other"],
+            &[],
+        ));
+        let line = program.says("listening on").await;
+        Self {
+            url: line.trim_start_matches("listening on ").to_owned(),
+            http: surepass::outbound::http().timeout(PATIENCE).build().unwrap(),
+            _program: program,
+        }
+    }
+
+    /// A session of ten classes that this user has begun, which nobody but Stripe knows; `outcome` as in
+    /// `sandbox/control/purchases.rs`. Answers its id.
+    pub(crate) async fn session(&self, user: &str, outcome: &str) -> String {
+        self.session_with(json!({
+            "outcome": outcome, "guests": true, "email": format!("{user}@example.com"), "webhooks": "none",
+            "metadata": {"type": "pass_purchase", "passId": "pass-10", "userId": user, "tenantId": "tenant-1"}
+        }))
+        .await
+    }
+
+    pub(crate) async fn session_with(&self, order: Value) -> String {
+        let made = self.control(Method::POST, "purchases", order).await;
+        made["sessions"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Pays an open session.
+    pub(crate) async fn pay(&self, session: &str) {
+        let path = format!("sessions/{session}/pay");
+        self.control(Method::POST, &path, json!({})).await;
+    }
+
+    pub(crate) async fn faults(&self, order: Value) {
+        self.control(Method::PUT, "faults", order).await;
+    }
+
+    /// How often a session was read, by whatever account.
+    pub(crate) async fn reads(&self, session: &str) -> usize {
+        let path = format!("requests?path=/v1/checkout/sessions/{session}");
+        let log = self.control(Method::GET, &path, Value::Null).await;
+        log["requests"].as_array().unwrap().len()
+    }
+
+    async fn control(&self, method: Method, path: &str, order: Value) -> Value {
+        let url = format!("{}/_sandbox/{path}", self.url);
+        let response = self.http.request(method, url).json(&order).send().await.unwrap();
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+}
