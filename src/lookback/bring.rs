@@ -6,7 +6,7 @@ use super::{Lookback, LookbackError};
 use crate::fulfil::{Origin, Purchase, Triage, triage_session};
 use crate::queue::{Enqueued, Fate, Item, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
-use crate::stripe::CheckoutSession;
+use crate::stripe::{CheckoutSession, Payment};
 
 /// Behind whom what is found lines up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) enum Listed {
     Purchase(Purchase),
     /// Only its line items can tell what was bought, and the list has not carried all of them.
     Incomplete(Purchase),
-    /// Not paid for, or none of ours.
+    /// Not paid for, paid back in full, or none of ours.
     Other,
     /// Not even its id can be read.
     Unreadable,
@@ -50,6 +50,10 @@ pub(super) fn listed(session: &CheckoutSession, account: Option<&str>, via: Crea
     };
     if !session.id.as_deref().is_some_and(is_session_id) {
         return Listed::Unreadable;
+    }
+    // Who has all of the money back and never had the pass does not get it now.
+    if session.payment.as_ref().is_some_and(Payment::is_refunded) {
+        return Listed::Other;
     }
     match triage_session(session, &origin, via) {
         Triage::Fulfil(purchase)

@@ -9,6 +9,7 @@ pub mod cron;
 mod error;
 mod job;
 pub mod ledger;
+mod listing;
 mod report;
 mod settle;
 mod sweep;

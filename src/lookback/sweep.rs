@@ -12,6 +12,7 @@ use futures::future::{self, Either};
 use tokio::time::Instant;
 
 use super::bring::{Found, Held, Listed, listed};
+use super::listing::Listing;
 use super::undelivered::MARGIN;
 use super::{Lookback, LookbackError, LookbackJob, SweepRequest, whose};
 use crate::store::{FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState};
@@ -190,7 +191,7 @@ impl Lookback {
             expand_line_items: true,
             ..SessionFilter::default()
         };
-        let mut pages = self.stripe()?.account(account).sessions(filter);
+        let mut pages = Listing::new(&self.stripe()?.account(account), filter);
         let mut page = pages.next().await?;
         loop {
             let Some(now) = page else {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::TimeDelta;
 
 use super::bring::{Found, Line, Listed, listed};
+use super::listing::Listing;
 use super::whose::{Whose, may_be_of};
 use super::{Customer, Lookback, LookbackError, RunId, SyncRequest, accounts};
 use crate::store::{FoundSession, LookbackRun, RunPhase, RunStep, SessionState, SubscriptionFilter, Tenant};
@@ -243,7 +244,7 @@ impl Lookback {
             expand_line_items: true,
             ..SessionFilter::default()
         };
-        let mut pages = stripe.sessions(filter);
+        let mut pages = Listing::new(&stripe, filter);
         loop {
             look.too_many = look.found.len() >= MOST_SESSIONS;
             if look.too_many {

@@ -22,6 +22,15 @@ pub struct Payment {
     pub paid_at: Option<DateTime<Utc>>,
 }
 
+impl Payment {
+    /// All of it was given back.
+    #[must_use]
+    pub fn is_refunded(&self) -> bool {
+        let (amount, refunded) = (self.amount.unwrap_or(0), self.amount_refunded.unwrap_or(0));
+        amount > 0 && refunded >= amount
+    }
+}
+
 impl From<PaymentIntent> for Payment {
     fn from(intent: PaymentIntent) -> Self {
         let charge = intent.charge.as_ref();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -74,11 +74,18 @@ impl Program {
     }
 }
 
+/// A child, and the pipe whose end tells it that we are gone: to let go of it is a second order to stop.
+#[derive(Debug)]
+struct Kept {
+    child: Child,
+    _lifeline: Option<ChildStdin>,
+}
+
 /// Keeps processes running.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     stop: CancellationToken,
-    kept: Vec<JoinHandle<Option<Child>>>,
+    kept: Vec<JoinHandle<Option<Kept>>>,
     redis: Option<JoinHandle<RedisServer>>,
     stop_redis: CancellationToken,
 }
@@ -106,10 +113,13 @@ impl Supervisor {
                 match program.spawn(log.as_ref()) {
                     Err(error) => tracing::error!(name, %error, "not started"),
                     Ok(mut child) => {
-                        // `wait` closes it, and the child would take that for our end.
-                        let _lifeline = child.stdin.take();
+                        // `wait` would close it.
+                        let lifeline = child.stdin.take();
                         let Some(ended) = stop.run_until_cancelled(child.wait()).await else {
-                            return Some(child);
+                            return Some(Kept {
+                                child,
+                                _lifeline: lifeline,
+                            });
                         };
                         tracing::error!(name, status = status(ended), "ended; starting it again");
                     }
@@ -131,13 +141,13 @@ impl Supervisor {
         for kept in self.kept {
             children.extend(kept.await.ok().flatten());
         }
-        for child in &children {
+        for Kept { child, .. } in &children {
             if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             }
         }
         let end = Instant::now() + grace;
-        for mut child in children {
+        for Kept { child, .. } in &mut children {
             if tokio::time::timeout_at(end, child.wait()).await.is_err() {
                 let _ = child.kill().await;
             }

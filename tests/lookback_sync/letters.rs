@@ -146,3 +146,34 @@ async fn a_sync_that_died_runs_again_when_it_is_asked_for_again() {
     assert_ne!(again["runs"], report["runs"]);
     assert_eq!(world.stripe.lists(), 2);
 }
+
+#[tokio::test]
+async fn who_has_all_of_the_money_back_gets_no_pass_any_more_and_who_has_a_part_of_it_does() {
+    let mut world = World::open().await;
+    world.shop.start_server().await;
+    let sold = |refunded: i64| {
+        let session = world.shop.session().with("userId", Some("user_kari"));
+        let mut listed = object(&session);
+        let amount = listed["amount_total"].as_i64().unwrap();
+        assert!(refunded <= amount && amount > 1);
+        let refunded = if refunded < 0 { amount } else { refunded };
+        listed["payment_intent"] = json!({
+            "id": listed["payment_intent"], "object": "payment_intent", "amount": amount, "currency": "nok",
+            "status": "succeeded",
+            "latest_charge": {"id": "ch_1", "object": "charge", "amount": amount, "amount_refunded": refunded},
+        });
+        world.stripe.add(None, listed);
+        session
+    };
+    let (_all, part) = (sold(-1), sold(1));
+    let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
+    assert!(is_content, "{report}");
+    assert_eq!(report["createdCount"], 1, "{report}");
+    let lookback = world.lookback().await;
+    let asked = lookback
+        .ask_sweep(&crate::world::sweep("nightly", 30))
+        .await
+        .unwrap();
+    world.report(&asked.run).await;
+    assert_eq!(world.shop.fulfilled().await, ids(&[part]));
+}

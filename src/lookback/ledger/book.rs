@@ -12,7 +12,7 @@ use super::delay::{Delays, Stopwatch};
 use super::finding::{Finding, Findings};
 use crate::fulfil::{Assessor, Due, Origin, Purchase, Triage, triage_session};
 use crate::store::{CreatedVia, Store, StoreError, Subscription};
-use crate::stripe::CheckoutSession;
+use crate::stripe::{CheckoutSession, Payment};
 
 pub(super) struct Book<'a> {
     pub(super) assessor: &'a Assessor,
@@ -102,10 +102,7 @@ impl Entry<'_> {
     /// All of the money was given back. Part of it says nothing about the pass.
     fn is_refunded(&self) -> bool {
         let payment = self.session.payment.as_ref();
-        payment.is_some_and(|payment| match (payment.amount_refunded, payment.amount) {
-            (Some(refunded), Some(amount)) => refunded > 0 && refunded >= amount,
-            _ => false,
-        })
+        payment.is_some_and(Payment::is_refunded)
     }
 
     fn is_disputed(&self) -> bool {

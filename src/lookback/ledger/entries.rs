@@ -53,7 +53,9 @@ async fn read_pages(
         let page = match next(&mut pages).await {
             Ok(Some(page)) => page,
             Ok(None) => return Ok(()),
-            Err(error) if is_forbidden(&error) && book.balance.payments_read && tally.sessions == 0 => {
+            Err(error)
+                if error.is_about_permission() && book.balance.payments_read && tally.sessions == 0 =>
+            {
                 book.balance.payments_read = false;
                 pages = listing.api.sessions(filter(book.options, false));
                 continue;
@@ -78,11 +80,6 @@ fn filter(options: &Options, expand_payment: bool) -> SessionFilter {
         expand_payment,
         ..SessionFilter::default()
     }
-}
-
-/// A restricted key may read sessions, and no payments.
-fn is_forbidden(error: &StripeError) -> bool {
-    error.status() == Some(403)
 }
 
 /// The next page. A person waits for it, and what was read is too much to throw away for a passing fault.

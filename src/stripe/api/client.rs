@@ -103,13 +103,20 @@ impl Account {
         .from(Way::Back, filter.starting_after)
     }
 
-    /// One Checkout Session with the prices of all its line items; `None`: this account has none of this id.
+    /// One Checkout Session with the prices of all its line items, and with what became of its payment where the key may
+    /// read that; `None`: this account has none of this id.
     ///
     /// # Errors
     /// [`StripeError`].
     pub async fn session(&self, id: &str) -> Result<Option<CheckoutSession>, StripeError> {
-        let expand = [("expand[]", "line_items".to_owned())];
-        let found = self.one(SESSIONS, id, &expand, CheckoutSession::read).await?;
+        let expand = ["line_items", "payment_intent.latest_charge"].map(|what| ("expand[]", what.to_owned()));
+        let found = match self.one(SESSIONS, id, &expand, CheckoutSession::read).await {
+            Err(error) if error.is_about_permission() => {
+                self.one(SESSIONS, id, &expand[..1], CheckoutSession::read)
+                    .await?
+            }
+            found => found?,
+        };
         let Some(mut session) = found else {
             return Ok(None);
         };

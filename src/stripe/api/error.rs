@@ -141,6 +141,12 @@ impl StripeError {
         }
     }
 
+    /// Whether the key may read the account, and not what was asked for.
+    #[must_use]
+    pub fn is_about_permission(&self) -> bool {
+        self.status() == Some(403) && self.code() != Some("account_invalid")
+    }
+
     /// The status of Stripe's answer, where it was none of success.
     #[must_use]
     pub fn status(&self) -> Option<u16> {

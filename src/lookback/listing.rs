@@ -1,0 +1,43 @@
+//! Stripe's list of sessions, with what has become of the money where the key may read it.
+
+use crate::stripe::CheckoutSession;
+use crate::stripe::api::{Account, Page, Pages, SessionFilter, StripeError};
+
+/// An account's sessions, the newest first, with their payments. A restricted key may read sessions and no payments: then
+/// they come without, and refunds are not seen.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pages: Pages<CheckoutSession>,
+    without_payments: Option<Pages<CheckoutSession>>,
+}
+
+impl Listing {
+    pub(super) fn new(stripe: &Account, filter: SessionFilter) -> Self {
+        Self {
+            pages: stripe.sessions(SessionFilter {
+                expand_payment: true,
+                ..filter.clone()
+            }),
+            without_payments: Some(stripe.sessions(filter)),
+        }
+    }
+
+    /// As [`Pages::next`].
+    pub(super) async fn next(&mut self) -> Result<Option<Page<CheckoutSession>>, StripeError> {
+        match self.pages.next().await {
+            Err(error) if error.is_about_permission() => match self.without_payments.take() {
+                Some(pages) => {
+                    self.pages = pages;
+                    self.pages.next().await
+                }
+                None => Err(error),
+            },
+            page => {
+                if page.is_ok() {
+                    self.without_payments = None;
+                }
+                page
+            }
+        }
+    }
+}
