@@ -135,6 +135,7 @@ async fn fault_10_lrem_over_the_backlog_nothing_scans_a_hundred_thousand_waiting
         "hlen",
         "hget",
         "hmget",
+        "hrandfield",
         "hscan",
         "hset",
         "llen",
