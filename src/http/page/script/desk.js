@@ -143,7 +143,8 @@ class Desk {
     this.isBusy = isBusy;
     this.button.disabled = isBusy;
     this.button.textContent = isBusy ? this.say("busy") : this.label;
-    this.form.setAttribute("aria-busy", isBusy);
+    if (isBusy) this.button.setAttribute("aria-busy", "true");
+    else this.button.removeAttribute("aria-busy");
   }
 
   /** One sync, asked for again while it goes on, and when the server says so: to ask again is to join it. */

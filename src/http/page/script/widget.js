@@ -13,12 +13,12 @@ const STYLE = `
   }
   button:disabled { cursor: progress; opacity: .75; }
   button:focus-visible { outline: 3px solid currentColor; outline-offset: 2px; }
-  [aria-busy=true] button::before {
+  button[aria-busy]::before {
     content: ""; display: inline-block; width: .8em; height: .8em; margin-right: .5em; vertical-align: -.05em;
     border: 2px solid; border-right-color: transparent; border-radius: 50%; animation: turn .8s linear infinite;
   }
   @keyframes turn { to { transform: rotate(1turn); } }
-  @media (prefers-reduced-motion: reduce) { [aria-busy=true] button::before { animation-duration: 4s; } }
+  @media (prefers-reduced-motion: reduce) { button[aria-busy]::before { animation-duration: 4s; } }
   h2 { margin: 1rem 0 .25rem; font-size: 1em; }
   [part=none] { margin-top: 1rem; }
   li {
