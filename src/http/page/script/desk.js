@@ -72,6 +72,7 @@ class Desk {
     this.say = sayIn(this.lang);
     this.api = new Api(element, this.isPage);
     if (!this.isPage) this.button.textContent = this.say("missing_pass");
+    if (!element.dataset.state) this.show("idle");
     const session = element.getAttribute("session");
     if (session && session !== this.settled) this.confirm(session);
     this.visit();
