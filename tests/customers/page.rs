@@ -288,8 +288,10 @@ async fn what_stands_in_the_way_is_told_calmly_and_with_a_way_on() {
     assert_eq!(refused.attribute("main a", "href").as_deref(), Some(PAGE));
 
     // A slug that is none must not lead anywhere else either.
-    let odd = Reader::stranger(&Studio::open_with("").await);
-    let seen = odd.get("/%2Fevil.example.com/subscriptions").await;
+    let studio = Studio::open_with("").await;
+    let seen = Reader::stranger(&studio)
+        .get("/%2Fevil.example.com/subscriptions")
+        .await;
     assert_eq!(seen.status, 404);
     for to in seen.attributes("a", "href") {
         assert!(to.starts_with("/%2Fevil.example.com/subscriptions?"), "{to}");
