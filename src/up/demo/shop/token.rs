@@ -75,7 +75,8 @@ mod tests {
         let mut asked = Settings::load_from(|_| None).unwrap().customers;
         asked.issuer = Some("https://id.example.com/".to_owned());
         asked.audience = Some("studio".to_owned());
-        let at = |seconds| Clock::new(move || DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap());
+        let at =
+            |seconds: i64| Clock::new(move || DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap());
         let token = Signer::new(&secret, &asked, at(0)).token();
         let read = async |secret: &SecretString, seconds| {
             let options = IdentityOptions {
