@@ -321,6 +321,24 @@ async fn while_the_store_is_away_the_page_is_a_calm_503_with_retry_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_customers_cannot_be_told_apart_the_page_says_that_it_is_not_open() {
+    let mut studio = Studio::prepare("").await;
+    studio.shop.set("SUREPASS_JWKS_URL", "");
+    studio.shop.set("SUREPASS_JWT_SECRET", "");
+    studio.shop.start_server().await;
+    let seen = Reader::stranger(&studio).get(PAGE).await;
+    assert_eq!((seen.status, seen.text("h1")), (503, "Not open yet".to_owned()));
+    assert_eq!(seen.text("header"), "Studio One");
+    assert_eq!(
+        Reader::stranger(&studio)
+            .get("/nowhere/subscriptions")
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_the_passes_while_redis_is_away() {
     let mut studio = Studio::open_with("").await;
     hold(&studio, "kari", "held", |_| {}).await;
