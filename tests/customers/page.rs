@@ -147,7 +147,7 @@ async fn a_hostile_name_is_shown_as_text_and_nothing_on_the_page_is_inline() {
     const NAME: &str = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;";
     let studio = Studio::open_with("").await;
     hold(&studio, "kari", "hostile", |pass| {
-        pass.pass_name = NAME.to_owned()
+        pass.pass_name = NAME.to_owned();
     })
     .await;
     let catalogue =
