@@ -406,6 +406,17 @@ fn what_would_let_others_in_as_customers_is_refused() {
         "{refused}"
     );
     assert!(problem("address_header = \"x forwarded\"").contains("name of a header"));
+    for odd in [
+        "shop.example.com/sign-in",
+        "/sign-in",
+        "javascript:alert(1)",
+        "https://user:s3cr3t@shop.example.com/",
+        "https://shop.example.com/{user}",
+        "https://shop.example.com/?next={return",
+    ] {
+        let problem = problem(&format!("sign_in_url = \"{odd}\""));
+        assert!(problem.contains("with {tenant} and {return} only"), "{problem}");
+    }
 }
 
 #[test]
