@@ -63,6 +63,13 @@ impl Lookback {
         }
         if !settled.is_empty() {
             self.records().note_sessions(&run.id, &settled).await?;
+            let has_end = |state| !matches!(state, SessionState::Dead | SessionState::Failed);
+            let closed: Vec<&str> = settled
+                .iter()
+                .filter(|row| has_end(row.state))
+                .map(|row| row.session.as_str())
+                .collect();
+            self.records().close_sessions(&closed).await?;
         }
         Ok(())
     }

@@ -15,12 +15,15 @@ use super::bring::{Found, Held, Listed, listed};
 use super::listing::Listing;
 use super::undelivered::MARGIN;
 use super::{Lookback, LookbackError, LookbackJob, SweepRequest, whose};
-use crate::store::{FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState};
+use crate::fulfil::Purchase;
+use crate::store::{
+    FoundSession, LookbackMark, LookbackRun, OpenSession, RunCounts, RunPhase, RunStep, SessionState,
+};
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Page, SessionFilter};
 
 /// The name of its mark.
-const DETECTOR: &str = "sessions";
+pub(super) const DETECTOR: &str = "sessions";
 
 /// For how long after its customers' last job a sweep waits for what is on its way: longer than a job's last attempt.
 const PATIENCE: TimeDelta = TimeDelta::hours(3);
@@ -219,7 +222,8 @@ impl Lookback {
         }
     }
 
-    /// Keeps what a page holds of purchases. Of those that have their subscription only that they were there.
+    /// Keeps what a page holds of purchases: of those that have their subscription only that they were there. Of what has
+    /// no end yet it is noted, in the same step, whose it may be: who asks for their own is shown it without a listing.
     async fn stage(
         &self,
         request: &SweepRequest,
@@ -227,20 +231,31 @@ impl Lookback {
         page: Page<CheckoutSession>,
     ) -> Result<bool, LookbackError> {
         let account = request.account.as_deref();
+        let now = self.clock.now();
         let mut unreadable = page.unreadable;
         let mut found = Vec::with_capacity(page.items.len());
+        let (mut open, mut closed) = (Vec::new(), Vec::new());
         for session in &page.items {
+            let note = |purchase: &Purchase| OpenSession {
+                session: purchase.session_id.clone(),
+                account: request.account.clone(),
+                customers: whose::keys(purchase),
+                created_at: session.created.unwrap_or(now),
+            };
             match listed(session, account, run.via) {
                 Listed::Purchase(purchase) => {
                     let key = whose::key(&purchase);
+                    open.push(note(&purchase));
                     let session = purchase.session_id.clone();
                     found.push(Found::new(&session, key, Some(purchase)));
                 }
                 Listed::Incomplete(purchase) => {
                     let key = whose::key(&purchase);
+                    open.push(note(&purchase));
                     found.push(Found::new(&purchase.session_id, key, None));
                 }
-                Listed::Other => {}
+                Listed::Unpaid(purchase) => open.push(note(&purchase)),
+                Listed::Other => closed.extend(session.id.clone()),
                 Listed::Unreadable => unreadable += 1,
             }
         }
@@ -250,8 +265,10 @@ impl Lookback {
         for one in &mut found {
             if held.has(&one.row.session, one.purchase.as_ref()) {
                 one.row.state = SessionState::Existing;
+                closed.push(one.row.session.clone());
             }
         }
+        open.retain(|one| !closed.contains(&one.session));
         let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
         let step = RunStep {
             phase: if page.has_more {
@@ -262,7 +279,9 @@ impl Lookback {
             cursor: page.last_id.filter(|_| page.has_more).unwrap_or_default(),
             pages: 1,
             unreadable: unreadable as u64,
-            ..RunStep::at(self.clock.now())
+            open,
+            closed,
+            ..RunStep::at(now)
         };
         self.step(run, step, &rows).await
     }
@@ -289,6 +308,7 @@ impl Lookback {
         self.end(&run.id, RunPhase::Done, run.error.as_deref()).await?;
         let old = self.clock.now() - KEEP_RUNS;
         while self.records().drop_runs(old, RUNS_TOGETHER).await? == u64::from(RUNS_TOGETHER) {}
+        self.records().drop_open_sessions(old).await?;
         tracing::info!(
             run = run.id,
             account = run.account,

@@ -20,3 +20,4 @@ mod storm;
 #[path = "../support/stripe_sandbox.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod stripe_sandbox;
+mod visits;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::{Next, go};
-use crate::lookback::bring::{Found, Line, is_session_id};
+use crate::lookback::bring::{Found, Line, Unfinished, is_session_id};
 use crate::lookback::{Customer, Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Fate, Item, Job};
 use crate::store::{FoundSession, LookbackRun, RunPhase, RunStep, SessionState};
@@ -111,7 +111,7 @@ impl Lookback {
         }
         let staged = [SessionState::Staged];
         let mut after = String::new();
-        let mut waiting: Vec<String> = Vec::new();
+        let mut unfinished = Unfinished::default();
         loop {
             let rows = self
                 .records()
@@ -132,20 +132,12 @@ impl Lookback {
                 .await?;
             let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
             self.records().note_sessions(&run.id, &rows).await?;
-            waiting.extend(
-                rows.into_iter()
-                    .filter(|row| row.state == SessionState::Staged)
-                    .filter_map(|row| row.error),
-            );
+            unfinished.add(&found);
             if is_last {
                 break;
             }
         }
-        let count = waiting.len();
-        match waiting.into_iter().next() {
-            Some(first) => Err(LookbackError::Unfinished { count, first }),
-            None => Ok(()),
-        }
+        unfinished.into_result()
     }
 
     /// Sessions that are still staged after all customers' jobs should have run: where the job is dead, so are they; where
