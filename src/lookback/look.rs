@@ -137,8 +137,9 @@ impl Lookback {
     ) -> Result<Option<LookbackMark>, LookbackError> {
         let now = self.clock.now();
         // One that ends in the future was raised by a wrong clock.
-        let covers =
-            |mark: &LookbackMark| mark.from <= from && mark.to > from && (now - FRESH..now).contains(&mark.to);
+        let covers = |mark: &LookbackMark| {
+            mark.from <= from && mark.to > from && (now - FRESH..now).contains(&mark.to)
+        };
         let marks = self.records().marks().await?;
         let own = |mark: &LookbackMark| mark.detector == DETECTOR && mark.account.as_deref() == account;
         Ok(marks.into_iter().find(|mark| own(mark) && covers(mark)))
@@ -211,7 +212,9 @@ impl Lookback {
         let Customer::User { id, verified_email } = &look.request.customer else {
             return Ok(Vec::new());
         };
-        let customers = customers.iter().map(|id| Customer::StripeCustomer((*id).to_owned()));
+        let customers = customers
+            .iter()
+            .map(|id| Customer::StripeCustomer((*id).to_owned()));
         let email = verified_email.clone().map(Customer::Email);
         let keys = customers.chain(email).map(|one| one.key());
         let keys: Vec<String> = keys.chain([whose::user_key(id)]).collect();
@@ -326,12 +329,7 @@ fn emails(customer: &Customer) -> Vec<String> {
 }
 
 /// Whether a subscription is of the account, and of the tenant where one is asked for.
-fn is_sold_by(
-    one: &Subscription,
-    tenants: &[Tenant],
-    account: Option<&str>,
-    asked: Option<&Tenant>,
-) -> bool {
+fn is_sold_by(one: &Subscription, tenants: &[Tenant], account: Option<&str>, asked: Option<&Tenant>) -> bool {
     let seller = tenants.iter().find(|tenant| tenant.id == one.tenant);
     seller.is_some_and(|seller| {
         seller.stripe_account.as_deref() == account && asked.is_none_or(|asked| asked.id == seller.id)

@@ -84,7 +84,9 @@ impl Lookback {
         let counts = self.records().tally(run).await?;
         let now = self.clock.now();
         self.records().end_run(run, phase, counts, error, now).await?;
-        Ok(counts)
+        // Whoever was first has counted before the rows were dropped.
+        let ended = self.records().run(run).await?;
+        Ok(ended.map_or(counts, |run| run.counts))
     }
 }
 

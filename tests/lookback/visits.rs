@@ -49,6 +49,18 @@ fn nobodys() -> Value {
 }
 
 impl Mall {
+    /// With a worker, and a Stripe none of whose webhooks arrive.
+    async fn unheard(settings: &str) -> Self {
+        let mall = Self::open_with(1, settings).await;
+        mall.break_api(json!({})).await;
+        mall
+    }
+
+    async fn break_api(&self, faults: Value) {
+        let order = json!({"deliveries": {"lose": 100}, "api": faults});
+        self.stripe.faults(order).await;
+    }
+
     /// Makes one session, and answers its id.
     async fn order(&self, changes: Value) -> String {
         let made = self.stripe.purchases(by_kari(changes)).await;
@@ -71,13 +83,17 @@ impl Mall {
 
     async fn mark(&self) -> Option<LookbackMark> {
         let marks = self.shop.store().await.lookback().marks().await.unwrap();
-        let own = |mark: &LookbackMark| mark.account.as_deref() == Some(ACCOUNT) && mark.detector == "sessions";
+        let own =
+            |mark: &LookbackMark| mark.account.as_deref() == Some(ACCOUNT) && mark.detector == "sessions";
         marks.into_iter().find(own)
     }
 
     /// Calls of Stripe's API since they were forgotten.
     async fn calls(&self) -> u64 {
-        let shown = self.stripe.control(Method::GET, "requests?limit=0", Value::Null).await;
+        let shown = self
+            .stripe
+            .control(Method::GET, "requests?limit=0", Value::Null)
+            .await;
         shown["total"].as_u64().unwrap()
     }
 
@@ -107,7 +123,7 @@ impl Mall {
 
 #[tokio::test]
 async fn a_visit_to_a_shop_of_12_000_sessions_costs_three_calls_and_finds_a_purchase_of_a_second_ago() {
-    let mall = Mall::open(1).await;
+    let mall = Mall::unheard(SETTINGS).await;
     let paid = sessions() / 10;
     for (outcome, count) in [("expired", sessions() - paid), ("paid", paid)] {
         let order = json!({
@@ -134,16 +150,28 @@ async fn a_visit_to_a_shop_of_12_000_sessions_costs_three_calls_and_finds_a_purc
     // And one that finds all in order tells so.
     let (report, calls) = mall.visit("dance", None).await;
     assert_eq!(
-        (report.created_count, report.skipped_count, report.total_sessions_found),
+        (
+            report.created_count,
+            report.skipped_count,
+            report.total_sessions_found
+        ),
         (0, 2, 2)
     );
     assert!(calls <= 2, "{calls}");
-    assert_eq!(mall.shop.fulfilled().await.iter().filter(|id| **id == before).count(), 1);
+    assert_eq!(
+        mall.shop
+            .fulfilled()
+            .await
+            .iter()
+            .filter(|id| **id == before)
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn a_purchase_that_a_bank_confirmed_after_the_mark_is_found() {
-    let mall = Mall::open(1).await;
+    let mall = Mall::unheard(SETTINGS).await;
     let session = mall.order(json!({"outcome": "unpaid"})).await;
     assert_eq!(mall.sweep().await.total_sessions_found, 0);
     // A sweep over what came later lists it no more.
@@ -160,13 +188,14 @@ async fn a_purchase_that_a_bank_confirmed_after_the_mark_is_found() {
 
 #[tokio::test]
 async fn a_checkout_that_was_open_when_the_sweep_came_and_was_paid_since_is_found() {
-    let mall = Mall::open(1).await;
+    let mall = Mall::unheard(SETTINGS).await;
     let (paid, left) = (
         mall.order(json!({"outcome": "open"})).await,
         mall.order(json!({"outcome": "open"})).await,
     );
     mall.sweep().await;
-    mall.act(&paid, "pay", json!({"email": "other@example.com"})).await;
+    mall.act(&paid, "pay", json!({"email": "other@example.com"}))
+        .await;
     let (report, calls) = mall.visit("dance", None).await;
     assert_eq!((report.created, report.error_count, calls), (vec![paid], 0, 3));
     // The other one has expired: seen once, it is not asked for again.
@@ -183,13 +212,14 @@ async fn a_checkout_that_was_open_when_the_sweep_came_and_was_paid_since_is_foun
 
 #[tokio::test]
 async fn a_purchase_by_a_stripe_customer_of_theirs_under_another_email_is_found() {
-    let mall = Mall::open(1).await;
+    let mall = Mall::unheard(SETTINGS).await;
     // Kari has bought before, and the store knows by which Stripe customer.
     mall.order(json!({"guests": false})).await;
     let nameless = json!({"guests": false, "metadata": nobodys(), "outcome": "open"});
     let session = mall.order(nameless).await;
     assert_eq!(mall.sweep().await.created_count, 1);
-    mall.act(&session, "pay", json!({"email": "office@example.com"})).await;
+    mall.act(&session, "pay", json!({"email": "office@example.com"}))
+        .await;
     let (report, calls) = mall.visit("dance", None).await;
     assert_eq!((report.created, calls), (vec![session], 3));
     let all = mall.shop.subscriptions().await;
@@ -197,8 +227,9 @@ async fn a_purchase_by_a_stripe_customer_of_theirs_under_another_email_is_found(
 }
 
 #[tokio::test]
-async fn a_purchase_that_only_a_verified_email_tells_is_found_though_nobody_knew_whose_the_open_checkout_was() {
-    let mall = Mall::open(1).await;
+async fn a_purchase_that_only_a_verified_email_tells_is_found_though_nobody_knew_whose_the_open_checkout_was()
+{
+    let mall = Mall::unheard(SETTINGS).await;
     let session = mall
         .order(json!({"metadata": nobodys(), "outcome": "open"}))
         .await;
@@ -208,13 +239,17 @@ async fn a_purchase_that_only_a_verified_email_tells_is_found_though_nobody_knew
     assert_eq!(report.total_sessions_found, 0, "an email that is not verified");
     let (report, calls) = mall.visit("dance", Some("Kari@Example.com")).await;
     assert_eq!(report.created, [session]);
-    assert_eq!(calls, 3, "what came since the mark, and the email as it is and in lower case");
+    assert_eq!(
+        calls, 3,
+        "what came since the mark, and the email as it is and in lower case"
+    );
 }
 
 #[tokio::test]
 async fn a_sweep_that_failed_midway_proves_nothing_beyond_the_mark_before_it() {
-    let mall = Mall::open(1).await;
+    let mall = Mall::unheard(SETTINGS).await;
     let earlier = now() - TimeDelta::hours(5);
+    mall.order(json!({"outcome": "expired"})).await;
     let run = mall.begin_sweep(Some(ACCOUNT), earlier).await;
     mall.ended(&run).await;
     let mark = mall.mark().await.unwrap();
@@ -226,12 +261,14 @@ async fn a_sweep_that_failed_midway_proves_nothing_beyond_the_mark_before_it() {
     });
     mall.stripe.purchases(by_kari(others)).await;
     let lost = mall
-        .order(json!({"created_from": now() - TimeDelta::hours(4), "created_to": now() - TimeDelta::hours(4)}))
+        .order(
+            json!({"created_from": now() - TimeDelta::hours(4), "created_to": now() - TimeDelta::hours(4)}),
+        )
         .await;
     // Its first page is answered; then the key loses its right.
     let path = "/v1/checkout/sessions";
-    let broken = json!({"api": {"once": [{"path": path, "nth": 2, "times": 100_000, "fault": "error"}]}});
-    mall.stripe.faults(broken).await;
+    let broken = json!({"once": [{"path": path, "nth": 2, "times": 100_000, "fault": "error"}]});
+    mall.break_api(broken).await;
     let run = mall.begin_sweep(Some(ACCOUNT), now()).await;
     let lookback = mall.lookback().await;
     let first_page = async {
@@ -242,39 +279,51 @@ async fn a_sweep_that_failed_midway_proves_nothing_beyond_the_mark_before_it() {
     awaited("the first page", first_page).await;
     let refusal = json!({"sk_test_HemmeligKey": {"refuse": [path]}});
     mall.stripe.control(Method::PUT, "keys", refusal).await;
-    mall.stripe.faults(json!({})).await;
+    mall.break_api(json!({})).await;
     assert_eq!(mall.ended(&run).await.phase, RunPhase::Failed);
     mall.stripe.control(Method::PUT, "keys", json!({})).await;
     assert_eq!(mall.mark().await, Some(mark));
 
     let (report, calls) = mall.visit("dance", None).await;
-    assert_eq!((report.created, calls), (vec![lost], 3), "all since the mark is listed");
+    assert_eq!(
+        (report.created, calls),
+        (vec![lost], 3),
+        "all since the mark is listed"
+    );
 }
 
 #[tokio::test]
 async fn of_two_tenants_in_one_account_each_sees_its_own_though_they_share_the_mark() {
-    let mall = Mall::open(1).await;
-    let ballet = json!({"tenants": [{"id": "tenant-ballet", "slug": "ballet", "name": "Ballet",
-        "timeZone": "Europe/Oslo", "webhookSecrets": [], "stripeAccount": ACCOUNT,
-        "passes": [{"id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10, "price": 150_000,
-            "currency": "nok", "validityType": "days", "validityDays": 90, "isActive": true}]}]});
-    let file = mall.shop.file("ballet.json", &ballet.to_string());
-    let imported = mall.shop.surepass(&["catalog", "import", file.to_str().unwrap()]).await;
+    let mall = Mall::unheard(SETTINGS).await;
+    let passes = json!([{"id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10,
+        "price": 150_000, "currency": "nok", "validityType": "days", "validityDays": 90, "isActive": true}]);
+    let tenants = ["ballet", "theatre"].map(|name| {
+        json!({"id": format!("tenant-{name}"), "slug": name, "name": name, "timeZone": "Europe/Oslo",
+            "webhookSecrets": [], "passes": passes})
+    });
+    let file = mall
+        .shop
+        .file("shared.json", &json!({ "tenants": tenants }).to_string());
+    let imported = mall
+        .shop
+        .surepass(&["catalog", "import", file.to_str().unwrap()])
+        .await;
     assert!(imported.status.success(), "{}", stderr(&imported));
     let at = |tenant: &str| {
-        json!({"outcome": "open",
+        json!({"account": null, "outcome": "open",
             "metadata": {"type": "pass_purchase", "passId": "pass-10", "userId": "kari", "tenantId": tenant}})
     };
-    let danced = mall.order(at("tenant-dance")).await;
-    let balanced = mall.order(at("ballet")).await;
-    mall.sweep().await;
-    for session in [&danced, &balanced] {
+    let played = mall.order(at("tenant-theatre")).await;
+    let danced = mall.order(at("ballet")).await;
+    let run = mall.begin_sweep(None, now()).await;
+    mall.ended(&run).await;
+    for session in [&played, &danced] {
         mall.act(session, "pay", json!({"email": KARI})).await;
     }
     let (report, _) = mall.visit("ballet", None).await;
-    assert_eq!(report.created, [balanced.clone()]);
-    let (report, _) = mall.visit("dance", None).await;
     assert_eq!(report.created, [danced]);
+    let (report, _) = mall.visit("theatre", None).await;
+    assert_eq!(report.created, [played]);
     // Nor is what they hold at one counted at the other.
     let (report, _) = mall.visit("ballet", None).await;
     assert_eq!((report.total_sessions_found, report.skipped_count), (1, 1));
@@ -282,7 +331,7 @@ async fn of_two_tenants_in_one_account_each_sees_its_own_though_they_share_the_m
 
 #[tokio::test]
 async fn the_whole_window_is_read_for_operators_and_where_no_fresh_mark_tells_that_it_need_not_be() {
-    let mall = Mall::open(1).await;
+    let mall = Mall::unheard(SETTINGS).await;
     let others = json!({
         "count": 450, "email": "dancer{n}@example.com", "outcome": "expired",
         "created_from": now() - TimeDelta::days(29), "created_to": now() - TimeDelta::days(1)
@@ -296,7 +345,13 @@ async fn the_whole_window_is_read_for_operators_and_where_no_fresh_mark_tells_th
             to,
             updated_at: now(),
         };
-        mall.shop.store().await.lookback().raise_mark(&mark).await.unwrap();
+        mall.shop
+            .store()
+            .await
+            .lookback()
+            .raise_mark(&mark)
+            .await
+            .unwrap();
     };
     let visit = async || mall.visit("dance", None).await.1;
     let month = TimeDelta::days(31);
@@ -308,14 +363,18 @@ async fn the_whole_window_is_read_for_operators_and_where_no_fresh_mark_tells_th
     raise(now() - month, now() - TimeDelta::minutes(9)).await;
     assert_eq!(visit().await, 1, "a good one");
     assert_eq!(mall.ask("dance", None, CreatedVia::Status).await.1, 1);
-    assert_eq!(mall.ask("dance", None, CreatedVia::Support).await.1, 5, "an operator");
+    assert_eq!(
+        mall.ask("dance", None, CreatedVia::Support).await.1,
+        5,
+        "an operator"
+    );
     raise(now() - month, now() + TimeDelta::hours(1)).await;
     assert_eq!(visit().await, 5, "one by a wrong clock");
 }
 
 #[tokio::test]
 async fn who_has_left_many_checkouts_open_is_looked_for_in_the_whole_window() {
-    let mall = Mall::open(1).await;
+    let mall = Mall::unheard(SETTINGS).await;
     let mut open = Vec::new();
     for _ in 0..21 {
         open.push(mall.order(json!({"outcome": "open"})).await);
@@ -330,15 +389,19 @@ async fn who_has_left_many_checkouts_open_is_looked_for_in_the_whole_window() {
 
 #[tokio::test]
 async fn a_dead_letter_is_told_to_its_customer_though_the_sweep_has_passed_it() {
-    let mall = Mall::open(1).await;
-    let odd = json!({"type": "pass_purchase", "passId": "none", "userId": "kari", "tenantId": "tenant-dance"});
+    let mall = Mall::unheard(SETTINGS).await;
+    let odd =
+        json!({"type": "pass_purchase", "passId": "none", "userId": "kari", "tenantId": "tenant-dance"});
     let session = mall.order(json!({"metadata": odd})).await;
     let swept = mall.sweep().await;
     assert_eq!(swept.errors[0].session, session);
     assert!(mall.mark().await.is_some(), "a person knows of it");
     let (report, calls) = mall.visit("dance", None).await;
     assert_eq!((report.error_count, &report.errors[0].session), (1, &session));
-    assert!(report.errors[0].error.starts_with("unresolved_pass"), "{report:?}");
+    assert!(
+        report.errors[0].error.starts_with("unresolved_pass"),
+        "{report:?}"
+    );
     assert_eq!(calls, 2);
 }
 
@@ -346,7 +409,7 @@ async fn a_dead_letter_is_told_to_its_customer_though_the_sweep_has_passed_it() 
 async fn a_full_bucket_is_waiting_and_no_attempt() {
     // An attempt that failed would be the last.
     let settings = SETTINGS.replace("max_attempts = 100", "max_attempts = 1");
-    let mall = Mall::open_with(1, &settings).await;
+    let mall = Mall::unheard(&settings).await;
     let session = mall.order(json!({})).await;
     let redis = Redis::open(&mall.shop.setting("REDIS_URL").into(), RedisOptions::default()).unwrap();
     let bucket = Bucket::new(&redis, BucketOptions::stripe("surepass", 100)).unwrap();

@@ -34,10 +34,7 @@ pub(super) async fn add<D: Dialect>(
     insert.run::<D>(connection, rows).await
 }
 
-pub(super) async fn close<D: Dialect>(
-    connection: &mut D::Connection,
-    sessions: &[&str],
-) -> sqlx::Result<()> {
+pub(super) async fn close<D: Dialect>(connection: &mut D::Connection, sessions: &[&str]) -> sqlx::Result<()> {
     if sessions.is_empty() {
         return Ok(());
     }
