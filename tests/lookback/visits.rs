@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use surepass::lookback::{Customer, Report, SyncRequest};
+use surepass::lookback::{Customer, Report, RunId, SweepRequest, SyncRequest};
 use surepass::queue::{Bucket, BucketOptions, Redis, RedisOptions};
 use surepass::store::{CreatedVia, LookbackMark, RunPhase};
 
@@ -81,6 +81,12 @@ impl Mall {
         report
     }
 
+    /// A sweep of the recent past, as there is one every ten minutes.
+    async fn begin_sweep_from(&self, from: DateTime<Utc>) -> RunId {
+        let request = SweepRequest::new("recent", Some(ACCOUNT), from, now() + TimeDelta::seconds(1));
+        self.lookback().await.ask_sweep(&request).await.unwrap().run
+    }
+
     async fn mark(&self) -> Option<LookbackMark> {
         let marks = self.shop.store().await.lookback().marks().await.unwrap();
         let own =
@@ -122,7 +128,7 @@ impl Mall {
 }
 
 #[tokio::test]
-async fn a_visit_to_a_shop_of_12_000_sessions_costs_three_calls_and_finds_a_purchase_of_a_second_ago() {
+async fn a_visit_costs_three_calls_however_large_the_shop_and_finds_a_purchase_of_a_second_ago() {
     let mall = Mall::unheard(SETTINGS).await;
     let paid = sessions() / 10;
     for (outcome, count) in [("expired", sessions() - paid), ("paid", paid)] {
@@ -172,9 +178,16 @@ async fn a_visit_to_a_shop_of_12_000_sessions_costs_three_calls_and_finds_a_purc
 #[tokio::test]
 async fn a_purchase_that_a_bank_confirmed_after_the_mark_is_found() {
     let mall = Mall::unheard(SETTINGS).await;
-    let session = mall.order(json!({"outcome": "unpaid"})).await;
+    let earlier = now() - TimeDelta::hours(5);
+    let session = mall
+        .order(json!({"outcome": "unpaid", "created_from": earlier, "created_to": earlier}))
+        .await;
     assert_eq!(mall.sweep().await.total_sessions_found, 0);
-    // A sweep over what came later lists it no more.
+    // Sweeps over what came later raise the mark, and do not list it.
+    let mark = mall.mark().await.unwrap();
+    let run = mall.begin_sweep_from(now() - TimeDelta::hours(3)).await;
+    mall.ended(&run).await;
+    assert!(mall.mark().await.unwrap().to > mark.to);
     let (report, calls) = mall.visit("dance", None).await;
     assert_eq!((report.total_sessions_found, calls), (0, 2));
     mall.act(&session, "settle", json!({"arrives": true})).await;
