@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod answer;
 mod mall;
+mod night;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod program;
