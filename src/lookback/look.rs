@@ -13,6 +13,7 @@ use super::listing::Listing;
 use super::sweep::DETECTOR;
 use super::whose::{self, Whose, may_be_of};
 use super::{Customer, Lookback, LookbackError, SyncRequest};
+use crate::email;
 use crate::store::{CreatedVia, LookbackMark, LookbackRun, Subscription, SubscriptionFilter, Tenant};
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, SessionFilter, StripeError};
@@ -321,7 +322,7 @@ fn emails(customer: &Customer) -> Vec<String> {
         return Vec::new();
     };
     let given = email.trim().to_owned();
-    let folded = given.to_lowercase();
+    let folded = email::folded(email);
     let mut emails = vec![given, folded];
     emails.dedup();
     emails.retain(|email| !email.is_empty());

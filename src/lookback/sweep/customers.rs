@@ -103,24 +103,25 @@ impl Lookback {
         run: &RunId,
         customer: &str,
     ) -> Result<(), LookbackError> {
+        let staged = async |after: &str| {
+            let customer = Some(customer);
+            self.records()
+                .found_sessions(run.as_str(), customer, &[SessionState::Staged], after, TOGETHER)
+                .await
+        };
+        // Of most customers nothing is missing. Nor is anything staged of a run that is over.
+        let mut rows = staged("").await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
         let Some(run) = self.records().run(run.as_str()).await? else {
             return Ok(());
         };
-        if run.phase.is_over() {
-            return Ok(());
-        }
-        let staged = [SessionState::Staged];
-        let mut after = String::new();
         let mut unfinished = Unfinished::default();
-        loop {
-            let rows = self
-                .records()
-                .found_sessions(&run.id, Some(customer), &staged, &after, TOGETHER)
-                .await?;
-            let Some(last) = rows.last() else { break };
-            after.clone_from(&last.session);
+        while let Some(last) = rows.last() {
+            let after = last.session.clone();
             let is_last = rows.len() < TOGETHER as usize;
-            let mut found: Vec<Found> = rows
+            let mut found: Vec<Found> = std::mem::take(&mut rows)
                 .into_iter()
                 .map(|row| {
                     let json = row.purchase.as_deref();
@@ -130,11 +131,11 @@ impl Lookback {
                 .collect();
             self.bring(run.account.as_deref(), run.via, Line::Own, &mut found)
                 .await?;
-            let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
-            self.records().note_sessions(&run.id, &rows).await?;
+            let settled: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
+            self.records().note_sessions(&run.id, &settled).await?;
             unfinished.add(&found);
-            if is_last {
-                break;
+            if !is_last {
+                rows = staged(&after).await?;
             }
         }
         unfinished.into_result()

@@ -141,6 +141,12 @@ pub trait LookbackStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<String>, StoreError>;
 
+    /// How many subscriptions tenants of the run's account have that began in its span; `most` at most.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn known_sessions(&self, run: &LookbackRun, most: u32) -> Result<u64, StoreError>;
+
     /// Sessions of which events came in the span of `run` on its account, that were handed on and have no subscription,
     /// in order, those after `after`; without those that the run has found.
     ///
@@ -330,6 +336,10 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
         ask!(self.readers, |c| sessions::buyers::<D>(&mut c, run, after, limit))
+    }
+
+    async fn known_sessions(&self, run: &LookbackRun, most: u32) -> Result<u64, StoreError> {
+        ask!(self.readers, |c| sessions::known::<D>(&mut c, run, most))
     }
 
     async fn logged_sessions(
