@@ -162,10 +162,9 @@ impl Lookback {
             let customer = one.stripe_customer_id.as_deref();
             customers.extend(customer.filter(|id| !customers.contains(id)));
         }
-        let open = self.open_of(look, run, &customers).await?;
-        if open.len() > MOST_OPEN as usize {
+        let Some(open) = self.open_of(look, run, &customers).await? else {
             return Ok(look.list(since(run.from)).await);
-        }
+        };
         // What they hold was looked at by whoever made it theirs.
         let newer = held.iter().filter(|one| one.start_date >= run.from);
         let key = look.request.customer.key();
@@ -203,15 +202,15 @@ impl Lookback {
         Ok(looked)
     }
 
-    /// Their sessions that had no end when a sweep listed them, and that have no subscription since.
+    /// Their sessions that had no end when a sweep listed them, and that have no subscription since; `None`: too many.
     async fn open_of(
         &self,
         look: &Look<'_>,
         run: &LookbackRun,
         customers: &[&str],
-    ) -> Result<Vec<String>, LookbackError> {
+    ) -> Result<Option<Vec<String>>, LookbackError> {
         let Customer::User { id, verified_email } = &look.request.customer else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         let customers = customers
             .iter()
@@ -223,14 +222,15 @@ impl Lookback {
         let records = self.records();
         // Those that have their subscription by now may be among them.
         let most = 10 * MOST_OPEN;
-        let open = records.open_sessions(look.account, &keys, run.from, most).await?;
-        let sessions: Vec<&str> = open.iter().map(String::as_str).collect();
+        let noted = records.open_sessions(look.account, &keys, run.from, most).await?;
+        let is_all = noted.len() < most as usize;
+        let sessions: Vec<&str> = noted.iter().map(String::as_str).collect();
         let held = self.held(&sessions, std::iter::empty()).await?;
         let (done, open): (Vec<String>, Vec<String>) =
-            open.into_iter().partition(|session| held.has(session, None));
+            noted.into_iter().partition(|session| held.has(session, None));
         let done: Vec<&str> = done.iter().map(String::as_str).collect();
         records.close_sessions(&done).await?;
-        Ok(open)
+        Ok(Some(open).filter(|open| is_all && open.len() <= MOST_OPEN as usize))
     }
 }
 

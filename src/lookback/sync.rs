@@ -67,8 +67,8 @@ impl Lookback {
         LookbackRun::new(id.as_str(), key, request.via, from, now, now)
     }
 
-    /// Looks into each account. A failure in one does not keep from the others: the first is answered at the end, a
-    /// passing one as an error.
+    /// Looks into each account. A failure in one does not keep from the others: one is answered at the end, a passing
+    /// one as an error.
     async fn look(
         &self,
         request: &SyncRequest,
@@ -90,7 +90,7 @@ impl Lookback {
         };
         let asker = self.asker(request).await?;
         let known = self.known(run).await?;
-        let (mut failed, mut put_off, mut refused) = (None, None, None);
+        let mut errors = Vec::new();
         let mut unfinished = Unfinished::default();
         for account in accounts {
             let account = account.as_deref();
@@ -117,20 +117,20 @@ impl Lookback {
             self.records().step_run(&read, &step, &[]).await?;
             if let Some(error) = seen.error {
                 tracing::warn!(account, %error, "an account could not be read to its end");
-                let kind = match &error {
-                    error if error.is_busy() => &mut put_off,
-                    error if error.is_transient() => &mut failed,
-                    _ => &mut refused,
-                };
-                kind.get_or_insert(LookbackError::from(error));
+                errors.push(LookbackError::from(error));
             }
         }
-        // What failed counts as an attempt, so it goes before what only waits.
-        match (failed, put_off, unfinished.into_result()) {
-            (Some(error), _, _) => Err(error),
-            (None, Some(_), Err(error)) if error.put_off().is_none() => Err(error),
-            (None, Some(error), _) | (None, None, Err(error)) => Err(error),
-            (None, None, Ok(())) => Ok(refused),
+        errors.extend(unfinished.into_result().err());
+        // What failed counts as an attempt, so it goes before what only waits; and what another attempt cannot help waits
+        // for the others.
+        let urgency = |error: &LookbackError| match error {
+            error if !error.is_transient() => 0,
+            error if error.put_off().is_some() => 1,
+            _ => 2,
+        };
+        match errors.into_iter().max_by_key(urgency) {
+            Some(error) if error.is_transient() => Err(error),
+            refused => Ok(refused),
         }
     }
 
