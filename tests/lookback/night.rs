@@ -23,6 +23,12 @@ fn sessions() -> usize {
     }
 }
 
+/// How long Stripe takes for a page, in ms: `SUREPASS_NIGHT_LATENCY`.
+fn latency() -> Option<u32> {
+    let latency = std::env::var("SUREPASS_NIGHT_LATENCY").ok()?;
+    Some(latency.parse().unwrap())
+}
+
 /// How a sweep went.
 struct Night {
     calls: u64,
@@ -96,6 +102,10 @@ async fn a_night_for_all_customers_costs_a_call_for_100_sessions_and_its_memory_
         "created_from": now() - TimeDelta::days(29), "created_to": now() - TimeDelta::hours(1),
     });
     let sold: Vec<Value> = mall.stripe.purchases(order).await;
+    if let Some(latency) = latency() {
+        let slow = json!({"paths": ["/v1/checkout/sessions"], "drip": 100, "drip_ms": latency});
+        mall.stripe.faults(json!({ "api": slow })).await;
+    }
     let before = mall.memory();
 
     let worst = mall.night().await;
