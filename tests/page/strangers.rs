@@ -1,0 +1,68 @@
+//! Who may see what: other customers, nobody, and who was signed in until now.
+
+use serde_json::json;
+
+use crate::studio::{LATE, Studio, token};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_customers_session_is_told_nothing_of_ever_and_looks_like_one_that_does_not_exist() {
+    let studio = Studio::open().await;
+    let kari = studio.browser_of("kari").await;
+    let checkout = studio.checkout("kari").await;
+    kari.pays(&checkout).await;
+    kari.sees("#passes li").await;
+
+    let ola = studio.browser_of("ola").await;
+    let other = ola.beside().await;
+    let invented = checkout.session.replace("cs_test_", "cs_test_x");
+    ola.visit(&studio.page_after(&checkout.session)).await;
+    other.visit(&studio.page_after(&invented)).await;
+    for tab in [&ola, &other] {
+        tab.hears(LATE).await;
+    }
+    let said = ola.messages().await;
+    assert_eq!(said, other.messages().await, "one tells more than the other");
+    assert!(!said.iter().any(|message| message.contains('✅')), "{said:#?}");
+    for tab in [&ola, &other] {
+        let passes: Vec<_> = tab.said().await.iter().map(|said| said.passes).collect();
+        assert!(passes.iter().all(|passes| *passes == 0), "{passes:?}");
+        tab.visit(&studio.page()).await;
+        assert_eq!(tab.count("#passes li").await, 0);
+    }
+    assert_eq!(studio.shop.subscriptions().await[0]["user"], "kari");
+    for tab in [kari, ola, other] {
+        tab.was_calm().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_signed_in_or_no_longer_is_shown_the_way_to_the_shops_own_sign_in() {
+    let studio = Studio::open().await;
+    let tab = studio.stranger(json!({})).await;
+    for token in [None, Some(token("kari", -5))] {
+        if let Some(token) = &token {
+            studio.sign_in(&tab, token).await;
+        }
+        tab.visit(&studio.page()).await;
+        tab.sees("main a[href^='http://localhost:9/sign-in?school=studio&return=']")
+            .await;
+        assert_eq!(tab.count("#passes li").await, 0);
+        tab.portraits(if token.is_some() { "expired" } else { "signed-out" })
+            .await;
+    }
+    tab.was_calm_but(&["401"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_while_the_page_waits_is_told_with_the_way_to_sign_in() {
+    let studio = Studio::prepare("").await;
+    let tab = studio.stranger(json!({})).await;
+    let checkout = studio.checkout("kari").await;
+    studio.sign_in(&tab, &token("kari", 8)).await;
+    tab.pays(&checkout).await;
+    tab.sees("surepass-passes[data-state=signin]").await;
+    tab.sees("surepass-passes a[href^='http://localhost:9/sign-in?school=studio&return=']")
+        .await;
+    tab.portraits("signin").await;
+    tab.was_calm_but(&["401"]).await;
+}
