@@ -33,7 +33,7 @@ const listen = () => {
     const entry = {
       state: element.dataset.state || '',
       message: message ? message.textContent.trim() : '',
-      passes: document.querySelectorAll('#passes li').length,
+      passes: document.querySelectorAll('#passes .pass').length,
     }
     const last = said[said.length - 1]
     if (last && Object.keys(entry).every((key) => entry[key] === last[key])) return

@@ -53,7 +53,7 @@ async fn in_the_dark_the_page_is_dark() {
 async fn a_norwegian_reads_norwegian_before_and_after_the_script_has_spoken() {
     let words: toml::Table = toml::from_str(NORWEGIAN).unwrap();
     let script = words["script"].as_table().unwrap();
-    let success = script["success"].as_str().unwrap();
+    let success = script["active"].as_str().unwrap();
     let studio = Studio::open().await;
     let tab = studio.browser_with("kari", json!({"locale": "nb-NO"})).await;
     let checkout = studio.checkout("kari").await;
@@ -63,7 +63,7 @@ async fn a_norwegian_reads_norwegian_before_and_after_the_script_has_spoken() {
     assert_eq!(tab.evaluate("document.documentElement.lang").await, "nb");
     tab.portraits("norwegian").await;
     tab.click("form[data-missing] button").await;
-    tab.hears(script["synced"].as_str().unwrap()).await;
+    tab.hears(script["already"].as_str().unwrap()).await;
     tab.was_calm().await;
 }
 

@@ -60,9 +60,12 @@ async fn a_token_that_expires_while_the_page_waits_is_told_with_the_way_to_sign_
     let checkout = studio.checkout("kari").await;
     studio.sign_in(&tab, &token("kari", 8)).await;
     tab.pays(&checkout).await;
-    tab.sees("surepass-passes[data-state=signin]").await;
-    tab.sees("surepass-passes a[href^='http://localhost:9/sign-in?school=studio&return=']")
+    tab.sees("surepass-passes[data-state=signed_out]").await;
+    tab.portraits("signed-out-while-waiting").await;
+    tab.click("surepass-passes [data-message] a").await;
+    tab.sees("main a[href^='http://localhost:9/sign-in?school=studio&return=']")
         .await;
-    tab.portraits("signin").await;
+    let way_back = tab.evaluate("document.querySelector('main a').href").await;
+    assert!(way_back.as_str().unwrap().contains(&checkout.session), "{way_back}");
     tab.was_calm_but(&["401"]).await;
 }
