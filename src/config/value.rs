@@ -195,6 +195,23 @@ pub(super) fn optional_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option
     filled(from)
 }
 
+/// A URL in which `{tenant}` and `{return}` are filled in later.
+pub(super) fn sign_in_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = filled(from)? else {
+        return Ok(None);
+    };
+    let filled = text.replace("{tenant}", "x").replace("{return}", "x");
+    let is_url = Url::parse(&filled).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
+    });
+    if !is_url || filled.contains(['{', '}']) {
+        return Err(D::Error::custom(
+            "must be a URL such as https://shop.example.com/sign-in?next={return}, with {tenant} and {return} only",
+        ));
+    }
+    Ok(Some(text))
+}
+
 /// The name of an HTTP header, in lower case.
 pub(super) fn optional_header<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let name = filled(from)?.map(|name| name.to_ascii_lowercase());
