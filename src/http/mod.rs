@@ -5,6 +5,7 @@ mod endpoints;
 mod front;
 pub mod health;
 mod intake;
+mod open_files;
 pub mod metrics;
 
 use std::io;
@@ -17,6 +18,7 @@ use actix_web::{App, HttpServer, web};
 
 use crate::clock::Clock;
 use crate::config::{QueueName, Settings};
+use crate::customer::Live;
 use crate::queue::{Exposition, Queue, QueueError, Redis};
 use crate::store::Store;
 use crate::stripe::signature::{EmptySecret, Verifier};
@@ -32,6 +34,7 @@ use intake::{Intake, IntakeSettings};
 pub struct Application {
     server: Server,
     address: SocketAddr,
+    live: Live,
 }
 
 impl std::fmt::Debug for Application {
@@ -92,6 +95,7 @@ impl Application {
         );
         let endpoints = Arc::new(endpoints);
         let door = Arc::new(Door::build(settings, redis, &queue, &store, &clock)?);
+        let live = door.customers.live.clone();
         let health = Health::new(queue.clone(), store);
         let intake = IntakeSettings {
             remember: settings.queue.event_dedupe,
@@ -122,7 +126,11 @@ impl Application {
             .listen(listener)
             .map_err(|error| StartError::Bind(bind, error))?
             .run();
-        Ok(Self { server, address })
+        Ok(Self {
+            server,
+            address,
+            live,
+        })
     }
 
     /// Where it listens.
@@ -131,14 +139,15 @@ impl Application {
         self.address
     }
 
-    /// Serves until `stop` is done, then finishes what is open.
+    /// Serves until `stop` is done, then finishes what is open; streams end at once.
     ///
     /// # Errors
     /// Where the server ends by itself with an error.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let handle = self.server.handle();
+        let (handle, live) = (self.server.handle(), self.live);
         let stopping = async {
             stop.await;
+            live.close();
             handle.stop(true).await;
         };
         let (served, ()) = tokio::join!(self.server, stopping);
