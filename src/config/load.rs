@@ -7,7 +7,7 @@ use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
 use super::Settings;
 
 /// The environment variables that are settings, with their keys.
-pub const VARIABLES: [(&str, &str); 18] = [
+pub const VARIABLES: [(&str, &str); 20] = [
     ("REDIS_URL", "redis.url"),
     ("DATABASE_URL", "database.url"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
@@ -21,6 +21,8 @@ pub const VARIABLES: [(&str, &str); 18] = [
     ("SUREPASS_ADMIN_TOKEN", "admin.token"),
     ("SUREPASS_JWT_SECRET", "customers.jwt_secret"),
     ("SUREPASS_JWKS_URL", "customers.jwks_url"),
+    ("SUREPASS_ALLOWED_ORIGINS", "customers.allowed_origins"),
+    ("SUREPASS_SIGN_IN_URL", "customers.sign_in_url"),
     ("SUREPASS_DATA_DIR", "data_dir"),
     ("SUREPASS_METRICS_BIND", "worker.metrics_bind"),
     ("SUREPASS_QUEUE_PREFIX", "queue.prefix"),

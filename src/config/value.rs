@@ -106,34 +106,43 @@ pub(super) fn stripe_key<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Se
     Ok(key.map(SecretString::from))
 }
 
+/// Texts as a list, or as one text with commas between them.
+struct Texts(Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list, or text with commas between its items")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Texts, E> {
+                if text.trim().is_empty() {
+                    return Ok(Texts(Vec::new()));
+                }
+                Ok(Texts(text.split(',').map(str::to_owned).collect()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    items.push(item);
+                }
+                Ok(Texts(items))
+            }
+        }
+
+        from.deserialize_any(Reader)
+    }
+}
+
 /// Secrets as a list, or as text with commas between them.
 pub(super) fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretString>, D::Error> {
-    struct Reader;
-
-    impl<'de> Visitor<'de> for Reader {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of secrets, or text with commas between them")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
-            if text.trim().is_empty() {
-                return Ok(Vec::new());
-            }
-            Ok(text.split(',').map(str::to_owned).collect())
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
-            let mut items = Vec::new();
-            while let Some(item) = list.next_element()? {
-                items.push(item);
-            }
-            Ok(items)
-        }
-    }
-
-    let items = from.deserialize_any(Reader)?;
+    let Texts(items) = Texts::deserialize(from)?;
     let mut secrets = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let item = item.trim();
@@ -224,10 +233,10 @@ pub(super) fn optional_header<'de, D: Deserializer<'de>>(from: D) -> Result<Opti
     }
 }
 
-/// Origins, each as a browser writes it in its `Origin` header.
+/// Origins, each as a browser writes it in its `Origin` header, as a list or as text with commas between them.
 pub(super) fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let mut origins = Vec::new();
-    for text in Vec::<String>::deserialize(from)? {
+    for text in Texts::deserialize(from)?.0 {
         let text = text.trim().trim_end_matches('/');
         let origin = Url::parse(text)
             .ok()

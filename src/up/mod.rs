@@ -75,6 +75,8 @@ struct Place {
     address: SocketAddr,
     /// Where the demo's Stripe sandbox is.
     sandbox: Option<SocketAddr>,
+    /// Where the demo's shop is: `http://…`
+    shop: Option<String>,
 }
 
 /// The sandbox takes any key that looks like one.
@@ -102,7 +104,12 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     } else {
         None
     };
-    let place = place(&settings, &folder, own_redis.as_ref(), options)?;
+    let shop = options.demo.then(demo::Shop::bind).transpose();
+    let shop = shop.map_err(|error| UpError::Io("the demo's shop".to_owned(), error))?;
+    let place = Place {
+        shop: shop.as_ref().map(demo::Shop::origin),
+        ..place(&settings, &folder, own_redis.as_ref(), options)?
+    };
     tell_commands(&place, &settings, options)?;
 
     let store = store::open(&place.database_url, &settings.store_options()).await?;
@@ -115,13 +122,16 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     if let Some(sandbox) = sandbox(&place)? {
         supervisor.keep("sandbox", sandbox, Some(folder.join("sandbox.log")));
     }
-    let server = Program::sibling("surepass", &["serve"], environment(&place, &settings, options));
+    let mut of_server = environment(&place, &settings, options);
+    of_server.extend(shop.iter().flat_map(demo::Shop::settings));
+    let server = Program::sibling("surepass", &["serve"], of_server);
     let worker = Program::sibling("surepass-worker", &[], environment(&place, &settings, options));
     for (program, name) in [(server, "server"), (worker, "worker")] {
         let program = program.map_err(|error| UpError::Io(name.to_owned(), error))?;
         let log = options.demo.then(|| folder.join(format!("{name}.log")));
         supervisor.keep(name, program, log);
     }
+    let shop = shop.map(|shop| shop.open(&place, &settings)).transpose()?;
 
     let outcome = tokio::select! {
         outcome = present(&place, &store, &settings, options) => match outcome {
@@ -136,6 +146,9 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     };
     if !options.exit_when_done {
         println!("Stopping…");
+    }
+    if let Some(shop) = shop {
+        shop.stop(false).await;
     }
     store.close().await;
     supervisor
@@ -188,7 +201,11 @@ async fn present(
         commands.display()
     );
     if !options.exit_when_done {
-        println!("Buy a pass by hand, in the Stripe sandbox:\n  {}", played.page);
+        println!(
+            "Be a customer, in the demo's own shop:\n  {}/",
+            place.shop.as_deref().unwrap_or_default()
+        );
+        println!("Pay for a pass by hand, in the Stripe sandbox:\n  {}", played.page);
         println!(
             "And the purchase that nobody could make out:\n  . {}; {program} jobs list --state dead",
             commands.display()
@@ -253,6 +270,7 @@ fn place(
         prefix,
         address: free_address(settings.server.bind, options)?,
         sandbox: options.demo.then(|| free_address(SANDBOX, options)).transpose()?,
+        shop: None,
         folder,
     })
 }

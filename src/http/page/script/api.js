@@ -22,6 +22,7 @@ const wait = (pause, signal) =>
     };
     const timer = setTimeout(end, pause);
     signal.addEventListener("abort", end);
+    if (signal.aborted) end();
   });
 
 /** How long the server asks to be left alone; undefined: it does not say. */
