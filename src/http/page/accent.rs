@@ -10,7 +10,7 @@ const ENOUGH: f64 = 4.5;
 /// As `--paper` in `surepass.css`, where most is asked: in the light its darkest, in the dark its lightest surface.
 const LIGHT_SURFACE: Color = Color([0xf1, 0xf3, 0xf6]);
 const DARK_SURFACE: Color = Color([0x22, 0x28, 0x30]);
-const BLACK: Color = Color([0x10, 0x14, 0x1a]);
+const BLACK: Color = Color([0; 3]);
 const WHITE: Color = Color([0xff; 3]);
 
 /// A colour in sRGB.

@@ -203,7 +203,7 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Language>, WordsError> {
         check(&table, &reference).map_err(refused)?;
         sources.entry(tag.to_owned()).or_default().push((path, table));
     }
-    let mut english = Table::new();
+    let mut english = reference;
     for (_, table) in &sources[ENGLISH] {
         lay_over(&mut english, table);
     }
