@@ -19,7 +19,7 @@ async fn a_normal_purchase_is_active_within_5_s_of_the_hosted_page() {
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.pays(&checkout).await;
-    let success = format!("[data-message]:text-is({})", json!(SUCCESS));
+    let success = format!("[data-message]:has-text({})", json!(SUCCESS));
     tab.does("waitForSelector", json!([success, {"timeout": 5_000}]))
         .await;
     sees_its_passes(&tab, &studio, 1).await;

@@ -167,5 +167,5 @@ impl Drop for Tab {
 
 /// Where the page says exactly this.
 fn heard(message: &str) -> String {
-    format!("surepass-passes [data-message]:text-is({})", json!(message))
+    format!("surepass-passes [data-message]:has-text({})", json!(message))
 }
