@@ -13,7 +13,15 @@ use sha2::{Digest, Sha256};
 use super::language::Languages;
 use super::{Page, accent};
 
-const SCRIPT: &str = include_str!("surepass.js");
+/// One script, in the order in which its parts need each other.
+const SCRIPT: &str = concat!(
+    include_str!("script/words.js"),
+    include_str!("script/api.js"),
+    include_str!("script/confirmation.js"),
+    include_str!("script/desk.js"),
+    include_str!("script/widget.js"),
+    include_str!("script/element.js"),
+);
 const STYLE: &str = include_str!("surepass.css");
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";

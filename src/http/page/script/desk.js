@@ -72,6 +72,7 @@ class Desk {
     this.say = sayIn(this.lang);
     this.api = new Api(element, this.isPage);
     if (!this.isPage) this.button.textContent = this.say("missing_pass");
+    if (!element.dataset.state) this.show("idle");
     const session = element.getAttribute("session");
     if (session && session !== this.settled) this.confirm(session);
     this.visit();
@@ -143,7 +144,8 @@ class Desk {
     this.isBusy = isBusy;
     this.button.disabled = isBusy;
     this.button.textContent = isBusy ? this.say("busy") : this.label;
-    this.form.setAttribute("aria-busy", isBusy);
+    if (isBusy) this.button.setAttribute("aria-busy", "true");
+    else this.button.removeAttribute("aria-busy");
   }
 
   /** One sync, asked for again while it goes on, and when the server says so: to ask again is to join it. */

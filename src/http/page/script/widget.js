@@ -13,12 +13,12 @@ const STYLE = `
   }
   button:disabled { cursor: progress; opacity: .75; }
   button:focus-visible { outline: 3px solid currentColor; outline-offset: 2px; }
-  [aria-busy=true] button::before {
+  button[aria-busy]::before {
     content: ""; display: inline-block; width: .8em; height: .8em; margin-right: .5em; vertical-align: -.05em;
     border: 2px solid; border-right-color: transparent; border-radius: 50%; animation: turn .8s linear infinite;
   }
   @keyframes turn { to { transform: rotate(1turn); } }
-  @media (prefers-reduced-motion: reduce) { [aria-busy=true] button::before { animation-duration: 4s; } }
+  @media (prefers-reduced-motion: reduce) { button[aria-busy]::before { animation-duration: 4s; } }
   h2 { margin: 1rem 0 .25rem; font-size: 1em; }
   [part=none] { margin-top: 1rem; }
   li {
@@ -51,9 +51,12 @@ const renderWidget = (element) => {
 /** The lists of what `GET /api/user/subscriptions` has answered. */
 const renderLists = ({ activeSubscriptions = [], expiredSubscriptions = [], timeZone }, lang, say) => {
   // The shop's days: a pass that ends tonight in Oslo ends tonight wherever its holder is.
-  const dates = new Intl.DateTimeFormat(lang, { year: "numeric", month: "long", day: "numeric", timeZone });
+  const day = { year: "numeric", month: "long", day: "numeric", timeZone };
+  const minute = { hour: "numeric", minute: "2-digit", timeZone };
+  const isLast = (end) => new Intl.DateTimeFormat("en-GB", minute).format(end) === "23:59";
   const told = (pass) => {
-    const date = dates.format(new Date(pass.endDate));
+    const end = new Date(pass.endDate);
+    const date = new Intl.DateTimeFormat(lang, isLast(end) ? day : Object.assign({}, day, minute)).format(end);
     if (pass.isExpired) return say("ended", { date });
     if (!pass.isActive) return say("switched_off");
     const clips = pass.remainingClips;

@@ -21,4 +21,6 @@ if (signIn) {
 const widget = document.querySelector("surepass-passes");
 if (widget) {
   widget.token = async () => (await fetch("/token")).text();
+  // To load the page again is not to buy again.
+  widget.addEventListener("surepass:active", () => history.replaceState(null, "", location.pathname));
 }
