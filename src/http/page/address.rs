@@ -1,7 +1,7 @@
 //! The page's own addresses: what their query may say, and how they are written.
 
 use actix_web::HttpRequest;
-use url::form_urlencoded::{Serializer, parse};
+use url::form_urlencoded::{Serializer, byte_serialize, parse};
 
 use super::language::Reader;
 use crate::customer;
@@ -119,6 +119,8 @@ pub(super) fn in_language(
         query.append_pair("lang", lang);
     }
     let query = query.finish();
+    // What an address names need not be a slug: `//elsewhere` is none of ours.
+    let tenant: String = byte_serialize(tenant.as_bytes()).collect();
     let path = format!("/{tenant}/subscriptions");
     if query.is_empty() {
         path
@@ -171,6 +173,8 @@ mod tests {
         };
         assert_eq!(asked, expected, "{address}");
         assert_eq!(in_language("studio", None, None, None), "/studio/subscriptions");
+        let elsewhere = in_language("/evil.example.com\r\n", None, None, None);
+        assert_eq!(elsewhere, "/%2Fevil.example.com%0D%0A/subscriptions");
     }
 
     #[test]
