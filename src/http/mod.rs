@@ -5,8 +5,8 @@ mod endpoints;
 mod front;
 pub mod health;
 mod intake;
-mod open_files;
 pub mod metrics;
+mod open_files;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

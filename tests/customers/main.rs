@@ -13,6 +13,7 @@ mod answer;
 mod browser;
 mod hostile;
 mod limits;
+mod live;
 mod passes;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
