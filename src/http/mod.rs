@@ -5,9 +5,9 @@ mod endpoints;
 mod front;
 pub mod health;
 mod intake;
-mod open_files;
 pub mod metrics;
 mod page;
+mod open_files;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

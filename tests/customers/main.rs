@@ -13,6 +13,7 @@ mod answer;
 mod browser;
 mod hostile;
 mod limits;
+mod live;
 mod page;
 mod page_bought;
 mod page_forms;

@@ -100,7 +100,10 @@ async fn what_is_settled_together_is_told_together() {
     assert_eq!(jobs.len(), 1_000);
     // Beside claims and renewals, these are the calls that settled.
     let calls = world.command_calls().await;
-    assert!(messages < 500 && messages <= calls["evalsha"], "{messages}: {calls:?}");
+    assert!(
+        messages < 500 && messages <= calls["evalsha"],
+        "{messages}: {calls:?}"
+    );
     // Nothing waits a second time, so nobody is woken: all that is published is this.
     assert_eq!(calls["publish"], messages);
     worker.stop().await;
@@ -126,9 +129,7 @@ async fn each_who_waits_for_a_job_hears_of_it_and_of_no_other_within_one_subscri
         worker.stop().await;
     }
     assert!(futures::FutureExt::now_or_never(other.news()).is_none());
-    let listeners: (String, usize) = world
-        .ask(&["PUBSUB", "NUMSUB", &world.queue.key("told")])
-        .await;
+    let listeners: (String, usize) = world.ask(&["PUBSUB", "NUMSUB", &world.queue.key("told")]).await;
     assert_eq!(listeners.1, 1);
 
     // Who has gone leaves nothing behind.
@@ -147,9 +148,7 @@ async fn while_nobody_waits_nobody_listens() {
     let mut worker = world.hire("w", Size::of(1, 0), ok());
     world.enqueue(work("job")).await;
     worker.until_ended(1).await;
-    let listeners: (String, usize) = world
-        .ask(&["PUBSUB", "NUMSUB", &world.queue.key("told")])
-        .await;
+    let listeners: (String, usize) = world.ask(&["PUBSUB", "NUMSUB", &world.queue.key("told")]).await;
     assert_eq!(listeners.1, 0);
     let mut waiting = told.wait_for("job").unwrap();
     news(&mut waiting).await;
@@ -248,7 +247,9 @@ async fn a_connection_whose_other_end_has_vanished_without_a_word_is_given_up() 
         }
         way.silent.store(false, Ordering::SeqCst);
     };
-    tokio::time::timeout(PATIENCE, noticed).await.expect("it is noticed");
+    tokio::time::timeout(PATIENCE, noticed)
+        .await
+        .expect("it is noticed");
     news(&mut waiting).await;
     let mut worker = world.hire("w", Size::of(1, 0), ok());
     world.enqueue(work("job")).await;
@@ -264,7 +265,13 @@ async fn a_redis_that_does_not_let_us_tell_settles_all_the_same() {
     let told = world.queue.key("told");
     // `wake` may be published, `told` not, as by a list of channels of before it was there.
     let _: () = world
-        .ask(&["ACL", "SETUSER", "default", "resetchannels", &format!("&{}", world.queue.key("wake"))])
+        .ask(&[
+            "ACL",
+            "SETUSER",
+            "default",
+            "resetchannels",
+            &format!("&{}", world.queue.key("wake")),
+        ])
         .await;
     let mut worker = world.hire("w", Size::of(1, 0), ok());
     worker.until_ended(1).await;

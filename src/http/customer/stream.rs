@@ -183,7 +183,10 @@ fn is_final(sight: &Sight) -> bool {
 
 fn encoded(event: russe::Event) -> String {
     // Only an id or a name with a line break cannot be encoded; ours are hexadecimal and words.
-    event.into_bytestring().map(|text| text.to_string()).unwrap_or_default()
+    event
+        .into_bytestring()
+        .map(|text| text.to_string())
+        .unwrap_or_default()
 }
 
 impl From<FollowError> for Refusal {
