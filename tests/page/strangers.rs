@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::studio::{LATE, Studio, token};
+use crate::studio::{LATE, LEEWAY, SUCCESS, Studio, confirming, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_customers_session_is_told_nothing_of_ever_and_looks_like_one_that_does_not_exist() {
@@ -39,9 +39,9 @@ async fn another_customers_session_is_told_nothing_of_ever_and_looks_like_one_th
 async fn who_is_not_signed_in_or_no_longer_is_shown_the_way_to_the_shops_own_sign_in() {
     let studio = Studio::open().await;
     let tab = studio.stranger(json!({})).await;
-    for token in [None, Some(token("kari", -5))] {
+    for token in [None, Some(token("kari", -LEEWAY - 5))] {
         if let Some(token) = &token {
-            studio.sign_in(&tab, token).await;
+            studio.keep_cookie(&tab, token).await;
         }
         tab.visit(&studio.page()).await;
         tab.sees("main a[href^='http://localhost:9/sign-in?school=studio&return=']")
@@ -54,11 +54,11 @@ async fn who_is_not_signed_in_or_no_longer_is_shown_the_way_to_the_shops_own_sig
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_expires_while_the_page_waits_is_told_with_the_way_to_sign_in() {
+async fn a_token_that_is_refused_while_the_page_waits_is_told_with_the_way_to_sign_in() {
     let studio = Studio::prepare("").await;
     let tab = studio.stranger(json!({})).await;
     let checkout = studio.checkout("kari").await;
-    studio.sign_in(&tab, &token("kari", 8)).await;
+    studio.keep_cookie(&tab, &token("kari", 8 - LEEWAY)).await;
     tab.pays(&checkout).await;
     tab.sees("surepass-passes[data-state=signed_out]").await;
     tab.portraits("signed-out-while-waiting").await;
@@ -67,5 +67,26 @@ async fn a_token_that_expires_while_the_page_waits_is_told_with_the_way_to_sign_
         .await;
     let way_back = tab.evaluate("document.querySelector('main a').href").await;
     assert!(way_back.as_str().unwrap().contains(&checkout.session), "{way_back}");
+    tab.was_calm_but(&["401"]).await;
+}
+
+/// A browser drops the cookie when its token ends, and then the page has nothing but the session's id.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_signed_out_while_the_page_waits_learns_that_the_purchase_is_active_and_nothing_else() {
+    let mut studio = Studio::prepare("").await;
+    let tab = studio.stranger(json!({})).await;
+    let checkout = studio.checkout("kari").await;
+    studio.sign_in(&tab, &token("kari", 8)).await;
+    tab.pays(&checkout).await;
+    tab.hears(&confirming(6)).await;
+    let cookies = tab.does("context.cookies", json!([])).await;
+    assert_eq!(cookies, json!([]), "the cookie has ended");
+    studio.shop.start_worker().await;
+    tab.hears(SUCCESS).await;
+    studio.shop.worked_off().await;
+    tab.click("form[data-missing] button").await;
+    tab.sees("surepass-passes[data-state=signed_out]").await;
+    let passes: Vec<_> = tab.said().await.iter().map(|said| said.passes).collect();
+    assert!(passes.iter().all(|passes| *passes == 0), "{passes:?}");
     tab.was_calm_but(&["401"]).await;
 }

@@ -116,8 +116,16 @@ impl Studio {
         Tab::open(all).await
     }
 
-    /// Puts a token where `POST /api/user/session` puts it.
+    /// As a page of the shop does: the server puts the token into a cookie.
     pub(crate) async fn sign_in(&self, tab: &Tab, token: &str) {
+        let headers = json!({"authorization": format!("Bearer {token}")});
+        let url = format!("{}/api/user/session", self.origin());
+        let answer = tab.does("request.post", json!([url, {"headers": headers}])).await;
+        assert_eq!(answer["status"], 204);
+    }
+
+    /// A cookie that the browser has kept beyond its time.
+    pub(crate) async fn keep_cookie(&self, tab: &Tab, token: &str) {
         let cookie = json!({"name": COOKIE, "value": token, "url": self.origin(), "httpOnly": true});
         tab.does("context.addCookies", json!([[cookie]])).await;
     }
@@ -213,7 +221,10 @@ impl Tab {
     }
 }
 
-/// A token of a user that is good for so many seconds; what is past is negative.
+/// How many seconds longer than it says a token is taken, as clocks differ.
+pub(crate) const LEEWAY: i64 = 60;
+
+/// A token of a user that ends in so many seconds; what is past is negative.
 pub(crate) fn token(user: &str, seconds: i64) -> String {
     let now = now().timestamp();
     let claims = json!({
