@@ -96,8 +96,14 @@ impl Browser {
         }
     }
 
+    /// What came of an order; `Err`: why it could not be carried out.
+    pub(crate) async fn tries(order: Value) -> Result<Value, String> {
+        BROWSER.order(order).await
+    }
+
+    /// The same where it must be carried out.
     pub(crate) async fn obeys(order: Value) -> Value {
-        let done = BROWSER.order(order).await;
+        let done = Self::tries(order).await;
         done.unwrap_or_else(|why| panic!("{why}"))
     }
 

@@ -65,7 +65,11 @@ impl Tab {
 
     /// Waits until it is visible.
     pub(crate) async fn sees(&self, selector: &str) {
-        self.does("waitForSelector", json!([selector])).await;
+        let order = json!({"tab": self.id, "do": "waitForSelector", "with": [selector]});
+        if let Err(why) = Browser::tries(order).await {
+            let said = self.evaluate("window.saidSoFar").await;
+            panic!("{why}\nThe page has said: {said:#}");
+        }
     }
 
     /// Waits until the page says exactly this.

@@ -160,7 +160,8 @@ class Desk {
       }
       if (signal.aborted) return null;
       if (answer && answer.status === 401) {
-        this.signedOut();
+        // What is done quietly takes no message away, such as that a purchase is active.
+        if (!body) this.signedOut();
         return null;
       }
       const again = answer ? (answer.body.processing ? EVERY : answer.retryAfter) : 1000 * tries;
@@ -206,11 +207,11 @@ class Desk {
   }
 
   signedOut() {
-    if (this.isSignedOut) return;
+    if (this.isBusy) this.busy(false);
+    if (this.element.dataset.state === "signed_out") return;
     this.isSignedOut = true;
     if (this.confirmation) this.confirmation.stop();
     this.confirmation = null;
-    if (this.isBusy) this.busy(false);
     this.show("signed_out");
     const given = this.element.getAttribute("sign-in");
     // Our own page, asked for anew, says where to sign in, and keeps the purchase in mind.
