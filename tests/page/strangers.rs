@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::studio::{LATE, LEEWAY, SUCCESS, Studio, confirming, token};
+use crate::studio::{LATE, LEEWAY, SUCCESS, Studio, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_customers_session_is_told_nothing_of_ever_and_looks_like_one_that_does_not_exist() {
@@ -50,7 +50,13 @@ async fn who_is_not_signed_in_or_no_longer_is_shown_the_way_to_the_shops_own_sig
         tab.portraits(if token.is_some() { "expired" } else { "signed-out" })
             .await;
     }
-    tab.was_calm_but(&["401"]).await;
+    assert_eq!(
+        tab.visit(&format!("{}/nowhere/subscriptions", studio.origin()))
+            .await,
+        404
+    );
+    tab.portraits("unknown-shop").await;
+    tab.was_calm_but(&["401", "404"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +72,10 @@ async fn a_token_that_is_refused_while_the_page_waits_is_told_with_the_way_to_si
     tab.sees("main a[href^='http://localhost:9/sign-in?school=studio&return=']")
         .await;
     let way_back = tab.evaluate("document.querySelector('main a').href").await;
-    assert!(way_back.as_str().unwrap().contains(&checkout.session), "{way_back}");
+    assert!(
+        way_back.as_str().unwrap().contains(&checkout.session),
+        "{way_back}"
+    );
     tab.was_calm_but(&["401"]).await;
 }
 
@@ -78,7 +87,7 @@ async fn who_is_signed_out_while_the_page_waits_learns_that_the_purchase_is_acti
     let checkout = studio.checkout("kari").await;
     studio.sign_in(&tab, &token("kari", 8)).await;
     tab.pays(&checkout).await;
-    tab.hears(&confirming(6)).await;
+    tab.counts_to(6).await;
     let cookies = tab.does("context.cookies", json!([])).await;
     assert_eq!(cookies, json!([]), "the cookie has ended");
     studio.shop.start_worker().await;
@@ -88,7 +97,8 @@ async fn who_is_signed_out_while_the_page_waits_learns_that_the_purchase_is_acti
     for _ in 0..2 {
         tab.click("form[data-missing] button").await;
         tab.sees("surepass-passes[data-state=signed_out]").await;
-        tab.sees("form[data-missing]:not([aria-busy=true]) button:not([disabled])").await;
+        tab.sees("form[data-missing]:not([aria-busy=true]) button:not([disabled])")
+            .await;
     }
     assert_eq!(tab.count("surepass-passes [data-message] a").await, 1);
     let passes: Vec<_> = tab.said().await.iter().map(|said| said.passes).collect();

@@ -1,6 +1,6 @@
 //! The live stream, and what carries the page where there is none.
 
-use crate::studio::{SUCCESS, Studio, confirming};
+use crate::studio::{SUCCESS, Studio};
 use crate::wire::{Manner, Wire};
 
 /// Proxies between, of which some cut what stays open and others keep it until it ends.
@@ -13,7 +13,7 @@ async fn where_the_live_stream_is_cut_or_held_back_polling_takes_over() {
         let tab = studio.browser_of("kari").await;
         let checkout = studio.checkout_at(&page, "kari").await;
         tab.pays(&checkout).await;
-        tab.hears(&confirming(2)).await;
+        tab.counts_to(2).await;
         wire.met_a_stream().await;
         studio.shop.start_worker().await;
         tab.hears(SUCCESS).await;
@@ -34,9 +34,9 @@ async fn where_the_server_is_started_again_meanwhile_the_page_goes_on_waiting() 
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.pays(&checkout).await;
-    tab.hears(&confirming(2)).await;
+    tab.counts_to(2).await;
     studio.stop_server().await;
-    tab.hears(&confirming(4)).await;
+    tab.counts_to(4).await;
     studio.shop.start_server().await;
     studio.shop.start_worker().await;
     tab.hears(SUCCESS).await;

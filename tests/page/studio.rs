@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::shop::{COMPLETED, Shop, WEBHOOK_SECRET, now};
 use crate::stripe_sandbox::StripeSandbox;
-use crate::tab::Tab;
+use crate::tab::{Tab, heard};
 
 /// For HS256.
 const SECRET: &str = "Hemmelig-noekkel-av-over-32-tegn";
@@ -212,6 +212,12 @@ impl Studio {
 }
 
 impl Tab {
+    /// Waits until the page has counted so far, or further: a busy machine may sleep through a number.
+    pub(crate) async fn counts_to(&self, attempt: u32) {
+        let numbers = (attempt..=15).map(|attempt| heard(&format!("({attempt}/15)")));
+        self.sees(&numbers.collect::<Vec<_>>().join(", ")).await;
+    }
+
     /// Pays on the hosted page, and is sent back to the shop.
     pub(crate) async fn pays(&self, checkout: &Checkout) {
         assert_eq!(self.visit(&checkout.url).await, 200);

@@ -72,7 +72,7 @@ impl Tab {
         }
     }
 
-    /// Waits until the page says exactly this.
+    /// Waits until the page says this.
     pub(crate) async fn hears(&self, message: &str) {
         self.sees(&heard(message)).await;
     }
@@ -169,7 +169,7 @@ impl Drop for Tab {
     }
 }
 
-/// Where the page says exactly this.
-fn heard(message: &str) -> String {
+/// Where the page says this.
+pub(crate) fn heard(message: &str) -> String {
     format!("surepass-passes [data-message]:has-text({})", json!(message))
 }

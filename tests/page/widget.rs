@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::site::Site;
-use crate::studio::{SUCCESS, Studio, confirming};
+use crate::studio::{SUCCESS, Studio};
 
 /// A studio, and its shop's site on another host.
 async fn with_site() -> (Studio, Site) {
@@ -38,7 +38,7 @@ async fn the_element_on_another_sites_page_confirms_a_purchase_and_has_the_butto
     tab.visit(&checkout.url).await;
     tab.fill("input[name=email]", "kari@example.com").await;
     tab.click("button[value=card]").await;
-    tab.hears(&confirming(2)).await;
+    tab.counts_to(2).await;
     studio.shop.start_worker().await;
     tab.hears(SUCCESS).await;
     tab.sees("surepass-passes li:has-text('10 classes')").await;
