@@ -147,7 +147,7 @@ async fn a_hostile_name_is_shown_as_text_and_nothing_on_the_page_is_inline() {
     const NAME: &str = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;";
     let studio = Studio::open_with("").await;
     hold(&studio, "kari", "hostile", |pass| {
-        pass.pass_name = NAME.to_owned()
+        pass.pass_name = NAME.to_owned();
     })
     .await;
     let catalogue =
@@ -288,8 +288,10 @@ async fn what_stands_in_the_way_is_told_calmly_and_with_a_way_on() {
     assert_eq!(refused.attribute("main a", "href").as_deref(), Some(PAGE));
 
     // A slug that is none must not lead anywhere else either.
-    let odd = Reader::stranger(&Studio::open_with("").await);
-    let seen = odd.get("/%2Fevil.example.com/subscriptions").await;
+    let studio = Studio::open_with("").await;
+    let seen = Reader::stranger(&studio)
+        .get("/%2Fevil.example.com/subscriptions")
+        .await;
     assert_eq!(seen.status, 404);
     for to in seen.attributes("a", "href") {
         assert!(to.starts_with("/%2Fevil.example.com/subscriptions?"), "{to}");
@@ -316,6 +318,24 @@ async fn while_the_store_is_away_the_page_is_a_calm_503_with_retry_after() {
         seen.html
     );
     assert_eq!(seen.attribute("main a", "href").as_deref(), Some(PAGE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_customers_cannot_be_told_apart_the_page_says_that_it_is_not_open() {
+    let mut studio = Studio::prepare("").await;
+    studio.shop.set("SUREPASS_JWKS_URL", "");
+    studio.shop.set("SUREPASS_JWT_SECRET", "");
+    studio.shop.start_server().await;
+    let seen = Reader::stranger(&studio).get(PAGE).await;
+    assert_eq!((seen.status, seen.text("h1")), (503, "Not open yet".to_owned()));
+    assert_eq!(seen.text("header"), "Studio One");
+    assert_eq!(
+        Reader::stranger(&studio)
+            .get("/nowhere/subscriptions")
+            .await
+            .status,
+        404
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

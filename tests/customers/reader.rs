@@ -199,6 +199,7 @@ pub(crate) async fn hold(studio: &Studio, user: &str, name: &str, change: impl F
         updated_at: now(),
     };
     change(&mut subscription);
+    subscription.currency = subscription.purchase_price.currency;
     let buyer = Buyer {
         user_id: Some(user.to_owned()),
         ..Buyer::default()

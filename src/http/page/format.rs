@@ -22,6 +22,19 @@ pub(super) fn count(locale: &Locale, count: u64) -> String {
 /// The last day on which something holds that ends at `end`, in this time zone; with the time where it does not hold to the
 /// end of that day.
 pub(super) fn last_moment(locale: &Locale, end: DateTime<Utc>, zone: Tz) -> String {
+    let (day, to_its_end) = last_day(end, zone);
+    let written = date(locale, &day, !to_its_end);
+    written.unwrap_or_else(|| day.format("%Y-%m-%d %H:%M").to_string())
+}
+
+/// The same without a time: of what is over nobody asks for the minute.
+pub(super) fn day_of_end(locale: &Locale, end: DateTime<Utc>, zone: Tz) -> String {
+    let (day, _) = last_day(end, zone);
+    date(locale, &day, false).unwrap_or_else(|| day.format("%Y-%m-%d").to_string())
+}
+
+/// A moment of the last day, and whether it ends with it.
+fn last_day(end: DateTime<Utc>, zone: Tz) -> (DateTime<Tz>, bool) {
     let end = end.with_timezone(&zone);
     let is_midnight = end.num_seconds_from_midnight() == 0;
     let day = if is_midnight {
@@ -29,9 +42,7 @@ pub(super) fn last_moment(locale: &Locale, end: DateTime<Utc>, zone: Tz) -> Stri
     } else {
         end
     };
-    let to_its_end = is_midnight || (end.hour(), end.minute()) == (23, 59);
-    let written = date(locale, &day, !to_its_end);
-    written.unwrap_or_else(|| day.format("%Y-%m-%d %H:%M").to_string())
+    (day, is_midnight || (end.hour(), end.minute()) == (23, 59))
 }
 
 /// `None` where CLDR's code cannot tell it: years beyond its range.
@@ -55,13 +66,11 @@ pub(super) fn price(locale: &Locale, words: &Price, price: Money) -> String {
     amount.multiply_pow10(-i16::try_from(price.currency.exponent()).unwrap_or(0));
     let amount = decimal(locale, &amount);
     let code = price.currency.code();
-    match words.symbols.get(code) {
-        Some(symbol) => fill(&words.with_symbol, &[("symbol", symbol), ("amount", &amount)]),
-        None => {
-            let code = code.to_ascii_uppercase();
-            fill(&words.with_code, &[("code", &code), ("amount", &amount)])
-        }
+    if let Some(symbol) = words.symbols.get(code) {
+        return fill(&words.with_symbol, &[("symbol", symbol), ("amount", &amount)]);
     }
+    let code = code.to_ascii_uppercase();
+    fill(&words.with_code, &[("code", &code), ("amount", &amount)])
 }
 
 fn decimal(locale: &Locale, number: &Decimal) -> String {

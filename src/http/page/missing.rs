@@ -55,10 +55,10 @@ impl Page {
 fn outcome(report: &Report) -> Synced {
     if report.created_count > 0 {
         Synced::Found(report.created_count)
-    } else if report.phase == RunPhase::Failed || report.error_count > 0 {
-        Synced::Failed
     } else if !report.done {
         Synced::UnderWay
+    } else if report.phase == RunPhase::Failed || report.error_count > 0 {
+        Synced::Failed
     } else if report.skipped_count > 0 {
         Synced::Already
     } else {

@@ -110,7 +110,8 @@ async fn show(page: web::Data<Page>, slug: web::Path<String>, request: HttpReque
             return page.refuse(&reader, &refused, Some(&slug), &asked);
         }
     };
-    if *request.method() == Method::GET {
+    // Who comes from checkout has their purchase looked for already.
+    if *request.method() == Method::GET && asked.bought.is_none() {
         visit.sync_quietly(&page);
     }
     let now = page.door.customers.clock.now();

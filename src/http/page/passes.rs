@@ -34,11 +34,13 @@ pub(super) fn list(reader: &Reader, tenant: &Tenant, held: &[Subscription], now:
 
 fn pass(reader: &Reader, tenant: &Tenant, one: &Subscription, now: DateTime<Utc>) -> Markup {
     let words = reader.words();
-    let until = format::last_moment(&reader.locale, one.end_date, tenant.time_zone);
-    let until_words = if one.end_date > now {
-        &words.script.valid_until
+    let (locale, zone) = (&reader.locale, tenant.time_zone);
+    let until = if one.end_date > now {
+        let date = format::last_moment(locale, one.end_date, zone);
+        fill(&words.script.valid_until, &[("date", &date)])
     } else {
-        &words.script.ended
+        let date = format::day_of_end(locale, one.end_date, zone);
+        fill(&words.script.ended, &[("date", &date)])
     };
     let (left, total) = classes(tenant, one);
     html! {
@@ -54,7 +56,7 @@ fn pass(reader: &Reader, tenant: &Tenant, one: &Subscription, now: DateTime<Utc>
                     (words.script.switched_off)
                 } @else {
                     time datetime=(one.end_date.to_rfc3339_opts(SecondsFormat::Secs, true)) {
-                        (fill(until_words, &[("date", &until)]))
+                        (until)
                     }
                 }
             }
