@@ -1,12 +1,12 @@
 //! What is asked of Surepass over HTTP.
 
+mod connections;
 mod customer;
 mod endpoints;
 mod front;
 pub mod health;
 mod intake;
 pub mod metrics;
-mod open_files;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -82,6 +82,8 @@ impl Application {
         let address = listener
             .local_addr()
             .map_err(|error| StartError::Bind(bind, error))?;
+
+        connections::let_go_of_the_vanished(&listener);
 
         let metrics = Arc::new(IntakeMetrics::default());
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;

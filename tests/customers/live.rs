@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use nix::sys::signal::Signal;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::program::awaited;
 use crate::shop::now;
@@ -601,4 +602,85 @@ async fn an_opened_stream_counts_as_a_call() {
     }
     assert_eq!(statuses[..3], [200; 3]);
     assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+/// A client whose system takes a few kilobytes and then no more, until it reads.
+struct Deaf {
+    stream: tokio::net::TcpStream,
+    read: String,
+}
+
+impl Deaf {
+    async fn follow(studio: &Studio, token: &str, session: &str) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        // The other side's buffer grows with it.
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::TcpMaxSeg, &500).unwrap();
+        let mut stream = socket.connect(studio.shop.servers[0].address).await.unwrap();
+        let request = format!(
+            "GET {STREAM}?tenant=studio&sessionId={session} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut deaf = Self {
+            stream,
+            read: String::new(),
+        };
+        deaf.until("\"state\":\"queued\"").await;
+        deaf
+    }
+
+    /// Reads on until this has come.
+    async fn until(&mut self, text: &str) {
+        let mut part = [0; 1_024];
+        while !self.read.contains(text) {
+            let read = awaited(text, self.stream.read(&mut part)).await.unwrap();
+            assert!(read > 0, "the stream has ended");
+            self.read.push_str(std::str::from_utf8(&part[..read]).unwrap());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_reads_holds_no_memory_it_hears_the_newest_later_and_is_let_go_of_in_the_end() {
+    const CHANGES: usize = 1_500;
+    let studio = Studio::open_with("streams = 3").await;
+    let token = studio.sign_in.token("kari").await;
+    let session = of(studio.shop.session(), "kari");
+    studio.shop.buy(&session).await;
+    let id = session.session_id();
+    let mut late = Deaf::follow(&studio, &token, &id).await;
+    let never = Deaf::follow(&studio, &token, &id).await;
+    let mut listening = studio.follow(&token, &id).await;
+    listening.expect("queued").await;
+
+    // Attempt after attempt fails, told to who listens one by one.
+    let client = redis::Client::open(studio.shop.setting("REDIS_URL")).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let queue = studio.shop.queue();
+    let key = queue.key(&format!("data:fulfil:{id}"));
+    let data: String = redis::Cmd::get(&key).query_async(&mut redis).await.unwrap();
+    let (header, payload) = data.split_once('\n').unwrap();
+    let header = header.strip_suffix("0 0").unwrap();
+    for attempt in 1..=CHANGES {
+        let () = redis::pipe()
+            .set(&key, format!("{header}{attempt} 0\n{payload}"))
+            .ignore()
+            .publish(queue.key("told"), format!("scheduled fulfil:{id}"))
+            .ignore()
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        while listening.event().await.data["attempt"] != attempt {}
+    }
+    late.until(&format!("\"attempt\":{CHANGES},")).await;
+    let heard = late.read.matches("event: status").count();
+    assert!(heard < CHANGES / 2, "{heard} of {CHANGES} were kept for it");
+
+    // Its place is free without a word of its own.
+    drop((late, listening));
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(until_let_in(&studio, &token, &id).await);
+    }
+    drop(never);
 }
