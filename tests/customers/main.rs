@@ -13,7 +13,9 @@ mod answer;
 mod browser;
 mod hostile;
 mod limits;
+mod listening;
 mod live;
+mod live_doors;
 mod passes;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
