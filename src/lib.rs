@@ -4,6 +4,7 @@ pub mod clock;
 pub mod coalesce;
 pub mod config;
 pub mod customer;
+pub mod email;
 pub mod event_log;
 pub mod fulfil;
 pub mod http;

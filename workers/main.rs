@@ -234,15 +234,9 @@ fn lookback(
     let http = api::http().map_err(|error| error.to_string())?;
     let sync =
         Queue::new(redis, settings.queue_config_of(QueueName::Sync)).map_err(|error| error.to_string())?;
-    Ok(Some(Arc::new(Lookback {
-        stripe: Some(api::Client::new(http, options, Arc::new(pace))),
-        store: store.clone(),
-        fulfil: fulfil.clone(),
-        sync,
-        clock: clock.clone(),
-        remember_events: settings.queue.event_dedupe,
-        slice: SLICE,
-    })))
+    let stripe = api::Client::new(http, options, Arc::new(pace));
+    let lookback = Lookback::new(settings, store.clone(), fulfil.clone(), sync, clock.clone());
+    Ok(Some(Arc::new(lookback.carried_out(stripe, SLICE))))
 }
 
 /// The queues to work on, each with the slots that are its own.

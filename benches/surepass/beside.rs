@@ -46,7 +46,10 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     let mut left = Vec::new();
     for round in 0..ROUNDS {
         alone.push(runtime.block_on(buy(&url, &format!("alone-{round}"), &began))?);
-        let sync = open(&url, "sync")?;
+        let sync = {
+            let _entered = runtime.enter();
+            open(&url, "sync")?
+        };
         runtime.block_on(look_back(&sync, round))?;
         beside.push(runtime.block_on(buy(&url, &format!("beside-{round}"), &began))?);
         left.push(float(u64::try_from(runtime.block_on(sync.counts())?.waiting)?));

@@ -184,15 +184,8 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         }
         let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
         let queue = |name| Queue::new(&redis, settings.queue_config_of(name));
-        let lookback = Lookback {
-            stripe: None,
-            store: store.clone(),
-            fulfil: queue(QueueName::Fulfil)?,
-            sync: queue(QueueName::Sync)?,
-            clock: Clock::system(),
-            remember_events: settings.queue.event_dedupe,
-            slice: Duration::ZERO,
-        };
+        let (fulfil, sync) = (queue(QueueName::Fulfil)?, queue(QueueName::Sync)?);
+        let lookback = Lookback::new(settings, store.clone(), fulfil, sync, Clock::system());
         let audit = begin(store.as_ref(), &lookback.clock, arguments, customer.as_ref()).await?;
         let asked = ask(&lookback, arguments, customer, tenant, &tenants).await;
         let told = match &asked {

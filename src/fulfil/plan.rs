@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use crate::email;
 use crate::money::{Currency, Money};
 use crate::store::{Buyer, NewSubscription, Pass, Subscription, SubscriptionType, Tenant};
 
@@ -277,11 +278,7 @@ fn buyer(purchase: &Purchase) -> Buyer {
             .user_id
             .clone()
             .or_else(|| purchase.client_reference_id.clone()),
-        email: purchase
-            .email
-            .as_deref()
-            .map(|text| text.trim().to_lowercase())
-            .filter(is_address),
+        email: purchase.email.as_deref().map(email::folded).filter(is_address),
         name: purchase
             .name
             .as_deref()

@@ -96,7 +96,7 @@ impl Application {
             clock.clone(),
         );
         let endpoints = Arc::new(endpoints);
-        let door = Arc::new(Door::build(settings, redis, &queue, &store, &clock)?);
+        let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
         let live = door.customers.live.clone();
         let health = Health::new(queue.clone(), store);
         let intake = IntakeSettings {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Customer, TokenError};
+use crate::email;
 
 /// How far the sign-in service's clock and ours may be apart, in seconds.
 const LEEWAY: f64 = 60.0;
@@ -49,7 +50,7 @@ impl Claims {
             _ => false,
         };
         let email = self.email.as_ref().and_then(Value::as_str).unwrap_or_default();
-        let email = email.trim().to_lowercase();
+        let email = email::folded(email);
         let is_email = email.len() <= LONGEST_EMAIL && email.contains('@');
         #[expect(
             clippy::cast_possible_truncation,

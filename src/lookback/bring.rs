@@ -19,11 +19,12 @@ pub(super) enum Line {
 }
 
 impl Line {
-    fn group(self, purchase: &Purchase) -> String {
-        match self {
-            Self::Fresh => purchase.group().to_owned(),
-            Self::Own => format!("{}.lookback", purchase.group()),
-        }
+    fn stand(self, purchase: &Purchase) -> Result<Item, QueueError> {
+        let item = Item::job(purchase)?.group(purchase.group());
+        Ok(match self {
+            Self::Fresh => item,
+            Self::Own => item.beside("lookback"),
+        })
     }
 }
 
@@ -158,7 +159,7 @@ impl Lookback {
         let items: Vec<Item> = missing
             .iter()
             .filter_map(|n| found[*n].purchase.as_ref())
-            .map(|purchase| Ok(Item::job(purchase)?.group(&line.group(purchase)).revive()))
+            .map(|purchase| Ok(line.stand(purchase)?.revive()))
             .collect::<Result<_, LookbackError>>()?;
         let answers = self.fulfil.enqueue(&items).await?;
         for (n, answer) in missing.into_iter().zip(answers) {

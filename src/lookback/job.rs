@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::email;
 use crate::queue::{DecodeError, Item, Job, QueueError};
 use crate::store::CreatedVia;
 
@@ -198,7 +199,7 @@ impl Customer {
     pub fn key(&self) -> String {
         match self {
             Self::User { id, .. } | Self::StripeCustomer(id) | Self::Session(id) => safe(id),
-            Self::Email(email) => hashed("email", &email.trim().to_lowercase()),
+            Self::Email(email) => hashed("email", &email::folded(email)),
             Self::Listed(key) => key.clone(),
         }
     }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::queue::Queue;
 use crate::store::{LookbackStore, Store, Tenant};
 use crate::stripe::api::Client;
@@ -62,6 +63,30 @@ pub fn accounts<'a>(tenants: impl IntoIterator<Item = &'a Tenant>) -> Vec<Option
 }
 
 impl Lookback {
+    /// One that asks for runs and reads what they come to. [`Self::carried_out`] makes one that works on them.
+    #[must_use]
+    pub fn new(settings: &Settings, store: Arc<dyn Store>, fulfil: Queue, sync: Queue, clock: Clock) -> Self {
+        Self {
+            stripe: None,
+            store,
+            fulfil,
+            sync,
+            clock,
+            remember_events: settings.queue.event_dedupe,
+            slice: Duration::ZERO,
+        }
+    }
+
+    /// One that carries runs out, in slices of `slice`.
+    #[must_use]
+    pub fn carried_out(self, stripe: Client, slice: Duration) -> Self {
+        Self {
+            stripe: Some(stripe),
+            slice,
+            ..self
+        }
+    }
+
     fn records(&self) -> &dyn LookbackStore {
         self.store.lookback()
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::Customer;
+use crate::email;
 use crate::fulfil::Purchase;
 use crate::store::Tenant;
 
@@ -22,17 +23,16 @@ pub(crate) enum Whose {
 
 impl Whose {
     pub(crate) fn of(customer: &Customer, customers: HashSet<String>) -> Self {
-        let folded = |email: &str| email.trim().to_lowercase();
         match customer {
             Customer::User { id, verified_email } => Self::User {
                 id: id.clone(),
                 verified_email: verified_email
                     .as_deref()
-                    .map(folded)
+                    .map(email::folded)
                     .filter(|email| !email.is_empty()),
                 customers,
             },
-            Customer::Email(email) => Self::Email(folded(email)),
+            Customer::Email(email) => Self::Email(email::folded(email)),
             Customer::StripeCustomer(_) | Customer::Session(_) | Customer::Listed(_) => Self::Asked,
         }
     }
@@ -41,7 +41,7 @@ impl Whose {
     /// verified email, or by a Stripe customer of whom the store knows that it is them. An email that nobody has verified
     /// proves nothing, and one that names another user is that user's, whatever its email.
     pub(crate) fn claim(&self, mut purchase: Purchase) -> Option<Purchase> {
-        let email = purchase.email.as_deref().map(|email| email.trim().to_lowercase());
+        let email = purchase.email.as_deref().map(email::folded);
         match self {
             Self::Asked => Some(purchase),
             Self::Email(wanted) => (email.as_ref() == Some(wanted)).then_some(purchase),

@@ -15,6 +15,8 @@ use super::steer::Limits;
 /// The most items in one call: what a script unpacks is bounded (Lua ends half-way at some 8,000), and so is the time
 /// for which it holds up Redis.
 const LARGEST_CALL: usize = 500;
+/// How often counting begins again because of a new group or worker.
+const COUNTS_LOOKS: usize = 3;
 
 /// How one queue behaves.
 #[derive(Debug, Clone)]
@@ -227,61 +229,82 @@ impl Queue {
         Ok(answers)
     }
 
-    /// How many jobs are in each state.
+    /// How many jobs are in each state, all at one moment: jobs go round from list to list, so there is no order in which
+    /// one could look that misses none. Beyond some hundred groups, the waiting ones are counted bit by bit.
     ///
     /// # Errors
     /// [`QueueError`].
     pub async fn counts(&self) -> Result<Counts, QueueError> {
-        let mut connection = self.connection.clone();
-        let (turn, scheduled, done, dead, log, workers): (
-            Vec<String>,
-            usize,
-            usize,
-            usize,
-            usize,
-            Vec<String>,
-        ) = redis::pipe()
-            .zrange(self.key("turn"), 0, -1)
-            .zcard(self.key("sched"))
-            .llen(self.key("done"))
-            .zcard(self.key("dead"))
-            .xlen(self.key("log"))
-            .zrange(self.key("lease"), 0, -1)
-            .query_async(&mut connection)
+        let (turn, lease) = (self.key("turn"), self.key("lease"));
+        let mut names: [Vec<String>; 2] = redis::pipe()
+            .zrange(&turn, 0, -1)
+            .zrange(&lease, 0, -1)
+            .query_async(&mut self.connection.clone())
             .await?;
-        let lines = self.lines(turn);
+        for _ in 0..COUNTS_LOOKS {
+            let (counts, now) = self.counts_of(&names).await?;
+            // A group or a worker that has come since may hold what has left the others.
+            let has_all =
+                |(then, now): (&Vec<String>, &Vec<String>)| now.iter().all(|name| then.contains(name));
+            if names.iter().zip(&now).all(has_all) {
+                return Ok(counts);
+            }
+            names = now;
+        }
+        Ok(self.counts_of(&names).await?.0)
+    }
+
+    /// The counts with these groups and workers; and those that there are at that moment.
+    async fn counts_of(&self, names: &[Vec<String>; 2]) -> Result<(Counts, [Vec<String>; 2]), QueueError> {
+        let mut connection = self.connection.clone();
+        let [groups, workers] = names;
+        let lines = self.lines(groups.clone());
+        let (before, last) = lines.split_at(lines.len() - lines.len().min(LARGEST_CALL));
         let mut waiting = 0;
-        for lines in lines.chunks(LARGEST_CALL) {
+        for lines in before.chunks(LARGEST_CALL) {
             let mut pipe = redis::pipe();
             for line in lines {
                 pipe.llen(line);
             }
-            waiting += pipe
-                .query_async::<Vec<usize>>(&mut connection)
-                .await?
-                .into_iter()
-                .sum::<usize>();
+            let lengths: Vec<usize> = pipe.query_async(&mut connection).await?;
+            waiting += lengths.into_iter().sum::<usize>();
         }
-        let mut running = 0;
-        if !workers.is_empty() {
-            let mut pipe = redis::pipe();
-            for token in workers {
-                pipe.hlen(self.key(&format!("run:{token}")));
-            }
-            running = pipe
-                .query_async::<Vec<usize>>(&mut connection)
-                .await?
-                .into_iter()
-                .sum();
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        pipe.zrange(self.key("turn"), 0, -1);
+        pipe.zrange(self.key("lease"), 0, -1);
+        pipe.zcard(self.key("sched")).llen(self.key("done"));
+        pipe.zcard(self.key("dead")).xlen(self.key("log"));
+        for line in last {
+            pipe.llen(line);
         }
-        Ok(Counts {
-            waiting,
-            scheduled,
-            running,
-            done,
-            dead,
-            log,
-        })
+        for token in workers {
+            pipe.hlen(self.key(&format!("run:{token}")));
+        }
+        let mut answers: Vec<Value> = pipe.query_async(&mut connection).await?;
+        if answers.len() != 6 + last.len() + workers.len() {
+            return Err(QueueError::Answer("counts"));
+        }
+        let numbers = answers.split_off(2).into_iter().map(redis::from_redis_value);
+        let numbers = numbers
+            .collect::<Result<Vec<usize>, _>>()
+            .map_err(redis::RedisError::from)?;
+        let names = answers.into_iter().map(redis::from_redis_value);
+        let names = names
+            .collect::<Result<Vec<Vec<String>>, _>>()
+            .map_err(redis::RedisError::from)?;
+        let names = names.try_into().map_err(|_| QueueError::Answer("counts"))?;
+        let (sizes, lengths) = numbers.split_at(4);
+        let (lines, runs) = lengths.split_at(last.len());
+        let counts = Counts {
+            waiting: waiting + lines.iter().sum::<usize>(),
+            scheduled: sizes[0],
+            running: runs.iter().sum(),
+            done: sizes[1],
+            dead: sizes[2],
+            log: sizes[3],
+        };
+        Ok((counts, names))
     }
 
     /// The lists in which the jobs of these groups wait, and `wait` in any case: a program of before there were groups

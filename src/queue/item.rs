@@ -82,6 +82,16 @@ impl Item {
         self
     }
 
+    /// Lines up beside the group rather than in it: `line` has its own turn. To an operator it is one with the group.
+    #[must_use]
+    pub fn beside(mut self, line: &'static str) -> Self {
+        if let Some(group) = self.job.as_mut().and_then(|job| job.group.as_mut()) {
+            group.push('.');
+            group.push_str(line);
+        }
+        self
+    }
+
     /// The trace under which the job goes on.
     #[must_use]
     pub fn trace(mut self, parent: TraceParent) -> Self {

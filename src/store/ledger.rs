@@ -15,20 +15,32 @@ pub(super) async fn of<D: Dialect>(
     sessions: &[&str],
     payments: &[&str],
 ) -> sqlx::Result<Vec<Subscription>> {
+    let rows = columns_of::<D>(connection, "*", sessions, payments).await?;
+    rows.iter().map(subscription).collect()
+}
+
+/// These columns of the subscriptions of these sessions, and of those of these payments.
+pub(super) async fn columns_of<D: Dialect>(
+    connection: &mut D::Connection,
+    columns: &'static str,
+    sessions: &[&str],
+    payments: &[&str],
+) -> sqlx::Result<Vec<D::Row>> {
+    // The id is indexed, the session is not.
     let ids: Vec<_> = sessions
         .iter()
         .map(|session| Subscription::id_of(session))
         .collect();
     // `OR` would leave it to the planner to see that there is an index for each half.
     let text = format!(
-        "SELECT * FROM subscriptions WHERE id {} UNION SELECT * FROM subscriptions WHERE stripe_payment_id {}",
+        "SELECT {columns} FROM subscriptions WHERE id {} \
+         UNION SELECT {columns} FROM subscriptions WHERE stripe_payment_id {}",
         D::one_of(1),
         D::one_of(2)
     );
     let ids = ids.iter().map(String::as_str).collect();
     let binds = vec![Bind::Texts(ids), Bind::Texts(payments.to_vec())];
-    let rows = D::rows(connection, sql(text), binds).await?;
-    rows.iter().map(subscription).collect()
+    D::rows(connection, sql(text), binds).await
 }
 
 /// The last made first. Walks the index by age: none is made before it begins.

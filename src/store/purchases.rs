@@ -6,6 +6,7 @@ use super::dialect::{Bind, Dialect, Fields, Insert};
 use super::joined::Joined;
 use super::model::{Created, NewSubscription, Subscription, SubscriptionFilter};
 use super::plan::{Held, HeldSubscription, Plan, Upgradable, User, plan};
+use crate::email;
 use crate::money::{Currency, Money};
 
 /// The statements that create subscriptions.
@@ -252,7 +253,7 @@ pub(super) async fn list<D: Dialect>(
     filter: &SubscriptionFilter,
     limit: u32,
 ) -> sqlx::Result<Vec<Subscription>> {
-    let email = filter.email.as_ref().map(|email| email.trim().to_lowercase());
+    let email = filter.email.as_deref().map(email::folded);
     let conditions = [
         (
             "tenant_id = (SELECT id FROM tenants WHERE slug = ?)",

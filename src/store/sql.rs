@@ -22,6 +22,7 @@ use super::{
     Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, audit, events, ledger, schema, tenants,
 };
 use crate::coalesce::{Coalescer, Limits};
+use crate::email;
 
 /// Purchases in one transaction, at most.
 const BATCH: usize = 256;
@@ -149,7 +150,7 @@ fn check(one: &Subscription) -> Result<(), StoreError> {
 
 /// The buyer with the email as the store compares it.
 fn normalised(buyer: Buyer) -> Buyer {
-    let email = buyer.email.map(|email| email.trim().to_lowercase());
+    let email = buyer.email.as_deref().map(email::folded);
     Buyer {
         email: email.filter(|email| !email.is_empty()),
         ..buyer

@@ -53,7 +53,7 @@ async fn what_one_of_two_limits_refuses_counts_for_neither_and_nothing_stays_beh
         Counted::user("kari"),
         Counted::address("192.0.2.1".parse().unwrap()),
     );
-    let (narrow, wide) = (limit("user", 1), limit("address", 1_000));
+    let (narrow, wide) = (limit("user", 1), limit("address", 10));
     for n in 0..100 {
         let wait = limiter
             .take((narrow, &user), Some((wide, &address)))
@@ -63,8 +63,8 @@ async fn what_one_of_two_limits_refuses_counts_for_neither_and_nothing_stays_beh
     }
     let spent: f64 = world.ask(&["GET", "{p:limit}:address:192.0.2.1"]).await;
     let now: Vec<f64> = world.ask(&["TIME"]).await;
-    // One call of 60 ms, not a hundred.
-    assert!(spent - now[0] * 1_000.0 < 1_100.0, "{spent} {now:?}");
+    // One call of 6 s, not a hundred.
+    assert!(spent - now[0] * 1_000.0 < 7_100.0, "{spent} {now:?}");
     for key in world.ask::<Vec<String>>(&["KEYS", "{p:limit}:*"]).await {
         let left: i64 = world.ask(&["PTTL", &key]).await;
         assert!((1..=60_000).contains(&left), "{key} {left}");

@@ -8,6 +8,7 @@
 )]
 
 mod backlog;
+mod counts;
 mod dedupe;
 mod failures;
 mod fairness;

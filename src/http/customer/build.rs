@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Door;
 use crate::clock::Clock;
-use crate::config::{QueueName, Settings};
+use crate::config::Settings;
 use crate::customer::{Customers, Live};
 use crate::fulfil::Tenants;
 use crate::http::{StartError, connections};
@@ -24,6 +24,7 @@ impl Door {
         settings: &Settings,
         redis: &Redis,
         fulfil: &Queue,
+        sync: &Queue,
         store: &Arc<dyn Store>,
         clock: &Clock,
     ) -> Result<Self, StartError> {
@@ -48,15 +49,13 @@ impl Door {
             }
         };
         // It asks for syncs and reads what they come to; workers carry them out.
-        let lookback = Lookback {
-            stripe: None,
-            store: store.clone(),
-            fulfil: fulfil.clone(),
-            sync: Queue::new(redis, settings.queue_config_of(QueueName::Sync))?,
-            clock: clock.clone(),
-            remember_events: settings.queue.event_dedupe,
-            slice: Duration::ZERO,
-        };
+        let lookback = Lookback::new(
+            settings,
+            store.clone(),
+            fulfil.clone(),
+            sync.clone(),
+            clock.clone(),
+        );
         let customers = Customers {
             store: store.clone(),
             tenants: Arc::new(Tenants::new(store.clone(), clock.clone())),

@@ -108,20 +108,20 @@ impl Filter {
         !self.asks_more_than_done_jobs_tell() && ages.iter().all(Option::is_none)
     }
 
-    /// The tenant as jobs carry it.
-    pub(super) fn group(&self) -> Option<String> {
-        self.tenant
-            .as_deref()
-            .map(|tenant| group(tenant).unwrap_or_else(|| "-".to_owned()))
+    /// Whether jobs of this group are the tenant's: it lines up in its own, and in those beside it.
+    pub(super) fn is_tenants(&self, told: &str) -> bool {
+        let Some(tenant) = &self.tenant else { return true };
+        let own = group(tenant).unwrap_or_else(|| "-".to_owned());
+        told.strip_prefix(&own)
+            .is_some_and(|beside| beside.is_empty() || beside.starts_with('.'))
     }
 
     pub(super) fn fits(&self, job: &Listed, now: u64) -> bool {
         let is = |wanted: Option<&str>, told: Option<&str>| wanted.is_none_or(|wanted| told == Some(wanted));
-        let group = self.group();
         let age = job.ended.or(job.enqueued).map(|since| now.saturating_sub(since));
         let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         is(self.kind.as_deref(), job.kind.as_deref())
-            && group.is_none_or(|group| job.group() == group)
+            && self.is_tenants(job.group())
             && self
                 .error
                 .as_deref()

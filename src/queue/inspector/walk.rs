@@ -90,9 +90,12 @@ impl<'a> Walk<'a> {
         place: Option<&'p Place>,
     ) -> Result<Option<(String, Option<&'p Place>)>, InspectError> {
         if self.lines.is_none() {
-            let mut all = match (self.state, filter.group()) {
-                (State::Waiting, Some(group)) => vec![group],
-                (State::Waiting, None) => lines(self.queue).await?,
+            let mut all = match self.state {
+                State::Waiting => {
+                    let mut all = lines(self.queue).await?;
+                    all.retain(|line| filter.is_tenants(line));
+                    all
+                }
                 _ => {
                     redis::Cmd::zrange(self.queue.key("lease"), 0, -1)
                         .query_async(&mut self.queue.connection.clone())

@@ -2,37 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
+use sqlx::{Connection, SqlStr};
 
 use super::{FoundSession, HeldPurchase, LookbackRun, Note, RunCounts, SessionState};
 use crate::store::dialect::{Bind, Dialect, Fields, Insert};
-use crate::store::purchases::parsed;
+use crate::store::ledger::columns_of;
+use crate::store::purchases::{parsed, sql};
 
 const ADD: &str = "INSERT INTO lookback_sessions (run, session, customer, purchase, state, error) VALUES ";
-
-fn sql(text: String) -> SqlStr {
-    AssertSqlSafe(text).into_sql_str()
-}
 
 pub(super) async fn held<D: Dialect>(
     connection: &mut D::Connection,
     sessions: &[&str],
     payments: &[&str],
 ) -> sqlx::Result<Vec<HeldPurchase>> {
-    let held = "SELECT stripe_session_id, stripe_payment_id, created_via FROM subscriptions";
-    // The id is indexed, the session is not.
-    let ids: Vec<String> = sessions
-        .iter()
-        .map(|session| format!("subscription-{session}"))
-        .collect();
-    let text = format!(
-        "{held} WHERE id {} UNION {held} WHERE stripe_payment_id {}",
-        D::one_of(1),
-        D::one_of(2)
-    );
-    let ids = ids.iter().map(String::as_str).collect();
-    let binds = vec![Bind::Texts(ids), Bind::Texts(payments.to_vec())];
-    let rows = D::rows(connection, sql(text), binds).await?;
+    let columns = "stripe_session_id, stripe_payment_id, created_via";
+    let rows = columns_of::<D>(connection, columns, sessions, payments).await?;
     rows.iter()
         .map(|row| {
             Ok(HeldPurchase {

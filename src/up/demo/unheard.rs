@@ -108,15 +108,14 @@ impl Stage<'_> {
 
     /// What the schedule enqueues every ten minutes, now.
     async fn look_back(&self) -> Result<(), UpError> {
-        let lookback = Lookback {
-            stripe: None,
-            store: self.store.clone(),
-            fulfil: self.queue.clone(),
-            sync: self.sync.clone(),
-            clock: self.clock.clone(),
-            remember_events: self.settings.queue.event_dedupe,
-            slice: std::time::Duration::ZERO,
-        };
+        let (fulfil, sync) = (self.queue.clone(), self.sync.clone());
+        let lookback = Lookback::new(
+            self.settings,
+            self.store.clone(),
+            fulfil,
+            sync,
+            self.clock.clone(),
+        );
         let to = self.now() + TimeDelta::seconds(1);
         let request = SweepRequest::new("demo", None, to - TimeDelta::hours(3), to);
         lookback.ask_sweep(&request).await?;
