@@ -82,12 +82,9 @@ impl Application {
         let address = listener
             .local_addr()
             .map_err(|error| StartError::Bind(bind, error))?;
-
         connections::let_go_of_the_vanished(&listener);
-
         let metrics = Arc::new(IntakeMetrics::default());
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
-        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()));
         let tolerance = settings.server.signature_tolerance;
         let endpoints = Endpoints::new(
             verifier.with_tolerance(tolerance),
@@ -98,6 +95,8 @@ impl Application {
         let endpoints = Arc::new(endpoints);
         let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
         let live = door.customers.live.clone();
+        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()))
+            .with_streams(live.clone());
         let health = Health::new(queue.clone(), store);
         let intake = IntakeSettings {
             remember: settings.queue.event_dedupe,
