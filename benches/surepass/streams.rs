@@ -167,7 +167,9 @@ async fn open(address: SocketAddr, purchases: &[Purchase]) -> Outcome<Heard> {
                 result = following => result,
                 () = tell.closed() => Ok(()),
             };
-            if let Err(error) = result {
+            if let Err(error) = result
+                && !tell.is_closed()
+            {
                 eprintln!("a stream broke: {error}");
             }
         });

@@ -1,5 +1,6 @@
 //! What is asked of Surepass over HTTP.
 
+mod connections;
 mod customer;
 mod endpoints;
 mod front;
@@ -7,7 +8,6 @@ pub mod health;
 mod intake;
 pub mod metrics;
 mod page;
-mod open_files;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -87,10 +87,9 @@ impl Application {
         let address = listener
             .local_addr()
             .map_err(|error| StartError::Bind(bind, error))?;
-
+        connections::let_go_of_the_vanished(&listener);
         let metrics = Arc::new(IntakeMetrics::default());
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
-        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()));
         let tolerance = settings.server.signature_tolerance;
         let endpoints = Endpoints::new(
             verifier.with_tolerance(tolerance),
@@ -102,6 +101,8 @@ impl Application {
         let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
         let page_of_customers = web::Data::new(Page::new(door.clone(), &settings.folder)?);
         let live = door.customers.live.clone();
+        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()))
+            .with_streams(live.clone());
         let health = Health::new(queue.clone(), store);
         let intake = IntakeSettings {
             remember: settings.queue.event_dedupe,

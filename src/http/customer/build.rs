@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::customer::{Customers, Live};
 use crate::fulfil::Tenants;
-use crate::http::{StartError, open_files};
+use crate::http::{StartError, connections};
 use crate::identity::Identity;
 use crate::lookback::Lookback;
 use crate::queue::{Bucket, BucketOptions, Limiter, Memo, Queue, Redis, Told};
@@ -93,7 +93,7 @@ const LEFT_TO_OTHERS: u64 = 1_000;
 /// How many streams may be open: as many as is set, if that many files may be.
 fn streams(settings: &Settings) -> usize {
     let wanted = u64::from(settings.customers.streams);
-    let files = open_files::allow(wanted + LEFT_TO_OTHERS);
+    let files = connections::allow(wanted + LEFT_TO_OTHERS);
     let room = files.saturating_sub(LEFT_TO_OTHERS).min(wanted);
     if room < wanted {
         tracing::warn!(
