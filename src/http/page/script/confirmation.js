@@ -126,14 +126,16 @@ class Confirmation {
     if (!outcome || this.isOver) return;
     // What only a person can mend is not mended by pressing the button again.
     this.desk.told(outcome.isKnown ? { kind: "problem" } : outcome);
+    this.desk.refresh();
     // The stream has ended with the failure.
     this.follow();
     this.wake();
   }
 
   tell() {
-    if (this.isAside || this.isOver) return;
     const passed = now() - this.begun;
+    if (passed >= EVERY * ATTEMPTS) clearInterval(this.ticker);
+    if (this.isAside || this.isOver) return;
     if (this.kind !== "confirming") this.desk.show(this.kind);
     else if (passed >= EVERY * ATTEMPTS) this.desk.show("late");
     else this.desk.show("confirming", { n: Math.floor(passed / EVERY) + 1, of: ATTEMPTS });

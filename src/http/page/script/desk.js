@@ -28,6 +28,16 @@ const outcomeOf = (answer) => {
   return { kind: body.skippedCount > 0 ? "already" : "none" };
 };
 
+/** An address of the web, never a script; null: it is none. */
+const webAddress = (text) => {
+  try {
+    const { protocol, href } = new URL(text || "", location.href);
+    return text && /^https?:$/.test(protocol) ? href : null;
+  } catch (_) {
+    return null;
+  }
+};
+
 class Desk {
   constructor(element) {
     this.element = element;
@@ -72,7 +82,9 @@ class Desk {
     this.say = sayIn(this.lang);
     this.api = new Api(element, this.isPage);
     if (!this.isPage) this.button.textContent = this.say("missing_pass");
-    if (!element.dataset.state) this.show("idle");
+    // What was said of a sign-in before this one.
+    if (!element.dataset.state || element.dataset.state === "signed_out") this.show("idle");
+    this.listed = null;
     const session = element.getAttribute("session");
     if (session && session !== this.settled) this.confirm(session);
     this.visit();
@@ -213,12 +225,9 @@ class Desk {
     if (this.confirmation) this.confirmation.stop();
     this.confirmation = null;
     this.show("signed_out");
-    const given = this.element.getAttribute("sign-in");
     // Our own page, asked for anew, says where to sign in, and keeps the purchase in mind.
-    const address = given || this.isPage ? new URL(given || location.href, location.href) : null;
-    if (address && /^https?:$/.test(address.protocol)) {
-      this.message.append(" ", make("a", { href: address.href }, this.say("sign_in")));
-    }
+    const address = this.isPage ? location.href : webAddress(this.element.getAttribute("sign-in"));
+    if (address) this.message.append(" ", make("a", { href: address }, this.say("sign_in")));
     this.emit("signin", {});
   }
 

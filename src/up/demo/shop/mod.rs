@@ -9,7 +9,7 @@ mod pages;
 mod token;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -24,13 +24,13 @@ use serde::Deserialize;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::up::{Place, UpError};
+use crate::up::{Place, UpError, beside};
 
 use checkout::Checkout;
 use token::Signer;
 
 /// Where it is, if nobody else listens there.
-const PORT: u16 = 12_112;
+const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_112);
 /// One call of Stripe's sandbox.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The customer's page of the sample catalogue's tenant.
@@ -49,11 +49,13 @@ pub(in crate::up) struct Shop {
 
 impl Shop {
     /// On a free port of this machine, with a secret that no other process has.
-    pub(in crate::up) fn bind() -> io::Result<Self> {
-        let here = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        let listener = here(PORT).or_else(|_| here(0))?;
+    pub(in crate::up) fn bind(settings: &Settings) -> Result<Self, UpError> {
+        let any = SocketAddr::new(HERE.ip(), 0);
+        let listener = TcpListener::bind(beside(settings, HERE)).or_else(|_| TcpListener::bind(any));
+        let told = |error| UpError::Io("the demo's shop".to_owned(), error);
+        let listener = listener.map_err(told)?;
         Ok(Self {
-            address: listener.local_addr()?,
+            address: listener.local_addr().map_err(told)?,
             listener,
             secret: hex::encode(rand::random::<[u8; 32]>()).into(),
         })
@@ -124,7 +126,9 @@ struct Counter {
 impl Counter {
     /// As strict as a shop can be that embeds the widget: its script and its calls are all that need a word.
     fn headers(&self) -> DefaultHeaders {
-        let Self { surepass, checkout, .. } = self;
+        let Self {
+            surepass, checkout, ..
+        } = self;
         let stripe = &checkout.stripe;
         let policy = format!(
             "default-src 'none'; script-src 'self' {surepass}; connect-src 'self' {surepass}; style-src 'self'; \

@@ -51,7 +51,11 @@ impl Signer {
             }
         }
         let part = |json: &serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let signed = format!("{}.{}", part(&json!({"alg": "HS256", "typ": "JWT"})), part(&claims));
+        let signed = format!(
+            "{}.{}",
+            part(&json!({"alg": "HS256", "typ": "JWT"})),
+            part(&claims)
+        );
         let signature = hmac::sign(&self.key, signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)).into()
     }
@@ -71,7 +75,8 @@ mod tests {
         let mut asked = Settings::load_from(|_| None).unwrap().customers;
         asked.issuer = Some("https://id.example.com/".to_owned());
         asked.audience = Some("studio".to_owned());
-        let at = |seconds| Clock::new(move || DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap());
+        let at =
+            |seconds: i64| Clock::new(move || DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap());
         let token = Signer::new(&secret, &asked, at(0)).token();
         let read = async |secret: &SecretString, seconds| {
             let options = IdentityOptions {
@@ -83,7 +88,10 @@ mod tests {
             identity.verify(token.expose_secret()).await
         };
         let customer = read(&secret, 15 * 60 + 59).await.unwrap();
-        assert_eq!((&*customer.id, customer.verified_email.as_deref()), (USER, Some(EMAIL)));
+        assert_eq!(
+            (&*customer.id, customer.verified_email.as_deref()),
+            (USER, Some(EMAIL))
+        );
         assert_eq!(read(&secret, 15 * 60 + 60).await, Err(TokenError::Expired));
         let other = "fedcba9876543210fedcba9876543210".into();
         assert_eq!(read(&other, 0).await, Err(TokenError::Signature));
