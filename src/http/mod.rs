@@ -1,11 +1,13 @@
 //! What is asked of Surepass over HTTP.
 
+mod connections;
 mod customer;
 mod endpoints;
 mod front;
 pub mod health;
 mod intake;
 pub mod metrics;
+mod page;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,21 +19,25 @@ use actix_web::{App, HttpServer, web};
 
 use crate::clock::Clock;
 use crate::config::{QueueName, Settings};
+use crate::customer::Live;
 use crate::queue::{Exposition, Queue, QueueError, Redis};
 use crate::store::Store;
 use crate::stripe::signature::{EmptySecret, Verifier};
 
 pub use health::Health;
 pub use metrics::{IntakeMetrics, MetricsPage};
+pub use page::WordsError;
 
 use customer::Door;
 use endpoints::Endpoints;
 use intake::{Intake, IntakeSettings};
+use page::Page;
 
 /// The HTTP server, bound and ready to run. Production and tests start the same thing.
 pub struct Application {
     server: Server,
     address: SocketAddr,
+    live: Live,
 }
 
 impl std::fmt::Debug for Application {
@@ -56,6 +62,8 @@ pub enum StartError {
     Queue(#[from] QueueError),
     #[error("no HTTP client: {0}")]
     Client(String),
+    #[error(transparent)]
+    Words(#[from] WordsError),
 }
 
 /// How long open requests may take to finish at shutdown, in seconds.
@@ -79,10 +87,9 @@ impl Application {
         let address = listener
             .local_addr()
             .map_err(|error| StartError::Bind(bind, error))?;
-
+        connections::let_go_of_the_vanished(&listener);
         let metrics = Arc::new(IntakeMetrics::default());
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
-        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()));
         let tolerance = settings.server.signature_tolerance;
         let endpoints = Endpoints::new(
             verifier.with_tolerance(tolerance),
@@ -92,6 +99,10 @@ impl Application {
         );
         let endpoints = Arc::new(endpoints);
         let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
+        let page_of_customers = web::Data::new(Page::new(door.clone(), &settings.folder)?);
+        let live = door.customers.live.clone();
+        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()))
+            .with_streams(live.clone());
         let health = Health::new(queue.clone(), store);
         let intake = IntakeSettings {
             remember: settings.queue.event_dedupe,
@@ -107,6 +118,7 @@ impl Application {
                 .app_data(web::Data::new(intake))
                 .app_data(web::Data::new(health.clone()))
                 .app_data(web::Data::new(page.clone()))
+                .app_data(page_of_customers.clone())
                 .service(customer::scope(door.clone()))
                 .configure(routes)
         });
@@ -122,7 +134,11 @@ impl Application {
             .listen(listener)
             .map_err(|error| StartError::Bind(bind, error))?
             .run();
-        Ok(Self { server, address })
+        Ok(Self {
+            server,
+            address,
+            live,
+        })
     }
 
     /// Where it listens.
@@ -131,14 +147,15 @@ impl Application {
         self.address
     }
 
-    /// Serves until `stop` is done, then finishes what is open.
+    /// Serves until `stop` is done, then finishes what is open; streams end at once.
     ///
     /// # Errors
     /// Where the server ends by itself with an error.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let handle = self.server.handle();
+        let (handle, live) = (self.server.handle(), self.live);
         let stopping = async {
             stop.await;
+            live.close();
             handle.stop(true).await;
         };
         let (served, ()) = tokio::join!(self.server, stopping);
@@ -156,4 +173,5 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/", web::get().to(front::show));
     metrics::routes(config);
     health::routes(config);
+    page::routes(config);
 }
