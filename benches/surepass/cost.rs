@@ -53,7 +53,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     for _ in 0..ROUNDS {
         limit.push(bare(runtime, &requests)?);
         let system = System::start(runtime, Durability::Fast)?;
-        let idle = resident(&system)?;
+        let idle = residents(&system)?;
         account(runtime, &system, &mut slow, SLOW, SLOW, || {
             open_loop(system.address, &requests, 0..SLOW, SLOW_RATE, 16, || {
                 Ok(|_| Ok(()))
@@ -65,7 +65,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
             Ok(())
         })?;
         memory[0].push(idle);
-        memory[1].push(resident(&system)?);
+        memory[1].push(residents(&system)?);
         system.stop(runtime)?;
     }
     let waiting = runtime.block_on(bytes_waiting())?;
@@ -209,7 +209,7 @@ fn cpu(system: &System) -> Outcome<[f64; 3]> {
 }
 
 /// Seconds of CPU that one process (or `thread-self`) has used.
-fn seconds(id: &str) -> Outcome<f64> {
+pub(crate) fn seconds(id: &str) -> Outcome<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
     // The name in brackets may hold spaces.
     let fields: Vec<&str> = stat
@@ -232,24 +232,19 @@ fn seconds(id: &str) -> Outcome<f64> {
 }
 
 /// Resident memory of the server and of the worker, in MB.
-fn resident(system: &System) -> Outcome<[f64; 2]> {
-    let mut megabytes = [0.0; 2];
-    for (megabytes, (name, id)) in megabytes.iter_mut().zip(system.processes()?) {
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let kilobytes: u64 = status
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix("VmRSS:")?
-                    .trim()
-                    .split(' ')
-                    .next()?
-                    .parse()
-                    .ok()
-            })
-            .ok_or_else(|| format!("no VmRSS of {name}"))?;
-        *megabytes = float(kilobytes) / 1_000.0;
-    }
-    Ok(megabytes)
+fn residents(system: &System) -> Outcome<[f64; 2]> {
+    let [(_, server), (_, worker), _] = system.processes()?;
+    Ok([resident(server)?, resident(worker)?])
+}
+
+/// Resident memory of one process, in MB.
+pub(crate) fn resident(id: u32) -> Outcome<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let kilobytes: Option<u64> = status.lines().find_map(|line| {
+        let line = line.strip_prefix("VmRSS:")?.trim();
+        line.split(' ').next()?.parse().ok()
+    });
+    Ok(float(kilobytes.ok_or_else(|| format!("no VmRSS of {id}"))?) / 1_000.0)
 }
 
 /// How many commands Redis has run since its counters were reset.

@@ -25,6 +25,7 @@ mod queue;
 mod report;
 mod requests;
 mod scale;
+mod streams;
 mod system;
 mod whole;
 
@@ -37,7 +38,7 @@ pub(crate) const ROUNDS: usize = 3;
 
 type Section = (&'static str, fn(&tokio::runtime::Runtime) -> Outcome<Table>);
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("intake", intake::measure),
     ("queue", queue::measure),
     ("whole", whole::measure),
@@ -45,6 +46,7 @@ const SECTIONS: [Section; 7] = [
     ("cost", cost::measure),
     ("scale", scale::measure),
     ("beside", beside::measure),
+    ("streams", streams::measure),
 ];
 
 fn main() -> Outcome<()> {

@@ -49,6 +49,19 @@ impl Drop for Process {
 
 impl System {
     pub(crate) fn start(runtime: &Runtime, durability: Durability) -> Outcome<Self> {
+        let mut system = Self::of_server(runtime, durability, "")?;
+        let metrics = free_address()?;
+        let worker = system
+            .command(env!("CARGO_BIN_EXE_surepass-worker"))
+            .env("SUREPASS_METRICS_BIND", metrics.to_string())
+            .spawn()?;
+        system.worker = Some(Process(worker));
+        until_ready(metrics)?;
+        Ok(system)
+    }
+
+    /// Without a worker, and with more settings (as in `config/development.toml`).
+    pub(crate) fn of_server(runtime: &Runtime, durability: Durability, settings: &str) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let append_fsync = (durability == Durability::Full).then_some("always");
         let redis = RedisServer::start(RedisServerOptions {
@@ -63,7 +76,7 @@ impl System {
         };
         std::fs::write(
             folder.path().join("development.toml"),
-            format!("[database]\nsqlite_synchronous = \"{synchronous}\"\n"),
+            format!("[database]\nsqlite_synchronous = \"{synchronous}\"\n{settings}"),
         )?;
         let mut system = Self {
             redis,
@@ -84,14 +97,7 @@ impl System {
         }
         let server = system.command(surepass).arg("serve").spawn()?;
         system.server = Some(Process(server));
-        let metrics = free_address()?;
-        let worker = system
-            .command(env!("CARGO_BIN_EXE_surepass-worker"))
-            .env("SUREPASS_METRICS_BIND", metrics.to_string())
-            .spawn()?;
-        system.worker = Some(Process(worker));
         until_ready(system.address)?;
-        until_ready(metrics)?;
         Ok(system)
     }
 
@@ -127,6 +133,11 @@ impl System {
             ("surepass-worker", worker),
             ("Redis", redis),
         ])
+    }
+
+    pub(crate) fn server_id(&self) -> Outcome<u32> {
+        let server = self.server.as_ref().ok_or("the server is gone")?;
+        Ok(server.0.id())
     }
 
     /// Stops all in good order.

@@ -44,6 +44,9 @@ pub struct CustomerSettings {
     /// How often a minute Stripe is asked for one customer about sessions that nobody here knows, 1 to 1,000.
     #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000>")]
     pub asks_per_minute: u32,
+    /// Streams that are open at a time on one server, 0 to 1,000,000.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, 1_000_000>")]
+    pub streams: u32,
 }
 
 impl CustomerSettings {

@@ -5,6 +5,7 @@
 
 mod ask;
 mod error;
+mod live;
 mod status;
 mod sync;
 
@@ -20,6 +21,7 @@ use crate::store::{Store, StoreError, Subscription, user_of_email};
 use crate::stripe::api::Client;
 
 pub use error::CustomerError;
+pub use live::{FollowError, Follower, Following, Live, Next, Sight};
 pub use status::{Processing, Status};
 
 /// Of one tenant; nobody holds so many passes.
@@ -38,6 +40,8 @@ pub struct Customers {
     pub stripe: Option<Client>,
     pub memo: Memo,
     pub limiter: Limiter,
+    /// Tells of purchases as they change.
+    pub live: Live,
     /// How often one customer may have Stripe asked.
     pub asks_per_minute: u32,
     pub clock: Clock,

@@ -147,9 +147,6 @@ impl Customers {
             return Ok(Status::Failed { synced: false });
         }
         let note = format!("sync:{}:{session}", tenant.slug);
-        if !self.memo.first(&note, BETWEEN_SYNCS).await? {
-            return Ok(Status::Failed { synced: true });
-        }
         let request = SyncRequest {
             tenant: Some(tenant.slug.clone()),
             customer: known_to_lookback(customer),
@@ -157,15 +154,27 @@ impl Customers {
             via: CreatedVia::Status,
             run: None,
         };
-        match self.lookback.ask(&request, ulid::Ulid::generate()).await {
-            Ok(asked) => {
-                tracing::info!(session, run = %asked.run, "a failed purchase: its customer is synced");
-                Ok(Status::Failed { synced: true })
+        let (memo, lookback, session) = (self.memo.clone(), self.lookback.clone(), session.to_owned());
+        // Who asked may hang up: the note and the sync belong together.
+        let asking = tokio::spawn(async move {
+            if !memo.first(&note, BETWEEN_SYNCS).await? {
+                return Ok(());
             }
-            Err(error) => {
-                self.memo.forget(&note).await?;
-                Err(error.into())
+            match lookback.ask(&request, ulid::Ulid::generate()).await {
+                Ok(asked) => {
+                    tracing::info!(session, run = %asked.run, "a failed purchase: its customer is synced");
+                    Ok(())
+                }
+                Err(error) => {
+                    memo.forget(&note).await?;
+                    Err(CustomerError::from(error))
+                }
             }
+        });
+        match asking.await {
+            Ok(asked) => asked.map(|()| Status::Failed { synced: true }),
+            // The process stops.
+            Err(_) => Ok(Status::Failed { synced: false }),
         }
     }
 }

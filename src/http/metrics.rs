@@ -14,6 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::customer::Live;
 use crate::lookback::audit::Findings;
 use crate::queue::{Exposition, QueueError};
 use crate::telemetry::Histogram;
@@ -130,6 +131,7 @@ pub struct MetricsPage {
     queues: Exposition,
     intake: Option<Arc<IntakeMetrics>>,
     audit: Option<Findings>,
+    streams: Option<Live>,
 }
 
 impl MetricsPage {
@@ -140,6 +142,7 @@ impl MetricsPage {
             queues,
             intake,
             audit: None,
+            streams: None,
         }
     }
 
@@ -147,6 +150,13 @@ impl MetricsPage {
     #[must_use]
     pub fn with(mut self, audit: Findings) -> Self {
         self.audit = Some(audit);
+        self
+    }
+
+    /// Tells how many streams are open, too.
+    #[must_use]
+    pub fn with_streams(mut self, streams: Live) -> Self {
+        self.streams = Some(streams);
         self
     }
 
@@ -159,9 +169,24 @@ impl MetricsPage {
         if let Some(audit) = &self.audit {
             registry.register_collector(Box::new(audit.clone()));
         }
+        if let Some(streams) = &self.streams {
+            registry.register_collector(Box::new(Streams(streams.clone())));
+        }
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
+    }
+}
+
+#[derive(Debug)]
+struct Streams(Live);
+
+impl Collector for Streams {
+    fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Purchases that customers follow by a stream at present";
+        let open = u32::try_from(self.0.open()).unwrap_or(u32::MAX);
+        page.encode_descriptor("surepass_streams_open", help, None, MetricType::Gauge)?
+            .encode_gauge(&open)
     }
 }
 

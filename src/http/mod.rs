@@ -1,5 +1,6 @@
 //! What is asked of Surepass over HTTP.
 
+mod connections;
 mod customer;
 mod endpoints;
 mod front;
@@ -18,6 +19,7 @@ use actix_web::{App, HttpServer, web};
 
 use crate::clock::Clock;
 use crate::config::{QueueName, Settings};
+use crate::customer::Live;
 use crate::queue::{Exposition, Queue, QueueError, Redis};
 use crate::store::Store;
 use crate::stripe::signature::{EmptySecret, Verifier};
@@ -35,6 +37,7 @@ use page::Page;
 pub struct Application {
     server: Server,
     address: SocketAddr,
+    live: Live,
 }
 
 impl std::fmt::Debug for Application {
@@ -84,10 +87,9 @@ impl Application {
         let address = listener
             .local_addr()
             .map_err(|error| StartError::Bind(bind, error))?;
-
+        connections::let_go_of_the_vanished(&listener);
         let metrics = Arc::new(IntakeMetrics::default());
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
-        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()));
         let tolerance = settings.server.signature_tolerance;
         let endpoints = Endpoints::new(
             verifier.with_tolerance(tolerance),
@@ -98,6 +100,9 @@ impl Application {
         let endpoints = Arc::new(endpoints);
         let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
         let page_of_customers = web::Data::new(Page::new(door.clone(), &settings.folder)?);
+        let live = door.customers.live.clone();
+        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()))
+            .with_streams(live.clone());
         let health = Health::new(queue.clone(), store);
         let intake = IntakeSettings {
             remember: settings.queue.event_dedupe,
@@ -129,7 +134,11 @@ impl Application {
             .listen(listener)
             .map_err(|error| StartError::Bind(bind, error))?
             .run();
-        Ok(Self { server, address })
+        Ok(Self {
+            server,
+            address,
+            live,
+        })
     }
 
     /// Where it listens.
@@ -138,14 +147,15 @@ impl Application {
         self.address
     }
 
-    /// Serves until `stop` is done, then finishes what is open.
+    /// Serves until `stop` is done, then finishes what is open; streams end at once.
     ///
     /// # Errors
     /// Where the server ends by itself with an error.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let handle = self.server.handle();
+        let (handle, live) = (self.server.handle(), self.live);
         let stopping = async {
             stop.await;
+            live.close();
             handle.stop(true).await;
         };
         let (served, ()) = tokio::join!(self.server, stopping);

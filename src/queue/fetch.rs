@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use redis::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +11,7 @@ use super::client::{Queue, millis};
 use super::error::QueueError;
 use super::job::Data;
 use super::lease::{Claim, Lease, Term, resync};
+use super::listen::listen;
 use super::metrics::Operation;
 use super::scripts;
 use super::settle::bury;
@@ -49,7 +49,7 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     pub(super) async fn run(self) {
-        let mut wake = listen(&self.queue, &self.stop);
+        let mut wake = wakes(&self.queue, &self.stop);
         let mut pause = Duration::ZERO;
         while !self.stop.is_cancelled() {
             let Some(room) = self.stop.run_until_cancelled(self.room()).await else {
@@ -199,32 +199,14 @@ fn waited(enqueued: u64, at: i64) -> Option<Duration> {
     Some(Duration::from_millis(ms))
 }
 
-/// A counter that moves whenever there may be something to take.
-fn listen(queue: &Queue, stop: &CancellationToken) -> watch::Receiver<u64> {
+/// A counter that moves whenever there may be something to take: also when we begin to listen, as something may have come
+/// before.
+fn wakes(queue: &Queue, stop: &CancellationToken) -> watch::Receiver<u64> {
     let (woken, wake) = watch::channel(0_u64);
     let (queue, stop) = (queue.clone(), stop.clone());
     tokio::spawn(async move {
-        let listening = async {
-            loop {
-                if let Err(error) = listen_once(&queue, &woken).await {
-                    tracing::debug!(%error, "not listening for new jobs; looking every second meanwhile");
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        };
+        let listening = listen(&queue, "wake", |_| woken.send_modify(|count| *count += 1));
         stop.run_until_cancelled(listening).await;
     });
     wake
-}
-
-async fn listen_once(queue: &Queue, woken: &watch::Sender<u64>) -> Result<(), QueueError> {
-    let mut pubsub = queue.redis.pubsub(&queue.key("wake")).await?;
-    pubsub.subscribe(queue.key("wake")).await?;
-    // Something may have come before we listened.
-    woken.send_modify(|count| *count += 1);
-    let mut messages = pubsub.on_message();
-    while messages.next().await.is_some() {
-        woken.send_modify(|count| *count += 1);
-    }
-    Ok(())
 }

@@ -20,7 +20,7 @@ pub struct Limit {
 }
 
 /// Whom a limit counts for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Counted(String);
 
 impl fmt::Display for Counted {

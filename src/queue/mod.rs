@@ -29,6 +29,7 @@
 //! | `note:<name>` | string | what the last audit of the webhook endpoints found |
 //! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
 //! | `wake` | channel | something may be there to take |
+//! | `told` | channel | jobs that stand elsewhere now: `state id`, a line each |
 //!
 //! Beside the queues, under the tag `{prefix:stripe}`: the hash `bucket`, the limit of calls that all processes share;
 //! under `{prefix:limit}`: `<limit>:<whom>`, strings, when an allowance is whole again, in ms; under `{prefix:memo}`: `<what>`,
@@ -46,6 +47,7 @@ mod item;
 mod job;
 mod lease;
 mod limiter;
+mod listen;
 mod log;
 mod memo;
 mod metrics;
@@ -56,6 +58,7 @@ mod settle;
 mod slots;
 mod standing;
 mod steer;
+mod told;
 mod workers;
 
 pub use backend::{GiveBack, RedisBackend};
@@ -75,3 +78,4 @@ pub use settle::{Settle, SettleLayer};
 pub use slots::slots;
 pub use standing::{Stage, Standing};
 pub use steer::Limits;
+pub use told::{Closed, Told, Waiting};

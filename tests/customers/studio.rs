@@ -11,6 +11,7 @@ use crate::sign_in::{AUDIENCE, ISSUER, SignIn};
 use crate::stripe::Stripe;
 
 pub(crate) const STATUS: &str = "/api/user/subscription-status";
+pub(crate) const STREAM: &str = "/api/user/subscription-status/stream";
 pub(crate) const SYNC: &str = "/api/user/sync-subscriptions";
 pub(crate) const PASSES: &str = "/api/user/subscriptions";
 pub(crate) const SESSION: &str = "/api/user/session";
@@ -116,7 +117,11 @@ impl Studio {
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("http://{}{path}", self.shop.servers[0].address);
+        self.request_to(0, method, path)
+    }
+
+    pub(crate) fn request_to(&self, server: usize, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("http://{}{path}", self.shop.servers[server].address);
         self.http.request(method, url)
     }
 

@@ -27,6 +27,7 @@ mod scripts;
 mod silence;
 mod steering;
 mod stopping;
+mod told;
 mod unknown;
 mod wake;
 mod weights;

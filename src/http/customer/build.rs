@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::Door;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::customer::Customers;
+use crate::customer::{Customers, Live};
 use crate::fulfil::Tenants;
-use crate::http::StartError;
+use crate::http::{StartError, connections};
 use crate::identity::Identity;
 use crate::lookback::Lookback;
-use crate::queue::{Bucket, BucketOptions, Limiter, Memo, Queue, Redis};
+use crate::queue::{Bucket, BucketOptions, Limiter, Memo, Queue, Redis, Told};
 use crate::store::Store;
 use crate::stripe::api::{self, Client, ClientOptions};
 
@@ -64,6 +64,7 @@ impl Door {
             stripe,
             memo: Memo::new(redis, &settings.queue.prefix)?,
             limiter: Limiter::new(redis, &settings.queue.prefix)?,
+            live: Live::new(Told::of(fulfil), streams(settings), rand::random),
             asks_per_minute: settings.customers.asks_per_minute,
             clock: clock.clone(),
         };
@@ -84,4 +85,22 @@ impl Door {
             settings: settings.customers.clone(),
         })
     }
+}
+
+/// What other connections, to Redis, the store and from Stripe, are left of the open files.
+const LEFT_TO_OTHERS: u64 = 1_000;
+
+/// How many streams may be open: as many as is set, if that many files may be.
+fn streams(settings: &Settings) -> usize {
+    let wanted = u64::from(settings.customers.streams);
+    let files = connections::allow(wanted + LEFT_TO_OTHERS);
+    let room = files.saturating_sub(LEFT_TO_OTHERS).min(wanted);
+    if room < wanted {
+        tracing::warn!(
+            files,
+            streams = room,
+            "fewer streams than customers.streams can be open at a time: raise the hard limit of open files (ulimit -Hn)"
+        );
+    }
+    usize::try_from(room).unwrap_or(usize::MAX)
 }

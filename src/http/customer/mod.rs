@@ -1,9 +1,10 @@
-//! The customers' routes, `/api/user/…`: what became of a purchase, which passes they hold, a sync.
+//! The customers' routes, `/api/user/…`: what became of a purchase (at once, or as it changes), which passes they hold, a sync.
 
 mod build;
 mod refusal;
 pub(super) mod session;
 mod status;
+mod stream;
 mod subscriptions;
 pub(super) mod sync;
 mod visit;
@@ -30,6 +31,8 @@ const LARGEST_BODY: usize = 4_096;
 /// For how long a browser need not ask again whether another site's page may call, in seconds.
 const PREFLIGHT_SECONDS: usize = 3_600;
 const TENANT_SLUG: &str = "x-tenant-slug";
+/// What a client of a stream knows already.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// What the routes answer from.
 #[derive(Debug)]
@@ -56,6 +59,7 @@ pub(super) fn scope(
         .app_data(web::Data::from(door))
         .app_data(web::PayloadConfig::new(LARGEST_BODY))
         .route("/subscription-status", web::post().to(status::show))
+        .route("/subscription-status/stream", web::get().to(stream::open))
         .route("/sync-subscriptions", web::post().to(sync::run))
         .route("/subscriptions", web::get().to(subscriptions::list))
         .route("/session", page::sign_in())
@@ -71,7 +75,12 @@ pub(super) fn scope(
 fn cors(settings: &CustomerSettings) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "POST", "DELETE"])
-        .allowed_headers([AUTHORIZATION.as_str(), CONTENT_TYPE.as_str(), TENANT_SLUG])
+        .allowed_headers([
+            AUTHORIZATION.as_str(),
+            CONTENT_TYPE.as_str(),
+            LAST_EVENT_ID,
+            TENANT_SLUG,
+        ])
         .expose_headers([RETRY_AFTER])
         .supports_credentials()
         .max_age(PREFLIGHT_SECONDS);

@@ -47,6 +47,9 @@ pub(in crate::http) enum Refusal {
     NotConfigured,
     #[error("There is no way to Stripe: STRIPE_SECRET_KEY is not set on this server")]
     NoKey,
+    /// The server has no room for another stream.
+    #[error("Too many streams are open. Please ask again without one.")]
+    Full(Duration),
     #[error("Temporarily unavailable. Please try again in a moment.")]
     Unavailable,
 }
@@ -72,14 +75,16 @@ impl ResponseError for Refusal {
             Self::UnknownTenant | Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotConfigured | Self::NoKey | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotConfigured | Self::NoKey | Self::Full(_) | Self::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
         let wait = match self {
-            Self::TooMany(wait) => Some(*wait),
+            Self::TooMany(wait) | Self::Full(wait) => Some(*wait),
             Self::Unavailable => Some(COME_AGAIN),
             _ => None,
         };

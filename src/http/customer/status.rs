@@ -36,13 +36,16 @@ pub(super) async fn show(
 async fn alone(door: &Door, request: &HttpRequest, session: &str) -> Result<HttpResponse, Refusal> {
     door.within_limits(request, None).await?;
     let tenant = door.tenant(request).await?;
-    Ok(
-        HttpResponse::Ok().json(if door.customers.is_active(&tenant, session).await? {
-            json!({"found": true, "subscription": {"isActive": true}, "message": ACTIVE})
-        } else {
-            told(&Status::Unknown)
-        }),
-    )
+    let active = door.customers.is_active(&tenant, session).await?;
+    Ok(HttpResponse::Ok().json(active_alone(active)))
+}
+
+pub(super) fn active_alone(active: bool) -> Value {
+    if active {
+        json!({"found": true, "subscription": {"isActive": true}, "message": ACTIVE})
+    } else {
+        told(&Status::Unknown)
+    }
 }
 
 fn session(body: Result<web::Bytes, actix_web::Error>) -> Result<String, Refusal> {
@@ -58,7 +61,7 @@ fn session(body: Result<web::Bytes, actix_web::Error>) -> Result<String, Refusal
 const ACTIVE: &str = "Your pass is active.";
 
 /// As the contract has it. `state` is a superset: one stable word for each case.
-fn told(status: &Status) -> Value {
+pub(super) fn told(status: &Status) -> Value {
     match status {
         Status::Active(subscription) => json!({
             "found": true,

@@ -119,8 +119,20 @@ impl Door {
 
     /// The tenant that `x-tenant-slug` names.
     pub(super) async fn tenant(&self, request: &HttpRequest) -> Result<KnownTenant, Refusal> {
-        let slug = request.headers().get(TENANT_SLUG).ok_or(Refusal::NoTenant)?;
-        let slug = slug.to_str().map_err(|_| Refusal::UnknownTenant)?.trim();
+        self.tenant_or(request, None).await
+    }
+
+    /// The same where a call without that header may name its tenant in another way.
+    pub(super) async fn tenant_or(
+        &self,
+        request: &HttpRequest,
+        named: Option<&str>,
+    ) -> Result<KnownTenant, Refusal> {
+        let slug = match request.headers().get(TENANT_SLUG) {
+            Some(slug) => slug.to_str().map_err(|_| Refusal::UnknownTenant)?,
+            None => named.ok_or(Refusal::NoTenant)?,
+        };
+        let slug = slug.trim();
         match slug.len() {
             0 => return Err(Refusal::NoTenant),
             1..=LONGEST_SLUG => {}
@@ -131,7 +143,7 @@ impl Door {
     }
 
     /// Who connects, or whom the proxy names who connects. Of several addresses only the last is the proxy's own word.
-    fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
+    pub(super) fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
         let connected = request.peer_addr().map(|peer| peer.ip());
         let Some(header) = &self.settings.address_header else {
             return connected;

@@ -52,7 +52,7 @@ pub(super) fn refusal(
             back(&words.to_passes),
         ),
         Refusal::NotConfigured | Refusal::NoKey => (&words.off_title, &words.off_text, None),
-        Refusal::Unavailable => (&words.away_title, &words.away_text, back(&words.again)),
+        Refusal::Unavailable | Refusal::Full(_) => (&words.away_title, &words.away_text, back(&words.again)),
         Refusal::NoSession
         | Refusal::TooLarge
         | Refusal::TooLongForCookie

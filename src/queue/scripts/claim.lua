@@ -38,7 +38,7 @@ if gone then
   repeat
     cursor, held = unpack(redis.call('HSCAN', run, cursor, 'COUNT', 100))
   until #held > 0 or cursor == '0'
-  local back, ids = {}, {}
+  local back, ids, told = {}, {}, {}
   -- Newest first, each to the front: the order stays, as far as the hash has kept it.
   for i = math.min(#held, 2000) - 1, 1, -2 do
     local id = held[i]
@@ -56,8 +56,10 @@ if gone then
           'transient', poison and '0' or '1')
         redis.call('ZADD', KEYS[4], now, id)
         redis.call('HINCRBY', prefix .. 'stats', poison and 'dead_poison' or 'dead_worker_lost', 1)
+        told[#told + 1] = 'dead ' .. id
       else
         add(back, group, id)
+        told[#told + 1] = 'waiting ' .. id
       end
     end
   end
@@ -68,6 +70,7 @@ if gone then
     wait_in(back, 'LPUSH')
     returned = true
   end
+  tell(told)
   if redis.call('EXISTS', run) == 0 then
     redis.call('ZREM', KEYS[3], gone)
     redis.call('SREM', spared, gone)

@@ -119,3 +119,11 @@ local function holders(leases, ids)
   end
   return holder
 end
+
+-- Tells those who wait for these jobs where they stand now: a line each, its state and its id. A hint, which changes
+-- nothing: where Redis does not let us publish, the script must not end half-way.
+local function tell(lines)
+  if #lines > 0 then
+    redis.pcall('PUBLISH', prefix .. 'told', table.concat(lines, '\n'))
+  end
+end

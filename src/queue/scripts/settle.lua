@@ -2,8 +2,9 @@
 --
 -- KEYS 1 sched  2 done  3 dead  4 stats
 -- ARGV 1 prefix  2 worker token  3 most done jobs kept  4 life of a done job's errors in ms, then seven for each attempt:
---      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead' | 'leave'), delay in ms,
+--      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead' | 'put_off' | 'leave'), delay in ms,
 --      error record as JSON ('' = none), reason of a dead letter ('' = none; a leading '~' = a passing cause)
+-- 'put_off': its turn at a limit has not come. The attempt does not count, and nothing is noted of it.
 -- 'leave': this worker does not know such a job, a newer one may. The attempt does not count; the delay grows from 2 s to
 -- a minute; what nobody has known for that delay is dead.
 -- Answers 1 for each attempt that was still this worker's, 0 for one that was not: that one changed nothing.
@@ -33,7 +34,7 @@ local function look_again(id, patience)
   return now + math.max(2000, math.min(60000, math.floor(age / 4)))
 end
 
-local answers, settled, mine, done, over = {}, {}, {}, {}, {}
+local answers, settled, mine, done, over, told = {}, {}, {}, {}, {}, {}
 local scheduled = false
 for n, id in ipairs(ids) do
   local i = n * 7 - 2
@@ -42,13 +43,15 @@ for n, id in ipairs(ids) do
     settled[id] = true
     answers[n] = 1
     mine[#mine + 1] = id
-    local again = outcome == 'leave' and look_again(id, ARGV[i + 4])
+    local again = outcome == 'put_off' and now + ARGV[i + 4] or outcome == 'leave' and look_again(id, ARGV[i + 4])
     if again then
       redis.call('ZADD', KEYS[1], again, id)
       scheduled = true
+      told[#told + 1] = 'scheduled ' .. id
     elseif outcome == 'done' then
       done[#done + 1] = id .. ' ' .. stamp .. ' ' .. attempt
       over[#over + 1] = prefix .. 'data:' .. id
+      told[#told + 1] = 'done ' .. id
       if attempt ~= '1' then
         redis.call('PEXPIRE', prefix .. 'errors:' .. id, ARGV[4])
       end
@@ -61,12 +64,14 @@ for n, id in ipairs(ids) do
         if outcome == 'retry' then
           redis.call('ZADD', KEYS[1], now + ARGV[i + 4], id)
           scheduled = true
+          told[#told + 1] = 'scheduled ' .. id
         else
           local reason = ARGV[i + 6]
           local passing = string.sub(reason, 1, 1) == '~'
           redis.call('HSET', prefix .. 'job:' .. id, 'reason', passing and string.sub(reason, 2) or reason,
             'transient', passing and '1' or '0')
           redis.call('ZADD', KEYS[3], now, id)
+          told[#told + 1] = 'dead ' .. id
           if outcome == 'leave' then
             redis.call('HINCRBY', KEYS[4], 'dead_unknown', 1)
           end
@@ -93,4 +98,5 @@ end
 if scheduled then
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
+tell(told)
 return answers

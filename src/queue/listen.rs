@@ -1,0 +1,56 @@
+//! Hears what is published on a channel of a queue.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::time::timeout;
+
+use super::client::Queue;
+use super::error::QueueError;
+
+/// Between two tries to listen.
+const AGAIN: Duration = Duration::from_millis(200);
+/// After so long a silence Redis is asked whether it is still there: a connection whose other end has vanished is silent, too.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long its answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What is heard.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Heard<'a> {
+    /// From now on all is heard. What was published before is not told again.
+    Begun,
+    Message(&'a [u8]),
+}
+
+/// Listens for as long as this is polled; where the connection breaks it begins anew by itself.
+pub(super) async fn listen(queue: &Queue, channel: &str, mut hear: impl FnMut(Heard<'_>)) -> Infallible {
+    let channel = queue.key(channel);
+    loop {
+        if let Err(error) = listen_once(queue, &channel, &mut hear).await {
+            tracing::debug!(%error, channel, "not listening; trying again");
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn listen_once(
+    queue: &Queue,
+    channel: &str,
+    hear: &mut impl FnMut(Heard<'_>),
+) -> Result<(), QueueError> {
+    let (mut sink, mut messages) = queue.redis.pubsub(channel).await?.split();
+    let late = |_| QueueError::Timeout;
+    timeout(ANSWER, sink.subscribe(channel)).await.map_err(late)??;
+    hear(Heard::Begun);
+    loop {
+        match timeout(SILENCE, messages.next()).await {
+            Ok(Some(message)) => hear(Heard::Message(message.get_payload_bytes())),
+            Ok(None) => return Ok(()),
+            Err(_) => {
+                let _: redis::Value = timeout(ANSWER, sink.ping()).await.map_err(late)??;
+            }
+        }
+    }
+}
