@@ -3,8 +3,9 @@
 # .tools/, which `make` has on its PATH. Says one line for each thing that it installs, nothing where nothing is missing.
 #
 #   scripts/install.sh demo    a Redis server
-#   scripts/install.sh test    and a PostgreSQL server, Stripe's own libraries and command line, two fakes of Stripe
-#                              (emulate, localstripe), Prometheus' parser, and libfaketime where apt can
+#   scripts/install.sh test    and a PostgreSQL server, Chromium with playwright-core and axe-core, Stripe's own libraries
+#                              and command line, two fakes of Stripe (emulate, localstripe), Prometheus' parser, and
+#                              libfaketime where apt can
 #   scripts/install.sh ci      and cargo-deny and docker-compose
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -114,7 +115,7 @@ peers() {
     fi
     local from=tests/peers
     if ! unchanged .tools/node/.installed "$from/package.json" "$from/package-lock.json"; then
-        say "Stripe's library for Node and its command line, emulate and jose, from npm into .tools/"
+        say "Stripe's library for Node and its command line, emulate, jose, playwright-core and axe-core, from npm into .tools/"
         mkdir -p .tools/node
         cp "$from/package.json" "$from/package-lock.json" .tools/node/
         npm ci --prefix .tools/node --silent --no-audit --no-fund
@@ -125,6 +126,17 @@ peers() {
         pip_install python -r "$from/requirements.txt"
         remember .tools/python/.installed "$from/requirements.txt"
     fi
+}
+
+# Names as in tests/page/browser.rs. Ubuntu's packages are only a hint at snap, so what apt has installed is tried, too.
+chromium() {
+    local program
+    for program in chromium chromium-browser google-chrome google-chrome-stable; do
+        if have "$program"; then return; fi
+    done
+    say "Chromium, with apt (chromium), and signs for its pictures (fonts-noto-color-emoji)"
+    apt_install chromium fonts-noto-color-emoji && chromium --version >/dev/null 2>&1 ||
+        fail "there is no Chromium to be had for the tests of the pages: please install it or Google Chrome"
 }
 
 # Another clock for one program. Without it the drill leaves that fault out, and says so.
@@ -153,7 +165,7 @@ rust() {
 
 case ${1:-} in
 demo) rust; redis ;;
-test) rust; redis; postgres; peers; faketime ;;
-ci) rust; redis; postgres; peers; faketime; cargo_deny; docker_compose ;;
+test) rust; redis; postgres; peers; chromium; faketime ;;
+ci) rust; redis; postgres; peers; chromium; faketime; cargo_deny; docker_compose ;;
 *) fail "what for? demo, test or ci" ;;
 esac

@@ -58,6 +58,9 @@ pub struct Settings {
     pub sanity: SanitySettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// The folder of the files, which need not be there.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 impl Settings {

@@ -26,6 +26,9 @@ pub struct CustomerSettings {
     /// Other sites whose pages may call the customers' routes, as browsers name them: `https://shop.example.com`.
     #[serde(deserialize_with = "value::origins")]
     pub allowed_origins: Vec<String>,
+    /// The shop's own sign-in, for who comes to their passes and is not signed in; `{tenant}` and `{return}` in it are filled in.
+    #[serde(deserialize_with = "value::sign_in_url")]
+    pub sign_in_url: Option<String>,
     /// The header in which a proxy tells who connects; `None`: whoever connects is told by the connection.
     #[serde(deserialize_with = "value::optional_header")]
     pub address_header: Option<String>,

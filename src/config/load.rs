@@ -7,7 +7,7 @@ use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
 use super::Settings;
 
 /// The environment variables that are settings, with their keys.
-pub const VARIABLES: [(&str, &str); 18] = [
+pub const VARIABLES: [(&str, &str); 20] = [
     ("REDIS_URL", "redis.url"),
     ("DATABASE_URL", "database.url"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
@@ -21,6 +21,8 @@ pub const VARIABLES: [(&str, &str); 18] = [
     ("SUREPASS_ADMIN_TOKEN", "admin.token"),
     ("SUREPASS_JWT_SECRET", "customers.jwt_secret"),
     ("SUREPASS_JWKS_URL", "customers.jwks_url"),
+    ("SUREPASS_ALLOWED_ORIGINS", "customers.allowed_origins"),
+    ("SUREPASS_SIGN_IN_URL", "customers.sign_in_url"),
     ("SUREPASS_DATA_DIR", "data_dir"),
     ("SUREPASS_METRICS_BIND", "worker.metrics_bind"),
     ("SUREPASS_QUEUE_PREFIX", "queue.prefix"),
@@ -29,6 +31,7 @@ pub const VARIABLES: [(&str, &str); 18] = [
 ];
 
 const FOLDER: &str = "SUREPASS_CONFIG";
+const DEFAULT_FOLDER: &str = "config";
 const ENVIRONMENT: &str = "SUREPASS_ENV";
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -101,7 +104,9 @@ impl Settings {
     /// As [`Settings::load`].
     pub fn load_from(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let layers = layers(variable(FOLDER), variable(ENVIRONMENT))?;
+        let folder = variable(FOLDER);
+        let in_folder = PathBuf::from(folder.as_deref().unwrap_or(DEFAULT_FOLDER));
+        let layers = layers(folder, variable(ENVIRONMENT))?;
 
         let wrong = |error| {
             let (key, problem) = explain(&error);
@@ -118,13 +123,14 @@ impl Settings {
         for (name, key) in VARIABLES {
             builder = builder.set_override_option(key, variable(name)).map_err(wrong)?;
         }
-        let settings: Self = builder.build().and_then(Config::try_deserialize).map_err(wrong)?;
+        let mut settings: Self = builder.build().and_then(Config::try_deserialize).map_err(wrong)?;
         if settings.queue.backoff_base > settings.queue.backoff_cap {
             return Err(ConfigError::Value {
                 place: place("queue.backoff_base_ms", &layers, variable),
                 problem: "must not be longer than `queue.backoff_cap_seconds`".to_owned(),
             });
         }
+        settings.folder = in_folder;
         Ok(settings)
     }
 }
@@ -134,7 +140,7 @@ fn layers(folder: Option<String>, environment: Option<String>) -> Result<Vec<Lay
     let defaults = Layer::parse(PathBuf::from("default.toml (compiled in)"), DEFAULTS.to_owned())?;
 
     let asked_for_folder = folder.is_some();
-    let folder = PathBuf::from(folder.unwrap_or_else(|| "config".to_owned()));
+    let folder = PathBuf::from(folder.unwrap_or_else(|| DEFAULT_FOLDER.to_owned()));
     if asked_for_folder && !folder.is_dir() {
         return Err(ConfigError::Absent {
             variable: FOLDER,

@@ -394,7 +394,29 @@ fn what_would_let_others_in_as_customers_is_refused() {
     }
     let settings = with_file("[customers]\nallowed_origins = [\"https://shop.example.com/\"]").unwrap();
     assert_eq!(settings.customers.allowed_origins, ["https://shop.example.com"]);
+    let two = "https://shop.example.com, http://127.0.0.1:12112";
+    let settings = with(&[("SUREPASS_ALLOWED_ORIGINS", two)]).unwrap();
+    assert_eq!(
+        settings.customers.allowed_origins,
+        ["https://shop.example.com", "http://127.0.0.1:12112"]
+    );
+    let refused = refusal(with(&[("SUREPASS_ALLOWED_ORIGINS", "https://shop.example.com,")]));
+    assert!(
+        refused.starts_with("SUREPASS_ALLOWED_ORIGINS must hold origins"),
+        "{refused}"
+    );
     assert!(problem("address_header = \"x forwarded\"").contains("name of a header"));
+    for odd in [
+        "shop.example.com/sign-in",
+        "/sign-in",
+        "javascript:alert(1)",
+        "https://user:s3cr3t@shop.example.com/",
+        "https://shop.example.com/{user}",
+        "https://shop.example.com/?next={return",
+    ] {
+        let problem = problem(&format!("sign_in_url = \"{odd}\""));
+        assert!(problem.contains("with {tenant} and {return} only"), "{problem}");
+    }
 }
 
 #[test]

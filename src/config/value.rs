@@ -106,34 +106,43 @@ pub(super) fn stripe_key<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Se
     Ok(key.map(SecretString::from))
 }
 
+/// Texts as a list, or as one text with commas between them.
+struct Texts(Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list, or text with commas between its items")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Texts, E> {
+                if text.trim().is_empty() {
+                    return Ok(Texts(Vec::new()));
+                }
+                Ok(Texts(text.split(',').map(str::to_owned).collect()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    items.push(item);
+                }
+                Ok(Texts(items))
+            }
+        }
+
+        from.deserialize_any(Reader)
+    }
+}
+
 /// Secrets as a list, or as text with commas between them.
 pub(super) fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretString>, D::Error> {
-    struct Reader;
-
-    impl<'de> Visitor<'de> for Reader {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of secrets, or text with commas between them")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
-            if text.trim().is_empty() {
-                return Ok(Vec::new());
-            }
-            Ok(text.split(',').map(str::to_owned).collect())
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
-            let mut items = Vec::new();
-            while let Some(item) = list.next_element()? {
-                items.push(item);
-            }
-            Ok(items)
-        }
-    }
-
-    let items = from.deserialize_any(Reader)?;
+    let Texts(items) = Texts::deserialize(from)?;
     let mut secrets = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let item = item.trim();
@@ -195,6 +204,23 @@ pub(super) fn optional_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option
     filled(from)
 }
 
+/// A URL in which `{tenant}` and `{return}` are filled in later.
+pub(super) fn sign_in_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = filled(from)? else {
+        return Ok(None);
+    };
+    let filled = text.replace("{tenant}", "x").replace("{return}", "x");
+    let is_url = Url::parse(&filled).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
+    });
+    if !is_url || filled.contains(['{', '}']) {
+        return Err(D::Error::custom(
+            "must be a URL such as https://shop.example.com/sign-in?next={return}, with {tenant} and {return} only",
+        ));
+    }
+    Ok(Some(text))
+}
+
 /// The name of an HTTP header, in lower case.
 pub(super) fn optional_header<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let name = filled(from)?.map(|name| name.to_ascii_lowercase());
@@ -207,10 +233,10 @@ pub(super) fn optional_header<'de, D: Deserializer<'de>>(from: D) -> Result<Opti
     }
 }
 
-/// Origins, each as a browser writes it in its `Origin` header.
+/// Origins, each as a browser writes it in its `Origin` header, as a list or as text with commas between them.
 pub(super) fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let mut origins = Vec::new();
-    for text in Vec::<String>::deserialize(from)? {
+    for text in Texts::deserialize(from)?.0 {
         let text = text.trim().trim_end_matches('/');
         let origin = Url::parse(text)
             .ok()

@@ -1,4 +1,4 @@
-//! The sync that a customer asks for.
+//! The sync that a customer asks for, and that of their visits.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::{CustomerError, Customers, known_to_lookback};
 use crate::fulfil::KnownTenant;
 use crate::identity::Customer;
-use crate::lookback::{Report, SyncRequest};
+use crate::lookback::{Report, RunId, SyncRequest};
+use crate::queue::{Counted, Look};
 use crate::store::CreatedVia;
 
 /// How far a customer's sync looks back.
@@ -15,6 +16,10 @@ pub(super) const DAYS: u32 = 30;
 /// How often its report is looked at: from often to seldom.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LAST_LOOK: Duration = Duration::from_millis(500);
+/// A customer's visits make one sync in this time.
+const BETWEEN_VISITS: Duration = Duration::from_mins(1);
+/// If the process dies that begins one, another one does after so long.
+const LEASE: Duration = Duration::from_secs(10);
 
 impl Customers {
     /// Asks for a sync of the customer with this tenant (or joins the one that is under way) and waits `patience` for what
@@ -28,6 +33,68 @@ impl Customers {
         tenant: &KnownTenant,
         patience: Duration,
     ) -> Result<Option<Report>, CustomerError> {
+        let give_up = Instant::now() + patience;
+        let run = self.begin_sync(customer, tenant, CreatedVia::SelfService).await?;
+        self.come_to(&run, give_up).await
+    }
+
+    /// The sync of a visit, which nobody has asked for: at most one a minute for each customer and tenant. Who asks again
+    /// within the minute is told what that one comes to.
+    ///
+    /// # Errors
+    /// As [`Self::sync`].
+    pub async fn quiet_sync(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        patience: Duration,
+    ) -> Result<Option<Report>, CustomerError> {
+        let give_up = Instant::now() + patience;
+        loop {
+            if let Some(run) = self.begin_quiet_sync(customer, tenant).await? {
+                return self.come_to(&run, give_up).await;
+            }
+            if Instant::now() + FIRST_LOOK > give_up {
+                return Ok(None);
+            }
+            tokio::time::sleep(FIRST_LOOK).await;
+        }
+    }
+
+    /// Begins it, without waiting for what it comes to. `None`: another process is just beginning it.
+    ///
+    /// # Errors
+    /// As [`Self::sync`].
+    pub async fn begin_quiet_sync(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+    ) -> Result<Option<RunId>, CustomerError> {
+        let note = format!("visit:{}:{}", tenant.slug, Counted::user(&customer.id));
+        match self.memo.look(&note, LEASE).await? {
+            Look::Known(run) => Ok(Some(RunId::from(String::from_utf8_lossy(&run).into_owned()))),
+            Look::Asked => Ok(None),
+            Look::Ask => match self.begin_sync(customer, tenant, CreatedVia::Lookback).await {
+                Ok(run) => {
+                    self.memo
+                        .tell(&note, run.as_str().as_bytes(), BETWEEN_VISITS)
+                        .await?;
+                    Ok(Some(run))
+                }
+                Err(error) => {
+                    self.memo.forget(&note).await?;
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    async fn begin_sync(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        via: CreatedVia,
+    ) -> Result<RunId, CustomerError> {
         if self.stripe.is_none() {
             return Err(CustomerError::NoKey);
         }
@@ -35,14 +102,17 @@ impl Customers {
             tenant: Some(tenant.slug.clone()),
             customer: known_to_lookback(customer),
             days: DAYS,
-            via: CreatedVia::SelfService,
+            via,
             run: None,
         };
-        let give_up = Instant::now() + patience;
-        let asked = self.lookback.ask(&request, ulid::Ulid::generate()).await?;
+        Ok(self.lookback.ask(&request, ulid::Ulid::generate()).await?.run)
+    }
+
+    /// What a run has come to when it is done, or at `give_up`.
+    async fn come_to(&self, run: &RunId, give_up: Instant) -> Result<Option<Report>, CustomerError> {
         let mut pause = FIRST_LOOK;
         loop {
-            let report = self.lookback.report(&asked.run).await?;
+            let report = self.lookback.report(run).await?;
             let is_done = report.as_ref().is_some_and(|report| report.done);
             if is_done || Instant::now() + pause > give_up {
                 return Ok(report);

@@ -57,7 +57,10 @@ impl Assessor {
     /// The tenant that a purchase belongs to, as far as the purchase tells.
     #[must_use]
     pub fn tenant(&self, purchase: &Purchase) -> Option<&Tenant> {
-        self.catalogue.tenant(purchase).ok().map(|shelf| &shelf.tenant)
+        self.catalogue
+            .tenant(purchase)
+            .ok()
+            .map(|shelf| shelf.tenant.as_ref())
     }
 
     /// All tenants, by slug.

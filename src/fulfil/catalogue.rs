@@ -1,6 +1,7 @@
 //! The catalogue, indexed: which tenant a purchase belongs to and which of its passes was bought.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::store::{Pass, Tenant};
 
@@ -19,7 +20,7 @@ pub(super) struct Catalogue {
 /// One tenant with its passes.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    pub(super) tenant: Tenant,
+    pub(super) tenant: Arc<Tenant>,
     by_id: Index,
     by_name: Index,
     by_folded_name: Index,
@@ -93,7 +94,7 @@ impl Catalogue {
 
     /// All of them, in the order in which they were given.
     pub(super) fn tenants(&self) -> impl Iterator<Item = &Tenant> {
-        self.tenants.iter().map(|shelf| &shelf.tenant)
+        self.tenants.iter().map(|shelf| shelf.tenant.as_ref())
     }
 
     /// The tenant with this id, or else with this slug.
@@ -145,7 +146,7 @@ impl Shelf {
             by_name: Index::default(),
             by_folded_name: Index::default(),
             by_price: Index::default(),
-            tenant,
+            tenant: Arc::new(tenant),
         };
         for (at, pass) in shelf.tenant.passes.iter().enumerate() {
             shelf.by_id.add(pass.id.clone(), at);

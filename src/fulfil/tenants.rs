@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Tenant};
 
 use super::cache::{Cache, Snapshot};
 
@@ -32,6 +32,14 @@ impl Tenants {
     /// # Errors
     /// [`StoreError`], where the store does not answer and the tenant is not at hand.
     pub async fn by_slug(&self, slug: &str) -> Result<Option<KnownTenant>, StoreError> {
+        Ok(self.whole(slug).await?.as_deref().map(KnownTenant::of))
+    }
+
+    /// The tenant with this slug, with its name, its colour and its passes.
+    ///
+    /// # Errors
+    /// As [`Self::by_slug`].
+    pub async fn whole(&self, slug: &str) -> Result<Option<Arc<Tenant>>, StoreError> {
         let away = |reason: super::error::Reason| StoreError::Transient(reason.to_string());
         let moment = self.0.moment();
         let snapshot = self.0.at_hand().await.map_err(away)?;
@@ -46,11 +54,17 @@ impl Tenants {
     }
 }
 
-fn find(snapshot: &Snapshot, slug: &str) -> Option<KnownTenant> {
-    let tenant = &snapshot.catalogue.of_slug(slug)?.tenant;
-    Some(KnownTenant {
-        id: tenant.id.clone(),
-        slug: tenant.slug.clone(),
-        stripe_account: tenant.stripe_account.clone(),
-    })
+impl KnownTenant {
+    #[must_use]
+    pub fn of(tenant: &Tenant) -> Self {
+        Self {
+            id: tenant.id.clone(),
+            slug: tenant.slug.clone(),
+            stripe_account: tenant.stripe_account.clone(),
+        }
+    }
+}
+
+fn find(snapshot: &Snapshot, slug: &str) -> Option<Arc<Tenant>> {
+    Some(snapshot.catalogue.of_slug(slug)?.tenant.clone())
 }

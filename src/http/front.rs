@@ -32,7 +32,7 @@ pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((
             CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'",
+            "default-src 'none'; style-src 'self'; img-src data:",
         ))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .insert_header((CACHE_CONTROL, "no-store"))

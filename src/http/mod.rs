@@ -7,6 +7,7 @@ mod front;
 pub mod health;
 mod intake;
 pub mod metrics;
+mod page;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -25,10 +26,12 @@ use crate::stripe::signature::{EmptySecret, Verifier};
 
 pub use health::Health;
 pub use metrics::{IntakeMetrics, MetricsPage};
+pub use page::WordsError;
 
 use customer::Door;
 use endpoints::Endpoints;
 use intake::{Intake, IntakeSettings};
+use page::Page;
 
 /// The HTTP server, bound and ready to run. Production and tests start the same thing.
 pub struct Application {
@@ -59,6 +62,8 @@ pub enum StartError {
     Queue(#[from] QueueError),
     #[error("no HTTP client: {0}")]
     Client(String),
+    #[error(transparent)]
+    Words(#[from] WordsError),
 }
 
 /// How long open requests may take to finish at shutdown, in seconds.
@@ -94,6 +99,7 @@ impl Application {
         );
         let endpoints = Arc::new(endpoints);
         let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
+        let page_of_customers = web::Data::new(Page::new(door.clone(), &settings.folder)?);
         let live = door.customers.live.clone();
         let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()))
             .with_streams(live.clone());
@@ -112,6 +118,7 @@ impl Application {
                 .app_data(web::Data::new(intake))
                 .app_data(web::Data::new(health.clone()))
                 .app_data(web::Data::new(page.clone()))
+                .app_data(page_of_customers.clone())
                 .service(customer::scope(door.clone()))
                 .configure(routes)
         });
@@ -166,4 +173,5 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/", web::get().to(front::show));
     metrics::routes(config);
     health::routes(config);
+    page::routes(config);
 }

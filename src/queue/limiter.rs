@@ -1,5 +1,6 @@
 //! How often one user or one address may do something, counted in Redis for all servers.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -21,6 +22,12 @@ pub struct Limit {
 /// Whom a limit counts for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Counted(String);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl Counted {
     /// One user. Stands in Redis as a hash.

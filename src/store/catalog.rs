@@ -17,6 +17,10 @@ use crate::money::{Currency, Money};
 pub const MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// A hundred years: a longer validity is a slip of the pen.
 const MAX_DAYS: i64 = 36_525;
+/// The first words of our own addresses: `/{slug}/subscriptions` would be one of them.
+const RESERVED_SLUGS: [&str; 7] = [
+    "admin", "api", "assets", "healthz", "metrics", "readyz", "webhooks",
+];
 const PASS_TYPES: [&str; 4] = ["single", "multi-pass", "multi", "unlimited"];
 
 /// What a catalogue file holds.
@@ -171,6 +175,12 @@ fn tenant(position: usize, value: Value, warnings: &mut Vec<String>) -> Result<T
     let is_slug = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if slug.len() > 63 || !slug.bytes().all(is_slug) {
         return Err(fields.refusal("slug", "expected at most 63 of a-z, 0-9 and -"));
+    }
+    if RESERVED_SLUGS.contains(&slug.as_str()) {
+        return Err(fields.refusal(
+            "slug",
+            &format!("`{slug}` begins addresses of Surepass' own, as in /{slug}/…: choose another one"),
+        ));
     }
     let name = fields.required_text("name")?;
     let time_zone = match fields.text("timeZone")? {

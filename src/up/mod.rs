@@ -2,19 +2,18 @@
 //! processes that are started again when they die.
 
 mod demo;
+mod place;
 mod redis;
 pub mod sample;
 mod supervisor;
 
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Settings;
 use crate::lookback::LookbackError;
@@ -23,6 +22,8 @@ use crate::shutdown::Shutdown;
 use crate::store;
 use crate::stripe::api::StripeError;
 
+use demo::Shop;
+use place::{Place, beside, environment, place, tell_commands};
 pub use redis::{RedisServer, RedisServerError, RedisServerOptions};
 use supervisor::{Program, Supervisor};
 
@@ -64,19 +65,6 @@ pub enum UpError {
     Catalog(#[from] store::catalog::CatalogError),
 }
 
-/// What the parts of the system are told.
-#[derive(Debug, Clone)]
-struct Place {
-    folder: PathBuf,
-    redis_url: SecretString,
-    database_url: SecretString,
-    webhook_secret: SecretString,
-    prefix: String,
-    address: SocketAddr,
-    /// Where the demo's Stripe sandbox is.
-    sandbox: Option<SocketAddr>,
-}
-
 /// The sandbox takes any key that looks like one.
 const DEMO_KEY: &str = "sk_test_demo";
 
@@ -102,7 +90,8 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     } else {
         None
     };
-    let place = place(&settings, &folder, own_redis.as_ref(), options)?;
+    let shop = options.demo.then(|| Shop::bind(&settings)).transpose()?;
+    let place = place(&settings, &folder, own_redis.as_ref(), shop.as_ref(), options)?;
     tell_commands(&place, &settings, options)?;
 
     let store = store::open(&place.database_url, &settings.store_options()).await?;
@@ -115,13 +104,16 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     if let Some(sandbox) = sandbox(&place)? {
         supervisor.keep("sandbox", sandbox, Some(folder.join("sandbox.log")));
     }
-    let server = Program::sibling("surepass", &["serve"], environment(&place, &settings, options));
+    let mut of_server = environment(&place, &settings, options);
+    of_server.extend(shop.iter().flat_map(Shop::settings));
+    let server = Program::sibling("surepass", &["serve"], of_server);
     let worker = Program::sibling("surepass-worker", &[], environment(&place, &settings, options));
     for (program, name) in [(server, "server"), (worker, "worker")] {
         let program = program.map_err(|error| UpError::Io(name.to_owned(), error))?;
         let log = options.demo.then(|| folder.join(format!("{name}.log")));
         supervisor.keep(name, program, log);
     }
+    let shop = shop.map(|shop| shop.open(&place, &settings)).transpose()?;
 
     let outcome = tokio::select! {
         outcome = present(&place, &store, &settings, options) => match outcome {
@@ -136,6 +128,9 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     };
     if !options.exit_when_done {
         println!("Stopping…");
+    }
+    if let Some(shop) = shop {
+        shop.stop(false).await;
     }
     store.close().await;
     supervisor
@@ -188,7 +183,14 @@ async fn present(
         commands.display()
     );
     if !options.exit_when_done {
-        println!("Buy a pass by hand, in the Stripe sandbox:\n  {}", played.page);
+        println!(
+            "Be a customer, in the demo's own shop:\n  {}/",
+            place.shop.as_deref().unwrap_or_default()
+        );
+        println!(
+            "Pay for a pass by hand, in the Stripe sandbox:\n  {}",
+            played.page
+        );
         println!(
             "And the purchase that nobody could make out:\n  . {}; {program} jobs list --state dead",
             commands.display()
@@ -210,90 +212,6 @@ async fn ready(client: &reqwest::Client, url: &str) -> Result<(), UpError> {
     Err(UpError::NotReady(last))
 }
 
-fn place(
-    settings: &Settings,
-    folder: &Path,
-    own_redis: Option<&RedisServer>,
-    options: Options,
-) -> Result<Place, UpError> {
-    let folder = folder
-        .canonicalize()
-        .map_err(|error| UpError::Io(folder.display().to_string(), error))?;
-    let own_database = || format!("sqlite://{}", folder.join("surepass.db").display()).into();
-    let generated = || secret(&folder.join("webhook-secret"));
-    // The demo's purchases must not reach a shop's own records, nor its workers.
-    let demo_prefix = || match own_redis {
-        Some(_) => settings.queue.prefix.clone(),
-        None => format!("{}-demo", settings.queue.prefix),
-    };
-    let (database_url, webhook_secret, prefix) = if options.demo {
-        (own_database(), generated()?, demo_prefix())
-    } else {
-        let configured: Vec<&str> = settings
-            .stripe
-            .webhook_secrets
-            .iter()
-            .map(ExposeSecret::expose_secret)
-            .collect();
-        let secrets = if configured.is_empty() {
-            generated()?
-        } else {
-            configured.join(",").into()
-        };
-        (
-            settings.database.url.clone().unwrap_or_else(own_database),
-            secrets,
-            settings.queue.prefix.clone(),
-        )
-    };
-    Ok(Place {
-        redis_url: own_redis.map_or_else(|| settings.redis.url_or_default(), RedisServer::url),
-        database_url,
-        webhook_secret,
-        prefix,
-        address: free_address(settings.server.bind, options)?,
-        sandbox: options.demo.then(|| free_address(SANDBOX, options)).transpose()?,
-        folder,
-    })
-}
-
-impl Place {
-    /// What the other commands need to find this system, as a shell reads it.
-    fn commands_file(&self) -> PathBuf {
-        self.folder.join("environment")
-    }
-
-    /// Where the demo's Stripe is.
-    fn stripe(&self) -> String {
-        let address = self.sandbox.unwrap_or(SANDBOX);
-        format!("http://{address}")
-    }
-}
-
-/// Writes down where the commands find Redis and the store. Only what is our own: what was configured may hold passwords,
-/// and is set for them already.
-fn tell_commands(place: &Place, settings: &Settings, options: Options) -> Result<(), UpError> {
-    let mut lines = Vec::new();
-    let mut tell = |name: &str, value: &str| {
-        lines.push(format!("export {name}='{}'\n", value.replace('\'', "'\\''")));
-    };
-    if settings.redis.url.is_none() {
-        tell("REDIS_URL", place.redis_url.expose_secret());
-    }
-    if options.demo || settings.database.url.is_none() {
-        tell("DATABASE_URL", place.database_url.expose_secret());
-    }
-    if options.demo {
-        tell("STRIPE_API_BASE", &place.stripe());
-        tell("STRIPE_SECRET_KEY", DEMO_KEY);
-    }
-    if place.prefix != settings.queue.prefix {
-        tell("SUREPASS_QUEUE_PREFIX", &place.prefix);
-    }
-    let file = place.commands_file();
-    std::fs::write(&file, lines.concat()).map_err(|error| UpError::Io(file.display().to_string(), error))
-}
-
 /// The demo's Stripe, which sends its webhooks to the server. Ids follow from the seed, and those of an earlier demo are in the
 /// store already.
 fn sandbox(place: &Place) -> Result<Option<Program>, UpError> {
@@ -310,35 +228,6 @@ fn sandbox(place: &Place) -> Result<Option<Program>, UpError> {
         .map_err(|error| UpError::Io("sandbox".to_owned(), error))
 }
 
-fn environment(place: &Place, settings: &Settings, options: Options) -> Vec<(&'static str, SecretString)> {
-    let metrics = if options.demo {
-        // A worker that runs beside the demo keeps its own.
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
-    } else {
-        settings.worker.metrics_bind
-    };
-    let mut variables = vec![
-        ("REDIS_URL", place.redis_url.clone()),
-        ("DATABASE_URL", place.database_url.clone()),
-        ("STRIPE_WEBHOOK_SECRET", place.webhook_secret.clone()),
-        ("SUREPASS_BIND", place.address.to_string().into()),
-        ("SUREPASS_METRICS_BIND", metrics.to_string().into()),
-        ("SUREPASS_QUEUE_PREFIX", place.prefix.clone().into()),
-    ];
-    if options.demo {
-        variables.push((
-            "RUST_LOG",
-            std::env::var("RUST_LOG")
-                .unwrap_or_else(|_| "info".to_owned())
-                .into(),
-        ));
-        // The demo has a Stripe of its own, whatever key is set.
-        variables.push(("STRIPE_SECRET_KEY", DEMO_KEY.into()));
-        variables.push(("STRIPE_API_BASE", place.stripe().into()));
-    }
-    variables
-}
-
 /// One `up` for each folder.
 fn lock(folder: &Path) -> Result<File, UpError> {
     let io = |error| UpError::Io(folder.display().to_string(), error);
@@ -352,40 +241,5 @@ fn lock(folder: &Path) -> Result<File, UpError> {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(UpError::Locked(folder.display().to_string())),
         Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
-    }
-}
-
-/// The webhook secret in `file`, made there at the first start.
-fn secret(file: &Path) -> Result<SecretString, UpError> {
-    let io = |error| UpError::Io(file.display().to_string(), error);
-    match std::fs::read_to_string(file) {
-        Ok(secret) if secret.starts_with("whsec_") => return Ok(secret.trim().into()),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io(error)),
-    }
-    let secret = format!("whsec_{}", hex::encode(rand::random::<[u8; 24]>()));
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options
-        .open(file)
-        .and_then(|mut file| file.write_all(secret.as_bytes()))
-        .map_err(io)?;
-    Ok(secret.into())
-}
-
-/// Where the demo's Stripe is, if nobody else listens there.
-const SANDBOX: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 12_111);
-
-/// The configured address, if nobody listens there; the demo takes any other rather than fail.
-fn free_address(wanted: SocketAddr, options: Options) -> Result<SocketAddr, UpError> {
-    let bound = |address| TcpListener::bind(address).and_then(|listener| listener.local_addr());
-    match bound(wanted) {
-        Ok(address) => Ok(address),
-        Err(_) if options.demo => {
-            let any = SocketAddr::new(wanted.ip(), 0);
-            bound(any).map_err(|_| UpError::AddressTaken(wanted))
-        }
-        Err(_) => Err(UpError::AddressTaken(wanted)),
     }
 }

@@ -16,10 +16,15 @@ mod limits;
 mod listening;
 mod live;
 mod live_doors;
+mod page;
+mod page_bought;
+mod page_forms;
+mod page_words;
 mod passes;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod program;
+mod reader;
 #[path = "../support/shop/mod.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod shop;

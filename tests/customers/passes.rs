@@ -60,7 +60,7 @@ async fn active_and_expired_passes_are_told_as_the_existing_page_expects() {
     );
 
     let nobody = studio.sign_in.token("nobody").await;
-    let empty = json!({"activeSubscriptions": [], "expiredSubscriptions": []});
+    let empty = json!({"activeSubscriptions": [], "expiredSubscriptions": [], "timeZone": "Europe/Oslo"});
     assert_eq!(studio.passes(&nobody).await, empty);
     let elsewhere = studio.request(Method::GET, PASSES).bearer_auth(&token);
     let elsewhere = studio.send(elsewhere.header("x-tenant-slug", "other")).await;

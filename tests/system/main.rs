@@ -12,6 +12,7 @@ mod catalogue;
 mod corpus;
 #[path = "../support/customers.rs"]
 mod customers;
+mod demo_shop;
 mod event_log;
 mod intake;
 mod metrics;
@@ -33,5 +34,6 @@ mod tenants;
 #[cfg(feature = "otlp")]
 mod traces;
 mod up;
+mod visitor;
 mod wire;
 mod worker_crash;

@@ -12,13 +12,13 @@ use crate::program::{PATIENCE, Program, SUREPASS, command, processes_of, run, st
 use crate::shop::{COMPLETED, EXAMPLE_CATALOGUE, check_output, now, signed};
 
 /// A machine with a folder for the data and nothing configured.
-struct Machine {
+pub(crate) struct Machine {
     folder: TempDir,
-    environment: Vec<(String, String)>,
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         std::fs::create_dir(folder.path().join("config")).unwrap();
@@ -53,7 +53,7 @@ impl Machine {
     }
 
     /// Waits until nothing of it runs, or nothing but its Redis.
-    async fn left(&self, redis: bool) {
+    pub(crate) async fn left(&self, redis: bool) {
         let mut running = Vec::new();
         let leaving = async {
             loop {

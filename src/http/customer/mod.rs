@@ -2,11 +2,11 @@
 
 mod build;
 mod refusal;
-mod session;
+pub(super) mod session;
 mod status;
 mod stream;
 mod subscriptions;
-mod sync;
+pub(super) mod sync;
 mod visit;
 
 use std::sync::Arc;
@@ -18,11 +18,13 @@ use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{Error, HttpResponse, Scope, web};
 
+use super::page;
 use crate::config::CustomerSettings;
 use crate::customer::Customers;
 use crate::identity::Identity;
 
-use refusal::Refusal;
+pub(super) use refusal::Refusal;
+pub(super) use visit::LONGEST_SLUG;
 
 /// The longest body of these routes, in bytes: it holds a session's id.
 const LARGEST_BODY: usize = 4_096;
@@ -60,6 +62,7 @@ pub(super) fn scope(
         .route("/subscription-status/stream", web::get().to(stream::open))
         .route("/sync-subscriptions", web::post().to(sync::run))
         .route("/subscriptions", web::get().to(subscriptions::list))
+        .route("/session", page::sign_in())
         .route("/session", web::post().to(session::begin))
         .route("/session", web::delete().to(session::end))
         .default_service(web::to(unknown))

@@ -17,7 +17,7 @@ const COME_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why a call is refused: what is shown is the contract's words, and never tells one customer of another.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(in crate::http) enum Refusal {
     #[error("Unauthorized")]
     Unauthorized,
     /// A cookie vouches for a call that another site's page may have made.
@@ -35,6 +35,10 @@ pub(super) enum Refusal {
     TooLarge,
     #[error("The token is too long for a cookie")]
     TooLongForCookie,
+    #[error("The form must have `token` and `next`")]
+    Form,
+    #[error("`next` must be a path on this server")]
+    Next,
     #[error("Too many requests")]
     TooMany(Duration),
     #[error(
@@ -65,7 +69,9 @@ impl ResponseError for Refusal {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::OtherSite => StatusCode::FORBIDDEN,
-            Self::NoTenant | Self::NoSession | Self::TooLongForCookie => StatusCode::BAD_REQUEST,
+            Self::NoTenant | Self::NoSession | Self::TooLongForCookie | Self::Form | Self::Next => {
+                StatusCode::BAD_REQUEST
+            }
             Self::UnknownTenant | Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,

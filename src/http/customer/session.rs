@@ -14,23 +14,33 @@ const LONGEST: usize = 3_900;
 
 /// Puts the token of the `Authorization` header into a cookie that no script can read.
 pub(super) async fn begin(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let credential = match door.credential(&request).await? {
+    let token = match door.credential(&request).await? {
+        Credential::Bearer(token) => token,
         // A cookie cannot prolong itself.
-        Credential::Cookie(_) => Credential::None,
-        credential => credential,
+        Credential::Cookie(_) | Credential::None => {
+            door.within_limits(&request, None).await?;
+            return Err(Refusal::Unauthorized);
+        }
     };
-    let customer = door.customer(&request, &credential).await?;
-    let Credential::Bearer(token) = credential else {
-        return Err(Refusal::Unauthorized);
-    };
+    let cookie = cookie_for(&door, &request, &token).await?;
+    Ok(HttpResponse::NoContent().cookie(cookie).finish())
+}
+
+/// The cookie that carries a token, which is verified first. It lives no longer than the token does.
+pub(in crate::http) async fn cookie_for(
+    door: &Door,
+    request: &HttpRequest,
+    token: &str,
+) -> Result<Cookie<'static>, Refusal> {
+    let credential = Credential::Bearer(token.to_owned());
+    let customer = door.customer(request, &credential).await?;
     if token.len() > LONGEST {
         return Err(Refusal::TooLongForCookie);
     }
     let left = customer
         .expires
         .saturating_sub(door.customers.clock.now().timestamp());
-    let cookie = cookie(&request, token, left.clamp(1, LIFE));
-    Ok(HttpResponse::NoContent().cookie(cookie).finish())
+    Ok(cookie(request, token.to_owned(), left.clamp(1, LIFE)))
 }
 
 /// Takes the cookie out.

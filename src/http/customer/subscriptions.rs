@@ -14,6 +14,8 @@ pub(super) async fn list(door: web::Data<Door>, request: HttpRequest) -> Result<
     let customer = door.customer(&request, &credential).await?;
     let tenant = door.tenant(&request).await?;
     let passes = door.customers.passes(&customer, &tenant).await?;
+    // At hand already: for pages that show the shop's days.
+    let whole = door.customers.tenants.whole(&tenant.slug).await?;
     let now = door.customers.clock.now();
     let is_active = |one: &&Subscription| one.is_active && one.end_date > now;
     let (active, expired): (Vec<_>, Vec<_>) = passes.iter().partition(is_active);
@@ -23,6 +25,7 @@ pub(super) async fn list(door: web::Data<Door>, request: HttpRequest) -> Result<
     Ok(HttpResponse::Ok().json(json!({
         "activeSubscriptions": shown(active),
         "expiredSubscriptions": shown(expired),
+        "timeZone": whole.map(|tenant| tenant.time_zone),
     })))
 }
 

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Door, Refusal};
+use crate::customer::CustomerError;
+use crate::identity::Customer;
 use crate::lookback::Report;
 use crate::queue::Limit;
 use crate::store::RunPhase;
@@ -13,23 +16,49 @@ use crate::store::RunPhase;
 /// How long a page waits for the result; beyond it the sync goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-pub(super) async fn run(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+/// What a page may say of the sync that it asks for.
+#[derive(Default, Deserialize)]
+struct Wish {
+    /// It is a visit's, which nobody has asked for: at most one a minute, and told what the last one came to.
+    #[serde(default)]
+    quiet: bool,
+}
+
+pub(super) async fn run(
+    door: web::Data<Door>,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, Refusal> {
     let credential = door.credential(&request).await?;
     let customer = door.customer(&request, &credential).await?;
     let tenant = door.tenant(&request).await?;
-    let limit = Limit {
-        name: "syncs",
-        per_minute: door.settings.syncs_per_minute,
+    let body = body.map_err(|_| Refusal::TooLarge)?;
+    // Pages of old send nothing, or anything.
+    let wish: Wish = serde_json::from_slice(&body).unwrap_or_default();
+    let customers = &door.customers;
+    let report = if wish.quiet {
+        customers.quiet_sync(&customer, &tenant, PATIENCE).await?
+    } else {
+        within_limit(&door, &customer).await?;
+        customers.sync(&customer, &tenant, PATIENCE).await?
     };
-    let refused = door.customers.limit(&customer, limit).await;
-    if let Some(wait) = refused.map_err(crate::customer::CustomerError::from)? {
-        return Err(Refusal::TooMany(wait));
-    }
-    let report = door.customers.sync(&customer, &tenant, PATIENCE).await?;
     Ok(HttpResponse::Ok().json(match report {
         Some(report) => told(&report),
         None => under_way(0, 0, 0),
     }))
+}
+
+/// Counts a sync that a customer asks for.
+pub(in crate::http) async fn within_limit(door: &Door, customer: &Customer) -> Result<(), Refusal> {
+    let limit = Limit {
+        name: "syncs",
+        per_minute: door.settings.syncs_per_minute,
+    };
+    let refused = door.customers.limit(customer, limit).await;
+    match refused.map_err(CustomerError::from)? {
+        Some(wait) => Err(Refusal::TooMany(wait)),
+        None => Ok(()),
+    }
 }
 
 /// As the contract has it. What stands in the way is told in words for a customer: the rest is for those who run the shop.

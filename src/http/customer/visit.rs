@@ -17,11 +17,11 @@ pub(super) const COOKIE: &str = "__Host-surepass";
 /// The same on this machine, where there is no TLS.
 pub(super) const LOCAL_COOKIE: &str = "surepass";
 /// The longest slug, in bytes.
-const LONGEST_SLUG: usize = 100;
+pub(in crate::http) const LONGEST_SLUG: usize = 100;
 
 /// Where a token came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Credential {
+pub(in crate::http) enum Credential {
     /// `Authorization`: nobody's browser sends it by itself.
     Bearer(String),
     /// The cookie: a browser sends it whoever's page makes the call.
@@ -50,7 +50,7 @@ impl Credential {
 
 impl Door {
     /// What a call has to show for itself. One whose `Authorization` is no bearer token counts, too.
-    pub(super) async fn credential(&self, request: &HttpRequest) -> Result<Credential, Refusal> {
+    pub(in crate::http) async fn credential(&self, request: &HttpRequest) -> Result<Credential, Refusal> {
         if !self.identity.is_configured() {
             return Err(Refusal::NotConfigured);
         }
@@ -62,7 +62,7 @@ impl Door {
     }
 
     /// The customer who calls, within the limits of calls. Every call counts, also one that is refused.
-    pub(super) async fn customer(
+    pub(in crate::http) async fn customer(
         &self,
         request: &HttpRequest,
         credential: &Credential,
@@ -84,7 +84,7 @@ impl Door {
 
     /// Counts a call of an address and, where there is one, of a customer. Without Redis nothing is counted: who holds a
     /// pass can see it all the same.
-    pub(super) async fn within_limits(
+    pub(in crate::http) async fn within_limits(
         &self,
         request: &HttpRequest,
         customer: Option<&Customer>,
@@ -154,7 +154,7 @@ impl Door {
     }
 
     /// Whether a page of this server or of an allowed origin makes the call, as the browser tells: a page cannot forge it.
-    fn is_own_page(&self, request: &HttpRequest) -> bool {
+    pub(in crate::http) fn is_own_page(&self, request: &HttpRequest) -> bool {
         let header = |name: HeaderName| request.headers().get(name)?.to_str().ok();
         let Some(origin) = header(ORIGIN) else {
             return header(HeaderName::from_static("sec-fetch-site")) == Some("same-origin");

@@ -1,6 +1,7 @@
 //! Purchases played against the system through its real intake, each with the outcome that is right for it.
 
 mod scenes;
+mod shop;
 mod stage;
 mod unheard;
 
@@ -13,6 +14,7 @@ use crate::config::{QueueName, Settings};
 use crate::queue::{Queue, QueueConfig, Redis, RedisOptions};
 use crate::store::{Store, catalog};
 
+pub(super) use shop::Shop;
 use stage::Stage;
 
 /// How long an outcome may take before it counts as missing.

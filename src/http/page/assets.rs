@@ -1,0 +1,130 @@
+//! The page's script and stylesheets: in the program, under names that change with what they hold.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ETAG, EntityTag, Header, HeaderName, IfNoneMatch,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::language::Languages;
+use super::{Page, accent};
+
+/// One script, in the order in which its parts need each other.
+const SCRIPT: &str = concat!(
+    include_str!("script/words.js"),
+    include_str!("script/api.js"),
+    include_str!("script/confirmation.js"),
+    include_str!("script/desk.js"),
+    include_str!("script/widget.js"),
+    include_str!("script/element.js"),
+);
+const STYLE: &str = include_str!("surepass.css");
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+
+/// Asked for by the name that goes with what it holds: it never changes.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// Asked for by its plain name, as by other sites: a new version is there within minutes.
+const FOR_MINUTES: &str = "public, max-age=300";
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+#[derive(Debug)]
+pub(super) struct Assets {
+    script: Asset,
+    style: Asset,
+}
+
+#[derive(Debug)]
+struct Asset {
+    body: Bytes,
+    hash: String,
+    kind: &'static str,
+}
+
+impl Asset {
+    fn new(body: String, kind: &'static str) -> Self {
+        let hash = hex::encode(&Sha256::digest(&body)[..8]);
+        let body = Bytes::from(body);
+        Self { body, hash, kind }
+    }
+
+    /// Any site's page may have it: there is nothing of a customer in it.
+    fn answer(&self, request: &HttpRequest) -> HttpResponse {
+        let asked = format!("v={}", self.hash);
+        let is_named = request.query_string() == asked;
+        let tag = EntityTag::new_strong(self.hash.clone());
+        let is_known = match IfNoneMatch::parse(request) {
+            Ok(IfNoneMatch::Any) => true,
+            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
+            Err(_) => false,
+        };
+        let mut response = if is_known {
+            HttpResponse::NotModified()
+        } else {
+            HttpResponse::Ok()
+        };
+        response
+            .insert_header((CACHE_CONTROL, if is_named { FOR_EVER } else { FOR_MINUTES }))
+            .insert_header((ETAG, tag.to_string()))
+            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+            .insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"));
+        if is_known {
+            return response.finish();
+        }
+        response.content_type(self.kind).body(self.body.clone())
+    }
+}
+
+impl Assets {
+    pub(super) fn new(languages: &Languages) -> Self {
+        Self {
+            script: Asset::new(script(languages), JAVASCRIPT),
+            style: Asset::new(STYLE.to_owned(), CSS),
+        }
+    }
+
+    pub(super) fn script_address(&self) -> String {
+        format!("/assets/surepass.js?v={}", self.script.hash)
+    }
+
+    pub(super) fn style_address(&self) -> String {
+        format!("/assets/surepass.css?v={}", self.style.hash)
+    }
+}
+
+/// The script, in a scope of its own with the words that it shows: `WORDS[tag][key]`.
+fn script(languages: &Languages) -> String {
+    let words: BTreeMap<&str, _> = languages
+        .all()
+        .map(|language| (language.tag.as_str(), &language.words.script))
+        .collect();
+    // Text and tables of text: there is nothing in them that JSON could not hold.
+    let words = serde_json::to_string(&words).unwrap_or_else(|_| "{}".to_owned());
+    format!("(() => {{\n\"use strict\";\nconst WORDS = {words};\n{SCRIPT}\n}})();\n")
+}
+
+/// `GET /assets/{name}`
+pub(super) async fn show(
+    page: web::Data<Page>,
+    name: web::Path<String>,
+    request: HttpRequest,
+) -> HttpResponse {
+    match name.as_str() {
+        "surepass.js" => page.assets.script.answer(&request),
+        "surepass.css" => page.assets.style.answer(&request),
+        name => match accent::sheet(name) {
+            Some(sheet) => Asset::new(sheet, CSS).answer(&request),
+            None => HttpResponse::NotFound().finish(),
+        },
+    }
+}
+
+/// `GET /widget.js`: the script under the name that other sites embed.
+pub(super) async fn widget(page: web::Data<Page>, request: HttpRequest) -> HttpResponse {
+    page.assets.script.answer(&request)
+}

@@ -1,0 +1,211 @@
+//! The customer's page, `/{tenant}/subscriptions`: rendered here, works without a script, and is enhanced by `surepass.js`.
+
+mod accent;
+mod address;
+mod assets;
+mod format;
+mod language;
+mod markup;
+mod missing;
+mod notice;
+mod passes;
+mod purchase;
+mod sign_in;
+mod words;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use actix_web::guard::{Any, Get, Head, fn_guard};
+use actix_web::http::Method;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Route, web};
+use maud::Markup;
+
+use super::customer::{Door, Refusal};
+use crate::fulfil::KnownTenant;
+use crate::identity::Customer;
+use crate::store::{StoreError, Tenant};
+
+use address::Asked;
+use assets::Assets;
+use language::{Languages, Reader};
+
+pub use words::WordsError;
+
+/// Scripts and styles of our own files only. Forms and frames stay at home, and nothing tells another site the address, in which
+/// a session's id may stand. (`no-referrer` would make browsers send our own form with `Origin: null`.)
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+    img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const REFERRERS: &str = "same-origin";
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+
+/// What the page is made from.
+#[derive(Debug)]
+pub(super) struct Page {
+    door: Arc<Door>,
+    languages: Languages,
+    assets: Assets,
+}
+
+impl Page {
+    /// `folder`: that of the settings, whose `locales` add languages.
+    ///
+    /// # Errors
+    /// [`WordsError`].
+    pub(super) fn new(door: Arc<Door>, folder: &Path) -> Result<Self, WordsError> {
+        let languages = Languages::load(folder)?;
+        let assets = Assets::new(&languages);
+        Ok(Self {
+            door,
+            languages,
+            assets,
+        })
+    }
+}
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/assets/{name}", read().to(assets::show))
+        .route("/widget.js", read().to(assets::widget))
+        .service(
+            web::resource("/{tenant}/subscriptions")
+                .route(read().to(show))
+                .route(web::post().to(missing::sync)),
+        );
+}
+
+/// What `GET` answers, `HEAD` does, too.
+fn read() -> Route {
+    web::route().guard(Any(Get()).or(Head()))
+}
+
+/// The route by which a page of another site signs its customer in, beside that of the API: a form, not a call.
+pub(super) fn sign_in() -> Route {
+    web::post().guard(fn_guard(sign_in::is_form)).to(sign_in::begin)
+}
+
+/// `GET /{tenant}/subscriptions`
+async fn show(page: web::Data<Page>, slug: web::Path<String>, request: HttpRequest) -> HttpResponse {
+    let asked = Asked::read(&request);
+    let reader = page.languages.reader(&request, asked.lang.as_deref());
+    let visit = match page.visit(&request, &slug).await {
+        Ok(visit) => visit,
+        Err(refused) => return page.refuse(&reader, &refused, Some(&slug), &asked),
+    };
+    // First what became of the purchase, then the passes: a page that says "active" shows the pass.
+    let message = match &asked.bought {
+        Some(bought) => purchase::told(&page, &reader, &visit, bought).await,
+        None => purchase::of_sync(&reader, asked.synced),
+    };
+    let tenant = &visit.tenant;
+    let held = match page.door.customers.passes(&visit.customer, &visit.known).await {
+        Ok(held) => held,
+        Err(error) => {
+            let refused = Refused::of(error.into(), Some(tenant.clone()));
+            return page.refuse(&reader, &refused, Some(&slug), &asked);
+        }
+    };
+    // Who comes from checkout has their purchase looked for already.
+    if *request.method() == Method::GET && asked.bought.is_none() {
+        visit.sync_quietly(&page);
+    }
+    let now = page.door.customers.clock.now();
+    let passes = passes::list(&reader, tenant, &held, now);
+    let markup = markup::customers_page(&page, &reader, tenant, &asked, &message, &passes);
+    answer(StatusCode::OK, &reader, markup)
+}
+
+/// A customer at a tenant's page.
+struct Visit {
+    customer: Customer,
+    tenant: Arc<Tenant>,
+    known: KnownTenant,
+}
+
+/// Why there is no page, and whose it would be.
+struct Refused {
+    why: Refusal,
+    tenant: Option<Arc<Tenant>>,
+}
+
+impl Refused {
+    fn of(why: Refusal, tenant: Option<Arc<Tenant>>) -> Self {
+        Self { why, tenant }
+    }
+}
+
+impl Page {
+    /// Who comes, and to whom. Who is not signed in is told whose page it is.
+    async fn visit(&self, request: &HttpRequest, slug: &str) -> Result<Visit, Refused> {
+        let nobodys = |why| Refused::of(why, None);
+        let customer = match self.door.credential(request).await {
+            Ok(credential) => self.door.customer(request, &credential).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(why @ Refusal::TooMany(_)) = customer {
+            return Err(nobodys(why));
+        }
+        let tenant = self.tenant(slug).await.map_err(|error| nobodys(error.into()))?;
+        let tenant = tenant.ok_or_else(|| nobodys(Refusal::UnknownTenant))?;
+        match customer {
+            Ok(customer) => Ok(Visit {
+                customer,
+                known: KnownTenant::of(&tenant),
+                tenant,
+            }),
+            Err(why) => Err(Refused::of(why, Some(tenant))),
+        }
+    }
+
+    async fn tenant(&self, slug: &str) -> Result<Option<Arc<Tenant>>, StoreError> {
+        if slug.len() > super::customer::LONGEST_SLUG {
+            return Ok(None);
+        }
+        self.door.customers.tenants.whole(slug).await
+    }
+
+    fn refuse(&self, reader: &Reader, refused: &Refused, slug: Option<&str>, asked: &Asked) -> HttpResponse {
+        notice::refusal(self, reader, refused, slug, asked)
+    }
+}
+
+impl Visit {
+    /// Has the customer synced, at most once a minute, while the page goes out.
+    fn sync_quietly(&self, page: &Page) {
+        let customers = page.door.customers.clone();
+        let (customer, tenant) = (self.customer.clone(), self.known.clone());
+        if customers.stripe.is_none() {
+            return;
+        }
+        tokio::spawn(async move {
+            if let Err(error) = customers.begin_quiet_sync(&customer, &tenant).await {
+                tracing::warn!(%error, "the sync of a visit could not be asked for; the next visit's will");
+            }
+        });
+    }
+}
+
+/// A page of ours, with what keeps it safe in a browser.
+fn answer(status: StatusCode, reader: &Reader, markup: Markup) -> HttpResponse {
+    protected(HttpResponse::build(status), reader).body(markup.into_string())
+}
+
+fn protected(mut response: HttpResponseBuilder, reader: &Reader) -> HttpResponseBuilder {
+    response
+        .content_type("text/html; charset=utf-8")
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((REFERRER_POLICY, REFERRERS))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((X_FRAME_OPTIONS, "DENY"))
+        .insert_header((OPENER_POLICY, "same-origin"))
+        // It is one customer's, and true for a moment.
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((CONTENT_LANGUAGE, reader.language.tag.as_str()))
+        .insert_header((VARY, "Accept-Language, Authorization, Cookie"));
+    response
+}

@@ -1,0 +1,55 @@
+// The element itself: everything it does is its desk's.
+
+const desks = new WeakMap();
+const tokens = new WeakMap();
+
+const restart = (element) => {
+  const desk = desks.get(element);
+  if (desk) desk.start();
+};
+
+class SurepassPasses extends HTMLElement {
+  static get observedAttributes() {
+    return ["session", "tenant", "lang", "api"];
+  }
+
+  /** The customer's token, or a function that gets it; called with `{fresh: true}` where the last one was refused. */
+  get token() {
+    return tokens.get(this) || null;
+  }
+
+  set token(token) {
+    tokens.set(this, token);
+    restart(this);
+  }
+
+  connectedCallback() {
+    if (document.readyState === "loading") {
+      // Its children may not be here yet.
+      document.addEventListener("DOMContentLoaded", () => this.connectedCallback(), { once: true });
+      return;
+    }
+    if (!this.isConnected || desks.has(this)) return;
+    // Set before this script was here.
+    if (Object.prototype.hasOwnProperty.call(this, "token")) {
+      const { token } = this;
+      delete this.token;
+      this.token = token;
+    }
+    desks.set(this, new Desk(this));
+    restart(this);
+  }
+
+  disconnectedCallback() {
+    const desk = desks.get(this);
+    desks.delete(this);
+    if (desk) desk.leave();
+  }
+
+  attributeChangedCallback(_name, before, after) {
+    if (before !== after) restart(this);
+  }
+}
+
+// A page may load this twice, as ours and as the widget.
+if (!customElements.get(NAME)) customElements.define(NAME, SurepassPasses);

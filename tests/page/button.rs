@@ -1,0 +1,83 @@
+//! "Missing Pass?", in all its outcomes.
+
+use crate::studio::{SYNCING, Studio};
+use crate::tab::Tab;
+
+const BUTTON: &str = "form[data-missing] button";
+const FOUND: &str = "✅ Found and activated 2 missing pass(es)!";
+const ALL: &str = "✅ All your passes are already synced.";
+const FAILED: &str = "❌ Sync failed.";
+
+/// A page whose quiet sync has been, so that what comes then is the button's doing.
+async fn at_rest(studio: &Studio) -> Tab {
+    let tab = studio.browser_of("kari").await;
+    assert_eq!(tab.visit(&studio.page()).await, 200);
+    tab.sees("surepass-passes[data-state=idle]").await;
+    studio.shop.worked_off().await;
+    tab
+}
+
+async fn works(tab: &Tab) {
+    tab.click(BUTTON).await;
+    tab.sees(&format!("{BUTTON}:not([disabled])")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_button_finds_what_is_missing_and_the_list_is_refreshed_in_place() {
+    let studio = Studio::open().await;
+    let tab = at_rest(&studio).await;
+    tab.portraits("empty").await;
+    let missed = studio.missed("kari", 2).await;
+    let birth = tab.birth().await;
+    tab.click(BUTTON).await;
+    tab.hears(FOUND).await;
+    tab.sees("#passes li >> nth=1").await;
+    tab.portraits("found").await;
+    assert!(
+        (tab.birth().await - birth).abs() < f64::EPSILON,
+        "it was loaded again"
+    );
+    assert!(tab.messages().await.contains(&SYNCING.to_owned()));
+    assert_eq!(studio.shop.fulfilled().await, missed);
+    // The same again finds nothing new.
+    tab.click(BUTTON).await;
+    tab.hears(ALL).await;
+    tab.portraits("synced").await;
+    assert_eq!(studio.shop.fulfilled().await, missed);
+    tab.was_calm().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_missing_the_button_says_so_and_where_it_cannot_tell_too() {
+    let mut studio = Studio::open().await;
+    let tab = at_rest(&studio).await;
+    works(&tab).await;
+    tab.sees("[data-message]:has-text('ℹ️ No missing passes found.')")
+        .await;
+    tab.portraits("none").await;
+    studio.shop.kill_redis().await;
+    works(&tab).await;
+    tab.sees(&format!("[data-message]:has-text('{FAILED}')")).await;
+    tab.portraits("failed").await;
+    tab.was_calm_but(&["503"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_button_works_it_is_disabled_and_busy_and_cannot_be_pressed_twice() {
+    let mut studio = Studio::open().await;
+    let tab = at_rest(&studio).await;
+    studio.stop_worker().await;
+    let missed = studio.missed("kari", 2).await;
+    tab.click(BUTTON).await;
+    tab.sees(&format!("{BUTTON}[disabled]")).await;
+    tab.hears(SYNCING).await;
+    let busy = tab
+        .evaluate("document.querySelector('surepass-passes [aria-busy=true]') !== null")
+        .await;
+    assert_eq!(busy, true);
+    tab.portraits("syncing").await;
+    studio.shop.start_worker().await;
+    tab.hears(FOUND).await;
+    assert_eq!(studio.shop.fulfilled().await, missed);
+    tab.was_calm().await;
+}

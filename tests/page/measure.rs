@@ -1,0 +1,53 @@
+//! How long a customer waits, measured in the browser. Not a test: `cargo test --release --test page -- --ignored
+//! --nocapture` prints the times.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::shop::COMPLETED;
+use crate::studio::Studio;
+
+const PURCHASES: usize = 50;
+
+/// From the moment at which the webhook is sent to the moment at which the page says that the pass is active, as its own
+/// observer of changes sees it, by the same machine's clock.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: run it by name, in release, with --nocapture"]
+async fn from_the_webhook_to_the_visible_change_on_the_page() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    let (mut posts, mut changes, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+    for nth in 0..PURCHASES {
+        // Stripe does not know of it, so nothing but the webhook can tell.
+        let session = studio.shop.session().with("userId", Some("kari"));
+        tab.visit(&studio.page_after(&session.session_id())).await;
+        // The page's stream is open by the second attempt, and webhooks come at any moment between two of them.
+        tab.counts_to(2).await;
+        tokio::time::sleep(Duration::from_millis(nth as u64 * 37 % 1_500)).await;
+        let body = session.event(COMPLETED, 1);
+        let (sent, began) = (SystemTime::now(), Instant::now());
+        let answer = studio.shop.deliver(body).await;
+        posts.push(began.elapsed().as_secs_f64() * 1e3);
+        assert_eq!(answer, crate::answer::Answer::accepted());
+        let sent = sent.duration_since(UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
+        tab.sees(&format!("#passes li >> nth={nth}")).await;
+        let said = tab.said().await;
+        let active = said.iter().find(|said| said.state == "active").unwrap();
+        changes.push(active.at - sent);
+        let listed = said.iter().find(|said| said.passes == nth + 1).unwrap();
+        lists.push(listed.at - sent);
+    }
+    println!("{PURCHASES} purchases, one after the other; ms: median, p99, longest");
+    for (what, times) in [
+        ("the webhook's POST alone", &mut posts),
+        (
+            "webhook sent → the page says that the pass is active",
+            &mut changes,
+        ),
+        ("webhook sent → the pass is in the list", &mut lists),
+    ] {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+        println!("{:7.1} {:7.1} {:7.1}  {what}", at(0.5), at(0.99), at(1.0));
+    }
+    tab.was_calm().await;
+}

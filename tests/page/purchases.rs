@@ -1,0 +1,257 @@
+//! From "payment done" to "your pass is active".
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::studio::{LATE, SUCCESS, SYNCING, Studio, confirming};
+use crate::tab::Tab;
+
+/// Waits until the page has settled after a purchase: the passes are listed and the address names no session any more.
+async fn sees_its_passes(tab: &Tab, studio: &Studio, passes: usize) {
+    tab.sees(&format!("#passes li >> nth={}", passes - 1)).await;
+    tab.arrives(&studio.page()).await;
+    assert_eq!(tab.count("#passes li").await, passes);
+    assert!(tab.text("#passes").await.contains("10 classes"));
+}
+
+/// From the first attempt on, each in its turn; a busy machine may sleep through some.
+fn assert_counts_up(messages: &[String]) {
+    let all: Vec<_> = (1..=15).map(confirming).collect();
+    let nth = |message: &String| all.iter().position(|one| one == message).expect("a count");
+    let counts: Vec<_> = messages.iter().map(nth).collect();
+    assert!(
+        counts.is_sorted() && counts[0] == 0 && counts.len() > 2,
+        "{messages:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_normal_purchase_is_active_within_5_s_of_the_hosted_page() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    let checkout = studio.checkout("kari").await;
+    tab.pays(&checkout).await;
+    let success = format!("[data-message]:has-text({})", json!(SUCCESS));
+    tab.does("waitForSelector", json!([success, {"timeout": 5_000}]))
+        .await;
+    sees_its_passes(&tab, &studio, 1).await;
+    tab.portraits("active").await;
+    assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
+    tab.was_calm().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_webhook_is_late_the_page_counts_and_then_the_list_is_refreshed_in_place() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    let checkout = studio.checkout("kari").await;
+    // Nothing but the webhook can tell of it: Stripe's API does not answer.
+    let away = json!({"error": 100, "paths": ["/v1/checkout/sessions"]});
+    studio
+        .stripe
+        .faults(json!({"deliveries": {"drop": 100}, "api": away}))
+        .await;
+    tab.pays(&checkout).await;
+    let birth = tab.birth().await;
+    tab.counts_to(5).await;
+    studio.stripe.faults(json!({"api": away})).await;
+    studio.resend(&checkout.session).await;
+    tab.hears(SUCCESS).await;
+    sees_its_passes(&tab, &studio, 1).await;
+
+    let messages = tab.messages().await;
+    let (last, counts) = messages.split_last().unwrap();
+    assert_eq!(last, SUCCESS);
+    assert_counts_up(counts);
+    let said = tab.said().await;
+    assert!(
+        said.iter()
+            .all(|one| one.passes == 0 || one.state != "confirming"),
+        "{said:#?}"
+    );
+    assert!(
+        (tab.birth().await - birth).abs() < f64::EPSILON,
+        "it was loaded again"
+    );
+    tab.was_calm().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_webhook_never_comes_the_status_finds_the_purchase_at_stripe() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    let checkout = studio.checkout("kari").await;
+    // Lists are not to be had, so that no sync can find it.
+    let no_lists = json!({"path": "/v1/checkout/sessions", "nth": 1, "times": 1_000_000, "fault": "error"});
+    studio
+        .stripe
+        .faults(json!({"deliveries": {"drop": 100}, "api": {"once": [no_lists]}}))
+        .await;
+    tab.pays(&checkout).await;
+    tab.hears(SUCCESS).await;
+    sees_its_passes(&tab, &studio, 1).await;
+    let subscriptions = studio.shop.subscriptions().await;
+    assert_eq!(subscriptions.len(), 1);
+    assert_eq!(subscriptions[0]["createdVia"], "status");
+    assert_eq!(subscriptions[0]["stripeSessionId"], checkout.session);
+    tab.was_calm().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_worker_the_page_says_honestly_that_it_takes_longer_and_then_the_pass_comes_by_itself() {
+    let mut studio = Studio::prepare("").await;
+    let tab = studio.browser_of("kari").await;
+    let checkout = studio.checkout("kari").await;
+    tab.pays(&checkout).await;
+    tab.counts_to(2).await;
+    tab.portraits("confirming").await;
+    tab.hears(LATE).await;
+    tab.portraits("late").await;
+    let messages = tab.messages().await;
+    let (last, counts) = messages.split_last().unwrap();
+    assert_eq!(last, LATE);
+    assert_counts_up(counts);
+
+    let birth = tab.birth().await;
+    studio.shop.start_worker().await;
+    tab.hears(SUCCESS).await;
+    sees_its_passes(&tab, &studio, 1).await;
+    assert!(
+        (tab.birth().await - birth).abs() < f64::EPSILON,
+        "it was loaded again"
+    );
+    assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
+    tab.was_calm().await;
+}
+
+/// A pass that only its price tells: its webhook names none, so its job is a dead letter until a sync reads the session's
+/// line items.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_starts_the_sync_by_itself_and_the_sync_brings_the_pass() {
+    let studio = Studio::open().await;
+    let form = [
+        ("unit_amount", "150000"),
+        ("currency", "nok"),
+        ("product_data[name]", "10 classes"),
+    ];
+    let price = studio.stripe.post("prices", &form).await["id"].clone();
+    let price = price.as_str().unwrap();
+    let catalogue = std::fs::read_to_string(crate::shop::EXAMPLE_CATALOGUE).unwrap();
+    let priced = catalogue.replace("stripePriceIds = []", &format!("stripePriceIds = [\"{price}\"]"));
+    let file = studio.shop.file("priced.toml", &priced);
+    let imported = studio
+        .shop
+        .surepass(&["catalog", "import", file.to_str().unwrap()])
+        .await;
+    assert!(imported.status.success());
+
+    let tab = studio.browser_of("kari").await;
+    let parameters = [("metadata[userId]", "kari"), ("line_items[0][price]", price)];
+    let checkout = studio.checkout_of(&studio.page(), &parameters).await;
+    tab.pays(&checkout).await;
+    sees_its_passes(&tab, &studio, 1).await;
+    let messages = tab.messages().await;
+    assert!(messages.iter().any(|message| message == SYNCING), "{messages:#?}");
+    assert!(messages.last().unwrap().starts_with('✅'), "{messages:#?}");
+    assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
+    tab.was_calm().await;
+}
+
+/// A pass that nobody sells: only a person can mend that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_no_sync_can_mend_is_told_with_whom_to_ask() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    let parameters = [("metadata[userId]", "kari"), ("metadata[passId]", "pass-none")];
+    let checkout = studio.checkout_of(&studio.page(), &parameters).await;
+    tab.pays(&checkout).await;
+    tab.hears("Your payment has arrived: please contact the shop.")
+        .await;
+    let messages = tab.messages().await;
+    assert!(messages.iter().any(|message| message == SYNCING), "{messages:#?}");
+    tab.portraits("problem").await;
+    assert_eq!(tab.count("#passes .pass").await, 0);
+    tab.was_calm().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bank_transfer_is_on_its_way_and_never_failed_until_the_bank_has_spoken() {
+    let studio = Studio::open().await;
+    let parameters = [
+        ("metadata[userId]", "kari"),
+        ("metadata[passId]", "pass-10"),
+        ("payment_method_types[]", "sepa_debit"),
+    ];
+    for arrives in [true, false] {
+        let tab = studio.browser_of("kari").await;
+        let checkout = studio.checkout_of(&studio.page(), &parameters).await;
+        tab.visit(&checkout.url).await;
+        tab.fill("input[name=email]", "kari@example.com").await;
+        tab.click("button[value=transfer]").await;
+        tab.hears("⏳ Your payment is on its way. We will tell you when the bank confirms.")
+            .await;
+        if arrives {
+            tab.portraits("pending").await;
+        }
+        let settle = format!("sessions/{}/settle", checkout.session);
+        studio
+            .stripe
+            .control(Method::POST, &settle, json!({"arrives": arrives}))
+            .await;
+        if arrives {
+            tab.hears(SUCCESS).await;
+            sees_its_passes(&tab, &studio, 1).await;
+        } else {
+            tab.hears("⚠️ The bank has not confirmed this payment, and nothing was charged.")
+                .await;
+            tab.portraits("declined").await;
+        }
+        let messages = tab.messages().await;
+        assert!(
+            !messages.iter().any(|message| message.contains("failed")),
+            "{messages:#?}"
+        );
+        tab.was_calm().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tabs_of_one_purchase_both_show_it_and_it_is_there_once() {
+    let mut studio = Studio::prepare("").await;
+    let tab = studio.browser_of("kari").await;
+    let checkout = studio.checkout("kari").await;
+    tab.pays(&checkout).await;
+    let other = tab.beside().await;
+    other.visit(&studio.page_after(&checkout.session)).await;
+    tab.counts_to(2).await;
+    studio.shop.start_worker().await;
+    for tab in [&tab, &other] {
+        tab.hears(SUCCESS).await;
+        sees_its_passes(tab, &studio, 1).await;
+    }
+    assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
+    for tab in [tab, other] {
+        tab.was_calm().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_back_and_forward_after_success_is_not_asked_to_wait_again() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    let checkout = studio.checkout("kari").await;
+    tab.pays(&checkout).await;
+    tab.hears(SUCCESS).await;
+    sees_its_passes(&tab, &studio, 1).await;
+    tab.does("goBack", json!([])).await;
+    assert!(tab.address().await.contains("/pay/"), "the hosted page");
+    tab.does("goForward", json!([])).await;
+    sees_its_passes(&tab, &studio, 1).await;
+    let messages = tab.messages().await;
+    assert!(
+        !messages.iter().any(|message| message.contains('⏳')),
+        "{messages:#?}"
+    );
+    assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
+    tab.was_calm().await;
+}
