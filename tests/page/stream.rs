@@ -1,5 +1,7 @@
 //! The live stream, and what carries the page where there is none.
 
+use serde_json::json;
+
 use crate::studio::{SUCCESS, Studio};
 use crate::wire::{Manner, Wire};
 
@@ -43,6 +45,25 @@ async fn where_the_server_is_started_again_meanwhile_the_page_goes_on_waiting() 
     tab.sees("#passes li").await;
     assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
     tab.was_calm_but(&["net::ERR_"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_has_lost_its_network_sees_the_pass_when_it_is_back() {
+    let mut studio = Studio::prepare("").await;
+    let tab = studio.browser_of("kari").await;
+    let checkout = studio.checkout("kari").await;
+    tab.pays(&checkout).await;
+    tab.counts_to(2).await;
+    tab.does("context.setOffline", json!([true])).await;
+    studio.shop.start_worker().await;
+    studio.shop.worked_off().await;
+    tab.counts_to(4).await;
+    tab.does("context.setOffline", json!([false])).await;
+    tab.hears(SUCCESS).await;
+    tab.sees("#passes li").await;
+    assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
+    tab.was_calm_but(&["net::ERR_INTERNET_DISCONNECTED", "net::ERR_NETWORK_CHANGED"])
+        .await;
 }
 
 /// Polling asks every two seconds: with its answers held back, only the stream can have told.

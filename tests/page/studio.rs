@@ -109,7 +109,6 @@ impl Studio {
     }
 
     /// A browser in which nobody is signed in.
-    #[expect(clippy::unused_self, reason = "it reads as what happens")]
     pub(crate) async fn stranger(&self, options: Value) -> Tab {
         let mut all = json!({"locale": "en-GB", "viewport": {"width": 390, "height": 844}});
         let Value::Object(options) = options else {
