@@ -61,10 +61,21 @@ async fn run(
 
 fn failed(error: &LookbackError) -> JobError {
     let (code, told) = (error.code(), error.to_string());
-    telemetry::failed(&Span::current(), code);
+    if error.put_off().is_none() {
+        telemetry::failed(&Span::current(), code);
+    }
     if !error.is_transient() {
         tracing::error!(code, error = told, "dead letter: a person must look");
         return JobError::fail(code, told);
+    }
+    if let Some(after) = error.put_off() {
+        tracing::info!(
+            code,
+            error = told,
+            ?after,
+            "put off: its turn at Stripe's limit has not come"
+        );
+        return JobError::put_off(code, told, after);
     }
     tracing::warn!(code, error = told, "failed; it runs again");
     match error.retry_after() {

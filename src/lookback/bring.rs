@@ -1,9 +1,10 @@
 //! A session was found: what has no subscription goes to the queue of purchases.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::{Lookback, LookbackError};
-use crate::fulfil::{Origin, Purchase, Triage, triage_session};
+use crate::fulfil::{Origin, Purchase, Triage, draft, triage_session};
 use crate::queue::{Enqueued, Fate, Item, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
 use crate::stripe::{CheckoutSession, Payment};
@@ -37,7 +38,9 @@ pub(super) enum Listed {
     Purchase(Purchase),
     /// Only its line items can tell what was bought, and the list has not carried all of them.
     Incomplete(Purchase),
-    /// Not paid for, paid back in full, or none of ours.
+    /// Not paid for, but it may be yet: open, or a bank has not confirmed. What it would be, which tells whose it is.
+    Unpaid(Purchase),
+    /// Never to be paid for, paid back in full, or none of ours.
     Other,
     /// Not even its id can be read.
     Unreadable,
@@ -63,7 +66,8 @@ pub(super) fn listed(session: &CheckoutSession, account: Option<&str>, via: Crea
             Listed::Incomplete(purchase)
         }
         Triage::Fulfil(purchase) => Listed::Purchase(purchase),
-        Triage::Ignore(_) => Listed::Other,
+        Triage::Ignore(_) if session.status.as_deref() == Some("expired") => Listed::Other,
+        Triage::Ignore(_) => draft(session, &origin, via).map_or(Listed::Other, Listed::Unpaid),
     }
 }
 
@@ -204,11 +208,47 @@ pub(super) fn dead_letter(id: &str, reason: &str) -> String {
     format!("{reason}: its job is a dead letter, which a person must look at (`surepass jobs show {id}`)")
 }
 
+/// Sessions that must be looked at again.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    count: usize,
+    first: Option<String>,
+    put_off: Duration,
+    failed: bool,
+}
+
+impl Unfinished {
+    /// Adds those of `found`, which were brought.
+    pub(super) fn add(&mut self, found: &[Found]) {
+        for one in found.iter().filter(|one| one.row.state == SessionState::Staged) {
+            self.count += 1;
+            self.failed |= one.put_off.is_none();
+            self.put_off = self.put_off.max(one.put_off.unwrap_or_default());
+            if self.first.is_none() {
+                self.first.clone_from(&one.row.error);
+            }
+        }
+    }
+
+    pub(super) fn into_result(self) -> Result<(), LookbackError> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        Err(LookbackError::Unfinished {
+            count: self.count,
+            first: self.first.unwrap_or_default(),
+            put_off: (!self.failed).then_some(self.put_off),
+        })
+    }
+}
+
 /// A session of a run, and its purchase where it is known.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) row: FoundSession,
     pub(super) purchase: Option<Purchase>,
+    /// It is still to be retrieved, and its turn at Stripe's limit comes after so long.
+    put_off: Option<Duration>,
 }
 
 impl Found {
@@ -223,6 +263,7 @@ impl Found {
                 error: None,
             },
             purchase,
+            put_off: None,
         }
     }
 
@@ -256,12 +297,13 @@ impl Found {
         match stripe.session(&self.row.session).await {
             Ok(Some(session)) => match listed(&session, account, via) {
                 Listed::Purchase(purchase) | Listed::Incomplete(purchase) => self.purchase = Some(purchase),
-                Listed::Other => self.settle(SessionState::Ignored, None),
+                Listed::Unpaid(_) | Listed::Other => self.settle(SessionState::Ignored, None),
                 Listed::Unreadable => self.settle(SessionState::Failed, Some("stripe_answer".to_owned())),
             },
             // What Stripe has never heard of was not paid for: a test's event, or another installation's.
             Ok(None) => self.settle(SessionState::Ignored, None),
             Err(error) if error.is_transient() => {
+                self.put_off = error.is_busy().then(|| error.retry_after()).flatten();
                 self.settle(SessionState::Staged, Some(format!("{}: {error}", error.reason())));
             }
             Err(error) => {

@@ -23,7 +23,12 @@ pub enum LookbackError {
     UnknownTenant(String),
     /// All others are done; these are looked at again.
     #[error("{count} of its sessions could not be handed in yet, the first for: {first}")]
-    Unfinished { count: usize, first: String },
+    Unfinished {
+        count: usize,
+        first: String,
+        /// Nothing but their turn at Stripe's limit is missing, which comes after so long.
+        put_off: Option<Duration>,
+    },
 }
 
 impl LookbackError {
@@ -50,6 +55,16 @@ impl LookbackError {
             Self::Store(error) => matches!(error, StoreError::Transient(_)),
             Self::Queue(_) | Self::Unfinished { .. } => true,
             Self::NoKey | Self::UnknownTenant(_) => false,
+        }
+    }
+
+    /// After how long its turn at Stripe's limit comes; `None`: it failed for something else.
+    #[must_use]
+    pub fn put_off(&self) -> Option<Duration> {
+        match self {
+            Self::Stripe(error) if error.is_busy() => error.retry_after(),
+            Self::Unfinished { put_off, .. } => *put_off,
+            _ => None,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::stripe::api::{Account, Page, Pages, SessionFilter, StripeError};
 pub(super) struct Listing {
     pages: Pages<CheckoutSession>,
     without_payments: Option<Pages<CheckoutSession>>,
+    has_payments: bool,
 }
 
 impl Listing {
@@ -19,7 +20,22 @@ impl Listing {
                 ..filter.clone()
             }),
             without_payments: Some(stripe.sessions(filter)),
+            has_payments: true,
         }
+    }
+
+    /// One that does not ask for payments, as the key may not read them.
+    pub(super) fn without_payments(stripe: &Account, filter: SessionFilter) -> Self {
+        Self {
+            pages: stripe.sessions(filter),
+            without_payments: None,
+            has_payments: false,
+        }
+    }
+
+    /// Whether the sessions come with their payments.
+    pub(super) fn has_payments(&self) -> bool {
+        self.has_payments
     }
 
     /// As [`Pages::next`].
@@ -28,6 +44,7 @@ impl Listing {
             Err(error) if error.is_about_permission() => match self.without_payments.take() {
                 Some(pages) => {
                     self.pages = pages;
+                    self.has_payments = false;
                     self.pages.next().await
                 }
                 None => Err(error),

@@ -10,6 +10,7 @@ mod error;
 mod job;
 pub mod ledger;
 mod listing;
+mod look;
 mod report;
 mod settle;
 mod sweep;

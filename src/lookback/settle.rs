@@ -63,6 +63,13 @@ impl Lookback {
         }
         if !settled.is_empty() {
             self.records().note_sessions(&run.id, &settled).await?;
+            let has_end = |state| !matches!(state, SessionState::Dead | SessionState::Failed);
+            let closed: Vec<&str> = settled
+                .iter()
+                .filter(|row| has_end(row.state))
+                .map(|row| row.session.as_str())
+                .collect();
+            self.records().close_sessions(&closed).await?;
         }
         Ok(())
     }
@@ -77,7 +84,9 @@ impl Lookback {
         let counts = self.records().tally(run).await?;
         let now = self.clock.now();
         self.records().end_run(run, phase, counts, error, now).await?;
-        Ok(counts)
+        // Whoever was first has counted before the rows were dropped.
+        let ended = self.records().run(run).await?;
+        Ok(ended.map_or(counts, |run| run.counts))
     }
 }
 

@@ -4,23 +4,20 @@
 //! stood. Then each customer who was found gets one job, which reads its sessions from there instead of from Stripe.
 
 mod customers;
+mod list;
+mod parts;
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use futures::future::{self, Either};
 use tokio::time::Instant;
 
-use super::bring::{Found, Held, Listed, listed};
-use super::listing::Listing;
 use super::undelivered::MARGIN;
-use super::{Lookback, LookbackError, LookbackJob, SweepRequest, whose};
+use super::{Lookback, LookbackError, LookbackJob, SweepRequest};
 use crate::store::{FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState};
-use crate::stripe::CheckoutSession;
-use crate::stripe::api::{Page, SessionFilter};
 
 /// The name of its mark.
-const DETECTOR: &str = "sessions";
+pub(super) const DETECTOR: &str = "sessions";
 
 /// For how long after its customers' last job a sweep waits for what is on its way: longer than a job's last attempt.
 const PATIENCE: TimeDelta = TimeDelta::hours(3);
@@ -176,97 +173,6 @@ impl Lookback {
         Ok(taken_on)
     }
 
-    /// Reads Stripe's list. While a page is being staged the next one is on its way.
-    async fn list(
-        &self,
-        request: &SweepRequest,
-        run: &mut LookbackRun,
-        end: Instant,
-    ) -> Result<Next, LookbackError> {
-        let account = request.account.as_deref();
-        let filter = SessionFilter {
-            created_from: Some(run.from),
-            created_before: Some(run.to),
-            starting_after: Some(run.cursor.clone()).filter(|cursor| !cursor.is_empty()),
-            expand_line_items: true,
-            ..SessionFilter::default()
-        };
-        let mut pages = Listing::new(&self.stripe()?.account(account), filter);
-        let mut page = pages.next().await?;
-        loop {
-            let Some(now) = page else {
-                let step = RunStep {
-                    phase: RunPhase::Gathering,
-                    ..RunStep::at(self.clock.now())
-                };
-                return Ok(go(self.step(run, step, &[]).await?));
-            };
-            let goes_on = now.has_more && Instant::now() < end;
-            let next = if goes_on {
-                Either::Left(pages.next())
-            } else {
-                Either::Right(future::ready(Ok(None)))
-            };
-            let has_more = now.has_more;
-            let (staged, next) = future::join(self.stage(request, run, now), next).await;
-            if !staged? {
-                return Ok(Next::Stop);
-            }
-            page = next?;
-            if has_more && !goes_on {
-                return Ok(Next::Go);
-            }
-        }
-    }
-
-    /// Keeps what a page holds of purchases. Of those that have their subscription only that they were there.
-    async fn stage(
-        &self,
-        request: &SweepRequest,
-        run: &mut LookbackRun,
-        page: Page<CheckoutSession>,
-    ) -> Result<bool, LookbackError> {
-        let account = request.account.as_deref();
-        let mut unreadable = page.unreadable;
-        let mut found = Vec::with_capacity(page.items.len());
-        for session in &page.items {
-            match listed(session, account, run.via) {
-                Listed::Purchase(purchase) => {
-                    let key = whose::key(&purchase);
-                    let session = purchase.session_id.clone();
-                    found.push(Found::new(&session, key, Some(purchase)));
-                }
-                Listed::Incomplete(purchase) => {
-                    let key = whose::key(&purchase);
-                    found.push(Found::new(&purchase.session_id, key, None));
-                }
-                Listed::Other => {}
-                Listed::Unreadable => unreadable += 1,
-            }
-        }
-        let sessions: Vec<&str> = found.iter().map(|one| one.row.session.as_str()).collect();
-        let purchases = found.iter().filter_map(|one| one.purchase.as_ref());
-        let held: Held = self.held(&sessions, purchases).await?;
-        for one in &mut found {
-            if held.has(&one.row.session, one.purchase.as_ref()) {
-                one.row.state = SessionState::Existing;
-            }
-        }
-        let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
-        let step = RunStep {
-            phase: if page.has_more {
-                RunPhase::Listing
-            } else {
-                RunPhase::Gathering
-            },
-            cursor: page.last_id.filter(|_| page.has_more).unwrap_or_default(),
-            pages: 1,
-            unreadable: unreadable as u64,
-            ..RunStep::at(self.clock.now())
-        };
-        self.step(run, step, &rows).await
-    }
-
     /// Ends the sweep once all that it has found has its end; looks again later where it has not.
     async fn finish(&self, request: &SweepRequest, run: &LookbackRun) -> Result<Next, LookbackError> {
         let counts = self.settle(run).await?;
@@ -289,6 +195,7 @@ impl Lookback {
         self.end(&run.id, RunPhase::Done, run.error.as_deref()).await?;
         let old = self.clock.now() - KEEP_RUNS;
         while self.records().drop_runs(old, RUNS_TOGETHER).await? == u64::from(RUNS_TOGETHER) {}
+        self.records().drop_open_sessions(old).await?;
         tracing::info!(
             run = run.id,
             account = run.account,

@@ -79,6 +79,28 @@ pub(super) fn may_be_of(tenant: &Tenant, purchase: &Purchase) -> bool {
         .is_none_or(|named| *named == tenant.id || *named == tenant.slug)
 }
 
+/// Under which keys those are known whose a session may be, as [`Whose::claim`] has it; none: nobody can tell yet.
+pub(super) fn keys(purchase: &Purchase) -> Vec<String> {
+    let named = purchase
+        .user_id
+        .as_ref()
+        .or(purchase.client_reference_id.as_ref());
+    if let Some(id) = named {
+        return vec![user_key(id)];
+    }
+    let customer = purchase.customer.clone().map(Customer::StripeCustomer);
+    let email = purchase.email.clone().map(Customer::Email);
+    customer.into_iter().chain(email).map(|one| one.key()).collect()
+}
+
+pub(super) fn user_key(id: &str) -> String {
+    let customer = Customer::User {
+        id: id.to_owned(),
+        verified_email: None,
+    };
+    customer.key()
+}
+
 /// Whom a sweep takes a session for: the key under which their sessions are together.
 pub(super) fn key(purchase: &Purchase) -> String {
     let named = purchase

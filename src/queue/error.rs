@@ -36,6 +36,8 @@ pub struct JobError {
 pub(super) enum Retry {
     Backoff,
     After(Duration),
+    /// The attempt does not count: it had not begun.
+    PutOff(Duration),
     Never,
 }
 
@@ -59,6 +61,20 @@ impl JobError {
         Self {
             code: code.into(),
             retry: Retry::After(after),
+            source: source.into(),
+        }
+    }
+
+    /// No failure: the job's turn at a limit has not come, and comes after so long (a second at least). The attempt does
+    /// not count, however often this happens.
+    pub fn put_off(
+        code: impl Into<Cow<'static, str>>,
+        source: impl Into<BoxDynError>,
+        until: Duration,
+    ) -> Self {
+        Self {
+            code: code.into(),
+            retry: Retry::PutOff(until),
             source: source.into(),
         }
     }

@@ -59,6 +59,7 @@ struct Kind {
     started: Count,
     done: Count,
     retried: Count,
+    put_off: Count,
     left: Count,
     /// By reason.
     dead: Mutex<BTreeMap<String, u64>>,
@@ -75,6 +76,7 @@ impl Kind {
             started: Count::default(),
             done: Count::default(),
             retried: Count::default(),
+            put_off: Count::default(),
             left: Count::default(),
             dead: Mutex::default(),
             wait: Histogram::default(),
@@ -172,6 +174,7 @@ impl Metrics {
         match outcome {
             Outcome::Done => kind.done.add(1),
             Outcome::Retry { .. } => kind.retried.add(1),
+            Outcome::PutOff { .. } => kind.put_off.add(1),
             Outcome::Leave(_) => kind.left.add(1),
             Outcome::Dead(failure) => kind.died(&failure.code, 1),
         }

@@ -23,6 +23,9 @@ use crate::coalesce::{Coalescer, Limits};
 /// The most attempts settled in one call: what the script unpacks is bounded.
 const LARGEST_SETTLEMENT: usize = 500;
 
+/// What does not count must not go round and round.
+const SHORTEST_PUT_OFF: Duration = Duration::from_secs(1);
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -32,6 +35,11 @@ pub(super) enum Outcome {
         failure: Failure,
     },
     Dead(Failure),
+    /// Its turn has not come: uncounted, and later.
+    PutOff {
+        delay: Duration,
+        failure: Failure,
+    },
     /// Not for this worker: uncounted, and later.
     Leave(Failure),
 }
@@ -124,6 +132,7 @@ async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<
             Outcome::Done => ("done", Duration::ZERO, None),
             Outcome::Retry { delay, failure } => ("retry", *delay, Some(failure)),
             Outcome::Dead(failure) => ("dead", Duration::ZERO, Some(failure)),
+            Outcome::PutOff { delay, failure } => ("put_off", *delay, Some(failure)),
             Outcome::Leave(failure) => ("leave", queue.config.leave_unknown, Some(failure)),
         };
         call.arg(&one.id)
@@ -299,6 +308,10 @@ impl SettleLayer {
         };
         let policy = &self.queue.config.retry;
         let delay = match failure.retry {
+            Retry::PutOff(delay) => {
+                let delay = delay.max(SHORTEST_PUT_OFF);
+                return (Outcome::PutOff { delay, failure }, Err(error));
+            }
             Retry::Never => None,
             _ if attempt >= policy.max_attempts => None,
             Retry::After(delay) => Some(delay),

@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod answer;
 mod mall;
+mod night;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod program;
@@ -20,3 +21,4 @@ mod storm;
 #[path = "../support/stripe_sandbox.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod stripe_sandbox;
+mod visits;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use surepass::clock::Clock;
 use surepass::config::QueueName;
-use surepass::lookback::{Lookback, RunId, SweepRequest};
+use surepass::lookback::{Lookback, Report, RunId, SweepRequest};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 
 use crate::program::{Program, awaited, run_for, stderr, stdout};
@@ -17,7 +17,7 @@ use crate::shop::{Shop, WEBHOOK_SECRET, check_output, now};
 use crate::stripe_sandbox::StripeSandbox;
 
 /// Short leases, so that a killed worker's jobs are soon somebody else's, and no job is given up for having been killed.
-const SETTINGS: &str = "[queue]\nlease_seconds = 2\nbackoff_base_ms = 100\nbackoff_cap_seconds = 2\n\
+pub(crate) const SETTINGS: &str = "[queue]\nlease_seconds = 2\nbackoff_base_ms = 100\nbackoff_cap_seconds = 2\n\
     max_attempts = 100\nmax_crashes = 100";
 
 pub(crate) const TENANTS: [&str; 2] = ["dance", "yoga"];
@@ -38,9 +38,13 @@ pub(crate) struct Bought {
 impl Mall {
     /// With a server and so many workers.
     pub(crate) async fn open(workers: usize) -> Self {
-        // A webhook that was refused comes again after seconds instead of hours.
-        let stripe = StripeSandbox::start(&["--retry-scale", "0.001"]).await;
-        let mut shop = Shop::empty(SETTINGS).await;
+        Self::open_with(workers, SETTINGS).await
+    }
+
+    pub(crate) async fn open_with(workers: usize, settings: &str) -> Self {
+        // A webhook that was refused comes again after seconds instead of hours. A bank transfer settles when a test says so.
+        let stripe = StripeSandbox::start(&["--retry-scale", "0.001", "--settle-after", "1h"]).await;
+        let mut shop = Shop::empty(settings).await;
         shop.set("STRIPE_API_BASE", &stripe.url);
         shop.set("SUREPASS_STRIPE_RATE", "100");
         shop.set("RUST_LOG", "info");
@@ -128,7 +132,45 @@ impl Mall {
 
     /// What the nightly schedule enqueues: a sweep of each account. Waits until all have ended.
     pub(crate) async fn look_back(&self) {
+        let accounts = [None, Some("acct_dance"), Some("acct_yoga")];
+        let mut runs: Vec<RunId> = Vec::new();
+        for account in accounts {
+            runs.push(self.begin_sweep(account, now()).await);
+        }
+        for run in &runs {
+            let report = self.ended(run).await;
+            assert_eq!(report.error, None, "{report:?}");
+            assert_eq!(report.error_count, 0, "{report:?}");
+        }
+        self.shop.worked_off().await;
+    }
+
+    /// Enqueues a sweep over the 30 days before `to`.
+    pub(crate) async fn begin_sweep(&self, account: Option<&str>, to: DateTime<Utc>) -> RunId {
         let nth = self.sweeps.fetch_add(1, Ordering::Relaxed);
+        let name = format!("nightly-{nth}");
+        // A day more than a visit asks for, as the nights before have come so far.
+        let request = SweepRequest::new(&name, account, to - TimeDelta::days(31), to);
+        self.lookback().await.ask_sweep(&request).await.unwrap().run
+    }
+
+    /// What a run has come to in the end.
+    pub(crate) async fn ended(&self, run: &RunId) -> Report {
+        let lookback = self.lookback().await;
+        let ending = async {
+            loop {
+                let report = lookback.report(run).await.unwrap().unwrap();
+                if report.done {
+                    return report;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(STORM, ending).await.expect("the run ends")
+    }
+
+    /// As who asks for runs has it.
+    pub(crate) async fn lookback(&self) -> Lookback {
         let redis = Redis::open(&self.shop.setting("REDIS_URL").into(), RedisOptions::default()).unwrap();
         let queue = |name: QueueName| {
             let config = QueueConfig {
@@ -137,7 +179,7 @@ impl Mall {
             };
             Queue::new(&redis, config).unwrap()
         };
-        let lookback = Lookback {
+        Lookback {
             stripe: None,
             store: self.shop.store().await,
             fulfil: queue(QueueName::Fulfil),
@@ -145,28 +187,7 @@ impl Mall {
             clock: Clock::system(),
             remember_events: Duration::from_hours(24),
             slice: Duration::ZERO,
-        };
-        let mut runs: Vec<RunId> = Vec::new();
-        for account in [None, Some("acct_dance"), Some("acct_yoga")] {
-            let name = format!("nightly-{nth}");
-            let request = SweepRequest::new(&name, account, now() - TimeDelta::days(30), now());
-            runs.push(lookback.ask_sweep(&request).await.unwrap().run);
         }
-        for run in &runs {
-            let ending = async {
-                loop {
-                    let report = lookback.report(run).await.unwrap().unwrap();
-                    if report.done {
-                        return report;
-                    }
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            };
-            let report = tokio::time::timeout(STORM, ending).await.expect("the sweep ends");
-            assert_eq!(report.error, None, "{report:?}");
-            assert_eq!(report.error_count, 0, "{report:?}");
-        }
-        self.shop.worked_off().await;
     }
 
     /// `surepass reconcile --json`, and its exit status.

@@ -250,3 +250,32 @@ async fn permanent_failures_are_dead_at_once() {
     );
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_turn_has_not_come_is_put_off_uncounted_however_often_and_is_no_failure() {
+    let mut config = quick();
+    config.retry.max_attempts = 1;
+    let world = World::new(config).await;
+    let turns = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = turns.clone();
+    let mut worker = world.hire(
+        "w",
+        Size::of(1, 0),
+        act(move |_, _| {
+            let turn = counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            async move {
+                match turn {
+                    0..2 => Err(JobError::put_off("stripe_busy", "a long line", Duration::ZERO).into()),
+                    _ => Ok(()),
+                }
+            }
+        }),
+    );
+    world.enqueue(work("a")).await;
+    let told = worker.until_ended(3).await;
+    let each = || [began("a", 1), ended("a", 1)];
+    assert_eq!(told, [each(), each(), each()].concat());
+    world.until_counts([0, 0, 0, 0]).await;
+    assert_eq!(codes(&world, "a").await, []);
+    worker.stop().await;
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::{Next, go};
-use crate::lookback::bring::{Found, Line, is_session_id};
+use crate::lookback::bring::{Found, Line, Unfinished, is_session_id};
 use crate::lookback::{Customer, Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Fate, Item, Job};
 use crate::store::{FoundSession, LookbackRun, RunPhase, RunStep, SessionState};
@@ -103,24 +103,25 @@ impl Lookback {
         run: &RunId,
         customer: &str,
     ) -> Result<(), LookbackError> {
+        let staged = async |after: &str| {
+            let customer = Some(customer);
+            self.records()
+                .found_sessions(run.as_str(), customer, &[SessionState::Staged], after, TOGETHER)
+                .await
+        };
+        // Of most customers nothing is missing. Nor is anything staged of a run that is over.
+        let mut rows = staged("").await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
         let Some(run) = self.records().run(run.as_str()).await? else {
             return Ok(());
         };
-        if run.phase.is_over() {
-            return Ok(());
-        }
-        let staged = [SessionState::Staged];
-        let mut after = String::new();
-        let mut waiting: Vec<String> = Vec::new();
-        loop {
-            let rows = self
-                .records()
-                .found_sessions(&run.id, Some(customer), &staged, &after, TOGETHER)
-                .await?;
-            let Some(last) = rows.last() else { break };
-            after.clone_from(&last.session);
+        let mut unfinished = Unfinished::default();
+        while let Some(last) = rows.last() {
+            let after = last.session.clone();
             let is_last = rows.len() < TOGETHER as usize;
-            let mut found: Vec<Found> = rows
+            let mut found: Vec<Found> = std::mem::take(&mut rows)
                 .into_iter()
                 .map(|row| {
                     let json = row.purchase.as_deref();
@@ -130,22 +131,14 @@ impl Lookback {
                 .collect();
             self.bring(run.account.as_deref(), run.via, Line::Own, &mut found)
                 .await?;
-            let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
-            self.records().note_sessions(&run.id, &rows).await?;
-            waiting.extend(
-                rows.into_iter()
-                    .filter(|row| row.state == SessionState::Staged)
-                    .filter_map(|row| row.error),
-            );
-            if is_last {
-                break;
+            let settled: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
+            self.records().note_sessions(&run.id, &settled).await?;
+            unfinished.add(&found);
+            if !is_last {
+                rows = staged(&after).await?;
             }
         }
-        let count = waiting.len();
-        match waiting.into_iter().next() {
-            Some(first) => Err(LookbackError::Unfinished { count, first }),
-            None => Ok(()),
-        }
+        unfinished.into_result()
     }
 
     /// Sessions that are still staged after all customers' jobs should have run: where the job is dead, so are they; where

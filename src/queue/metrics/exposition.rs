@@ -137,6 +137,8 @@ impl Reading {
         self.by_kind(page, "surepass_jobs_done", "Jobs done", |kind| &kind.done)?;
         let help = "Attempts that failed and left their job to run again";
         self.by_kind(page, "surepass_jobs_retried", help, |kind| &kind.retried)?;
+        let help = "Attempts that did not count, as their turn at a limit had not come";
+        self.by_kind(page, "surepass_jobs_put_off", help, |kind| &kind.put_off)?;
         let help = "Jobs left to a newer worker, as this one does not know their kind or version";
         self.by_kind(page, "surepass_jobs_left", help, |kind| &kind.left)?;
         self.dead(page)?;

@@ -2,8 +2,9 @@
 --
 -- KEYS 1 sched  2 done  3 dead  4 stats
 -- ARGV 1 prefix  2 worker token  3 most done jobs kept  4 life of a done job's errors in ms, then seven for each attempt:
---      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead' | 'leave'), delay in ms,
+--      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead' | 'put_off' | 'leave'), delay in ms,
 --      error record as JSON ('' = none), reason of a dead letter ('' = none; a leading '~' = a passing cause)
+-- 'put_off': its turn at a limit has not come. The attempt does not count, and nothing is noted of it.
 -- 'leave': this worker does not know such a job, a newer one may. The attempt does not count; the delay grows from 2 s to
 -- a minute; what nobody has known for that delay is dead.
 -- Answers 1 for each attempt that was still this worker's, 0 for one that was not: that one changed nothing.
@@ -42,7 +43,7 @@ for n, id in ipairs(ids) do
     settled[id] = true
     answers[n] = 1
     mine[#mine + 1] = id
-    local again = outcome == 'leave' and look_again(id, ARGV[i + 4])
+    local again = outcome == 'put_off' and now + ARGV[i + 4] or outcome == 'leave' and look_again(id, ARGV[i + 4])
     if again then
       redis.call('ZADD', KEYS[1], again, id)
       scheduled = true

@@ -2,6 +2,7 @@
 
 mod marks;
 mod model;
+mod open;
 mod runs;
 mod sessions;
 
@@ -16,7 +17,8 @@ use super::{STATEMENT, StoreError};
 use crate::coalesce::{Coalescer, Limits};
 
 pub use model::{
-    FoundSession, HeldPurchase, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState,
+    FoundSession, HeldPurchase, LookbackMark, LookbackRun, OpenSession, RunCounts, RunPhase, RunStep,
+    SessionState,
 };
 
 /// What the lookback keeps in the store: [`Store::lookback`](super::Store::lookback).
@@ -139,6 +141,12 @@ pub trait LookbackStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<String>, StoreError>;
 
+    /// How many subscriptions tenants of the run's account have that began in its span; `most` at most.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn known_sessions(&self, run: &LookbackRun, most: u32) -> Result<u64, StoreError>;
+
     /// Sessions of which events came in the span of `run` on its account, that were handed on and have no subscription,
     /// in order, those after `after`; without those that the run has found.
     ///
@@ -150,6 +158,31 @@ pub trait LookbackStore: Send + Sync {
         after: &str,
         limit: u32,
     ) -> Result<Vec<String>, StoreError>;
+
+    /// The sessions of an account that sweeps have met without an end, created from `from` on, of any of these customers;
+    /// each once, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn open_sessions(
+        &self,
+        account: Option<&str>,
+        customers: &[&str],
+        from: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError>;
+
+    /// Forgets sessions that have their end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn close_sessions(&self, sessions: &[&str]) -> Result<(), StoreError>;
+
+    /// Forgets open sessions that were created before `before`. Returns how many rows.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn drop_open_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError>;
 
     /// Notes that nothing is missing from `mark.from` to `mark.to`. Where that joins what was proven before it extends
     /// it; else the later of the two stands. A mark never goes back.
@@ -305,6 +338,10 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         ask!(self.readers, |c| sessions::buyers::<D>(&mut c, run, after, limit))
     }
 
+    async fn known_sessions(&self, run: &LookbackRun, most: u32) -> Result<u64, StoreError> {
+        ask!(self.readers, |c| sessions::known::<D>(&mut c, run, most))
+    }
+
     async fn logged_sessions(
         &self,
         run: &LookbackRun,
@@ -312,6 +349,26 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
         ask!(self.readers, |c| sessions::logged::<D>(&mut c, run, after, limit))
+    }
+
+    async fn open_sessions(
+        &self,
+        account: Option<&str>,
+        customers: &[&str],
+        from: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        ask!(self.readers, |c| open::list::<D>(
+            &mut c, account, customers, from, limit
+        ))
+    }
+
+    async fn close_sessions(&self, sessions: &[&str]) -> Result<(), StoreError> {
+        ask!(self.writers, |c| open::close::<D>(&mut c, sessions))
+    }
+
+    async fn drop_open_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        ask!(self.writers, |c| open::drop_old::<D>(&mut c, before))
     }
 
     async fn raise_mark(&self, mark: &LookbackMark) -> Result<(), StoreError> {

@@ -209,6 +209,19 @@ pub struct FoundSession {
     pub error: Option<String>,
 }
 
+/// A session that a sweep has met and that had no end: not paid for yet, or paid for and without a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSession {
+    /// `cs_…`
+    pub session: String,
+    /// The key's own: `None`.
+    pub account: Option<String>,
+    /// The keys of those whose it may be.
+    pub customers: Vec<String>,
+    /// When the session was created.
+    pub created_at: DateTime<Utc>,
+}
+
 /// Where one step of a run leaves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunStep {
@@ -220,6 +233,10 @@ pub struct RunStep {
     pub unreadable: u64,
     /// What went wrong without ending the run; `None`: nothing new.
     pub error: Option<String>,
+    /// Sessions that it has met and that have no end yet,
+    pub open: Vec<OpenSession>,
+    /// and the ids of those that have.
+    pub closed: Vec<String>,
     pub at: DateTime<Utc>,
 }
 
@@ -234,6 +251,8 @@ impl RunStep {
             customers: 0,
             unreadable: 0,
             error: None,
+            open: Vec::new(),
+            closed: Vec::new(),
             at,
         }
     }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
 
-use super::{FoundSession, LookbackRun, RunCounts, RunPhase, RunStep, sessions};
+use super::{FoundSession, LookbackRun, RunCounts, RunPhase, RunStep, open, sessions};
 use crate::store::dialect::{Bind, Dialect, Fields};
 use crate::store::purchases::parsed;
 
@@ -95,6 +95,9 @@ pub(super) async fn step<D: Dialect>(
     let taken_on = D::execute(&mut transaction, SqlStr::from_static(text), binds).await? == 1;
     if taken_on {
         sessions::add::<D>(&mut transaction, &before.id, found).await?;
+        open::add::<D>(&mut transaction, &step.open).await?;
+        let closed: Vec<&str> = step.closed.iter().map(String::as_str).collect();
+        open::close::<D>(&mut transaction, &closed).await?;
         transaction.commit().await?;
     } else {
         transaction.rollback().await?;

@@ -154,6 +154,25 @@ pub(super) async fn buyers<D: Dialect>(
     own_records::<D>(connection, text, "user_id", run, after, limit).await
 }
 
+pub(super) async fn known<D: Dialect>(
+    connection: &mut D::Connection,
+    run: &LookbackRun,
+    most: u32,
+) -> sqlx::Result<u64> {
+    let text = "SELECT count(*) AS number FROM (SELECT 1 FROM subscriptions WHERE tenant_id IN \
+         (SELECT id FROM tenants WHERE COALESCE(stripe_account, '') = $1) \
+         AND start_date >= $2 AND start_date < $3 LIMIT $4) AS known";
+    let binds = vec![
+        Bind::Text(run.account.as_deref().unwrap_or_default()),
+        Bind::Instant(run.from),
+        Bind::Instant(run.to),
+        Bind::Int(most.into()),
+    ];
+    let rows = D::rows(connection, SqlStr::from_static(text), binds).await?;
+    let number = rows.first().map_or(Ok(0), |row| row.int("number"))?;
+    Ok(u64::try_from(number).unwrap_or_default())
+}
+
 pub(super) async fn logged<D: Dialect>(
     connection: &mut D::Connection,
     run: &LookbackRun,

@@ -141,6 +141,12 @@ impl StripeError {
         }
     }
 
+    /// Whether no call was made, as its turn at the limit comes too late: after [`Self::retry_after`].
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.0.problem, Problem::Busy(_))
+    }
+
     /// Whether the key may read the account, and not what was asked for.
     #[must_use]
     pub fn is_about_permission(&self) -> bool {

@@ -42,6 +42,18 @@ pub struct Page<T> {
     pub unreadable: usize,
 }
 
+impl<T> Default for Page<T> {
+    /// An empty one, the last.
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            has_more: false,
+            last_id: None,
+            unreadable: 0,
+        }
+    }
+}
+
 /// All pages of a list, one call for each.
 pub struct Pages<T> {
     account: Account,

@@ -1,0 +1,338 @@
+//! One customer's sessions in one account: what Stripe is asked for, and what need not be asked.
+//!
+//! Stripe's lists know neither our users nor emails without regard to case, so by themselves they must be read whole: a call
+//! for each 100 sessions of the shop. What the sweeps have proven need not be: see ARCHITECTURE.md, "What a customer's own
+//! look costs".
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::bring::{Found, Listed, listed};
+use super::listing::Listing;
+use super::sweep::DETECTOR;
+use super::whose::{self, Whose, may_be_of};
+use super::{Customer, Lookback, LookbackError, SyncRequest};
+use crate::email;
+use crate::store::{CreatedVia, LookbackMark, LookbackRun, Subscription, SubscriptionFilter, Tenant};
+use crate::stripe::CheckoutSession;
+use crate::stripe::api::{Account, SessionFilter, StripeError};
+
+/// So many of a user's subscriptions are looked at.
+const MOST_SUBSCRIPTIONS: u32 = 1_000;
+/// More sessions than any customer has in one account's window; what is beyond it is left to the sweep, which streams.
+const MOST_SESSIONS: usize = 10_000;
+/// By how much a listing begins before the mark. The mark is by our clocks and `created` by Stripe's; and a session that was
+/// just made may have been missing in the sweep's list. Generous: it costs a page only where a shop sells 100 in this time.
+const OVERLAP: TimeDelta = TimeDelta::minutes(15);
+/// A mark that is older is not relied on: the sweeps stand still, and somebody should find out by more than the mark. More
+/// than a day, as it may be that only the night raises it.
+const FRESH: TimeDelta = TimeDelta::hours(26);
+/// So many of their open sessions are retrieved one by one. Who has more (by abandoning as many checkouts in a day) is
+/// looked for in the whole list.
+const MOST_OPEN: u32 = 20;
+/// So many of a user's Stripe customers are asked after, those of the newest subscriptions.
+const MOST_CUSTOMERS: usize = 3;
+
+/// What a look into one account came to.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) found: Vec<Found>,
+    /// Calls that were answered.
+    pub(super) pages: u64,
+    pub(super) unreadable: u64,
+    pub(super) too_many: bool,
+    /// What broke it off.
+    pub(super) error: Option<StripeError>,
+}
+
+/// Whom a request is about, as far as our own store knows.
+pub(super) struct Asker {
+    pub(super) whose: Whose,
+    /// What the user holds, newest first.
+    held: Vec<Subscription>,
+}
+
+/// One look.
+struct Look<'a> {
+    request: &'a SyncRequest,
+    account: Option<&'a str>,
+    tenant: Option<&'a Tenant>,
+    whose: &'a Whose,
+    stripe: Account,
+    /// Sessions that it has come across.
+    met: HashSet<String>,
+    /// Sessions that are paid for or never will be: nobody has to look at them again for being unpaid.
+    closed: Vec<String>,
+    seen: Seen,
+}
+
+impl Lookback {
+    pub(super) async fn asker(&self, request: &SyncRequest) -> Result<Asker, LookbackError> {
+        let held = match &request.customer {
+            Customer::User { id, .. } => {
+                let filter = SubscriptionFilter {
+                    user: Some(id.clone()),
+                    ..SubscriptionFilter::default()
+                };
+                self.store.subscriptions(&filter, MOST_SUBSCRIPTIONS).await?
+            }
+            _ => Vec::new(),
+        };
+        let customers = held.iter().filter_map(|one| one.stripe_customer_id.clone());
+        Ok(Asker {
+            whose: Whose::of(&request.customer, customers.collect()),
+            held,
+        })
+    }
+
+    /// Looks for what may be the customer's. What was seen before an error is told with it.
+    pub(super) async fn look_into(
+        &self,
+        request: &SyncRequest,
+        run: &LookbackRun,
+        account: Option<&str>,
+        (tenants, tenant): (&[Tenant], Option<&Tenant>),
+        asker: &Asker,
+    ) -> Result<Seen, LookbackError> {
+        let mut look = Look {
+            request,
+            account,
+            tenant,
+            whose: &asker.whose,
+            stripe: self.stripe()?.account(account),
+            met: HashSet::new(),
+            closed: Vec::new(),
+            seen: Seen::default(),
+        };
+        let looked = match &request.customer {
+            Customer::Session(id) => look.one(id).await,
+            Customer::StripeCustomer(id) => {
+                let filter = SessionFilter {
+                    customer: Some(id.clone()),
+                    ..since(run.from)
+                };
+                look.list(filter).await
+            }
+            Customer::User { .. } if request.via != CreatedVia::Support => {
+                match self.proven(account, run.from).await? {
+                    Some(mark) => {
+                        let own = |one: &&Subscription| is_sold_by(one, tenants, account, tenant);
+                        let held: Vec<&Subscription> = asker.held.iter().filter(own).collect();
+                        self.look_briefly(&mut look, run, &mark, &held).await?
+                    }
+                    None => look.list(since(run.from)).await,
+                }
+            }
+            _ => look.list(since(run.from)).await,
+        };
+        look.seen.error = looked.err();
+        Ok(look.seen)
+    }
+
+    /// The mark of the account's sweeps, if it covers the time from `from` to a while ago.
+    async fn proven(
+        &self,
+        account: Option<&str>,
+        from: DateTime<Utc>,
+    ) -> Result<Option<LookbackMark>, LookbackError> {
+        let now = self.clock.now();
+        // One that ends in the future was raised by a wrong clock.
+        let covers = |mark: &LookbackMark| {
+            mark.from <= from && mark.to > from && (now - FRESH..now).contains(&mark.to)
+        };
+        let marks = self.records().marks().await?;
+        let own = |mark: &LookbackMark| mark.detector == DETECTOR && mark.account.as_deref() == account;
+        Ok(marks.into_iter().find(|mark| own(mark) && covers(mark)))
+    }
+
+    /// Lists what was made since the mark, and of what was made before it only what had no end when it was listed.
+    ///
+    /// Besides, Stripe is asked by the user's Stripe customers and verified email. That finds again what is theirs
+    /// and in order; and it finds what nobody could tell to be theirs while its checkout was open.
+    async fn look_briefly(
+        &self,
+        look: &mut Look<'_>,
+        run: &LookbackRun,
+        mark: &LookbackMark,
+        held: &[&Subscription],
+    ) -> Result<Result<(), StripeError>, LookbackError> {
+        let mut customers: Vec<&str> = Vec::new();
+        for one in held {
+            let customer = one.stripe_customer_id.as_deref();
+            customers.extend(customer.filter(|id| !customers.contains(id)));
+        }
+        let Some(open) = self.open_of(look, run, &customers).await? else {
+            return Ok(look.list(since(run.from)).await);
+        };
+        // What they hold was looked at by whoever made it theirs.
+        let newer = held.iter().filter(|one| one.start_date >= run.from);
+        let key = look.request.customer.key();
+        for one in newer {
+            look.met.insert(one.stripe_session_id.clone());
+            let found = Found::new(&one.stripe_session_id, key.clone(), None);
+            look.seen.found.push(found);
+        }
+        let looked: Result<(), StripeError> = async {
+            look.list(since(run.from.max(mark.to - OVERLAP))).await?;
+            for session in &open {
+                if !look.met.contains(session) {
+                    look.one(session).await?;
+                }
+            }
+            for id in customers.iter().take(MOST_CUSTOMERS) {
+                let filter = SessionFilter {
+                    customer: Some((*id).to_owned()),
+                    ..since(run.from)
+                };
+                look.also(filter).await?;
+            }
+            for email in emails(&look.request.customer) {
+                let filter = SessionFilter {
+                    email: Some(email),
+                    ..since(run.from)
+                };
+                look.also(filter).await?;
+            }
+            Ok(())
+        }
+        .await;
+        let closed: Vec<&str> = look.closed.iter().map(String::as_str).collect();
+        self.records().close_sessions(&closed).await?;
+        Ok(looked)
+    }
+
+    /// Their sessions that had no end when a sweep listed them, and that have no subscription since; `None`: too many.
+    async fn open_of(
+        &self,
+        look: &Look<'_>,
+        run: &LookbackRun,
+        customers: &[&str],
+    ) -> Result<Option<Vec<String>>, LookbackError> {
+        let Customer::User { id, verified_email } = &look.request.customer else {
+            return Ok(None);
+        };
+        let customers = customers
+            .iter()
+            .map(|id| Customer::StripeCustomer((*id).to_owned()));
+        let email = verified_email.clone().map(Customer::Email);
+        let keys = customers.chain(email).map(|one| one.key());
+        let keys: Vec<String> = keys.chain([whose::user_key(id)]).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let records = self.records();
+        // Those that have their subscription by now may be among them.
+        let most = 10 * MOST_OPEN;
+        let noted = records.open_sessions(look.account, &keys, run.from, most).await?;
+        let is_all = noted.len() < most as usize;
+        let sessions: Vec<&str> = noted.iter().map(String::as_str).collect();
+        let held = self.held(&sessions, std::iter::empty()).await?;
+        let (done, open): (Vec<String>, Vec<String>) =
+            noted.into_iter().partition(|session| held.has(session, None));
+        let done: Vec<&str> = done.iter().map(String::as_str).collect();
+        records.close_sessions(&done).await?;
+        Ok(Some(open).filter(|open| is_all && open.len() <= MOST_OPEN as usize))
+    }
+}
+
+impl Look<'_> {
+    /// Takes a session, if it is the customer's and paid for.
+    fn take(&mut self, session: &CheckoutSession) {
+        let via = self.request.via;
+        let (purchase, is_complete) = match listed(session, self.account, via) {
+            Listed::Purchase(purchase) => (purchase, true),
+            Listed::Incomplete(purchase) => (purchase, false),
+            Listed::Unpaid(_) => return,
+            Listed::Other => {
+                self.closed.extend(session.id.clone());
+                return;
+            }
+            Listed::Unreadable => {
+                self.seen.unreadable += 1;
+                return;
+            }
+        };
+        if !self.met.insert(purchase.session_id.clone()) {
+            return;
+        }
+        if self.tenant.is_some_and(|tenant| !may_be_of(tenant, &purchase)) {
+            return;
+        }
+        if let Some(purchase) = self.whose.claim(purchase) {
+            let session = purchase.session_id.clone();
+            let purchase = Some(purchase).filter(|_| is_complete);
+            let found = Found::new(&session, self.request.customer.key(), purchase);
+            self.seen.found.push(found);
+        }
+    }
+
+    async fn one(&mut self, id: &str) -> Result<(), StripeError> {
+        let session = self.stripe.session(id).await;
+        self.seen.pages += 1;
+        match session? {
+            Some(session) => self.take(&session),
+            None => self.closed.push(id.to_owned()),
+        }
+        Ok(())
+    }
+
+    /// All pages of a list.
+    async fn list(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
+        let mut pages = Listing::new(&self.stripe, filter);
+        loop {
+            if self.seen.found.len() >= MOST_SESSIONS {
+                self.seen.too_many = true;
+                return Ok(());
+            }
+            let Some(page) = pages.next().await? else {
+                return Ok(());
+            };
+            self.seen.pages += 1;
+            self.seen.unreadable += page.unreadable as u64;
+            page.items.iter().for_each(|session| self.take(session));
+        }
+    }
+
+    /// A list that is not relied on. Where Stripe will not give it (it knows no such customer any more), nothing is missed.
+    async fn also(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
+        match self.list(filter).await {
+            Err(error) if !error.is_transient() => {
+                tracing::info!(account = self.account, %error, "a list that was to be looked at as well is left out");
+                Ok(())
+            }
+            listed => listed,
+        }
+    }
+}
+
+fn since(from: DateTime<Utc>) -> SessionFilter {
+    SessionFilter {
+        created_from: Some(from),
+        expand_line_items: true,
+        ..SessionFilter::default()
+    }
+}
+
+/// The verified email as the token has it, and as most people type it: Stripe compares letter by letter.
+fn emails(customer: &Customer) -> Vec<String> {
+    let Customer::User {
+        verified_email: Some(email),
+        ..
+    } = customer
+    else {
+        return Vec::new();
+    };
+    let given = email.trim().to_owned();
+    let folded = email::folded(email);
+    let mut emails = vec![given, folded];
+    emails.dedup();
+    emails.retain(|email| !email.is_empty());
+    emails
+}
+
+/// Whether a subscription is of the account, and of the tenant where one is asked for.
+fn is_sold_by(one: &Subscription, tenants: &[Tenant], account: Option<&str>, asked: Option<&Tenant>) -> bool {
+    let seller = tenants.iter().find(|tenant| tenant.id == one.tenant);
+    seller.is_some_and(|seller| {
+        seller.stripe_account.as_deref() == account && asked.is_none_or(|asked| asked.id == seller.id)
+    })
+}

@@ -1,0 +1,170 @@
+//! A sweep reads Stripe's list, and keeps what it holds.
+
+use std::panic::resume_unwind;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::Next;
+use super::parts::{Part, Parts};
+use crate::fulfil::Purchase;
+use crate::lookback::bring::{Found, Held, Listed, listed};
+use crate::lookback::listing::Listing;
+use crate::lookback::{Lookback, LookbackError, SweepRequest, whose};
+use crate::store::{FoundSession, LookbackRun, OpenSession, RunPhase, RunStep, SessionState};
+use crate::stripe::CheckoutSession;
+use crate::stripe::api::{Account, Page, StripeError};
+
+/// More sessions than this need not be known: a list is in as many parts by then as it can be.
+const MOST_KNOWN: u32 = 10_000;
+
+impl Lookback {
+    /// Reads Stripe's list, in parts side by side where it is long. While a page is being staged the next ones are on
+    /// their way. Where one cannot be read, those on their way are still taken.
+    pub(super) async fn list(
+        &self,
+        request: &SweepRequest,
+        run: &mut LookbackRun,
+        end: Instant,
+    ) -> Result<Next, LookbackError> {
+        let stripe = self.stripe()?.account(request.account.as_deref());
+        let mut parts = Parts::of(run);
+        let mut pages = run.pages;
+        let mut calls = JoinSet::new();
+        for part in parts.open().to_vec() {
+            call(&mut calls, listing(&stripe, &part, &parts), part);
+        }
+        let mut failed: Option<LookbackError> = None;
+        while let Some(called) = calls.join_next().await {
+            let (part, listing, page) = called.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+            let page = match page {
+                Ok(Some(page)) => page,
+                Ok(None) => Page::default(),
+                Err(error) => {
+                    let error = LookbackError::from(error);
+                    if failed
+                        .as_ref()
+                        .is_none_or(|before| weight(&error) > weight(before))
+                    {
+                        failed = Some(error);
+                    }
+                    continue;
+                }
+            };
+            parts.without_payments |= !listing.has_payments();
+            if pages == 0 && page.has_more {
+                parts.expect(self.records().known_sessions(run, MOST_KNOWN).await?);
+            }
+            pages += 1;
+            let mut next = parts.listed(&part, &page, pages);
+            if failed.is_some() || Instant::now() >= end {
+                next.clear();
+            }
+            if let [rest] = &next[..] {
+                call(&mut calls, listing, rest.clone());
+            } else {
+                for part in next {
+                    call(&mut calls, self::listing(&stripe, &part, &parts), part);
+                }
+            }
+            if !self.stage(request, run, page, &parts).await? {
+                return Ok(Next::Stop);
+            }
+        }
+        failed.map_or(Ok(Next::Go), Err)
+    }
+
+    /// Keeps what a page holds of purchases: of those that have their subscription only that they were there. Of what has
+    /// no end yet it is noted, in the same step, whose it may be: who asks for their own is shown it without a listing.
+    async fn stage(
+        &self,
+        request: &SweepRequest,
+        run: &mut LookbackRun,
+        page: Page<CheckoutSession>,
+        parts: &Parts,
+    ) -> Result<bool, LookbackError> {
+        let account = request.account.as_deref();
+        let now = self.clock.now();
+        let mut unreadable = page.unreadable;
+        let mut found = Vec::with_capacity(page.items.len());
+        let (mut open, mut closed) = (Vec::new(), Vec::new());
+        for session in &page.items {
+            let note = |purchase: &Purchase| OpenSession {
+                session: purchase.session_id.clone(),
+                account: request.account.clone(),
+                customers: whose::keys(purchase),
+                created_at: session.created.unwrap_or(now),
+            };
+            match listed(session, account, run.via) {
+                Listed::Purchase(purchase) => {
+                    let key = whose::key(&purchase);
+                    open.push(note(&purchase));
+                    let session = purchase.session_id.clone();
+                    found.push(Found::new(&session, key, Some(purchase)));
+                }
+                Listed::Incomplete(purchase) => {
+                    let key = whose::key(&purchase);
+                    open.push(note(&purchase));
+                    found.push(Found::new(&purchase.session_id, key, None));
+                }
+                Listed::Unpaid(purchase) => open.push(note(&purchase)),
+                Listed::Other => closed.extend(session.id.clone()),
+                Listed::Unreadable => unreadable += 1,
+            }
+        }
+        let sessions: Vec<&str> = found.iter().map(|one| one.row.session.as_str()).collect();
+        let purchases = found.iter().filter_map(|one| one.purchase.as_ref());
+        let held: Held = self.held(&sessions, purchases).await?;
+        for one in &mut found {
+            if held.has(&one.row.session, one.purchase.as_ref()) {
+                one.row.state = SessionState::Existing;
+                closed.push(one.row.session.clone());
+            }
+        }
+        open.retain(|one| !closed.contains(&one.session));
+        let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
+        let step = RunStep {
+            phase: if parts.is_empty() {
+                RunPhase::Gathering
+            } else {
+                RunPhase::Listing
+            },
+            cursor: parts.cursor(),
+            pages: 1,
+            unreadable: unreadable as u64,
+            open,
+            closed,
+            ..RunStep::at(now)
+        };
+        self.step(run, step, &rows).await
+    }
+}
+
+type Called = (Part, Listing, Result<Option<Page<CheckoutSession>>, StripeError>);
+
+/// Asks for the next page of a part, in a task of its own: it comes while another is staged.
+fn call(calls: &mut JoinSet<Called>, mut listing: Listing, part: Part) {
+    let asked = async move {
+        let page = listing.next().await;
+        (part, listing, page)
+    };
+    calls.spawn(asked.in_current_span());
+}
+
+fn listing(stripe: &Account, part: &Part, parts: &Parts) -> Listing {
+    if parts.without_payments {
+        Listing::without_payments(stripe, part.filter())
+    } else {
+        Listing::new(stripe, part.filter())
+    }
+}
+
+/// Of several errors the one that says most of what is to be done: nothing helps, something failed, it only has to wait.
+fn weight(error: &LookbackError) -> u8 {
+    match error {
+        error if !error.is_transient() => 2,
+        error if error.put_off().is_none() => 1,
+        _ => 0,
+    }
+}
