@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::reader::{ACTIVE, PAGE, Reader};
+use crate::reader::{ACTIVE, PAGE, Reader, hold};
 use crate::shop::now;
 use crate::sign_in::claims_with;
 use crate::studio::{SESSION, SYNC, Studio};
@@ -112,6 +112,30 @@ async fn a_sync_that_goes_on_is_told_to_and_too_many_are_429() {
         (429, "One moment, please".to_owned())
     );
     assert!(sent.header("retry-after").parse::<u32>().unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_cannot_be_is_told_to_have_failed_beside_the_passes() {
+    let mut studio = Studio::prepare("").await;
+    studio.shop.set("STRIPE_SECRET_KEY", "");
+    studio.shop.start_server().await;
+    hold(&studio, "kari", "held", |_| {}).await;
+    let kari = Reader::signed_in(&studio, "kari").await;
+    let sent = kari.submit(kari.own_origin(), PAGE, &[]).await;
+    assert_eq!(
+        (sent.status, sent.header("location")),
+        (303, "/studio/subscriptions?sync=failed")
+    );
+    let seen = kari.get(sent.header("location")).await;
+    assert_eq!(
+        seen.message(),
+        "❌ Sync failed. Please try again or contact support."
+    );
+    assert_eq!(seen.passes(ACTIVE).len(), 1);
+    studio.shop.kill_redis().await;
+    let sent = kari.submit(kari.own_origin(), PAGE, &[]).await;
+    assert_eq!(sent.header("location"), "/studio/subscriptions?sync=failed");
+    studio.shop.restart_redis().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

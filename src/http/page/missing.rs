@@ -24,8 +24,12 @@ pub(super) async fn sync(
     let reader = page.languages.reader(&request, asked.lang.as_deref());
     let synced = async {
         let visit = page.visit(&request, &slug).await?;
-        let synced = page.sync(&visit).await;
-        synced.map_err(|why| Refused::of(why, Some(visit.tenant.clone())))
+        match page.sync(&visit).await {
+            // The passes can be shown all the same.
+            Err(Refusal::NoKey | Refusal::Unavailable) => Ok(Synced::Failed),
+            Err(why) => Err(Refused::of(why, Some(visit.tenant.clone()))),
+            Ok(synced) => Ok(synced),
+        }
     };
     let synced = match synced.await {
         Ok(synced) => Some(synced),

@@ -193,10 +193,14 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Language>, WordsError> {
             .file_stem()
             .and_then(|stem| stem.to_str())
             .unwrap_or_default();
-        if tag.parse::<Locale>().is_err() {
-            return Err(refused(format!(
-                "`{tag}` is no language tag: name the file for its language, as in `de.toml`"
-            )));
+        match tag.parse::<Locale>().map(|locale| locale.to_string()) {
+            Ok(written) if written == tag => {}
+            Ok(written) => return Err(refused(format!("this language is written `{written}.toml`"))),
+            Err(_) => {
+                return Err(refused(format!(
+                    "`{tag}` is no language tag: name the file for its language, as in `de.toml`"
+                )));
+            }
         }
         let text = std::fs::read_to_string(&path).map_err(|error| refused(error.to_string()))?;
         let table = parse(&path, &text)?;

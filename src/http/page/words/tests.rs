@@ -83,6 +83,8 @@ fn a_broken_file_is_refused_with_its_place_and_what_to_do() {
         assert!(error.contains("de.toml") && error.contains(reason), "{error}");
     }
     assert!(refused("not a tag.toml", "").contains("is no language tag"));
+    assert!(refused("PT-br.toml", "").contains("is written `pt-BR.toml`"));
+    assert_eq!(with("pt-BR.toml", "").unwrap().len(), 3);
 }
 
 #[test]
