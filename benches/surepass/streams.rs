@@ -40,7 +40,7 @@ const APART: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_secs(30);
 const SECRET: &str = "bench-secret-of-more-than-32-bytes";
 const SETTINGS: &str = "[customers]\njwt_secret = \"bench-secret-of-more-than-32-bytes\"\naddress_requests_per_minute = 1000000\n";
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     allow_files(u64::try_from(STREAMS)? + 500)?;

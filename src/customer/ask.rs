@@ -103,7 +103,21 @@ impl Customers {
         let Some(stripe) = self.stripe.clone() else {
             return Ok(Heard::nothing(Word::Silent));
         };
+        let (this, customer, session) = (self.clone(), customer.clone(), session.to_owned());
         let account = tenant.stripe_account.clone();
+        // Cut off after the memo has told it to ask, it would let all others wait for nothing.
+        let asking = tokio::spawn(async move { this.ask_all(stripe, &customer, account, &session).await });
+        asking.await.unwrap_or_else(|_| Ok(Heard::nothing(Word::Silent)))
+    }
+
+    /// The memo, and Stripe where it does not know.
+    async fn ask_all(
+        &self,
+        stripe: Client,
+        customer: &Customer,
+        account: Option<String>,
+        session: &str,
+    ) -> Result<Heard, CustomerError> {
         let name = format!("session:{}:{session}", account.as_deref().unwrap_or("own"));
         let give_up = Instant::now() + WAIT;
         loop {
@@ -119,16 +133,10 @@ impl Customers {
                     return Ok(Heard::nothing(Word::Silent));
                 }
                 Look::Ask => {
-                    let (memo, session) = (self.memo.clone(), session.to_owned());
-                    let asking = tokio::spawn(async move {
-                        let heard = hear(&stripe, account.as_deref(), &session).await;
-                        let answer = serde_json::to_vec(&heard).unwrap_or_default();
-                        memo.tell(&name, &answer, heard.life()).await.map(|()| heard)
-                    });
-                    return match asking.await {
-                        Ok(heard) => Ok(heard?),
-                        Err(_) => Ok(Heard::nothing(Word::Silent)),
-                    };
+                    let heard = hear(&stripe, account.as_deref(), session).await;
+                    let answer = serde_json::to_vec(&heard).unwrap_or_default();
+                    self.memo.tell(&name, &answer, heard.life()).await?;
+                    return Ok(heard);
                 }
             }
         }

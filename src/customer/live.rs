@@ -81,7 +81,7 @@ pub enum Next {
     Seen(Sight),
     /// It could not be looked at, and will be again.
     Missed(CustomerError),
-    /// Nothing has been told for a while; a look follows.
+    /// Nothing has been told for a while; a look follows, or goes on.
     Quiet,
     /// The token has expired, or an hour is over.
     Over,
@@ -151,7 +151,8 @@ impl Customers {
             Follower::Alone(_) => LONGEST,
             Follower::Customer(customer) => {
                 let left = customer.expires.saturating_sub(self.clock.now().timestamp());
-                Duration::from_secs(u64::try_from(left).unwrap_or(0)).min(LONGEST)
+                // One that has just expired is still taken, as clocks differ: for one look.
+                Duration::from_secs(u64::try_from(left).unwrap_or(0).max(1)).min(LONGEST)
             }
         };
         let live = &self.live;
@@ -197,6 +198,7 @@ impl Following {
                         Err(Closed) => return Next::Stopping,
                     },
                     looked = looking => looked,
+                    () = tokio::time::sleep_until(self.next_look.min(self.until)) => return self.quiet(),
                 };
                 self.look = false;
                 return match looked {
@@ -210,17 +212,19 @@ impl Following {
                     Ok(()) => self.look = true,
                     Err(Closed) => return Next::Stopping,
                 },
-                () = tokio::time::sleep_until(self.next_look.min(self.until)) => {
-                    let now = Instant::now();
-                    if now >= self.until {
-                        return Next::Over;
-                    }
-                    self.next_look = now + until_next_look(self.random);
-                    self.look = true;
-                    return Next::Quiet;
-                }
+                () = tokio::time::sleep_until(self.next_look.min(self.until)) => return self.quiet(),
             }
         }
+    }
+
+    fn quiet(&mut self) -> Next {
+        let now = Instant::now();
+        if now >= self.until {
+            return Next::Over;
+        }
+        self.next_look = now + until_next_look(self.random);
+        self.look = true;
+        Next::Quiet
     }
 }
 

@@ -98,13 +98,11 @@ impl Listening {
                 let block: Vec<u8> = self.unread.drain(..end + 2).collect();
                 return Some(String::from_utf8(block).unwrap());
             }
-            match self.response.chunk().await.expect("it ends in good order") {
-                Some(more) => self.unread.extend_from_slice(&more),
-                None => {
-                    assert_eq!(self.unread, b"", "it ends after an event");
-                    return None;
-                }
-            }
+            let Some(more) = self.response.chunk().await.expect("it ends in good order") else {
+                assert_eq!(self.unread, b"", "it ends after an event");
+                return None;
+            };
+            self.unread.extend_from_slice(&more);
         }
     }
 

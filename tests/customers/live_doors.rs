@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::program::awaited;
-use crate::shop::now;
+use crate::program::{SUREPASS, awaited};
+use crate::shop::{Server, now};
 use crate::studio::{Reply, STREAM, Studio, UNAUTHORIZED, of};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,4 +287,30 @@ async fn a_client_that_never_reads_holds_no_memory_it_hears_the_newest_later_and
         others.push(studio.until_let_in(&token, &id).await);
     }
     drop(never);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_takes_the_open_files_that_it_may_have_and_leaves_a_thousand_to_webhooks() {
+    let mut studio = Studio::prepare("").await;
+    // The soft limit is lower than what streams need, and the hard one, too.
+    let limited = format!("ulimit -Sn 100; ulimit -Hn 1004; exec {SUREPASS} serve");
+    let program = studio.shop.launch("sh", &["-c", &limited]);
+    let warned = program.says("ulimit -Hn").await;
+    assert!(warned.contains(r#""streams":4"#), "{warned}");
+    let listening: serde_json::Value = serde_json::from_str(&program.says("listening: POST").await).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files"));
+    let files: Vec<_> = files.unwrap().split_whitespace().skip(3).take(2).collect();
+    assert_eq!(files, ["1004", "1004"]);
+    studio.shop.servers.push(Server {
+        address: listening["address"].as_str().unwrap().parse().unwrap(),
+        program,
+    });
+    let token = studio.sign_in.token("kari").await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(studio.follow(&token, "cs_test_1").await);
+    }
+    let refused = studio.send(studio.stream(0, Some(&token), "cs_test_1")).await;
+    assert_eq!(refused.status, 503);
 }

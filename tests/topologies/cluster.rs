@@ -4,10 +4,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use surepass::queue::Told;
 use surepass::up::sample::SampleSession;
 use tempfile::TempDir;
 
 use crate::customers::Customers;
+use crate::news::heard;
 use crate::node::{Node, free_port};
 use crate::program::awaited;
 use crate::sentinel::{open, prepare};
@@ -252,4 +254,18 @@ async fn a_node_of_a_cluster_killed_under_load_is_replaced_and_nothing_acknowled
     assert!(customers.refused.load(Ordering::Relaxed) > 0);
     customers.assert_answered_200_or_503();
     customers.all_get_their_passes(&shop, 0).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_job_hears_of_it_wherever_the_slot_of_the_queue_has_moved() {
+    let cluster = Cluster::start().await;
+    let shop = open(&cluster.url(0)).await;
+    let told = Told::of(&shop.queue());
+    for _ in 0..3 {
+        heard(&told, &shop).await;
+        let home = cluster.index(cluster.home(0).await);
+        cluster.open_slot(home, (home + 1) % 3).await;
+        cluster.finish_slot(home, (home + 1) % 3).await;
+    }
+    heard(&told, &shop).await;
 }

@@ -13,6 +13,7 @@ mod answer;
 mod cluster;
 #[path = "../support/customers.rs"]
 mod customers;
+mod news;
 mod node;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]

@@ -5,6 +5,8 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use tokio::process::{Child, Command};
@@ -60,6 +62,11 @@ impl Node {
 
     pub(crate) async fn kill(&mut self) {
         self.process.kill().await.unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id().unwrap()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
     }
 
     pub(crate) fn address(&self) -> String {

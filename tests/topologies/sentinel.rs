@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use nix::sys::signal::Signal;
+use surepass::queue::Told;
 use tempfile::TempDir;
 
 use crate::customers::Customers;
+use crate::news::heard;
 use crate::node::{Node, free_port};
 use crate::program::awaited;
 use crate::shop::Shop;
@@ -163,4 +165,23 @@ async fn a_failover_while_the_old_master_lives_is_followed_at_once_and_nothing_a
     tokio::join!(customers.buy(&shop), failover);
     customers.assert_answered_200_or_503();
     customers.all_get_their_passes(&shop, 0).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_job_hears_of_it_after_failovers_too_also_where_the_old_master_only_fell_silent() {
+    let redis = Watched::start().await;
+    let shop = open(&redis.url(0)).await;
+    let told = Told::of(&shop.queue());
+    heard(&told, &shop).await;
+    let old = redis.master().await;
+    let _: () = redis.sentinels[1].ask(&["SENTINEL", "FAILOVER", "shop"]).await;
+    redis.until_master_is_not(old).await;
+    heard(&told, &shop).await;
+    redis.until_whole().await;
+    let frozen = redis.master().await;
+    let node = redis.servers.iter().find(|node| node.port == frozen).unwrap();
+    node.signal(Signal::SIGSTOP);
+    redis.until_master_is_not(frozen).await;
+    heard(&told, &shop).await;
+    node.signal(Signal::SIGCONT);
 }

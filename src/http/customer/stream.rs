@@ -65,13 +65,17 @@ pub(super) async fn open(
         over: false,
     };
     // Before the answer begins: what stands in the way can still be told by its status.
-    let first = match events.following.next(&events.door.customers).await {
-        Next::Seen(sight) => match events.news(&sight) {
-            None if events.over => return Ok(nothing_more()),
-            news => news,
-        },
-        Next::Missed(error) => return Err(error.into()),
-        Next::Quiet | Next::Over | Next::Stopping => return Err(Refusal::Unavailable),
+    let first = loop {
+        match events.following.next(&events.door.customers).await {
+            Next::Seen(sight) => match events.news(&sight) {
+                None if events.over => return Ok(nothing_more()),
+                news => break news,
+            },
+            Next::Quiet => {}
+            Next::Missed(error) => return Err(error.into()),
+            Next::Over => return Err(Refusal::Unauthorized),
+            Next::Stopping => return Err(Refusal::Unavailable),
+        }
     };
     let begin = encoded(russe::Event::Retry(COME_AGAIN)) + &first.unwrap_or_default();
     let first = stream::iter([Ok::<_, Infallible>(Bytes::from(begin))]);

@@ -1,0 +1,35 @@
+//! Who waits for a job hears of it, wherever the queue has moved to.
+
+use std::time::Duration;
+
+use surepass::queue::{Fate, Told};
+
+use crate::program::awaited;
+use crate::shop::Shop;
+
+/// Somebody buys, and who waits for that purchase's job hears that it is done.
+pub(crate) async fn heard(told: &Told, shop: &Shop) {
+    let session = shop.session();
+    let jobs = [format!("fulfil:{}", session.session_id())];
+    let mut waiting = told.wait_for(&jobs[0]).unwrap();
+    let bought = async {
+        while shop.buy(&session).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    awaited("a purchase that is accepted", bought).await;
+    let queue = shop.queue();
+    loop {
+        awaited("news of a purchase", waiting.news()).await.unwrap();
+        // Redis may be on its way to another home.
+        let fates = loop {
+            match queue.fates(&jobs).await {
+                Ok(fates) => break fates,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        if fates == [Fate::Gone] {
+            return;
+        }
+    }
+}
