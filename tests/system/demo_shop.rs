@@ -129,7 +129,7 @@ async fn the_shops_page_with_the_widget_may_call_surepass_and_no_other_sites_pag
             .text()
             .await
             .unwrap()
-            .contains(r#"customElements.define(NAME"#)
+            .contains("customElements.define(NAME")
     );
 
     let asked = async |origin: &str, method: Method, path: &str, headers: &str| {

@@ -19,8 +19,11 @@ class SurepassPasses extends HTMLElement {
   }
 
   set token(token) {
+    const before = this.token;
     tokens.set(this, token);
-    restart(this);
+    // Frameworks set a new function whenever they draw anew.
+    const isSame = before === token || (typeof before === "function" && typeof token === "function");
+    if (!isSame || this.dataset.state === "signed_out") restart(this);
   }
 
   connectedCallback() {

@@ -51,12 +51,11 @@ const renderWidget = (element) => {
 /** The lists of what `GET /api/user/subscriptions` has answered. */
 const renderLists = ({ activeSubscriptions = [], expiredSubscriptions = [], timeZone }, lang, say) => {
   // The shop's days: a pass that ends tonight in Oslo ends tonight wherever its holder is.
-  const day = { year: "numeric", month: "long", day: "numeric", timeZone };
-  const minute = { hour: "numeric", minute: "2-digit", timeZone };
-  const isLast = (end) => new Intl.DateTimeFormat("en-GB", minute).format(end) === "23:59";
+  const minute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone });
   const told = (pass) => {
     const end = new Date(pass.endDate);
-    const date = new Intl.DateTimeFormat(lang, isLast(end) ? day : Object.assign({}, day, minute)).format(end);
+    const timeStyle = minute.format(end) === "23:59" ? undefined : "short";
+    const date = new Intl.DateTimeFormat(lang, { dateStyle: "long", timeStyle, timeZone }).format(end);
     if (pass.isExpired) return say("ended", { date });
     if (!pass.isActive) return say("switched_off");
     const clips = pass.remainingClips;
