@@ -12,8 +12,8 @@ const FAILED: &str = "❌ Sync failed.";
 async fn at_rest(studio: &Studio) -> Tab {
     let tab = studio.browser_of("kari").await;
     assert_eq!(tab.visit(&studio.page()).await, 200);
+    studio.quiet_sync_is_over().await;
     tab.sees("surepass-passes[data-state=idle]").await;
-    studio.shop.worked_off().await;
     tab
 }
 

@@ -104,8 +104,8 @@ async fn with_the_keyboard_alone_the_focus_is_seen_and_enter_presses_the_button(
     let studio = Studio::open().await;
     let tab = studio.browser_of("kari").await;
     tab.visit(&studio.page()).await;
+    studio.quiet_sync_is_over().await;
     tab.sees("surepass-passes[data-state=idle]").await;
-    studio.shop.worked_off().await;
     let missed = studio.missed("kari", 2).await;
     let focus = "(() => { const it = document.activeElement; const style = getComputedStyle(it); return {
         isButton: it.matches('form[data-missing] button'), isBody: it === document.body,

@@ -37,7 +37,7 @@ async fn without_javascript_the_button_is_a_form_that_finds_what_is_missing() {
         .browser_with("kari", json!({"javaScriptEnabled": false}))
         .await;
     tab.visit(&studio.page()).await;
-    studio.shop.worked_off().await;
+    studio.quiet_sync_is_over().await;
     let missed = studio.missed("kari", 2).await;
     tab.click("form[data-missing] button").await;
     tab.sees("[data-message]:has-text('✅ Found and activated 2 missing pass(es)!')")

@@ -1,5 +1,7 @@
 //! The live stream, and what carries the page where there is none.
 
+use serde_json::json;
+
 use crate::studio::{SUCCESS, Studio};
 use crate::wire::{Manner, Wire};
 
@@ -39,6 +41,29 @@ async fn where_the_server_is_started_again_meanwhile_the_page_goes_on_waiting() 
     tab.counts_to(4).await;
     studio.shop.start_server().await;
     studio.shop.start_worker().await;
+    tab.hears(SUCCESS).await;
+    tab.sees("#passes li").await;
+    assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
+    tab.was_calm_but(&["net::ERR_"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_has_lost_its_network_sees_the_pass_when_it_is_back() {
+    let mut studio = Studio::prepare("").await;
+    let wire = Wire::start(studio.address, Manner::Carries).await;
+    let page = format!("{}/studio/subscriptions", wire.origin());
+    let tab = studio.browser_of("kari").await;
+    let checkout = studio.checkout_at(&page, "kari").await;
+    tab.pays(&checkout).await;
+    tab.counts_to(2).await;
+    // A browser that is told to be offline goes on with what is open.
+    tab.does("context.setOffline", json!([true])).await;
+    wire.is_down(true);
+    studio.shop.start_worker().await;
+    studio.shop.worked_off().await;
+    tab.counts_to(4).await;
+    wire.is_down(false);
+    tab.does("context.setOffline", json!([false])).await;
     tab.hears(SUCCESS).await;
     tab.sees("#passes li").await;
     assert_eq!(studio.shop.fulfilled().await, [checkout.session]);

@@ -2,6 +2,7 @@
 //! Stripe, its hosted page and its webhooks.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +10,9 @@ use nix::sys::signal::Signal;
 use reqwest::Method;
 use ring::hmac;
 use serde_json::{Value, json};
+use surepass::store::RunPhase;
 
+use crate::program::awaited;
 use crate::shop::{COMPLETED, Shop, WEBHOOK_SECRET, now};
 use crate::stripe_sandbox::StripeSandbox;
 use crate::tab::{Tab, heard};
@@ -106,7 +109,6 @@ impl Studio {
     }
 
     /// A browser in which nobody is signed in.
-    #[expect(clippy::unused_self, reason = "it reads as what happens")]
     pub(crate) async fn stranger(&self, options: Value) -> Tab {
         let mut all = json!({"locale": "en-GB", "viewport": {"width": 390, "height": 844}});
         let Value::Object(options) = options else {
@@ -184,6 +186,21 @@ impl Studio {
             .collect();
         ids.sort();
         ids
+    }
+
+    /// Waits until the quiet sync of a visit has been and found what there was, so that what comes then is for others to find.
+    pub(crate) async fn quiet_sync_is_over(&self) {
+        let store = self.shop.store().await;
+        awaited("the quiet sync's end", async {
+            loop {
+                let runs = store.lookback().runs(10).await.unwrap();
+                if !runs.is_empty() && runs.iter().all(|run| run.phase == RunPhase::Done) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
     }
 
     /// Sends all that was dropped of a session's webhooks, as a person does in Stripe's Dashboard.

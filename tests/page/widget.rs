@@ -43,7 +43,7 @@ async fn the_element_on_another_sites_page_confirms_a_purchase_and_has_the_butto
     tab.hears(SUCCESS).await;
     tab.sees("surepass-passes li:has-text('10 classes')").await;
     tab.portraits("widget").await;
-    studio.shop.worked_off().await;
+    studio.quiet_sync_is_over().await;
     let missed = studio.missed("kari", 1).await;
     tab.click("surepass-passes button").await;
     tab.hears("✅ Found and activated 1 missing pass(es)!").await;

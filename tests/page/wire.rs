@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::program::awaited;
@@ -15,6 +15,8 @@ const POLL: &[u8] = b"POST /api/user/subscription-status ";
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Manner {
+    /// Carries all of it, until it is told to be down.
+    Carries,
     /// Ends the connection on which a stream is asked for.
     CutsStreams,
     /// Passes the answer on when it has ended, as a proxy that buffers does: a stream's never.
@@ -26,6 +28,7 @@ pub(crate) enum Manner {
 pub(crate) struct Wire {
     address: SocketAddr,
     met: Arc<Notify>,
+    is_down: watch::Sender<bool>,
     carrying: JoinHandle<()>,
 }
 
@@ -34,21 +37,34 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let met = Arc::new(Notify::new());
+        let (is_down, down) = watch::channel(false);
         let told = met.clone();
         let carrying = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, server, manner, told.clone()));
+                let (told, mut down) = (told.clone(), down.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = carry(client, server, manner, told) => {}
+                        _ = down.wait_for(|is_down| *is_down) => {}
+                    }
+                });
             }
         });
         Self {
             address,
             met,
+            is_down,
             carrying,
         }
     }
 
     pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Breaks every connection, and each that comes, until it is up again.
+    pub(crate) fn is_down(&self, is_down: bool) {
+        self.is_down.send_replace(is_down);
     }
 
     /// Waits until a stream has been asked for.
