@@ -48,6 +48,19 @@ async fn the_button_finds_what_is_missing_and_the_list_is_refreshed_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_visit_looks_quietly_and_tells_only_what_it_has_found() {
+    let studio = Studio::open().await;
+    let missed = studio.missed("kari", 2).await;
+    let tab = studio.browser_of("kari").await;
+    assert_eq!(tab.visit(&studio.page()).await, 200);
+    tab.hears(FOUND).await;
+    tab.sees("#passes li >> nth=1").await;
+    assert_eq!(tab.messages().await, [FOUND], "it is quiet until then");
+    assert_eq!(studio.shop.fulfilled().await, missed);
+    tab.was_calm().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_is_missing_the_button_says_so_and_where_it_cannot_tell_too() {
     let mut studio = Studio::open().await;
     let tab = at_rest(&studio).await;
