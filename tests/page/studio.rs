@@ -64,6 +64,8 @@ impl Studio {
         shop.set("STRIPE_API_BASE", &stripe.url);
         shop.set("SUREPASS_STRIPE_RATE", "100");
         shop.set("SUREPASS_JWT_SECRET", SECRET);
+        // What is said of a test that fails is to hold a warning, not forty lines of what went well.
+        shop.set("RUST_LOG", "info");
         shop.start_server().await;
         let address = shop.servers[0].address;
         // One that is started again is at the same place.
