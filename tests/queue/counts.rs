@@ -41,3 +41,14 @@ async fn a_job_that_goes_round_from_list_to_list_is_counted_once_at_every_moment
         worker.crash().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_jobs_of_more_groups_than_one_call_looks_at_are_all_counted() {
+    let world = World::new(quick()).await;
+    let items: Vec<_> = (0..1_200)
+        .map(|n| work(&format!("job-{n}")).group(&format!("group-{n}")))
+        .collect();
+    world.queue.enqueue(&items).await.unwrap();
+    world.enqueue(work("nobodys")).await;
+    assert_eq!(world.queue.counts().await.unwrap().waiting, 1_201);
+}
