@@ -39,6 +39,7 @@ mod backend;
 mod bucket;
 mod client;
 mod connection;
+mod counts;
 mod error;
 mod fate;
 mod fetch;
@@ -63,8 +64,9 @@ mod workers;
 
 pub use backend::{GiveBack, RedisBackend};
 pub use bucket::{Bucket, BucketOptions, Place, Taken};
-pub use client::{Counts, Queue, QueueConfig};
+pub use client::{Queue, QueueConfig};
 pub use connection::{Redis, RedisOptions};
+pub use counts::Counts;
 pub use error::{JobError, QueueError, RetryPolicy};
 pub use fate::Fate;
 pub use item::{Enqueued, Item, QueuedJob};

@@ -16,7 +16,8 @@ mod workers;
 
 use serde::Serialize;
 
-use super::client::{Counts, Queue};
+use super::client::Queue;
+use super::counts::Counts;
 use super::error::QueueError;
 use crate::store::StoreError;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::super::client::{Counts, Queue};
+use super::super::client::Queue;
+use super::super::counts::Counts;
 use super::super::error::QueueError;
 use super::Operation;
 
