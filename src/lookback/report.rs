@@ -1,5 +1,7 @@
 //! Asking for a run, and reading what it has come to.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
@@ -8,6 +10,12 @@ use crate::store::{LookbackRun, RunPhase, SessionState};
 
 /// So many sessions are named.
 const MOST_NAMED: u32 = 1_000;
+/// How long to wait for a job whose run is done to be settled, try by try.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+];
 
 /// A run that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +96,9 @@ impl Lookback {
         row: &LookbackRun,
         run: RunId,
     ) -> Result<Asked, LookbackError> {
-        // The one that is under way may end between the answer and the look for it, or have been asked for by nobody.
-        for _ in 0..3 {
+        // The one that is under way may end between the answer and the look for it, or have been asked for by nobody. A run is
+        // done a moment before its job is settled: in between there is neither a run to join nor room for another job.
+        for pause in PAUSES {
             self.records().begin_run(row).await?;
             let answers = self.sync.enqueue(&[job.item()?]).await?;
             if answers.first() == Some(&Enqueued::New) {
@@ -100,6 +109,7 @@ impl Lookback {
                 let run = RunId::from(live.id);
                 return Ok(Asked { run, joined: true });
             }
+            tokio::time::sleep(pause).await;
         }
         Err(QueueError::Answer("ask").into())
     }
