@@ -13,7 +13,7 @@ demo: ## Install what is missing, build, and play purchases through the whole sy
 
 test: ## Install what is missing and run every test
 	@scripts/install.sh test
-	cargo test --locked --workspace
+	cargo test --locked --workspace --no-fail-fast
 
 drill: ## Play every fault for minutes, and count what was lost or doubled
 	@scripts/install.sh test

@@ -12,8 +12,9 @@ async fn a_page_of_100_000_waiting_jobs_asks_redis_no_more_than_a_page_of_1_000(
     let mut costs = Vec::new();
     for (from, to) in [(0, 1_000), (1_000, 100_000)] {
         office.world.queue.enqueue(&works(from..to)).await.unwrap();
-        // Now rather than in what is counted, the script is loaded.
+        // Now rather than in what is counted, the scripts are loaded.
         office.inspector.job("job-700", false).await.unwrap();
+        office.inspector.queues().await.unwrap();
         let first = office.page(&waiting, 50, None).await;
         let before = total(&office).await;
         let second = office.page(&waiting, 50, first.next).await;
