@@ -15,15 +15,17 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::fulfil::{KnownTenant, Purchase, Tenants};
 use crate::identity::Customer;
-use crate::lookback::{self, Lookback, Whose};
+use crate::lookback::{self, Lookback, SyncRequest, Whose};
 use crate::queue::{Counted, Limit, Limiter, Memo, Queue, QueueError};
-use crate::store::{Store, StoreError, Subscription, user_of_email};
+use crate::store::{CreatedVia, Store, StoreError, Subscription, user_of_email};
 use crate::stripe::api::Client;
 
 pub use error::CustomerError;
 pub use live::{FollowError, Follower, Following, Live, Next, Sight};
 pub use status::{Processing, Status};
 
+/// How far a customer's sync looks back.
+const DAYS: u32 = 30;
 /// Of one tenant; nobody holds so many passes.
 const MOST_PASSES: u32 = 500;
 
@@ -111,10 +113,16 @@ fn claim(customer: &Customer, tenant: &KnownTenant, purchase: Purchase) -> Optio
     is_tenants.then(|| whose.claim(purchase)).flatten()
 }
 
-/// As the lookback knows them.
-fn known_to_lookback(customer: &Customer) -> lookback::Customer {
-    lookback::Customer::User {
-        id: customer.id.clone(),
-        verified_email: customer.verified_email.clone(),
+/// What the lookback is asked for, for a customer of a tenant.
+fn sync_request(customer: &Customer, tenant: &KnownTenant, via: CreatedVia) -> SyncRequest {
+    SyncRequest {
+        tenant: Some(tenant.slug.clone()),
+        customer: lookback::Customer::User {
+            id: customer.id.clone(),
+            verified_email: customer.verified_email.clone(),
+        },
+        days: DAYS,
+        via,
+        run: None,
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ask::Word;
-use super::{CustomerError, Customers, claim, holds, known_to_lookback};
+use super::{CustomerError, Customers, claim, holds, sync_request};
 use crate::fulfil::{KnownTenant, Purchase};
 use crate::identity::Customer;
-use crate::lookback::SyncRequest;
 use crate::queue::{Enqueued, Item, Stage, Standing};
 use crate::store::{CreatedVia, Subscription, SubscriptionFilter};
 
@@ -147,13 +146,7 @@ impl Customers {
             return Ok(Status::Failed { synced: false });
         }
         let note = format!("sync:{}:{session}", tenant.slug);
-        let request = SyncRequest {
-            tenant: Some(tenant.slug.clone()),
-            customer: known_to_lookback(customer),
-            days: super::sync::DAYS,
-            via: CreatedVia::Status,
-            run: None,
-        };
+        let request = sync_request(customer, tenant, CreatedVia::Status);
         let (memo, lookback, session) = (self.memo.clone(), self.lookback.clone(), session.to_owned());
         // Who asked may hang up: the note and the sync belong together.
         let asking = tokio::spawn(async move {

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{CustomerError, Customers, known_to_lookback};
+use super::{CustomerError, Customers, sync_request};
 use crate::fulfil::KnownTenant;
 use crate::identity::Customer;
-use crate::lookback::{Report, RunId, SyncRequest};
+use crate::lookback::{Report, RunId};
 use crate::queue::{Counted, Look};
 use crate::store::CreatedVia;
 
-/// How far a customer's sync looks back.
-pub(super) const DAYS: u32 = 30;
 /// How often its report is looked at: from often to seldom.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LAST_LOOK: Duration = Duration::from_millis(500);
@@ -98,13 +96,7 @@ impl Customers {
         if self.stripe.is_none() {
             return Err(CustomerError::NoKey);
         }
-        let request = SyncRequest {
-            tenant: Some(tenant.slug.clone()),
-            customer: known_to_lookback(customer),
-            days: DAYS,
-            via,
-            run: None,
-        };
+        let request = sync_request(customer, tenant, via);
         Ok(self.lookback.ask(&request, ulid::Ulid::generate()).await?.run)
     }
 

@@ -21,8 +21,8 @@ use jwks::Jwks;
 /// The longest token that is looked at, in bytes.
 const LONGEST_TOKEN: usize = 8_192;
 
-/// What HS256 asks of a secret, in bytes.
-const SHORTEST_SECRET: usize = 32;
+/// What HS256 asks of a secret, in bytes (RFC 7518, 3.2).
+pub const SHORTEST_SECRET: usize = 32;
 
 /// How tokens are verified.
 #[derive(Clone, Default)]
@@ -118,7 +118,7 @@ impl Identity {
         }
     }
 
-    /// Whether the secret is as long as HS256 asks for (RFC 7518, 3.2), if there is one.
+    /// Whether the secret is as long as [`SHORTEST_SECRET`], if there is one.
     #[must_use]
     pub fn has_long_secret(&self) -> bool {
         let secret = self.options.secret.as_ref();

@@ -108,12 +108,7 @@ impl World {
 
     /// Every lookback that was ever enqueued, in no order: no worker takes any.
     pub(crate) async fn jobs(&self) -> Vec<LookbackJob> {
-        let data = self.queue.key("data:");
-        let keys: Vec<String> = redis::cmd("KEYS")
-            .arg(format!("{data}*"))
-            .query_async(&mut self.connection().await)
-            .await
-            .unwrap();
+        let keys = self.keys_of_jobs().await;
         let mut jobs = Vec::new();
         let mut connection = self.connection().await;
         for key in keys {
@@ -156,14 +151,17 @@ impl World {
         let _: String = flush.query_async(&mut self.connection().await).await.unwrap();
     }
 
-    /// Forgets the jobs, as if workers had done them.
-    pub(crate) async fn done(&self) {
-        let data = self.queue.key("data:");
-        let keys: Vec<String> = redis::cmd("KEYS")
-            .arg(format!("{data}*"))
+    async fn keys_of_jobs(&self) -> Vec<String> {
+        redis::cmd("KEYS")
+            .arg(self.queue.key("data:*"))
             .query_async(&mut self.connection().await)
             .await
-            .unwrap();
+            .unwrap()
+    }
+
+    /// Forgets the jobs, as if workers had done them.
+    pub(crate) async fn done(&self) {
+        let keys = self.keys_of_jobs().await;
         if !keys.is_empty() {
             let forget = redis::Cmd::del(keys);
             let _: i64 = forget.query_async(&mut self.connection().await).await.unwrap();

@@ -9,6 +9,7 @@
 #[path = "../support/answer.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod answer;
+mod kari;
 mod mall;
 mod night;
 #[path = "../support/program.rs"]

@@ -169,11 +169,7 @@ async fn who_has_all_of_the_money_back_gets_no_pass_any_more_and_who_has_a_part_
     let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
     assert!(is_content, "{report}");
     assert_eq!(report["createdCount"], 1, "{report}");
-    let lookback = world.lookback().await;
-    let asked = lookback
-        .ask_sweep(&crate::world::sweep("nightly", 30))
-        .await
-        .unwrap();
+    let asked = world.ask_sweep(&crate::world::sweep("nightly", 30)).await;
     world.report(&asked.run).await;
     assert_eq!(world.shop.fulfilled().await, ids(&[part]));
 }

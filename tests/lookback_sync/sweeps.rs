@@ -32,8 +32,7 @@ async fn a_nights_lookback_brings_what_is_missing_at_one_list_call_for_100_sessi
     world.shop.settled().await;
 
     let request = sweep("nightly", 30);
-    let lookback = world.lookback().await;
-    let asked = lookback.ask_sweep(&request).await.unwrap();
+    let asked = world.ask_sweep(&request).await;
     let report = world.report(&asked.run).await;
     assert_eq!(
         (
@@ -109,12 +108,7 @@ async fn a_sweep_resumes_where_it_stopped_after_a_crash() {
     let mut world = World::open().await;
     let sold = world.sold_many(450);
     world.stripe.hold(Some(4));
-    let asked = world
-        .lookback()
-        .await
-        .ask_sweep(&sweep("nightly", 30))
-        .await
-        .unwrap();
+    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
     let store = world.shop.store().await;
     let third_is_staged = async {
         loop {
@@ -159,12 +153,7 @@ async fn a_sweep_comes_to_its_end_although_calls_fail_and_workers_are_killed_all
     for (list, status) in [(2, 500), (5, 429), (6, 503), (11, 500), (17, 429)] {
         world.stripe.fail(list, status);
     }
-    let asked = world
-        .lookback()
-        .await
-        .ask_sweep(&sweep("nightly", 30))
-        .await
-        .unwrap();
+    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
     let run = asked.run.clone();
     let lookback = world.lookback().await;
     let mut killed = 0;
@@ -200,12 +189,7 @@ async fn a_sweep_that_kills_its_worker_at_one_place_is_poison_at_last() {
     let mut world = World::open().await;
     world.sold();
     world.stripe.hold(Some(1));
-    let asked = world
-        .lookback()
-        .await
-        .ask_sweep(&sweep("nightly", 30))
-        .await
-        .unwrap();
+    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
     let mut killed = 0;
     while world.queue("sync").counts().await.unwrap().dead == 0 {
         let listing = async {
@@ -259,7 +243,7 @@ async fn recent_customers_are_found_from_the_store_and_the_event_log_too() {
 
     let mut request = sweep("nightly", 30);
     request.to = now() + TimeDelta::minutes(1);
-    let asked = world.lookback().await.ask_sweep(&request).await.unwrap();
+    let asked = world.ask_sweep(&request).await;
     let report = world.report(&asked.run).await;
     assert_eq!((report.created, report.customers), (vec![lost.session_id()], 2));
     world.idle().await;
@@ -274,7 +258,7 @@ async fn customers_are_spread_over_the_time_that_they_are_given() {
     world.sold_many(60);
     let mut request = sweep("nightly", 30);
     request.spread_seconds = 3_600;
-    let asked = world.lookback().await.ask_sweep(&request).await.unwrap();
+    let asked = world.ask_sweep(&request).await;
     let store = world.shop.store().await;
     let enqueued = async {
         while store
@@ -312,12 +296,7 @@ async fn customers_are_spread_over_the_time_that_they_are_given() {
 async fn a_sweep_that_may_not_read_fails_in_words_and_proves_nothing() {
     let world = World::open().await;
     world.stripe.close("");
-    let asked = world
-        .lookback()
-        .await
-        .ask_sweep(&sweep("nightly", 30))
-        .await
-        .unwrap();
+    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
     let report = world.report(&asked.run).await;
     assert_eq!(report.phase, RunPhase::Failed);
     assert!(report.error.unwrap().starts_with("stripe_forbidden"));

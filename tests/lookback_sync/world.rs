@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use surepass::clock::Clock;
-use surepass::lookback::{Lookback, LookbackJob, Report, RunId, SweepRequest};
+use surepass::lookback::{Asked, Lookback, LookbackJob, Report, RunId, SweepRequest};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 use surepass::store::LookbackMark;
 use surepass::up::sample::SampleSession;
@@ -110,6 +110,10 @@ impl World {
             remember_events: Duration::from_hours(24),
             slice: Duration::ZERO,
         }
+    }
+
+    pub(crate) async fn ask_sweep(&self, request: &SweepRequest) -> Asked {
+        self.lookback().await.ask_sweep(request).await.unwrap()
     }
 
     pub(crate) async fn enqueue(&self, job: LookbackJob) {

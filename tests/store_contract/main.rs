@@ -32,6 +32,7 @@ mod catalogue;
 mod events;
 mod ledger;
 mod lookback;
+mod marks;
 mod purchases;
 mod schema;
 mod sharing;

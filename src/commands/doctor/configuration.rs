@@ -5,14 +5,13 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 use surepass::config::VARIABLES;
+use surepass::identity::SHORTEST_SECRET;
 
 use super::Patient;
 use super::report::Report;
 
 /// Shorter than this is guessed.
 const LEAST_TOKEN: usize = 16;
-/// HS256 asks for a key as long as its hash.
-const LEAST_JWT_SECRET: usize = 32;
 /// Stripe's are longer.
 const LEAST_WEBHOOK_SECRET: usize = 24;
 
@@ -122,7 +121,7 @@ fn customers(patient: &Patient, report: &mut Report) {
             "nothing verifies customers' tokens: their routes answer 503",
             "set SUREPASS_JWT_SECRET (HS256) or SUREPASS_JWKS_URL (RS256, ES256)",
         ),
-        (Some(secret), _) if secret.expose_secret().len() < LEAST_JWT_SECRET => report.warn(
+        (Some(secret), _) if secret.expose_secret().len() < SHORTEST_SECRET => report.warn(
             "customers",
             "SUREPASS_JWT_SECRET is shorter than 32 bytes, which HS256 asks for",
             "take a longer one, here and where the tokens are made",

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::commands::terminal::safe;
+use crate::commands::terminal::{safe, wrapped};
 
 /// A line's length, and where its text begins.
 const COLUMNS: usize = 80;
@@ -146,21 +146,6 @@ fn lines(check: &Check) -> String {
         let _ = write!(text, "\n{indent}{arrow}{line}");
     }
     text
-}
-
-/// The text in lines of so many columns; a longer word has a line of its own.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

@@ -96,22 +96,26 @@ impl Lookback {
                 customers: whose::keys(purchase),
                 created_at: session.created.unwrap_or(now),
             };
-            match listed(session, account, run.via) {
-                Listed::Purchase(purchase) => {
-                    let key = whose::key(&purchase);
+            let (purchase, is_complete) = match listed(session, account, run.via) {
+                Listed::Purchase(purchase) => (purchase, true),
+                Listed::Incomplete(purchase) => (purchase, false),
+                Listed::Unpaid(purchase) => {
                     open.push(note(&purchase));
-                    let session = purchase.session_id.clone();
-                    found.push(Found::new(&session, key, Some(purchase)));
+                    continue;
                 }
-                Listed::Incomplete(purchase) => {
-                    let key = whose::key(&purchase);
-                    open.push(note(&purchase));
-                    found.push(Found::new(&purchase.session_id, key, None));
+                Listed::Other => {
+                    closed.extend(session.id.clone());
+                    continue;
                 }
-                Listed::Unpaid(purchase) => open.push(note(&purchase)),
-                Listed::Other => closed.extend(session.id.clone()),
-                Listed::Unreadable => unreadable += 1,
-            }
+                Listed::Unreadable => {
+                    unreadable += 1;
+                    continue;
+                }
+            };
+            open.push(note(&purchase));
+            let (session, key) = (purchase.session_id.clone(), whose::key(&purchase));
+            let purchase = Some(purchase).filter(|_| is_complete);
+            found.push(Found::new(&session, key, purchase));
         }
         let sessions: Vec<&str> = found.iter().map(|one| one.row.session.as_str()).collect();
         let purchases = found.iter().filter_map(|one| one.purchase.as_ref());

@@ -1,5 +1,6 @@
 //! A shop that runs Surepass: its Redis, its store, its servers and workers, and what a user does with them.
 
+mod jobs;
 pub(crate) mod mishaps;
 
 use std::net::SocketAddr;
@@ -7,13 +8,11 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use surepass::clock::Clock;
-use surepass::queue::{Counts, Queue, QueueConfig, Redis, RedisOptions};
 use surepass::store::{self, LoggedEvent, Store};
 use surepass::stripe::signature::sign;
 use surepass::up::sample::SampleSession;
@@ -295,69 +294,6 @@ impl Shop {
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
         let url: SecretString = self.setting("DATABASE_URL").into();
         store::open(&url, &store::Options::default()).await.unwrap()
-    }
-
-    /// Waits until no job waits, is scheduled or runs, and the event log has reached the store.
-    pub(crate) async fn settled(&self) {
-        self.counted("settled", |counts| {
-            counts.waiting + counts.scheduled + counts.running + counts.log == 0
-        })
-        .await;
-    }
-
-    /// Waits until no job waits, is scheduled or runs. What a broken read of the event log left behind is taken up after
-    /// half a minute only.
-    pub(crate) async fn worked_off(&self) {
-        self.counted("worked off", |counts| {
-            counts.waiting + counts.scheduled + counts.running == 0
-        })
-        .await;
-    }
-
-    /// Waits until so many jobs run.
-    pub(crate) async fn running(&self, jobs: usize) {
-        self.counted("running", |counts| counts.running == jobs).await;
-    }
-
-    pub(crate) async fn counts(&self) -> Counts {
-        self.queue().counts().await.unwrap()
-    }
-
-    /// How many attempts a job took that is done.
-    pub(crate) async fn attempts(&self, job: &str) -> u32 {
-        let done = self
-            .redis(&["LRANGE", &self.queue().key("done"), "0", "-1"])
-            .await
-            .unwrap();
-        let done: Vec<String> = redis::from_redis_value(done).unwrap();
-        let entry = done
-            .iter()
-            .find(|entry| entry.starts_with(&format!("{job} ")))
-            .unwrap();
-        entry.rsplit(' ').next().unwrap().parse().unwrap()
-    }
-
-    async fn counted(&self, what: &str, reached: impl Fn(Counts) -> bool) {
-        let queue = self.queue();
-        let mut last = None;
-        let waiting = async {
-            loop {
-                // Redis may be on its way back.
-                last = queue.counts().await.ok();
-                if last.is_some_and(&reached) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let done = tokio::time::timeout(PATIENCE, waiting).await;
-        assert!(done.is_ok(), "not {what} in time: {last:?}");
-    }
-
-    pub(crate) fn queue(&self) -> Queue {
-        let url: SecretString = self.setting("REDIS_URL").into();
-        let redis = Redis::open(&url, RedisOptions::default()).unwrap();
-        Queue::new(&redis, QueueConfig::default()).unwrap()
     }
 }
 

@@ -1,0 +1,112 @@
+//! What the sweeps have proven, and what they have met without an end.
+
+use chrono::{DateTime, Utc};
+use surepass::store::{LookbackMark, OpenSession, RunPhase, RunStep};
+
+use crate::lookback::{run, step};
+use crate::support::home::Home;
+use crate::support::purchases::minute;
+
+contract!(
+    sessions_without_an_end_are_kept_by_whose_they_may_be_until_they_are_closed,
+    a_mark_is_extended_where_spans_join_and_never_goes_back,
+);
+
+async fn sessions_without_an_end_are_kept_by_whose_they_may_be_until_they_are_closed(home: Home) {
+    let store = home.ready().await;
+    let records = store.lookback();
+    let open = |session: &str, account: Option<&str>, customers: &[&str], minutes| OpenSession {
+        session: session.to_owned(),
+        account: account.map(str::to_owned),
+        customers: customers.iter().map(ToString::to_string).collect(),
+        created_at: minute(minutes),
+    };
+    let list = async |account, customers: &[&str], from, limit| {
+        records
+            .open_sessions(account, customers, minute(from), limit)
+            .await
+            .unwrap()
+    };
+    records.begin_run(&run("1")).await.unwrap();
+    let first = RunStep {
+        open: vec![
+            open("cs_a", None, &["cus_1", "email-1"], 1),
+            open("cs_b", None, &["email-1"], 2),
+            open("cs_b", None, &["email-1"], 2),
+            open("cs_c", Some("acct_1"), &["email-1"], 3),
+            open("cs_nobody", None, &[], 4),
+        ],
+        ..step(RunPhase::Listing, "cs_b")
+    };
+    assert!(records.step_run(&run("1"), &first, &[]).await.unwrap());
+    assert_eq!(list(None, &["cus_1", "email-1"], 0, 10).await, ["cs_b", "cs_a"]);
+    assert_eq!(list(None, &["cus_1", "email-1"], 0, 1).await, ["cs_b"]);
+    assert_eq!(list(None, &["cus_1", "email-1"], 2, 10).await, ["cs_b"]);
+    assert_eq!(list(None, &["cus_1"], 0, 10).await, ["cs_a"]);
+    assert_eq!(list(Some("acct_1"), &["email-1"], 0, 10).await, ["cs_c"]);
+    assert!(list(None, &["cus_2"], 0, 10).await.is_empty());
+    assert!(list(None, &[], 0, 10).await.is_empty());
+
+    // A step that comes late writes neither.
+    let late = RunStep {
+        open: vec![open("cs_late", None, &["cus_1"], 5)],
+        closed: vec!["cs_a".to_owned()],
+        ..step(RunPhase::Listing, "cs_c")
+    };
+    assert!(!records.step_run(&run("1"), &late, &[]).await.unwrap());
+    assert_eq!(list(None, &["cus_1"], 0, 10).await, ["cs_a"]);
+    let now = records.run("1").await.unwrap().unwrap();
+    assert!(records.step_run(&now, &late, &[]).await.unwrap());
+    assert_eq!(
+        list(None, &["cus_1", "email-1"], 0, 10).await,
+        ["cs_late", "cs_b"]
+    );
+
+    records.close_sessions(&["cs_b", "cs_unknown"]).await.unwrap();
+    records.close_sessions(&[]).await.unwrap();
+    assert_eq!(list(None, &["cus_1", "email-1"], 0, 10).await, ["cs_late"]);
+    assert_eq!(records.drop_open_sessions(minute(5)).await.unwrap(), 1);
+    assert_eq!(list(None, &["cus_1"], 0, 10).await, ["cs_late"]);
+    assert!(list(Some("acct_1"), &["email-1"], 0, 10).await.is_empty());
+}
+
+async fn a_mark_is_extended_where_spans_join_and_never_goes_back(home: Home) {
+    let store = home.ready().await;
+    let records = store.lookback();
+    let raise = async |account: Option<&str>, from: i64, to: i64| {
+        let mark = LookbackMark {
+            detector: "sessions".to_owned(),
+            account: account.map(str::to_owned),
+            from: minute(from),
+            to: minute(to),
+            updated_at: minute(to),
+        };
+        records.raise_mark(&mark).await.unwrap();
+        let marks = records.marks().await.unwrap();
+        let own = marks.into_iter().find(|mark| mark.account.as_deref() == account);
+        own.map(|mark| (mark.from, mark.to)).unwrap()
+    };
+    let span = |from, to| -> (DateTime<Utc>, DateTime<Utc>) { (minute(from), minute(to)) };
+    assert_eq!(raise(None, 100, 200).await, span(100, 200));
+    assert_eq!(raise(None, 150, 250).await, span(100, 250), "they overlap");
+    assert_eq!(raise(None, 250, 300).await, span(100, 300), "they touch");
+    assert_eq!(raise(None, 120, 180).await, span(100, 300), "it lies within");
+    assert_eq!(
+        raise(None, 50, 180).await,
+        span(50, 300),
+        "it reaches further back"
+    );
+    assert_eq!(
+        raise(None, 10, 20).await,
+        span(50, 300),
+        "it is older, with a gap"
+    );
+    assert_eq!(
+        raise(None, 400, 500).await,
+        span(400, 500),
+        "after a gap nothing before is proven"
+    );
+    assert_eq!(raise(Some("acct_1"), 1, 2).await, span(1, 2));
+    assert_eq!(raise(None, 450, 600).await, span(400, 600));
+    assert_eq!(records.marks().await.unwrap().len(), 2);
+}
