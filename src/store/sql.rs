@@ -1,6 +1,6 @@
 //! The store over a SQL database: connections, time limits, group commit.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,6 +39,8 @@ const TRIES: usize = 3;
 pub struct SqlStore<D: Dialect> {
     pub(super) writers: Pool<D>,
     pub(super) readers: Pool<D>,
+    /// A connection that stays open for as long as the store is, where the database needs one.
+    kept: Mutex<Option<PoolConnection<D>>>,
     purchases: Coalescer<NewSubscription, Result<Created, StoreError>>,
     events: Joined<1>,
     pub(super) notes: Coalescer<Note, Result<(), StoreError>>,
@@ -64,8 +66,16 @@ impl<D: Dialect> SqlStore<D> {
             notes: lookback::notes(&writers),
             writers,
             readers,
+            kept: Mutex::default(),
             purchases,
             events: Joined::new([events::insert()]),
+        }
+    }
+
+    pub(super) fn keeping(self, connection: PoolConnection<D>) -> Self {
+        Self {
+            kept: Mutex::new(Some(connection)),
+            ..self
         }
     }
 }
@@ -311,6 +321,7 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn close(&self) {
         self.writers.close().await;
+        drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.readers.close().await;
     }
 }

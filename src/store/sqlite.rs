@@ -1,13 +1,16 @@
 //! SQLite: one file, embedded; one writer, several readers.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use nix::unistd::{AccessFlags, access};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
@@ -78,24 +81,29 @@ impl SqliteStore {
             .test_before_acquire(false)
             .connect_lazy_with(writer_address);
         let readers = SqlitePoolOptions::new()
-            .max_connections(options.max_connections.clamp(1, 4))
+            // And the one that is kept.
+            .max_connections(options.max_connections.clamp(1, 4) + 1)
             .acquire_timeout(ACQUIRE)
             .test_before_acquire(false)
             .connect_lazy_with(address.pragma("query_only", "ON"));
         // Now rather than at the first purchase: the file's journal becomes a WAL.
-        connect(&writer).await?;
-        Ok(Self::new(writer, readers, 1))
+        drop(connect(&writer).await?);
+        // Who closes a file's last connection deletes its WAL. This one stays, so that no process that has the store open
+        // is taken for gone between two of its statements; and as POSIX drops all locks of a process on a file when it
+        // closes one descriptor of it, which SQLite puts off only while a connection of the process holds a lock.
+        let kept = connect(&readers).await?;
+        Ok(Self::new(writer, readers, 1).keeping(kept))
     }
 }
 
 /// Makes the pool's first connection. Of several processes that turn a new file's journal into a WAL at the same moment,
 /// SQLite lets all but one fail at once, whatever their busy timeout: each holds what another waits for.
-async fn connect(pool: &SqlitePool) -> Result<(), StoreError> {
+async fn connect(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
     const PAUSE: Duration = Duration::from_millis(20);
     let end = tokio::time::Instant::now() + BUSY;
     loop {
         match pool.acquire().await.map_err(StoreError::from) {
-            Ok(_) => return Ok(()),
+            Ok(connection) => return Ok(connection),
             Err(StoreError::Transient(_)) if tokio::time::Instant::now() < end => {
                 tokio::time::sleep(PAUSE).await;
             }
@@ -104,19 +112,33 @@ async fn connect(pool: &SqlitePool) -> Result<(), StoreError> {
     }
 }
 
+/// Makes the file if it is missing. One that is there is left to SQLite: to open and close it here would drop the locks that
+/// this process holds on it by another store ("How To Corrupt An SQLite Database File", 2.2).
 fn create(file: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
+
+    /// Nobody else of this process opens a new file before its maker has closed it.
+    static MAKING: Mutex<()> = Mutex::new(());
 
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     // SQLite gives the files beside it (-wal, -shm) the same mode.
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
+    let made = std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
         .mode(0o600)
-        .open(file)
-        .map(drop)
+        .open(file);
+    match made {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            if file.is_dir() {
+                return Err(ErrorKind::IsADirectory.into());
+            }
+            Ok(access(file, AccessFlags::R_OK | AccessFlags::W_OK)?)
+        }
+        made => made.map(drop),
+    }
 }
 
 impl Dialect for Sqlite {
