@@ -20,7 +20,8 @@ mkdir -p .tools/bin
 
 say() { echo "install: $*" >&2; }
 fail() { say "$*"; exit 1; }
-have() { command -v "$1" >/dev/null 2>&1; }
+# A program of the PATH; `command -v` would find the functions below, some of which are named for what they install.
+have() { type -P "$1" >/dev/null; }
 
 # Runs a command as root, where that needs no password.
 as_root() {
@@ -135,7 +136,7 @@ chromium() {
         if have "$program"; then return; fi
     done
     say "Chromium, with apt (chromium), and signs for its pictures (fonts-noto-color-emoji)"
-    apt_install chromium fonts-noto-color-emoji && chromium --version >/dev/null 2>&1 ||
+    apt_install chromium fonts-noto-color-emoji && command chromium --version >/dev/null 2>&1 ||
         fail "there is no Chromium to be had for the tests of the pages: please install it or Google Chrome"
 }
 
