@@ -147,7 +147,9 @@ async fn a_postgres_error_is_sorted_by_its_class() {
     ] {
         assert_eq!(sorted(code).await, StoreError::Transient(format!("why ({code})")));
     }
-    for code in ["42501", "42P01", "42703", "23502", "23503", "23514", "22021"] {
+    for code in [
+        "42501", "42P01", "42703", "23502", "23503", "23514", "22021", "54000",
+    ] {
         assert_eq!(sorted(code).await, StoreError::Permanent(format!("why ({code})")));
     }
     assert_eq!(

@@ -69,8 +69,9 @@ fn sort(refusal: &dyn DatabaseError) -> StoreError {
         };
     }
     match code.get(..2) {
-        // Data exception, integrity constraint, syntax error or access rule (no permission, no such table).
-        Some("22" | "23" | "42") => StoreError::Permanent(message()),
+        // Data exception, integrity constraint, syntax error or access rule (no permission, no such table), and what is
+        // larger than a row or an index holds.
+        Some("22" | "23" | "42" | "54") => StoreError::Permanent(message()),
         _ => StoreError::Transient(message()),
     }
 }
