@@ -57,6 +57,22 @@ async fn a_paid_purchase_of_which_no_webhook_came_is_fulfilled_right_away_by_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_all_of_the_money_back_and_never_had_the_pass_is_not_given_it_for_asking() {
+    let studio = Studio::open().await;
+    let session = studio.stripe.session("kari", "paid").await;
+    studio.stripe.refund(&session).await;
+    let token = studio.sign_in.token("kari").await;
+    let told = studio.told(&token, &session).await;
+    assert_eq!(
+        (&told["found"], &told["state"]),
+        (&json!(false), &json!("unknown")),
+        "{told}"
+    );
+    studio.shop.settled().await;
+    assert_eq!(studio.shop.fulfilled().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_pays_while_the_page_asks_is_told_so_soon() {
     let studio = Studio::open().await;
     let session = studio.stripe.session("kari", "open").await;
