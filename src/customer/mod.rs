@@ -23,6 +23,7 @@ use crate::stripe::api::Client;
 pub use error::CustomerError;
 pub use live::{FollowError, Follower, Following, Live, Next, Sight};
 pub use status::{Processing, Status};
+pub use sync::Quiet;
 
 /// How far a customer's sync looks back.
 const DAYS: u32 = 30;

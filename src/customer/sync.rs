@@ -8,7 +8,7 @@ use super::{CustomerError, Customers, sync_request};
 use crate::fulfil::KnownTenant;
 use crate::identity::Customer;
 use crate::lookback::{Report, RunId};
-use crate::queue::{Counted, Look};
+use crate::queue::{Counted, Limit, Look};
 use crate::store::CreatedVia;
 
 /// How often its report is looked at: from often to seldom.
@@ -16,8 +16,23 @@ const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LAST_LOOK: Duration = Duration::from_millis(500);
 /// A customer's visits make one sync in this time.
 const BETWEEN_VISITS: Duration = Duration::from_mins(1);
+/// And so many for all tenants together, as each costs calls that all customers share.
+const VISITS: Limit = Limit {
+    name: "visits",
+    per_minute: 6,
+};
 /// If the process dies that begins one, another one does after so long.
 const LEASE: Duration = Duration::from_secs(10);
+
+/// Where the sync of a visit stands.
+#[derive(Debug)]
+pub enum Quiet {
+    Run(RunId),
+    /// Another process is just beginning it.
+    Beginning,
+    /// The customer visits more tenants a minute than anybody does: none is begun.
+    Enough,
+}
 
 impl Customers {
     /// Asks for a sync of the customer with this tenant (or joins the one that is under way) and waits `patience` for what
@@ -37,7 +52,7 @@ impl Customers {
     }
 
     /// The sync of a visit, which nobody has asked for: at most one a minute for each customer and tenant. Who asks again
-    /// within the minute is told what that one comes to.
+    /// within the minute is told what that one comes to. `None`: it has not begun, or cannot be told yet.
     ///
     /// # Errors
     /// As [`Self::sync`].
@@ -49,17 +64,17 @@ impl Customers {
     ) -> Result<Option<Report>, CustomerError> {
         let give_up = Instant::now() + patience;
         loop {
-            if let Some(run) = self.begin_quiet_sync(customer, tenant).await? {
-                return self.come_to(&run, give_up).await;
+            match self.begin_quiet_sync(customer, tenant).await? {
+                Quiet::Run(run) => return self.come_to(&run, give_up).await,
+                Quiet::Beginning if Instant::now() + FIRST_LOOK < give_up => {
+                    tokio::time::sleep(FIRST_LOOK).await;
+                }
+                Quiet::Beginning | Quiet::Enough => return Ok(None),
             }
-            if Instant::now() + FIRST_LOOK > give_up {
-                return Ok(None);
-            }
-            tokio::time::sleep(FIRST_LOOK).await;
         }
     }
 
-    /// Begins it, without waiting for what it comes to. `None`: another process is just beginning it.
+    /// Begins it, without waiting for what it comes to.
     ///
     /// # Errors
     /// As [`Self::sync`].
@@ -67,23 +82,31 @@ impl Customers {
         &self,
         customer: &Customer,
         tenant: &KnownTenant,
-    ) -> Result<Option<RunId>, CustomerError> {
+    ) -> Result<Quiet, CustomerError> {
         let note = format!("visit:{}:{}", tenant.slug, Counted::user(&customer.id));
         match self.memo.look(&note, LEASE).await? {
-            Look::Known(run) => Ok(Some(RunId::from(String::from_utf8_lossy(&run).into_owned()))),
-            Look::Asked => Ok(None),
-            Look::Ask => match self.begin_sync(customer, tenant, CreatedVia::Lookback).await {
-                Ok(run) => {
-                    self.memo
-                        .tell(&note, run.as_str().as_bytes(), BETWEEN_VISITS)
-                        .await?;
-                    Ok(Some(run))
+            Look::Known(run) => Ok(Quiet::Run(RunId::from(
+                String::from_utf8_lossy(&run).into_owned(),
+            ))),
+            Look::Asked => Ok(Quiet::Beginning),
+            Look::Ask => {
+                let begun = async {
+                    if self.limit(customer, VISITS).await?.is_some() {
+                        return Ok(Quiet::Enough);
+                    }
+                    let run = self.begin_sync(customer, tenant, CreatedVia::Lookback);
+                    run.await.map(Quiet::Run)
+                };
+                let begun = begun.await;
+                match &begun {
+                    Ok(Quiet::Run(run)) => {
+                        let run = run.as_str().as_bytes();
+                        self.memo.tell(&note, run, BETWEEN_VISITS).await?;
+                    }
+                    Ok(_) | Err(_) => self.memo.forget(&note).await?,
                 }
-                Err(error) => {
-                    self.memo.forget(&note).await?;
-                    Err(error)
-                }
-            },
+                begun
+            }
         }
     }
 

@@ -279,3 +279,37 @@ async fn quiet_syncs_that_are_asked_for_at_once_are_one_run() {
     let runs = studio.shop.store().await.lookback().runs(10).await.unwrap();
     assert_eq!(runs.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_visits_one_tenant_after_the_other_is_synced_with_a_few_a_minute_only() {
+    let studio = Studio::open_with("").await;
+    let tenants: Vec<_> = (0..20)
+        .map(|nth| {
+            json!({"id": format!("shop-{nth}"), "slug": format!("shop-{nth}"), "name": "A shop", "timeZone": "Europe/Oslo",
+                "webhookSecrets": [], "stripeAccount": null, "passes": []})
+        })
+        .collect();
+    let file = json!({ "tenants": tenants }).to_string();
+    let file = studio.shop.file("many.json", &file);
+    let imported = studio
+        .shop
+        .surepass(&["catalog", "import", file.to_str().unwrap()])
+        .await;
+    assert!(imported.status.success());
+    let kari = Reader::signed_in(&studio, "kari").await;
+    for nth in 0..20 {
+        kari.get(&format!("/shop-{nth}/subscriptions")).await;
+    }
+    let runs = studio.shop.store().await.lookback().runs(100).await.unwrap();
+    // Three at once, and one each ten seconds, however slow this machine is.
+    assert!((3..12).contains(&runs.len()), "{} runs", runs.len());
+    // It is told to be under way rather than refused: nobody has pressed anything.
+    let token = studio.sign_in.token("kari").await;
+    let request = studio
+        .request(Method::POST, SYNC)
+        .bearer_auth(&token)
+        .header("x-tenant-slug", "shop-19")
+        .json(&json!({"quiet": true}));
+    let reply = studio.send(request).await;
+    assert_eq!((reply.status, &reply.body["processing"]), (200, &json!(true)));
+}
