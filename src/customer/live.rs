@@ -42,6 +42,8 @@ struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     total: usize,
+    /// Of these, who has no token.
+    alone: usize,
     of: HashMap<Counted, u32>,
 }
 
@@ -245,6 +247,7 @@ async fn look(
 struct Place {
     places: Arc<Places>,
     whose: Counted,
+    is_alone: bool,
 }
 
 impl Place {
@@ -253,8 +256,10 @@ impl Place {
             Follower::Customer(customer) => Counted::user(&customer.id),
             Follower::Alone(address) => Counted::address(address.unwrap_or(IpAddr::from([0, 0, 0, 0]))),
         };
+        let is_alone = matches!(follower, Follower::Alone(_));
         let mut taken = places.lock();
-        if taken.total >= places.most {
+        // Strangers, who may have many addresses, leave most places to customers.
+        if taken.total >= places.most || is_alone && taken.alone >= places.most.div_ceil(4) {
             return Err(FollowError::Full);
         }
         let of = taken.of.entry(whose.clone()).or_default();
@@ -263,9 +268,11 @@ impl Place {
         }
         *of += 1;
         taken.total += 1;
+        taken.alone += usize::from(is_alone);
         Ok(Self {
             places: places.clone(),
             whose,
+            is_alone,
         })
     }
 }
@@ -274,6 +281,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
         taken.total = taken.total.saturating_sub(1);
+        taken.alone = taken.alone.saturating_sub(usize::from(self.is_alone));
         if let Some(of) = taken.of.get_mut(&self.whose) {
             *of -= 1;
             if *of == 0 {
