@@ -98,6 +98,13 @@ impl Settings {
         }
     }
 
+    /// Whether there is a proxy that does not tell who connects: `serve` itself speaks no TLS.
+    #[must_use]
+    pub fn hides_addresses(&self) -> bool {
+        let public = self.server.public_url.as_ref();
+        self.customers.address_header.is_none() && public.is_some_and(|url| url.scheme() == "https")
+    }
+
     /// How Stripe's API is called; `None` without a key.
     #[must_use]
     pub fn stripe_options(&self) -> Option<api::ClientOptions> {

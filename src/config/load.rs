@@ -7,7 +7,7 @@ use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
 use super::Settings;
 
 /// The environment variables that are settings, with their keys.
-pub const VARIABLES: [(&str, &str); 20] = [
+pub const VARIABLES: [(&str, &str); 22] = [
     ("REDIS_URL", "redis.url"),
     ("DATABASE_URL", "database.url"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
@@ -18,11 +18,13 @@ pub const VARIABLES: [(&str, &str); 20] = [
     ("SANITY_API_BASE", "sanity.base"),
     ("SANITY_API_VERSION", "sanity.version"),
     ("SUREPASS_BIND", "server.bind"),
+    ("SUREPASS_PUBLIC_URL", "server.public_url"),
     ("SUREPASS_ADMIN_TOKEN", "admin.token"),
     ("SUREPASS_JWT_SECRET", "customers.jwt_secret"),
     ("SUREPASS_JWKS_URL", "customers.jwks_url"),
     ("SUREPASS_ALLOWED_ORIGINS", "customers.allowed_origins"),
     ("SUREPASS_SIGN_IN_URL", "customers.sign_in_url"),
+    ("SUREPASS_ADDRESS_HEADER", "customers.address_header"),
     ("SUREPASS_DATA_DIR", "data_dir"),
     ("SUREPASS_METRICS_BIND", "worker.metrics_bind"),
     ("SUREPASS_QUEUE_PREFIX", "queue.prefix"),

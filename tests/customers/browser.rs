@@ -172,3 +172,41 @@ async fn a_cookie_lets_in_its_own_pages_and_no_other_sites_page_can_use_it() {
     let request = request.bearer_auth(&token).header("x-tenant-slug", "studio");
     assert_eq!(studio.send(request).await.status, 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_that_writes_host_anew_the_public_address_tells_whose_page_calls() {
+    const PUBLIC: &str = "https://passes.example.com";
+
+    let mut studio = Studio::prepare("").await;
+    studio.shop.set("SUREPASS_PUBLIC_URL", PUBLIC);
+    studio.shop.start_server().await;
+    let said = studio.shop.servers[0].program.said();
+    assert!(said.contains("customers.address_header is empty"), "{said}");
+    let token = studio.sign_in.token("kari").await;
+    // As nginx does where it is told nothing.
+    let begun = studio.begin_session(&token, "127.0.0.1:8080").await;
+    let cookie = begun.header("set-cookie").unwrap();
+    assert!(
+        cookie.starts_with("__Host-surepass=") && cookie.contains("Secure"),
+        "{cookie}"
+    );
+    let cookie = cookie.split(';').next().unwrap();
+    let post = async |origin: &str| {
+        let request = studio
+            .request(Method::POST, crate::studio::STATUS)
+            .header("Host", "127.0.0.1:8080")
+            .header("Origin", origin)
+            .header("Cookie", cookie)
+            .header("x-tenant-slug", "studio");
+        studio.send(request).await.status
+    };
+    // 400: it was let in, and names no session.
+    assert_eq!(post(PUBLIC).await, 400);
+    for other in [
+        EVIL,
+        "http://passes.example.com",
+        "https://passes.example.com.evil.example.com",
+    ] {
+        assert_eq!(post(other).await, 403, "{other}");
+    }
+}

@@ -52,10 +52,21 @@ async fn each_address_has_a_limit_and_bad_tokens_count() {
     }
     assert_limited(&refused.expect("refused in the end"));
     assert_eq!(knock("192.0.2.7, 192.0.2.8").await.refusal(), UNAUTHORIZED);
+    // Some gateways add the port.
+    assert_limited(&knock("192.0.2.7:50123").await);
     // One subscriber's network of IPv6 addresses is one.
     let mut last = 0;
     for nth in 0..8 {
         last = knock(&format!("2001:db8:1:2::{nth}")).await.status;
+        if last == 429 {
+            break;
+        }
+    }
+    assert_eq!(last, 429);
+    // Whom the proxy does not name is counted as who connects, and not let through uncounted.
+    for _ in 0..8 {
+        let request = studio.request(Method::GET, PASSES).bearer_auth("not.a.token");
+        last = studio.send(request).await.status;
         if last == 429 {
             break;
         }

@@ -126,6 +126,11 @@ fn customers(patient: &Patient, report: &mut Report) {
             "SUREPASS_JWT_SECRET is shorter than 32 bytes, which HS256 asks for",
             "take a longer one, here and where the tokens are made",
         ),
+        _ if patient.settings.hides_addresses() => report.warn(
+            "customers",
+            "behind the proxy of server.public_url all customers count as one address, and share its limits",
+            "set customers.address_header to the header in which the proxy tells who connects, such as x-forwarded-for",
+        ),
         (Some(_), Some(url)) => report.good("customers", format!("tokens by a shared secret, and by {url}")),
         (Some(_), None) => report.good("customers", "tokens by a shared secret"),
         (None, Some(url)) => report.good("customers", format!("tokens by {url}")),

@@ -74,6 +74,11 @@ impl Door {
                 "the customers' routes are off: set SUREPASS_JWKS_URL or SUREPASS_JWT_SECRET, so that customers can be told apart"
             );
         }
+        if identity.is_configured() && settings.hides_addresses() {
+            tracing::warn!(
+                "customers.address_header is empty: behind the proxy of server.public_url all customers count as one address, and share its limits"
+            );
+        }
         if !identity.has_long_secret() {
             tracing::warn!(
                 "SUREPASS_JWT_SECRET is short: who has one token can guess it and sign others; take 32 bytes at least"
@@ -83,6 +88,7 @@ impl Door {
             customers,
             identity,
             settings: settings.customers.clone(),
+            public: settings.server.public_url.clone(),
         })
     }
 }

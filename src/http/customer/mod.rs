@@ -17,6 +17,7 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{Error, HttpResponse, Scope, web};
+use url::Url;
 
 use super::page;
 use crate::config::CustomerSettings;
@@ -40,6 +41,8 @@ pub(super) struct Door {
     pub(super) customers: Customers,
     pub(super) identity: Identity,
     pub(super) settings: CustomerSettings,
+    /// Where the world reaches this server, if somebody has said.
+    pub(super) public: Option<Url>,
 }
 
 /// The routes, for `App::service`.

@@ -4,7 +4,7 @@ use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::visit::{COOKIE, Credential, LOCAL_COOKIE, is_local};
+use super::visit::{COOKIE, Credential};
 use super::{Door, Refusal};
 
 /// How long the cookie lives, in seconds, if its token does.
@@ -40,25 +40,24 @@ pub(in crate::http) async fn cookie_for(
     let left = customer
         .expires
         .saturating_sub(door.customers.clock.now().timestamp());
-    Ok(cookie(request, token.to_owned(), left.clamp(1, LIFE)))
+    Ok(cookie(door, request, token.to_owned(), left.clamp(1, LIFE)))
 }
 
 /// Takes the cookie out.
-pub(super) async fn end(request: HttpRequest) -> HttpResponse {
+pub(super) async fn end(door: web::Data<Door>, request: HttpRequest) -> HttpResponse {
     HttpResponse::NoContent()
-        .cookie(cookie(&request, String::new(), 0))
+        .cookie(cookie(&door, &request, String::new(), 0))
         .finish()
 }
 
 /// `Lax`, not `Strict`: who comes back from Stripe's checkout comes from another site, and must be known on arrival. What
 /// changes something is asked for by POST, which another site's page cannot send with it.
-fn cookie(request: &HttpRequest, token: String, seconds: i64) -> Cookie<'static> {
-    let is_local = is_local(request);
-    let name = if is_local { LOCAL_COOKIE } else { COOKIE };
+fn cookie(door: &Door, request: &HttpRequest, token: String, seconds: i64) -> Cookie<'static> {
+    let name = door.cookie_name(request);
     Cookie::build(name, token)
         .path("/")
         .http_only(true)
-        .secure(!is_local)
+        .secure(name == COOKIE)
         .same_site(SameSite::Lax)
         .max_age(Duration::seconds(seconds))
         .finish()

@@ -1,7 +1,6 @@
 //! Who calls, from where, and for which tenant.
 
-use std::net::IpAddr;
-use std::str::FromStr;
+use std::net::{IpAddr, SocketAddr};
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
@@ -31,7 +30,7 @@ pub(in crate::http) enum Credential {
 
 impl Credential {
     /// The token that a call carries. `Err`: an `Authorization` that is no bearer token.
-    fn of(request: &HttpRequest) -> Result<Self, Refusal> {
+    fn of(door: &Door, request: &HttpRequest) -> Result<Self, Refusal> {
         let mut headers = request.headers().get_all(AUTHORIZATION);
         if let Some(header) = headers.next() {
             let text = header.to_str().map_err(|_| Refusal::Unauthorized)?;
@@ -41,9 +40,8 @@ impl Credential {
             }
             return Ok(Self::Bearer(token.trim().to_owned()));
         }
-        let name = if is_local(request) { LOCAL_COOKIE } else { COOKIE };
         Ok(request
-            .cookie(name)
+            .cookie(door.cookie_name(request))
             .map_or(Self::None, |cookie| Self::Cookie(cookie.value().to_owned())))
     }
 }
@@ -54,7 +52,7 @@ impl Door {
         if !self.identity.is_configured() {
             return Err(Refusal::NotConfigured);
         }
-        let credential = Credential::of(request);
+        let credential = Credential::of(self, request);
         if credential.is_err() {
             self.within_limits(request, None).await?;
         }
@@ -144,13 +142,34 @@ impl Door {
 
     /// Who connects, or whom the proxy names who connects. Of several addresses only the last is the proxy's own word.
     pub(super) fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
-        let connected = request.peer_addr().map(|peer| peer.ip());
-        let Some(header) = &self.settings.address_header else {
-            return connected;
+        let told = || {
+            let header = self.settings.address_header.as_deref()?;
+            let told = request.headers().get_all(header).last()?.to_str().ok()?;
+            let last = told.rsplit(',').next()?.trim();
+            // Some gateways add the port.
+            last.parse()
+                .ok()
+                .or_else(|| Some(last.parse::<SocketAddr>().ok()?.ip()))
         };
-        let told = request.headers().get_all(header.as_str()).last()?;
-        let last = told.to_str().ok()?.rsplit(',').next()?.trim();
-        IpAddr::from_str(last).ok().or(connected)
+        told().or_else(|| request.peer_addr().map(|peer| peer.ip()))
+    }
+
+    /// The name of the cookie that carries the token of who calls.
+    pub(super) fn cookie_name(&self, request: &HttpRequest) -> &'static str {
+        if self.is_local(request) {
+            LOCAL_COOKIE
+        } else {
+            COOKIE
+        }
+    }
+
+    /// Whether the browser comes without TLS, as only one on this machine may. A proxy may write `Host` anew, so what is set
+    /// counts more.
+    fn is_local(&self, request: &HttpRequest) -> bool {
+        match &self.public {
+            Some(public) => public.scheme() != "https",
+            None => is_local_host(request),
+        }
     }
 
     /// Whether a page of this server or of an allowed origin makes the call, as the browser tells: a page cannot forge it.
@@ -160,10 +179,15 @@ impl Door {
             return header(HeaderName::from_static("sec-fetch-site")) == Some("same-origin");
         };
         let host = header(HOST).unwrap_or_default();
-        let is_ours = origin
+        let is_host = origin
             .split_once("://")
             .is_some_and(|(_, authority)| !host.is_empty() && authority.eq_ignore_ascii_case(host));
-        is_ours
+        let public = self
+            .public
+            .as_ref()
+            .map(|public| public.origin().ascii_serialization());
+        is_host
+            || public.as_deref() == Some(origin)
             || self
                 .settings
                 .allowed_origins
@@ -172,8 +196,8 @@ impl Door {
     }
 }
 
-/// Whether the browser runs on this machine.
-pub(super) fn is_local(request: &HttpRequest) -> bool {
+/// Whether the browser has called for this machine.
+fn is_local_host(request: &HttpRequest) -> bool {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let host = host.unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, port)| {
