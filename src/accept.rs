@@ -8,6 +8,9 @@ use crate::queue::{Item, QueueError};
 use crate::store::CreatedVia;
 use crate::stripe::Event;
 
+/// The reason of a dead letter that an event which came in by a tenant's path may mend.
+const UNRESOLVED_TENANT: &str = "unresolved_tenant";
+
 /// What an event comes to.
 #[derive(Debug)]
 pub struct Accepted {
@@ -32,7 +35,13 @@ pub fn accept(
     let (item, ignored) = match triage(event, path_tenant) {
         Triage::Fulfil(mut purchase) => {
             purchase.created_via = via;
-            (Item::job(&purchase)?.group(purchase.group()), None)
+            let job = Item::job(&purchase)?.group(purchase.group());
+            // The path tells the tenant, which a lookback that came first may not have been able to.
+            let job = match path_tenant {
+                Some(_) => job.revive_of(UNRESOLVED_TENANT),
+                None => job,
+            };
+            (job, None)
         }
         Triage::Ignore(why) => (Item::default(), Some(why)),
     };

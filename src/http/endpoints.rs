@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 
-use crate::clock::Clock;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::stripe::signature::{SignatureError, Verifier};
 
 /// How old the copy of the tenants' secrets may be: an imported secret counts from then on.
 const LIFE: Duration = Duration::from_secs(5);
 /// How often the store is asked, whoever knocks: a stranger who guesses slugs must not keep it busy.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// How long a webhook waits for the store: Checkout holds a buyer for the answer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The verifiers of all webhook endpoints.
 #[derive(Debug)]
@@ -22,7 +23,6 @@ pub(super) struct Endpoints {
     platform: Arc<Verifier>,
     tolerance: Duration,
     store: Arc<dyn Store>,
-    clock: Clock,
     tenants: RwLock<Arc<Tenants>>,
     looking: Mutex<()>,
 }
@@ -31,30 +31,51 @@ pub(super) struct Endpoints {
 struct Tenants {
     by_slug: HashMap<String, Arc<Verifier>>,
     looked: Option<Instant>,
+    /// The last look was in vain: there may be tenants that are not known here.
+    in_vain: bool,
+}
+
+/// What is to be said of a webhook at an endpoint.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Genuine,
+    Refused(SignatureError),
+    /// There is no such tenant.
+    Unknown,
+    /// The store is away, and nothing is known of such a tenant.
+    Unsure,
+}
+
+impl From<Result<(), SignatureError>> for Verdict {
+    fn from(verified: Result<(), SignatureError>) -> Self {
+        match verified {
+            Ok(()) => Self::Genuine,
+            Err(refusal) => Self::Refused(refusal),
+        }
+    }
 }
 
 impl Endpoints {
-    pub(super) fn new(platform: Verifier, tolerance: Duration, store: Arc<dyn Store>, clock: Clock) -> Self {
+    pub(super) fn new(platform: Verifier, tolerance: Duration, store: Arc<dyn Store>) -> Self {
         Self {
             platform: Arc::new(platform),
             tolerance,
             store,
-            clock,
             tenants: RwLock::default(),
             looking: Mutex::default(),
         }
     }
 
-    /// Whether `body` is signed for the endpoint of `tenant` (or of the platform); `None` where there is no such tenant.
+    /// Whether `body` is signed for the endpoint of `tenant` (or of the platform).
     pub(super) async fn verify(
         &self,
         tenant: Option<&str>,
         header: Option<&[u8]>,
         body: &[u8],
         now: DateTime<Utc>,
-    ) -> Option<Result<(), SignatureError>> {
+    ) -> Verdict {
         let Some(slug) = tenant else {
-            return Some(self.platform.verify(header, body, now));
+            return self.platform.verify(header, body, now).into();
         };
         let known = self.tenants();
         let fresh = known.looked.is_some_and(|at| at.elapsed() < LIFE);
@@ -63,12 +84,16 @@ impl Endpoints {
             .get(slug)
             .map(|verifier| verifier.verify(header, body, now));
         match verdict {
-            Some(Ok(())) if fresh => return Some(Ok(())),
+            Some(Ok(())) if fresh => return Verdict::Genuine,
             // The secret may have been rolled, or the tenant imported, a moment ago.
             _ => self.look().await,
         }
-        let verifier = self.tenants().by_slug.get(slug).cloned()?;
-        Some(verifier.verify(header, body, now))
+        let known = self.tenants();
+        match known.by_slug.get(slug) {
+            Some(verifier) => verifier.verify(header, body, now).into(),
+            None if known.in_vain => Verdict::Unsure,
+            None => Verdict::Unknown,
+        }
     }
 
     fn tenants(&self) -> Arc<Tenants> {
@@ -88,7 +113,10 @@ impl Endpoints {
         {
             return;
         }
-        let by_slug = match self.store.tenants().await {
+        let read = tokio::time::timeout(PATIENCE, self.store.tenants()).await;
+        let read = read.unwrap_or_else(|_| Err(StoreError::Transient("no answer within 1 s".to_owned())));
+        let in_vain = read.is_err();
+        let by_slug = match read {
             Ok(tenants) => tenants
                 .into_iter()
                 .filter_map(|tenant| {
@@ -105,11 +133,15 @@ impl Endpoints {
                 })
                 .collect(),
             Err(error) => {
-                tracing::warn!(%error, at = %self.clock.now(), "tenants' secrets not read; those known go on");
+                tracing::warn!(%error, "tenants' secrets not read; those known go on");
                 self.tenants().by_slug.clone()
             }
         };
         let looked = Some(Instant::now());
-        *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Tenants { by_slug, looked });
+        *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Tenants {
+            by_slug,
+            looked,
+            in_vain,
+        });
     }
 }

@@ -8,7 +8,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use tracing::Instrument;
 
-use super::endpoints::Endpoints;
+use super::endpoints::{Endpoints, Verdict};
 use super::metrics::{IntakeMetrics, Received};
 use crate::accept::{Accepted, accept};
 use crate::clock::Clock;
@@ -101,9 +101,10 @@ impl Intake {
             .verify(tenant, header(STRIPE_SIGNATURE), body, now)
             .await
         {
-            Some(Ok(())) => {}
-            Some(Err(refusal)) => return Answer::Refused(refusal),
-            None => return Answer::UnknownTenant,
+            Verdict::Genuine => {}
+            Verdict::Refused(refusal) => return Answer::Refused(refusal),
+            Verdict::Unknown => return Answer::UnknownTenant,
+            Verdict::Unsure => return Answer::Unavailable,
         }
         let event = match Event::parse(body) {
             Ok(event) => event,
@@ -225,7 +226,7 @@ impl Answer {
                 let mut response = error(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "unavailable",
-                    "the queue does not take jobs at present; nothing is lost: send the event again",
+                    "no job can be taken at present; nothing is lost: send the event again",
                 );
                 response
                     .headers_mut()

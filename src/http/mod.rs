@@ -91,12 +91,7 @@ impl Application {
         let metrics = Arc::new(IntakeMetrics::default());
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
         let tolerance = settings.server.signature_tolerance;
-        let endpoints = Endpoints::new(
-            verifier.with_tolerance(tolerance),
-            tolerance,
-            store.clone(),
-            clock.clone(),
-        );
+        let endpoints = Endpoints::new(verifier.with_tolerance(tolerance), tolerance, store.clone());
         let endpoints = Arc::new(endpoints);
         let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
         let page_of_customers = web::Data::new(Page::new(door.clone(), &settings.folder)?);

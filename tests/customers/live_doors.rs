@@ -196,6 +196,31 @@ async fn one_customer_and_one_address_without_a_token_have_ten_streams_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_with_many_addresses_leave_most_places_to_customers() {
+    let studio = Studio::open_with("streams = 4\naddress_header = \"X-Forwarded-For\"").await;
+    let from = |token: Option<&str>, address: &str| {
+        studio
+            .stream(0, token, "cs_test_1")
+            .header("X-Forwarded-For", address)
+    };
+    let mut open = vec![studio.listen(from(None, "192.0.2.1")).await];
+    let refused = studio.send(from(None, "198.51.100.1")).await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    for name in ["kari", "ola", "per"] {
+        let token = studio.sign_in.token(name).await;
+        open.push(studio.listen(from(Some(&token), "192.0.2.1")).await);
+    }
+    // Who goes leaves the place to another.
+    drop(open);
+    crate::program::awaited("a place", async {
+        while from(None, "198.51.100.2").send().await.unwrap().status() != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_opened_stream_counts_as_a_call() {
     let studio = Studio::open_with("requests_per_minute = 6").await;
     let token = studio.sign_in.token("kari").await;

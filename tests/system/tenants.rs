@@ -84,6 +84,39 @@ async fn the_path_of_an_unknown_tenant_is_a_404() {
 }
 
 #[tokio::test]
+async fn while_the_store_is_away_a_tenant_that_is_not_known_yet_is_a_503_and_never_unknown() {
+    let mut shop = Shop::prepare("").await;
+    // A database that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("postgres://surepass@{}/surepass", silent.local_addr().unwrap());
+    shop.set("DATABASE_URL", &address);
+    shop.start_server().await;
+    let session = shop.session();
+    let answer = shop.deliver_to("yoga", OWN, session.event(COMPLETED, 1)).await;
+    assert_eq!(answer.refusal(), (503, "unavailable"));
+    // The platform's own endpoint needs no store.
+    assert_eq!(shop.buy(&session).await, Answer::accepted());
+}
+
+#[tokio::test]
+async fn what_names_no_tenant_and_is_dead_is_fulfilled_when_it_comes_by_a_tenants_path() {
+    let shop = Shop::open().await;
+    import_yoga(&shop, &[OWN]).await;
+    let session = shop.session().with("tenantId", None);
+    assert_eq!(shop.buy(&session).await, Answer::accepted());
+    shop.settled().await;
+    let job = format!("fulfil:{}", session.session_id());
+    let reason = shop.queue().death(&job).await.unwrap();
+    assert_eq!(reason.as_deref(), Some("unresolved_tenant"));
+    // Stripe tells both endpoints of it, each by an event of its own.
+    let answer = shop.deliver_to("yoga", OWN, session.event(COMPLETED, 2)).await;
+    assert_eq!(answer, Answer::accepted());
+    shop.settled().await;
+    assert_eq!(shop.subscriptions().await[0]["tenant"], "tenant-2");
+    assert_eq!(shop.counts().await.dead, 0);
+}
+
+#[tokio::test]
 async fn a_purchase_that_names_another_tenant_than_its_path_is_parked_never_fulfilled() {
     let shop = Shop::open().await;
     import_yoga(&shop, &[OWN]).await;
