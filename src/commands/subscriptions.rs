@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use surepass::config::Settings;
-use surepass::store::SubscriptionFilter;
+use surepass::store::{Store, StoreError, Subscription, SubscriptionFilter};
 
 use super::{block_on, open_store, table};
 use crate::Failure;
 
-/// How many are shown at most: a support person narrows the list rather than reading it.
+/// How many are shown at most: a support person narrows the list rather than reading it. Programs get all, in pages of so
+/// many.
 const MOST: u32 = 10_000;
 
 #[derive(clap::Subcommand, Debug)]
@@ -46,13 +47,17 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         user,
         email,
         session,
+        after: None,
     };
     block_on(async {
         let store = open_store(settings).await?;
-        let subscriptions = store.subscriptions(&filter, MOST).await?;
         if json {
-            println!("{}", serde_json::to_string_pretty(&subscriptions)?);
-        } else if subscriptions.is_empty() {
+            let all = every(store.as_ref(), filter).await?;
+            println!("{}", serde_json::to_string_pretty(&all)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let subscriptions = store.subscriptions(&filter, MOST).await?;
+        if subscriptions.is_empty() {
             println!("No subscription fits.");
         } else {
             let rows = subscriptions.iter().map(|one| {
@@ -79,4 +84,18 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// All that fit, however many.
+async fn every(store: &dyn Store, mut filter: SubscriptionFilter) -> Result<Vec<Subscription>, StoreError> {
+    let mut all = Vec::new();
+    loop {
+        let page = store.subscriptions(&filter, MOST).await?;
+        let is_last = page.len() < MOST as usize;
+        filter.after = page.last().map(|last| (last.created_at, last.id.clone()));
+        all.extend(page);
+        if is_last {
+            return Ok(all);
+        }
+    }
 }

@@ -340,4 +340,6 @@ pub struct SubscriptionFilter {
     /// Compared in lower case.
     pub email: Option<String>,
     pub session: Option<String>,
+    /// Only those that come after this one in the list: when it was created, and its id.
+    pub after: Option<(DateTime<Utc>, String)>,
 }

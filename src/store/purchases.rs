@@ -275,6 +275,12 @@ pub(super) async fn list<D: Dialect>(
             text.push_str(&condition.replace('?', &D::placeholder(binds.len())));
         }
     }
+    if let Some((created, id)) = &filter.after {
+        text.push_str(if binds.is_empty() { " WHERE " } else { " AND " });
+        binds.extend([Bind::Instant(*created), Bind::Text(id)]);
+        let (created, id) = (D::placeholder(binds.len() - 1), D::placeholder(binds.len()));
+        text.push_str(&format!("(created_at, id) < ({created}, {id})"));
+    }
     binds.push(Bind::Int(limit.into()));
     text.push_str(" ORDER BY created_at DESC, id DESC LIMIT ");
     text.push_str(&D::placeholder(binds.len()));

@@ -258,6 +258,18 @@ async fn subscriptions_are_listed_newest_first_and_narrowed_by_each_filter(home:
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(sessions(none(), 10).await, ["cs_b", "cs_c", "cs_a"]);
     assert_eq!(sessions(none(), 2).await, ["cs_b", "cs_c"]);
+    let after = |name: &str, at| SubscriptionFilter {
+        after: Some((minute(at), format!("subscription-cs_{name}"))),
+        ..none()
+    };
+    assert_eq!(sessions(after("b", 3), 10).await, ["cs_c", "cs_a"]);
+    assert_eq!(sessions(after("c", 2), 10).await, ["cs_a"]);
+    assert_eq!(sessions(after("bb", 3), 1).await, ["cs_b"]);
+    let of_studio = SubscriptionFilter {
+        tenant_slug: text("studio"),
+        ..after("c", 2)
+    };
+    assert_eq!(sessions(of_studio, 10).await, ["cs_a"]);
     assert_eq!(
         sessions(
             SubscriptionFilter {
