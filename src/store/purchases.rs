@@ -278,8 +278,12 @@ pub(super) async fn list<D: Dialect>(
     if let Some((created, id)) = &filter.after {
         text.push_str(if binds.is_empty() { " WHERE " } else { " AND " });
         binds.extend([Bind::Instant(*created), Bind::Text(id)]);
-        let (created, id) = (D::placeholder(binds.len() - 1), D::placeholder(binds.len()));
-        text.push_str(&format!("(created_at, id) < ({created}, {id})"));
+        let last = format!(
+            "(created_at, id) < ({}, {})",
+            D::placeholder(binds.len() - 1),
+            D::placeholder(binds.len())
+        );
+        text.push_str(&last);
     }
     binds.push(Bind::Int(limit.into()));
     text.push_str(" ORDER BY created_at DESC, id DESC LIMIT ");
