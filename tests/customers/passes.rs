@@ -44,6 +44,7 @@ async fn active_and_expired_passes_are_told_as_the_existing_page_expects() {
         ("purchasePrice", json!(1500)),
         ("daysRemaining", json!(90)),
         ("isExpired", json!(false)),
+        ("originalPass", json!({"name": "10 classes", "type": "multi"})),
     ] {
         assert_eq!(told[name], value, "{name}");
     }

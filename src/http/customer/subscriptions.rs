@@ -7,29 +7,30 @@ use serde_json::{Value, json};
 use super::status::instant;
 use super::{Door, Refusal};
 use crate::money::Money;
-use crate::store::Subscription;
+use crate::store::{Pass, Subscription};
 
 pub(super) async fn list(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let credential = door.credential(&request).await?;
     let customer = door.customer(&request, &credential).await?;
     let tenant = door.tenant(&request).await?;
     let passes = door.customers.passes(&customer, &tenant).await?;
-    // At hand already: for pages that show the shop's days.
+    // At hand already: for pages that show the shop's days, and what the pass is in the catalogue.
     let whole = door.customers.tenants.whole(&tenant.slug).await?;
+    let catalogue = whole.as_ref().map_or(&[][..], |tenant| &tenant.passes);
     let now = door.customers.clock.now();
     let is_active = |one: &&Subscription| one.is_active && one.end_date > now;
     let (active, expired): (Vec<_>, Vec<_>) = passes.iter().partition(is_active);
     let shown = |passes: Vec<&Subscription>| -> Vec<Value> {
-        passes.into_iter().map(|one| shown(one, now)).collect()
+        passes.into_iter().map(|one| shown(one, catalogue, now)).collect()
     };
     Ok(HttpResponse::Ok().json(json!({
         "activeSubscriptions": shown(active),
         "expiredSubscriptions": shown(expired),
-        "timeZone": whole.map(|tenant| tenant.time_zone),
+        "timeZone": whole.as_ref().map(|tenant| tenant.time_zone),
     })))
 }
 
-fn shown(one: &Subscription, now: DateTime<Utc>) -> Value {
+fn shown(one: &Subscription, catalogue: &[Pass], now: DateTime<Utc>) -> Value {
     let mut shown = json!({
         "_id": one.id,
         "type": one.kind,
@@ -45,6 +46,9 @@ fn shown(one: &Subscription, now: DateTime<Utc>) -> Value {
     });
     if let Some(clips) = one.remaining_clips {
         shown["remainingClips"] = clips.into();
+    }
+    if let Some(pass) = catalogue.iter().find(|pass| pass.id == one.pass_id) {
+        shown["originalPass"] = json!({"name": pass.name, "type": pass.kind});
     }
     shown
 }
