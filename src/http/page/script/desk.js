@@ -45,15 +45,19 @@ class Desk {
     this.root = this.isPage ? element : element.shadowRoot || renderWidget(element);
     this.message = this.root.querySelector("[data-message]");
     this.form = this.root.querySelector("form[data-missing]");
-    this.button = this.form.querySelector("button");
-    this.form.addEventListener("submit", this);
+    // Without a button nobody is signed in: nothing is asked for but the purchase.
+    this.isAlone = this.form === null;
+    if (!this.isAlone) {
+      this.button = this.form.querySelector("button");
+      this.form.addEventListener("submit", this);
+    }
     document.addEventListener("visibilitychange", this);
     OF_WINDOW.forEach((name) => window.addEventListener(name, this));
   }
 
   leave() {
     this.stop();
-    this.form.removeEventListener("submit", this);
+    if (!this.isAlone) this.form.removeEventListener("submit", this);
     document.removeEventListener("visibilitychange", this);
     OF_WINDOW.forEach((name) => window.removeEventListener(name, this));
   }
@@ -80,7 +84,7 @@ class Desk {
     const around = element.closest("[lang]");
     this.lang = (around && around.lang) || navigator.language || "en";
     this.say = sayIn(this.lang);
-    this.api = new Api(element, this.isPage);
+    this.api = new Api(element, this.isPage, this.isAlone);
     if (!this.isPage) this.button.textContent = this.say("missing_pass");
     // What was said of a sign-in before this one.
     if (!element.dataset.state || element.dataset.state === "signed_out") this.show("idle");
@@ -119,6 +123,7 @@ class Desk {
   }
 
   async quietly() {
+    if (this.isAlone) return;
     const { signal } = this.stopping;
     const outcome = await this.run({ quiet: true });
     if (!outcome || outcome.kind !== "found" || signal.aborted) return;
@@ -139,7 +144,7 @@ class Desk {
 
   /** Looks for missing passes, one look at a time, in sight of the customer. Null: there is nothing to tell. */
   async sync() {
-    if (this.isBusy) return null;
+    if (this.isBusy || this.isAlone) return null;
     const hadFocus = this.button === this.button.getRootNode().activeElement;
     this.busy(true);
     this.show("syncing");
@@ -233,6 +238,7 @@ class Desk {
 
   /** The list as it is now, in place. Answers whether that changed anything; false, too, where it could not be had. */
   async refresh() {
+    if (this.isAlone) return false;
     const { signal } = this.stopping;
     const path = this.isPage ? this.address() : "/api/user/subscriptions";
     for (let tries = 0; tries < TRIES && !signal.aborted; tries++) {
