@@ -64,6 +64,28 @@ async fn passes_of_each_kind_are_listed_the_active_ones_before_those_that_are_ov
     tab.was_calm().await;
 }
 
+/// A screen of 1280 by 1024 at 400 %.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_low_screen_message_and_button_scroll_away_and_on_a_high_one_they_stay_in_sight() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    studio.missed("kari", 6).await;
+    tab.visit(&studio.page()).await;
+    tab.sees("#passes li >> nth=5").await;
+    for (width, height, stays) in [(320, 256, false), (320, 640, true)] {
+        tab.does("setViewportSize", json!([{"width": width, "height": height}]))
+            .await;
+        let bottom = "(() => { window.scrollTo(0, document.body.scrollHeight);
+            return document.querySelector('surepass-passes').getBoundingClientRect().bottom })()";
+        let bottom = tab.evaluate(bottom).await.as_f64().unwrap();
+        assert_eq!(bottom > 0.0, stays, "{height}: {bottom}");
+    }
+    tab.does("setViewportSize", json!([{"width": 320, "height": 256}]))
+        .await;
+    tab.picture("low-320-light").await;
+    tab.was_calm().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_the_dark_the_page_is_dark() {
     let studio = Studio::open().await;
