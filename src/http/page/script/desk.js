@@ -145,24 +145,28 @@ class Desk {
   /** Looks for missing passes, one look at a time, in sight of the customer. Null: there is nothing to tell. */
   async sync() {
     if (this.isBusy || this.isAlone) return null;
-    const hadFocus = this.button === this.button.getRootNode().activeElement;
     this.busy(true);
     this.show("syncing");
     const outcome = await this.run();
     // A purchase that has arrived meanwhile has been told instead.
     if (!outcome || !this.isBusy) return null;
     this.busy(false);
-    if (hadFocus) this.button.focus();
     return outcome;
   }
 
   busy(isBusy) {
-    if (isBusy) this.label = this.button.textContent;
+    if (isBusy) {
+      this.label = this.button.textContent;
+      this.hadFocus = this.button === this.button.getRootNode().activeElement;
+    }
     this.isBusy = isBusy;
     this.button.disabled = isBusy;
     this.button.textContent = isBusy ? this.say("busy") : this.label;
     if (isBusy) this.button.setAttribute("aria-busy", "true");
     else this.button.removeAttribute("aria-busy");
+    // Browsers take the focus from a button that is disabled. Who has gone elsewhere meanwhile stays there.
+    const isNowhere = !document.activeElement || document.activeElement === document.body;
+    if (!isBusy && this.hadFocus && isNowhere) this.button.focus({ preventScroll: true });
   }
 
   /** One sync, asked for again while it goes on, and when the server says so: to ask again is to join it. */
