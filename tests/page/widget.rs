@@ -50,3 +50,20 @@ async fn the_element_on_another_sites_page_confirms_a_purchase_and_has_the_butto
     assert_eq!(studio.shop.fulfilled().await.len(), 1 + missed.len());
     tab.was_calm().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_element_lists_the_passes_whatever_a_page_calls_its_language() {
+    let (mut studio, site) = with_site().await;
+    studio.shop.start_worker().await;
+    studio.bought("kari", "pass-course", 0, json!({})).await;
+    let tab = studio.stranger(json!({})).await;
+    for (lang, until) in [
+        ("en_GB", "Valid until 30 June 2027"),
+        ("nb_NO.UTF-8", "Valid until June 30, 2027"),
+        ("nb_NO", "Gyldig til 30. juni 2027"),
+    ] {
+        tab.visit(&format!("{}/passes?lang={lang}", site.origin())).await;
+        tab.sees(&format!("surepass-passes li:has-text('{until}')")).await;
+    }
+    tab.was_calm().await;
+}

@@ -82,7 +82,7 @@ class Desk {
     this.isSignedOut = false;
     const { element } = this;
     const around = element.closest("[lang]");
-    this.lang = (around && around.lang) || navigator.language || "en";
+    this.lang = languageTag((around && around.lang) || navigator.language || "en");
     this.say = sayIn(this.lang);
     this.api = new Api(element, this.isPage, this.isAlone);
     if (!this.isPage) this.button.textContent = this.say("missing_pass");
@@ -273,8 +273,8 @@ class Desk {
 
   list(answer) {
     if (answer.text === this.listed) return false;
-    this.listed = answer.text;
     fillIn(this.root.querySelector("[part=passes]"), renderLists(answer.body, this.lang, this.say));
+    this.listed = answer.text;
     return true;
   }
 
