@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 
 use crate::program::PATIENCE;
-use crate::reader::{ACTIVE, PAGE, Reader, Sight};
+use crate::reader::{ACTIVE, OVER, PAGE, Reader, Sight, hold};
 use crate::shop::now;
 use crate::sign_in::claims_with;
 use crate::studio::{Studio, of};
@@ -253,4 +253,29 @@ async fn who_comes_back_signed_out_has_the_limit_of_calls_that_everybody_has() {
         assert_eq!(status, 200);
     }
     panic!("never refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_whose_pass_has_ended_is_not_said_to_be_active_now() {
+    let studio = Studio::open_with("").await;
+    hold(&studio, "kari", "over", |pass| {
+        pass.end_date = now() - TimeDelta::days(1)
+    })
+    .await;
+    let kari = Reader::signed_in(&studio, "kari").await;
+    let seen = kari.get(&bought("cs_test_over")).await;
+    assert_eq!(seen.message(), "ℹ️ This pass has ended.");
+    assert_eq!((seen.refresh(), seen.passes(OVER).len()), (None, 1));
+    let told = studio
+        .told(&studio.sign_in.token("kari").await, "cs_test_over")
+        .await;
+    assert_eq!(
+        (&told["found"], &told["state"], &told["message"]),
+        (&json!(true), &json!("active"), &json!("This pass has ended."))
+    );
+    let pass = &told["subscription"];
+    assert_eq!(
+        (&pass["isActive"], &pass["isExpired"]),
+        (&json!(true), &json!(true))
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::task::JoinHandle;
 
 use super::address::{ATTEMPTS, Bought, Synced};
@@ -44,7 +45,8 @@ pub(super) async fn told(page: &Page, reader: &Reader<'_>, visit: &Visit, bought
     // A task of its own: cut off between its steps, it could leave a sync noted that nobody has asked for.
     let asking = tokio::spawn(async move { customers.status(&customer, &tenant, &session).await });
     let status = heard(asking).await;
-    of_status(reader, status.as_ref(), bought.attempt)
+    let now = page.door.customers.clock.now();
+    of_status(reader, status.as_ref(), bought.attempt, now)
 }
 
 /// The same for who has nothing but the session's id. What is not active waits, whatever it is.
@@ -60,7 +62,7 @@ pub(super) async fn told_alone(
     if heard(asking).await == Some(true) {
         return Told::end("active", &reader.words().script.active);
     }
-    of_status(reader, None, bought.attempt)
+    of_status(reader, None, bought.attempt, page.door.customers.clock.now())
 }
 
 /// `None`: it is not known yet.
@@ -75,10 +77,11 @@ async fn heard<T>(asking: JoinHandle<Result<T, CustomerError>>) -> Option<T> {
     }
 }
 
-fn of_status(reader: &Reader, status: Option<&Status>, attempt: u32) -> Told {
+fn of_status(reader: &Reader, status: Option<&Status>, attempt: u32, now: DateTime<Utc>) -> Told {
     let words = &reader.words().script;
     let (state, text) = match status {
         Some(Status::Active(held)) if !held.is_active => return Told::end("active", &words.exchanged),
+        Some(Status::Active(held)) if held.end_date <= now => return Told::end("active", &words.has_ended),
         Some(Status::Active(_)) => return Told::end("active", &words.active),
         Some(Status::Pending) => return Told::end("pending", &words.pending),
         Some(Status::Declined) => return Told::end("declined", &words.declined),

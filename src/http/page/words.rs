@@ -58,6 +58,7 @@ pub(super) struct Script {
     pub(super) confirming: String,
     pub(super) active: String,
     pub(super) exchanged: String,
+    pub(super) has_ended: String,
     pub(super) late: String,
     pub(super) unsure: String,
     pub(super) pending: String,

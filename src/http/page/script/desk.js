@@ -8,6 +8,7 @@ const FINAL = ["active", "declined", "expired"];
 // `data-state` of messages whose key it is not.
 const STATES = {
   exchanged: "active",
+  has_ended: "active",
   found: "synced",
   already: "synced",
   none: "synced",
@@ -200,9 +201,9 @@ class Desk {
     const { signal } = this.stopping;
     this.confirmation = null;
     if (this.isBusy) this.busy(false);
-    const isActive = subscription.isActive !== false;
-    this.show(isActive ? "active" : "exchanged");
-    if (isActive) this.emit("active", { session, subscription });
+    const kind = subscription.isActive === false ? "exchanged" : subscription.isExpired ? "has_ended" : "active";
+    this.show(kind);
+    if (kind === "active") this.emit("active", { session, subscription });
     await this.refresh();
     if (signal.aborted) return;
     this.end(session);
