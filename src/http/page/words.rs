@@ -60,7 +60,6 @@ pub(super) struct Script {
     pub(super) exchanged: String,
     pub(super) has_ended: String,
     pub(super) late: String,
-    pub(super) unsure: String,
     pub(super) pending: String,
     pub(super) declined: String,
     pub(super) expired: String,
