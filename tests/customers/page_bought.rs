@@ -259,7 +259,7 @@ async fn who_comes_back_signed_out_has_the_limit_of_calls_that_everybody_has() {
 async fn a_purchase_whose_pass_has_ended_is_not_said_to_be_active_now() {
     let studio = Studio::open_with("").await;
     hold(&studio, "kari", "over", |pass| {
-        pass.end_date = now() - TimeDelta::days(1)
+        pass.end_date = now() - TimeDelta::days(1);
     })
     .await;
     let kari = Reader::signed_in(&studio, "kari").await;
