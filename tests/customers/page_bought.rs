@@ -1,7 +1,12 @@
 //! The customer's page after payment, without a script.
 
+use chrono::TimeDelta;
+use serde_json::json;
+
 use crate::program::PATIENCE;
-use crate::reader::{ACTIVE, PAGE, Reader, Sight};
+use crate::reader::{ACTIVE, OVER, PAGE, Reader, Sight, hold};
+use crate::shop::now;
+use crate::sign_in::claims_with;
 use crate::studio::{Studio, of};
 
 const SUCCESS: &str = "✅ Success! Your pass is now active.";
@@ -156,4 +161,121 @@ async fn another_customers_session_tells_nothing_on_the_page() {
         .get(&format!("{PAGE}?session_id={}", session.session_id()))
         .await;
     assert_eq!(seen.message(), "");
+}
+
+/// A token of a minute ends while its customer pays, and a phone may come back in another browser.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_signed_out_learns_that_the_purchase_is_active_and_nothing_else_and_where_to_sign_in()
+{
+    let mut studio =
+        Studio::open_with("sign_in_url = \"https://{tenant}.example.com/sign-in?next={return}\"").await;
+    let ended = claims_with("kari", "exp", json!(now().timestamp() - 120));
+    let ended = studio.sign_in.signed("rsa", ended).await;
+    let readers = [
+        Reader::stranger(&studio),
+        Reader::with_cookie(&studio, &ended),
+        Reader::with_cookie(&studio, "rubbish"),
+        Reader::stranger(&studio).sending("Authorization", "Basic a2FyaTprYXJp"),
+    ];
+    let mut fresh = of(studio.shop.session(), "kari");
+    fresh.created = now() - TimeDelta::minutes(2);
+    let mut old = of(studio.shop.session(), "kari");
+    old.created = now() - TimeDelta::minutes(61);
+    for reader in &readers {
+        let seen = reader
+            .get(&format!("{}&attempt=3", bought(&fresh.session_id())))
+            .await;
+        assert_eq!((seen.status, seen.text("h1")), (200, "Your passes".to_owned()));
+        assert_eq!(seen.message(), "⏳ Confirming your purchase… (3/15)");
+        let next = format!("{}&attempt=4", bought(&fresh.session_id()));
+        assert_eq!(seen.refresh(), Some(next));
+        assert!(
+            seen.text("main").contains("Your passes are safe"),
+            "{}",
+            seen.html
+        );
+        // Who signs in sees the first look again.
+        assert_eq!(
+            seen.attribute("main a", "href").unwrap(),
+            format!(
+                "https://studio.example.com/sign-in?next=%2Fstudio%2Fsubscriptions%3Fsuccess%3Dtrue%26session_id%3D{}",
+                fresh.session_id()
+            )
+        );
+        assert_eq!(seen.texts("#passes, form, button"), [""; 0]);
+        assert_eq!(seen.attributes("script", "src").len(), 1, "{}", seen.html);
+        let late = reader
+            .get(&format!("{}&attempt=16", bought(&fresh.session_id())))
+            .await;
+        assert!(late.message().starts_with("⚠️ Taking longer"), "{}", late.html);
+        assert_eq!(late.refresh(), None);
+    }
+
+    studio.shop.buy(&fresh).await;
+    studio.shop.buy(&old).await;
+    studio.shop.start_worker().await;
+    studio.shop.settled().await;
+    for reader in &readers {
+        let seen = reader.get(&bought(&fresh.session_id())).await;
+        assert_eq!((seen.status, seen.message()), (200, SUCCESS.to_owned()));
+        assert_eq!(seen.refresh(), None);
+        assert_eq!(seen.texts("#passes, form, button"), [""; 0]);
+        for personal in ["10 classes", "kari", "Valid until"] {
+            assert!(!seen.html.contains(personal), "{personal}: {}", seen.html);
+        }
+        // What is another tenant's, too old or unknown looks alike.
+        let unknown = reader.get(&bought("cs_test_nobodyknowsthisone")).await;
+        assert_eq!(unknown.message(), "⏳ Confirming your purchase… (1/15)");
+        let seen = reader.get(&bought(&old.session_id())).await;
+        let as_unknown = seen.html.replace(&old.session_id(), "cs_test_nobodyknowsthisone");
+        assert_eq!(as_unknown, unknown.html);
+        let elsewhere = bought(&fresh.session_id()).replace("/studio/", "/other/");
+        let seen = reader.get(&elsewhere).await;
+        assert_eq!(seen.message(), "⏳ Confirming your purchase… (1/15)");
+    }
+    let kari = Reader::signed_in(&studio, "kari").await;
+    let seen = kari.get(&bought(&fresh.session_id())).await;
+    assert_eq!((seen.message().as_str(), seen.passes(ACTIVE).len()), (SUCCESS, 2));
+}
+
+/// Each look is one call.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_signed_out_has_the_limit_of_calls_that_everybody_has() {
+    let studio = Studio::open_with("address_requests_per_minute = 6").await;
+    let stranger = Reader::stranger(&studio);
+    // Three at once, and one more each ten seconds.
+    for look in 0..20 {
+        let status = stranger.get(&bought("cs_test_1")).await.status;
+        if status == 429 {
+            assert!(look >= 3, "refused at look {look}");
+            return;
+        }
+        assert_eq!(status, 200);
+    }
+    panic!("never refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_whose_pass_has_ended_is_not_said_to_be_active_now() {
+    let studio = Studio::open_with("").await;
+    hold(&studio, "kari", "over", |pass| {
+        pass.end_date = now() - TimeDelta::days(1);
+    })
+    .await;
+    let kari = Reader::signed_in(&studio, "kari").await;
+    let seen = kari.get(&bought("cs_test_over")).await;
+    assert_eq!(seen.message(), "ℹ️ This pass has ended.");
+    assert_eq!((seen.refresh(), seen.passes(OVER).len()), (None, 1));
+    let told = studio
+        .told(&studio.sign_in.token("kari").await, "cs_test_over")
+        .await;
+    assert_eq!(
+        (&told["found"], &told["state"], &told["message"]),
+        (&json!(true), &json!("active"), &json!("This pass has ended."))
+    );
+    let pass = &told["subscription"];
+    assert_eq!(
+        (&pass["isActive"], &pass["isExpired"]),
+        (&json!(true), &json!(true))
+    );
 }

@@ -1,6 +1,8 @@
 //! "Missing Pass?", in all its outcomes.
 
-use crate::studio::{SYNCING, Studio};
+use serde_json::json;
+
+use crate::studio::{SUCCESS, SYNCING, Studio};
 use crate::tab::Tab;
 
 const BUTTON: &str = "form[data-missing] button";
@@ -92,5 +94,25 @@ async fn while_the_button_works_it_is_disabled_and_busy_and_cannot_be_pressed_tw
     studio.shop.start_worker().await;
     tab.hears(FOUND).await;
     assert_eq!(studio.shop.fulfilled().await, missed);
+    tab.was_calm().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_focus_is_back_on_the_button_when_a_pass_arrives_while_it_works() {
+    let mut studio = Studio::prepare("").await;
+    let tab = studio.browser_of("kari").await;
+    let checkout = studio.checkout("kari").await;
+    tab.pays(&checkout).await;
+    tab.counts_to(1).await;
+    tab.does("focus", json!([BUTTON])).await;
+    tab.press("Enter").await;
+    tab.sees(&format!("{BUTTON}[disabled]")).await;
+    // Purchases only: the sync goes on and on.
+    let worker = studio.shop.launch_worker(&["--queues", "fulfil"]);
+    studio.shop.workers.push(worker);
+    tab.hears(SUCCESS).await;
+    tab.sees(&format!("{BUTTON}:not([disabled])")).await;
+    let is_focused = format!("document.activeElement.matches({})", json!(BUTTON));
+    assert_eq!(tab.evaluate(&is_focused).await, true);
     tab.was_calm().await;
 }

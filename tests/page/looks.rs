@@ -1,9 +1,7 @@
 //! What the page is like to use: on a phone, in the dark, in Norwegian, with a keyboard; and with hostile names.
 
-use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use crate::shop::now;
 use crate::studio::{SUCCESS, Studio};
 
 const NORWEGIAN: &str = include_str!("../../config/locales/nb.toml");
@@ -38,20 +36,9 @@ async fn on_a_phone_all_of_a_purchase_fits_without_scrolling_sideways_and_the_bu
 async fn passes_of_each_kind_are_listed_the_active_ones_before_those_that_are_over() {
     let studio = Studio::open().await;
     let tab = studio.browser_of("kari").await;
-    for (pass, amount, days_ago) in [
-        ("pass-10", 150_000, 100),
-        ("pass-single", 20_000, 2),
-        ("pass-month", 99_000, 1),
-    ] {
-        let order = json!({
-            "guests": true, "email": "kari@example.com", "amount": amount,
-            "created_from": now() - TimeDelta::days(days_ago), "created_to": now() - TimeDelta::days(days_ago),
-            "metadata": {"type": "pass_purchase", "passId": pass, "userId": "kari", "tenantId": "tenant-1"}
-        });
-        studio.stripe.purchases(order).await;
+    for (pass, days_ago) in [("pass-10", 100), ("pass-single", 2), ("pass-month", 1)] {
+        studio.bought("kari", pass, days_ago, json!({})).await;
     }
-    studio.stripe.delivered().await;
-    studio.shop.worked_off().await;
     tab.visit(&studio.page()).await;
     let headings = "[...document.querySelectorAll('#passes h2, #passes h3')].map(it => it.textContent)";
     let headings: Vec<String> = serde_json::from_value(tab.evaluate(headings).await).unwrap();
@@ -61,6 +48,28 @@ async fn passes_of_each_kind_are_listed_the_active_ones_before_those_that_are_ov
     assert_eq!(over, ["Expired passes", "10 classes"]);
     assert!(tab.text("#passes").await.contains("1 class left"));
     tab.portraits("list").await;
+    tab.was_calm().await;
+}
+
+/// A screen of 1280 by 1024 at 400 %.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_low_screen_message_and_button_scroll_away_and_on_a_high_one_they_stay_in_sight() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    studio.missed("kari", 6).await;
+    tab.visit(&studio.page()).await;
+    tab.sees("#passes li >> nth=5").await;
+    for (width, height, stays) in [(320, 256, false), (320, 640, true)] {
+        tab.does("setViewportSize", json!([{"width": width, "height": height}]))
+            .await;
+        let bottom = "(() => { window.scrollTo(0, document.body.scrollHeight);
+            return document.querySelector('surepass-passes').getBoundingClientRect().bottom })()";
+        let bottom = tab.evaluate(bottom).await.as_f64().unwrap();
+        assert_eq!(bottom > 0.0, stays, "{height}: {bottom}");
+    }
+    tab.does("setViewportSize", json!([{"width": 320, "height": 256}]))
+        .await;
+    tab.picture("low-320-light").await;
     tab.was_calm().await;
 }
 

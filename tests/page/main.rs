@@ -16,6 +16,7 @@ mod button;
 mod harness;
 mod looks;
 mod measure;
+mod notices;
 mod plain;
 mod portraits;
 #[path = "../support/program.rs"]

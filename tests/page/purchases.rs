@@ -53,7 +53,8 @@ async fn while_the_webhook_is_late_the_page_counts_and_then_the_list_is_refreshe
         .await;
     tab.pays(&checkout).await;
     let birth = tab.birth().await;
-    tab.counts_to(5).await;
+    // It begins when ten seconds have passed.
+    tab.counts_to(6).await;
     studio.stripe.faults(json!({"api": away})).await;
     studio.resend(&checkout.session).await;
     tab.hears(SUCCESS).await;

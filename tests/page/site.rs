@@ -50,7 +50,7 @@ impl Site {
     }
 }
 
-fn page(surepass: &Surepass, body: &str) -> HttpResponse {
+fn page(surepass: &Surepass, lang: &str, body: &str) -> HttpResponse {
     let surepass = surepass.get().unwrap();
     let policy = format!(
         "default-src 'none'; script-src 'self' {surepass}; connect-src 'self' {surepass}; form-action {surepass}"
@@ -60,7 +60,7 @@ fn page(surepass: &Surepass, body: &str) -> HttpResponse {
         .content_type("text/html; charset=utf-8")
         .body(
             format!(
-                "<!doctype html><html lang=en><head><meta charset=utf-8><title>A shop</title>\
+                "<!doctype html><html lang={lang}><head><meta charset=utf-8><title>A shop</title>\
              <meta name=viewport content='width=device-width, initial-scale=1'>\
              <script src=SUREPASS/widget.js defer></script><script src=/passes.js defer></script></head>\
              <body><main><h1>A shop</h1>{body}</main></body></html>"
@@ -73,6 +73,7 @@ async fn sign_in(surepass: Surepass) -> HttpResponse {
     let token = token("kari", 900);
     page(
         &surepass,
+        "en",
         &format!(
             "<form method=post action=SUREPASS/api/user/session><input type=hidden name=token value={token}>\
              <input type=hidden name=next value=/studio/subscriptions><button>Sign in</button></form>"
@@ -80,13 +81,19 @@ async fn sign_in(surepass: Surepass) -> HttpResponse {
     )
 }
 
-/// With the element; `?session=` is the one that it is to confirm.
+/// With the element; `?session_id=` is the one that it is to confirm, and `?lang=` what the page calls its language.
 async fn passes(surepass: Surepass, query: web::Query<Vec<(String, String)>>) -> HttpResponse {
-    let session = query.iter().find(|(name, _)| name == "session_id");
-    let session = session.map_or_else(String::new, |(_, session)| format!("session={session}"));
+    let value = |wanted: &str| {
+        query
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value)
+    };
+    let session = value("session_id").map_or_else(String::new, |session| format!("session={session}"));
     page(
         &surepass,
-        &format!("<surepass-passes tenant=studio lang=en api=SUREPASS {session}></surepass-passes>"),
+        value("lang").map_or("en", String::as_str),
+        &format!("<surepass-passes tenant=studio api=SUREPASS {session}></surepass-passes>"),
     )
 }
 

@@ -79,6 +79,55 @@ async fn a_token_that_is_refused_while_the_page_waits_is_told_with_the_way_to_si
     tab.was_calm_but(&["401"]).await;
 }
 
+/// The cookie ends while its customer is at the hosted page; or the browser keeps it, and it is refused; or a phone comes back
+/// in another browser, with none.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_from_checkout_signed_out_sees_the_purchase_confirmed_and_the_way_to_sign_in() {
+    for cookie in [None, Some(token("kari", -LEEWAY - 5))] {
+        let mut studio = Studio::prepare("").await;
+        let tab = studio.stranger(json!({})).await;
+        if let Some(token) = &cookie {
+            studio.keep_cookie(&tab, token).await;
+        }
+        let checkout = studio.checkout("kari").await;
+        tab.pays(&checkout).await;
+        tab.counts_to(2).await;
+        if cookie.is_none() {
+            tab.portraits("alone-confirming").await;
+        }
+        let birth = tab.birth().await;
+        studio.shop.start_worker().await;
+        tab.hears(SUCCESS).await;
+        tab.arrives(&studio.page()).await;
+        if cookie.is_none() {
+            tab.portraits("alone-active").await;
+        }
+        let link = "main a[href^='http://localhost:9/sign-in?school=studio&return=']";
+        assert_eq!(tab.count(link).await, 1);
+        assert_eq!(tab.count("#passes, button").await, 0);
+        assert!(!tab.text("body").await.contains("10 classes"));
+        assert!(
+            (tab.birth().await - birth).abs() < f64::EPSILON,
+            "it was loaded again"
+        );
+        let messages = tab.messages().await;
+        let (last, counts) = messages.split_last().unwrap();
+        assert_eq!(last, SUCCESS);
+        assert!(
+            counts.iter().all(|message| message.starts_with('⏳')),
+            "{messages:#?}"
+        );
+        assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
+
+        // Arrives when it is active already: nothing else is asked for.
+        tab.visit(&studio.page_after(&studio.shop.fulfilled().await[0]))
+            .await;
+        tab.hears(SUCCESS).await;
+        tab.arrives(&studio.page()).await;
+        tab.was_calm().await;
+    }
+}
+
 /// A browser drops the cookie when its token ends, and then the page has nothing but the session's id.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_signed_out_while_the_page_waits_learns_that_the_purchase_is_active_and_nothing_else() {

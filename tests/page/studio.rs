@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use ring::hmac;
@@ -59,7 +60,12 @@ impl Studio {
 
     /// With a server and no worker; `customers` are lines of the section `[customers]`.
     pub(crate) async fn prepare(customers: &str) -> Self {
-        let settings = format!("{SETTINGS}{customers}");
+        let is_other = |line: &&str| {
+            let key = line.split(" = ").next();
+            !customers.lines().any(|other| other.split(" = ").next() == key)
+        };
+        let mut settings: String = SETTINGS.split_inclusive('\n').filter(is_other).collect();
+        settings.push_str(customers);
         let (stripe, mut shop) = tokio::join!(StripeSandbox::start(&[]), Shop::prepare(&settings));
         shop.set("STRIPE_API_BASE", &stripe.url);
         shop.set("SUREPASS_STRIPE_RATE", "100");
@@ -175,6 +181,26 @@ impl Studio {
         }
     }
 
+    /// A purchase of this many days ago that has come to its pass; `more` is metadata beside that which all have. Answers the
+    /// session.
+    pub(crate) async fn bought(&self, user: &str, pass: &str, days_ago: i64, more: Value) -> String {
+        let mut metadata =
+            json!({"type": "pass_purchase", "passId": pass, "userId": user, "tenantId": "tenant-1"});
+        metadata
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let at = now() - TimeDelta::days(days_ago);
+        let order = json!({
+            "guests": true, "email": format!("{user}@example.com"), "amount": 150_000,
+            "created_from": at, "created_to": at, "metadata": metadata
+        });
+        let sessions = self.stripe.purchases(order).await;
+        self.stripe.delivered().await;
+        self.shop.worked_off().await;
+        sessions[0]["id"].as_str().unwrap().to_owned()
+    }
+
     /// So many paid sessions of which no webhook tells.
     pub(crate) async fn missed(&self, user: &str, count: usize) -> Vec<String> {
         let order = json!({
@@ -220,6 +246,13 @@ impl Studio {
         worker.signal(Signal::SIGTERM);
         worker.ended().await;
         self.shop.bury(worker);
+    }
+
+    /// Starts the server again with another setting.
+    pub(crate) async fn starts_again_with(&mut self, name: &str, value: &str) {
+        self.stop_server().await;
+        self.shop.set(name, value);
+        self.shop.start_server().await;
     }
 
     pub(crate) async fn stop_server(&mut self) {

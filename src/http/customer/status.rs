@@ -29,7 +29,7 @@ pub(super) async fn show(
     let customer = door.customer(&request, &credential).await?;
     let tenant = door.tenant(&request).await?;
     let status = door.customers.status(&customer, &tenant, &session?).await?;
-    Ok(HttpResponse::Ok().json(told(&status)))
+    Ok(HttpResponse::Ok().json(told(&status, door.customers.clock.now())))
 }
 
 /// Who has nothing but the session's id learns whether its purchase is active, and nothing else.
@@ -44,7 +44,7 @@ pub(super) fn active_alone(active: bool) -> Value {
     if active {
         json!({"found": true, "subscription": {"isActive": true}, "message": ACTIVE})
     } else {
-        told(&Status::Unknown)
+        unknown()
     }
 }
 
@@ -61,13 +61,19 @@ fn session(body: Result<web::Bytes, actix_web::Error>) -> Result<String, Refusal
 const ACTIVE: &str = "Your pass is active.";
 
 /// As the contract has it. `state` is a superset: one stable word for each case.
-pub(super) fn told(status: &Status) -> Value {
+pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
     match status {
         Status::Active(subscription) => json!({
             "found": true,
             "state": "active",
-            "subscription": shown(subscription),
-            "message": if subscription.is_active { ACTIVE } else { "This pass has been exchanged for another one." },
+            "subscription": shown(subscription, now),
+            "message": if !subscription.is_active {
+                "This pass has been exchanged for another one."
+            } else if subscription.end_date <= now {
+                "This pass has ended."
+            } else {
+                ACTIVE
+            },
         }),
         Status::Processing(processing) => {
             let (state, attempt, next) = match processing {
@@ -110,15 +116,19 @@ pub(super) fn told(status: &Status) -> Value {
             "expired",
             "This checkout has expired, and nothing was charged. Please start again.",
         ),
-        Status::Unknown => waiting("unknown", "Waiting for payment confirmation..."),
+        Status::Unknown => unknown(),
     }
+}
+
+fn unknown() -> Value {
+    waiting("unknown", "Waiting for payment confirmation...")
 }
 
 fn waiting(state: &str, message: &str) -> Value {
     json!({"found": false, "processing": false, "state": state, "message": message})
 }
 
-fn shown(subscription: &Subscription) -> Value {
+fn shown(subscription: &Subscription, now: DateTime<Utc>) -> Value {
     let mut shown = json!({
         "_id": subscription.id,
         "type": subscription.kind,
@@ -126,6 +136,7 @@ fn shown(subscription: &Subscription) -> Value {
         "startDate": instant(subscription.start_date),
         "endDate": instant(subscription.end_date),
         "isActive": subscription.is_active,
+        "isExpired": subscription.end_date <= now,
         "createdViaWebhook": subscription.created_via == CreatedVia::Webhook,
     });
     if let Some(clips) = subscription.remaining_clips {

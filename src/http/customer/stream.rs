@@ -136,7 +136,7 @@ impl Events {
     /// The event that tells this, unless the client knows it; and the end, if it is final.
     fn news(&mut self, sight: &Sight) -> Option<String> {
         let told = match sight {
-            Sight::Status(status) => told(status),
+            Sight::Status(status) => told(status, self.door.customers.clock.now()),
             Sight::Active(active) => active_alone(*active),
         };
         let id = id(self.following.session(), &told);

@@ -65,6 +65,13 @@ impl Asked {
     }
 }
 
+impl Bought {
+    /// The first look.
+    pub(super) fn anew(self) -> Self {
+        Self { attempt: 1, ..self }
+    }
+}
+
 impl Synced {
     fn read(word: &str, count: u64) -> Option<Self> {
         Some(match word {

@@ -11,6 +11,13 @@ use crate::store::Tenant;
 /// How long a page without a script waits before it looks again, in seconds.
 const REFRESH: u32 = 2;
 
+/// What stands below the message of a purchase.
+pub(super) enum Below {
+    Passes(Markup),
+    /// Nobody is signed in: there is no list, and no button that could look for anybody's passes.
+    SignIn(Markup),
+}
+
 /// The customer's own page. `surepass.js` takes over what stands in `<surepass-passes>`, and exchanges `#passes`.
 pub(super) fn customers_page(
     page: &Page,
@@ -18,7 +25,7 @@ pub(super) fn customers_page(
     tenant: &Tenant,
     asked: &Asked,
     told: &Told,
-    passes: &Markup,
+    below: &Below,
 ) -> Markup {
     let words = &reader.words().script;
     let itself = address::page(&tenant.slug, reader, None, None);
@@ -37,11 +44,16 @@ pub(super) fn customers_page(
             data-state=(told.state) data-page=(itself)
         {
             p.message role="status" aria-live="polite" data-message { (told.text) }
-            form method="post" action=(itself) data-missing {
-                button title=(words.missing_pass_hint) { (words.missing_pass) }
+            @if let Below::Passes(_) = below {
+                form method="post" action=(itself) data-missing {
+                    button title=(words.missing_pass_hint) { (words.missing_pass) }
+                }
             }
         }
-        (passes)
+        @match below {
+            Below::Passes(passes) => (passes),
+            Below::SignIn(notice) => section { h2 { (reader.words().page.sign_in_title) } (notice) }
+        }
     };
     let frame = Frame {
         page,

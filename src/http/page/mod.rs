@@ -31,9 +31,10 @@ use crate::fulfil::KnownTenant;
 use crate::identity::Customer;
 use crate::store::{StoreError, Tenant};
 
-use address::Asked;
+use address::{Asked, Bought};
 use assets::Assets;
 use language::{Languages, Reader};
+use markup::Below;
 
 pub use words::WordsError;
 
@@ -95,7 +96,14 @@ async fn show(page: web::Data<Page>, slug: web::Path<String>, request: HttpReque
     let reader = page.languages.reader(&request, asked.lang.as_deref());
     let visit = match page.visit(&request, &slug).await {
         Ok(visit) => visit,
-        Err(refused) => return page.refuse(&reader, &refused, Some(&slug), &asked),
+        Err(refused) => {
+            return match (&refused.why, &refused.tenant, &asked.bought) {
+                (Refusal::Unauthorized, Some(tenant), Some(bought)) => {
+                    page.confirm_alone(&reader, tenant, &asked, bought).await
+                }
+                _ => page.refuse(&reader, &refused, Some(&slug), &asked),
+            };
+        }
     };
     // First what became of the purchase, then the passes: a page that says "active" shows the pass.
     let message = match &asked.bought {
@@ -116,7 +124,8 @@ async fn show(page: web::Data<Page>, slug: web::Path<String>, request: HttpReque
     }
     let now = page.door.customers.clock.now();
     let passes = passes::list(&reader, tenant, &held, now);
-    let markup = markup::customers_page(&page, &reader, tenant, &asked, &message, &passes);
+    let below = Below::Passes(passes);
+    let markup = markup::customers_page(&page, &reader, tenant, &asked, &message, &below);
     answer(StatusCode::OK, &reader, markup)
 }
 
@@ -167,6 +176,21 @@ impl Page {
             return Ok(None);
         }
         self.door.customers.tenants.whole(slug).await
+    }
+
+    /// To who is not signed in and comes from checkout: often their sign-in has ended while they paid, or their phone has opened
+    /// another browser. As by the API, the session's id tells whether the purchase is active, and nothing else.
+    async fn confirm_alone(
+        &self,
+        reader: &Reader<'_>,
+        tenant: &Tenant,
+        asked: &Asked,
+        bought: &Bought,
+    ) -> HttpResponse {
+        let message = purchase::told_alone(self, reader, &KnownTenant::of(tenant), bought).await;
+        let below = Below::SignIn(notice::sign_in(self, reader, Some(&tenant.slug), asked));
+        let markup = markup::customers_page(self, reader, tenant, asked, &message, &below);
+        answer(StatusCode::OK, reader, markup)
     }
 
     fn refuse(&self, reader: &Reader, refused: &Refused, slug: Option<&str>, asked: &Asked) -> HttpResponse {

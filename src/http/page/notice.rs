@@ -2,10 +2,10 @@
 
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
-use maud::html;
+use maud::{Markup, Render, html};
 use url::form_urlencoded::byte_serialize;
 
-use super::address::{self, Asked};
+use super::address::{self, Asked, Bought};
 use super::language::Reader;
 use super::markup::Frame;
 use super::{Page, Refused, protected};
@@ -30,42 +30,28 @@ pub(super) fn refusal(
         let to = here.clone()?;
         Some(Link { words, to })
     };
-    let (title, text, link) = match &refused.why {
-        Refusal::Unauthorized => {
-            let url = page.door.settings.sign_in_url.as_deref();
-            let link = url
-                .zip(slug)
-                .zip(here.as_deref())
-                .map(|((url, slug), here)| Link {
-                    words: reader.words().script.sign_in.as_str(),
-                    to: sign_in_address(url, slug, here),
-                });
-            (&words.sign_in_title, &words.sign_in_text, link)
-        }
+    let (title, body) = match &refused.why {
+        Refusal::Unauthorized => (&words.sign_in_title, sign_in(page, reader, slug, asked)),
         Refusal::UnknownTenant | Refusal::UnknownRoute | Refusal::NoTenant => {
-            (&words.not_found_title, &words.not_found_text, None)
+            (&words.not_found_title, told(&words.not_found_text, None))
         }
-        Refusal::TooMany(_) => (&words.too_many_title, &words.too_many_text, back(&words.again)),
+        Refusal::TooMany(_) => (
+            &words.too_many_title,
+            told(&words.too_many_text, back(&words.again)),
+        ),
         Refusal::OtherSite => (
             &words.forbidden_title,
-            &words.forbidden_text,
-            back(&words.to_passes),
+            told(&words.forbidden_text, back(&words.to_passes)),
         ),
-        Refusal::NotConfigured | Refusal::NoKey => (&words.off_title, &words.off_text, None),
-        Refusal::Unavailable | Refusal::Full(_) => (&words.away_title, &words.away_text, back(&words.again)),
+        Refusal::NotConfigured | Refusal::NoKey => (&words.off_title, told(&words.off_text, None)),
+        Refusal::Unavailable | Refusal::Full(_) => {
+            (&words.away_title, told(&words.away_text, back(&words.again)))
+        }
         Refusal::NoSession
         | Refusal::TooLarge
         | Refusal::TooLongForCookie
         | Refusal::Form
-        | Refusal::Next => (&words.wrong_title, &words.wrong_text, None),
-    };
-    let without_way = matches!(refused.why, Refusal::Unauthorized) && link.is_none();
-    let body = html! {
-        p { (text) }
-        @if without_way { p { (words.sign_in_at_shop) } }
-        @if let Some(link) = link {
-            p { a.button href=(link.to) { (link.words) } }
-        }
+        | Refusal::Next => (&words.wrong_title, told(&words.wrong_text, None)),
     };
     let frame = Frame {
         page,
@@ -82,6 +68,40 @@ pub(super) fn refusal(
         response.insert_header((RETRY_AFTER, wait.clone()));
     }
     protected(response, reader).body(frame.around(&body).into_string())
+}
+
+/// That somebody is to sign in, and where. Back from there they see what the address asks for, as if for the first time.
+pub(super) fn sign_in(page: &Page, reader: &Reader, slug: Option<&str>, asked: &Asked) -> Markup {
+    let words = &reader.words().page;
+    let url = page.door.settings.sign_in_url.as_deref();
+    let link = url.zip(slug).map(|(url, slug)| {
+        let bought = asked.bought.clone().map(Bought::anew);
+        let here = address::page(slug, reader, bought.as_ref(), None);
+        Link {
+            words: &reader.words().script.sign_in,
+            to: sign_in_address(url, slug, &here),
+        }
+    });
+    html! {
+        (told(&words.sign_in_text, None))
+        @match link {
+            Some(link) => (link),
+            None => (told(&words.sign_in_at_shop, None)),
+        }
+    }
+}
+
+fn told(text: &str, link: Option<Link>) -> Markup {
+    html! {
+        p { (text) }
+        @if let Some(link) = link { (link) }
+    }
+}
+
+impl Render for Link<'_> {
+    fn render(&self) -> Markup {
+        html! { p { a.button href=(self.to) { (self.words) } } }
+    }
 }
 
 /// The shop's own sign-in, which sends its customer back to `here`.

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use tokio::task::JoinHandle;
+
 use super::address::{ATTEMPTS, Bought, Synced};
 use super::format;
 use super::language::Reader;
 use super::words::fill;
 use super::{Page, Visit};
-use crate::customer::Status;
+use crate::customer::{CustomerError, Status};
+use crate::fulfil::KnownTenant;
 
 /// How long the page waits for a status. Most take milliseconds; where Stripe must be asked, it goes on without the page, and
 /// the next look finds the answer.
@@ -40,21 +44,44 @@ pub(super) async fn told(page: &Page, reader: &Reader<'_>, visit: &Visit, bought
     let session = bought.session.clone();
     // A task of its own: cut off between its steps, it could leave a sync noted that nobody has asked for.
     let asking = tokio::spawn(async move { customers.status(&customer, &tenant, &session).await });
-    let status = match tokio::time::timeout(PATIENCE, asking).await {
+    let status = heard(asking).await;
+    let now = page.door.customers.clock.now();
+    of_status(reader, status.as_ref(), bought.attempt, now)
+}
+
+/// The same for who has nothing but the session's id. What is not active waits, whatever it is.
+pub(super) async fn told_alone(
+    page: &Page,
+    reader: &Reader<'_>,
+    tenant: &KnownTenant,
+    bought: &Bought,
+) -> Told {
+    let customers = page.door.customers.clone();
+    let (tenant, session) = (tenant.clone(), bought.session.clone());
+    let asking = tokio::spawn(async move { customers.is_active(&tenant, &session).await });
+    if heard(asking).await == Some(true) {
+        return Told::end("active", &reader.words().script.active);
+    }
+    of_status(reader, None, bought.attempt, page.door.customers.clock.now())
+}
+
+/// `None`: it is not known yet.
+async fn heard<T>(asking: JoinHandle<Result<T, CustomerError>>) -> Option<T> {
+    match tokio::time::timeout(PATIENCE, asking).await {
         Ok(Ok(Ok(status))) => Some(status),
         Ok(Ok(Err(error))) => {
             tracing::warn!(%error, "what became of a purchase is not known; the page looks again");
             None
         }
         Ok(Err(_)) | Err(_) => None,
-    };
-    of_status(reader, status.as_ref(), bought.attempt)
+    }
 }
 
-fn of_status(reader: &Reader, status: Option<&Status>, attempt: u32) -> Told {
+fn of_status(reader: &Reader, status: Option<&Status>, attempt: u32, now: DateTime<Utc>) -> Told {
     let words = &reader.words().script;
     let (state, text) = match status {
         Some(Status::Active(held)) if !held.is_active => return Told::end("active", &words.exchanged),
+        Some(Status::Active(held)) if held.end_date <= now => return Told::end("active", &words.has_ended),
         Some(Status::Active(_)) => return Told::end("active", &words.active),
         Some(Status::Pending) => return Told::end("pending", &words.pending),
         Some(Status::Declined) => return Told::end("declined", &words.declined),

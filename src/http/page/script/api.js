@@ -59,11 +59,15 @@ const readEvents = async (body, heard) => {
   }
 };
 
-/** Calls for one tenant and one customer: with the shop's token, else with the cookie. */
+/**
+ * Calls for one tenant and one customer: with the shop's token, else with the cookie. `isAlone`: without the cookie, too, as
+ * it is none or one that is refused; then a purchase's id is enough to learn whether that purchase is active.
+ */
 class Api {
-  constructor(element, isPage) {
+  constructor(element, isPage, isAlone) {
     this.element = element;
     this.isPage = isPage;
+    this.isAlone = isAlone;
     this.base = isPage ? "" : (element.getAttribute("api") || ORIGIN).replace(/\/+$/, "");
   }
 
@@ -101,7 +105,7 @@ class Api {
         method,
         headers: all,
         body: body && JSON.stringify(body),
-        credentials: token ? "omit" : this.isPage ? "same-origin" : "include",
+        credentials: token || this.isAlone ? "omit" : this.isPage ? "same-origin" : "include",
         cache: "no-store",
         signal: stop.signal,
       });

@@ -8,6 +8,7 @@ const FINAL = ["active", "declined", "expired"];
 // `data-state` of messages whose key it is not.
 const STATES = {
   exchanged: "active",
+  has_ended: "active",
   found: "synced",
   already: "synced",
   none: "synced",
@@ -45,15 +46,19 @@ class Desk {
     this.root = this.isPage ? element : element.shadowRoot || renderWidget(element);
     this.message = this.root.querySelector("[data-message]");
     this.form = this.root.querySelector("form[data-missing]");
-    this.button = this.form.querySelector("button");
-    this.form.addEventListener("submit", this);
+    // Without a button nobody is signed in: nothing is asked for but the purchase.
+    this.isAlone = this.form === null;
+    if (!this.isAlone) {
+      this.button = this.form.querySelector("button");
+      this.form.addEventListener("submit", this);
+    }
     document.addEventListener("visibilitychange", this);
     OF_WINDOW.forEach((name) => window.addEventListener(name, this));
   }
 
   leave() {
     this.stop();
-    this.form.removeEventListener("submit", this);
+    if (!this.isAlone) this.form.removeEventListener("submit", this);
     document.removeEventListener("visibilitychange", this);
     OF_WINDOW.forEach((name) => window.removeEventListener(name, this));
   }
@@ -78,9 +83,9 @@ class Desk {
     this.isSignedOut = false;
     const { element } = this;
     const around = element.closest("[lang]");
-    this.lang = (around && around.lang) || navigator.language || "en";
+    this.lang = languageTag((around && around.lang) || navigator.language || "en");
     this.say = sayIn(this.lang);
-    this.api = new Api(element, this.isPage);
+    this.api = new Api(element, this.isPage, this.isAlone);
     if (!this.isPage) this.button.textContent = this.say("missing_pass");
     // What was said of a sign-in before this one.
     if (!element.dataset.state || element.dataset.state === "signed_out") this.show("idle");
@@ -119,6 +124,7 @@ class Desk {
   }
 
   async quietly() {
+    if (this.isAlone) return;
     const { signal } = this.stopping;
     const outcome = await this.run({ quiet: true });
     if (!outcome || outcome.kind !== "found" || signal.aborted) return;
@@ -139,25 +145,29 @@ class Desk {
 
   /** Looks for missing passes, one look at a time, in sight of the customer. Null: there is nothing to tell. */
   async sync() {
-    if (this.isBusy) return null;
-    const hadFocus = this.button === this.button.getRootNode().activeElement;
+    if (this.isBusy || this.isAlone) return null;
     this.busy(true);
     this.show("syncing");
     const outcome = await this.run();
     // A purchase that has arrived meanwhile has been told instead.
     if (!outcome || !this.isBusy) return null;
     this.busy(false);
-    if (hadFocus) this.button.focus();
     return outcome;
   }
 
   busy(isBusy) {
-    if (isBusy) this.label = this.button.textContent;
+    if (isBusy) {
+      this.label = this.button.textContent;
+      this.hadFocus = this.button === this.button.getRootNode().activeElement;
+    }
     this.isBusy = isBusy;
     this.button.disabled = isBusy;
     this.button.textContent = isBusy ? this.say("busy") : this.label;
     if (isBusy) this.button.setAttribute("aria-busy", "true");
     else this.button.removeAttribute("aria-busy");
+    // Browsers take the focus from a button that is disabled. Who has gone elsewhere meanwhile stays there.
+    const isNowhere = !document.activeElement || document.activeElement === document.body;
+    if (!isBusy && this.hadFocus && isNowhere) this.button.focus({ preventScroll: true });
   }
 
   /** One sync, asked for again while it goes on, and when the server says so: to ask again is to join it. */
@@ -191,9 +201,9 @@ class Desk {
     const { signal } = this.stopping;
     this.confirmation = null;
     if (this.isBusy) this.busy(false);
-    const isActive = subscription.isActive !== false;
-    this.show(isActive ? "active" : "exchanged");
-    if (isActive) this.emit("active", { session, subscription });
+    const kind = subscription.isActive === false ? "exchanged" : subscription.isExpired ? "has_ended" : "active";
+    this.show(kind);
+    if (kind === "active") this.emit("active", { session, subscription });
     await this.refresh();
     if (signal.aborted) return;
     this.end(session);
@@ -233,6 +243,7 @@ class Desk {
 
   /** The list as it is now, in place. Answers whether that changed anything; false, too, where it could not be had. */
   async refresh() {
+    if (this.isAlone) return false;
     const { signal } = this.stopping;
     const path = this.isPage ? this.address() : "/api/user/subscriptions";
     for (let tries = 0; tries < TRIES && !signal.aborted; tries++) {
@@ -263,8 +274,8 @@ class Desk {
 
   list(answer) {
     if (answer.text === this.listed) return false;
-    this.listed = answer.text;
     fillIn(this.root.querySelector("[part=passes]"), renderLists(answer.body, this.lang, this.say));
+    this.listed = answer.text;
     return true;
   }
 

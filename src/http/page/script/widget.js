@@ -51,11 +51,15 @@ const renderWidget = (element) => {
 /** The lists of what `GET /api/user/subscriptions` has answered. */
 const renderLists = ({ activeSubscriptions = [], expiredSubscriptions = [], timeZone }, lang, say) => {
   // The shop's days: a pass that ends tonight in Oslo ends tonight wherever its holder is.
-  const minute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone });
+  const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium", timeZone });
   const told = (pass) => {
     const end = new Date(pass.endDate);
-    const timeStyle = minute.format(end) === "23:59" ? undefined : "short";
-    const date = new Intl.DateTimeFormat(lang, { dateStyle: "long", timeStyle, timeZone }).format(end);
+    const time = clock.format(end);
+    // Midnight is the end of the day before. Of what is over nobody asks for the minute.
+    const isMidnight = time === "00:00:00";
+    const timeStyle = isMidnight || time.startsWith("23:59") || pass.isExpired ? undefined : "short";
+    const last = isMidnight ? new Date(end.getTime() - 1000) : end;
+    const date = new Intl.DateTimeFormat(lang, { dateStyle: "long", timeStyle, timeZone }).format(last);
     if (pass.isExpired) return say("ended", { date });
     if (!pass.isActive) return say("switched_off");
     const clips = pass.remainingClips;

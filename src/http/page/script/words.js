@@ -4,6 +4,17 @@
 // renders its own. The server joins the files of this folder to one function, so that a page gets nothing but the
 // element, and puts `const WORDS = {"en": {…}, …}` before them: the `[script]` tables of the locale files.
 
+/** What a page calls its language, as `Intl` takes it: many write `en_US`, and some what is no language at all. */
+const languageTag = (lang) => {
+  const tag = lang.replace(/_/g, "-");
+  try {
+    Intl.getCanonicalLocales(tag);
+    return tag;
+  } catch (_) {
+    return "en";
+  }
+};
+
 /** The words of a language, else English's: `say(key, values)` answers the form that goes with `n`, filled in. */
 const sayIn = (lang) => {
   const wanted = lang.toLowerCase().replace(/^(no|nn)(?=-|$)/, "nb");
