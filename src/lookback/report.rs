@@ -126,19 +126,21 @@ impl Lookback {
         if !row.phase.is_over() {
             counts = self.settle(&row).await?;
             let is_sweep = !row.key.starts_with("sync:");
-            let ended = match row.phase {
-                // A sweep ends itself: its end is what proves that nothing is missing.
-                RunPhase::Settling if is_sweep => None,
-                RunPhase::Settling if counts.pending == 0 => Some(match row.error {
+            // A sweep ends itself: its end is what proves that nothing is missing.
+            if row.phase != RunPhase::Settling || is_sweep {
+                // Not for good: retried, its job takes the run up where it stands.
+                if let Some(error) = self.death(&row).await?
+                    && (is_sweep || !self.has_on_the_way(&row).await?)
+                {
+                    row.phase = RunPhase::Failed;
+                    row.error = Some(error);
+                }
+            } else if counts.pending == 0 {
+                row.phase = match row.error {
                     Some(_) => RunPhase::Failed,
                     None => RunPhase::Done,
-                }),
-                RunPhase::Settling => None,
-                _ => self.died(&mut row).await?,
-            };
-            if let Some(phase) = ended {
-                counts = self.end(&row.id, phase, row.error.as_deref()).await?;
-                row.phase = phase;
+                };
+                counts = self.end(&row.id, row.phase, row.error.as_deref()).await?;
             }
         }
         let named = async |states: &[SessionState]| {
@@ -171,21 +173,27 @@ impl Lookback {
         }))
     }
 
-    /// Whether the run's job is a dead letter, and with it the run.
-    async fn died(&self, row: &mut LookbackRun) -> Result<Option<RunPhase>, LookbackError> {
+    /// Why the run's job is a dead letter; `None`: it is none.
+    async fn death(&self, row: &LookbackRun) -> Result<Option<String>, LookbackError> {
         let job = match row.slice {
             0 => row.key.clone(),
             slice => format!("{}:{slice}", row.key),
         };
         let fate = self.sync.fates(std::slice::from_ref(&job)).await?.pop();
         Ok(match fate {
-            Some(Fate::Dead { reason, .. }) => {
-                row.error = Some(format!(
-                    "{reason}: its job is a dead letter (`surepass jobs show '{job}'`)"
-                ));
-                Some(RunPhase::Failed)
-            }
+            Some(Fate::Dead { reason, .. }) => Some(format!(
+                "{reason}: its job is a dead letter (`surepass jobs show '{job}'` says why; `surepass jobs retry '{job}'` goes \
+                 on where it stands)"
+            )),
             _ => None,
         })
+    }
+
+    async fn has_on_the_way(&self, row: &LookbackRun) -> Result<bool, LookbackError> {
+        let on_the_way = self
+            .records()
+            .found_sessions(&row.id, None, &[SessionState::Enqueued], "", 1)
+            .await?;
+        Ok(!on_the_way.is_empty())
     }
 }

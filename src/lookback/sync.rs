@@ -21,7 +21,8 @@ impl Lookback {
     /// doubles nothing.
     ///
     /// # Errors
-    /// [`LookbackError`]; passing ones are worth another attempt.
+    /// [`LookbackError`]; passing ones are worth another attempt, and the others one once a person has mended what was wrong:
+    /// the run stays as it is until then.
     pub async fn sync(&self, request: &SyncRequest, key: &str, enqueued: u64) -> Result<(), LookbackError> {
         if let (Customer::Listed(customer), Some(run)) = (&request.customer, &request.run) {
             return self.sync_listed(run, customer).await;
@@ -34,20 +35,15 @@ impl Lookback {
         if run.phase.is_over() || run.phase == RunPhase::Settling {
             return Ok(());
         }
-        let failed = match self.look(request, &run).await {
-            Ok(failed) => failed,
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => Some(error),
-        };
+        self.look(request, &run).await?;
         let step = RunStep {
             phase: RunPhase::Settling,
-            error: failed.as_ref().map(|error| format!("{}: {error}", error.code())),
             ..RunStep::at(self.clock.now())
         };
         let run = self.records().run(id.as_str()).await?.unwrap_or(run);
         self.records().step_run(&run, &step, &[]).await?;
         self.report(&id).await?;
-        failed.map_or(Ok(()), Err)
+        Ok(())
     }
 
     async fn begin(
@@ -68,12 +64,8 @@ impl Lookback {
     }
 
     /// Looks into each account. A failure in one does not keep from the others: one is answered at the end, a passing
-    /// one as an error.
-    async fn look(
-        &self,
-        request: &SyncRequest,
-        run: &LookbackRun,
-    ) -> Result<Option<LookbackError>, LookbackError> {
+    /// one if there is any.
+    async fn look(&self, request: &SyncRequest, run: &LookbackRun) -> Result<(), LookbackError> {
         let tenants = self.store.tenants().await?;
         let tenant = match &request.tenant {
             Some(slug) => Some(
@@ -128,10 +120,7 @@ impl Lookback {
             error if error.put_off().is_some() => 1,
             _ => 2,
         };
-        match errors.into_iter().max_by_key(urgency) {
-            Some(error) if error.is_transient() => Err(error),
-            refused => Ok(refused),
-        }
+        errors.into_iter().max_by_key(urgency).map_or(Ok(()), Err)
     }
 
     /// Which sessions the run knows already, and whether they must be looked at again.

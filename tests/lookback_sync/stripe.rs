@@ -106,6 +106,10 @@ impl Stripe {
         self.state().closed.insert(account.to_owned());
     }
 
+    pub(crate) fn open(&self, account: &str) {
+        self.state().closed.remove(account);
+    }
+
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }

@@ -302,3 +302,23 @@ async fn a_sweep_that_may_not_read_fails_in_words_and_proves_nothing() {
     assert!(report.error.unwrap().starts_with("stripe_forbidden"));
     assert_eq!(world.mark("sessions").await, None);
 }
+
+#[tokio::test]
+async fn a_sweep_whose_job_died_goes_on_where_it_stood_when_a_person_retries_it() {
+    let world = World::open().await;
+    let sold = world.sold_many(250);
+    world.stripe.fail(2, 403);
+    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let report = world.report(&asked.run).await;
+    assert_eq!((report.phase, report.pages), (RunPhase::Failed, 1));
+
+    world.retry_dead().await;
+    let report = world.report(&asked.run).await;
+    assert_eq!(
+        (report.phase, report.error, report.created_count, report.pages),
+        (RunPhase::Done, None, 250, 3)
+    );
+    assert_eq!(world.stripe.lists(), 4);
+    assert_eq!(world.shop.fulfilled().await, ids(&sold));
+    assert!(world.mark("sessions").await.is_some());
+}
