@@ -108,6 +108,7 @@ struct Outcome {
     skipped_count: u64,
     error_count: u64,
     pending_count: u64,
+    unreadable_count: u64,
     total_sessions_found: u64,
     pages: u64,
     created: Vec<String>,
@@ -128,6 +129,7 @@ impl Outcome {
             all.skipped_count += one.skipped_count;
             all.error_count += one.error_count;
             all.pending_count += one.pending_count;
+            all.unreadable_count += one.unreadable_count;
             all.total_sessions_found += one.total_sessions_found;
             all.pages += one.pages;
             all.created.extend(one.created);
@@ -160,6 +162,23 @@ impl Outcome {
         for failure in &self.failures {
             eprintln!("surepass: {}", safe(failure));
         }
+        if self.pending_count > 0 {
+            eprintln!(
+                "surepass: {} have not arrived after hours of waiting: `surepass jobs list` shows where they are",
+                self.pending_count
+            );
+        }
+        if self.unreadable_count > 0 {
+            eprintln!(
+                "surepass: {} of Stripe's sessions could not be read: something may be missing",
+                self.unreadable_count
+            );
+        }
+    }
+
+    /// Whether all was read, and all that was found is in order now.
+    fn is_fine(&self) -> bool {
+        self.error_count + self.pending_count + self.unreadable_count == 0 && self.failures.is_empty()
     }
 }
 
@@ -209,8 +228,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         } else {
             outcome.print();
         }
-        let is_fine = outcome.error_count == 0 && outcome.failures.is_empty();
-        Ok(if is_fine {
+        Ok(if outcome.is_fine() {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE

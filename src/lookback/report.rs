@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde::Serialize;
 
 use super::{Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
@@ -16,6 +17,9 @@ const PAUSES: [Duration; 3] = [
     Duration::from_millis(100),
     Duration::from_millis(500),
 ];
+/// A job that is not there this long after its run was last heard of will not come: asking for a run writes its row first.
+const UNHEARD: TimeDelta = TimeDelta::seconds(10);
+const GONE: &str = "job_gone: its job is gone and was not done: was it discarded? Ask for it again";
 
 /// A run that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct Report {
     pub error_count: u64,
     /// Purchases on their way.
     pub pending_count: u64,
+    /// Sessions that Stripe gave and that could not be read: what they are is not known.
+    pub unreadable_count: u64,
     /// All purchases.
     pub total_sessions_found: u64,
     /// Of the newest run of this kind a thousand at most, each.
@@ -60,6 +66,14 @@ pub struct FailedSession {
     pub session: String,
     /// A stable word, a colon, and what to do.
     pub error: String,
+}
+
+/// Why nobody works on a run.
+enum Halt {
+    /// Its job is a dead letter, and why.
+    Dead(String),
+    /// Its job is not there any more.
+    Gone,
 }
 
 impl Lookback {
@@ -128,12 +142,18 @@ impl Lookback {
             let is_sweep = !row.key.starts_with("sync:");
             // A sweep ends itself: its end is what proves that nothing is missing.
             if row.phase != RunPhase::Settling || is_sweep {
-                // Not for good: retried, its job takes the run up where it stands.
-                if let Some(error) = self.death(&row).await?
-                    && (is_sweep || !self.has_on_the_way(&row).await?)
-                {
-                    row.phase = RunPhase::Failed;
-                    row.error = Some(error);
+                match self.halt(&row).await? {
+                    // Not for good: retried, its job takes the run up where it stands.
+                    Some(Halt::Dead(error)) if is_sweep || !self.has_on_the_way(&row).await? => {
+                        row.phase = RunPhase::Failed;
+                        row.error = Some(error);
+                    }
+                    Some(Halt::Gone) => {
+                        row.phase = RunPhase::Failed;
+                        row.error = Some(GONE.to_owned());
+                        counts = self.end(&row.id, row.phase, row.error.as_deref()).await?;
+                    }
+                    Some(Halt::Dead(_)) | None => {}
                 }
             } else if counts.pending == 0 {
                 row.phase = match row.error {
@@ -157,6 +177,7 @@ impl Lookback {
             skipped_count: counts.skipped,
             error_count: counts.failed + u64::from(row.error.is_some()),
             pending_count: counts.pending,
+            unreadable_count: row.unreadable,
             total_sessions_found: counts.found,
             created: created.into_iter().map(|one| one.session).collect(),
             errors: failed
@@ -173,20 +194,31 @@ impl Lookback {
         }))
     }
 
-    /// Why the run's job is a dead letter; `None`: it is none.
-    async fn death(&self, row: &LookbackRun) -> Result<Option<String>, LookbackError> {
-        let job = match row.slice {
+    /// Why nobody works on the run, which is not over.
+    async fn halt(&self, row: &LookbackRun) -> Result<Option<Halt>, LookbackError> {
+        let job = |slice| match slice {
             0 => row.key.clone(),
             slice => format!("{}:{slice}", row.key),
         };
-        let fate = self.sync.fates(std::slice::from_ref(&job)).await?.pop();
-        Ok(match fate {
-            Some(Fate::Dead { reason, .. }) => Some(format!(
-                "{reason}: its job is a dead letter (`surepass jobs show '{job}'` says why; `surepass jobs retry '{job}'` goes \
-                 on where it stands)"
-            )),
-            _ => None,
-        })
+        // Whoever hands a sweep on notes the next slice before there is its job.
+        let slices = std::iter::once(row.slice).chain(row.slice.checked_sub(1));
+        let jobs: Vec<String> = slices.map(job).collect();
+        for (job, fate) in jobs.iter().zip(self.sync.fates(&jobs).await?) {
+            match fate {
+                Fate::Live => return Ok(None),
+                Fate::Dead { reason, .. } => {
+                    return Ok(Some(Halt::Dead(format!(
+                        "{reason}: its job is a dead letter (`surepass jobs show '{job}'` says why; `surepass jobs retry '{job}'` \
+                         goes on where it stands)"
+                    ))));
+                }
+                Fate::Gone => {}
+            }
+        }
+        // A job that was done has noted it before it went.
+        let is_unheard = self.clock.now() - row.updated_at >= UNHEARD;
+        let is_as_before = is_unheard && self.records().run(&row.id).await?.as_ref() == Some(row);
+        Ok(is_as_before.then_some(Halt::Gone))
     }
 
     async fn has_on_the_way(&self, row: &LookbackRun) -> Result<bool, LookbackError> {

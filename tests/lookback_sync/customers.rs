@@ -3,8 +3,9 @@
 use chrono::TimeDelta;
 use futures::future::join_all;
 use serde_json::{Value, json};
-use surepass::lookback::{Customer, SyncRequest};
-use surepass::store::CreatedVia;
+use surepass::clock::Clock;
+use surepass::lookback::{Customer, RunId, SyncRequest};
+use surepass::store::{CreatedVia, RunPhase};
 use surepass::up::sample::SampleSession;
 
 use crate::answer::Answer;
@@ -271,6 +272,47 @@ async fn a_sync_that_nobody_could_do_yet_is_found_again_by_who_asks_again() {
     let (report, _) = world.sync(&["--user", &user]).await;
     assert_eq!(report["totalSessionsFound"], 1, "{report}");
     assert_eq!(world.shop.fulfilled().await, [session.session_id()]);
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_read_is_counted_and_is_no_success() {
+    let world = World::open().await;
+    let session = world.sold();
+    let strange = json!({"id": "strange_1", "object": "checkout.session", "created": now().timestamp() - 60});
+    world.stripe.add(None, strange);
+    let user = format!("user_{}", session.unique);
+    for arguments in [&["--user", &user][..], &["--all"]] {
+        let (report, is_content) = world.sync(arguments).await;
+        assert!(!is_content, "{report}");
+        assert_eq!(
+            (
+                &report["unreadableCount"],
+                &report["errorCount"],
+                &report["totalSessionsFound"]
+            ),
+            (&json!(1), &json!(0), &json!(1)),
+            "{report}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_job_was_discarded_ends_in_words_instead_of_being_waited_for() {
+    let world = World::prepare().await;
+    let (asked, _) = world.sync(&["--user", "user_kari", "--no-wait"]).await;
+    let run = RunId::from(asked["runs"][0].as_str().unwrap().to_owned());
+    let mut lookback = world.lookback().await;
+    let discarded = world
+        .shop
+        .surepass(&["jobs", "discard", "sync:*:user_kari"])
+        .await;
+    assert!(discarded.status.success(), "{}", stderr(&discarded));
+    // It may be that it is only just being asked for.
+    assert!(!lookback.report(&run).await.unwrap().unwrap().done);
+    lookback.clock = Clock::new(|| now() + TimeDelta::minutes(1));
+    let report = lookback.report(&run).await.unwrap().unwrap();
+    assert_eq!((report.done, report.phase), (true, RunPhase::Failed));
+    assert!(report.error.unwrap().starts_with("job_gone"));
 }
 
 #[tokio::test]
