@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Fate, Job, QueueError};
-use crate::store::{LookbackRun, RunPhase, SessionState};
+use crate::store::{CreatedVia, LookbackRun, RunPhase, SessionState};
 
 /// So many sessions are named.
 const MOST_NAMED: u32 = 1_000;
@@ -19,6 +19,8 @@ const PAUSES: [Duration; 3] = [
 ];
 /// A job that is not there this long after its run was last heard of will not come: asking for a run writes its row first.
 const UNHEARD: TimeDelta = TimeDelta::seconds(10);
+/// Two machines that ask for the same span do it by their own clocks.
+const SAME_SPAN: TimeDelta = TimeDelta::hours(1);
 const GONE: &str = "job_gone: its job is gone and was not done: was it discarded? Ask for it again";
 
 /// A run that was asked for.
@@ -27,6 +29,8 @@ pub struct Asked {
     pub run: RunId,
     /// The same was under way already: this is its run.
     pub joined: bool,
+    /// That one looks at less than was asked for: once it is over, ask again.
+    pub narrower: bool,
 }
 
 /// What a run has come to so far.
@@ -116,12 +120,19 @@ impl Lookback {
             self.records().begin_run(row).await?;
             let answers = self.sync.enqueue(&[job.item()?]).await?;
             if answers.first() == Some(&Enqueued::New) {
-                return Ok(Asked { run, joined: false });
+                return Ok(Asked {
+                    run,
+                    joined: false,
+                    narrower: false,
+                });
             }
             self.records().drop_run(run.as_str()).await?;
             if let Some(live) = self.records().live_run(&row.key).await? {
-                let run = RunId::from(live.id);
-                return Ok(Asked { run, joined: true });
+                return Ok(Asked {
+                    narrower: is_narrower(&live, row),
+                    run: RunId::from(live.id),
+                    joined: true,
+                });
             }
             tokio::time::sleep(pause).await;
         }
@@ -228,4 +239,10 @@ impl Lookback {
             .await?;
         Ok(!on_the_way.is_empty())
     }
+}
+
+/// Whether a run goes less far back than another, or relies on the sweeps' marks, as only what an operator asks for does not.
+fn is_narrower(live: &LookbackRun, asked: &LookbackRun) -> bool {
+    let is_support = |run: &LookbackRun| run.via == CreatedVia::Support;
+    live.from > asked.from + SAME_SPAN || is_support(asked) && !is_support(live)
 }

@@ -1,5 +1,7 @@
 //! The sync of one customer.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -313,6 +315,53 @@ async fn a_run_whose_job_was_discarded_ends_in_words_instead_of_being_waited_for
     let report = lookback.report(&run).await.unwrap().unwrap();
     assert_eq!((report.done, report.phase), (true, RunPhase::Failed));
     assert!(report.error.unwrap().starts_with("job_gone"));
+}
+
+#[tokio::test]
+async fn an_operators_larger_look_is_made_after_the_customers_smaller_one_that_is_under_way() {
+    let world = World::open().await;
+    let mut old = world.shop.session().with("userId", Some("user_kari"));
+    old.created = now() - TimeDelta::days(200);
+    world.stripe.sell(&old);
+    let jobs = async |arguments: &[&str]| {
+        let done = world.shop.surepass(&[&["jobs"], arguments].concat()).await;
+        assert!(done.status.success(), "{}", stderr(&done));
+    };
+    jobs(&["pause", "sync"]).await;
+    let visit = SyncRequest {
+        tenant: Some("studio".to_owned()),
+        customer: Customer::User {
+            id: "user_kari".to_owned(),
+            verified_email: None,
+        },
+        days: 30,
+        via: CreatedVia::Lookback,
+        run: None,
+    };
+    let lookback = world.lookback().await;
+    lookback.ask(&visit, ulid::Ulid::generate()).await.unwrap();
+    let larger = ["--user", "user_kari", "--tenant", "studio", "--days", "365"];
+    let refused = world
+        .shop
+        .surepass(&[&["sync", "--no-wait"], &larger[..]].concat())
+        .await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("a smaller look"),
+        "{}",
+        stderr(&refused)
+    );
+
+    let store = world.shop.store().await;
+    let resume = async {
+        while store.audit(10).await.unwrap().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        jobs(&["resume", "sync"]).await;
+    };
+    let ((report, is_content), ()) = tokio::join!(world.sync(&larger), resume);
+    assert!(is_content, "{report}");
+    assert_eq!(report["created"], json!([old.session_id()]), "{report}");
 }
 
 #[tokio::test]
