@@ -193,18 +193,19 @@ async fn events_that_do_not_arrive_are_told_and_one_that_has_arrived_is_not() {
     );
 }
 
+async fn send(checkup: &Checkup, secret: &str, events: &[Value]) {
+    for event in events {
+        let body = serde_json::to_vec(event).unwrap();
+        let header = crate::shop::signed(secret, &body);
+        checkup.shop.post(body, Some(&header)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_secret_that_is_not_stripes_is_an_error_though_the_lookback_takes_the_events_in() {
     let mut checkup = Checkup::new(false).await;
     let events: Vec<_> = (1..=3).map(|n| event(&format!("evt_{n}"), 20 + 10 * n)).collect();
-    let send = async |secret: &str| {
-        for event in &events {
-            let body = serde_json::to_vec(event).unwrap();
-            let header = crate::shop::signed(secret, &body);
-            let _ = checkup.shop.post(body, Some(&header)).await;
-        }
-    };
-    send("whsec_HemmeligSecretOfStripesThatWeLack").await;
+    send(&checkup, "whsec_HemmeligSecretOfStripesThatWeLack", &events).await;
     checkup.stripe.state().events = events.clone();
     checkup.stripe.state().undelivered = events.clone();
     checkup.start_scheduled_worker().await;
@@ -226,7 +227,7 @@ async fn a_secret_that_is_not_stripes_is_an_error_though_the_lookback_takes_the_
         )
     );
     // The secret is mended, and Stripe sends again what it could not deliver.
-    send("whsec_HemmeligSignaturOfThisEndpoint").await;
+    send(&checkup, "whsec_HemmeligSignaturOfThisEndpoint", &events).await;
     assert_eq!(told().await, None);
 }
 
