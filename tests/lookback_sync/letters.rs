@@ -1,8 +1,6 @@
 //! What a lookback does about dead letters.
 
 use serde_json::{Value, json};
-use surepass::lookback::RunId;
-use surepass::store::RunPhase;
 
 use crate::answer::Answer;
 use crate::program::stderr;
@@ -174,30 +172,4 @@ async fn who_has_all_of_the_money_back_gets_no_pass_any_more_and_who_has_a_part_
     let asked = world.ask_sweep(&crate::world::sweep("nightly", 30)).await;
     world.report(&asked.run).await;
     assert_eq!(world.shop.fulfilled().await, ids(&[part]));
-}
-
-#[tokio::test]
-async fn a_sync_whose_job_died_goes_on_when_a_person_retries_it() {
-    let world = World::open().await;
-    world.import_yoga().await;
-    let at_studio = world.shop.session().with("userId", Some("user_kari"));
-    let mut at_yoga = world.shop.session().with("userId", Some("user_kari"));
-    at_yoga = at_yoga.with("tenantId", Some("tenant-2"));
-    at_yoga.account = Some("acct_yoga".to_owned());
-    world.stripe.sell(&at_studio);
-    world.stripe.sell(&at_yoga);
-    world.stripe.close("acct_yoga");
-    let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
-    assert!(!is_content, "{report}");
-    assert_eq!(report["created"], json!([at_studio.session_id()]));
-
-    world.stripe.open("acct_yoga");
-    world.retry_dead().await;
-    let run = RunId::from(report["runs"][0].as_str().unwrap().to_owned());
-    let report = world.report(&run).await;
-    assert_eq!(
-        (report.phase, report.error, report.created_count),
-        (RunPhase::Done, None, 2)
-    );
-    assert_eq!(world.shop.fulfilled().await, ids(&[at_studio, at_yoga]));
 }
