@@ -46,6 +46,10 @@ pub fn accept(
         Triage::Ignore(why) => (Item::default(), Some(why)),
     };
     let item = item.once(format!("event:{}", event.id), remember);
+    let item = match via {
+        CreatedVia::Webhook => item,
+        _ => item.second_hand(),
+    };
     let item = event_log::attach(item, event, path_tenant, ignored, body)?;
     Ok(Accepted { item, ignored })
 }

@@ -108,6 +108,7 @@ struct Outcome {
     skipped_count: u64,
     error_count: u64,
     pending_count: u64,
+    unreadable_count: u64,
     total_sessions_found: u64,
     pages: u64,
     created: Vec<String>,
@@ -128,6 +129,7 @@ impl Outcome {
             all.skipped_count += one.skipped_count;
             all.error_count += one.error_count;
             all.pending_count += one.pending_count;
+            all.unreadable_count += one.unreadable_count;
             all.total_sessions_found += one.total_sessions_found;
             all.pages += one.pages;
             all.created.extend(one.created);
@@ -160,6 +162,23 @@ impl Outcome {
         for failure in &self.failures {
             eprintln!("surepass: {}", safe(failure));
         }
+        if self.pending_count > 0 {
+            eprintln!(
+                "surepass: {} have not arrived after hours of waiting: `surepass jobs list` shows where they are",
+                self.pending_count
+            );
+        }
+        if self.unreadable_count > 0 {
+            eprintln!(
+                "surepass: {} of Stripe's sessions could not be read: something may be missing",
+                self.unreadable_count
+            );
+        }
+    }
+
+    /// Whether all was read, and all that was found is in order now.
+    fn is_fine(&self) -> bool {
+        self.error_count + self.pending_count + self.unreadable_count == 0 && self.failures.is_empty()
     }
 }
 
@@ -186,8 +205,12 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         let queue = |name| Queue::new(&redis, settings.queue_config_of(name));
         let (fulfil, sync) = (queue(QueueName::Fulfil)?, queue(QueueName::Sync)?);
         let lookback = Lookback::new(settings, store.clone(), fulfil, sync, Clock::system());
+        let inspector = inspector(settings)?;
         let audit = begin(store.as_ref(), &lookback.clock, arguments, customer.as_ref()).await?;
-        let asked = ask(&lookback, arguments, customer, tenant, &tenants).await;
+        let asked = match customer {
+            Some(customer) => ask(&lookback, &inspector, arguments, customer).await,
+            None => ask_all(&lookback, arguments, tenant, &tenants).await,
+        };
         let told = match &asked {
             Ok(runs) => runs.iter().map(RunId::as_str).collect::<Vec<_>>().join(", "),
             Err(error) => format!("failed: {error}"),
@@ -200,17 +223,13 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         if arguments.no_wait {
             return enqueued(&runs, arguments.json);
         }
-        let inspector = inspector(settings)?;
-        let Some(outcome) = wait(&lookback, &inspector, &runs).await? else {
-            return Err("no worker works on the queue `sync`: start `surepass-worker` where STRIPE_SECRET_KEY is set. The job waits for it, and the same command will find it again".into());
-        };
+        let outcome = wait(&lookback, &inspector, &runs).await?;
         if arguments.json {
             print_json(&outcome)?;
         } else {
             outcome.print();
         }
-        let is_fine = outcome.error_count == 0 && outcome.failures.is_empty();
-        Ok(if is_fine {
+        Ok(if outcome.is_fine() {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -259,27 +278,47 @@ async fn begin(
     Ok(id)
 }
 
+/// There is one look for a customer at a time. One that somebody else has asked for may be too small: the customer's own page
+/// asks for less than an operator does.
 async fn ask(
     lookback: &Lookback,
+    inspector: &Inspector,
     arguments: &Arguments,
-    customer: Option<Customer>,
+    customer: Customer,
+) -> Result<Vec<RunId>, Failure> {
+    let request = SyncRequest {
+        tenant: arguments.tenant.clone(),
+        customer,
+        days: arguments.days,
+        via: CreatedVia::Support,
+        run: None,
+    };
+    loop {
+        let asked = lookback.ask(&request, ulid::Ulid::generate()).await?;
+        if !asked.narrower {
+            if asked.joined {
+                eprintln!("surepass: the same is under way already: waiting for that one");
+            }
+            return Ok(vec![asked.run]);
+        }
+        if arguments.no_wait {
+            let run = asked.run;
+            return Err(format!(
+                "a smaller look for the same customer is under way ({run}), and there is one at a time: ask again when it is over"
+            )
+            .into());
+        }
+        eprintln!("surepass: a smaller look for the same customer is under way: this one begins after it");
+        wait(lookback, inspector, &[asked.run]).await?;
+    }
+}
+
+async fn ask_all(
+    lookback: &Lookback,
+    arguments: &Arguments,
     tenant: Option<&Tenant>,
     tenants: &[Tenant],
 ) -> Result<Vec<RunId>, Failure> {
-    if let Some(customer) = customer {
-        let request = SyncRequest {
-            tenant: arguments.tenant.clone(),
-            customer,
-            days: arguments.days,
-            via: CreatedVia::Support,
-            run: None,
-        };
-        let asked = lookback.ask(&request, ulid::Ulid::generate()).await?;
-        if asked.joined {
-            eprintln!("surepass: the same is under way already: waiting for that one");
-        }
-        return Ok(vec![asked.run]);
-    }
     let accounts = match tenant {
         Some(tenant) => vec![tenant.stripe_account.clone()],
         None => accounts(tenants),
@@ -296,12 +335,8 @@ async fn ask(
     Ok(runs)
 }
 
-/// Waits until all runs are over, telling how far they are; `None`: there is nobody to do them.
-async fn wait(
-    lookback: &Lookback,
-    inspector: &Inspector,
-    runs: &[RunId],
-) -> Result<Option<Outcome>, Failure> {
+/// Waits until all runs are over, telling how far they are. Where nobody does them it says so instead.
+async fn wait(lookback: &Lookback, inspector: &Inspector, runs: &[RunId]) -> Result<Outcome, Failure> {
     let shown = std::io::stderr().is_terminal();
     let (began, mut heard) = (Instant::now(), false);
     let outcome = loop {
@@ -314,7 +349,7 @@ async fn wait(
             eprint!("\r{}, {} pages of Stripe's   ", outcome.line(), outcome.pages);
         }
         if outcome.done {
-            break Some(outcome);
+            break outcome;
         }
         if !heard {
             let workers = inspector.workers().await?;
@@ -322,7 +357,7 @@ async fn wait(
                 .iter()
                 .any(|one| !one.dead && one.queues.contains(QueueName::Sync.as_str()));
             if !heard && began.elapsed() > WITHOUT_WORKER {
-                break None;
+                return Err("no worker works on the queue `sync`: start `surepass-worker` where STRIPE_SECRET_KEY is set. The job waits for it, and the same command will find it again".into());
             }
         }
         tokio::time::sleep(PAUSE).await;

@@ -1,12 +1,13 @@
 //! Whether Stripe can tell us of a purchase: our webhook endpoints as Stripe knows them, tried from outside.
 
 mod address;
+mod arrivals;
 mod finding;
 mod judge;
 mod probe;
 mod rounds;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -17,7 +18,7 @@ use self::probe::Ping;
 use crate::clock::Clock;
 use crate::queue::Queue;
 use crate::store::Tenant;
-use crate::stripe::api::{Client, EventFilter, StripeError};
+use crate::stripe::api::{Client, StripeError};
 
 pub use self::finding::{Finding, Severity};
 pub use self::judge::{NEEDED, WANTED};
@@ -73,6 +74,8 @@ pub struct Endpoint {
     /// It hears of connected accounts.
     pub connect: bool,
     pub enabled: bool,
+    #[serde(default)]
+    pub created: Option<DateTime<Utc>>,
     /// The types of events that it gets; `*`: all.
     pub events: Vec<String>,
     pub api_version: Option<String>,
@@ -80,22 +83,29 @@ pub struct Endpoint {
     pub answers: Option<bool>,
 }
 
+impl Endpoint {
+    /// Whether events of this account come to it; `None`: of the key's own.
+    fn hears(&self, account: Option<&str>) -> bool {
+        match (self.account.as_deref(), account) {
+            (None, account) => self.connect == account.is_some(),
+            (own, account) => own == account,
+        }
+    }
+}
+
 /// Stripe's API versions, by their dates, whose events we have tested: the oldest and the newest.
 const API_VERSIONS: (&str, &str) = ("2020-03-02", "2025-03-31");
-/// An event that is younger may still be on its way.
-const ON_ITS_WAY: TimeDelta = TimeDelta::minutes(10);
-/// Stripe tries for so long.
-const RETRIED: TimeDelta = TimeDelta::days(3);
 
 impl Auditor {
     /// Looks at the endpoints that `tenants` need: one call for the key's own account and one for each connected account
-    /// that no endpoint of ours hears of, two for the events, and a ping to each of our addresses.
+    /// that no endpoint of ours hears of; one for the events of each, of 50 connected ones at most, and one for those that
+    /// failed; and a ping to each of our addresses.
     ///
     /// # Errors
     /// [`StripeError`] where Stripe could not be asked now. What the key may not see is a finding.
     pub async fn audit(&self, tenants: &[Tenant]) -> Result<Audit, StripeError> {
         let mut findings = Vec::new();
-        let mut endpoints = Vec::new();
+        let mut ours = None;
         if let Some(own) = self.listing(None, &mut findings).await? {
             let mut listings = vec![own];
             for account in judge::unheard(&listings[0], tenants, self.public_url.as_ref()) {
@@ -103,16 +113,17 @@ impl Auditor {
                     listings.push(listing);
                 }
             }
-            endpoints = judge::judge(&listings, tenants, self.public_url.as_ref(), &mut findings);
+            let mut endpoints = judge::judge(&listings, tenants, self.public_url.as_ref(), &mut findings);
             self.try_out(&mut endpoints, tenants, &mut findings).await;
+            ours = Some(endpoints);
         }
         if findings.iter().all(|finding| finding.code != KEY_REFUSED) {
-            self.arrivals(&mut findings).await?;
+            self.arrivals(tenants, ours.as_deref(), &mut findings).await?;
         }
         findings.sort_by_key(|finding| finding.severity);
         Ok(Audit {
             at: self.clock.now(),
-            endpoints,
+            endpoints: ours.unwrap_or_default(),
             findings,
         })
     }
@@ -170,45 +181,5 @@ impl Auditor {
             endpoint.answers = Some(answers);
             tried.push((endpoint.url.clone(), answers));
         }
-    }
-
-    /// Whether what Stripe sent of late has come in: the only proof that our secret is Stripe's.
-    async fn arrivals(&self, findings: &mut Vec<Finding>) -> Result<(), StripeError> {
-        let now = self.clock.now();
-        let filter = EventFilter {
-            types: NEEDED.map(str::to_owned).to_vec(),
-            created_from: Some(now - RETRIED),
-            created_before: Some(now - ON_ITS_WAY),
-            ..EventFilter::default()
-        };
-        let failed = EventFilter {
-            delivery_success: Some(false),
-            ..filter.clone()
-        };
-        let account = self.client.account(None);
-        let newest = match account.events(filter).page_size(1).next().await {
-            Err(error) if !error.is_transient() => {
-                findings.push(Finding::not_permitted("Events", None, &error));
-                return Ok(());
-            }
-            page => page?.and_then(|page| page.items.into_iter().next()),
-        };
-        if let Some(newest) = newest {
-            // Redis away: nothing can be said, and the doctor says that.
-            let seen = self.purchases.has_seen(&newest.event.id).await.unwrap_or(true);
-            if !seen {
-                findings.push(Finding::not_arrived(&newest.event.id, newest.event.created, now));
-            }
-        }
-        if let Some(page) = account.events(failed).next().await?
-            && let Some(first) = page.items.first()
-        {
-            findings.push(Finding::undelivered(
-                &first.event.id,
-                page.items.len(),
-                page.has_more,
-            ));
-        }
-        Ok(())
     }
 }

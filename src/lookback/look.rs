@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::attempt::{Attempt, Place};
 use super::bring::{Found, Listed, listed};
 use super::listing::Listing;
 use super::sweep::DETECTOR;
@@ -16,7 +17,7 @@ use super::{Customer, Lookback, LookbackError, SyncRequest};
 use crate::email;
 use crate::store::{CreatedVia, LookbackMark, LookbackRun, Subscription, SubscriptionFilter, Tenant};
 use crate::stripe::CheckoutSession;
-use crate::stripe::api::{Account, SessionFilter, StripeError};
+use crate::stripe::api::{Account, Page, SessionFilter, StripeError};
 
 /// So many of a user's subscriptions are looked at.
 const MOST_SUBSCRIPTIONS: u32 = 1_000;
@@ -90,11 +91,12 @@ impl Lookback {
     pub(super) async fn look_into(
         &self,
         request: &SyncRequest,
-        run: &LookbackRun,
+        attempt: &mut Attempt<'_>,
         account: Option<&str>,
         (tenants, tenant): (&[Tenant], Option<&Tenant>),
         asker: &Asker,
     ) -> Result<Seen, LookbackError> {
+        let run = attempt.run;
         let mut look = Look {
             request,
             account,
@@ -112,19 +114,19 @@ impl Lookback {
                     customer: Some(id.clone()),
                     ..since(run.from)
                 };
-                look.list(filter).await
+                look.known(filter).await
             }
             Customer::User { .. } if request.via != CreatedVia::Support => {
                 match self.proven(account, run.from).await? {
                     Some(mark) => {
                         let own = |one: &&Subscription| is_sold_by(one, tenants, account, tenant);
                         let held: Vec<&Subscription> = asker.held.iter().filter(own).collect();
-                        self.look_briefly(&mut look, run, &mark, &held).await?
+                        self.look_briefly(&mut look, attempt, &mark, &held).await?
                     }
-                    None => look.list(since(run.from)).await,
+                    None => self.look_through(&mut look, attempt).await?,
                 }
             }
-            _ => look.list(since(run.from)).await,
+            _ => self.look_through(&mut look, attempt).await?,
         };
         look.seen.error = looked.err();
         Ok(look.seen)
@@ -146,6 +148,51 @@ impl Lookback {
         Ok(marks.into_iter().find(|mark| own(mark) && covers(mark)))
     }
 
+    /// Reads the window whole. That may take longer than an attempt has: what a page holds is handed in before the next one,
+    /// and the run says from where the next attempt goes on.
+    async fn look_through(
+        &self,
+        look: &mut Look<'_>,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Result<(), StripeError>, LookbackError> {
+        let account = look.account;
+        let Place::After(starting_after) = attempt.place(account) else {
+            return Ok(Ok(()));
+        };
+        let filter = SessionFilter {
+            starting_after,
+            ..since(attempt.run.from)
+        };
+        let mut pages = Listing::new(&look.stripe, filter);
+        let (mut found, mut all_handed_in) = (0, true);
+        while found < MOST_SESSIONS {
+            let place = match pages.next().await {
+                Ok(Some(page)) => {
+                    look.read(&page);
+                    match page.last_id.filter(|_| page.has_more) {
+                        Some(last) => Place::After(Some(last)),
+                        None => Place::End,
+                    }
+                }
+                Ok(None) => Place::End,
+                Err(error) => return Ok(Err(error)),
+            };
+            found += look.seen.found.len();
+            let is_end = matches!(place, Place::End);
+            all_handed_in &= self.hand_in(attempt, account, &mut look.seen).await?;
+            // What must be looked at again is found again.
+            if all_handed_in {
+                attempt.put(account, place);
+            }
+            self.take_down(attempt, &mut look.seen).await?;
+            if is_end {
+                return Ok(Ok(()));
+            }
+        }
+        look.seen.too_many = true;
+        Ok(Ok(()))
+    }
+
     /// Lists what was made since the mark, and of what was made before it only what had no end when it was listed.
     ///
     /// Besides, Stripe is asked by the user's Stripe customers and verified email. That finds again what is theirs
@@ -153,17 +200,18 @@ impl Lookback {
     async fn look_briefly(
         &self,
         look: &mut Look<'_>,
-        run: &LookbackRun,
+        attempt: &mut Attempt<'_>,
         mark: &LookbackMark,
         held: &[&Subscription],
     ) -> Result<Result<(), StripeError>, LookbackError> {
+        let run = attempt.run;
         let mut customers: Vec<&str> = Vec::new();
         for one in held {
             let customer = one.stripe_customer_id.as_deref();
             customers.extend(customer.filter(|id| !customers.contains(id)));
         }
         let Some(open) = self.open_of(look, run, &customers).await? else {
-            return Ok(look.list(since(run.from)).await);
+            return self.look_through(look, attempt).await;
         };
         // What they hold was looked at by whoever made it theirs.
         let newer = held.iter().filter(|one| one.start_date >= run.from);
@@ -286,9 +334,23 @@ impl Look<'_> {
             let Some(page) = pages.next().await? else {
                 return Ok(());
             };
-            self.seen.pages += 1;
-            self.seen.unreadable += page.unreadable as u64;
-            page.items.iter().for_each(|session| self.take(session));
+            self.read(&page);
+        }
+    }
+
+    fn read(&mut self, page: &Page<CheckoutSession>) {
+        self.seen.pages += 1;
+        self.seen.unreadable += page.unreadable as u64;
+        page.items.iter().for_each(|session| self.take(session));
+    }
+
+    /// A list of a customer who may be known in another account only: then there is nothing of theirs in this one.
+    async fn known(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
+        match self.list(filter).await {
+            Err(error) if error.code() == Some("resource_missing") && error.param() == Some("customer") => {
+                Ok(())
+            }
+            listed => listed,
         }
     }
 

@@ -3,6 +3,7 @@
 //! It lists, compares with the store, and hands what is missing to the queue of purchases as the ordinary `fulfil` job.
 //! So a lookback and a late webhook meet in one dedupe key and in one subscription.
 
+mod attempt;
 pub mod audit;
 mod bring;
 pub mod cron;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde::Serialize;
 
 use super::{Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Fate, Job, QueueError};
-use crate::store::{LookbackRun, RunPhase, SessionState};
+use crate::store::{CreatedVia, LookbackRun, RunPhase, SessionState};
 
 /// So many sessions are named.
 const MOST_NAMED: u32 = 1_000;
@@ -16,6 +17,11 @@ const PAUSES: [Duration; 3] = [
     Duration::from_millis(100),
     Duration::from_millis(500),
 ];
+/// A job that is not there this long after its run was last heard of will not come: asking for a run writes its row first.
+const UNHEARD: TimeDelta = TimeDelta::seconds(10);
+/// Two machines that ask for the same span do it by their own clocks.
+const SAME_SPAN: TimeDelta = TimeDelta::hours(1);
+const GONE: &str = "job_gone: its job is gone and was not done: was it discarded? Ask for it again";
 
 /// A run that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub struct Asked {
     pub run: RunId,
     /// The same was under way already: this is its run.
     pub joined: bool,
+    /// That one looks at less than was asked for: once it is over, ask again.
+    pub narrower: bool,
 }
 
 /// What a run has come to so far.
@@ -41,6 +49,8 @@ pub struct Report {
     pub error_count: u64,
     /// Purchases on their way.
     pub pending_count: u64,
+    /// Sessions that Stripe gave and that could not be read: what they are is not known.
+    pub unreadable_count: u64,
     /// All purchases.
     pub total_sessions_found: u64,
     /// Of the newest run of this kind a thousand at most, each.
@@ -60,6 +70,14 @@ pub struct FailedSession {
     pub session: String,
     /// A stable word, a colon, and what to do.
     pub error: String,
+}
+
+/// Why nobody works on a run.
+enum Halt {
+    /// Its job is a dead letter, and why.
+    Dead(String),
+    /// Its job is not there any more.
+    Gone,
 }
 
 impl Lookback {
@@ -102,12 +120,19 @@ impl Lookback {
             self.records().begin_run(row).await?;
             let answers = self.sync.enqueue(&[job.item()?]).await?;
             if answers.first() == Some(&Enqueued::New) {
-                return Ok(Asked { run, joined: false });
+                return Ok(Asked {
+                    run,
+                    joined: false,
+                    narrower: false,
+                });
             }
             self.records().drop_run(run.as_str()).await?;
             if let Some(live) = self.records().live_run(&row.key).await? {
-                let run = RunId::from(live.id);
-                return Ok(Asked { run, joined: true });
+                return Ok(Asked {
+                    narrower: is_narrower(&live, row),
+                    run: RunId::from(live.id),
+                    joined: true,
+                });
             }
             tokio::time::sleep(pause).await;
         }
@@ -126,19 +151,27 @@ impl Lookback {
         if !row.phase.is_over() {
             counts = self.settle(&row).await?;
             let is_sweep = !row.key.starts_with("sync:");
-            let ended = match row.phase {
-                // A sweep ends itself: its end is what proves that nothing is missing.
-                RunPhase::Settling if is_sweep => None,
-                RunPhase::Settling if counts.pending == 0 => Some(match row.error {
+            // A sweep ends itself: its end is what proves that nothing is missing.
+            if row.phase != RunPhase::Settling || is_sweep {
+                match self.halt(&row).await? {
+                    // Not for good: retried, its job takes the run up where it stands.
+                    Some(Halt::Dead(error)) if is_sweep || !self.has_on_the_way(&row).await? => {
+                        row.phase = RunPhase::Failed;
+                        row.error = Some(error);
+                    }
+                    Some(Halt::Gone) => {
+                        row.phase = RunPhase::Failed;
+                        row.error = Some(GONE.to_owned());
+                        counts = self.end(&row.id, row.phase, row.error.as_deref()).await?;
+                    }
+                    Some(Halt::Dead(_)) | None => {}
+                }
+            } else if counts.pending == 0 {
+                row.phase = match row.error {
                     Some(_) => RunPhase::Failed,
                     None => RunPhase::Done,
-                }),
-                RunPhase::Settling => None,
-                _ => self.died(&mut row).await?,
-            };
-            if let Some(phase) = ended {
-                counts = self.end(&row.id, phase, row.error.as_deref()).await?;
-                row.phase = phase;
+                };
+                counts = self.end(&row.id, row.phase, row.error.as_deref()).await?;
             }
         }
         let named = async |states: &[SessionState]| {
@@ -155,6 +188,7 @@ impl Lookback {
             skipped_count: counts.skipped,
             error_count: counts.failed + u64::from(row.error.is_some()),
             pending_count: counts.pending,
+            unreadable_count: row.unreadable,
             total_sessions_found: counts.found,
             created: created.into_iter().map(|one| one.session).collect(),
             errors: failed
@@ -171,21 +205,44 @@ impl Lookback {
         }))
     }
 
-    /// Whether the run's job is a dead letter, and with it the run.
-    async fn died(&self, row: &mut LookbackRun) -> Result<Option<RunPhase>, LookbackError> {
-        let job = match row.slice {
+    /// Why nobody works on the run, which is not over.
+    async fn halt(&self, row: &LookbackRun) -> Result<Option<Halt>, LookbackError> {
+        let job = |slice| match slice {
             0 => row.key.clone(),
             slice => format!("{}:{slice}", row.key),
         };
-        let fate = self.sync.fates(std::slice::from_ref(&job)).await?.pop();
-        Ok(match fate {
-            Some(Fate::Dead { reason, .. }) => {
-                row.error = Some(format!(
-                    "{reason}: its job is a dead letter (`surepass jobs show '{job}'`)"
-                ));
-                Some(RunPhase::Failed)
+        // Whoever hands a sweep on notes the next slice before there is its job.
+        let slices = std::iter::once(row.slice).chain(row.slice.checked_sub(1));
+        let jobs: Vec<String> = slices.map(job).collect();
+        for (job, fate) in jobs.iter().zip(self.sync.fates(&jobs).await?) {
+            match fate {
+                Fate::Live => return Ok(None),
+                Fate::Dead { reason, .. } => {
+                    return Ok(Some(Halt::Dead(format!(
+                        "{reason}: its job is a dead letter (`surepass jobs show '{job}'` says why; `surepass jobs retry '{job}'` \
+                         goes on where it stands)"
+                    ))));
+                }
+                Fate::Gone => {}
             }
-            _ => None,
-        })
+        }
+        // A job that was done has noted it before it went.
+        let is_unheard = self.clock.now() - row.updated_at >= UNHEARD;
+        let is_as_before = is_unheard && self.records().run(&row.id).await?.as_ref() == Some(row);
+        Ok(is_as_before.then_some(Halt::Gone))
     }
+
+    async fn has_on_the_way(&self, row: &LookbackRun) -> Result<bool, LookbackError> {
+        let on_the_way = self
+            .records()
+            .found_sessions(&row.id, None, &[SessionState::Enqueued], "", 1)
+            .await?;
+        Ok(!on_the_way.is_empty())
+    }
+}
+
+/// Whether a run goes less far back than another, or relies on the sweeps' marks, as only what an operator asks for does not.
+fn is_narrower(live: &LookbackRun, asked: &LookbackRun) -> bool {
+    let is_support = |run: &LookbackRun| run.via == CreatedVia::Support;
+    live.from > asked.from + SAME_SPAN || is_support(asked) && !is_support(live)
 }

@@ -2,7 +2,7 @@
 
 use super::bring::dead_letter;
 use super::{Lookback, LookbackError};
-use crate::fulfil::Purchase;
+use crate::fulfil::{Assessor, Due, Purchase};
 use crate::queue::Fate;
 use crate::store::{FoundSession, HeldPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
 
@@ -50,9 +50,19 @@ impl Lookback {
             .filter_map(|(_, purchase)| purchase.as_ref()?.payment_intent.as_deref())
             .collect();
         let held = self.records().held(&sessions, &payments).await?;
+        // In which mode they were made tells who is refused, not whose they are.
+        let assessor = if fates.contains(&Fate::Gone) {
+            Some(Assessor::read(&*self.store, None).await?)
+        } else {
+            None
+        };
+        let is_ours = |purchase: &Purchase| {
+            let due = assessor.as_ref().map(|one| one.due(purchase, self.clock.now()));
+            !matches!(due, Some(Due::Nothing(_)))
+        };
         let mut settled = Vec::new();
         for (((row, purchase), job), fate) in rows.into_iter().zip(jobs).zip(fates) {
-            if let Some((state, error)) = outcome(run, &row, purchase.as_ref(), &job, fate, &held) {
+            if let Some((state, error)) = outcome(run, &row, purchase.as_ref(), &job, fate, &held, is_ours) {
                 settled.push(FoundSession {
                     state,
                     error,
@@ -98,6 +108,7 @@ fn outcome(
     job: &str,
     fate: Fate,
     held: &[HeldPurchase],
+    is_ours: impl Fn(&Purchase) -> bool,
 ) -> Option<(SessionState, Option<String>)> {
     if let Some(own) = held.iter().find(|one| one.session == row.session) {
         let state = if own.via == run.via {
@@ -114,8 +125,8 @@ fn outcome(
     match fate {
         Fate::Live => None,
         Fate::Dead { reason, .. } => Some((SessionState::Dead, Some(dead_letter(job, &reason)))),
-        // Only of what does not say that it is ours can fulfilment find that it is not.
-        Fate::Gone if purchase.is_some_and(|purchase| purchase.kind.is_none()) => {
+        // Fulfilment has found the same: no other job goes without a trace.
+        Fate::Gone if purchase.is_some_and(|purchase| !is_ours(purchase)) => {
             Some((SessionState::Ignored, None))
         }
         Fate::Gone => Some((

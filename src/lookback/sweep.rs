@@ -45,7 +45,7 @@ impl Lookback {
     /// job to `poison` while the sweep gets on. Where it does not get on, they do.
     ///
     /// # Errors
-    /// [`LookbackError`]: the slice goes on where it stood.
+    /// [`LookbackError`]: the slice goes on where it stood, also where a person retries it that has died.
     pub async fn sweep(&self, request: &SweepRequest, attempt: usize) -> Result<(), LookbackError> {
         let end = Instant::now() + self.slice;
         let new = self.new_sweep(request);
@@ -73,18 +73,10 @@ impl Lookback {
                     .await;
             }
         }
-        let worked = self.work(request, run, end).await;
-        let wait = match worked {
-            Ok(Next::Stop) => return Ok(()),
-            Ok(Next::Go) => Duration::ZERO,
-            Ok(Next::Wait(wait)) => wait,
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => {
-                let told = format!("{}: {error}", error.code());
-                let run = request.run();
-                self.end(run.as_str(), RunPhase::Failed, Some(&told)).await?;
-                return Err(error);
-            }
+        let wait = match self.work(request, run, end).await? {
+            Next::Stop => return Ok(()),
+            Next::Go => Duration::ZERO,
+            Next::Wait(wait) => wait,
         };
         self.hand_on(request, wait, None).await
     }

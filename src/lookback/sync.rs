@@ -1,27 +1,20 @@
 //! One customer's sessions.
 
-use std::collections::HashMap;
-
 use chrono::TimeDelta;
 
-use super::bring::{Found, Line, Unfinished};
 use super::{Customer, Lookback, LookbackError, RunId, SyncRequest, accounts};
-use crate::store::{FoundSession, LookbackRun, RunPhase, RunStep, SessionState};
-
-/// More sessions than are noted of any customer.
-const MOST_NOTED: u32 = 10_000;
-const TOO_MANY: &str =
-    "too_many_sessions: more than 10,000 in one account; the others are brought by `surepass sync --all`";
+use crate::store::{LookbackRun, RunPhase, RunStep};
 
 impl Lookback {
     /// Finds what the customer has paid for, and hands in what has no subscription. `key` is the job's, `enqueued` when
     /// it was enqueued, in ms: they name the run where the request does not.
     ///
-    /// Each of its accounts is looked into to the end, and what is found before a page fails is handed in. To repeat it
-    /// doubles nothing.
+    /// Each of its accounts is looked into to the end, and what is found before a page fails is handed in; what has to be
+    /// read whole is handed in page by page, and the next attempt goes on from there. To repeat it doubles nothing.
     ///
     /// # Errors
-    /// [`LookbackError`]; passing ones are worth another attempt.
+    /// [`LookbackError`]; passing ones are worth another attempt, and the others one once a person has mended what was wrong:
+    /// the run stays as it is until then.
     pub async fn sync(&self, request: &SyncRequest, key: &str, enqueued: u64) -> Result<(), LookbackError> {
         if let (Customer::Listed(customer), Some(run)) = (&request.customer, &request.run) {
             return self.sync_listed(run, customer).await;
@@ -34,20 +27,15 @@ impl Lookback {
         if run.phase.is_over() || run.phase == RunPhase::Settling {
             return Ok(());
         }
-        let failed = match self.look(request, &run).await {
-            Ok(failed) => failed,
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => Some(error),
-        };
+        self.look(request, &run).await?;
         let step = RunStep {
             phase: RunPhase::Settling,
-            error: failed.as_ref().map(|error| format!("{}: {error}", error.code())),
             ..RunStep::at(self.clock.now())
         };
         let run = self.records().run(id.as_str()).await?.unwrap_or(run);
         self.records().step_run(&run, &step, &[]).await?;
         self.report(&id).await?;
-        failed.map_or(Ok(()), Err)
+        Ok(())
     }
 
     async fn begin(
@@ -68,12 +56,8 @@ impl Lookback {
     }
 
     /// Looks into each account. A failure in one does not keep from the others: one is answered at the end, a passing
-    /// one as an error.
-    async fn look(
-        &self,
-        request: &SyncRequest,
-        run: &LookbackRun,
-    ) -> Result<Option<LookbackError>, LookbackError> {
+    /// one if there is any.
+    async fn look(&self, request: &SyncRequest, run: &LookbackRun) -> Result<(), LookbackError> {
         let tenants = self.store.tenants().await?;
         let tenant = match &request.tenant {
             Some(slug) => Some(
@@ -89,38 +73,20 @@ impl Lookback {
             None => accounts(&tenants),
         };
         let asker = self.asker(request).await?;
-        let known = self.known(run).await?;
+        let mut attempt = self.attempt(run).await?;
         let mut errors = Vec::new();
-        let mut unfinished = Unfinished::default();
         for account in accounts {
             let account = account.as_deref();
             let of = (&tenants[..], tenant);
-            let mut seen = self.look_into(request, run, account, of, &asker).await?;
-            // What an earlier attempt has handed in stays as it was noted.
-            seen.found
-                .retain(|one| known.get(&one.row.session) != Some(&false));
-            self.bring(account, request.via, Line::Fresh, &mut seen.found)
-                .await?;
-            unfinished.add(&seen.found);
-            let rows: Vec<FoundSession> = seen.found.iter().map(Found::row).collect::<Result<_, _>>()?;
-            for rows in rows.chunks(500) {
-                self.records().note_sessions(&run.id, rows).await?;
-            }
-            let read = self.records().run(&run.id).await?.unwrap_or_else(|| run.clone());
-            let step = RunStep {
-                phase: RunPhase::Listing,
-                pages: seen.pages,
-                unreadable: seen.unreadable,
-                error: seen.too_many.then(|| TOO_MANY.to_owned()),
-                ..RunStep::at(self.clock.now())
-            };
-            self.records().step_run(&read, &step, &[]).await?;
+            let mut seen = self.look_into(request, &mut attempt, account, of, &asker).await?;
+            self.hand_in(&mut attempt, account, &mut seen).await?;
+            self.take_down(&attempt, &mut seen).await?;
             if let Some(error) = seen.error {
                 tracing::warn!(account, %error, "an account could not be read to its end");
                 errors.push(LookbackError::from(error));
             }
         }
-        errors.extend(unfinished.into_result().err());
+        errors.extend(attempt.unfinished.into_result().err());
         // What failed counts as an attempt, so it goes before what only waits; and what another attempt cannot help waits
         // for the others.
         let urgency = |error: &LookbackError| match error {
@@ -128,31 +94,6 @@ impl Lookback {
             error if error.put_off().is_some() => 1,
             _ => 2,
         };
-        match errors.into_iter().max_by_key(urgency) {
-            Some(error) if error.is_transient() => Err(error),
-            refused => Ok(refused),
-        }
-    }
-
-    /// Which sessions the run knows already, and whether they must be looked at again.
-    async fn known(&self, run: &LookbackRun) -> Result<HashMap<String, bool>, LookbackError> {
-        let all = [
-            SessionState::Staged,
-            SessionState::Enqueued,
-            SessionState::Existing,
-            SessionState::Created,
-            SessionState::Ignored,
-            SessionState::Dead,
-            SessionState::Failed,
-        ];
-        let rows = self
-            .records()
-            .found_sessions(&run.id, None, &all, "", MOST_NOTED)
-            .await?;
-        let again = |state| matches!(state, SessionState::Staged | SessionState::Failed);
-        Ok(rows
-            .into_iter()
-            .map(|row| (row.session, again(row.state)))
-            .collect())
+        errors.into_iter().max_by_key(urgency).map_or(Ok(()), Err)
     }
 }

@@ -152,11 +152,13 @@ impl Queue {
         let mut call = scripts::ENQUEUE.on(&keys);
         call.arg(&*self.prefix).arg(self.config.log_entries);
         for item in items {
-            let (once, life) = item
-                .once
-                .as_ref()
-                .map_or(("", 0), |(key, life)| (key.as_str(), millis(*life).max(1)));
-            call.arg(once).arg(life);
+            match &item.once {
+                Some(once) => call
+                    .arg(&once.key)
+                    .arg(millis(once.life).max(1))
+                    .arg(once.hand.as_str()),
+                None => call.arg("").arg(0).arg(""),
+            };
             match &item.job {
                 Some(job) => call
                     .arg(&job.id)

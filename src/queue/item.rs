@@ -15,10 +15,37 @@ const LONGEST_GROUP: usize = 64;
 #[derive(Debug, Clone, Default)]
 pub struct Item {
     /// A key that is taken for good (for so long): an item whose key is taken changes nothing.
-    pub once: Option<(String, Duration)>,
+    pub once: Option<Once>,
     pub job: Option<QueuedJob>,
     /// Header and body of an entry in the log stream.
     pub log: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A key, for how long it is taken, and by which hand.
+#[derive(Debug, Clone)]
+pub struct Once {
+    pub(super) key: String,
+    pub(super) life: Duration,
+    pub(super) hand: Hand,
+}
+
+/// How something was heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hand {
+    /// From its source.
+    First,
+    /// By who went and looked for it.
+    Second,
+}
+
+impl Hand {
+    /// As `enqueue.lua` takes and keeps it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "1",
+            Self::Second => "2",
+        }
+    }
 }
 
 /// A job, encoded.
@@ -130,7 +157,17 @@ impl Item {
     /// Accepts the item only if `key` has not been taken in the last `life`.
     #[must_use]
     pub fn once(mut self, key: String, life: Duration) -> Self {
-        self.once = Some((key, life));
+        let hand = Hand::First;
+        self.once = Some(Once { key, life, hand });
+        self
+    }
+
+    /// Its key was heard of at second hand. Who comes with it first hand is seen, too; but from then on the key says so.
+    #[must_use]
+    pub fn second_hand(mut self) -> Self {
+        if let Some(once) = &mut self.once {
+            once.hand = Hand::Second;
+        }
         self
     }
 

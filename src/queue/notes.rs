@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::client::{Queue, millis};
 use super::error::QueueError;
+use super::item::Hand;
 
 /// A note that is longer is not read: somebody else has written it.
 const LONGEST_NOTE: usize = 1 << 20;
@@ -75,12 +76,25 @@ impl Queue {
         Ok(text.filter(|text| text.len() <= LONGEST_NOTE))
     }
 
-    /// Whether an event of this id has come in, in the last weeks.
+    /// By which hand each of these events has come in, in the last weeks; `None`: not at all.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn has_seen(&self, event: &str) -> Result<bool, QueueError> {
-        let exists = redis::Cmd::exists(self.key(&format!("event:{event}")));
-        Ok(exists.query_async(&mut self.connection.clone()).await?)
+    pub async fn hands(&self, events: &[&str]) -> Result<Vec<Option<Hand>>, QueueError> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<_> = events
+            .iter()
+            .map(|event| self.key(&format!("event:{event}")))
+            .collect();
+        let held: Vec<Option<String>> = redis::Cmd::mget(keys)
+            .query_async(&mut self.connection.clone())
+            .await?;
+        let hand = |word: String| match word.as_str() {
+            "2" => Hand::Second,
+            _ => Hand::First,
+        };
+        Ok(held.into_iter().map(|word| word.map(hand)).collect())
     }
 }

@@ -1,8 +1,11 @@
 //! What the doctor says of our webhook endpoints at Stripe.
 
-use serde_json::json;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::checkup::Checkup;
+use crate::program::awaited;
 use crate::stripe::{endpoint, event};
 
 /// The doctor's words, with the address of this test's server as `INTAKE`.
@@ -174,7 +177,7 @@ async fn events_that_do_not_arrive_are_told_and_one_that_has_arrived_is_not() {
     let warning = checkup.doctor().await.only_warning();
     assert_eq!(
         warning,
-        "Webhooks/deliveries: Stripe's newest purchase event, 90 min old, has not come in: evt_lost"
+        "Webhooks/deliveries: Stripe's newest purchase event, 90 min old, has not come by webhook: evt_lost"
     );
 
     let body = serde_json::to_vec(&event("evt_lost", 90)).unwrap();
@@ -187,5 +190,105 @@ async fn events_that_do_not_arrive_are_told_and_one_that_has_arrived_is_not() {
         warning,
         "Webhooks/deliveries: Stripe could not deliver 1 purchase events of the last 3 days to some endpoint, the newest \
          evt_other"
+    );
+}
+
+async fn send(checkup: &Checkup, secret: &str, events: &[Value]) {
+    for event in events {
+        let body = serde_json::to_vec(event).unwrap();
+        let header = crate::shop::signed(secret, &body);
+        checkup.shop.post(body, Some(&header)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_stripes_is_an_error_though_the_lookback_takes_the_events_in() {
+    let mut checkup = Checkup::new(false).await;
+    let events: Vec<_> = (1..=3).map(|n| event(&format!("evt_{n}"), 20 + 10 * n)).collect();
+    send(&checkup, "whsec_HemmeligSecretOfStripesThatWeLack", &events).await;
+    checkup.stripe.state().events = events.clone();
+    checkup.stripe.state().undelivered = events.clone();
+    checkup.start_scheduled_worker().await;
+    let shop = &checkup.shop;
+    awaited("the events, by the lookback", async {
+        while shop.events().await.len() < 3 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let told = async || {
+        let wrong = checkup.doctor().await.wrong();
+        wrong.into_iter().find(|line| line.starts_with("Webhooks/"))
+    };
+    assert_eq!(
+        told().await.as_deref(),
+        Some(
+            "Webhooks/deliveries: of Stripe's 3 newest purchase events none has come by webhook; the newest is evt_1"
+        )
+    );
+    // The secret is mended, and Stripe sends again what it could not deliver.
+    send(&checkup, "whsec_HemmeligSignaturOfThisEndpoint", &events).await;
+    assert_eq!(told().await, None);
+}
+
+#[tokio::test]
+async fn events_of_connected_accounts_that_do_not_arrive_are_told_by_the_endpoint_that_hears_of_them() {
+    let checkup = Checkup::new(true).await;
+    let tenant = |n: u32| {
+        json!({ "id": format!("t-{n}"), "slug": format!("dojo-{n}"), "name": "Dojo", "timeZone": "Europe/Oslo",
+            "stripeAccount": format!("acct_{n}"),
+            "passes": [{ "id": format!("p-{n}"), "name": "One", "type": "single", "classesLimit": 1, "price": 100,
+                "currency": "nok", "validityType": "days", "validityDays": 9, "stripePriceIds": [], "isActive": true }] })
+    };
+    let catalogue = json!({ "tenants": [tenant(1), tenant(2), tenant(3)] });
+    let catalogue = checkup.shop.file("connect.json", &catalogue.to_string());
+    let imported = checkup
+        .shop
+        .surepass(&["catalog", "import", catalogue.to_str().unwrap()])
+        .await;
+    assert!(imported.status.success());
+    let mut connect = endpoint(&checkup.intake);
+    connect["id"] = "we_2".into();
+    connect["application"] = "ca_1".into();
+    checkup.stripe.has(vec![endpoint(&checkup.intake), connect]);
+    let of = |account: &str, events: Vec<Value>| {
+        let mut state = checkup.stripe.state();
+        state.events_of.insert(account.to_owned(), events);
+    };
+    of("acct_1", vec![event("evt_a", 20), event("evt_b", 30)]);
+    of("acct_2", vec![event("evt_c", 15)]);
+    assert_eq!(
+        only_wrong(&checkup).await,
+        "Webhooks/deliveries: of Stripe's 3 newest purchase events of 3 connected accounts none has come by webhook; the \
+         newest is evt_c"
+    );
+
+    // An endpoint of its own account is another way in, with another secret.
+    let mut own = endpoint(&checkup.intake);
+    own["id"] = "we_3".into();
+    let with_own = vec![own];
+    checkup.stripe.has(vec![endpoint(&checkup.intake)]);
+    for account in ["acct_1", "acct_2", "acct_3"] {
+        let mut state = checkup.stripe.state();
+        state.endpoints.insert(account.to_owned(), with_own.clone());
+    }
+    of(
+        "acct_3",
+        (1..=6).map(|n| event(&format!("evt_3{n}"), 60 * n)).collect(),
+    );
+    checkup.stripe.state().endpoints.get_mut("acct_3").unwrap()[0]["id"] = "we_4".into();
+    let wrong = checkup.doctor().await.wrong();
+    let deliveries: Vec<_> = wrong
+        .iter()
+        .filter(|line| line.contains("newest purchase"))
+        .collect();
+    assert_eq!(
+        deliveries,
+        [
+            "Webhooks/deliveries: of Stripe's 3 newest purchase events of 2 connected accounts none has come by webhook; the \
+             newest is evt_c",
+            "Webhooks/deliveries: of Stripe's 5 newest purchase events of acct_3 none has come by webhook; the newest is \
+             evt_31"
+        ]
     );
 }

@@ -23,6 +23,8 @@ pub(crate) struct State {
     /// How far its clock is ahead of ours.
     pub(crate) ahead: TimeDelta,
     pub(crate) events: Vec<Value>,
+    /// Those of connected accounts.
+    pub(crate) events_of: HashMap<String, Vec<Value>>,
     pub(crate) undelivered: Vec<Value>,
     /// Method and path of each request.
     pub(crate) asked: Vec<String>,
@@ -138,7 +140,8 @@ async fn answer(request: HttpRequest, state: web::Data<Mutex<State>>) -> HttpRes
         let items = match resource {
             "webhook_endpoints" => state.endpoints.get(&account).cloned().unwrap_or_default(),
             "events" if failed => state.undelivered.clone(),
-            "events" => state.events.clone(),
+            "events" if account.is_empty() => state.events.clone(),
+            "events" => state.events_of.get(&account).cloned().unwrap_or_default(),
             _ => Vec::new(),
         };
         let is_list = matches!(

@@ -201,6 +201,21 @@ async fn a_stripe_customer_by_whom_a_user_has_paid_before_is_theirs() {
 }
 
 #[tokio::test]
+async fn a_stripe_customer_is_known_in_one_account_and_the_others_have_nothing_of_theirs() {
+    let world = World::open().await;
+    world.import_yoga().await;
+    let mut session = world.shop.session().with("tenantId", Some("tenant-2"));
+    session.account = Some("acct_yoga".to_owned());
+    let mut listed = object(&session);
+    listed["customer"] = json!("cus_kari");
+    world.stripe.add(Some("acct_yoga"), listed);
+    let (report, is_content) = world.sync(&["--customer", "cus_kari"]).await;
+    assert!(is_content, "{report}");
+    assert_eq!(report["created"], json!([session.session_id()]));
+    assert_eq!(world.queue("sync").counts().await.unwrap().dead, 0);
+}
+
+#[tokio::test]
 async fn an_operator_answers_for_an_email_and_a_session_is_brought_however_old_it_is() {
     let world = World::open().await;
     let (asked, other) = (

@@ -16,6 +16,7 @@ mod letters;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod program;
+mod runs;
 #[path = "../support/shop/mod.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod shop;

@@ -106,6 +106,10 @@ impl Stripe {
         self.state().closed.insert(account.to_owned());
     }
 
+    pub(crate) fn open(&self, account: &str) {
+        self.state().closed.remove(account);
+    }
+
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }
@@ -160,6 +164,11 @@ async fn sessions(
         return error(403, "account_invalid");
     }
     let all = state.sessions.get(&account).map_or(&[][..], Vec::as_slice);
+    let customer = query.iter().find(|(name, _)| name == "customer");
+    if customer.is_some_and(|(_, id)| all.iter().all(|one| one["customer"] != id.as_str())) {
+        return HttpResponse::BadRequest().json(json!({"error": {"type": "invalid_request_error",
+            "code": "resource_missing", "param": "customer", "message": "No such customer"}}));
+    }
     let expands = query.iter().any(|(_, value)| value == "data.line_items");
     list(all, &query, |session| {
         if !expands {

@@ -302,3 +302,54 @@ async fn a_sweep_that_may_not_read_fails_in_words_and_proves_nothing() {
     assert!(report.error.unwrap().starts_with("stripe_forbidden"));
     assert_eq!(world.mark("sessions").await, None);
 }
+
+#[tokio::test]
+async fn a_sweep_whose_job_died_goes_on_where_it_stood_when_a_person_retries_it() {
+    let world = World::open().await;
+    let sold = world.sold_many(250);
+    world.stripe.fail(2, 403);
+    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let report = world.report(&asked.run).await;
+    assert_eq!((report.phase, report.pages), (RunPhase::Failed, 1));
+
+    world.retry_dead().await;
+    let report = world.report(&asked.run).await;
+    assert_eq!(
+        (report.phase, report.error, report.created_count, report.pages),
+        (RunPhase::Done, None, 250, 3)
+    );
+    assert_eq!(world.stripe.lists(), 4);
+    assert_eq!(world.shop.fulfilled().await, ids(&sold));
+    assert!(world.mark("sessions").await.is_some());
+}
+
+#[tokio::test]
+async fn a_session_without_a_type_whose_job_vanished_proves_nothing_and_one_that_is_none_of_ours_is_in_order()
+{
+    let world = World::open().await;
+    let typeless = || world.shop.session().with("type", None);
+    let ours = typeless();
+    let other = typeless()
+        .with("passId", Some("pass-of-another"))
+        .with("passName", None);
+    world.stripe.sell(&ours);
+    world.stripe.sell(&other);
+    let paused = world.shop.surepass(&["jobs", "pause", "fulfil"]).await;
+    assert!(paused.status.success(), "{}", stderr(&paused));
+    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let waiting = async {
+        while world.shop.counts().await.waiting < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    awaited("the jobs", waiting).await;
+    for arguments in [["discard", &ours.session_id()], ["resume", "fulfil"]] {
+        let done = world.shop.surepass(&[&["jobs"], &arguments[..]].concat()).await;
+        assert!(done.status.success(), "{}", stderr(&done));
+    }
+    let report = world.report(&asked.run).await;
+    let errors: Vec<_> = report.errors.iter().map(|one| one.session.clone()).collect();
+    assert_eq!((errors, report.skipped_count), (vec![ours.session_id()], 1));
+    assert!(report.errors[0].error.starts_with("job_gone"), "{report:?}");
+    assert_eq!(world.mark("sessions").await, None);
+}

@@ -146,6 +146,13 @@ impl World {
             .collect()
     }
 
+    /// As an operator does it, and waits until they are no dead letters any more.
+    pub(crate) async fn retry_dead(&self) {
+        let arguments = ["jobs", "retry", "--dead", "--queue", "sync", "--yes"];
+        let retried = self.shop.surepass(&arguments).await;
+        assert!(retried.status.success(), "{}", stderr(&retried));
+    }
+
     /// Waits until the queue `sync` has nothing to do.
     pub(crate) async fn idle(&self) {
         let queue = self.queue("sync");

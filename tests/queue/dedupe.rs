@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use surepass::queue::{Enqueued, Fate, Item, JobError};
+use surepass::queue::{Enqueued, Fate, Hand, Item, JobError};
 
 use crate::world::{Size, Work, World, act, gated, ok, quick, work};
 
@@ -192,4 +192,19 @@ async fn fault_12_two_processes_every_cron_tick_twice_a_tick_has_a_key_and_fires
     let again = work("nightly-0").once("cron:nightly:0".to_owned(), DAY);
     assert_eq!(world.enqueue(again).await, Enqueued::Seen);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_heard_of_at_second_hand_is_seen_and_the_first_hand_is_noted_when_it_comes() {
+    let world = World::new(quick()).await;
+    let event = || work("a").once("event:evt_1".to_owned(), DAY);
+    let by = async |event: &str| world.queue.hands(&[event, "evt_never"]).await.unwrap();
+    assert_eq!(world.enqueue(event().second_hand()).await, Enqueued::New);
+    assert_eq!(by("evt_1").await, [Some(Hand::Second), None]);
+    assert_eq!(world.enqueue(event()).await, Enqueued::Seen);
+    assert_eq!(by("evt_1").await, [Some(Hand::First), None]);
+    assert_eq!(world.enqueue(event().second_hand()).await, Enqueued::Seen);
+    assert_eq!(by("evt_1").await, [Some(Hand::First), None]);
+    let life: i64 = world.ask(&["PTTL", &world.queue.key("event:evt_1")]).await;
+    assert!(life > 0, "the key is forgotten one day: {life}");
 }

@@ -28,6 +28,10 @@ impl Severity {
 
 /// The code where Stripe does not take our key: then nothing else can be told.
 pub(super) const KEY_REFUSED: &str = "key_refused";
+const NOT_ARRIVING: &str = "events_not_arriving";
+const WHY_NOT: &str = "look at its delivery attempts (Dashboard, Developers, Events): 400 means that STRIPE_WEBHOOK_SECRET is \
+                       not this endpoint's secret. If Surepass or its Redis was set up after it, this ends with the next \
+                       purchase. The lookback takes in meanwhile what does not come";
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,16 +86,30 @@ impl Finding {
         )
     }
 
-    pub(super) fn not_arrived(event: &str, created: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
+    pub(super) fn not_arrived(
+        event: &str,
+        of: &str,
+        created: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Self {
         let age = created.map(|created| (now - created).num_minutes());
         let age = age
             .map(|minutes| format!(", {minutes} min old,"))
             .unwrap_or_default();
         Self::warning(
-            "events_not_arriving",
-            format!("Stripe's newest purchase event{age} has not come in: {event}"),
-            "look at its delivery attempts (Dashboard, Developers, Events): 400 means that STRIPE_WEBHOOK_SECRET is not this \
-             endpoint's secret. If Surepass was set up after it, this ends with the next purchase",
+            NOT_ARRIVING,
+            format!("Stripe's newest purchase event{of}{age} has not come by webhook: {event}"),
+            WHY_NOT,
+        )
+    }
+
+    pub(super) fn none_arrives(count: usize, of: &str, newest: &str) -> Self {
+        Self::error(
+            NOT_ARRIVING,
+            format!(
+                "of Stripe's {count} newest purchase events{of} none has come by webhook; the newest is {newest}"
+            ),
+            WHY_NOT,
         )
     }
 

@@ -103,10 +103,12 @@ impl Lookback {
         run: &RunId,
         customer: &str,
     ) -> Result<(), LookbackError> {
+        // What has failed is tried again by a job that a person retries.
+        let states = [SessionState::Staged, SessionState::Failed];
         let staged = async |after: &str| {
             let customer = Some(customer);
             self.records()
-                .found_sessions(run.as_str(), customer, &[SessionState::Staged], after, TOGETHER)
+                .found_sessions(run.as_str(), customer, &states, after, TOGETHER)
                 .await
         };
         // Of most customers nothing is missing. Nor is anything staged of a run that is over.

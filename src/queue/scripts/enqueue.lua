@@ -1,11 +1,14 @@
 -- Accepts a batch of items, each atomically: seen once, enqueued once, logged.
 --
 -- KEYS 1 wait (its slot)  2 sched  3 dead  4 log  5 stats
--- ARGV 1 prefix  2 longest log (entries), then ten for each item:
---      once key ('' = none), its life in ms, job id ('' = no job), 'kind/version group trace', group, payload, delay in
+-- ARGV 1 prefix  2 longest log (entries), then eleven for each item:
+--      once key ('' = none), its life in ms, 1 = first hand (2 = second), job id ('' = no job), 'kind/version group trace', group, payload, delay in
 --      ms, 1 = run again a job that is dead for a passing cause (a reason: or for that one; * for any; 0 = not), log header
 --      ('' = no entry), log body
 -- Answers, for each item: 'new' | 'seen' | 'live' | 'dead' | 'logged'
+--
+-- A once key holds by which hand it was taken. The first is first whenever it comes: what was known by hearsay is then known
+-- from the source. (Older programs hold and write 1 for both.)
 --
 -- A job's id is its dedupe key: while its data is there and it is not dead, it is waiting, scheduled or running. So a key
 -- whose job is missing cannot exist.
@@ -36,17 +39,20 @@ local function accept(id, value, group, delay, revive)
   return 'new'
 end
 
-for i = 3, #ARGV, 10 do
-  local once, id, entry = ARGV[i], ARGV[i + 2], ARGV[i + 8]
+for i = 3, #ARGV, 11 do
+  local once, hand, id, entry = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 9]
   local answer = 'logged'
-  if once ~= '' and not redis.call('SET', prefix .. once, '1', 'NX', 'PX', ARGV[i + 1]) then
+  if once ~= '' and not redis.call('SET', prefix .. once, hand, 'NX', 'PX', ARGV[i + 1]) then
     answer = 'seen'
+    if hand == '1' and redis.call('GET', prefix .. once) == '2' then
+      redis.call('SET', prefix .. once, hand, 'XX', 'KEEPTTL')
+    end
   else
     if id ~= '' then
-      answer = accept(id, ARGV[i + 3] .. header .. ARGV[i + 5], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7])
+      answer = accept(id, ARGV[i + 4] .. header .. ARGV[i + 6], ARGV[i + 5], ARGV[i + 7], ARGV[i + 8])
     end
     if entry ~= '' then
-      redis.call('XADD', KEYS[4], '*', 'h', entry, 'o', answer, 'b', ARGV[i + 9])
+      redis.call('XADD', KEYS[4], '*', 'h', entry, 'o', answer, 'b', ARGV[i + 10])
       logged = true
     end
   end

@@ -148,7 +148,8 @@ impl Play {
                     call.arg(1_000);
                     for item in items {
                         call.arg(item.once.map_or(String::new(), |once| format!("event:{once}")))
-                            .arg(HOUR_MS);
+                            .arg(HOUR_MS)
+                            .arg(1);
                         let group = GROUPS[item.group];
                         call.arg(id(item.id))
                             .arg(format!("work/1 {group} -"))
