@@ -126,6 +126,8 @@ impl Application {
             .shutdown_timeout(SHUTDOWN_SECONDS)
             .keep_alive(Duration::from_secs(75))
             .client_request_timeout(Duration::from_secs(15))
+            // A stream's next word does not wait until the last one has been acknowledged.
+            .tcp_nodelay(true)
             .listen(listener)
             .map_err(|error| StartError::Bind(bind, error))?
             .run();
