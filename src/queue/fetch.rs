@@ -147,8 +147,13 @@ impl Fetcher {
             .await?;
         let mut strange = Vec::new();
         let answer = self.read(&term, number, answer, &mut strange)?;
-        if !strange.is_empty() {
-            bury(&self.queue, &term, number, &strange).await?;
+        if !strange.is_empty()
+            && let Err(error) = bury(&self.queue, &term, number, &strange).await
+        {
+            // The other jobs of the claim are held by now, and must run. These go back, and come again.
+            self.queue.metrics.redis_failed(Operation::Settle, &error);
+            tracing::warn!(%error, jobs = strange.len(), "not buried yet");
+            self.lease.doubt();
         }
         Ok(answer)
     }
