@@ -85,6 +85,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
         let options = RedisServerOptions {
             folder: folder.clone(),
             append_fsync: Some("always"),
+            debug: false,
         };
         Some(RedisServer::start(options).await?)
     } else {

@@ -269,6 +269,7 @@ impl World {
         let server = RedisServer::start(RedisServerOptions {
             folder: folder.path().to_owned(),
             append_fsync,
+            debug: false,
         })
         .await
         .unwrap();

@@ -38,7 +38,7 @@ impl Machine {
         self.folder.path()
     }
 
-    fn up(&self) -> Program {
+    pub(crate) fn up(&self) -> Program {
         let without_database: Vec<_> = self
             .environment
             .iter()
