@@ -125,7 +125,8 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
             }
             Err(error) => Err(error),
         },
-        () = shutdown.asked() => Ok(true),
+        // A demo that was cut off has shown nothing.
+        () = shutdown.asked() => Ok(!options.exit_when_done),
     };
     if !options.exit_when_done {
         println!("Stopping…");

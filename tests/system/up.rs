@@ -151,6 +151,19 @@ async fn the_demo_ends_with_0_with_every_outcome_right_and_leaves_no_process_beh
 }
 
 #[tokio::test]
+async fn a_demo_that_is_interrupted_has_not_shown_that_all_is_right_and_exits_1() {
+    let machine = Machine::new();
+    let arguments = ["up", "--demo", "--exit-when-done"];
+    let mut demo = Program::start(command(SUREPASS, &arguments, &machine.environment));
+    demo.says("CAME OUT").await;
+    demo.signal(Signal::SIGTERM);
+    let status = demo.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", demo.said());
+    assert!(!demo.said().contains(" wrong."), "it was over: {}", demo.said());
+    machine.left(false).await;
+}
+
+#[tokio::test]
 async fn a_pass_bought_by_hand_on_the_demos_hosted_page_arrives() {
     let machine = Machine::new();
     let mut up = Program::start(command(SUREPASS, &["up", "--demo"], &machine.environment));
