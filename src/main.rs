@@ -1,6 +1,7 @@
 //! The `surepass` command line.
 
 mod commands;
+mod pipe;
 
 use std::process::ExitCode;
 
@@ -60,7 +61,10 @@ enum Command {
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    pipe::quietly(|| run(Arguments::parse()))
+}
+
+fn run(arguments: Arguments) -> ExitCode {
     let settings = Settings::load();
     // Settings that cannot be read are for the doctor to tell of.
     if let Command::Doctor(arguments) = &arguments.command {

@@ -139,16 +139,12 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     for (queue, slots, own) in held {
         // With few slots a held job would keep another worker from it; with many it hides the way to Redis and back.
         let prefetch = if slots < 64 { 0 } else { slots / 2 };
-        let asked = shutdown.clone();
-        let stop = async move {
-            asked.asked().await;
-            Ok::<(), std::io::Error>(())
-        };
         tracing::info!(queue = queue.as_str(), slots, "working");
         let working = match queue {
             QueueName::Fulfil => {
                 let backend = RedisBackend::<Purchase>::new(&own, &name, slots, prefetch);
                 give_back.push(backend.give_back());
+                let stop = asked(&shutdown, backend.stop());
                 let worker = WorkerBuilder::new(name.as_str())
                     .backend(backend)
                     .data(fulfiller.clone())
@@ -164,6 +160,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
                 let may_take = settings.worker.job_timeout * SYNC_MAY_TAKE;
                 let backend = RedisBackend::new(&own, &name, slots, prefetch);
                 give_back.push(backend.give_back());
+                let stop = asked(&shutdown, backend.stop());
                 sync::work(&name, backend, slots, may_take, lookback, stop).boxed()
             }
         };
@@ -200,6 +197,19 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     }
     tracing::info!("stopped");
     ended
+}
+
+/// Waits until the process is told to stop; then the backend claims no more, and its worker ends.
+fn asked(
+    shutdown: &Shutdown,
+    stop: CancellationToken,
+) -> impl Future<Output = std::io::Result<()>> + Send + use<> {
+    let shutdown = shutdown.clone();
+    async move {
+        shutdown.asked().await;
+        stop.cancel();
+        Ok(())
+    }
 }
 
 /// Waits until running jobs have had their time to finish, and says why it is over.

@@ -34,6 +34,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     let redis = runtime.block_on(RedisServer::start(RedisServerOptions {
         folder: folder.path().to_owned(),
         append_fsync: Some("everysec"),
+        debug: false,
     }))?;
     let url = redis.url();
     let (told, began) = channel();

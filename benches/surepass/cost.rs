@@ -269,6 +269,7 @@ async fn bytes_waiting() -> Outcome<Waiting> {
     let server = RedisServer::start(RedisServerOptions {
         folder: folder.path().to_owned(),
         append_fsync: None,
+        debug: false,
     })
     .await?;
     let mut redis = system::connect(&server).await?;

@@ -38,7 +38,11 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     let folder = tempfile::tempdir()?;
     let start = |name: &str, append_fsync| {
         let folder = folder.path().join(name);
-        runtime.block_on(RedisServer::start(RedisServerOptions { folder, append_fsync }))
+        runtime.block_on(RedisServer::start(RedisServerOptions {
+            folder,
+            append_fsync,
+            debug: false,
+        }))
     };
     let stage = Stage {
         runtime,

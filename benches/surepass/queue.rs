@@ -102,6 +102,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     let server = runtime.block_on(RedisServer::start(RedisServerOptions {
         folder: folder.path().to_owned(),
         append_fsync: None,
+        debug: false,
     }))?;
     let stage = runtime.block_on(async {
         let queue = Queue::new(

@@ -135,6 +135,7 @@ impl Stage {
         let server = RedisServer::start(RedisServerOptions {
             folder: folder.to_owned(),
             append_fsync: None,
+            debug: false,
         })
         .await?;
         let queue = open(&server.url())?;

@@ -67,6 +67,7 @@ impl System {
         let redis = RedisServer::start(RedisServerOptions {
             folder: folder.path().join("redis"),
             append_fsync,
+            debug: false,
         });
         let redis = runtime.block_on(redis)?;
         let synchronous = if durability == Durability::Full {

@@ -55,6 +55,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     let redis = runtime.block_on(RedisServer::start(RedisServerOptions {
         folder: folder.path().join("redis"),
         append_fsync: None,
+        debug: false,
     }))?;
     let purchases = Arc::new(requests::purchases(PURCHASES, 3)?);
     // It panics where PostgreSQL is not installed: its row is left out then, and stderr says why.

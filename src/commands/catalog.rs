@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use surepass::config::Settings;
 use surepass::store::catalog::CatalogError;
-use surepass::store::{Expiry, Pass, catalog};
+use surepass::store::{Expiry, Pass, Tenant, catalog};
 
 use super::{block_on, open_store, table};
 use crate::Failure;
@@ -62,19 +62,9 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
                     );
                 } else {
                     let rows = tenants.iter().flat_map(|tenant| {
-                        tenant.passes.iter().map(|pass| {
-                            [
-                                tenant.slug.clone(),
-                                pass.id.clone(),
-                                pass.name.clone(),
-                                pass.kind.clone(),
-                                pass.classes_limit
-                                    .map_or_else(|| "–".to_owned(), |limit| limit.to_string()),
-                                pass.price.to_string(),
-                                validity(pass),
-                                if pass.is_active { "yes" } else { "no" }.to_owned(),
-                            ]
-                        })
+                        let bare = tenant.passes.is_empty().then(|| without_passes(tenant));
+                        bare.into_iter()
+                            .chain(tenant.passes.iter().map(|pass| row(tenant, pass)))
                     });
                     println!(
                         "{}",
@@ -90,6 +80,27 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn row(tenant: &Tenant, pass: &Pass) -> [String; 8] {
+    [
+        tenant.slug.clone(),
+        pass.id.clone(),
+        pass.name.clone(),
+        pass.kind.clone(),
+        pass.classes_limit
+            .map_or_else(|| "–".to_owned(), |limit| limit.to_string()),
+        pass.price.to_string(),
+        validity(pass),
+        if pass.is_active { "yes" } else { "no" }.to_owned(),
+    ]
+}
+
+fn without_passes(tenant: &Tenant) -> [String; 8] {
+    let mut row = std::array::from_fn(|_| "–".to_owned());
+    row[0].clone_from(&tenant.slug);
+    "none yet".clone_into(&mut row[1]);
+    row
 }
 
 fn validity(pass: &Pass) -> String {

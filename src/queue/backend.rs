@@ -42,6 +42,8 @@ pub struct RedisBackend<J> {
     left: HashSet<String>,
     running: Option<Running>,
     closing: Option<BoxFuture<'static, ()>>,
+    /// Cancelled when the worker is asked to stop.
+    stop: CancellationToken,
     /// Cancelled when the backend goes: nothing of it outlives the worker.
     end: CancellationToken,
     pushed: Vec<Task<J>>,
@@ -84,7 +86,6 @@ impl GiveBack {
 }
 
 struct Running {
-    stop: CancellationToken,
     fetcher: JoinHandle<()>,
     jobs: mpsc::UnboundedReceiver<Claimed>,
 }
@@ -94,6 +95,7 @@ impl<J: Job> RedisBackend<J> {
     /// worker runs at most `concurrency` jobs at once and holds up to `prefetch` more, ready to run.
     #[must_use]
     pub fn new(queue: &Queue, name: &str, concurrency: usize, prefetch: usize) -> Self {
+        let end = CancellationToken::new();
         Self {
             queue: queue.clone(),
             lease: Arc::new(Lease::new(name.to_owned())),
@@ -103,7 +105,8 @@ impl<J: Job> RedisBackend<J> {
             left: HashSet::new(),
             running: None,
             closing: None,
-            end: CancellationToken::new(),
+            stop: end.child_token(),
+            end,
             pushed: Vec::new(),
             flushing: None,
             _jobs: PhantomData,
@@ -117,6 +120,13 @@ impl<J: Job> RedisBackend<J> {
             queue: self.queue.clone(),
             lease: self.lease.clone(),
         }
+    }
+
+    /// Cancelled, it makes the worker claim no more and hand back what no handler has seen. apalis tells a backend of the
+    /// end only when the last handler has ended, so whoever asks a worker to stop cancels this, too.
+    #[must_use]
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     fn settler(&mut self) -> Settler {
@@ -134,7 +144,6 @@ impl<J: Job> RedisBackend<J> {
                 self.concurrency,
                 self.end.clone(),
             )?;
-            let stop = self.end.child_token();
             let (sender, jobs) = mpsc::unbounded_channel();
             let fetcher = Fetcher {
                 queue: self.queue.clone(),
@@ -142,10 +151,10 @@ impl<J: Job> RedisBackend<J> {
                 concurrency: self.concurrency,
                 prefetch: self.prefetch,
                 jobs: sender,
-                stop: stop.clone(),
+                stop: self.stop.clone(),
+                end: self.end.clone(),
             };
             self.running = Some(Running {
-                stop,
                 fetcher: tokio::spawn(fetcher.run()),
                 jobs,
             });
@@ -188,7 +197,7 @@ impl<J: Job> RedisBackend<J> {
             }
             Outcome::Leave(Failure::new(code, Retry::Backoff, &error.to_string()))
         };
-        let (claim, term) = self.lease.claim(&job.id)?;
+        let (claim, term) = self.lease.begin(&job.id)?;
         let settlement = Settlement {
             term,
             id: job.id,
@@ -248,10 +257,10 @@ impl<J: Job + Unpin> Backend for RedisBackend<J> {
             let Some(running) = self.running.take() else {
                 return Poll::Ready(Ok(()));
             };
-            let give_back = self.give_back();
+            let (stop, give_back) = (self.stop.clone(), self.give_back());
             self.closing = Some(
                 async move {
-                    running.stop.cancel();
+                    stop.cancel();
                     let _ = running.fetcher.await;
                     // The handlers have ended: what is still held has not begun.
                     give_back.run().await;

@@ -6,7 +6,7 @@ mod moving;
 use std::time::Duration;
 
 use futures::FutureExt;
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection, PubSub};
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -54,28 +54,19 @@ impl Redis {
         })
     }
 
-    /// A connection that is shared by its clones, pipelines their calls and reconnects when it breaks: to the node that
-    /// holds `key`, and all keys that share its hash tag. It connects at its first use, so a process can start before
-    /// Redis does.
+    /// A connection that is shared by its clones, pipelines their calls, and is made anew when it breaks or falls silent:
+    /// to the node that holds `key`, and all keys that share its hash tag. It connects at its first use, so a process can
+    /// start before Redis does.
     ///
     /// # Errors
     /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn connection(&self, key: &str) -> Result<Connection, QueueError> {
-        // No retries inside: the caller knows whether a call may be repeated, and its time is limited.
-        let way = match &self.address {
-            Address::Fixed(info) => {
-                let config = ConnectionManagerConfig::new()
-                    .set_connection_timeout(Some(self.options.connect_timeout))
-                    .set_response_timeout(Some(self.options.response_timeout))
-                    .set_number_of_retries(0)
-                    .set_min_delay(Duration::from_millis(10));
-                let client = Client::open(info.clone())?;
-                Way::Fixed(ConnectionManager::new_lazy_with_config(client, config)?)
-            }
-            moving => Way::Moving(Moving::new(moving.clone(), key, self.options)),
-        };
+        if let Address::Fixed(info) = &self.address {
+            // What no client can be made of is told now, not at the first call.
+            Client::open(info.clone())?;
+        }
         Ok(Connection {
-            way,
+            way: Moving::new(self.address.clone(), key, self.options),
             replicas: self.replicas,
             patience: self.options.response_timeout / 2,
         })
@@ -115,15 +106,9 @@ impl Redis {
 /// A way to Redis for calls. Clones share it.
 #[derive(Clone)]
 pub struct Connection {
-    way: Way,
+    way: Moving,
     replicas: usize,
     patience: Duration,
-}
-
-#[derive(Clone)]
-enum Way {
-    Fixed(ConnectionManager),
-    Moving(Moving),
 }
 
 impl Connection {
@@ -161,10 +146,7 @@ impl Connection {
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match &mut self.way {
-            Way::Fixed(connection) => connection.req_packed_command(cmd),
-            Way::Moving(connection) => connection.call(cmd).boxed(),
-        }
+        self.way.call(cmd).boxed()
     }
 
     fn req_packed_commands<'a>(
@@ -173,17 +155,11 @@ impl ConnectionLike for Connection {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        match &mut self.way {
-            Way::Fixed(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Way::Moving(connection) => connection.call_all(pipeline, offset, count).boxed(),
-        }
+        self.way.call_all(pipeline, offset, count).boxed()
     }
 
     fn get_db(&self) -> i64 {
-        match &self.way {
-            Way::Fixed(connection) => connection.get_db(),
-            Way::Moving(connection) => connection.db(),
-        }
+        self.way.db()
     }
 }
 

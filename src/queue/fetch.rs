@@ -19,6 +19,8 @@ use super::settle::bury;
 /// An idle worker looks this often even if nothing wakes it: at retries that others have scheduled, and at workers that
 /// have died.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How long the first try to hand back may take; the worker's last act is another.
+const HANDING_BACK: Duration = Duration::from_secs(2);
 /// The most jobs in one claim: what the script unpacks is bounded.
 const LARGEST_CLAIM: usize = 500;
 
@@ -37,7 +39,7 @@ enum Answer {
     LeaseLost,
 }
 
-/// Claims jobs until `stop`, never holding more than `concurrency + prefetch`.
+/// Claims jobs until `stop`, never holding more than `concurrency + prefetch`; then hands back what has not begun.
 pub(super) struct Fetcher {
     pub(super) queue: Queue,
     pub(super) lease: Arc<Lease>,
@@ -45,6 +47,8 @@ pub(super) struct Fetcher {
     pub(super) prefetch: usize,
     pub(super) jobs: mpsc::UnboundedSender<Claimed>,
     pub(super) stop: CancellationToken,
+    /// The worker is gone: what it holds is not ours any more.
+    pub(super) end: CancellationToken,
 }
 
 impl Fetcher {
@@ -90,6 +94,19 @@ impl Fetcher {
                 }
             }
         }
+        let hand_back = tokio::time::timeout(HANDING_BACK, self.hand_back());
+        match self.end.run_until_cancelled(hand_back).await {
+            Some(Ok(Err(error))) => tracing::debug!(%error, "not handed back yet"),
+            Some(Err(_)) => tracing::debug!("not handed back yet: no answer in time"),
+            _ => {}
+        }
+    }
+
+    /// Handlers may run for a while, and what waits behind them would wait with them.
+    async fn hand_back(&self) -> Result<(), QueueError> {
+        let (term, begun) = self.lease.let_unbegun_go();
+        while resync(&self.queue, &term, &begun, false).await? > 0 {}
+        Ok(())
     }
 
     /// How many jobs to claim, as soon as a batch is worth it.
@@ -130,8 +147,13 @@ impl Fetcher {
             .await?;
         let mut strange = Vec::new();
         let answer = self.read(&term, number, answer, &mut strange)?;
-        if !strange.is_empty() {
-            bury(&self.queue, &term, number, &strange).await?;
+        if !strange.is_empty()
+            && let Err(error) = bury(&self.queue, &term, number, &strange).await
+        {
+            // The other jobs of the claim are held by now, and must run. These go back, and come again.
+            self.queue.metrics.redis_failed(Operation::Settle, &error);
+            tracing::warn!(%error, jobs = strange.len(), "not buried yet");
+            self.lease.doubt();
         }
         Ok(answer)
     }

@@ -58,8 +58,15 @@ struct State {
     registered: bool,
     /// Redis holds more for us than we know of: give it back before the next claim.
     resync: bool,
-    held: HashMap<String, Claim>,
+    held: HashMap<String, Held>,
     claims: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    claim: Claim,
+    /// A handler has it, or it is being settled without one.
+    begun: bool,
 }
 
 impl Lease {
@@ -117,14 +124,25 @@ impl Lease {
             return false;
         }
         state.registered = true;
-        state.held.extend(jobs);
+        let held = jobs.map(|(id, claim)| (id, Held { claim, begun: false }));
+        state.held.extend(held);
         true
     }
 
-    /// How a held job was claimed, and under which term.
-    pub(super) fn claim(&self, id: &str) -> Option<(Claim, Arc<Term>)> {
-        let state = self.state();
-        state.held.get(id).map(|claim| (*claim, state.term.clone()))
+    /// Begins a held job: how it was claimed, and under which term.
+    pub(super) fn begin(&self, id: &str) -> Option<(Claim, Arc<Term>)> {
+        let mut state = self.state();
+        let held = state.held.get_mut(id)?;
+        held.begun = true;
+        let claim = held.claim;
+        Some((claim, state.term.clone()))
+    }
+
+    /// Lets all jobs go that have not begun: they cannot begin any more. Answers what is still held, for [`resync`].
+    pub(super) fn let_unbegun_go(&self) -> (Arc<Term>, Vec<String>) {
+        let mut state = self.state();
+        state.held.retain(|_, held| held.begun);
+        (state.term.clone(), state.held.keys().cloned().collect())
     }
 
     /// Lets jobs go that have been settled, or that were lost. One that has been claimed anew meanwhile (its settlement
@@ -133,7 +151,7 @@ impl Lease {
         let mut state = self.state();
         if Arc::ptr_eq(&state.term, term) {
             for (id, number) in jobs {
-                if state.held.get(id).is_some_and(|claim| claim.number == number) {
+                if state.held.get(id).is_some_and(|held| held.claim.number == number) {
                     state.held.remove(id);
                 }
             }
@@ -314,7 +332,7 @@ mod tests {
         assert!(lease.take(&term, [("a".to_owned(), claim(1))].into_iter()));
         assert!(lease.take(&term, [("a".to_owned(), claim(2))].into_iter()));
         lease.release(&term, [("a", 1)].into_iter());
-        assert_eq!(lease.claim("a").map(|(claim, _)| claim), Some(claim(2)));
+        assert_eq!(lease.begin("a").map(|(claim, _)| claim), Some(claim(2)));
         lease.release(&term, [("a", 2)].into_iter());
         assert_eq!(lease.held(), 0);
     }

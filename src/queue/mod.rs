@@ -75,7 +75,7 @@ pub use limiter::{Counted, Limit, Limiter};
 pub use log::{LogConsumer, LogEntry};
 pub use memo::{Look, Memo};
 pub use metrics::{Exposition, Reading};
-pub use server::Server;
+pub use server::{LEAST_VERSION, Server};
 pub use settle::{Settle, SettleLayer};
 pub use slots::slots;
 pub use standing::{Stage, Standing};

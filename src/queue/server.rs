@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use super::client::Queue;
 use super::error::QueueError;
 
+/// What the scripts need (`ZRANGE … BYSCORE`, `ZADD GT`) has this version of Redis; all of Valkey's are newer.
+pub const LEAST_VERSION: (u32, u32) = (6, 2);
+
 /// A server, by its own words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Server {

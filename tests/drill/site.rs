@@ -29,6 +29,7 @@ impl Site {
         let options = RedisServerOptions {
             folder: folder.path().to_owned(),
             append_fsync: Some(append_fsync),
+            debug: true,
         };
         let redis = RedisServer::start(options).await.unwrap();
         let mut shop = Shop::at(redis.url().expose_secret(), SETTINGS);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use redis::Value;
 use surepass::queue::{DecodeError, Enqueued, Item, Job};
 
+use crate::proxy::Proxy;
 use crate::scripts::{self, call, claim_by_hand};
-use crate::world::{Size, World, ended, hang, ok, quick, short_lease, work};
+use crate::world::{Size, World, ended, hang, hire, ok, quick, short_lease, work};
 
 /// Ids that a session id or a hand could bring.
 pub(crate) fn hostile_ids() -> Vec<String> {
@@ -305,6 +306,29 @@ async fn an_id_that_is_not_utf_8_is_buried_and_the_jobs_around_it_run() {
         .unwrap();
     world.enqueue(work("good")).await;
     let mut worker = world.hire("w", Size::of(2, 0), ok());
+    worker.until_ended(1).await;
+    world.until_counts([0, 0, 0, 1]).await;
+    let dead: Vec<Vec<u8>> = world.ask(&["ZRANGE", &world.queue.key("dead"), "0", "-1"]).await;
+    assert_eq!(dead, [id]);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_cannot_be_buried_at_once_keeps_no_other_job_of_its_claim_from_running() {
+    let world = World::new(quick()).await;
+    let proxy = Proxy::start(&world.server, world.folder());
+    let id = b"\xff\xfe";
+    let key = [world.queue.key("data:").as_bytes(), id].concat();
+    redis::pipe()
+        .set(key, "work 1 0 0\n\"odd\"")
+        .rpush(world.queue.key("wait"), id)
+        .exec_async(&mut world.redis().await)
+        .await
+        .unwrap();
+    world.enqueue(work("good")).await;
+    proxy.swallow_answer_to(scripts::settle().get_hash());
+    let mut worker = hire(&proxy.queue(&world.queue), "w", Size::of(2, 0), ok());
+    proxy.swallowed().await;
     worker.until_ended(1).await;
     world.until_counts([0, 0, 0, 1]).await;
     let dead: Vec<Vec<u8>> = world.ask(&["ZRANGE", &world.queue.key("dead"), "0", "-1"]).await;

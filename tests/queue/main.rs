@@ -29,6 +29,8 @@ mod steering;
 mod stopping;
 mod told;
 mod unknown;
+mod vanished;
 mod wake;
+mod way;
 mod weights;
 mod world;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use surepass::queue::{JobError, Queue, Redis, RedisOptions};
 
 use crate::proxy::Proxy;
@@ -214,4 +215,19 @@ async fn over_a_way_that_breaks_every_few_thousand_bytes_every_job_is_done_and_n
     assert!(worker.lives());
     proxy.break_after(0);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_replicas_are_asked_for_nothing_is_accepted_before_they_have_it() {
+    let world = World::new(quick()).await;
+    let options = RedisOptions {
+        response_timeout: Duration::from_millis(600),
+        ..RedisOptions::default()
+    };
+    let address = format!("{}?replicas=1", world.server.url().expose_secret());
+    let redis = Redis::open(&address.into(), options).unwrap();
+    let queue = Queue::new(&redis, world.queue.config().clone()).unwrap();
+    let error = queue.enqueue(&[work("a")]).await.unwrap_err().to_string();
+    assert!(error.contains("0 of 1 replicas"), "{error}");
+    world.until_counts([1, 0, 0, 0]).await;
 }

@@ -1,8 +1,11 @@
 //! A worker that is asked to stop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::world::{Size, Told, World, began, ended, gated, hang, ok, quick, work, works};
+use tokio::sync::Semaphore;
+
+use crate::world::{Size, Told, World, act, began, ended, gated, hang, ok, quick, work, works};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_graceful_stop_finishes_what_runs_and_hands_prefetched_jobs_back_uncounted_and_in_order() {
@@ -28,6 +31,45 @@ async fn a_graceful_stop_finishes_what_runs_and_hands_prefetched_jobs_back_uncou
         .collect();
     assert_eq!(told, expected);
     other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_its_last_handler_runs_a_worker_that_was_asked_to_stop_claims_no_more_and_holds_nothing_else() {
+    for prefetch in [0, 2] {
+        let world = World::new(quick()).await;
+        let (first, last) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let gates = (first.clone(), last.clone());
+        let wait = act(move |job, _| {
+            let (first, last) = gates.clone();
+            async move {
+                let gate = if job.0 == "job-1" { last } else { first };
+                gate.acquire().await?.forget();
+                Ok(())
+            }
+        });
+        let mut worker = world.hire("w", Size::of(2, prefetch), wait);
+        world.queue.enqueue(&works(0..10)).await.unwrap();
+        let mut begun = [worker.next().await, worker.next().await];
+        begun.sort_by_key(|told| format!("{told:?}"));
+        assert_eq!(begun, [began("job-0", 1), began("job-1", 1)]);
+        world.until_counts([8 - prefetch, 0, 2 + prefetch, 0]).await;
+        worker.ask_to_stop();
+        world.until_counts([8, 0, 2, 0]).await;
+        first.add_permits(1);
+        assert_eq!(worker.next().await, ended("job-0", 1));
+        // All that another can have, it has.
+        let mut other = world.hire("v", Size::of(1, 0), ok());
+        let told = other.until_ended(8).await;
+        let expected: Vec<_> = (2..10)
+            .flat_map(|n| [began(&format!("job-{n}"), 1), ended(&format!("job-{n}"), 1)])
+            .collect();
+        assert_eq!(told, expected);
+        world.until_counts([0, 0, 1, 0]).await;
+        last.add_permits(1);
+        assert_eq!(worker.stopped().await, [ended("job-1", 1)]);
+        world.until_counts([0, 0, 0, 0]).await;
+        other.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,14 +1,10 @@
 //! Who waits for a job hears when it stands elsewhere.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
-
 use futures::StreamExt;
 use secrecy::ExposeSecret;
-use surepass::queue::{Closed, JobError, Queue, Redis, RedisOptions, Told, Waiting};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use surepass::queue::{Closed, JobError, RedisOptions, Told, Waiting};
 
+use crate::way::Way;
 use crate::world::{PATIENCE, Size, World, act, hang, ok, quick, short_lease, work, works};
 
 /// Waits for news of a job.
@@ -182,74 +178,16 @@ async fn who_waits_looks_again_after_a_gap_since_redis_forgets_what_nobody_hears
     }
 }
 
-/// A way to Redis over TCP whose connections can go silent, as when a machine in between has vanished.
-struct Way {
-    address: String,
-    silent: Arc<AtomicBool>,
-    connections: Arc<AtomicUsize>,
-}
-
-impl Way {
-    async fn to(world: &World) -> Self {
-        let target = world.server.url().expose_secret().to_owned();
-        let target = target.trim_start_matches("redis+unix://").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("redis://{}", listener.local_addr().unwrap());
-        let (silent, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (hush, count) = (silent.clone(), connections.clone());
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::SeqCst);
-                let (target, hush) = (target.clone(), hush.clone());
-                tokio::spawn(async move {
-                    let mut redis = UnixStream::connect(&target).await.unwrap();
-                    let passing = tokio::io::copy_bidirectional(&mut client, &mut redis);
-                    let hushed = async {
-                        while !hush.load(Ordering::SeqCst) {
-                            tokio::time::sleep(Duration::from_millis(5)).await;
-                        }
-                    };
-                    tokio::select! {
-                        _ = passing => return,
-                        () = hushed => {}
-                    }
-                    // Open, and nothing comes any more.
-                    silent_for_ever(client, redis).await;
-                });
-            }
-        });
-        Self {
-            address,
-            silent,
-            connections,
-        }
-    }
-}
-
-async fn silent_for_ever(_client: TcpStream, _redis: UnixStream) {
-    std::future::pending::<()>().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_whose_other_end_has_vanished_without_a_word_is_given_up() {
     let world = World::new(quick()).await;
     let way = Way::to(&world).await;
-    let redis = Redis::open(&way.address.clone().into(), RedisOptions::default()).unwrap();
-    let queue = Queue::new(&redis, quick()).unwrap();
+    let queue = way.queue(&world, RedisOptions::default());
     let told = Told::of(&queue);
     let mut waiting = told.wait_for("job").unwrap();
     news(&mut waiting).await;
-    assert_eq!(way.connections.load(Ordering::SeqCst), 1);
-    way.silent.store(true, Ordering::SeqCst);
-    let noticed = async {
-        while way.connections.load(Ordering::SeqCst) < 2 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        way.silent.store(false, Ordering::SeqCst);
-    };
-    tokio::time::timeout(PATIENCE, noticed)
-        .await
-        .expect("it is noticed");
+    assert_eq!(way.connections(), 1);
+    way.vanish().await;
     news(&mut waiting).await;
     let mut worker = world.hire("w", Size::of(1, 0), ok());
     world.enqueue(work("job")).await;

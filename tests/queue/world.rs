@@ -269,6 +269,7 @@ impl World {
         let server = RedisServer::start(RedisServerOptions {
             folder: folder.path().to_owned(),
             append_fsync,
+            debug: false,
         })
         .await
         .unwrap();
@@ -385,7 +386,7 @@ pub(crate) fn hire(queue: &Queue, name: &str, size: Size, act: Act) -> Worker {
     let backend = RedisBackend::<Work>::new(queue, name, size.concurrency, size.prefetch);
     let give_back = backend.give_back();
     let stop = CancellationToken::new();
-    let asked = stop.clone();
+    let (asked, no_more) = (stop.clone(), backend.stop());
     let worker = WorkerBuilder::new(name)
         .backend(backend)
         .data(Desk { told: sender, act })
@@ -394,6 +395,7 @@ pub(crate) fn hire(queue: &Queue, name: &str, size: Size, act: Act) -> Worker {
         .build(handle);
     let task = tokio::spawn(worker.run_until(async move {
         asked.cancelled().await;
+        no_more.cancel();
         Ok::<(), std::io::Error>(())
     }));
     Worker {

@@ -16,6 +16,7 @@ impl World {
         let options = RedisServerOptions {
             folder: folder.path().to_owned(),
             append_fsync: None,
+            debug: false,
         };
         Self {
             server: RedisServer::start(options).await.unwrap(),

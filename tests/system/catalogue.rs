@@ -121,6 +121,16 @@ async fn tables_for_people_name_what_is_there() {
     for word in ["studio", "pass-10", "10 classes", "90 days", "until 2027-06-30"] {
         assert!(table.contains(word), "{word}: {table}");
     }
+    let bare = json!({"tenants": [{"id": "bare", "slug": "bare", "name": "Bare", "timeZone": "Europe/Oslo",
+        "webhookSecrets": [], "passes": []}]});
+    let file = shop.file("bare.json", &bare.to_string());
+    let imported = shop
+        .surepass(&["catalog", "import", file.to_str().unwrap()])
+        .await;
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    let table = stdout(&shop.surepass(&["catalog", "list"]).await);
+    let bare = table.lines().find(|line| line.trim_start().starts_with("bare "));
+    assert!(bare.is_some_and(|line| line.contains("none yet")), "{table}");
     let none = stdout(&shop.surepass(&["subscriptions", "list"]).await);
     assert_eq!(none, "No subscription fits.\n");
     assert_eq!(shop.json(&["subscriptions", "list", "--json"]).await, json!([]));

@@ -16,6 +16,7 @@ mod demo_shop;
 mod event_log;
 mod intake;
 mod metrics;
+mod own_redis;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/program.rs"]

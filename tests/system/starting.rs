@@ -85,6 +85,30 @@ async fn a_worker_asked_for_a_queue_that_is_none_exits_2_and_names_those_there_a
 }
 
 #[tokio::test]
+async fn a_command_whose_reader_has_gone_ends_quietly() {
+    let shop = Shop::prepare("").await;
+    for arguments in [
+        &["catalog", "list"][..],
+        &["subscriptions", "list", "--json"],
+        &["jobs", "list"],
+        &["workers", "list"],
+        &["doctor"],
+        &["--help"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = shop.command(arguments);
+        command.stdout(writer).stderr(std::process::Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().await.unwrap();
+        let error = stderr(&output);
+        assert!(
+            output.status.success() && !error.contains("panic"),
+            "{arguments:?}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn misuse_of_the_command_line_exits_2() {
     for arguments in [
         &["nonsense"][..],

@@ -38,7 +38,7 @@ impl Machine {
         self.folder.path()
     }
 
-    fn up(&self) -> Program {
+    pub(crate) fn up(&self) -> Program {
         let without_database: Vec<_> = self
             .environment
             .iter()
@@ -148,6 +148,19 @@ async fn the_demo_ends_with_0_with_every_outcome_right_and_leaves_no_process_beh
     for log in ["server.log", "worker.log", "sandbox.log"] {
         check_output(&std::fs::read_to_string(machine.path().join("data/demo").join(log)).unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_demo_that_is_interrupted_has_not_shown_that_all_is_right_and_exits_1() {
+    let machine = Machine::new();
+    let arguments = ["up", "--demo", "--exit-when-done"];
+    let mut demo = Program::start(command(SUREPASS, &arguments, &machine.environment));
+    demo.says("CAME OUT").await;
+    demo.signal(Signal::SIGTERM);
+    let status = demo.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", demo.said());
+    assert!(!demo.said().contains(" wrong."), "it was over: {}", demo.said());
+    machine.left(false).await;
 }
 
 #[tokio::test]

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use surepass::config::QueueName;
-use surepass::queue::Server;
+use surepass::queue::{LEAST_VERSION, Server};
 
 use super::report::Report;
 use super::{Patient, place};
 use crate::commands::terminal::span;
 
-/// What the scripts need: `ZRANGE … BYSCORE`, `ZADD GT`.
-const LEAST_VERSION: (u32, u32) = (6, 2);
 /// What the tests run on begins here.
 const TESTED_VERSION: (u32, u32) = (7, 0);
 /// An answer over a network of one's own takes a fraction of it.

@@ -36,19 +36,11 @@ fn wrong(what: impl Into<String>) -> QueueError {
 
 pub(super) fn parse(url: &str) -> Result<Parsed, QueueError> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    let (secure, many) = match scheme {
-        "redis" | "rediss" | "redis+unix" | "unix" => {
-            let info = url.into_connection_info();
-            let info = info.map_err(|error| wrong(error.to_string()))?;
-            return Ok(Parsed {
-                address: Address::Fixed(info),
-                replicas: 0,
-            });
-        }
-        "redis+sentinel" => (false, Many::Sentinels),
-        "rediss+sentinel" => (true, Many::Sentinels),
-        "redis+cluster" => (false, Many::Nodes),
-        "rediss+cluster" => (true, Many::Nodes),
+    let kind = match scheme {
+        "redis" | "rediss" => Kind::Server,
+        "redis+unix" | "unix" => Kind::Socket,
+        "redis+sentinel" | "rediss+sentinel" => Kind::Sentinels,
+        "redis+cluster" | "rediss+cluster" => Kind::Nodes,
         other => {
             let shown: String = other.chars().take(20).collect();
             return Err(wrong(format!(
@@ -56,18 +48,28 @@ pub(super) fn parse(url: &str) -> Result<Parsed, QueueError> {
             )));
         }
     };
+    let secure = scheme.starts_with("rediss");
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let query = Query::parse(query, many)?;
-    let address = match many {
-        Many::Sentinels => sentinel(secure, user, hosts, path, &query)?,
-        Many::Nodes => {
+    let (address, query) = match kind {
+        Kind::Server | Kind::Socket => {
+            let info = url.into_connection_info();
+            let info = info.map_err(|error| wrong(error.to_string()))?;
+            let query = query.split_once('#').map_or(query, |(query, _)| query);
+            (Address::Fixed(info), Query::parse(query, kind)?)
+        }
+        Kind::Sentinels => {
+            let query = Query::parse(query, kind)?;
+            (sentinel(secure, user, hosts, path, &query)?, query)
+        }
+        Kind::Nodes => {
+            let query = Query::parse(query, kind)?;
             if !matches!(path, "" | "0") {
                 return Err(wrong("a cluster has one database only: leave its number out"));
             }
             let nodes = each(hosts, 6379, |host| node(secure, user, host, ""))?;
-            Address::Cluster(nodes)
+            (Address::Cluster(nodes), query)
         }
     };
     Ok(Parsed {
@@ -77,7 +79,9 @@ pub(super) fn parse(url: &str) -> Result<Parsed, QueueError> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Many {
+enum Kind {
+    Server,
+    Socket,
     Sentinels,
     Nodes,
 }
@@ -146,7 +150,7 @@ struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    fn parse(text: &'a str, many: Many) -> Result<Self, QueueError> {
+    fn parse(text: &'a str, kind: Kind) -> Result<Self, QueueError> {
         let mut query = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -154,8 +158,11 @@ impl<'a> Query<'a> {
                 "replicas" => {
                     query.replicas = value.parse().map_err(|_| wrong("`replicas` is a whole number"))?;
                 }
-                "sentinel_user" if many == Many::Sentinels => query.sentinel_user = value,
-                "sentinel_password" if many == Many::Sentinels => query.sentinel_password = Some(value),
+                "sentinel_user" if kind == Kind::Sentinels => query.sentinel_user = value,
+                "sentinel_password" if kind == Kind::Sentinels => query.sentinel_password = Some(value),
+                // These redis-rs has read.
+                "protocol" if matches!(kind, Kind::Server | Kind::Socket) => {}
+                "db" | "user" | "pass" if kind == Kind::Socket => {}
                 _ => {
                     let shown: String = name.chars().take(20).collect();
                     return Err(wrong(format!("`{shown}` is no parameter of this address")));
@@ -226,6 +233,28 @@ mod tests {
     }
 
     #[test]
+    fn one_server_may_have_replicas_too_and_what_redis_rs_reads_is_left_to_it() {
+        for (url, replicas) in [
+            ("redis://u:p@a:7000/2", 0),
+            ("redis://u:p@a:7000/2?replicas=1", 1),
+            ("rediss://u:p@a:7000/2?protocol=resp3&replicas=2#insecure", 2),
+            ("redis+unix:///a/b.sock?db=2&user=u&pass=p&replicas=1", 1),
+        ] {
+            let parsed = parse(url).unwrap();
+            let Address::Fixed(info) = parsed.address else {
+                panic!("{url}: no server");
+            };
+            let settings = info.redis_settings();
+            assert_eq!((parsed.replicas, settings.db()), (replicas, 2), "{url}");
+            assert_eq!(
+                (settings.username(), settings.password()),
+                (Some("u"), Some("p")),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
     fn a_bad_address_is_told_without_its_password() {
         for (url, told) in [
             ("amqp://u:hemmelig@host", "`amqp://` is no Redis address"),
@@ -241,6 +270,10 @@ mod tests {
             ("redis+cluster://u:hemmelig@a/3", "one database only"),
             ("redis+cluster://u:hemmelig@", "a host is missing"),
             ("redis+cluster://u:hemmelig@a?replicas=many", "a whole number"),
+            ("rediss://u:hemmelig@a?replicas=", "a whole number"),
+            ("redis://u:hemmelig@a/2?replica=1", "`replica` is no parameter"),
+            ("redis://u:hemmelig@a?db=2", "`db` is no parameter"),
+            ("redis+unix:///a?pass=hemmelig&replicas=-1", "a whole number"),
             (
                 "redis+cluster://u:hemmelig@a?sentinel_password=hemmelig",
                 "no parameter",

@@ -1,15 +1,20 @@
-//! A connection to a Redis that may be elsewhere tomorrow: a master among sentinels, a node of a cluster.
+//! A connection to a Redis that may be elsewhere tomorrow: a master among sentinels, a node of a cluster, or another
+//! server behind the same name.
 //!
-//! All keys of a queue share a hash tag, so of either kind there is one node at a time that holds them. It is looked up
-//! before connecting, and again whenever an answer casts doubt on it. Not redis-rs' own `ClusterConnection`: the number
-//! of its retries is one for redirections, which are harmless, and for calls whose connection broke, which are not.
+//! All keys of a queue share a hash tag, so of each kind there is one node at a time that holds them. It is looked up
+//! before connecting, and again whenever an answer casts doubt on it, or none comes. Not redis-rs' own
+//! `ClusterConnection`: the number of its retries is one for redirections, which are harmless, and for calls whose
+//! connection broke, which are not. Nor its `ConnectionManager`: one whose other end has vanished it keeps, until the
+//! kernel gives up after a quarter of an hour.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, RedisError,
@@ -53,7 +58,16 @@ pub(super) async fn find(address: &Address, key: &str, options: RedisOptions) ->
         }
     };
     // Boxed: a future of many levels, within those of all who connect.
-    in_time(options.connect_timeout * 2, finding.boxed()).await
+    let found = in_time(options.connect_timeout * 2, finding.boxed()).await?;
+    Client::open(found.get_connection_info().clone().set_tcp_settings(kept_alive()))
+}
+
+/// An idle connection shows that it is there: who stands in between forgets the silent ones, and tells nobody.
+fn kept_alive() -> TcpSettings {
+    let probes = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10));
+    TcpSettings::default().set_keepalive(probes)
 }
 
 async fn in_time<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
@@ -151,7 +165,11 @@ impl Moving {
             });
             (connecting.clone(), generation)
         };
-        match connecting.await {
+        // Nobody goes on with an attempt that is given up: its time is over when the next call finds it.
+        let waiting = self.wait(generation, Duration::ZERO);
+        let connected = connecting.await;
+        waiting.over();
+        match connected {
             Ok(connection) => Ok((connection, generation)),
             Err(error) => {
                 self.forget(generation);
@@ -169,23 +187,47 @@ impl Moving {
         }
     }
 
+    fn wait(&self, generation: u64, least: Duration) -> Wait<'_> {
+        Wait {
+            of: self,
+            generation,
+            least,
+            since: Instant::now(),
+            over: false,
+        }
+    }
+
+    /// Waits for an answer. Half the time that it may take is enough for doubt: a caller's own patience may end first.
+    fn wait_for_answer(&self, generation: u64) -> Wait<'_> {
+        self.wait(generation, self.0.options.response_timeout / 2)
+    }
+
     /// Calls once; an error may cast doubt on the node.
     async fn call_once(&self, cmd: &Cmd) -> Result<Value, (RedisError, Doubt)> {
         let (mut connection, generation) = self.connected().await.map_err(|error| (error, Doubt::Perhaps))?;
+        let waiting = self.wait_for_answer(generation);
         let answer = connection.send_packed_command(cmd).await;
-        answer.and_then(Value::extract_error).map_err(|error| {
-            let doubt = Doubt::of(&error);
-            if doubt != Doubt::None {
-                self.forget(generation);
-            }
-            (error, doubt)
-        })
+        waiting.over();
+        let error = match answer {
+            Ok(Value::ServerError(error)) => error.into(),
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let doubt = Doubt::of(&error);
+        if doubt != Doubt::None {
+            self.forget(generation);
+        }
+        Err((error, doubt))
     }
 
     /// Calls; where the node says that it is the wrong one it has changed nothing, so the right one is called at once.
     pub(super) async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
+        // Where nobody can tell who is the right one, the name may soon: the next call sees.
+        let knows_another = !matches!(self.0.address, Address::Fixed(_));
         match self.call_once(cmd).await {
-            Err((_, Doubt::WrongNode)) => self.call_once(cmd).await.map_err(|(error, _)| error),
+            Err((_, Doubt::WrongNode)) if knows_another => {
+                self.call_once(cmd).await.map_err(|(error, _)| error)
+            }
             answer => answer.map_err(|(error, _)| error),
         }
     }
@@ -198,7 +240,9 @@ impl Moving {
         count: usize,
     ) -> RedisResult<Vec<Value>> {
         let (mut connection, generation) = self.connected().await?;
+        let waiting = self.wait_for_answer(generation);
         let answers = connection.send_packed_commands(batch, offset, count).await;
+        waiting.over();
         let doubtful = match &answers {
             Err(error) => Doubt::of(error) != Doubt::None,
             Ok(values) => values.iter().any(|value| match value {
@@ -210,6 +254,29 @@ impl Moving {
             self.forget(generation);
         }
         answers
+    }
+}
+
+/// A call's wait for the node. Who gives it up after `least` leaves doubt behind, as one that ended in an error does.
+struct Wait<'a> {
+    of: &'a Moving,
+    generation: u64,
+    least: Duration,
+    since: Instant,
+    over: bool,
+}
+
+impl Wait<'_> {
+    fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if !self.over && self.since.elapsed() >= self.least {
+            self.of.forget(self.generation);
+        }
     }
 }
 

@@ -82,6 +82,7 @@ impl Shop {
         let options = RedisServerOptions {
             folder: folder.path().join("redis"),
             append_fsync: Some("always"),
+            debug: true,
         };
         let redis = RedisServer::start(options).await.unwrap();
         let url = redis.url();
