@@ -185,7 +185,7 @@ pub trait LookbackStore: Send + Sync {
     async fn drop_open_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError>;
 
     /// Notes that nothing is missing from `mark.from` to `mark.to`. Where that joins what was proven before it extends
-    /// it; else the later of the two stands. A mark never goes back.
+    /// it; else the later of the two stands. A mark never goes back, but for one that is ahead of `mark.updated_at`.
     ///
     /// # Errors
     /// [`StoreError`].

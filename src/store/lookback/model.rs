@@ -1,6 +1,6 @@
 //! What the store keeps of the lookback's runs.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{CreatedVia, UnknownName};
@@ -279,4 +279,15 @@ pub struct LookbackMark {
     /// up to then.
     pub to: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+impl LookbackMark {
+    /// The most by which two machines' clocks may differ.
+    pub(super) const SKEW: TimeDelta = TimeDelta::minutes(5);
+
+    /// Whether it proves what has not come yet: a wrong clock has raised it, and it is not to be believed.
+    #[must_use]
+    pub fn is_ahead_of(&self, now: DateTime<Utc>) -> bool {
+        self.to > now + Self::SKEW
+    }
 }
