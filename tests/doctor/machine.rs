@@ -218,9 +218,49 @@ async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that
     }
     let warning = checkup.doctor().await.only_warning();
     assert!(
-        warning.starts_with("Work/proven: purchases complete up to ") && warning.ends_with("(2 days ago)"),
+        warning.starts_with("Work/proven: purchases complete from ") && warning.ends_with("(2 days ago)"),
         "{warning}"
     );
+}
+
+#[tokio::test]
+async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() {
+    let checkup = Checkup::new(true).await;
+    let store = checkup.shop.store().await;
+    let now = Clock::system().now();
+    let mark = |from: TimeDelta, to: TimeDelta| LookbackMark {
+        // Of a name that no sweep of the worker's raises.
+        detector: "more".to_owned(),
+        account: None,
+        from: now - from,
+        to: now - to,
+        updated_at: now - to,
+    };
+    let (days, minutes) = (TimeDelta::days, TimeDelta::minutes);
+    store
+        .lookback()
+        .raise_mark(&mark(days(3), minutes(9)))
+        .await
+        .unwrap();
+    let warning = checkup.doctor().await.only_warning();
+    assert!(
+        warning.starts_with("Work/proven: purchases complete from ")
+            && warning.ends_with("(9 minutes ago); not yet what was before"),
+        "{warning}"
+    );
+    store
+        .lookback()
+        .raise_mark(&mark(days(31), minutes(9)))
+        .await
+        .unwrap();
+    assert_eq!(checkup.doctor().await.warnings(), <[String; 0]>::default());
+    store
+        .lookback()
+        .raise_mark(&mark(days(31), days(-365)))
+        .await
+        .unwrap();
+    let wrong = checkup.doctor().await.only_wrong();
+    assert!(wrong.ends_with(": a clock that was wrong has said so"), "{wrong}");
 }
 
 #[tokio::test]

@@ -165,15 +165,32 @@ fn mark(patient: &Patient, mark: &LookbackMark, report: &mut Report) {
         _ => "purchases",
     };
     let message = format!(
-        "{what}{account} complete up to {} ({})",
+        "{what}{account} complete from {} to {} ({})",
+        written(mark.from),
         written(mark.to),
         patient.ago(mark.to)
     );
-    if patient.now - mark.to > BEHIND {
+    let lookback = &patient.settings.lookback;
+    if mark.is_ahead_of(patient.now) {
+        report.wrong(
+            "proven",
+            format!("{message}: a clock that was wrong has said so"),
+            "set the clocks of the workers' machines; the next lookback then corrects it",
+        );
+    } else if patient.now - mark.to > BEHIND {
         report.warn(
             "proven",
             message,
             "see why the lookback does not get further: `surepass jobs list --queue sync`",
+        );
+    } else if what == "purchases"
+        && lookback.nightly.is_some()
+        && mark.from > patient.now - lookback.nightly_window
+    {
+        report.warn(
+            "proven",
+            format!("{message}; not yet what was before"),
+            "the next nightly lookback goes over it; `surepass sync --all` does now",
         );
     } else {
         report.good("proven", message);
