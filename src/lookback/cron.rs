@@ -145,14 +145,6 @@ impl Cron {
             let items = self.items(&plan, due, now, accounts, marks).await?;
             let answers = self.queue.enqueue(&items).await?;
             let jobs = answers.iter().filter(|answer| **answer == Enqueued::New).count();
-            if let Some(place) = answers.iter().position(|answer| *answer == Enqueued::Dead) {
-                let job = items[place].job_id();
-                tracing::error!(
-                    schedule = plan.name,
-                    job,
-                    "a lookback cannot begin: one like it is a dead letter that a person must look at"
-                );
-            }
             if noted.is_some_and(|noted| noted > due.tick) {
                 tracing::warn!(
                     schedule = plan.name,
@@ -197,7 +189,8 @@ impl Cron {
         nightly.into_iter().chain(recent)
     }
 
-    /// The jobs of a tick: for each account its sessions, and its events that were not delivered.
+    /// The jobs of a tick: for each account its sessions, and its events that were not delivered. One like them that is
+    /// dead runs again, whatever it died of: who mends a key or an account need not know of it.
     async fn items(
         &self,
         plan: &Plan<'_>,
@@ -226,8 +219,7 @@ impl Cron {
                 let tick = due.tick.timestamp();
                 let account = account.as_deref().unwrap_or("own");
                 let once = format!("cron:{}:{tick}:{account}:{what}", plan.name);
-                // A dead one of before is run again where it died of a passing cause.
-                items.push(job.item()?.once(once, REMEMBERED).after(wait).revive());
+                items.push(job.item()?.once(once, REMEMBERED).after(wait));
             }
         }
         Ok(items)

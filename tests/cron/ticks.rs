@@ -301,3 +301,16 @@ async fn a_gap_is_swept_as_far_back_as_a_night_goes_and_a_mark_of_a_wrong_clock_
         ["own 10-25 09:00..11-24 09:00", "acct_a 11-24 06:00..11-24 09:00"]
     );
 }
+
+#[tokio::test]
+async fn a_tick_runs_the_look_for_events_again_whatever_it_died_of() {
+    let world = World::new("2026-11-24T09:00:00Z", &[]).await;
+    let cron = world.cron(RECENT_ONLY);
+    cron.look().await.unwrap();
+    world.died("undelivered:own", "stripe_unauthorized").await;
+    assert_eq!(world.queue.counts().await.unwrap().dead, 1);
+    world.clock.set("2026-11-24T09:10:00Z");
+    cron.look().await.unwrap();
+    let counts = world.queue.counts().await.unwrap();
+    assert_eq!((counts.dead, counts.waiting), (0, 3));
+}
