@@ -38,6 +38,7 @@ pub struct Cron {
     store: Arc<dyn Store>,
     clock: Clock,
     settings: LookbackSettings,
+    is_test: bool,
 }
 
 /// Why it could not be told what is due, or not all of it be enqueued: it is tried again.
@@ -103,6 +104,16 @@ impl Cron {
             store,
             clock,
             settings,
+            is_test: false,
+        }
+    }
+
+    /// With the mode of the key with which its lookbacks are made: it goes by what was proven with one like it.
+    #[must_use]
+    pub fn of_mode(self, livemode: Option<bool>) -> Self {
+        Self {
+            is_test: livemode == Some(false),
+            ..self
         }
     }
 

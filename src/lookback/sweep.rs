@@ -230,6 +230,7 @@ impl Lookback {
         let mark = LookbackMark {
             detector: DETECTOR.to_owned(),
             account: run.account.clone(),
+            is_test: self.is_test(),
             from: run.from,
             to,
             updated_at: self.clock.now(),

@@ -79,6 +79,7 @@ impl Lookback {
             let mark = LookbackMark {
                 detector: DETECTOR.to_owned(),
                 account: request.account.clone(),
+                is_test: self.is_test(),
                 from: resume.from,
                 to: resume.to,
                 updated_at: self.clock.now(),
@@ -97,7 +98,10 @@ impl Lookback {
         let earliest = to - KEPT;
         let marks = self.records().marks().await?;
         let own = |mark: &&LookbackMark| {
-            mark.detector == DETECTOR && mark.account == request.account && !mark.is_ahead_of(to)
+            mark.detector == DETECTOR
+                && mark.is_test == self.is_test()
+                && mark.account == request.account
+                && !mark.is_ahead_of(to)
         };
         let mark = marks.iter().find(own).map(|mark| mark.to - OVERLAP);
         // Whoever asks for less leaves no gap behind what is proven.

@@ -150,6 +150,7 @@ impl World {
         let mark = LookbackMark {
             detector: "sessions".to_owned(),
             account: account.map(str::to_owned),
+            is_test: false,
             from: at(from),
             to: at(to),
             updated_at: at(to),

@@ -210,6 +210,7 @@ async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that
         let mark = LookbackMark {
             detector: detector.to_owned(),
             account: account.map(str::to_owned),
+            is_test: true,
             from: long_ago - TimeDelta::days(30),
             to: long_ago,
             updated_at: long_ago,
@@ -232,6 +233,7 @@ async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() 
         // Of a name that no sweep of the worker's raises.
         detector: "more".to_owned(),
         account: None,
+        is_test: true,
         from: now - from,
         to: now - to,
         updated_at: now - to,

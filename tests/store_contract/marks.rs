@@ -10,6 +10,7 @@ use crate::support::purchases::minute;
 contract!(
     sessions_without_an_end_are_kept_by_whose_they_may_be_until_they_are_closed,
     a_mark_is_extended_where_spans_join_and_never_goes_back,
+    marks_of_live_and_of_test_payments_are_apart,
     a_mark_that_a_clock_of_next_year_has_raised_gives_way_to_the_next_one,
 );
 
@@ -78,6 +79,7 @@ async fn a_mark_is_extended_where_spans_join_and_never_goes_back(home: Home) {
         let mark = LookbackMark {
             detector: "sessions".to_owned(),
             account: account.map(str::to_owned),
+            is_test: false,
             from: minute(from),
             to: minute(to),
             updated_at: minute(1_000),
@@ -119,6 +121,7 @@ async fn a_mark_that_a_clock_of_next_year_has_raised_gives_way_to_the_next_one(h
         let mark = LookbackMark {
             detector: "sessions".to_owned(),
             account: None,
+            is_test: false,
             from: minute(from),
             to: minute(to),
             updated_at: minute(now),
@@ -135,4 +138,23 @@ async fn a_mark_that_a_clock_of_next_year_has_raised_gives_way_to_the_next_one(h
     assert_eq!(raise(140, 205, 206).await, span(140, 205));
     assert_eq!(raise(150, 199, 200).await, span(140, 205));
     assert_eq!(raise(150, 198, 199).await, span(150, 198));
+}
+
+async fn marks_of_live_and_of_test_payments_are_apart(home: Home) {
+    let store = home.ready().await;
+    let records = store.lookback();
+    let mark = |is_test: bool, to: i64| LookbackMark {
+        detector: "sessions".to_owned(),
+        account: Some("acct_1".to_owned()),
+        is_test,
+        from: minute(0),
+        to: minute(to),
+        updated_at: minute(to),
+    };
+    for one in [mark(false, 100), mark(true, 90), mark(true, 200)] {
+        records.raise_mark(&one).await.unwrap();
+    }
+    let mut marks = records.marks().await.unwrap();
+    marks.sort_by_key(|mark| mark.is_test);
+    assert_eq!(marks, [mark(false, 100), mark(true, 200)]);
 }

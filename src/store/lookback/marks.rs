@@ -5,6 +5,9 @@ use sqlx::SqlStr;
 use super::LookbackMark;
 use crate::store::dialect::{Bind, Dialect, Fields};
 
+/// What the detector of a mark of test payments ends with. A table that does not tell them apart is from before they were.
+const TEST: &str = ".test";
+
 /// The old span is kept where the new one does not join it and ends no later. One that ends in the future was raised by a
 /// wrong clock: the new one takes its place.
 pub(super) async fn raise<D: Dialect>(
@@ -20,8 +23,10 @@ pub(super) async fn raise<D: Dialect>(
          updated_at = excluded.updated_at \
          WHERE lookback_marks.to_at > $6 OR excluded.to_at >= lookback_marks.from_at \
              AND (excluded.to_at > lookback_marks.to_at OR excluded.from_at < lookback_marks.from_at)";
+    let of_test = if mark.is_test { TEST } else { "" };
+    let detector = format!("{}{of_test}", mark.detector);
     let binds = vec![
-        Bind::Text(&mark.detector),
+        Bind::Text(&detector),
         Bind::Text(mark.account.as_deref().unwrap_or_default()),
         Bind::Instant(mark.from),
         Bind::Instant(mark.to),
@@ -37,8 +42,11 @@ pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
     let rows = D::rows(connection, text, Vec::new()).await?;
     rows.iter()
         .map(|row| {
+            let detector: String = row.text("detector")?;
+            let of_test = detector.strip_suffix(TEST);
             Ok(LookbackMark {
-                detector: row.text("detector")?,
+                is_test: of_test.is_some(),
+                detector: of_test.unwrap_or(&detector).to_owned(),
                 account: Some(row.text("account")?).filter(|account| !account.is_empty()),
                 from: row.instant("from_at")?,
                 to: row.instant("to_at")?,

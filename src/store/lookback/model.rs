@@ -274,6 +274,8 @@ pub struct LookbackMark {
     pub detector: String,
     /// `None`: the key's own.
     pub account: Option<String>,
+    /// Of test payments; else of live ones, or of a key that does not say.
+    pub is_test: bool,
     /// Without a gap since then,
     pub from: DateTime<Utc>,
     /// up to then.
