@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::undelivered::MARGIN;
 use super::{Lookback, LookbackError, LookbackJob, SweepRequest};
-use crate::store::{FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState};
+use crate::store::{
+    CreatedVia, FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState,
+};
 
 /// The name of its mark.
 pub(super) const DETECTOR: &str = "sessions";
@@ -83,6 +85,12 @@ impl Lookback {
                 let told = format!("{}: {error}", error.code());
                 let run = request.run();
                 self.end(run.as_str(), RunPhase::Failed, Some(&told)).await?;
+                if request.via == CreatedVia::Lookback && matches!(error, LookbackError::Stripe(_)) {
+                    // The next tick asks again: a dead letter for each would hide those that a person must act on.
+                    let account = request.account.as_deref();
+                    tracing::error!(account, code = error.code(), %error, "Stripe refuses to be looked at");
+                    return Ok(());
+                }
                 return Err(error);
             }
         };

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use sqlx::{Connection, Executor, SqliteConnection};
 use surepass::clock::Clock;
-use surepass::store::LookbackMark;
+use surepass::store::{CreatedVia, LookbackMark, LookbackRun, RunCounts, RunPhase};
 
 use crate::checkup::{Checkup, findings};
 
@@ -247,7 +247,7 @@ async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() 
     let warning = checkup.doctor().await.only_warning();
     assert!(
         warning.starts_with("Work/proven: purchases complete from ")
-            && warning.ends_with("(9 minutes ago); not yet what was before"),
+            && warning.ends_with("(9 min ago); not yet what was before"),
         "{warning}"
     );
     store
@@ -263,6 +263,34 @@ async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() 
         .unwrap();
     let wrong = checkup.doctor().await.only_wrong();
     assert!(wrong.ends_with(": a clock that was wrong has said so"), "{wrong}");
+}
+
+#[tokio::test]
+async fn an_account_that_stripe_refuses_is_wrong_until_a_lookback_gets_through() {
+    let checkup = Checkup::new(true).await;
+    let store = checkup.shop.store().await;
+    let ended = async |id: &str, phase: RunPhase| {
+        // Later than what the worker has begun.
+        let now = Clock::system().now() + TimeDelta::seconds(1);
+        let via = CreatedVia::Lookback;
+        let run = LookbackRun::new(id, id, via, now - TimeDelta::hours(3), now, now);
+        store.lookback().begin_run(&run).await.unwrap();
+        let (counts, why) = (RunCounts::default(), Some("stripe_forbidden: HTTP 403"));
+        store
+            .lookback()
+            .end_run(id, phase, counts, why, now)
+            .await
+            .unwrap();
+    };
+    ended("cron:recent:1:own", RunPhase::Failed).await;
+    let wrong = checkup.doctor().await.only_wrong();
+    assert!(
+        wrong.starts_with("Work/lookback: the last one failed ")
+            && wrong.ends_with(": stripe_forbidden: HTTP 403"),
+        "{wrong}"
+    );
+    ended("cron:recent:2:own", RunPhase::Done).await;
+    assert_eq!(checkup.doctor().await.wrong(), <[String; 0]>::default());
 }
 
 #[tokio::test]

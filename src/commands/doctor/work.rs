@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use surepass::lookback::cron::{self, ScheduleStatus};
 use surepass::lookback::{accounts, audit};
 use surepass::queue::inspector::{Inspector, QueueStatus, WorkerStatus};
-use surepass::store::LookbackMark;
+use surepass::store::{LookbackMark, LookbackRun};
 
 use super::Patient;
 use super::report::Report;
@@ -46,6 +46,13 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
         report.good("last audit", format!("{}: {found}", patient.ago(last.at)));
     }
     if let Some(store) = &patient.store {
+        match store.lookback().failed_sweeps(patient.now - BEHIND).await {
+            Ok(all) => all
+                .iter()
+                .filter(|one| accounts(&patient.tenants).contains(&one.account))
+                .for_each(|one| refused(patient, one, report)),
+            Err(error) => report.wrong("lookback", error.to_string(), "run this again"),
+        }
         match store.lookback().marks().await {
             Ok(none) if none.is_empty() => report.good("proven", "nothing yet: no lookback has ended"),
             Ok(all) => all
@@ -149,6 +156,17 @@ fn schedule(patient: &Patient, one: &ScheduleStatus, report: &mut Report) {
     }
     let next = one.next.map(|next| format!(", next {}", patient.ago(next)));
     report.good(one.name, format!("{last}{}", next.unwrap_or_default()));
+}
+
+fn refused(patient: &Patient, run: &LookbackRun, report: &mut Report) {
+    let account = run.account.as_deref().map(|account| format!(" of {account}"));
+    let account = account.unwrap_or_default();
+    let why = run.error.as_deref().unwrap_or("it does not say why");
+    report.wrong(
+        "lookback",
+        format!("the last one{account} failed {}: {why}", patient.ago(run.updated_at)),
+        "where Stripe refuses the key, put in another; an account that has left is connected again, or taken out of its tenant",
+    );
 }
 
 /// An account that no tenant names any more stays where it was, and so does what was proven with a key of the other mode.

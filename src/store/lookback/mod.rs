@@ -54,6 +54,12 @@ pub trait LookbackStore: Send + Sync {
     /// [`StoreError`].
     async fn runs(&self, limit: u32) -> Result<Vec<LookbackRun>, StoreError>;
 
+    /// The last sweep by schedule of each account where that one failed, of those that began after `since`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn failed_sweeps(&self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError>;
+
     /// Forgets a run that nobody has begun.
     ///
     /// # Errors
@@ -258,6 +264,10 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
 
     async fn runs(&self, limit: u32) -> Result<Vec<LookbackRun>, StoreError> {
         ask!(self.readers, |c| runs::list::<D>(&mut c, limit))
+    }
+
+    async fn failed_sweeps(&self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError> {
+        ask!(self.readers, |c| runs::failed_sweeps::<D>(&mut c, since))
     }
 
     async fn drop_run(&self, id: &str) -> Result<(), StoreError> {
