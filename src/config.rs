@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
@@ -220,15 +220,7 @@ impl StripeSettings {
     /// `None` without a key and where the key does not say.
     #[must_use]
     pub fn livemode(&self) -> Option<bool> {
-        let key = self.secret_key.as_ref()?.expose_secret();
-        let rest = key.strip_prefix("sk_").or_else(|| key.strip_prefix("rk_"))?;
-        if rest.starts_with("live_") {
-            Some(true)
-        } else if rest.starts_with("test_") {
-            Some(false)
-        } else {
-            None
-        }
+        api::livemode(self.secret_key.as_ref()?)
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) fn start(
     let (store, clock, settings_of) = (&lookback.store, &lookback.clock, &settings.lookback);
     // A connection of its own: what waits for Redis here is in no job's way.
     let queue = lookback.sync.reconnected().map_err(|error| error.to_string())?;
+    let livemode = client.livemode();
     let auditor = Auditor {
         client,
         http: api::http().map_err(|error| error.to_string())?,
@@ -30,7 +31,7 @@ pub(crate) fn start(
         clock: clock.clone(),
         public_url: settings.server.public_url.clone(),
         secrets: settings.stripe.webhook_secrets.clone(),
-        livemode: settings.stripe.livemode().unwrap_or(false),
+        livemode: livemode.unwrap_or(false),
     };
     let rounds = Rounds {
         queue: queue.clone(),
@@ -39,7 +40,7 @@ pub(crate) fn start(
         settings: settings_of.clone(),
         findings,
     };
-    let cron = Cron::new(queue, store.clone(), clock.clone(), settings_of.clone());
+    let cron = Cron::new(queue, store.clone(), clock.clone(), settings_of.clone()).of_mode(livemode);
     let own = stop.clone();
     running.spawn(async move { cron.run(own).await });
     let own = stop.clone();

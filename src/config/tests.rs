@@ -3,6 +3,7 @@ mod refused;
 use std::collections::HashMap;
 use std::fs;
 
+use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;

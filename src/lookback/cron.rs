@@ -4,6 +4,8 @@
 //! its own that is taken in the same step, and only then notes the tick. Who dies in between leaves the rest to the next
 //! who looks, and what was enqueued is not enqueued again.
 
+mod gap;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +14,12 @@ use chrono_tz::Tz;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{LookbackJob, SweepRequest, UndeliveredRequest, accounts};
+use super::{LookbackJob, UndeliveredRequest, accounts};
 use crate::clock::Clock;
 use crate::config::LookbackSettings;
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::schedule::Schedule;
-use crate::store::{Store, StoreError};
+use crate::store::{LookbackMark, Store, StoreError};
 
 /// How long it is remembered what a tick has enqueued: a worker that stood still in the middle of it for less changes nothing.
 const REMEMBERED: Duration = Duration::from_hours(48);
@@ -36,6 +38,7 @@ pub struct Cron {
     store: Arc<dyn Store>,
     clock: Clock,
     settings: LookbackSettings,
+    is_test: bool,
 }
 
 /// Why it could not be told what is due, or not all of it be enqueued: it is tried again.
@@ -43,7 +46,7 @@ pub struct Cron {
 pub enum CronError {
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("the accounts of the tenants cannot be read: {0}")]
+    #[error("the accounts of the tenants, and what is proven of them, cannot be read: {0}")]
     Store(#[from] StoreError),
 }
 
@@ -101,6 +104,16 @@ impl Cron {
             store,
             clock,
             settings,
+            is_test: false,
+        }
+    }
+
+    /// With the mode of the key with which its lookbacks are made: it goes by what was proven with one like it.
+    #[must_use]
+    pub fn of_mode(self, livemode: Option<bool>) -> Self {
+        Self {
+            is_test: livemode == Some(false),
+            ..self
         }
     }
 
@@ -130,27 +143,19 @@ impl Cron {
         let now = self.clock.now();
         let ticks = self.queue.ticks().await?;
         let mut fired = Vec::new();
-        let mut accounts = None;
+        let mut known = None;
         for plan in self.plans() {
             let noted = ticks.get(plan.name).copied();
             let Some(due) = due(plan.schedule, self.settings.time_zone, noted, now) else {
                 continue;
             };
-            let accounts = match &accounts {
-                Some(accounts) => accounts,
-                None => accounts.insert(self.accounts().await?),
+            let (accounts, marks) = match &known {
+                Some(known) => known,
+                None => known.insert((self.accounts().await?, self.store.lookback().marks().await?)),
             };
-            let items = self.items(&plan, due, now, accounts)?;
+            let items = self.items(&plan, due, now, accounts, marks).await?;
             let answers = self.queue.enqueue(&items).await?;
             let jobs = answers.iter().filter(|answer| **answer == Enqueued::New).count();
-            if let Some(place) = answers.iter().position(|answer| *answer == Enqueued::Dead) {
-                let job = items[place].job_id();
-                tracing::error!(
-                    schedule = plan.name,
-                    job,
-                    "a lookback cannot begin: one like it is a dead letter that a person must look at"
-                );
-            }
             if noted.is_some_and(|noted| noted > due.tick) {
                 tracing::warn!(
                     schedule = plan.name,
@@ -195,20 +200,22 @@ impl Cron {
         nightly.into_iter().chain(recent)
     }
 
-    /// The jobs of a tick: for each account its sessions, and its events that were not delivered.
-    fn items(
+    /// The jobs of a tick: for each account its sessions, and its events that were not delivered. One like them that is
+    /// dead runs again, whatever it died of: who mends a key or an account need not know of it.
+    async fn items(
         &self,
         plan: &Plan<'_>,
         due: Due,
         now: DateTime<Utc>,
         accounts: &[Option<String>],
-    ) -> Result<Vec<Item>, QueueError> {
-        let (from, to) = (window_start(due, plan.window), window_end(due, now));
+        marks: &[LookbackMark],
+    ) -> Result<Vec<Item>, CronError> {
+        let span = (window_start(due, plan.window), window_end(due, now));
         let spread = self.spread(plan.schedule, due.tick);
         let mut items = Vec::with_capacity(2 * accounts.len());
         for (place, account) in accounts.iter().enumerate() {
             let wait = spread.mul_f64(share(place, accounts.len()));
-            let mut sweep = SweepRequest::new(plan.name, account.as_deref(), from, to);
+            let mut sweep = self.sweep(plan, account.as_deref(), span, marks, now).await?;
             sweep.spread_seconds = u32::try_from(spread.as_secs()).unwrap_or(u32::MAX);
             let undelivered = UndeliveredRequest {
                 account: account.clone(),
@@ -223,8 +230,7 @@ impl Cron {
                 let tick = due.tick.timestamp();
                 let account = account.as_deref().unwrap_or("own");
                 let once = format!("cron:{}:{tick}:{account}:{what}", plan.name);
-                // A dead one of before is run again where it died of a passing cause.
-                items.push(job.item()?.once(once, REMEMBERED).after(wait).revive());
+                items.push(job.item()?.once(once, REMEMBERED).after(wait));
             }
         }
         Ok(items)

@@ -144,7 +144,9 @@ impl Lookback {
             mark.from <= from && mark.to > from && (now - FRESH..now).contains(&mark.to)
         };
         let marks = self.records().marks().await?;
-        let own = |mark: &LookbackMark| mark.detector == DETECTOR && mark.account.as_deref() == account;
+        let own = |mark: &LookbackMark| {
+            mark.detector == DETECTOR && mark.is_test == self.is_test() && mark.account.as_deref() == account
+        };
         Ok(marks.into_iter().find(|mark| own(mark) && covers(mark)))
     }
 
@@ -318,7 +320,9 @@ impl Look<'_> {
         self.seen.pages += 1;
         match session? {
             Some(session) => self.take(&session),
-            None => self.closed.push(id.to_owned()),
+            None if self.stripe.can_know(id) => self.closed.push(id.to_owned()),
+            // A key of the other mode was put in by mistake: its word is no end.
+            None => {}
         }
         Ok(())
     }

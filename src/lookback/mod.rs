@@ -93,6 +93,11 @@ impl Lookback {
         self.store.lookback()
     }
 
+    /// Whether what it sees are test payments. Marks of the two kinds say nothing of each other.
+    fn is_test(&self) -> bool {
+        self.stripe.as_ref().and_then(Client::livemode) == Some(false)
+    }
+
     fn stripe(&self) -> Result<&Client, LookbackError> {
         self.stripe.as_ref().ok_or(LookbackError::NoKey)
     }

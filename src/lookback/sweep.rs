@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::undelivered::MARGIN;
 use super::{Lookback, LookbackError, LookbackJob, SweepRequest};
-use crate::store::{FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState};
+use crate::store::{
+    CreatedVia, FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState,
+};
 
 /// The name of its mark.
 pub(super) const DETECTOR: &str = "sessions";
@@ -73,10 +75,22 @@ impl Lookback {
                     .await;
             }
         }
-        let wait = match self.work(request, run, end).await? {
-            Next::Stop => return Ok(()),
-            Next::Go => Duration::ZERO,
-            Next::Wait(wait) => wait,
+        let wait = match self.work(request, run, end).await {
+            Ok(Next::Stop) => return Ok(()),
+            Ok(Next::Go) => Duration::ZERO,
+            Ok(Next::Wait(wait)) => wait,
+            Err(LookbackError::Stripe(error))
+                if request.via == CreatedVia::Lookback && !error.is_transient() =>
+            {
+                // The next tick asks again: a dead letter for each would hide those that a person must act on.
+                let (code, account) = (error.reason(), request.account.as_deref());
+                tracing::error!(account, code, %error, "Stripe refuses to be looked at");
+                let told = format!("{code}: {error}");
+                let run = request.run();
+                self.end(run.as_str(), RunPhase::Failed, Some(&told)).await?;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         };
         self.hand_on(request, wait, None).await
     }
@@ -222,6 +236,7 @@ impl Lookback {
         let mark = LookbackMark {
             detector: DETECTOR.to_owned(),
             account: run.account.clone(),
+            is_test: self.is_test(),
             from: run.from,
             to,
             updated_at: self.clock.now(),

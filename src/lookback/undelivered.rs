@@ -79,6 +79,7 @@ impl Lookback {
             let mark = LookbackMark {
                 detector: DETECTOR.to_owned(),
                 account: request.account.clone(),
+                is_test: self.is_test(),
                 from: resume.from,
                 to: resume.to,
                 updated_at: self.clock.now(),
@@ -88,20 +89,25 @@ impl Lookback {
         Ok(())
     }
 
-    /// From where the last look came to, to a moment ago.
+    /// From where the last look came to, or from further back, to a moment ago.
     async fn span(
         &self,
         request: &UndeliveredRequest,
     ) -> Result<(DateTime<Utc>, DateTime<Utc>), LookbackError> {
         let to = self.clock.now() - MARGIN;
         let earliest = to - KEPT;
-        let from = if let Some(since) = request.since {
-            since
-        } else {
-            let marks = self.records().marks().await?;
-            let own = |mark: &&LookbackMark| mark.detector == DETECTOR && mark.account == request.account;
-            let mark = marks.iter().find(own);
-            mark.map_or(earliest, |mark| mark.to - OVERLAP)
+        let marks = self.records().marks().await?;
+        let own = |mark: &&LookbackMark| {
+            mark.detector == DETECTOR
+                && mark.is_test == self.is_test()
+                && mark.account == request.account
+                && !mark.is_ahead_of(to)
+        };
+        let mark = marks.iter().find(own).map(|mark| mark.to - OVERLAP);
+        // Whoever asks for less leaves no gap behind what is proven.
+        let from = match (request.since, mark) {
+            (Some(since), Some(mark)) => since.min(mark),
+            (since, mark) => since.or(mark).unwrap_or(earliest),
         };
         Ok((from.clamp(earliest, to), to))
     }

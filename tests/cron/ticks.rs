@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use surepass::clock::Clock;
 use surepass::lookback::cron::{Cron, status};
+use surepass::store::RunPhase;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, at, covers, settings};
@@ -246,4 +247,70 @@ async fn a_schedule_tells_its_last_tick_and_its_next_and_whether_one_is_overdue(
         Some(at("2026-11-23T12:10:00Z")),
     );
     assert_eq!(told("2026-11-23T12:09:00Z").await, [nightly, recent]);
+}
+
+#[tokio::test]
+async fn a_gap_that_dead_sweeps_have_left_is_closed_by_the_next_tick_with_one_sweep_at_a_time() {
+    let world = World::new("2026-11-24T09:00:00Z", &[Some("acct_a")]).await;
+    let cron = world.cron(RECENT_ONLY);
+    // Stripe was away from 22:00 on. The other account was read all the time.
+    world
+        .proven(None, "2026-10-24T03:00:00Z", "2026-11-23T21:59:00Z")
+        .await;
+    let of_a = ("2026-10-24T03:00:00Z", "2026-11-24T08:49:00Z");
+    world.proven(Some("acct_a"), of_a.0, of_a.1).await;
+    let swept = async || -> Vec<_> { world.sweeps("recent").await.iter().map(covers).collect() };
+    cron.look().await.unwrap();
+    assert_eq!(
+        swept().await,
+        ["own 11-23 21:59..11-24 09:00", "acct_a 11-24 06:00..11-24 09:00"]
+    );
+    // While it lives no second one begins; the other account's goes on.
+    world.clock.set("2026-11-24T09:10:00Z");
+    cron.look().await.unwrap();
+    assert_eq!(swept().await[2..], ["acct_a 11-24 06:10..11-24 09:10"]);
+    // It has died in its third slice: it goes on there.
+    let gap = world.sweeps("recent").await.remove(0);
+    world.begun(&gap, 2).await;
+    world.done().await;
+    world.clock.set("2026-11-24T09:20:00Z");
+    cron.look().await.unwrap();
+    let again = world.sweeps("recent").await.remove(0);
+    assert_eq!((again.run(), again.slice), (gap.run(), 2));
+    assert_eq!(covers(&again), "own 11-23 21:59..11-24 09:00");
+    // One that looked at everything and proved nothing is not repeated every ten minutes.
+    world.ended(&gap, RunPhase::Done).await;
+    world.done().await;
+    world.clock.set("2026-11-24T09:30:00Z");
+    cron.look().await.unwrap();
+    assert_eq!(swept().await[0], "own 11-24 06:30..11-24 09:30");
+}
+
+#[tokio::test]
+async fn a_gap_is_swept_as_far_back_as_a_night_goes_and_a_mark_of_a_wrong_clock_makes_none() {
+    let world = World::new("2026-11-24T09:00:00Z", &[Some("acct_a")]).await;
+    world
+        .proven(None, "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z")
+        .await;
+    let ahead = ("2026-01-01T00:00:00Z", "2027-11-24T08:59:00Z");
+    world.proven(Some("acct_a"), ahead.0, ahead.1).await;
+    world.cron(RECENT_ONLY).look().await.unwrap();
+    let swept: Vec<_> = world.sweeps("recent").await.iter().map(covers).collect();
+    assert_eq!(
+        swept,
+        ["own 10-25 09:00..11-24 09:00", "acct_a 11-24 06:00..11-24 09:00"]
+    );
+}
+
+#[tokio::test]
+async fn a_tick_runs_the_look_for_events_again_whatever_it_died_of() {
+    let world = World::new("2026-11-24T09:00:00Z", &[]).await;
+    let cron = world.cron(RECENT_ONLY);
+    cron.look().await.unwrap();
+    world.died("undelivered:own", "stripe_unauthorized").await;
+    assert_eq!(world.queue.counts().await.unwrap().dead, 1);
+    world.clock.set("2026-11-24T09:10:00Z");
+    cron.look().await.unwrap();
+    let counts = world.queue.counts().await.unwrap();
+    assert_eq!((counts.dead, counts.waiting), (0, 3));
 }

@@ -11,7 +11,7 @@ use surepass::config::{LookbackSettings, QueueName, Settings};
 use surepass::lookback::cron::Cron;
 use surepass::lookback::{LookbackJob, SweepRequest, UndeliveredRequest};
 use surepass::queue::{Job, Queue, Redis, RedisOptions};
-use surepass::store::{Options, SqliteStore, Store, Tenant};
+use surepass::store::{LookbackMark, LookbackRun, Options, RunCounts, RunPhase, SqliteStore, Store, Tenant};
 use surepass::up::{RedisServer, RedisServerOptions};
 use tempfile::TempDir;
 
@@ -144,6 +144,67 @@ impl World {
             .collect();
         found.sort_by(|a, b| a.account.cmp(&b.account));
         found
+    }
+
+    /// Notes what the sweeps of an account have proven.
+    pub(crate) async fn proven(&self, account: Option<&str>, from: &str, to: &str) {
+        let mark = LookbackMark {
+            detector: "sessions".to_owned(),
+            account: account.map(str::to_owned),
+            is_test: false,
+            from: at(from),
+            to: at(to),
+            updated_at: at(to),
+        };
+        self.store.lookback().raise_mark(&mark).await.unwrap();
+    }
+
+    /// Notes that a sweep stands in this slice.
+    pub(crate) async fn begun(&self, sweep: &SweepRequest, slice: u32) {
+        let id = sweep.run();
+        let run = LookbackRun {
+            account: sweep.account.clone(),
+            phase: RunPhase::Listing,
+            slice,
+            ..LookbackRun::new(
+                id.as_str(),
+                id.as_str(),
+                sweep.via,
+                sweep.from,
+                sweep.to,
+                sweep.to,
+            )
+        };
+        assert!(self.store.lookback().begin_run(&run).await.unwrap());
+    }
+
+    pub(crate) async fn ended(&self, sweep: &SweepRequest, phase: RunPhase) {
+        let (id, at) = (sweep.run(), sweep.to);
+        let records = self.store.lookback();
+        let counts = RunCounts::default();
+        records
+            .end_run(id.as_str(), phase, counts, None, at)
+            .await
+            .unwrap();
+    }
+
+    /// A worker has taken this job, and it died for good.
+    pub(crate) async fn died(&self, job: &str, reason: &str) {
+        let mut connection = self.connection().await;
+        let mut commands = redis::pipe();
+        commands
+            .cmd("LREM")
+            .arg(self.queue.key("wait:accounts"))
+            .arg(1)
+            .arg(job)
+            .cmd("ZADD")
+            .arg(self.queue.key("dead"))
+            .arg(1)
+            .arg(job)
+            .cmd("HSET")
+            .arg(self.queue.key(&format!("job:{job}")))
+            .arg(&["transient", "0", "reason", reason]);
+        let _: () = commands.query_async(&mut connection).await.unwrap();
     }
 
     /// A Redis that knows nothing.

@@ -2,7 +2,9 @@
 
 use std::process::Output;
 
+use chrono::TimeDelta;
 use serde_json::Value;
+use surepass::clock::Clock;
 
 use crate::program::{WORKER, awaited, stderr, stdout};
 use crate::shop::{SECRET_WORD, Shop};
@@ -54,12 +56,27 @@ impl Checkup {
         self.shop.file("config/development.toml", &settings);
     }
 
-    /// Starts a worker, and waits until it has fired its first ticks, made its audit and is known to all.
+    /// Starts a worker, and waits until it has fired its first ticks, swept the last month, made its audit and is known to
+    /// all.
     async fn start_worker(&mut self) {
         self.start_scheduled_worker().await;
         let worker = &self.shop.workers[0];
         worker.says(r#""schedule":"recent""#).await;
         worker.says("webhook endpoints are in order").await;
+        let store = self.shop.store().await;
+        let swept = async {
+            let month = Clock::system().now() - TimeDelta::days(30);
+            let is_proven = async || {
+                let marks = store.lookback().marks().await.unwrap();
+                marks
+                    .iter()
+                    .any(|mark| mark.detector == "sessions" && mark.from < month)
+            };
+            while !is_proven().await {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        awaited("the first nightly lookback", swept).await;
         let known = async {
             while self.shop.json(&["workers", "list", "--json"]).await == serde_json::json!([]) {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;

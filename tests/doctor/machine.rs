@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use sqlx::{Connection, Executor, SqliteConnection};
 use surepass::clock::Clock;
-use surepass::store::LookbackMark;
+use surepass::store::{CreatedVia, LookbackMark, LookbackRun, RunCounts, RunPhase};
 
 use crate::checkup::{Checkup, findings};
 
@@ -210,6 +210,7 @@ async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that
         let mark = LookbackMark {
             detector: detector.to_owned(),
             account: account.map(str::to_owned),
+            is_test: true,
             from: long_ago - TimeDelta::days(30),
             to: long_ago,
             updated_at: long_ago,
@@ -218,9 +219,78 @@ async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that
     }
     let warning = checkup.doctor().await.only_warning();
     assert!(
-        warning.starts_with("Work/proven: purchases complete up to ") && warning.ends_with("(2 days ago)"),
+        warning.starts_with("Work/proven: purchases complete from ") && warning.ends_with("(2 days ago)"),
         "{warning}"
     );
+}
+
+#[tokio::test]
+async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() {
+    let checkup = Checkup::new(true).await;
+    let store = checkup.shop.store().await;
+    let now = Clock::system().now();
+    let mark = |from: TimeDelta, to: TimeDelta| LookbackMark {
+        // Of a name that no sweep of the worker's raises.
+        detector: "more".to_owned(),
+        account: None,
+        is_test: true,
+        from: now - from,
+        to: now - to,
+        updated_at: now - to,
+    };
+    let (days, minutes) = (TimeDelta::days, TimeDelta::minutes);
+    store
+        .lookback()
+        .raise_mark(&mark(days(3), minutes(9)))
+        .await
+        .unwrap();
+    let warning = checkup.doctor().await.only_warning();
+    assert!(
+        warning.starts_with("Work/proven: purchases complete from ")
+            && warning.ends_with("(9 min ago); not yet what was before"),
+        "{warning}"
+    );
+    store
+        .lookback()
+        .raise_mark(&mark(days(31), minutes(9)))
+        .await
+        .unwrap();
+    assert_eq!(checkup.doctor().await.warnings(), <[String; 0]>::default());
+    store
+        .lookback()
+        .raise_mark(&mark(days(31), days(-365)))
+        .await
+        .unwrap();
+    let wrong = checkup.doctor().await.only_wrong();
+    assert!(wrong.ends_with(": a clock that was wrong has said so"), "{wrong}");
+}
+
+#[tokio::test]
+async fn an_account_that_stripe_refuses_is_wrong_until_a_lookback_gets_through() {
+    let checkup = Checkup::new(true).await;
+    let store = checkup.shop.store().await;
+    let ended = async |id: &str, phase: RunPhase| {
+        // Later than what the worker has begun.
+        let now = Clock::system().now() + TimeDelta::seconds(1);
+        let via = CreatedVia::Lookback;
+        let run = LookbackRun::new(id, id, via, now - TimeDelta::hours(3), now, now);
+        store.lookback().begin_run(&run).await.unwrap();
+        let (counts, why) = (RunCounts::default(), Some("stripe_forbidden: HTTP 403"));
+        store
+            .lookback()
+            .end_run(id, phase, counts, why, now)
+            .await
+            .unwrap();
+    };
+    ended("cron:recent:1:own", RunPhase::Failed).await;
+    let wrong = checkup.doctor().await.only_wrong();
+    assert!(
+        wrong.starts_with("Work/lookback: the last one failed ")
+            && wrong.ends_with(": stripe_forbidden: HTTP 403"),
+        "{wrong}"
+    );
+    ended("cron:recent:2:own", RunPhase::Done).await;
+    assert_eq!(checkup.doctor().await.wrong(), <[String; 0]>::default());
 }
 
 #[tokio::test]

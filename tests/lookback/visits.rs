@@ -248,6 +248,7 @@ async fn the_whole_window_is_read_for_operators_and_where_no_fresh_mark_tells_th
         let mark = LookbackMark {
             detector: "sessions".to_owned(),
             account: Some(ACCOUNT.to_owned()),
+            is_test: true,
             from,
             to,
             updated_at: now(),

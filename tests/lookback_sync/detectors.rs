@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::json;
-use surepass::lookback::{LookbackJob, UndeliveredRequest};
+use surepass::lookback::{Customer, LookbackJob, SyncRequest, UndeliveredRequest};
+use surepass::store::{CreatedVia, LookbackMark, LookbackRun, OpenSession, RunPhase, RunStep};
 
 use crate::answer::Answer;
 use crate::shop::{COMPLETED, now};
-use crate::world::{World, ids};
+use crate::world::{World, ids, sweep};
 
 fn undelivered(account: Option<&str>) -> LookbackJob {
     LookbackJob::Undelivered(UndeliveredRequest {
@@ -114,4 +115,94 @@ async fn a_long_list_of_undelivered_events_is_read_in_slices_to_its_end() {
     );
     let mark = world.mark("events").await.unwrap();
     assert!(mark.from < now() - TimeDelta::days(29), "{mark:?}");
+}
+
+#[tokio::test]
+async fn a_key_of_the_other_mode_neither_extends_what_is_proven_nor_closes_what_is_open() {
+    let world = World::open().await;
+    let store = world.shop.store().await;
+    let records = store.lookback();
+    // What the live key has left.
+    let live = LookbackMark {
+        detector: "sessions".to_owned(),
+        account: None,
+        is_test: false,
+        from: now() - TimeDelta::days(31),
+        to: now() - TimeDelta::minutes(20),
+        updated_at: now() - TimeDelta::minutes(20),
+    };
+    records.raise_mark(&live).await.unwrap();
+    let live = records.marks().await.unwrap();
+    let asked = world.ask_sweep(&sweep("nightly", 31)).await;
+    world.report(&asked.run).await;
+    let marks = records.marks().await.unwrap();
+    assert_eq!((marks.len(), &marks[..1]), (2, &live[..]), "{marks:?}");
+    assert!(marks[1].is_test);
+
+    let mut run = LookbackRun::new("1", "1", CreatedVia::Lookback, now(), now(), now());
+    run.phase = RunPhase::Listing;
+    records.begin_run(&run).await.unwrap();
+    let open = |session: &str| OpenSession {
+        session: session.to_owned(),
+        account: None,
+        customers: vec!["user_kari".to_owned()],
+        created_at: now() - TimeDelta::days(1),
+    };
+    let step = RunStep {
+        open: vec![open("cs_live_a1"), open("cs_test_a1")],
+        cursor: "cs_1".to_owned(),
+        ..RunStep::at(now())
+    };
+    assert!(records.step_run(&run, &step, &[]).await.unwrap());
+    let request = SyncRequest {
+        tenant: None,
+        customer: Customer::User {
+            id: "user_kari".to_owned(),
+            verified_email: None,
+        },
+        days: 30,
+        via: CreatedVia::SelfService,
+        run: None,
+    };
+    let asked = world
+        .lookback()
+        .await
+        .ask(&request, ulid::Ulid::generate())
+        .await
+        .unwrap();
+    world.report(&asked.run).await;
+    let left = records
+        .open_sessions(None, &["user_kari"], now() - TimeDelta::days(30), 10)
+        .await;
+    assert_eq!(
+        left.unwrap(),
+        ["cs_live_a1"],
+        "of both Stripe has said that there is none"
+    );
+}
+
+#[tokio::test]
+async fn a_mark_that_a_clock_of_next_year_has_raised_keeps_no_event_from_being_found() {
+    let world = World::open().await;
+    let store = world.shop.store().await;
+    let ahead = LookbackMark {
+        detector: "events".to_owned(),
+        account: None,
+        is_test: true,
+        from: now(),
+        to: now() + TimeDelta::days(365),
+        updated_at: now() + TimeDelta::days(365),
+    };
+    store.lookback().raise_mark(&ahead).await.unwrap();
+    let lost = world.shop.session();
+    world.stripe.fail_to_deliver(&lost.event(COMPLETED, 1));
+    world.enqueue(undelivered(None)).await;
+    world.idle().await;
+    world.shop.settled().await;
+    assert_eq!(world.shop.fulfilled().await, [lost.session_id()]);
+    let mark = world.mark("events").await.unwrap();
+    assert!(
+        mark.to <= now() && mark.from < now() - TimeDelta::days(29),
+        "{mark:?}"
+    );
 }

@@ -301,6 +301,15 @@ async fn a_sweep_that_may_not_read_fails_in_words_and_proves_nothing() {
     assert_eq!(report.phase, RunPhase::Failed);
     assert!(report.error.unwrap().starts_with("stripe_forbidden"));
     assert_eq!(world.mark("sessions").await, None);
+    // The next tick asks again: it is no dead letter. An operator's own is one.
+    world.idle().await;
+    assert_eq!(world.queue("sync").counts().await.unwrap().dead, 0);
+    let (report, is_content) = world.sync(&["--all"]).await;
+    assert!(!is_content, "{report}");
+    let failure = report["failures"][0].as_str().unwrap();
+    assert!(failure.starts_with("stripe_forbidden"), "{report}");
+    world.idle().await;
+    assert_eq!(world.queue("sync").counts().await.unwrap().dead, 1);
 }
 
 #[tokio::test]

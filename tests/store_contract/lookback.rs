@@ -12,6 +12,7 @@ use crate::support::purchases::{minute, purchase, tenant};
 contract!(
     sessions_and_payments_that_have_made_a_subscription_are_told_in_one_call,
     a_run_is_begun_once_and_found_by_its_key_until_it_is_over,
+    the_last_sweep_of_an_account_is_told_if_it_failed,
     a_step_is_taken_once_with_what_it_has_found_and_by_the_slice_that_may,
     what_was_found_is_listed_counted_and_dropped_when_the_run_ends,
     recent_buyers_and_logged_sessions_are_those_of_the_account_that_the_run_has_not_found,
@@ -135,6 +136,40 @@ async fn a_run_is_begun_once_and_found_by_its_key_until_it_is_over(home: Home) {
         "the first word counts"
     );
     assert_eq!(records.runs(10).await.unwrap(), [ended]);
+}
+
+async fn the_last_sweep_of_an_account_is_told_if_it_failed(home: Home) {
+    let store = home.ready().await;
+    let records = store.lookback();
+    let ended = async |id: &str, account: Option<&str>, via, began: i64, phase: RunPhase| {
+        let mut one = run(id);
+        (one.account, one.via, one.began_at) = (account.map(str::to_owned), via, minute(began));
+        records.begin_run(&one).await.unwrap();
+        let counts = RunCounts::default();
+        records
+            .end_run(id, phase, counts, None, minute(began + 1))
+            .await
+            .unwrap();
+    };
+    let (lookback, support) = (CreatedVia::Lookback, CreatedVia::Support);
+    ended("1", None, lookback, 10, RunPhase::Failed).await;
+    ended("2", Some("acct_a"), lookback, 10, RunPhase::Failed).await;
+    ended("3", Some("acct_a"), lookback, 20, RunPhase::Done).await;
+    ended("4", Some("acct_b"), lookback, 10, RunPhase::Done).await;
+    ended("5", Some("acct_b"), lookback, 20, RunPhase::Failed).await;
+    ended("6", Some("acct_c"), support, 20, RunPhase::Failed).await;
+    ended("7", None, support, 20, RunPhase::Done).await;
+    let mut live = run("8");
+    (live.account, live.began_at) = (Some("acct_b".to_owned()), minute(30));
+    records.begin_run(&live).await.unwrap();
+    let failed = async |since| -> Vec<String> {
+        let failed = records.failed_sweeps(minute(since)).await.unwrap();
+        let mut ids: Vec<_> = failed.into_iter().map(|run| run.id).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(failed(0).await, ["1", "5"]);
+    assert_eq!(failed(15).await, ["5"]);
 }
 
 async fn a_step_is_taken_once_with_what_it_has_found_and_by_the_slice_that_may(home: Home) {

@@ -10,6 +10,8 @@ use crate::support::purchases::minute;
 contract!(
     sessions_without_an_end_are_kept_by_whose_they_may_be_until_they_are_closed,
     a_mark_is_extended_where_spans_join_and_never_goes_back,
+    marks_of_live_and_of_test_payments_are_apart,
+    a_mark_that_a_clock_of_next_year_has_raised_gives_way_to_the_next_one,
 );
 
 async fn sessions_without_an_end_are_kept_by_whose_they_may_be_until_they_are_closed(home: Home) {
@@ -77,9 +79,10 @@ async fn a_mark_is_extended_where_spans_join_and_never_goes_back(home: Home) {
         let mark = LookbackMark {
             detector: "sessions".to_owned(),
             account: account.map(str::to_owned),
+            is_test: false,
             from: minute(from),
             to: minute(to),
-            updated_at: minute(to),
+            updated_at: minute(1_000),
         };
         records.raise_mark(&mark).await.unwrap();
         let marks = records.marks().await.unwrap();
@@ -109,4 +112,49 @@ async fn a_mark_is_extended_where_spans_join_and_never_goes_back(home: Home) {
     assert_eq!(raise(Some("acct_1"), 1, 2).await, span(1, 2));
     assert_eq!(raise(None, 450, 600).await, span(400, 600));
     assert_eq!(records.marks().await.unwrap().len(), 2);
+}
+
+async fn a_mark_that_a_clock_of_next_year_has_raised_gives_way_to_the_next_one(home: Home) {
+    let store = home.ready().await;
+    let records = store.lookback();
+    let raise = async |from: i64, to: i64, now: i64| {
+        let mark = LookbackMark {
+            detector: "sessions".to_owned(),
+            account: None,
+            is_test: false,
+            from: minute(from),
+            to: minute(to),
+            updated_at: minute(now),
+        };
+        records.raise_mark(&mark).await.unwrap();
+        let mark = records.marks().await.unwrap().remove(0);
+        (mark.from, mark.to)
+    };
+    let span = |from, to| (minute(from), minute(to));
+    let next_year = 365 * 24 * 60;
+    assert_eq!(raise(100, next_year, next_year).await, span(100, next_year));
+    assert_eq!(raise(150, 200, 201).await, span(150, 200));
+    // Clocks may differ a little.
+    assert_eq!(raise(140, 205, 206).await, span(140, 205));
+    assert_eq!(raise(150, 199, 200).await, span(140, 205));
+    assert_eq!(raise(150, 198, 199).await, span(150, 198));
+}
+
+async fn marks_of_live_and_of_test_payments_are_apart(home: Home) {
+    let store = home.ready().await;
+    let records = store.lookback();
+    let mark = |is_test: bool, to: i64| LookbackMark {
+        detector: "sessions".to_owned(),
+        account: Some("acct_1".to_owned()),
+        is_test,
+        from: minute(0),
+        to: minute(to),
+        updated_at: minute(to),
+    };
+    for one in [mark(false, 100), mark(true, 90), mark(true, 200)] {
+        records.raise_mark(&one).await.unwrap();
+    }
+    let mut marks = records.marks().await.unwrap();
+    marks.sort_by_key(|mark| mark.is_test);
+    assert_eq!(marks, [mark(false, 100), mark(true, 200)]);
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use surepass::lookback::cron::{self, ScheduleStatus};
 use surepass::lookback::{accounts, audit};
 use surepass::queue::inspector::{Inspector, QueueStatus, WorkerStatus};
-use surepass::store::LookbackMark;
+use surepass::store::{LookbackMark, LookbackRun};
 
 use super::Patient;
 use super::report::Report;
@@ -46,6 +46,13 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
         report.good("last audit", format!("{}: {found}", patient.ago(last.at)));
     }
     if let Some(store) = &patient.store {
+        match store.lookback().failed_sweeps(patient.now - BEHIND).await {
+            Ok(all) => all
+                .iter()
+                .filter(|one| accounts(&patient.tenants).contains(&one.account))
+                .for_each(|one| refused(patient, one, report)),
+            Err(error) => report.wrong("lookback", error.to_string(), "run this again"),
+        }
         match store.lookback().marks().await {
             Ok(none) if none.is_empty() => report.good("proven", "nothing yet: no lookback has ended"),
             Ok(all) => all
@@ -151,10 +158,22 @@ fn schedule(patient: &Patient, one: &ScheduleStatus, report: &mut Report) {
     report.good(one.name, format!("{last}{}", next.unwrap_or_default()));
 }
 
-/// An account that no tenant names any more stays where it was.
+fn refused(patient: &Patient, run: &LookbackRun, report: &mut Report) {
+    let account = run.account.as_deref().map(|account| format!(" of {account}"));
+    let account = account.unwrap_or_default();
+    let why = run.error.as_deref().unwrap_or("it does not say why");
+    report.wrong(
+        "lookback",
+        format!("the last one{account} failed {}: {why}", patient.ago(run.updated_at)),
+        "where Stripe refuses the key, put in another; an account that has left is connected again, or taken out of its tenant",
+    );
+}
+
+/// An account that no tenant names any more stays where it was, and so does what was proven with a key of the other mode.
 fn is_looked_at(patient: &Patient, mark: &LookbackMark) -> bool {
     let accounts = accounts(&patient.tenants);
-    accounts.contains(&mark.account)
+    let is_test = patient.settings.stripe.livemode() == Some(false);
+    accounts.contains(&mark.account) && mark.is_test == is_test
 }
 
 fn mark(patient: &Patient, mark: &LookbackMark, report: &mut Report) {
@@ -165,15 +184,32 @@ fn mark(patient: &Patient, mark: &LookbackMark, report: &mut Report) {
         _ => "purchases",
     };
     let message = format!(
-        "{what}{account} complete up to {} ({})",
+        "{what}{account} complete from {} to {} ({})",
+        written(mark.from),
         written(mark.to),
         patient.ago(mark.to)
     );
-    if patient.now - mark.to > BEHIND {
+    let lookback = &patient.settings.lookback;
+    if mark.is_ahead_of(patient.now) {
+        report.wrong(
+            "proven",
+            format!("{message}: a clock that was wrong has said so"),
+            "set the clocks of the workers' machines; the next lookback then corrects it",
+        );
+    } else if patient.now - mark.to > BEHIND {
         report.warn(
             "proven",
             message,
             "see why the lookback does not get further: `surepass jobs list --queue sync`",
+        );
+    } else if what == "purchases"
+        && lookback.nightly.is_some()
+        && mark.from > patient.now - lookback.nightly_window
+    {
+        report.warn(
+            "proven",
+            format!("{message}; not yet what was before"),
+            "the next nightly lookback goes over it; `surepass sync --all` does now",
         );
     } else {
         report.good("proven", message);

@@ -5,25 +5,33 @@ use sqlx::SqlStr;
 use super::LookbackMark;
 use crate::store::dialect::{Bind, Dialect, Fields};
 
-/// The old span is kept where the new one does not join it and ends no later.
+/// What the detector of a mark of test payments ends with. A table that does not tell them apart is from before they were.
+const TEST: &str = ".test";
+
+/// The old span is kept where the new one does not join it and ends no later. One that ends in the future was raised by a
+/// wrong clock: the new one takes its place.
 pub(super) async fn raise<D: Dialect>(
     connection: &mut D::Connection,
     mark: &LookbackMark,
 ) -> sqlx::Result<()> {
     let text = "INSERT INTO lookback_marks (detector, account, from_at, to_at, updated_at) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (detector, account) DO UPDATE SET \
-         from_at = CASE WHEN excluded.from_at < lookback_marks.from_at \
+         from_at = CASE WHEN lookback_marks.to_at > $6 OR excluded.from_at < lookback_marks.from_at \
              OR excluded.from_at > lookback_marks.to_at THEN excluded.from_at ELSE lookback_marks.from_at END, \
-         to_at = CASE WHEN excluded.to_at > lookback_marks.to_at THEN excluded.to_at ELSE lookback_marks.to_at END, \
+         to_at = CASE WHEN lookback_marks.to_at > $6 OR excluded.to_at > lookback_marks.to_at \
+             THEN excluded.to_at ELSE lookback_marks.to_at END, \
          updated_at = excluded.updated_at \
-         WHERE excluded.to_at >= lookback_marks.from_at \
+         WHERE lookback_marks.to_at > $6 OR excluded.to_at >= lookback_marks.from_at \
              AND (excluded.to_at > lookback_marks.to_at OR excluded.from_at < lookback_marks.from_at)";
+    let of_test = if mark.is_test { TEST } else { "" };
+    let detector = format!("{}{of_test}", mark.detector);
     let binds = vec![
-        Bind::Text(&mark.detector),
+        Bind::Text(&detector),
         Bind::Text(mark.account.as_deref().unwrap_or_default()),
         Bind::Instant(mark.from),
         Bind::Instant(mark.to),
         Bind::Instant(mark.updated_at),
+        Bind::Instant(mark.updated_at + LookbackMark::SKEW),
     ];
     D::execute(connection, SqlStr::from_static(text), binds).await?;
     Ok(())
@@ -34,8 +42,11 @@ pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
     let rows = D::rows(connection, text, Vec::new()).await?;
     rows.iter()
         .map(|row| {
+            let detector: String = row.text("detector")?;
+            let of_test = detector.strip_suffix(TEST);
             Ok(LookbackMark {
-                detector: row.text("detector")?,
+                is_test: of_test.is_some(),
+                detector: of_test.unwrap_or(&detector).to_owned(),
                 account: Some(row.text("account")?).filter(|account| !account.is_empty()),
                 from: row.instant("from_at")?,
                 to: row.instant("to_at")?,

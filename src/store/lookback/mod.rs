@@ -54,6 +54,12 @@ pub trait LookbackStore: Send + Sync {
     /// [`StoreError`].
     async fn runs(&self, limit: u32) -> Result<Vec<LookbackRun>, StoreError>;
 
+    /// The last sweep by schedule of each account where that one failed, of those that began after `since`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn failed_sweeps(&self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError>;
+
     /// Forgets a run that nobody has begun.
     ///
     /// # Errors
@@ -185,7 +191,7 @@ pub trait LookbackStore: Send + Sync {
     async fn drop_open_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError>;
 
     /// Notes that nothing is missing from `mark.from` to `mark.to`. Where that joins what was proven before it extends
-    /// it; else the later of the two stands. A mark never goes back.
+    /// it; else the later of the two stands. A mark never goes back, but for one that is ahead of `mark.updated_at`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -258,6 +264,10 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
 
     async fn runs(&self, limit: u32) -> Result<Vec<LookbackRun>, StoreError> {
         ask!(self.readers, |c| runs::list::<D>(&mut c, limit))
+    }
+
+    async fn failed_sweeps(&self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError> {
+        ask!(self.readers, |c| runs::failed_sweeps::<D>(&mut c, since))
     }
 
     async fn drop_run(&self, id: &str) -> Result<(), StoreError> {

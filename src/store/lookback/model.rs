@@ -1,6 +1,6 @@
 //! What the store keeps of the lookback's runs.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{CreatedVia, UnknownName};
@@ -274,9 +274,22 @@ pub struct LookbackMark {
     pub detector: String,
     /// `None`: the key's own.
     pub account: Option<String>,
+    /// Of test payments; else of live ones, or of a key that does not say.
+    pub is_test: bool,
     /// Without a gap since then,
     pub from: DateTime<Utc>,
     /// up to then.
     pub to: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+impl LookbackMark {
+    /// The most by which two machines' clocks may differ.
+    pub(super) const SKEW: TimeDelta = TimeDelta::minutes(5);
+
+    /// Whether it proves what has not come yet: a wrong clock has raised it, and it is not to be believed.
+    #[must_use]
+    pub fn is_ahead_of(&self, now: DateTime<Utc>) -> bool {
+        self.to > now + Self::SKEW
+    }
 }

@@ -63,6 +63,21 @@ pub(super) async fn list<D: Dialect>(
     rows.iter().map(run).collect()
 }
 
+pub(super) async fn failed_sweeps<D: Dialect>(
+    connection: &mut D::Connection,
+    since: DateTime<Utc>,
+) -> sqlx::Result<Vec<LookbackRun>> {
+    let text = SqlStr::from_static(
+        "SELECT one.* FROM lookback_runs AS one JOIN (SELECT COALESCE(account, '') AS of, \
+             MAX(began_at) AS newest FROM lookback_runs WHERE began_at > $1 AND via = 'lookback' \
+             AND phase IN ('done', 'failed') GROUP BY COALESCE(account, '')) AS last \
+         ON COALESCE(one.account, '') = last.of AND one.began_at = last.newest \
+         WHERE one.via = 'lookback' AND one.phase = 'failed' ORDER BY one.account, one.id",
+    );
+    let rows = D::rows(connection, text, vec![Bind::Instant(since)]).await?;
+    rows.iter().map(run).collect()
+}
+
 pub(super) async fn drop_waiting<D: Dialect>(connection: &mut D::Connection, id: &str) -> sqlx::Result<()> {
     let text = SqlStr::from_static("DELETE FROM lookback_runs WHERE id = $1 AND phase = 'waiting'");
     D::execute(connection, text, vec![Bind::Text(id)]).await?;

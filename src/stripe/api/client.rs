@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -43,6 +43,21 @@ impl fmt::Debug for ClientOptions {
     }
 }
 
+/// Whether a key is for live payments (`sk_live_…`, `rk_live_…`) or for test ones (`sk_test_…`, `rk_test_…`); `None` where it
+/// does not say.
+#[must_use]
+pub fn livemode(key: &SecretString) -> Option<bool> {
+    let key = key.expose_secret();
+    let rest = key.strip_prefix("sk_").or_else(|| key.strip_prefix("rk_"))?;
+    if rest.starts_with("live_") {
+        Some(true)
+    } else if rest.starts_with("test_") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
 /// Stripe's API, as far as Surepass reads it. Clones share connections and pace.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
@@ -64,6 +79,12 @@ impl Client {
     #[must_use]
     pub fn new(http: reqwest::Client, options: ClientOptions, pace: Arc<dyn Pace>) -> Self {
         Self(Arc::new(Inner { http, options, pace }))
+    }
+
+    /// Whether its key is for live payments or for test ones, as [`livemode`] tells.
+    #[must_use]
+    pub fn livemode(&self) -> Option<bool> {
+        livemode(&self.0.options.key)
     }
 
     pub(super) fn inner(&self) -> &Inner {
@@ -92,6 +113,16 @@ impl Account {
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         self.account.as_deref()
+    }
+
+    /// Whether what has this id can be there for the key: live and test payments know nothing of each other.
+    #[must_use]
+    pub fn can_know(&self, session: &str) -> bool {
+        match self.client.livemode() {
+            Some(true) => !session.starts_with("cs_test_"),
+            Some(false) => !session.starts_with("cs_live_"),
+            None => true,
+        }
     }
 
     /// Checkout Sessions, the newest first.

@@ -15,7 +15,7 @@ mod retry;
 mod route;
 
 pub use crate::stripe::{Charge, PaymentIntent, Refund};
-pub use client::{Account, Client, ClientOptions};
+pub use client::{Account, Client, ClientOptions, livemode};
 pub use error::StripeError;
 pub use filter::{EventFilter, SessionFilter};
 pub use http::http;
