@@ -242,7 +242,7 @@ async fn who_is_not_signed_in_or_no_longer_is_sent_to_the_shops_own_sign_in_and_
         Reader::stranger(&studio).sending("Authorization", "Basic a2FyaTprYXJp"),
     ];
     for reader in readers {
-        // An address with a session that nobody has paid for here is a visit like any other.
+        // Without `success` it is a visit like any other.
         let seen = reader
             .get("/studio/subscriptions?session_id=cs_test_1&lang=en")
             .await;

@@ -116,3 +116,17 @@ async fn the_focus_is_back_on_the_button_when_a_pass_arrives_while_it_works() {
     assert_eq!(tab.evaluate(&is_focused).await, true);
     tab.was_calm().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_presses_the_button_too_often_is_asked_to_wait() {
+    let mut studio = Studio::prepare("syncs_per_minute = 1\n").await;
+    studio.shop.start_worker().await;
+    let tab = at_rest(&studio).await;
+    works(&tab).await;
+    tab.hears("ℹ️ No missing passes found.").await;
+    works(&tab).await;
+    tab.hears("⏳ That was quick. Please wait a moment and try again.")
+        .await;
+    tab.portraits("too-many-syncs").await;
+    tab.was_calm_but(&["429"]).await;
+}

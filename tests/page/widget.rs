@@ -116,3 +116,25 @@ async fn the_element_tells_of_each_pass_the_same_end_as_the_page() {
         tab.was_calm().await;
     }
 }
+
+/// The shop's script comes after the element's, as in the README.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_element_asks_for_nothing_before_the_pages_own_script_has_given_it_the_token() {
+    let (studio, site) = with_site().await;
+    let tab = studio.stranger(json!({})).await;
+    let listen = "const real = window.fetch; window.asked = [];
+        window.fetch = (url, options) => {
+            if (String(url).includes('/api/user/')) window.asked.push('Authorization' in options.headers);
+            return real(url, options);
+        };";
+    tab.does("addInitScript", json!([{"content": listen}])).await;
+    tab.visit(&format!("{}/passes", site.origin())).await;
+    tab.sees("surepass-passes:has-text('You have no active passes.')")
+        .await;
+    let asked: Vec<bool> = serde_json::from_value(tab.evaluate("window.asked").await).unwrap();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|has_token| *has_token),
+        "{asked:?}"
+    );
+    tab.was_calm().await;
+}

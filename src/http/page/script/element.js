@@ -8,6 +8,15 @@ const restart = (element) => {
   if (desk) desk.start();
 };
 
+/** When the element's children are here, and the page's own deferred scripts have run, of which one may have its token. */
+const whole = new Promise((resolve) => {
+  const [navigation] = performance.getEntriesByType("navigation");
+  const hasRun = !navigation || navigation.domContentLoadedEventStart > 0;
+  if (document.readyState === "complete" || (document.readyState === "interactive" && hasRun)) resolve();
+  document.addEventListener("DOMContentLoaded", resolve, { once: true });
+  window.addEventListener("load", resolve, { once: true });
+});
+
 class SurepassPasses extends HTMLElement {
   static get observedAttributes() {
     return ["session", "tenant", "lang", "api"];
@@ -27,11 +36,10 @@ class SurepassPasses extends HTMLElement {
   }
 
   connectedCallback() {
-    if (document.readyState === "loading") {
-      // Its children may not be here yet.
-      document.addEventListener("DOMContentLoaded", () => this.connectedCallback(), { once: true });
-      return;
-    }
+    whole.then(() => this.begin());
+  }
+
+  begin() {
     if (!this.isConnected || desks.has(this)) return;
     // Set before this script was here.
     if (Object.prototype.hasOwnProperty.call(this, "token")) {
