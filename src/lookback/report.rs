@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Fate, Job, QueueError};
@@ -218,9 +218,9 @@ impl Lookback {
             match fate {
                 Fate::Live => return Ok(None),
                 Fate::Dead { reason, .. } => {
+                    let why = self.last_words(job).await?;
                     return Ok(Some(Halt::Dead(format!(
-                        "{reason}: its job is a dead letter (`surepass jobs show '{job}'` says why; `surepass jobs retry '{job}'` \
-                         goes on where it stands)"
+                        "{reason}: {why} (its job is a dead letter: `surepass jobs retry '{job}'` goes on where it stands)"
                     ))));
                 }
                 Fate::Gone => {}
@@ -230,6 +230,17 @@ impl Lookback {
         let is_unheard = self.clock.now() - row.updated_at >= UNHEARD;
         let is_as_before = is_unheard && self.records().run(&row.id).await?.as_ref() == Some(row);
         Ok(is_as_before.then_some(Halt::Gone))
+    }
+
+    /// What a job's last attempt failed with, in words.
+    async fn last_words(&self, job: &str) -> Result<String, LookbackError> {
+        #[derive(Deserialize)]
+        struct Failed {
+            error: String,
+        }
+        let errors = self.sync.errors(job).await?;
+        let last = errors.last().and_then(|json| serde_json::from_str(json).ok());
+        Ok(last.map_or_else(String::new, |Failed { error }| error))
     }
 
     async fn has_on_the_way(&self, row: &LookbackRun) -> Result<bool, LookbackError> {
