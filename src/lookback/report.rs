@@ -21,6 +21,7 @@ const PAUSES: [Duration; 3] = [
 const UNHEARD: TimeDelta = TimeDelta::seconds(10);
 /// Two machines that ask for the same span do it by their own clocks.
 const SAME_SPAN: TimeDelta = TimeDelta::hours(1);
+const SUPERSEDED: &str = "asked_again: its job had died, and another was asked for in its place";
 const GONE: &str = "job_gone: its job is gone and was not done: was it discarded? Ask for it again";
 
 /// A run that was asked for.
@@ -114,12 +115,16 @@ impl Lookback {
         row: &LookbackRun,
         run: RunId,
     ) -> Result<Asked, LookbackError> {
+        let before = self.records().live_run(&row.key).await?;
         // The one that is under way may end between the answer and the look for it, or have been asked for by nobody. A run is
         // done a moment before its job is settled: in between there is neither a run to join nor room for another job.
         for pause in PAUSES {
             self.records().begin_run(row).await?;
             let answers = self.sync.enqueue(&[job.item()?]).await?;
             if answers.first() == Some(&Enqueued::New) {
+                if let Some(before) = before.filter(|before| before.id != row.id) {
+                    self.supersede(&before.id).await?;
+                }
                 return Ok(Asked {
                     run,
                     joined: false,
@@ -137,6 +142,15 @@ impl Lookback {
             tokio::time::sleep(pause).await;
         }
         Err(QueueError::Answer("ask").into())
+    }
+
+    /// Ends a run that had no job any more when another was asked for in its place: nobody is to join it.
+    async fn supersede(&self, run: &str) -> Result<(), LookbackError> {
+        let run = self.records().run(run).await?;
+        if let Some(run) = run.filter(|run| !run.phase.is_over() && run.phase != RunPhase::Settling) {
+            self.end(&run.id, RunPhase::Failed, Some(SUPERSEDED)).await?;
+        }
+        Ok(())
     }
 
     /// What a run has come to; `None`: there is none of this id. What has arrived since the last look is noted.
