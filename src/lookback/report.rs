@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Fate, Job, QueueError};
@@ -21,6 +21,7 @@ const PAUSES: [Duration; 3] = [
 const UNHEARD: TimeDelta = TimeDelta::seconds(10);
 /// Two machines that ask for the same span do it by their own clocks.
 const SAME_SPAN: TimeDelta = TimeDelta::hours(1);
+const SUPERSEDED: &str = "asked_again: its job had died, and another was asked for in its place";
 const GONE: &str = "job_gone: its job is gone and was not done: was it discarded? Ask for it again";
 
 /// A run that was asked for.
@@ -114,12 +115,16 @@ impl Lookback {
         row: &LookbackRun,
         run: RunId,
     ) -> Result<Asked, LookbackError> {
+        let before = self.records().live_run(&row.key).await?;
         // The one that is under way may end between the answer and the look for it, or have been asked for by nobody. A run is
         // done a moment before its job is settled: in between there is neither a run to join nor room for another job.
         for pause in PAUSES {
             self.records().begin_run(row).await?;
             let answers = self.sync.enqueue(&[job.item()?]).await?;
             if answers.first() == Some(&Enqueued::New) {
+                if let Some(before) = before.filter(|before| before.id != row.id) {
+                    self.supersede(&before.id).await?;
+                }
                 return Ok(Asked {
                     run,
                     joined: false,
@@ -137,6 +142,15 @@ impl Lookback {
             tokio::time::sleep(pause).await;
         }
         Err(QueueError::Answer("ask").into())
+    }
+
+    /// Ends a run that had no job any more when another was asked for in its place: nobody is to join it.
+    async fn supersede(&self, run: &str) -> Result<(), LookbackError> {
+        let run = self.records().run(run).await?;
+        if let Some(run) = run.filter(|run| !run.phase.is_over() && run.phase != RunPhase::Settling) {
+            self.end(&run.id, RunPhase::Failed, Some(SUPERSEDED)).await?;
+        }
+        Ok(())
     }
 
     /// What a run has come to; `None`: there is none of this id. What has arrived since the last look is noted.
@@ -218,9 +232,9 @@ impl Lookback {
             match fate {
                 Fate::Live => return Ok(None),
                 Fate::Dead { reason, .. } => {
+                    let why = self.last_words(job).await?;
                     return Ok(Some(Halt::Dead(format!(
-                        "{reason}: its job is a dead letter (`surepass jobs show '{job}'` says why; `surepass jobs retry '{job}'` \
-                         goes on where it stands)"
+                        "{reason}: {why} (its job is a dead letter: `surepass jobs retry '{job}'` goes on where it stands)"
                     ))));
                 }
                 Fate::Gone => {}
@@ -230,6 +244,17 @@ impl Lookback {
         let is_unheard = self.clock.now() - row.updated_at >= UNHEARD;
         let is_as_before = is_unheard && self.records().run(&row.id).await?.as_ref() == Some(row);
         Ok(is_as_before.then_some(Halt::Gone))
+    }
+
+    /// What a job's last attempt failed with, in words.
+    async fn last_words(&self, job: &str) -> Result<String, LookbackError> {
+        #[derive(Deserialize)]
+        struct Failed {
+            error: String,
+        }
+        let errors = self.sync.errors(job).await?;
+        let last = errors.last().and_then(|json| serde_json::from_str(json).ok());
+        Ok(last.map_or_else(String::new, |Failed { error }| error))
     }
 
     async fn has_on_the_way(&self, row: &LookbackRun) -> Result<bool, LookbackError> {

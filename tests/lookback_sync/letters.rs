@@ -144,6 +144,12 @@ async fn a_sync_that_died_runs_again_when_it_is_asked_for_again() {
     assert!(list.status.success(), "{}", stderr(&list));
     let (again, _) = world.sync(&["--user", "user_kari"]).await;
     assert_ne!(again["runs"], report["runs"]);
+    // Nobody can be told to wait for the first one.
+    let store = world.shop.store().await;
+    let first = report["runs"][0].as_str().unwrap();
+    let first = store.lookback().run(first).await.unwrap().unwrap();
+    assert!(first.phase.is_over(), "{first:?}");
+    assert!(first.error.unwrap().starts_with("asked_again"));
     assert_eq!(world.stripe.lists(), 2);
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde_json::json;
 use surepass::clock::Clock;
-use surepass::lookback::{Customer, RunId, SyncRequest};
-use surepass::store::{CreatedVia, RunPhase};
+use surepass::lookback::{Customer, LookbackJob, RunId, SyncRequest};
+use surepass::store::{CreatedVia, FoundSession, RunPhase, SessionState};
 
 use crate::program::{awaited, stderr};
 use crate::shop::now;
-use crate::world::{World, ids};
+use crate::world::{World, ids, sweep};
 
 #[tokio::test]
 async fn a_sync_whose_job_died_goes_on_when_a_person_retries_it() {
@@ -159,4 +159,37 @@ async fn an_operators_larger_look_is_made_after_the_customers_smaller_one_that_i
     let ((report, is_content), ()) = tokio::join!(world.sync(&larger), resume);
     assert!(is_content, "{report}");
     assert_eq!(report["created"], json!([old.session_id()]), "{report}");
+}
+
+#[tokio::test]
+async fn what_failed_of_a_customer_whom_a_sweep_found_is_brought_when_a_person_retries_their_job() {
+    let world = World::open().await;
+    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    world.report(&asked.run).await;
+    // As the sweep leaves it where the customer's job has died.
+    let session = world.sold();
+    let failed = FoundSession {
+        session: session.session_id(),
+        customer: "user_kari".to_owned(),
+        purchase: None,
+        state: SessionState::Failed,
+        error: Some("stripe_forbidden: its job is a dead letter".to_owned()),
+    };
+    let store = world.shop.store().await;
+    let noted = store
+        .lookback()
+        .note_sessions(asked.run.as_str(), &[failed])
+        .await;
+    noted.unwrap();
+    let job = LookbackJob::Sync(SyncRequest {
+        tenant: None,
+        customer: Customer::Listed("user_kari".to_owned()),
+        days: 1,
+        via: CreatedVia::Lookback,
+        run: Some(asked.run),
+    });
+    world.enqueue(job).await;
+    world.idle().await;
+    world.shop.settled().await;
+    assert_eq!(world.shop.fulfilled().await, [session.session_id()]);
 }

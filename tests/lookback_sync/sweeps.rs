@@ -320,6 +320,13 @@ async fn a_sweep_whose_job_died_goes_on_where_it_stood_when_a_person_retries_it(
     let asked = world.ask_sweep(&sweep("nightly", 30)).await;
     let report = world.report(&asked.run).await;
     assert_eq!((report.phase, report.pages), (RunPhase::Failed, 1));
+    let error = report.error.unwrap();
+    let told = [
+        "stripe_forbidden: ",
+        "give it the right to read it",
+        "surepass jobs retry",
+    ];
+    assert!(told.iter().all(|words| error.contains(words)), "{error}");
 
     world.retry_dead().await;
     let report = world.report(&asked.run).await;

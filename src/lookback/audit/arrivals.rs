@@ -39,8 +39,16 @@ impl Auditor {
         endpoints: Option<&[Endpoint]>,
         findings: &mut Vec<Finding>,
     ) -> Result<(), StripeError> {
+        match self.undelivered().await {
+            Ok(finding) => findings.extend(finding),
+            Err(error) if error.is_transient() => return Err(error),
+            // Whose they are makes no difference to what the key may read.
+            Err(error) => {
+                findings.push(Finding::not_permitted("Events", None, &error));
+                return Ok(());
+            }
+        }
         let mut all: BTreeMap<(bool, Vec<&str>), Heard> = BTreeMap::new();
-        let mut refused = false;
         for account in asked(accounts(tenants), self.clock.now()) {
             let of = account.as_deref();
             let hearing: Vec<_> = endpoints
@@ -60,17 +68,11 @@ impl Auditor {
                     heard.newest.extend(newest);
                 }
                 Err(error) if error.is_transient() => return Err(error),
-                Err(error) => {
-                    refused |= of.is_none();
-                    findings.push(Finding::not_permitted("Events", of, &error));
-                }
+                Err(error) => findings.push(Finding::not_permitted("Events", of, &error)),
             }
         }
         for heard in all.into_values() {
             findings.extend(self.judged(heard).await);
-        }
-        if !refused {
-            self.undelivered(findings).await?;
         }
         Ok(())
     }
@@ -124,18 +126,18 @@ impl Auditor {
         late.then(|| Finding::not_arrived(newest, &of, *created, self.clock.now()))
     }
 
-    async fn undelivered(&self, findings: &mut Vec<Finding>) -> Result<(), StripeError> {
+    /// What Stripe could not deliver to some endpoint of the key's own account.
+    async fn undelivered(&self) -> Result<Option<Finding>, StripeError> {
         let failed = EventFilter {
             delivery_success: Some(false),
             ..self.sent()
         };
-        if let Some(page) = self.client.account(None).events(failed).next().await?
-            && let Some(first) = page.items.first()
-        {
-            let (newest, count) = (&first.event.id, page.items.len());
-            findings.push(Finding::undelivered(newest, count, page.has_more));
-        }
-        Ok(())
+        let page = self.client.account(None).events(failed).next().await?;
+        Ok(page.and_then(|page| {
+            let newest = page.items.first()?;
+            let id = &newest.event.id;
+            Some(Finding::undelivered(id, page.items.len(), page.has_more))
+        }))
     }
 }
 
