@@ -59,15 +59,16 @@ pub(super) async fn find(address: &Address, key: &str, options: RedisOptions) ->
     };
     // Boxed: a future of many levels, within those of all who connect.
     let found = in_time(options.connect_timeout * 2, finding.boxed()).await?;
-    Client::open(found.get_connection_info().clone().set_tcp_settings(kept_alive()))
+    Client::open(found.get_connection_info().clone().set_tcp_settings(settings()))
 }
 
-/// An idle connection shows that it is there: who stands in between forgets the silent ones, and tells nobody.
-fn kept_alive() -> TcpSettings {
+/// An idle connection shows that it is there: who stands in between forgets the silent ones, and tells nobody. A call does
+/// not wait until the one before it has been acknowledged, as it does by redis-rs' default.
+fn settings() -> TcpSettings {
     let probes = TcpKeepalive::new()
         .with_time(Duration::from_secs(30))
         .with_interval(Duration::from_secs(10));
-    TcpSettings::default().set_keepalive(probes)
+    TcpSettings::default().set_nodelay(true).set_keepalive(probes)
 }
 
 async fn in_time<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
