@@ -139,6 +139,17 @@ impl LogConsumer {
     /// # Errors
     /// [`QueueError`]; then they come again, which the store does not mind.
     pub async fn settle(&self, entries: &[String]) -> Result<(), QueueError> {
+        match self.try_settle(entries).await {
+            // A connection learns by its next call that it broke. Twice is harmless; entries that are not settled lie until
+            // they count as abandoned.
+            Err(QueueError::Redis(error)) if error.is_io_error() && !error.is_timeout() => {
+                self.try_settle(entries).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn try_settle(&self, entries: &[String]) -> Result<(), QueueError> {
         let key = self.queue.key("log");
         let mut connection = self.queue.connection.clone();
         redis::pipe()

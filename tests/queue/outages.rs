@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use surepass::queue::{JobError, Queue, Redis, RedisOptions};
+use surepass::queue::{JobError, LogConsumer, Queue, Redis, RedisOptions};
 
 use crate::proxy::Proxy;
 use crate::world::{Size, Told, World, act, began, ended, gated, hire, ok, quick, short_lease, work, works};
@@ -230,4 +230,26 @@ async fn where_replicas_are_asked_for_nothing_is_accepted_before_they_have_it() 
     let error = queue.enqueue(&[work("a")]).await.unwrap_err().to_string();
     assert!(error.contains("0 of 1 replicas"), "{error}");
     world.until_counts([1, 0, 0, 0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_settled_over_a_connection_that_turns_out_to_be_broken() {
+    let world = World::new(quick()).await;
+    let proxy = Proxy::start(&world.server, world.folder());
+    let queue = proxy.queue(&world.queue);
+    let entry = work("a").log(b"head".to_vec(), b"body".to_vec());
+    queue.enqueue(&[entry]).await.unwrap();
+    let mut log = LogConsumer::new(&queue, "reader".to_owned(), Duration::from_secs(5));
+    let read: Vec<String> = log
+        .read(10)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|one| one.id)
+        .collect();
+    assert_eq!(read.len(), 1);
+    proxy.swallow_answer_to("XACK");
+    log.settle(&read).await.unwrap();
+    proxy.swallowed().await;
+    assert_eq!(queue.counts().await.unwrap().log, 0);
 }
