@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use surepass::lookback::{LookbackJob, RunId};
-use surepass::store::RunPhase;
+use surepass::lookback::{LookbackJob, RunId, SweepRequest};
+use surepass::store::{CreatedVia, RunPhase};
 
 use crate::answer::Answer;
 use crate::program::{awaited, stderr};
@@ -317,7 +317,12 @@ async fn a_sweep_whose_job_died_goes_on_where_it_stood_when_a_person_retries_it(
     let world = World::open().await;
     let sold = world.sold_many(250);
     world.stripe.fail(2, 403);
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    // An operator's: the next tick of a schedule asks again by itself.
+    let request = SweepRequest {
+        via: CreatedVia::Support,
+        ..sweep("support", 30)
+    };
+    let asked = world.ask_sweep(&request).await;
     let report = world.report(&asked.run).await;
     assert_eq!((report.phase, report.pages), (RunPhase::Failed, 1));
     let error = report.error.unwrap();

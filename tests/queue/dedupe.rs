@@ -208,3 +208,28 @@ async fn what_was_heard_of_at_second_hand_is_seen_and_the_first_hand_is_noted_wh
     let life: i64 = world.ask(&["PTTL", &world.queue.key("event:evt_1")]).await;
     assert!(life > 0, "the key is forgotten one day: {life}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hearsay_could_not_make_out_runs_again_when_the_source_tells_and_once_only() {
+    let world = World::new(quick()).await;
+    let event = || work("a").once("event:evt_1".to_owned(), DAY);
+    let worker = world.hire(
+        "w",
+        Size::of(1, 0),
+        act(|_, _| async move { Err(JobError::fail("unresolved", "whose is it?").into()) }),
+    );
+    assert_eq!(world.enqueue(event().second_hand()).await, Enqueued::New);
+    world.until_counts([0, 0, 0, 1]).await;
+    worker.stop().await;
+    assert_eq!(
+        world.enqueue(event().revive_of("unresolved")).await,
+        Enqueued::New
+    );
+    world.until_counts([1, 0, 0, 0]).await;
+    // Stripe sends it again.
+    assert_eq!(
+        world.enqueue(event().revive_of("unresolved")).await,
+        Enqueued::Seen
+    );
+    world.until_counts([1, 0, 0, 0]).await;
+}

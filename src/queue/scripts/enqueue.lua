@@ -2,9 +2,9 @@
 --
 -- KEYS 1 wait (its slot)  2 sched  3 dead  4 log  5 stats
 -- ARGV 1 prefix  2 longest log (entries), then eleven for each item:
---      once key ('' = none), its life in ms, 1 = first hand (2 = second), job id ('' = no job), 'kind/version group trace', group, payload, delay in
---      ms, 1 = run again a job that is dead for a passing cause (a reason: or for that one; * for any; 0 = not), log header
---      ('' = no entry), log body
+--      once key ('' = none), its life in ms, 1 = first hand (2 = second), job id ('' = no job), 'kind/version group trace',
+--      group, payload, delay in ms, 1 = run again a job that is dead for a passing cause (a reason: or for that one; * for
+--      any; 0 = not), log header ('' = no entry), log body
 -- Answers, for each item: 'new' | 'seen' | 'live' | 'dead' | 'logged'
 --
 -- A once key holds by which hand it was taken. The first is first whenever it comes: what was known by hearsay is then known
@@ -46,6 +46,10 @@ for i = 3, #ARGV, 11 do
     answer = 'seen'
     if hand == '1' and redis.call('GET', prefix .. once) == '2' then
       redis.call('SET', prefix .. once, hand, 'XX', 'KEEPTTL')
+      -- What hearsay could not make out, such as whose it is, the source may tell.
+      if id ~= '' and redis.call('ZSCORE', KEYS[3], id) then
+        answer = accept(id, ARGV[i + 4] .. header .. ARGV[i + 6], ARGV[i + 5], ARGV[i + 7], ARGV[i + 8])
+      end
     end
   else
     if id ~= '' then
