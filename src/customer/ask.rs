@@ -10,8 +10,8 @@ use crate::fulfil::{KnownTenant, Origin, Purchase, Triage, draft, triage_session
 use crate::identity::Customer;
 use crate::queue::{Limit, Look};
 use crate::store::CreatedVia;
+use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, Client};
-use crate::stripe::{CheckoutSession, Payment};
 
 /// How long Stripe may take for a call, all attempts together: somebody looks at a page meanwhile. Two calls at most.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -58,7 +58,7 @@ impl Heard {
             ..Origin::default()
         };
         // Who has all of the money back and never had the pass does not get it now.
-        if session.payment.as_ref().is_some_and(Payment::is_refunded) {
+        if session.is_refunded() {
             return Self::nothing(Word::Missing);
         }
         let state = match triage_session(session, &origin, CreatedVia::Status) {

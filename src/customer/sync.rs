@@ -103,7 +103,7 @@ impl Customers {
                         let run = run.as_str().as_bytes();
                         self.memo.tell(&note, run, BETWEEN_VISITS).await?;
                     }
-                    Ok(_) | Err(_) => self.memo.forget(&note).await?,
+                    _ => self.memo.forget(&note).await?,
                 }
                 begun
             }

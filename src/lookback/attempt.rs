@@ -104,18 +104,9 @@ impl Lookback {
 
     /// Which sessions the run knows already, and whether they must be looked at again.
     async fn known(&self, run: &LookbackRun) -> Result<HashMap<String, bool>, LookbackError> {
-        let all = [
-            SessionState::Staged,
-            SessionState::Enqueued,
-            SessionState::Existing,
-            SessionState::Created,
-            SessionState::Ignored,
-            SessionState::Dead,
-            SessionState::Failed,
-        ];
         let rows = self
             .records()
-            .found_sessions(&run.id, None, &all, "", MOST_NOTED)
+            .found_sessions(&run.id, None, &SessionState::ALL, "", MOST_NOTED)
             .await?;
         Ok(rows
             .into_iter()

@@ -7,7 +7,7 @@ use super::{Lookback, LookbackError};
 use crate::fulfil::{Origin, Purchase, Triage, draft, triage_session};
 use crate::queue::{Enqueued, Fate, Item, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
-use crate::stripe::{CheckoutSession, Payment};
+use crate::stripe::CheckoutSession;
 
 /// Behind whom what is found lines up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) fn listed(session: &CheckoutSession, account: Option<&str>, via: Crea
         return Listed::Unreadable;
     }
     // Who has all of the money back and never had the pass does not get it now.
-    if session.payment.as_ref().is_some_and(Payment::is_refunded) {
+    if session.is_refunded() {
         return Listed::Other;
     }
     match triage_session(session, &origin, via) {

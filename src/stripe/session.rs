@@ -47,6 +47,14 @@ pub struct CheckoutSession {
     pub unreadable: Vec<&'static str>,
 }
 
+impl CheckoutSession {
+    /// All of its money was given back, as far as its payment was expanded. Part of it says nothing about the pass.
+    #[must_use]
+    pub fn is_refunded(&self) -> bool {
+        self.payment.as_ref().is_some_and(Payment::is_refunded)
+    }
+}
+
 impl fmt::Debug for CheckoutSession {
     /// Without what tells who the buyer is: this reaches logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

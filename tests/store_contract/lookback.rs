@@ -289,16 +289,10 @@ async fn what_was_found_is_listed_counted_and_dropped_when_the_run_ends(home: Ho
         .end_run("1", RunPhase::Done, counts, None, minute(30))
         .await
         .unwrap();
-    let every = [
-        SessionState::Staged,
-        SessionState::Enqueued,
-        SessionState::Existing,
-        SessionState::Created,
-        SessionState::Ignored,
-        SessionState::Dead,
-        SessionState::Failed,
-    ];
-    assert_eq!(sessions(None, &every, "", 10).await, ["cs_d", "cs_f", "cs_g"]);
+    assert_eq!(
+        sessions(None, &SessionState::ALL, "", 10).await,
+        ["cs_d", "cs_f", "cs_g"]
+    );
     assert_eq!(records.tally("2").await.unwrap().found, 1, "another run's stay");
 
     assert_eq!(records.drop_runs(minute(10), 10).await.unwrap(), 0);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use url::Url;
 
 use super::{Door, Refusal, TENANT_SLUG};
 use crate::fulfil::KnownTenant;
@@ -182,12 +183,9 @@ impl Door {
         let is_host = origin
             .split_once("://")
             .is_some_and(|(_, authority)| !host.is_empty() && authority.eq_ignore_ascii_case(host));
-        let public = self
-            .public
-            .as_ref()
-            .map(|public| public.origin().ascii_serialization());
+        let is_public = |public: &Url| public.origin().ascii_serialization() == origin;
         is_host
-            || public.as_deref() == Some(origin)
+            || self.public.as_ref().is_some_and(is_public)
             || self
                 .settings
                 .allowed_origins

@@ -12,7 +12,7 @@ use super::delay::{Delays, Stopwatch};
 use super::finding::{Finding, Findings};
 use crate::fulfil::{Assessor, Due, Origin, Purchase, Triage, triage_session};
 use crate::store::{CreatedVia, Store, StoreError, Subscription};
-use crate::stripe::{CheckoutSession, Payment};
+use crate::stripe::CheckoutSession;
 
 pub(super) struct Book<'a> {
     pub(super) assessor: &'a Assessor,
@@ -97,12 +97,6 @@ impl Entry<'_> {
             subscriptions: subscriptions.iter().map(|one| one.id.clone()).collect(),
             ..Finding::default()
         }
-    }
-
-    /// All of the money was given back. Part of it says nothing about the pass.
-    fn is_refunded(&self) -> bool {
-        let payment = self.session.payment.as_ref();
-        payment.is_some_and(Payment::is_refunded)
     }
 
     fn is_disputed(&self) -> bool {
@@ -225,7 +219,7 @@ impl<'a> Book<'a> {
             .paid_at
             .is_some_and(|paid_at| self.options.to - paid_at < grace);
         let balance = &mut self.balance;
-        if entry.is_refunded() {
+        if entry.session.is_refunded() {
             balance.refunded_unfulfilled.add(finding);
         } else if is_young {
             balance.in_flight.add(finding);
@@ -258,7 +252,7 @@ impl<'a> Book<'a> {
         }
         if self.is_active(first) {
             self.balance.active += 1;
-            if entry.is_refunded() {
+            if entry.session.is_refunded() {
                 self.balance.refunded_active.add(entry.finding(&[first]));
             } else if entry.is_disputed() {
                 self.balance.disputed_active.add(entry.finding(&[first]));

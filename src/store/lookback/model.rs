@@ -163,6 +163,17 @@ pub enum SessionState {
 }
 
 impl SessionState {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Staged,
+        Self::Enqueued,
+        Self::Existing,
+        Self::Created,
+        Self::Ignored,
+        Self::Dead,
+        Self::Failed,
+    ];
+
     /// The name that the store uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
