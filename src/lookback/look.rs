@@ -144,9 +144,7 @@ impl Lookback {
             mark.from <= from && mark.to > from && (now - FRESH..now).contains(&mark.to)
         };
         let marks = self.records().marks().await?;
-        let own = |mark: &LookbackMark| {
-            mark.detector == DETECTOR && mark.is_test == self.is_test() && mark.account.as_deref() == account
-        };
+        let own = |mark: &LookbackMark| mark.is_of(DETECTOR, account, self.is_test());
         Ok(marks.into_iter().find(|mark| own(mark) && covers(mark)))
     }
 

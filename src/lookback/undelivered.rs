@@ -97,12 +97,9 @@ impl Lookback {
         let to = self.clock.now() - MARGIN;
         let earliest = to - KEPT;
         let marks = self.records().marks().await?;
-        let own = |mark: &&LookbackMark| {
-            mark.detector == DETECTOR
-                && mark.is_test == self.is_test()
-                && mark.account == request.account
-                && !mark.is_ahead_of(to)
-        };
+        let account = request.account.as_deref();
+        let own =
+            |mark: &&LookbackMark| mark.is_of(DETECTOR, account, self.is_test()) && !mark.is_ahead_of(to);
         let mark = marks.iter().find(own).map(|mark| mark.to - OVERLAP);
         // Whoever asks for less leaves no gap behind what is proven.
         let from = match (request.since, mark) {

@@ -22,12 +22,8 @@ impl Cron {
         now: DateTime<Utc>,
     ) -> Result<SweepRequest, StoreError> {
         let sweep = SweepRequest::new(plan.name, account, from, to);
-        let own = |mark: &&LookbackMark| {
-            mark.detector == DETECTOR
-                && mark.is_test == self.is_test
-                && mark.account.as_deref() == account
-                && !mark.is_ahead_of(now)
-        };
+        let own =
+            |mark: &&LookbackMark| mark.is_of(DETECTOR, account, self.is_test) && !mark.is_ahead_of(now);
         let Some(mark) = marks.iter().find(own) else {
             return Ok(sweep);
         };

@@ -295,6 +295,12 @@ pub struct LookbackMark {
 }
 
 impl LookbackMark {
+    /// Whether it says what this detector has proven of this account, of live or of test payments.
+    #[must_use]
+    pub fn is_of(&self, detector: &str, account: Option<&str>, is_test: bool) -> bool {
+        (self.detector.as_str(), self.account.as_deref(), self.is_test) == (detector, account, is_test)
+    }
+
     /// The most by which two machines' clocks may differ.
     pub(super) const SKEW: TimeDelta = TimeDelta::minutes(5);
 
