@@ -148,9 +148,7 @@ impl Intake {
 async fn hand_in(queue: &Queue, items: &[Item], patience: Duration) -> Result<Vec<Enqueued>, QueueError> {
     let handed_in = async {
         match queue.enqueue(items).await {
-            Err(QueueError::Redis(error)) if error.is_io_error() && !error.is_timeout() => {
-                queue.enqueue(items).await
-            }
+            Err(error) if error.is_broken_connection() => queue.enqueue(items).await,
             answer => answer,
         }
     };

@@ -24,6 +24,15 @@ pub enum QueueError {
     Answer(&'static str),
 }
 
+impl QueueError {
+    /// The connection turned out to be broken, which it learns by its next call only: a call that may be made twice is worth
+    /// making again at once.
+    #[must_use]
+    pub fn is_broken_connection(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.is_io_error() && !error.is_timeout())
+    }
+}
+
 /// How an attempt failed, and whether another can help: a handler says so at each `?`.
 #[derive(Debug)]
 pub struct JobError {

@@ -140,11 +140,9 @@ impl LogConsumer {
     /// [`QueueError`]; then they come again, which the store does not mind.
     pub async fn settle(&self, entries: &[String]) -> Result<(), QueueError> {
         match self.try_settle(entries).await {
-            // A connection learns by its next call that it broke. Twice is harmless; entries that are not settled lie until
+            // Twice is harmless; entries that are not settled lie until
             // they count as abandoned.
-            Err(QueueError::Redis(error)) if error.is_io_error() && !error.is_timeout() => {
-                self.try_settle(entries).await
-            }
+            Err(error) if error.is_broken_connection() => self.try_settle(entries).await,
             answer => answer,
         }
     }
