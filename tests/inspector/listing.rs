@@ -278,6 +278,7 @@ async fn pages_of_done_jobs_are_stable_while_more_are_done_and_the_oldest_are_tr
     office.world.queue.enqueue(&works(0..100)).await.unwrap();
     let mut worker = office.world.hire("w", Size::of(1, 0), ok());
     worker.until_ended(100).await;
+    office.world.until_counts([0, 0, 0, 0]).await;
     let done = of(State::Done);
     let first = office.page(&done, 30, None).await;
     office.world.queue.enqueue(&works(100..150)).await.unwrap();

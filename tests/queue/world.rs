@@ -184,7 +184,8 @@ impl Worker {
             .expect("the worker is gone")
     }
 
-    /// Waits until `jobs` attempts have ended; answers all that was told meanwhile.
+    /// Waits until `jobs` attempts have ended; answers all that was told meanwhile. Redis may not know of the last of them
+    /// yet: who reads there waits with [`World::until_counts`], or until the worker has stopped.
     pub(crate) async fn until_ended(&mut self, jobs: usize) -> Vec<Told> {
         let mut all = Vec::new();
         let mut count = 0;
