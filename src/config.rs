@@ -234,8 +234,8 @@ pub struct ServerSettings {
     /// Where the world reaches this server; `None`: nobody has said.
     #[serde(deserialize_with = "value::optional_url")]
     pub public_url: Option<Url>,
-    /// The longest webhook body in bytes, 1 KiB to 16 MiB.
-    #[serde(deserialize_with = "value::whole::<_, _, 1024, 16_777_216>")]
+    /// The longest webhook body in bytes, 1 KiB to 16 MB.
+    #[serde(deserialize_with = "value::whole::<_, _, 1024, 16_000_000>")]
     pub max_body_bytes: usize,
     /// How long the intake waits for Redis, 10 ms to 60 s.
     #[serde(

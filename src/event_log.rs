@@ -1,15 +1,16 @@
 //! The log of every verified event: from the intake through Redis into the store, never in a purchase's way.
 
+mod body;
+
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
-use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+pub use self::body::BodyError;
 use crate::clock::Clock;
 use crate::queue::{Enqueued, Item, LogConsumer, LogEntry, QueueError};
 use crate::store::{LoggedEvent, Store, StoreError};
@@ -36,7 +37,8 @@ struct Header<'a> {
     ignored: Option<Cow<'a, str>>,
 }
 
-/// Adds an event and its body, compressed, to what is handed to the queue.
+/// Adds an event and its body, compressed, to what is handed to the queue. A body of 16 MiB or more, which no setting lets in,
+/// is left out: a purchase is not to fail for it.
 ///
 /// # Errors
 /// [`QueueError::Encode`].
@@ -57,38 +59,16 @@ pub fn attach(
         created: event.created.map(|created| created.timestamp()),
         ignored: ignored.map(Cow::from),
     };
-    Ok(item.log(serde_json::to_vec(&header)?, compressed(body)))
-}
-
-/// As [`lz4_flex::decompress_size_prepended`] reads it. Bodies of the usual size share their thread's table and buffer,
-/// which would otherwise be made and cleared for each.
-fn compressed(body: &[u8]) -> Vec<u8> {
-    const USUAL: usize = 60_000;
-    thread_local! {
-        static SPACE: RefCell<(CompressTable, Vec<u8>)> = RefCell::default();
-    }
-    let Some(size) = u32::try_from(body.len()).ok().filter(|_| body.len() <= USUAL) else {
-        return lz4_flex::compress_prepend_size(body);
-    };
-    SPACE.with_borrow_mut(|(table, space)| {
-        space.resize(get_maximum_output_size(USUAL), 0);
-        match compress_into_with_table(body, space, table) {
-            Ok(written) => [&size.to_le_bytes(), &space[..written]].concat(),
-            Err(_) => lz4_flex::compress_prepend_size(body),
-        }
-    })
+    let body = body::compress(body).unwrap_or_default();
+    Ok(item.log(serde_json::to_vec(&header)?, body))
 }
 
 /// The raw body of a logged event.
 ///
 /// # Errors
 /// Where the bytes are not what [`attach`] made.
-pub fn body(event: &LoggedEvent) -> Result<Option<Vec<u8>>, lz4_flex::block::DecompressError> {
-    event
-        .body
-        .as_deref()
-        .map(lz4_flex::decompress_size_prepended)
-        .transpose()
+pub fn body(event: &LoggedEvent) -> Result<Option<Vec<u8>>, BodyError> {
+    event.body.as_deref().map(body::decompress).transpose()
 }
 
 /// An entry as the store keeps it; `None` where it cannot be read.
@@ -122,7 +102,7 @@ fn logged(entry: LogEntry, clock: &Clock) -> Option<LoggedEvent> {
             .and_then(|at| DateTime::from_timestamp(at, 0))
             .unwrap_or(received_at),
         received_at,
-        body: Some(entry.body),
+        body: Some(entry.body).filter(|body| !body.is_empty()),
     })
 }
 
@@ -212,23 +192,5 @@ impl Drain {
         let before = self.clock.now() - keep;
         while self.store.drop_event_bodies(before, CHUNK).await? == u64::from(CHUNK) {}
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_of_any_size_comes_back_as_it_was() {
-        for size in [
-            0, 1, 12, 13, 3_400, 59_999, 60_000, 60_001, 70_000, 1_048_576, 3_400,
-        ] {
-            let body: Vec<u8> = (0..size)
-                .map(|at: u32| (at.wrapping_mul(at) % 251) as u8)
-                .collect();
-            let back = lz4_flex::decompress_size_prepended(&compressed(&body)).unwrap();
-            assert_eq!(back, body, "{size} bytes");
-        }
     }
 }

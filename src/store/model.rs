@@ -328,7 +328,7 @@ pub struct LoggedEvent {
     /// When Stripe made it.
     pub created_at: DateTime<Utc>,
     pub received_at: DateTime<Utc>,
-    /// The raw body, compressed (LZ4 block with its size before it); `None` once its 30 days are over.
+    /// The raw body as [`crate::event_log::body`] reads it; `None` once its 30 days are over.
     pub body: Option<Vec<u8>>,
 }
 
