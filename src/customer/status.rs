@@ -13,6 +13,8 @@ use crate::store::{CreatedVia, Subscription, SubscriptionFilter};
 
 /// For how long a session's id alone tells that its purchase is active.
 const ALONE: TimeDelta = TimeDelta::hours(1);
+/// For how long an event that the store has no record of is taken for one on its way there.
+const LOGGED: TimeDelta = TimeDelta::minutes(1);
 /// A failed purchase makes one sync in this time, however often its page asks.
 const BETWEEN_SYNCS: Duration = Duration::from_hours(1);
 
@@ -84,16 +86,33 @@ impl Customers {
         self.unknown(customer, tenant, session).await
     }
 
-    /// Whether a purchase is active, for who has only the session's id: for an hour from when the checkout began, so never
-    /// for longer than an hour after the payment.
+    /// Whether a purchase is active, for who has only the session's id: for an hour after the payment.
     ///
     /// # Errors
     /// [`CustomerError`].
     pub async fn is_active(&self, tenant: &KnownTenant, session: &str) -> Result<bool, CustomerError> {
         let now = self.clock.now();
-        Ok(self.held(session).await?.is_some_and(|held| {
-            held.tenant == tenant.id && held.is_active && held.end_date > now && held.start_date > now - ALONE
-        }))
+        let active = self
+            .held(session)
+            .await?
+            .filter(|held| held.tenant == tenant.id && held.is_active && held.end_date > now);
+        match active {
+            // Not before the checkout began, as all passes do.
+            Some(held) if held.start_date > now - ALONE => Ok(true),
+            Some(held) => Ok(self.paid(&held).await?.is_some_and(|at| at > now - ALONE)),
+            None => Ok(false),
+        }
+    }
+
+    /// When a purchase was paid for: when Stripe made the event that told of it. `None`: no event has.
+    async fn paid(&self, held: &Subscription) -> Result<Option<DateTime<Utc>>, CustomerError> {
+        let Some(event) = &held.webhook_event_id else {
+            return Ok(None);
+        };
+        let logged = self.store.event(event).await?.map(|event| event.created_at);
+        // The log comes to the store a moment later than the purchase that it tells of.
+        let fresh = || Some(held.created_at).filter(|at| *at > self.clock.now() - LOGGED);
+        Ok(logged.or_else(fresh))
     }
 
     async fn held(&self, session: &str) -> Result<Option<Subscription>, CustomerError> {

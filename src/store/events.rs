@@ -49,20 +49,29 @@ pub(super) async fn list<D: Dialect>(
 ) -> sqlx::Result<Vec<LoggedEvent>> {
     let text = SqlStr::from_static("SELECT * FROM events ORDER BY received_at DESC, id DESC LIMIT $1");
     let rows = D::rows(connection, text, vec![Bind::Int(limit.into())]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(LoggedEvent {
-                id: row.text("id")?,
-                kind: row.text("type")?,
-                account: row.maybe_text("account")?,
-                livemode: row.flag("livemode")?,
-                tenant_slug: row.maybe_text("tenant_slug")?,
-                object_id: row.maybe_text("object_id")?,
-                outcome: row.text("outcome")?,
-                created_at: row.instant("created_at")?,
-                received_at: row.instant("received_at")?,
-                body: row.maybe_bytes("body")?,
-            })
-        })
-        .collect()
+    rows.iter().map(event).collect()
+}
+
+pub(super) async fn find<D: Dialect>(
+    connection: &mut D::Connection,
+    id: &str,
+) -> sqlx::Result<Option<LoggedEvent>> {
+    let text = SqlStr::from_static("SELECT * FROM events WHERE id = $1");
+    let rows = D::rows(connection, text, vec![Bind::Text(id)]).await?;
+    rows.first().map(event).transpose()
+}
+
+fn event(row: &impl Fields) -> sqlx::Result<LoggedEvent> {
+    Ok(LoggedEvent {
+        id: row.text("id")?,
+        kind: row.text("type")?,
+        account: row.maybe_text("account")?,
+        livemode: row.flag("livemode")?,
+        tenant_slug: row.maybe_text("tenant_slug")?,
+        object_id: row.maybe_text("object_id")?,
+        outcome: row.text("outcome")?,
+        created_at: row.instant("created_at")?,
+        received_at: row.instant("received_at")?,
+        body: row.maybe_bytes("body")?,
+    })
 }

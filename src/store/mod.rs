@@ -202,6 +202,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// [`StoreError`].
     async fn events(&self, limit: u32) -> Result<Vec<LoggedEvent>, StoreError>;
 
+    /// A logged event, if the log has reached the store with it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn event(&self, id: &str) -> Result<Option<LoggedEvent>, StoreError>;
+
     /// Notes that an operator is about to do something; without its end.
     ///
     /// # Errors

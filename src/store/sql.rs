@@ -265,6 +265,12 @@ impl<D: Dialect> Store for SqlStore<D> {
         Ok(in_time(connection, listed)?)
     }
 
+    async fn event(&self, id: &str) -> Result<Option<LoggedEvent>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let found = timeout(STATEMENT, events::find::<D>(&mut connection, id)).await;
+        Ok(in_time(connection, found)?)
+    }
+
     async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
         let mut connection = self.writers.acquire().await?;
         let begun = timeout(STATEMENT, audit::begin::<D>(&mut connection, record)).await;

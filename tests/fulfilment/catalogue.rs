@@ -99,6 +99,10 @@ impl Store for Watched {
         self.answers()?.events(limit).await
     }
 
+    async fn event(&self, id: &str) -> Result<Option<LoggedEvent>, StoreError> {
+        self.answers()?.event(id).await
+    }
+
     async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
         self.answers()?.begin_audit(record).await
     }

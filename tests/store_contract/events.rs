@@ -38,6 +38,8 @@ async fn an_event_is_logged_once(home: Home) {
         store.events(3).await.unwrap(),
         [event(501), event(500), event(499)]
     );
+    assert_eq!(store.event(&event(7).id).await.unwrap(), Some(event(7)));
+    assert_eq!(store.event("evt_nobody's").await.unwrap(), None);
 }
 
 async fn event_bodies_are_dropped_in_bounded_chunks(home: Home) {
