@@ -1,0 +1,104 @@
+//! What a look reads at Stripe: single sessions and lists, and what of them is the customer's.
+
+use chrono::{DateTime, Utc};
+
+use super::{Look, MOST_SESSIONS};
+use crate::lookback::bring::{Found, Listed, listed};
+use crate::lookback::listing::Listing;
+use crate::lookback::whose::may_be_of;
+use crate::stripe::CheckoutSession;
+use crate::stripe::api::{Page, SessionFilter, StripeError};
+
+impl Look<'_> {
+    /// Takes a session, if it is the customer's and paid for.
+    fn take(&mut self, session: &CheckoutSession) {
+        let via = self.request.via;
+        let (purchase, is_complete) = match listed(session, self.account, via) {
+            Listed::Purchase(purchase) => (purchase, true),
+            Listed::Incomplete(purchase) => (purchase, false),
+            Listed::Unpaid(_) => return,
+            Listed::Other => {
+                self.closed.extend(session.id.clone());
+                return;
+            }
+            Listed::Unreadable => {
+                self.seen.unreadable += 1;
+                return;
+            }
+        };
+        if !self.met.insert(purchase.session_id.clone()) {
+            return;
+        }
+        if self.tenant.is_some_and(|tenant| !may_be_of(tenant, &purchase)) {
+            return;
+        }
+        if let Some(purchase) = self.whose.claim(purchase) {
+            let session = purchase.session_id.clone();
+            let purchase = Some(purchase).filter(|_| is_complete);
+            let found = Found::new(&session, self.request.customer.key(), purchase);
+            self.seen.found.push(found);
+        }
+    }
+
+    pub(super) async fn one(&mut self, id: &str) -> Result<(), StripeError> {
+        let session = self.stripe.session(id).await;
+        self.seen.pages += 1;
+        match session? {
+            Some(session) => self.take(&session),
+            None if self.stripe.can_know(id) => self.closed.push(id.to_owned()),
+            // A key of the other mode was put in by mistake: its word is no end.
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// All pages of a list.
+    pub(super) async fn list(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
+        let mut pages = Listing::new(&self.stripe, filter);
+        loop {
+            if self.seen.found.len() >= MOST_SESSIONS {
+                self.seen.too_many = true;
+                return Ok(());
+            }
+            let Some(page) = pages.next().await? else {
+                return Ok(());
+            };
+            self.read(&page);
+        }
+    }
+
+    pub(super) fn read(&mut self, page: &Page<CheckoutSession>) {
+        self.seen.pages += 1;
+        self.seen.unreadable += page.unreadable as u64;
+        page.items.iter().for_each(|session| self.take(session));
+    }
+
+    /// A list of a customer who may be known in another account only: then there is nothing of theirs in this one.
+    pub(super) async fn known(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
+        match self.list(filter).await {
+            Err(error) if error.code() == Some("resource_missing") && error.param() == Some("customer") => {
+                Ok(())
+            }
+            listed => listed,
+        }
+    }
+
+    /// A list that is not relied on. Where Stripe will not give it (it knows no such customer any more), nothing is missed.
+    pub(super) async fn also(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
+        match self.list(filter).await {
+            Err(error) if !error.is_transient() => {
+                tracing::info!(account = self.account, %error, "a list that was to be looked at as well is left out");
+                Ok(())
+            }
+            listed => listed,
+        }
+    }
+}
+
+pub(super) fn since(from: DateTime<Utc>) -> SessionFilter {
+    SessionFilter {
+        created_from: Some(from),
+        expand_line_items: true,
+        ..SessionFilter::default()
+    }
+}
