@@ -45,6 +45,8 @@ pub(super) struct Seen {
     pub(super) pages: u64,
     pub(super) unreadable: u64,
     pub(super) too_many: bool,
+    /// The account has no such session, or no such Stripe customer.
+    pub(super) is_unknown: bool,
     /// What broke it off.
     pub(super) error: Option<StripeError>,
 }
@@ -110,7 +112,10 @@ impl Lookback {
             seen: Seen::default(),
         };
         let looked = match &request.customer {
-            Customer::Session(id) => look.one(id).await,
+            Customer::Session(id) => look
+                .one(id)
+                .await
+                .map(|is_there| look.seen.is_unknown = !is_there),
             Customer::StripeCustomer(id) => {
                 let filter = SessionFilter {
                     customer: Some(id.clone()),

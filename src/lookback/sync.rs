@@ -5,6 +5,10 @@ use chrono::TimeDelta;
 use super::{Customer, Lookback, LookbackError, RunId, SyncRequest, accounts};
 use crate::store::{LookbackRun, RunPhase, RunStep};
 
+/// What an id that was mistyped comes to, which is not the same as "nothing is missing".
+const UNKNOWN: &str = "unknown: no Stripe account of ours has what was asked for; is the id right, and of the mode (live or \
+    test) of STRIPE_SECRET_KEY?";
+
 impl Lookback {
     /// Finds what the customer has paid for, and hands in what has no subscription. `key` is the job's, `enqueued` when
     /// it was enqueued, in ms: they name the run where the request does not.
@@ -27,9 +31,10 @@ impl Lookback {
         if run.phase.is_over() || run.phase == RunPhase::Settling {
             return Ok(());
         }
-        self.look(request, &run).await?;
+        let is_known = self.look(request, &run).await?;
         let step = RunStep {
             phase: RunPhase::Settling,
+            error: (!is_known).then(|| UNKNOWN.to_owned()),
             ..RunStep::at(self.clock.now())
         };
         let run = self.records().run(id.as_str()).await?.unwrap_or(run);
@@ -55,9 +60,9 @@ impl Lookback {
         LookbackRun::new(id.as_str(), key, request.via, from, now, now)
     }
 
-    /// Looks into each account. A failure in one does not keep from the others: one is answered at the end, a passing
-    /// one if there is any.
-    async fn look(&self, request: &SyncRequest, run: &LookbackRun) -> Result<(), LookbackError> {
+    /// Looks into each account; answers whether any of them knows whom the request names. A failure in one does not keep from
+    /// the others: one is answered at the end, a passing one if there is any.
+    async fn look(&self, request: &SyncRequest, run: &LookbackRun) -> Result<bool, LookbackError> {
         let tenants = self.store.tenants().await?;
         let tenant = match &request.tenant {
             Some(slug) => Some(
@@ -74,13 +79,14 @@ impl Lookback {
         };
         let asker = self.asker(request).await?;
         let mut attempt = self.attempt(run).await?;
-        let mut errors = Vec::new();
+        let (mut errors, mut is_known) = (Vec::new(), false);
         for account in accounts {
             let account = account.as_deref();
             let of = (&tenants[..], tenant);
             let mut seen = self.look_into(request, &mut attempt, account, of, &asker).await?;
             self.hand_in(&mut attempt, account, &mut seen).await?;
             self.take_down(&attempt, &mut seen).await?;
+            is_known |= !seen.is_unknown;
             if let Some(error) = seen.error {
                 tracing::warn!(account, %error, "an account could not be read to its end");
                 errors.push(LookbackError::from(error));
@@ -94,6 +100,6 @@ impl Lookback {
             error if error.put_off().is_some() => 1,
             _ => 2,
         };
-        errors.into_iter().max_by_key(urgency).map_or(Ok(()), Err)
+        errors.into_iter().max_by_key(urgency).map_or(Ok(is_known), Err)
     }
 }

@@ -216,6 +216,26 @@ async fn a_stripe_customer_is_known_in_one_account_and_the_others_have_nothing_o
 }
 
 #[tokio::test]
+async fn an_id_that_no_account_knows_is_told_and_not_taken_for_nothing_missing() {
+    let world = World::open().await;
+    world.import_yoga().await;
+    for asked in [["--customer", "cus_karl"], ["--session", "cs_test_karl"]] {
+        let (report, is_content) = world.sync(&asked).await;
+        assert!(!is_content, "{report}");
+        assert_eq!(
+            (&report["done"], &report["totalSessionsFound"]),
+            (&json!(true), &json!(0))
+        );
+        let failure = report["failures"][0].as_str().unwrap();
+        assert!(
+            failure.starts_with("unknown: no Stripe account of ours"),
+            "{failure}"
+        );
+    }
+    assert_eq!(world.queue("sync").counts().await.unwrap().dead, 0);
+}
+
+#[tokio::test]
 async fn an_operator_answers_for_an_email_and_a_session_is_brought_however_old_it_is() {
     let world = World::open().await;
     let (asked, other) = (

@@ -40,16 +40,19 @@ impl Look<'_> {
         }
     }
 
-    pub(super) async fn one(&mut self, id: &str) -> Result<(), StripeError> {
+    /// A single session; answers whether the account has it.
+    pub(super) async fn one(&mut self, id: &str) -> Result<bool, StripeError> {
         let session = self.stripe.session(id).await;
         self.seen.pages += 1;
-        match session? {
+        let session = session?;
+        let is_there = session.is_some();
+        match session {
             Some(session) => self.take(&session),
             None if self.stripe.can_know(id) => self.closed.push(id.to_owned()),
             // A key of the other mode was put in by mistake: its word is no end.
             None => {}
         }
-        Ok(())
+        Ok(is_there)
     }
 
     /// All pages of a list.
@@ -73,10 +76,11 @@ impl Look<'_> {
         page.items.iter().for_each(|session| self.take(session));
     }
 
-    /// A list of a customer who may be known in another account only: then there is nothing of theirs in this one.
+    /// A list of a customer who may be known in another account only.
     pub(super) async fn known(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
         match self.list(filter).await {
             Err(error) if error.code() == Some("resource_missing") && error.param() == Some("customer") => {
+                self.seen.is_unknown = true;
                 Ok(())
             }
             listed => listed,
