@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use crate::event_log;
-use crate::fulfil::{Triage, triage};
+use crate::fulfil::{Triage, UNRESOLVED_TENANT, triage};
 use crate::queue::{Item, QueueError};
 use crate::store::CreatedVia;
 use crate::stripe::Event;
-
-/// The reason of a dead letter that an event which came in by a tenant's path may mend.
-const UNRESOLVED_TENANT: &str = "unresolved_tenant";
 
 /// What an event comes to.
 #[derive(Debug)]

@@ -87,7 +87,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
         "  at peak against bare (of its CPU)",
         String::new(),
         peaks.total() / limit,
-        None,
+        Some(Goal::AtMost(188.0)),
     );
     table.plain("CPU, at 500/s", slow.told());
     let commands = |figures: &Figures| thousands(median(&figures.commands));
@@ -130,6 +130,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
         thousands(float(u64::try_from(SLOW)?))
     ));
     table.note("until their rows and their log entries are in SQLite (NORMAL). Commands: INFO commandstats, inside scripts included.");
+    table.note("60 µs is the goal where bare code takes 32: 188 % of it.");
     Ok(table)
 }
 

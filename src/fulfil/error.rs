@@ -4,6 +4,11 @@ use std::fmt;
 
 use crate::store::{StoreError, UpgradeRefusal};
 
+/// The code of a purchase whose tenant could not be told. An event that came in by a tenant's path may mend it.
+pub(crate) const UNRESOLVED_TENANT: &str = "unresolved_tenant";
+/// The code of a purchase whose pass could not be told. Its line items may mend it.
+pub(crate) const UNRESOLVED_PASS: &str = "unresolved_pass";
+
 /// A purchase that could not be fulfilled. Tells what happened, why, and what to do; never who the buyer is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{session}: {reason}")]
@@ -26,11 +31,11 @@ impl FulfilError {
         match &self.reason {
             Reason::MalformedSession { .. } => "malformed_session",
             Reason::LivemodeMismatch { .. } => "livemode_mismatch",
-            Reason::UnresolvedTenant { .. } => "unresolved_tenant",
+            Reason::UnresolvedTenant { .. } => UNRESOLVED_TENANT,
             Reason::AccountMismatch { .. }
             | Reason::MetadataTenantMismatch { .. }
             | Reason::ExistingTenantMismatch { .. } => "tenant_mismatch",
-            Reason::UnresolvedPass { .. } => "unresolved_pass",
+            Reason::UnresolvedPass { .. } => UNRESOLVED_PASS,
             Reason::InvalidPass { .. } => "invalid_pass",
             Reason::InvalidPassType { .. } => "invalid_pass_type",
             Reason::ExpiredPass { .. } => "expired_pass",

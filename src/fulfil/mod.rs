@@ -23,6 +23,7 @@ pub use assess::{Assessor, Due};
 use cache::Cache;
 pub use error::FulfilError;
 use error::{Reason, Shown};
+pub(crate) use error::{UNRESOLVED_PASS, UNRESOLVED_TENANT};
 use plan::Plan;
 pub use purchase::{Origin, Purchase, PurchaseKind};
 pub use tenants::{KnownTenant, Tenants};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{Lookback, LookbackError};
-use crate::fulfil::{Origin, Purchase, Triage, draft, triage_session};
+use crate::fulfil::{Origin, Purchase, Triage, UNRESOLVED_PASS, draft, triage_session};
 use crate::queue::{Enqueued, Fate, Item, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
 use crate::stripe::CheckoutSession;
@@ -28,9 +28,6 @@ impl Line {
         })
     }
 }
-
-/// The reason of dead letters that line items may mend.
-const UNRESOLVED_PASS: &str = "unresolved_pass";
 
 /// What a listed session comes to.
 #[derive(Debug)]
