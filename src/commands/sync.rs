@@ -141,13 +141,15 @@ impl Outcome {
     }
 
     fn line(&self) -> String {
+        let purchases = match self.total_sessions_found {
+            1 => "1 purchase".to_owned(),
+            count => format!("{count} purchases"),
+        };
+        // What kept a run from its end counts as an error, and is no purchase.
+        let failed = self.error_count.saturating_sub(self.failures.len() as u64);
         format!(
-            "{} purchases found: {} brought, {} in order already, {} on their way, {} failed",
-            self.total_sessions_found,
-            self.created_count,
-            self.skipped_count,
-            self.pending_count,
-            self.error_count
+            "{purchases} found: {} brought, {} in order already, {} on their way, {failed} failed",
+            self.created_count, self.skipped_count, self.pending_count,
         )
     }
 
