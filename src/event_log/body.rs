@@ -8,11 +8,7 @@
 //! four versions of Stripe's API; other events take 0.65 to 0.9). What bodies were written with must stay as it is: a better
 //! dictionary gets the next number, beside this one.
 
-use std::cell::RefCell;
-
-use lz4_flex::block::{
-    DecompressError, compress_into_with_dict, decompress_with_dict, get_maximum_output_size,
-};
+use lz4_flex::block::{DecompressError, compress_prepend_size_with_dict, decompress_with_dict};
 
 /// Events of Checkout Sessions by Stripe's documentation, two spaces of indent, every field: what differs from most first,
 /// since a match that is nearer is found first.
@@ -34,24 +30,12 @@ pub enum BodyError {
 
 /// A body as the log holds it; `None` for one of 16 MiB or more, which no setting lets in.
 pub(super) fn compress(body: &[u8]) -> Option<Vec<u8>> {
-    /// Bodies of this size at most share their thread's space, which would otherwise be cleared for each.
-    const USUAL: usize = 64 * 1024;
-    thread_local! {
-        static SPACE: RefCell<Vec<u8>> = RefCell::default();
-    }
     if body.len() > LONGEST {
         return None;
     }
-    let head = (u32::try_from(body.len()).ok()? | 1 << 24).to_le_bytes();
-    let write = |space: &mut Vec<u8>| {
-        space.resize(space.len().max(get_maximum_output_size(body.len())), 0);
-        let written = compress_into_with_dict(body, space, DICTIONARY_1).ok()?;
-        Some([&head, &space[..written]].concat())
-    };
-    if body.len() > USUAL {
-        return write(&mut Vec::new());
-    }
-    SPACE.with_borrow_mut(write)
+    let mut bytes = compress_prepend_size_with_dict(body, DICTIONARY_1);
+    bytes[3] = 1;
+    Some(bytes)
 }
 
 /// The body that [`compress`] was given.
@@ -60,7 +44,7 @@ pub(super) fn decompress(bytes: &[u8]) -> Result<Vec<u8>, BodyError> {
         .split_first_chunk::<4>()
         .ok_or(BodyError::Short(bytes.len()))?;
     let head = u32::from_le_bytes(*head);
-    let size = (head & 0x00ff_ffff) as usize;
+    let size = head as usize & LONGEST;
     let dictionary = match head >> 24 {
         // Before there were dictionaries.
         0 => b"",
