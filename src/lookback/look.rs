@@ -112,10 +112,7 @@ impl Lookback {
             seen: Seen::default(),
         };
         let looked = match &request.customer {
-            Customer::Session(id) => look
-                .one(id)
-                .await
-                .map(|is_there| look.seen.is_unknown = !is_there),
+            Customer::Session(id) => look.asked(id).await,
             Customer::StripeCustomer(id) => {
                 let filter = SessionFilter {
                     customer: Some(id.clone()),

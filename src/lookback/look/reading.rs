@@ -40,19 +40,25 @@ impl Look<'_> {
         }
     }
 
+    /// The session that is asked for; it may be in another account.
+    pub(super) async fn asked(&mut self, id: &str) -> Result<(), StripeError> {
+        self.seen.is_unknown = !self.one(id).await?;
+        Ok(())
+    }
+
     /// A single session; answers whether the account has it.
     pub(super) async fn one(&mut self, id: &str) -> Result<bool, StripeError> {
         let session = self.stripe.session(id).await;
         self.seen.pages += 1;
-        let session = session?;
-        let is_there = session.is_some();
-        match session {
-            Some(session) => self.take(&session),
-            None if self.stripe.can_know(id) => self.closed.push(id.to_owned()),
-            // A key of the other mode was put in by mistake: its word is no end.
-            None => {}
+        if let Some(session) = session? {
+            self.take(&session);
+            return Ok(true);
         }
-        Ok(is_there)
+        // A key of the other mode was put in by mistake: its word is no end.
+        if self.stripe.can_know(id) {
+            self.closed.push(id.to_owned());
+        }
+        Ok(false)
     }
 
     /// All pages of a list.
@@ -76,7 +82,7 @@ impl Look<'_> {
         page.items.iter().for_each(|session| self.take(session));
     }
 
-    /// A list of a customer who may be known in another account only.
+    /// A list of the customer who is asked for; another account may be the one that knows them.
     pub(super) async fn known(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
         match self.list(filter).await {
             Err(error) if error.code() == Some("resource_missing") && error.param() == Some("customer") => {
