@@ -92,16 +92,17 @@ impl Customers {
     /// [`CustomerError`].
     pub async fn is_active(&self, tenant: &KnownTenant, session: &str) -> Result<bool, CustomerError> {
         let now = self.clock.now();
-        let active = self
-            .held(session)
-            .await?
-            .filter(|held| held.tenant == tenant.id && held.is_active && held.end_date > now);
-        match active {
-            // Not before the checkout began, as all passes do.
-            Some(held) if held.start_date > now - ALONE => Ok(true),
-            Some(held) => Ok(self.paid(&held).await?.is_some_and(|at| at > now - ALONE)),
-            None => Ok(false),
+        let held = self.held(session).await?;
+        let is_active =
+            |held: &Subscription| held.tenant == tenant.id && held.is_active && held.end_date > now;
+        let Some(held) = held.filter(is_active) else {
+            return Ok(false);
+        };
+        // Nobody pays before the checkout has begun: mostly that is answer enough.
+        if held.start_date > now - ALONE {
+            return Ok(true);
         }
+        Ok(self.paid(&held).await?.is_some_and(|at| at > now - ALONE))
     }
 
     /// When a purchase was paid for: when Stripe made the event that told of it. `None`: no event has.

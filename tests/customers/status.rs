@@ -206,28 +206,31 @@ async fn who_took_long_to_pay_and_has_a_session_id_alone_is_told_before_the_even
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_id_alone_tells_for_an_hour_that_its_purchase_is_active_and_nothing_personal() {
     let studio = Studio::open().await;
-    let alone = async |session: &str| alone(&studio, session).await;
     let mut fresh = of(studio.shop.session(), "kari");
     fresh.created = now() - TimeDelta::minutes(2);
     let mut old = of(studio.shop.session(), "kari");
     old.created = now() - TimeDelta::minutes(61);
-    let unknown = alone("cs_test_unknown").await.body;
+    let unknown = alone(&studio, "cs_test_unknown").await.body;
     studio.shop.buy(&fresh).await;
     studio.shop.buy(&old).await;
     studio.shop.settled().await;
     let told = json!({"found": true, "subscription": {"isActive": true}, "message": "Your pass is active."});
-    assert_eq!(alone(&fresh.session_id()).await.body, told);
-    assert_eq!(alone(&old.session_id()).await.body, unknown);
+    assert_eq!(alone(&studio, &fresh.session_id()).await.body, told);
+    assert_eq!(alone(&studio, &old.session_id()).await.body, unknown);
     // It is the payment that the hour begins with, not the checkout: whoever takes long over it is told all the same.
     for (minutes, body) in [(59, &told), (61, &unknown)] {
         let (session, event) = slow(&studio, minutes);
         studio.shop.deliver(event).await;
         studio.shop.settled().await;
-        assert_eq!(&alone(&session).await.body, body, "paid {minutes} minutes ago");
+        assert_eq!(
+            &alone(&studio, &session).await.body,
+            body,
+            "paid {minutes} minutes ago"
+        );
     }
     // Nobody but Stripe knows it: who it is of decides, and nobody has told.
     let at_stripe = studio.stripe.session("kari", "paid").await;
-    assert_eq!(alone(&at_stripe).await.body, unknown);
+    assert_eq!(alone(&studio, &at_stripe).await.body, unknown);
     assert_eq!(studio.stripe.reads(&at_stripe).await, 0);
     // It is no way around a bad token.
     let bad = studio.status("not.a.token", &fresh.session_id()).await;
