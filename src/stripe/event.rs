@@ -1,5 +1,7 @@
 //! The event that a webhook carries.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::de::MapAccess;
 use serde_json::error::Category;
@@ -59,7 +61,10 @@ impl Event {
     /// # Errors
     /// [`MalformedEvent`]: which part is missing or wrong; it quotes nothing of the body.
     pub fn parse(body: &[u8]) -> Result<Self, MalformedEvent> {
-        let Object(envelope) = serde_json::from_slice::<Object<Envelope<'_>>>(body).map_err(|error| {
+        // As text, checked at once: from bytes, each name and each slice would be checked by itself (6.8 µs a
+        // body in place of 4.8). Bytes that are no UTF-8 stand for one bad text, as a name may be, and harm nothing else.
+        let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
+        let Object(envelope) = serde_json::from_str::<Object<Envelope<'_>>>(&text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             match error.classify() {
                 Category::Data => MalformedEvent::NotAnObject { line, column },
@@ -239,6 +244,27 @@ mod tests {
             let error = Event::parse(body.as_bytes()).unwrap_err();
             assert!(matches!(error, MalformedEvent::NotJson { .. }), "{body}: {error}");
         }
+    }
+
+    #[test]
+    fn a_text_that_is_no_utf_8_harms_nothing_else() {
+        let with = |field: &str| {
+            let body = COMPLETED.replace(r#""payment_status""#, &format!(r#"{field},"payment_status""#));
+            let bad = |byte| if byte == b'?' { 0xff } else { byte };
+            Event::parse(&body.bytes().map(bad).collect::<Vec<_>>())
+        };
+        let plain = Event::parse(COMPLETED.as_bytes()).unwrap();
+        for unwanted in [r#""success_url":"?""#, r#""n?w":1"#] {
+            assert_eq!(with(unwanted).unwrap(), plain, "{unwanted}");
+        }
+        let read = with(r#""customer_details":{"name":"J?rgen","email":"j@x.no"}"#).unwrap();
+        let session = read.session.unwrap();
+        assert_eq!(session.name.as_deref(), Some("J\u{fffd}rgen"));
+        assert_eq!(session.email.as_deref(), Some("j@x.no"));
+        assert_eq!(session.id, plain.session.unwrap().id);
+        // What identifies the event must be right.
+        let id = Event::parse(b"{\"id\":\"evt_\xff\",\"type\":\"a\",\"data\":{\"object\":{}}}");
+        assert_eq!(id, Err(MalformedEvent::Id));
     }
 
     #[test]
