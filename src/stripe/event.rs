@@ -1,7 +1,5 @@
 //! The event that a webhook carries.
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, Utc};
 use serde::de::MapAccess;
 use serde_json::error::Category;
@@ -61,10 +59,14 @@ impl Event {
     /// # Errors
     /// [`MalformedEvent`]: which part is missing or wrong; it quotes nothing of the body.
     pub fn parse(body: &[u8]) -> Result<Self, MalformedEvent> {
-        // As text, checked at once: from bytes, each name and each slice would be checked by itself (6.8 µs a
-        // body in place of 4.8). Bytes that are no UTF-8 stand for one bad text, as a name may be, and harm nothing else.
-        let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
-        let Object(envelope) = serde_json::from_str::<Object<Envelope<'_>>>(&text).map_err(|error| {
+        // As text where it is one: from bytes, each name and each slice is checked by itself (6.8 µs a body in place of 4.8).
+        // What is no UTF-8 breaks nothing where nobody reads it. In a text that we want it is refused and not mended: two
+        // buyers' ids or addresses could become the same.
+        let read = match std::str::from_utf8(body) {
+            Ok(text) => serde_json::from_str::<Object<Envelope<'_>>>(text),
+            Err(_) => serde_json::from_slice(body),
+        };
+        let Object(envelope) = read.map_err(|error| {
             let (line, column) = (error.line(), error.column());
             match error.classify() {
                 Category::Data => MalformedEvent::NotAnObject { line, column },
@@ -247,24 +249,25 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_utf_8_harms_nothing_else() {
+    fn a_text_that_is_no_utf_8_breaks_nothing_where_nobody_reads_it_and_is_never_mended() {
         let with = |field: &str| {
             let body = COMPLETED.replace(r#""payment_status""#, &format!(r#"{field},"payment_status""#));
             let bad = |byte| if byte == b'?' { 0xff } else { byte };
             Event::parse(&body.bytes().map(bad).collect::<Vec<_>>())
         };
         let plain = Event::parse(COMPLETED.as_bytes()).unwrap();
-        for unwanted in [r#""success_url":"?""#, r#""n?w":1"#] {
-            assert_eq!(with(unwanted).unwrap(), plain, "{unwanted}");
+        assert_eq!(with(r#""success_url":"?""#).unwrap(), plain);
+        for wanted in [
+            r#""id":"cs_test_?""#,
+            r#""customer_details":{"email":"j?@x.no"}"#,
+            r#""metadata":{"userId":"?"}"#,
+        ] {
+            let error = with(wanted).unwrap_err();
+            assert!(
+                matches!(error, MalformedEvent::NotJson { .. }),
+                "{wanted}: {error}"
+            );
         }
-        let read = with(r#""customer_details":{"name":"J?rgen","email":"j@x.no"}"#).unwrap();
-        let session = read.session.unwrap();
-        assert_eq!(session.name.as_deref(), Some("J\u{fffd}rgen"));
-        assert_eq!(session.email.as_deref(), Some("j@x.no"));
-        assert_eq!(session.id, plain.session.unwrap().id);
-        // What identifies the event must be right.
-        let id = Event::parse(b"{\"id\":\"evt_\xff\",\"type\":\"a\",\"data\":{\"object\":{}}}");
-        assert_eq!(id, Err(MalformedEvent::Id));
     }
 
     #[test]
