@@ -18,4 +18,5 @@ pub mod shutdown;
 pub mod store;
 pub mod stripe;
 pub mod telemetry;
+pub mod time_zone;
 pub mod up;

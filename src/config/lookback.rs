@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono_tz::Tz;
+use crate::time_zone::Tz;
 use serde::Deserialize;
 
 use super::value;

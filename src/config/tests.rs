@@ -81,7 +81,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(settings.queue.keep_dead, Duration::from_hours(30 * 24));
     let lookback = &settings.lookback;
     let set = |schedule: &Option<crate::schedule::Schedule>| schedule.as_ref().map(ToString::to_string);
-    assert_eq!(lookback.time_zone, chrono_tz::UTC);
+    assert_eq!(lookback.time_zone, crate::time_zone::Tz::UTC);
     assert_eq!(set(&lookback.nightly).as_deref(), Some("0 3 * * *"));
     assert_eq!(lookback.nightly_window, Duration::from_hours(30 * 24));
     assert_eq!(set(&lookback.recent).as_deref(), Some("*/10 * * * *"));

@@ -9,8 +9,8 @@ mod gap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::time_zone::Tz;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use chrono_tz::Tz;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 

@@ -5,7 +5,7 @@ mod fields;
 use std::collections::HashSet;
 use std::path::Path;
 
-use chrono_tz::Tz;
+use crate::time_zone::Tz;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 

@@ -243,7 +243,7 @@ pub(crate) fn tenant(n: usize, account: Option<&str>) -> Tenant {
         id: format!("tenant-{n}"),
         slug: format!("school-{n}"),
         name: format!("School {n}"),
-        time_zone: chrono_tz::Europe::Oslo,
+        time_zone: "Europe/Oslo".parse().unwrap(),
         color: None,
         webhook_secrets: vec![],
         stripe_account: account.map(str::to_owned),

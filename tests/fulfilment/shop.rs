@@ -95,7 +95,7 @@ pub(crate) fn tenant(id: &str) -> Tenant {
         id: id.to_owned(),
         slug: format!("{id}-slug"),
         name: format!("Studio {id}"),
-        time_zone: chrono_tz::Europe::Oslo,
+        time_zone: "Europe/Oslo".parse().unwrap(),
         color: None,
         webhook_secrets: Vec::new(),
         stripe_account: None,

@@ -89,7 +89,7 @@ mod tests {
             id: slug.to_owned(),
             slug: slug.to_owned(),
             name: slug.to_owned(),
-            time_zone: chrono_tz::UTC,
+            time_zone: crate::time_zone::Tz::UTC,
             color: None,
             webhook_secrets: vec![],
             stripe_account: None,
