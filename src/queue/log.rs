@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
-use redis::{RedisError, cmd};
+use redis::streams::StreamAutoClaimReply;
+use redis::{RedisError, cmd, from_redis_value};
 
 use super::client::Queue;
 use super::error::QueueError;
@@ -12,6 +12,11 @@ use super::item::Enqueued;
 
 /// The consumer group of all workers.
 const GROUP: &str = "store";
+/// The fields of an entry.
+type Fields = Vec<(String, Vec<u8>)>;
+/// What `XREADGROUP` answers: streams, their entries, the fields of each. redis' own `StreamReadReply` clones the whole
+/// answer before it takes it apart, bodies and all.
+type Streams = Vec<(String, Vec<(String, Fields)>)>;
 /// How long an entry may be with a worker before another takes it over, in ms.
 const ABANDONED_AFTER: u64 = 30_000;
 
@@ -111,9 +116,13 @@ impl LogConsumer {
             .query_async(&mut connection)
             .await?;
         if !left.claimed.is_empty() {
-            return Ok(left.claimed.into_iter().map(entry).collect());
+            let claimed = left.claimed.into_iter();
+            let bytes = |(name, value)| Some((name, from_redis_value(value).ok()?));
+            return Ok(claimed
+                .map(|one| entry(one.id, one.map.into_iter().filter_map(bytes)))
+                .collect());
         }
-        let reply: Option<StreamReadReply> = cmd("XREADGROUP")
+        let reply: Option<Streams> = cmd("XREADGROUP")
             .arg("GROUP")
             .arg(GROUP)
             .arg(&self.name)
@@ -126,11 +135,9 @@ impl LogConsumer {
             .arg(">")
             .query_async(&mut connection)
             .await?;
-        let streams = reply.map(|reply| reply.keys).unwrap_or_default();
-        Ok(streams
-            .into_iter()
-            .flat_map(|stream| stream.ids)
-            .map(entry)
+        let entries = reply.into_iter().flatten().flat_map(|(_, entries)| entries);
+        Ok(entries
+            .map(|(id, fields)| entry(id, fields.into_iter()))
             .collect())
     }
 
@@ -196,21 +203,26 @@ impl LogConsumer {
     }
 }
 
-fn entry(mut id: StreamId) -> LogEntry {
-    let mut field = |name: &str| match id.map.remove(name) {
-        Some(redis::Value::BulkString(bytes)) => bytes,
-        _ => Vec::new(),
-    };
-    let (header, body) = (field("h"), field("b"));
-    let outcome = match field("o").as_slice() {
-        b"new" => Some(Enqueued::New),
-        b"live" => Some(Enqueued::Live),
-        b"dead" => Some(Enqueued::Dead),
-        b"logged" => Some(Enqueued::Logged),
-        _ => None,
-    };
+fn entry(id: String, fields: impl Iterator<Item = (String, Vec<u8>)>) -> LogEntry {
+    let (mut header, mut body, mut outcome) = (Vec::new(), Vec::new(), None);
+    for (name, value) in fields {
+        match name.as_str() {
+            "h" => header = value,
+            "b" => body = value,
+            "o" => {
+                outcome = match value.as_slice() {
+                    b"new" => Some(Enqueued::New),
+                    b"live" => Some(Enqueued::Live),
+                    b"dead" => Some(Enqueued::Dead),
+                    b"logged" => Some(Enqueued::Logged),
+                    _ => None,
+                }
+            }
+            _ => {}
+        }
+    }
     LogEntry {
-        id: id.id,
+        id,
         header,
         body,
         outcome,
