@@ -60,13 +60,18 @@ impl<Request: Send + 'static, Answer: Send + 'static> Coalescer<Request, Answer>
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub async fn call(&self, request: Request) -> Result<Answer, Unanswered> {
-        let (answer, answered) = oneshot::channel();
-        self.queue
-            .send(Pending { request, answer })
-            .await
-            .map_err(|_| Unanswered)?;
-        answered.await.map_err(|_| Unanswered)
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn has room for its arguments twice"
+    )]
+    pub fn call(&self, request: Request) -> impl Future<Output = Result<Answer, Unanswered>> + Send {
+        async move {
+            // Room first, then the request: handed to `send`, it would be held twice more.
+            let room = self.queue.reserve().await.map_err(|_| Unanswered)?;
+            let (answer, answered) = oneshot::channel();
+            room.send(Pending { request, answer });
+            answered.await.map_err(|_| Unanswered)
+        }
     }
 }
 

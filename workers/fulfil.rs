@@ -8,12 +8,14 @@ use surepass::queue::{JobError, Origin};
 use surepass::telemetry::{self, TraceParent};
 use tracing::{Instrument, Span};
 
-pub(crate) async fn run(
+// No async fn: that would hold the purchase three times, in each of hundreds of jobs.
+#[expect(clippy::needless_pass_by_value, reason = "apalis hands its arguments over")]
+pub(crate) fn run(
     purchase: Purchase,
     fulfiller: Data<Arc<Fulfiller>>,
     attempt: Attempt,
     origin: Data<Origin>,
-) -> Result<(), JobError> {
+) -> impl Future<Output = Result<(), JobError>> + Send {
     let trace: Option<TraceParent> = origin.trace.as_deref().and_then(|trace| trace.parse().ok());
     let span = tracing::info_span!(
         "fulfil",
@@ -53,5 +55,4 @@ pub(crate) async fn run(
         }
     }
     .instrument(span)
-    .await
 }

@@ -89,7 +89,7 @@ impl Fulfiller {
         };
         let tenant = new.subscription.tenant.clone();
         let upgrade_from = new.subscription.upgraded_from_subscription_id.clone();
-        match self.store.create_subscription(*new).await {
+        match self.store.create_subscription(new).await {
             Ok(Created::New { id, .. }) => Ok(Fulfilled::Created { subscription_id: id }),
             Ok(Created::Existing { id, tenant: of, .. }) if of == tenant => {
                 Ok(Fulfilled::Existing { subscription_id: id })

@@ -1,6 +1,7 @@
 //! Settles each attempt: outermost around the handler, so it sees what time-outs and panics of the inner layers did.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -216,7 +217,7 @@ impl<S> tower::Layer<S> for SettleLayer {
     fn layer(&self, inner: S) -> Settle<S> {
         Settle {
             inner,
-            layer: self.clone(),
+            layer: Arc::new(self.clone()),
         }
     }
 }
@@ -225,7 +226,8 @@ impl<S> tower::Layer<S> for SettleLayer {
 #[derive(Debug, Clone)]
 pub struct Settle<S> {
     inner: S,
-    layer: SettleLayer,
+    /// Shared by the attempts: of its own, each would hold half a kilobyte.
+    layer: Arc<SettleLayer>,
 }
 
 impl<S, A> tower::Service<Task<A>> for Settle<S>
@@ -263,8 +265,8 @@ where
             let ended = match running {
                 Err(panic) => Err(panic),
                 Ok(future) => {
-                    let attempt = AssertUnwindSafe(future).catch_unwind();
-                    match term.lost.run_until_cancelled(attempt).await {
+                    let mut attempt = pin!(AssertUnwindSafe(future).catch_unwind());
+                    match term.lost.run_until_cancelled(attempt.as_mut()).await {
                         Some(ended) => ended,
                         None => return Ok(None),
                     }

@@ -126,7 +126,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`]; nothing was written, or (when an answer was lost) all of it: asking again is safe.
-    async fn create_subscription(&self, new: NewSubscription) -> Result<Created, StoreError>;
+    async fn create_subscription(&self, new: Box<NewSubscription>) -> Result<Created, StoreError>;
 
     /// Subscriptions, newest first; at most `limit`.
     ///

@@ -59,7 +59,7 @@ pub(super) struct User<'a> {
 ///
 /// An upgrade finds what the store held, not what its own batch creates: it is refused as `NotFound`, which callers
 /// try again.
-pub(super) fn plan<'a>(batch: &'a [NewSubscription], held: &Held) -> Plan<'a> {
+pub(super) fn plan<'a>(batch: &'a [Box<NewSubscription>], held: &Held) -> Plan<'a> {
     let mut plan = Plan {
         outcomes: Vec::with_capacity(batch.len()),
         ..Plan::default()
@@ -199,13 +199,13 @@ mod tests {
     use crate::money::Money;
     use crate::store::{Buyer, CreatedVia, Subscription, SubscriptionType};
 
-    fn purchase(name: &str, payment: Option<&str>) -> NewSubscription {
+    fn purchase(name: &str, payment: Option<&str>) -> Box<NewSubscription> {
         let price = Money {
             amount: 100,
             currency: "nok".parse().unwrap(),
         };
         let session = format!("cs_{name}");
-        NewSubscription {
+        Box::new(NewSubscription {
             buyer: Buyer {
                 user_id: Some(format!("user_{name}")),
                 ..Buyer::default()
@@ -238,10 +238,10 @@ mod tests {
                 created_at: DateTime::UNIX_EPOCH,
                 updated_at: DateTime::UNIX_EPOCH,
             },
-        }
+        })
     }
 
-    fn upgrade(name: &str, old: &str) -> NewSubscription {
+    fn upgrade(name: &str, old: &str) -> Box<NewSubscription> {
         let mut new = purchase(name, None);
         new.buyer.user_id = None;
         new.subscription.is_upgrade = true;

@@ -68,7 +68,7 @@ impl Statements {
     pub(super) async fn create<D: Dialect>(
         &self,
         connection: &mut D::Connection,
-        batch: &[NewSubscription],
+        batch: &[Box<NewSubscription>],
     ) -> sqlx::Result<Vec<Created>> {
         match self.create_blind::<D>(connection, batch).await? {
             Some(outcomes) => Ok(outcomes),
@@ -81,23 +81,24 @@ impl Statements {
     async fn create_blind<D: Dialect>(
         &self,
         connection: &mut D::Connection,
-        batch: &[NewSubscription],
+        batch: &[Box<NewSubscription>],
     ) -> sqlx::Result<Option<Vec<Created>>> {
         let needs_a_look = |new: &NewSubscription| {
             new.subscription.is_upgrade || (new.buyer.user_id.is_none() && new.buyer.email.is_some())
         };
-        if !D::JOINS_STATEMENTS || batch.iter().any(needs_a_look) {
+        if !D::JOINS_STATEMENTS || batch.iter().any(|new| needs_a_look(new)) {
             return Ok(None);
         }
         let plan = plan(batch, &Held::default());
-        let records = plan.created.iter().map(|(new, id)| {
-            let user = plan.users.binary_search_by(|user| user.id.cmp(id)).ok()?;
-            Some([user_binds(&plan.users[user]), binds(&new.subscription, id)])
-        });
-        let Some(records) = records.collect::<Option<Vec<_>>>() else {
+        let user_of = |id: &String| plan.users.binary_search_by(|user| user.id.cmp(id)).ok();
+        let users = plan.created.iter().map(|(_, id)| user_of(id));
+        let Some(users) = users.collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
-        match self.at_once.run::<D>(connection, records.into_iter()).await {
+        let records = plan.created.iter().zip(users);
+        let records =
+            records.map(|((new, id), user)| [user_binds(&plan.users[user]), binds(&new.subscription, id)]);
+        match self.at_once.run::<D>(connection, records).await {
             Ok(()) => Ok(Some(plan.outcomes)),
             Err(sqlx::Error::Database(refusal)) if refusal.is_unique_violation() => {
                 D::execute(connection, SqlStr::from_static("ROLLBACK"), Vec::new()).await?;
@@ -110,7 +111,7 @@ impl Statements {
     async fn create_what_is_missing<D: Dialect>(
         &self,
         connection: &mut D::Connection,
-        batch: &[NewSubscription],
+        batch: &[Box<NewSubscription>],
     ) -> sqlx::Result<Vec<Created>> {
         let mut transaction = connection.begin_with(D::BEGIN).await?;
         let held = self.held::<D>(&mut transaction, batch).await?;
@@ -127,7 +128,7 @@ impl Statements {
     async fn held<D: Dialect>(
         &self,
         connection: &mut D::Connection,
-        batch: &[NewSubscription],
+        batch: &[Box<NewSubscription>],
     ) -> sqlx::Result<Held> {
         let purchases = || batch.iter().map(|new| &new.subscription);
         let ids = purchases().map(|one| one.id.as_str()).collect();

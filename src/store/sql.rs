@@ -41,7 +41,7 @@ pub struct SqlStore<D: Dialect> {
     pub(super) readers: Pool<D>,
     /// A connection that stays open for as long as the store is, where the database needs one.
     kept: Mutex<Option<PoolConnection<D>>>,
-    purchases: Coalescer<NewSubscription, Result<Created, StoreError>>,
+    purchases: Coalescer<Box<NewSubscription>, Result<Created, StoreError>>,
     events: Joined<1>,
     pub(super) notes: Coalescer<Note, Result<(), StoreError>>,
 }
@@ -85,7 +85,7 @@ impl<D: Dialect> SqlStore<D> {
 async fn create<D: Dialect>(
     pool: &Pool<D>,
     statements: &Statements,
-    batch: &[NewSubscription],
+    batch: &[Box<NewSubscription>],
 ) -> Vec<Result<Created, StoreError>> {
     let mut answers = Vec::with_capacity(batch.len());
     let mut parts = vec![batch];
@@ -106,7 +106,7 @@ async fn create<D: Dialect>(
 async fn create_at_once<D: Dialect>(
     pool: &Pool<D>,
     statements: &Statements,
-    part: &[NewSubscription],
+    part: &[Box<NewSubscription>],
 ) -> Result<Vec<Created>, StoreError> {
     let mut tries = 1;
     loop {
@@ -159,22 +159,16 @@ fn check(one: &Subscription) -> Result<(), StoreError> {
 }
 
 /// The buyer with the email as the store compares it.
-fn normalised(buyer: Buyer) -> Buyer {
+fn normalise(buyer: &mut Buyer) {
     let email = buyer.email.as_deref().map(email::folded);
-    Buyer {
-        email: email.filter(|email| !email.is_empty()),
-        ..buyer
-    }
+    buyer.email = email.filter(|email| !email.is_empty());
 }
 
 #[async_trait]
 impl<D: Dialect> Store for SqlStore<D> {
-    async fn create_subscription(&self, new: NewSubscription) -> Result<Created, StoreError> {
+    async fn create_subscription(&self, mut new: Box<NewSubscription>) -> Result<Created, StoreError> {
         check(&new.subscription)?;
-        let new = NewSubscription {
-            buyer: normalised(new.buyer),
-            ..new
-        };
+        normalise(&mut new.buyer);
         match timeout(2 * STATEMENT, self.purchases.call(new)).await {
             Ok(Ok(created)) => created,
             Ok(Err(unanswered)) => Err(StoreError::Transient(unanswered.to_string())),

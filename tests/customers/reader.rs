@@ -204,6 +204,6 @@ pub(crate) async fn hold(studio: &Studio, user: &str, name: &str, change: impl F
         user_id: Some(user.to_owned()),
         ..Buyer::default()
     };
-    let new = NewSubscription { subscription, buyer };
+    let new = Box::new(NewSubscription { subscription, buyer });
     studio.shop.store().await.create_subscription(new).await.unwrap();
 }

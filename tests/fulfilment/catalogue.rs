@@ -35,7 +35,7 @@ impl Watched {
 
 #[async_trait]
 impl Store for Watched {
-    async fn create_subscription(&self, new: NewSubscription) -> Result<Created, StoreError> {
+    async fn create_subscription(&self, new: Box<NewSubscription>) -> Result<Created, StoreError> {
         if self.is_read_only.load(Ordering::SeqCst) {
             return Err(StoreError::Permanent("permission 'create' required".to_owned()));
         }

@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 use surepass::store::{Created, NewSubscription, Store, Subscription, SubscriptionFilter};
 
-async fn create(store: &Arc<dyn Store>, new: NewSubscription) -> Created {
+async fn create(store: &Arc<dyn Store>, new: Box<NewSubscription>) -> Created {
     store.create_subscription(new).await.expect("the store answers")
 }
 

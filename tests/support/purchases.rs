@@ -24,7 +24,7 @@ pub(crate) fn tenant(slug: &str) -> Tenant {
         id: format!("tenant-{slug}"),
         slug: slug.to_owned(),
         name: slug.to_uppercase(),
-        time_zone: chrono_tz::Europe::Oslo,
+        time_zone: "Europe/Oslo".parse().expect("a time zone"),
         color: None,
         webhook_secrets: vec![],
         stripe_account: None,
@@ -33,9 +33,9 @@ pub(crate) fn tenant(slug: &str) -> Tenant {
 }
 
 /// A purchase at `studio`, by the user `user-name`, of the session `cs_name` and the payment `pi_name`.
-pub(crate) fn purchase(name: &str) -> NewSubscription {
+pub(crate) fn purchase(name: &str) -> Box<NewSubscription> {
     let session = format!("cs_{name}");
-    NewSubscription {
+    Box::new(NewSubscription {
         buyer: Buyer {
             user_id: Some(format!("user_{name}")),
             email: Some(format!("{name}@example.com")),
@@ -69,11 +69,11 @@ pub(crate) fn purchase(name: &str) -> NewSubscription {
             created_at: minute(1),
             updated_at: minute(1),
         },
-    }
+    })
 }
 
 /// An upgrade, `name`, of the purchase `old`, by a buyer that the session does not name.
-pub(crate) fn upgrade(name: &str, old: &str) -> NewSubscription {
+pub(crate) fn upgrade(name: &str, old: &str) -> Box<NewSubscription> {
     let mut new = purchase(name);
     new.buyer = Buyer::default();
     new.subscription.is_upgrade = true;
