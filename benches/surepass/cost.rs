@@ -238,14 +238,15 @@ fn residents(system: &System) -> Outcome<[f64; 2]> {
     Ok([resident(server)?, resident(worker)?])
 }
 
-/// Resident memory of one process, in MB.
+/// Resident memory of one process, in MB of 1,000,000 bytes.
 pub(crate) fn resident(id: u32) -> Outcome<f64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    // `kB` there are of 1,024 bytes.
     let kilobytes: Option<u64> = status.lines().find_map(|line| {
         let line = line.strip_prefix("VmRSS:")?.trim();
         line.split(' ').next()?.parse().ok()
     });
-    Ok(float(kilobytes.ok_or_else(|| format!("no VmRSS of {id}"))?) / 1_000.0)
+    Ok(float(kilobytes.ok_or_else(|| format!("no VmRSS of {id}"))?) * 1.024 / 1_000.0)
 }
 
 /// How many commands Redis has run since its counters were reset.
