@@ -71,9 +71,9 @@ impl SqliteStore {
         let writer_address = address
             .clone()
             // Ids are random, so a batch of purchases touches hundreds of pages: the default cache of 2 MB would
-            // write and read them again within one transaction, and the default checkpoint after each. More than 3 MB is
-            // no quicker, with ten thousand rows or a million.
-            .pragma("cache_size", "-2800")
+            // write and read them again within one transaction, and the default checkpoint after each. More than 2.5 MB
+            // is hardly quicker, with ten thousand rows or a million.
+            .pragma("cache_size", "-2500")
             .pragma("wal_autocheckpoint", "8000")
             .pragma("temp_store", "MEMORY");
         let writer = SqlitePoolOptions::new()
