@@ -22,7 +22,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long the first try to hand back may take; the worker's last act is another.
 const HANDING_BACK: Duration = Duration::from_secs(2);
 /// The most jobs in one claim: what the script unpacks is bounded.
-const LARGEST_CLAIM: usize = 128;
+const LARGEST_CLAIM: usize = 500;
 
 /// A job as it was claimed.
 #[derive(Debug)]
