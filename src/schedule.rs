@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::time_zone::Tz;
 use chrono::{DateTime, Utc};
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
+
+use crate::time_zone::Tz;
 
 /// What a schedule must look like; follows "must be …".
 const FORM: &str =

@@ -45,12 +45,8 @@ impl FromStr for Tz {
     /// Letters' case does not matter.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let zone = jiff::tz::TimeZone::get(name).map_err(|_| UnknownTimeZone)?;
-        if zone.is_unknown() {
-            return Err(UnknownTimeZone);
-        }
-        let Some(name) = zone.iana_name() else {
-            return Err(UnknownTimeZone);
-        };
+        let name = zone.iana_name().filter(|_| !zone.is_unknown());
+        let name = name.ok_or(UnknownTimeZone)?;
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(zone) = known.get(name) {
             return Ok(*zone);
@@ -144,8 +140,8 @@ impl TimeZone for Tz {
     }
 
     fn offset_from_utc_datetime(&self, utc: &NaiveDateTime) -> TzOffset {
-        let within = Timestamp::MIN.as_second()..=Timestamp::MAX.as_second();
-        let seconds = utc.and_utc().timestamp().clamp(*within.start(), *within.end());
+        let (first, last) = (Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
+        let seconds = utc.and_utc().timestamp().clamp(first, last);
         let at = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
         TzOffset::new(*self, self.0.to_offset(at))
     }

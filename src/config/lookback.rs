@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::time_zone::Tz;
 use serde::Deserialize;
 
 use super::value;
 use crate::schedule::Schedule;
+use crate::time_zone::Tz;
 
 /// `[lookback]`
 #[derive(Debug, Clone, Deserialize)]

@@ -7,10 +7,11 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::time_zone::Tz;
 use secrecy::SecretString;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use url::Url;
+
+use crate::time_zone::Tz;
 
 /// A whole number, as a number or as text.
 struct Whole(u64);

@@ -1,9 +1,9 @@
 //! When a pass ends.
 
-use crate::time_zone::Tz;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Offset, TimeDelta, TimeZone, Utc};
 
 use crate::store::{Expiry, Validity};
+use crate::time_zone::Tz;
 
 /// A hundred years: more is a slip of the keyboard.
 const MOST_DAYS: i64 = 36_500;

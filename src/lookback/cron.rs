@@ -9,7 +9,6 @@ mod gap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::time_zone::Tz;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +19,7 @@ use crate::config::LookbackSettings;
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::schedule::Schedule;
 use crate::store::{LookbackMark, Store, StoreError};
+use crate::time_zone::Tz;
 
 /// How long it is remembered what a tick has enqueued: a worker that stood still in the middle of it for less changes nothing.
 const REMEMBERED: Duration = Duration::from_hours(48);

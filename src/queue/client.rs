@@ -181,16 +181,12 @@ impl Queue {
         }
         answers
             .into_iter()
-            .map(|answer| match answer {
-                Value::BulkString(text) => match text.as_slice() {
-                    b"new" => Ok(Enqueued::New),
-                    b"seen" => Ok(Enqueued::Seen),
-                    b"live" => Ok(Enqueued::Live),
-                    b"dead" => Ok(Enqueued::Dead),
-                    b"logged" => Ok(Enqueued::Logged),
-                    _ => Err(QueueError::Answer("enqueue")),
-                },
-                _ => Err(QueueError::Answer("enqueue")),
+            .map(|answer| {
+                let enqueued = match &answer {
+                    Value::BulkString(word) => Enqueued::from_word(word),
+                    _ => None,
+                };
+                enqueued.ok_or(QueueError::Answer("enqueue"))
             })
             .collect()
     }

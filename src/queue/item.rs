@@ -194,6 +194,20 @@ pub enum Enqueued {
     Logged,
 }
 
+impl Enqueued {
+    /// As `enqueue.lua` answers, and writes beside an entry of the log.
+    pub(super) fn from_word(word: &[u8]) -> Option<Self> {
+        match word {
+            b"new" => Some(Self::New),
+            b"seen" => Some(Self::Seen),
+            b"live" => Some(Self::Live),
+            b"dead" => Some(Self::Dead),
+            b"logged" => Some(Self::Logged),
+            _ => None,
+        }
+    }
+}
+
 /// Which dead jobs run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Revive {

@@ -12,13 +12,14 @@ use super::item::Enqueued;
 
 /// The consumer group of all workers.
 const GROUP: &str = "store";
+/// How long an entry may be with a worker before another takes it over, in ms.
+const ABANDONED_AFTER: u64 = 30_000;
+
 /// The fields of an entry.
 type Fields = Vec<(String, Vec<u8>)>;
 /// What `XREADGROUP` answers: streams, their entries, the fields of each. redis' own `StreamReadReply` clones the whole
 /// answer before it takes it apart, bodies and all.
 type Streams = Vec<(String, Vec<(String, Fields)>)>;
-/// How long an entry may be with a worker before another takes it over, in ms.
-const ABANDONED_AFTER: u64 = 30_000;
 
 /// An entry of the log.
 #[derive(Debug, Clone)]
@@ -209,15 +210,7 @@ fn entry(id: String, fields: impl Iterator<Item = (String, Vec<u8>)>) -> LogEntr
         match name.as_str() {
             "h" => header = value,
             "b" => body = value,
-            "o" => {
-                outcome = match value.as_slice() {
-                    b"new" => Some(Enqueued::New),
-                    b"live" => Some(Enqueued::Live),
-                    b"dead" => Some(Enqueued::Dead),
-                    b"logged" => Some(Enqueued::Logged),
-                    _ => None,
-                }
-            }
+            "o" => outcome = Enqueued::from_word(&value),
             _ => {}
         }
     }

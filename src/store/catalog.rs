@@ -5,13 +5,13 @@ mod fields;
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::time_zone::Tz;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use self::fields::Fields;
 use super::model::{Pass, Tenant, Validity};
 use crate::money::{Currency, Money};
+use crate::time_zone::Tz;
 
 /// The size of a catalogue file, at most, in bytes.
 pub const MAX_BYTES: u64 = 8 * 1024 * 1024;

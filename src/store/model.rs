@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::time_zone::Tz;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::money::{Currency, Money};
+use crate::time_zone::Tz;
 
 /// A school, shop or studio.
 #[derive(Debug, Clone)]

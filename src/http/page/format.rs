@@ -1,6 +1,5 @@
 //! Numbers, dates and prices as a reader's language writes them, by Unicode's CLDR.
 
-use crate::time_zone::Tz;
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
 use icu_calendar::Gregorian;
 use icu_datetime::FixedCalendarDateTimeFormatter;
@@ -13,6 +12,7 @@ use icu_locale_core::Locale;
 
 use super::words::{Price, fill};
 use crate::money::Money;
+use crate::time_zone::Tz;
 
 /// A whole number.
 pub(super) fn count(locale: &Locale, count: u64) -> String {
