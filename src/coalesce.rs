@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// How much a [`Coalescer`] takes at once.
@@ -55,21 +56,25 @@ impl<Request: Send + 'static, Answer: Send + 'static> Coalescer<Request, Answer>
         Self { queue }
     }
 
-    /// Asks for one thing and waits for its answer. Dropping the future takes the request back only while it has
-    /// not been let in; after that it is served, and its answer goes nowhere.
+    /// Asks for one thing; the future waits for its answer. Where there is room the request is let in by this call, and is
+    /// served whatever becomes of the future. Where there is none, it is let in when its turn comes, and dropping the
+    /// future before that takes it back.
     ///
     /// # Errors
     /// [`Unanswered`].
-    #[expect(
-        clippy::manual_async_fn,
-        reason = "an async fn has room for its arguments twice"
-    )]
     pub fn call(&self, request: Request) -> impl Future<Output = Result<Answer, Unanswered>> + Send {
+        let (answer, answered) = oneshot::channel();
+        // Letting in is no part of the future, which would have room for the request as long as it waits for the answer.
+        let late = match self.queue.try_send(Pending { request, answer }) {
+            Ok(()) => None,
+            Err(TrySendError::Full(pending) | TrySendError::Closed(pending)) => {
+                Some(self.queue.send(pending).boxed())
+            }
+        };
         async move {
-            // Room first, then the request: handed to `send`, it would be held twice more.
-            let room = self.queue.reserve().await.map_err(|_| Unanswered)?;
-            let (answer, answered) = oneshot::channel();
-            room.send(Pending { request, answer });
+            if let Some(letting_in) = late {
+                letting_in.await.map_err(|_| Unanswered)?;
+            }
             answered.await.map_err(|_| Unanswered)
         }
     }
@@ -203,6 +208,28 @@ mod tests {
         gate.add_permits(2);
         assert_eq!(coalescer.call(2).await, Ok(4));
         assert_eq!(batches.lock().unwrap().concat(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_room_a_request_waits_for_its_turn_and_can_be_taken_back() {
+        let (coalescer, gate, batches) = doubler(Limits {
+            batch: 1,
+            waiting: 1,
+            ..ONE_AT_A_TIME
+        });
+        let first = coalescer.call(1);
+        while coalescer.queue.capacity() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let second = coalescer.call(2);
+        let mut leaver = Box::pin(coalescer.call(3));
+        let mut last = Box::pin(coalescer.call(4));
+        assert!(futures::poll!(leaver.as_mut()).is_pending());
+        assert!(futures::poll!(last.as_mut()).is_pending());
+        drop(leaver);
+        gate.add_permits(4);
+        assert_eq!(futures::join!(first, second, last), (Ok(2), Ok(4), Ok(8)));
+        assert_eq!(batches.lock().unwrap().concat(), [1, 2, 4]);
     }
 
     #[tokio::test]

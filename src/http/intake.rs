@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use tracing::Instrument;
 
 use super::endpoints::{Endpoints, Verdict};
 use super::metrics::{IntakeMetrics, Received};
@@ -106,14 +105,32 @@ impl Intake {
             Verdict::Unknown => return Answer::UnknownTenant,
             Verdict::Unsure => return Answer::Unavailable,
         }
-        let event = match Event::parse(body) {
-            Ok(event) => event,
-            Err(malformed) => return Answer::Malformed(malformed.to_string()),
+        let Webhook { item, ignored, span } = match self.read(tenant, header(TRACEPARENT), body) {
+            Ok(webhook) => webhook,
+            Err(why) => return Answer::Malformed(why),
         };
-        let accepted = accept(&event, body, tenant, CreatedVia::Webhook, self.settings.remember);
-        let Ok(Accepted { item, ignored }) = accepted else {
-            return Answer::Malformed("its purchase could not be written as a job".to_owned());
+        let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item)).await;
+        let _entered = span.entered();
+        let Ok(Ok(Ok(enqueued))) = handed_in else {
+            // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
+            tracing::debug!("not taken");
+            return Answer::Unavailable;
         };
+        tracing::debug!(?enqueued, ignored, "received");
+        match (ignored, enqueued) {
+            (Some(_), _) => Answer::Ignored,
+            (None, Enqueued::New) => Answer::Accepted,
+            (None, _) => Answer::Duplicate,
+        }
+    }
+
+    /// What to hand in for a verified body, or why it is malformed. Apart from [`Self::take`], whose future would hold all
+    /// that is read here: beyond a kilobyte malloc is slow.
+    fn read(&self, tenant: Option<&str>, traceparent: Option<&[u8]>, body: &[u8]) -> Result<Webhook, String> {
+        let event = Event::parse(body).map_err(|malformed| malformed.to_string())?;
+        let Accepted { item, ignored } =
+            accept(&event, body, tenant, CreatedVia::Webhook, self.settings.remember)
+                .map_err(|_| "its purchase could not be written as a job".to_owned())?;
         // Of level debug: one for each webhook, and the worker's span tells the same ids later.
         let span = tracing::debug_span!(
             "webhook",
@@ -123,24 +140,20 @@ impl Intake {
             job = item.job_id(),
             trace = tracing::field::Empty
         );
-        let trace = TraceParent::begin(&span, header(TRACEPARENT), self.settings.random);
-        let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item.trace(trace)));
-        async {
-            let Ok(Ok(Ok(enqueued))) = handed_in.await else {
-                // Whether Redis has it is unknown: Stripe sends it again, and the key tells.
-                tracing::debug!("not taken");
-                return Answer::Unavailable;
-            };
-            tracing::debug!(?enqueued, ignored, "received");
-            match (ignored, enqueued) {
-                (Some(_), _) => Answer::Ignored,
-                (None, Enqueued::New) => Answer::Accepted,
-                (None, _) => Answer::Duplicate,
-            }
-        }
-        .instrument(span)
-        .await
+        let trace = TraceParent::begin(&span, traceparent, self.settings.random);
+        Ok(Webhook {
+            item: item.trace(trace),
+            ignored,
+            span,
+        })
     }
+}
+
+/// A verified event on its way to Redis.
+struct Webhook {
+    item: Item,
+    ignored: Option<&'static str>,
+    span: tracing::Span,
 }
 
 /// Hands a batch in, and once more where the connection turns out to be dead: the connection learns of an outage's end
@@ -249,7 +262,7 @@ type Body = Result<web::Bytes, actix_web::Error>;
 
 /// `POST /webhooks/stripe`
 pub(super) async fn receive(intake: web::Data<Intake>, request: HttpRequest, body: Body) -> HttpResponse {
-    answer(&intake, None, &request, body).await
+    answer(&intake, None, &request, &body).await
 }
 
 /// `POST /webhooks/stripe/{tenant}`
@@ -259,13 +272,13 @@ pub(super) async fn receive_for_tenant(
     request: HttpRequest,
     body: Body,
 ) -> HttpResponse {
-    answer(&intake, Some(&tenant), &request, body).await
+    answer(&intake, Some(&tenant), &request, &body).await
 }
 
-async fn answer(intake: &Intake, tenant: Option<&str>, request: &HttpRequest, body: Body) -> HttpResponse {
+async fn answer(intake: &Intake, tenant: Option<&str>, request: &HttpRequest, body: &Body) -> HttpResponse {
     let began = Instant::now();
     let answer = match body {
-        Ok(body) => intake.take(tenant, request.headers(), &body).await,
+        Ok(body) => intake.take(tenant, request.headers(), body).await,
         Err(error) if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => {
             Answer::TooLarge
         }

@@ -1,5 +1,6 @@
 //! What is handed in.
 
+use std::fmt;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -55,7 +56,7 @@ pub struct QueuedJob {
     pub(super) kind: &'static str,
     pub(super) version: u32,
     pub(super) group: Option<String>,
-    pub(super) trace: Option<String>,
+    pub(super) trace: Option<TraceParent>,
     pub(super) payload: Vec<u8>,
     pub(super) delay: Duration,
     pub(super) revive: Revive,
@@ -123,7 +124,7 @@ impl Item {
     #[must_use]
     pub fn trace(mut self, parent: TraceParent) -> Self {
         if let Some(job) = &mut self.job {
-            job.trace = Some(parent.to_string());
+            job.trace = Some(parent);
         }
         self
     }
@@ -233,7 +234,10 @@ impl QueuedJob {
     /// How its header begins; `enqueue.lua` adds when it was enqueued, and its counts.
     pub(super) fn header(&self) -> String {
         let group = self.group.as_deref().unwrap_or("-");
-        let trace = self.trace.as_deref().unwrap_or("-");
+        let trace = fmt::from_fn(|f| match self.trace {
+            Some(trace) => write!(f, "{trace}"),
+            None => f.write_str("-"),
+        });
         format!("{}/{} {group} {trace}", self.kind, self.version)
     }
 }
