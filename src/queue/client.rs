@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use redis::Value;
-
 use super::connection::{Connection, Redis};
 use super::error::{QueueError, RetryPolicy};
 use super::item::{Enqueued, Item};
@@ -175,20 +173,14 @@ impl Queue {
                 .map_or((&[][..], &[][..]), |(header, body)| (header, body));
             call.arg(header).arg(body);
         }
-        let answers: Vec<Value> = call.invoke_async(&mut self.connection.clone()).await?;
-        if answers.len() != items.len() {
-            return Err(QueueError::Answer("enqueue"));
-        }
+        let answers: Vec<u8> = call.invoke_async(&mut self.connection.clone()).await?;
+        let answers: Option<Vec<_>> = answers
+            .split(|byte| *byte == b' ')
+            .map(Enqueued::from_word)
+            .collect();
         answers
-            .into_iter()
-            .map(|answer| {
-                let enqueued = match &answer {
-                    Value::BulkString(word) => Enqueued::from_word(word),
-                    _ => None,
-                };
-                enqueued.ok_or(QueueError::Answer("enqueue"))
-            })
-            .collect()
+            .filter(|answers| answers.len() == items.len())
+            .ok_or(QueueError::Answer("enqueue"))
     }
 
     /// Counts a call that was given up before its answer came.

@@ -5,7 +5,7 @@
 --      once key ('' = none), its life in ms, 1 = first hand (2 = second), job id ('' = no job), 'kind/version group trace',
 --      group, payload, delay in ms, 1 = run again a job that is dead for a passing cause (a reason: or for that one; * for
 --      any; 0 = not), log header ('' = no entry), log body
--- Answers, for each item: 'new' | 'seen' | 'live' | 'dead' | 'logged'
+-- Answers a word for each item: new | seen | live | dead | logged. All in one string: an array costs an allocation for each.
 --
 -- A once key holds by which hand it was taken. The first is first whenever it comes: what was known by hearsay is then known
 -- from the source. (Older programs hold and write 1 for both.)
@@ -71,4 +71,4 @@ end
 if wait_in(fresh, 'RPUSH') or scheduled then
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
-return answers
+return table.concat(answers, ' ')

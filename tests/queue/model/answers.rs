@@ -25,16 +25,13 @@ pub(super) fn times(connection: &mut Connection, key: &str) -> BTreeMap<String, 
 
 pub(super) fn words(answer: &Value) -> Answer {
     const WORDS: [&str; 5] = ["new", "seen", "live", "dead", "logged"];
-    let Value::Array(answers) = answer else {
+    let Value::BulkString(answers) = answer else {
         panic!("{answer:?}")
     };
     Answer::Words(
         answers
-            .iter()
-            .map(|answer| match answer {
-                Value::BulkString(word) => *WORDS.iter().find(|known| known.as_bytes() == word).unwrap(),
-                other => panic!("{other:?}"),
-            })
+            .split(|byte| *byte == b' ')
+            .map(|word| *WORDS.iter().find(|known| known.as_bytes() == word).unwrap())
             .collect(),
     )
 }
