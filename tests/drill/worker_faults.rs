@@ -51,7 +51,7 @@ pub(crate) async fn frozen(scale: Scale) -> Tally {
     let customers = play(shop, scale, async |_| {
         let lock = shop.lock_store().await;
         running(shop, 4).await;
-        worker.signal(Signal::SIGSTOP);
+        worker.frozen().await;
         lock.release().await;
         let leases = async || -> Vec<String> {
             let all = shop

@@ -103,6 +103,26 @@ impl Program {
         kill(Pid::from_raw(self.pid), signal).unwrap();
     }
 
+    /// Stops it until it gets a SIGCONT. A signal reaches one thread, which stops the others: until the last one stands,
+    /// it may yet take a lock that is let go, and keep it for good.
+    pub(crate) async fn frozen(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid);
+        let all_stand = || {
+            std::fs::read_dir(&tasks).unwrap().flatten().all(|task| {
+                let stat = std::fs::read_to_string(task.path().join("stat"));
+                // After the name, which may hold anything, comes the state.
+                stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+            })
+        };
+        let standing = async {
+            while !all_stand() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        awaited("its standstill", standing).await;
+    }
+
     /// Waits until it has ended and all of its output is here.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;

@@ -289,7 +289,7 @@ async fn a_worker_that_lost_its_lease_says_so() {
     of_worker(&shop, 0)
         .await
         .says("surepass_lease_losses_total", &[], 0.0);
-    shop.workers[0].signal(Signal::SIGSTOP);
+    shop.workers[0].frozen().await;
     // Another finds the lease ended and takes over what there was.
     shop.start_worker().await;
     let session = shop.session();
