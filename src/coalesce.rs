@@ -8,7 +8,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// How much a [`Coalescer`] takes at once.
@@ -67,9 +66,7 @@ impl<Request: Send + 'static, Answer: Send + 'static> Coalescer<Request, Answer>
         // Letting in is no part of the future, which would have room for the request as long as it waits for the answer.
         let late = match self.queue.try_send(Pending { request, answer }) {
             Ok(()) => None,
-            Err(TrySendError::Full(pending) | TrySendError::Closed(pending)) => {
-                Some(self.queue.send(pending).boxed())
-            }
+            Err(refused) => Some(self.queue.send(refused.into_inner()).boxed()),
         };
         async move {
             if let Some(letting_in) = late {
