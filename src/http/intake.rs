@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 
 use super::endpoints::{Endpoints, Verdict};
 use super::metrics::{IntakeMetrics, Received};
@@ -29,6 +31,8 @@ const COME_AGAIN_SECONDS: u32 = 5;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IntakeSettings {
+    /// The most bytes of a body.
+    pub(super) largest: usize,
     /// How long an event's id is remembered.
     pub(super) remember: Duration,
     /// How long to wait for Redis.
@@ -127,10 +131,15 @@ impl Intake {
     /// What to hand in for a verified body, or why it is malformed. Apart from [`Self::take`], whose future would hold all
     /// that is read here: beyond a kilobyte malloc is slow.
     fn read(&self, tenant: Option<&str>, traceparent: Option<&[u8]>, body: &[u8]) -> Result<Webhook, String> {
-        let event = Event::parse(body).map_err(|malformed| malformed.to_string())?;
-        let Accepted { item, ignored } =
-            accept(&event, body, tenant, CreatedVia::Webhook, self.settings.remember)
-                .map_err(|_| "its purchase could not be written as a job".to_owned())?;
+        let mut event = Event::parse(body).map_err(|malformed| malformed.to_string())?;
+        let Accepted { item, ignored } = accept(
+            &mut event,
+            body,
+            tenant,
+            CreatedVia::Webhook,
+            self.settings.remember,
+        )
+        .map_err(|_| "its purchase could not be written as a job".to_owned())?;
         // Of level debug: one for each webhook, and the worker's span tells the same ids later.
         let span = tracing::debug_span!(
             "webhook",
@@ -258,11 +267,13 @@ fn error(status: StatusCode, code: &str, message: &str) -> HttpResponse {
     HttpResponse::build(status).json(serde_json::json!({ "error": { "code": code, "message": message } }))
 }
 
-type Body = Result<web::Bytes, actix_web::Error>;
-
 /// `POST /webhooks/stripe`
-pub(super) async fn receive(intake: web::Data<Intake>, request: HttpRequest, body: Body) -> HttpResponse {
-    answer(&intake, None, &request, &body).await
+pub(super) async fn receive(
+    intake: web::Data<Intake>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    answer(&intake, None, &request, payload).await
 }
 
 /// `POST /webhooks/stripe/{tenant}`
@@ -270,21 +281,49 @@ pub(super) async fn receive_for_tenant(
     intake: web::Data<Intake>,
     tenant: web::Path<String>,
     request: HttpRequest,
-    body: Body,
+    payload: web::Payload,
 ) -> HttpResponse {
-    answer(&intake, Some(&tenant), &request, &body).await
+    answer(&intake, Some(&tenant), &request, payload).await
 }
 
-async fn answer(intake: &Intake, tenant: Option<&str>, request: &HttpRequest, body: &Body) -> HttpResponse {
+async fn answer(
+    intake: &Intake,
+    tenant: Option<&str>,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let read = read(request.headers(), payload, intake.settings.largest).await;
     let began = Instant::now();
-    let answer = match body {
-        Ok(body) => intake.take(tenant, request.headers(), body).await,
-        Err(error) if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => {
-            Answer::TooLarge
-        }
-        Err(_) => Answer::Unreadable,
+    let answer = match read {
+        Ok(body) => intake.take(tenant, request.headers(), &body).await,
+        Err(answer) => answer,
     };
     intake.metrics.count(answer.received(), tenant);
     intake.metrics.took(began.elapsed());
     answer.respond()
+}
+
+/// The body as it came, of at most `largest` bytes. One that came in one piece, as nearly all do, lies where the connection has
+/// read it to: actix's own reader would copy it. Nothing is unpacked: what is signed are the bytes that were sent.
+async fn read(headers: &HeaderMap, mut payload: web::Payload, largest: usize) -> Result<Bytes, Answer> {
+    let told = headers.get(header::CONTENT_LENGTH);
+    let told = told.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if told.is_some_and(|length| length > largest) {
+        return Err(Answer::TooLarge);
+    }
+    let mut body = Bytes::new();
+    while let Some(piece) = payload.next().await {
+        let piece = piece.map_err(|_| Answer::Unreadable)?;
+        if body.len() + piece.len() > largest {
+            return Err(Answer::TooLarge);
+        }
+        body = if body.is_empty() {
+            piece
+        } else {
+            let mut joined = BytesMut::from(body);
+            joined.extend_from_slice(&piece);
+            joined.freeze()
+        };
+    }
+    Ok(body)
 }

@@ -100,22 +100,21 @@ impl Application {
             .with_streams(live.clone());
         let health = Health::new(queue.clone(), store);
         let intake = IntakeSettings {
+            largest: settings.server.max_body_bytes,
             remember: settings.queue.event_dedupe,
             patience: settings.server.redis_timeout,
             random: rand::random,
         };
-        let largest = settings.server.max_body_bytes;
         let server = HttpServer::new(move || {
             // One connection and one gatherer for each thread: nothing on the way to Redis crosses threads.
             let intake = Intake::start(&queue, &endpoints, &metrics, &clock, intake);
             App::new()
-                .app_data(web::PayloadConfig::new(largest))
                 .app_data(web::Data::new(intake))
                 .app_data(web::Data::new(health.clone()))
                 .app_data(web::Data::new(page.clone()))
                 .app_data(page_of_customers.clone())
-                .service(customer::scope(door.clone()))
                 .configure(routes)
+                .service(customer::scope(door.clone()))
         });
         let server = match settings.server.workers {
             Some(threads) => server.workers(threads.get()),

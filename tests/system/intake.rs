@@ -112,6 +112,28 @@ async fn two_secrets_hold_while_one_is_being_rolled() {
 }
 
 #[tokio::test]
+async fn a_body_is_taken_as_it_was_sent_and_signed_whatever_its_headers_say_of_it_and_in_however_many_pieces()
+{
+    let shop = Shop::open().await;
+    let address = shop.servers[0].address;
+    for extra in [
+        "content-encoding: gzip\r\n",
+        "content-type: text/html; charset=utf-16\r\n",
+        "",
+    ] {
+        let body = shop.session().event(COMPLETED, 1);
+        let header = signed(WEBHOOK_SECRET, &body);
+        let headers = format!("stripe-signature: {header}\r\ntransfer-encoding: chunked\r\n{extra}");
+        let (status, answer) = wire::post(address, &headers, &wire::chunked(&body, 7)).await;
+        assert_eq!(status, 200, "{extra} {answer}");
+        assert!(
+            answer.ends_with(r#"{"received":true,"duplicate":false}"#),
+            "{extra} {answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_body_over_1_mib_is_a_413_with_and_without_content_length_and_one_of_1_mib_passes() {
     let shop = Shop::open().await;
     let address = shop.servers[0].address;
