@@ -17,13 +17,13 @@ pub struct Accepted {
     pub ignored: Option<&'static str>,
 }
 
-/// Makes an item of a verified event and its raw body. `path_tenant` is the slug of the path that it came in by, if any;
-/// `remember` is for how long the same event is taken for a double.
+/// Makes an item of a verified event, whose session it takes, and its raw body. `path_tenant` is the slug of the path that it
+/// came in by, if any; `remember` is for how long the same event is taken for a double.
 ///
 /// # Errors
 /// [`QueueError::Encode`].
 pub fn accept(
-    event: &Event,
+    event: &mut Event,
     body: &[u8],
     path_tenant: Option<&str>,
     via: CreatedVia,

@@ -143,7 +143,7 @@ impl Consumer {
                 bodies.push(first);
                 let mut purchases = Vec::with_capacity(bodies.len());
                 for body in &bodies {
-                    match triage(&Event::parse(body)?, None) {
+                    match triage(&mut Event::parse(body)?, None) {
                         Triage::Fulfil(purchase) => purchases.push(purchase),
                         Triage::Ignore(why) => return Outcome::<()>::Err(why.into()),
                     }

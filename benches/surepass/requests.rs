@@ -39,10 +39,12 @@ pub(crate) fn body(session: &SampleSession) -> Vec<u8> {
 /// What the intake makes of such a session.
 pub(crate) fn purchases(count: usize, seed: u64) -> Outcome<Vec<Purchase>> {
     sessions(count, seed)
-        .map(|session| match triage(&Event::parse(&body(&session))?, None) {
-            Triage::Fulfil(purchase) => Ok(purchase),
-            Triage::Ignore(why) => Err(why.into()),
-        })
+        .map(
+            |session| match triage(&mut Event::parse(&body(&session))?, None) {
+                Triage::Fulfil(purchase) => Ok(purchase),
+                Triage::Ignore(why) => Err(why.into()),
+            },
+        )
         .collect()
 }
 

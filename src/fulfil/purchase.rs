@@ -135,37 +135,33 @@ impl Purchase {
     }
 
     pub(super) fn new(
-        session: &CheckoutSession,
+        session: CheckoutSession,
         kind: Option<PurchaseKind>,
         origin: &Origin<'_>,
         created_via: CreatedVia,
     ) -> Self {
-        let metadata = |names: &[&str]| {
-            names
-                .iter()
-                .find_map(|name| session.metadata.get(*name).and_then(|value| told(value)))
-                .map(str::to_owned)
+        let livemode = livemode(&session, origin);
+        let mut entries = session.metadata;
+        let mut metadata = |names: &[&str]| {
+            let mut values = names.iter().filter_map(|name| entries.remove(*name));
+            values.find_map(told_owned)
         };
         Self {
             v: Version,
-            session_id: session.id.clone().unwrap_or_default(),
+            session_id: session.id.unwrap_or_default(),
             event_id: origin.event_id.map(str::to_owned),
             created: session.created.or(origin.event_created),
-            livemode: livemode(session, origin),
+            livemode,
             account: origin.account.map(str::to_owned),
             path_tenant: origin.path_tenant.map(str::to_owned),
-            payment_intent: session.payment_intent.clone(),
-            customer: session.customer.clone(),
+            payment_intent: session.payment_intent,
+            customer: session.customer,
             amount: session.amount_total,
-            currency: session.currency.clone(),
-            client_reference_id: session
-                .client_reference_id
-                .as_deref()
-                .and_then(told)
-                .map(str::to_owned),
-            email: session.email.clone(),
-            name: session.name.clone(),
-            price_ids: session.price_ids.clone(),
+            currency: session.currency,
+            client_reference_id: session.client_reference_id.and_then(told_owned),
+            email: session.email,
+            name: session.name,
+            price_ids: session.price_ids,
             created_via,
             kind,
             pass_id: metadata(&["passId", "pass_id"]),
@@ -180,7 +176,7 @@ impl Purchase {
             original_pass_price: metadata(&["originalPassPrice"]),
             new_pass_price: metadata(&["newPassPrice"]),
             upgrade_cost: metadata(&["upgradeCost"]),
-            unreadable: session.unreadable.iter().copied().map(Cow::Borrowed).collect(),
+            unreadable: session.unreadable.into_iter().map(Cow::Borrowed).collect(),
         }
     }
 }
@@ -210,6 +206,14 @@ impl fmt::Debug for Purchase {
 pub(super) fn told(text: &str) -> Option<&str> {
     let text = text.trim();
     (!matches!(text, "" | "undefined" | "null")).then_some(text)
+}
+
+/// The same of a text that need not be copied where nothing is to be trimmed.
+fn told_owned(text: String) -> Option<String> {
+    match told(&text)? {
+        all if all.len() == text.len() => Some(text),
+        part => Some(part.to_owned()),
+    }
 }
 
 /// `None` where what states the mode disagrees.

@@ -17,19 +17,20 @@ pub enum Triage {
     Ignore(&'static str),
 }
 
-/// Decides what to do about a verified event that came in by the path of `path_tenant` (a slug), if any.
+/// Decides what to do about a verified event that came in by the path of `path_tenant` (a slug), if any. Takes the event's
+/// session: a purchase is made of its parts, once for each webhook.
 ///
 /// "Fulfilment" rule 1: only a session that is complete and paid for is fulfilled. A session whose state cannot be read
 /// goes on as a purchase that fulfilment refuses, so that a person learns of it.
 #[must_use]
-pub fn triage(event: &Event, path_tenant: Option<&str>) -> Triage {
+pub fn triage(event: &mut Event, path_tenant: Option<&str>) -> Triage {
     if !matches!(
         event.kind.as_str(),
         "checkout.session.completed" | "checkout.session.async_payment_succeeded"
     ) {
         return Triage::Ignore("other_event_type");
     }
-    let Some(session) = &event.session else {
+    let Some(session) = event.session.take() else {
         return Triage::Ignore("other_event_type");
     };
     let origin = Origin {
@@ -44,45 +45,44 @@ pub fn triage(event: &Event, path_tenant: Option<&str>) -> Triage {
 
 /// Decides what to do about a session, wherever it was learned of.
 #[must_use]
-pub fn triage_session(session: &CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Triage {
+pub fn triage_session(mut session: CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Triage {
     if session.mode.as_deref() == Some("setup") {
         return Triage::Ignore("setup_mode");
     }
-    let kind = match kind(session) {
+    let kind = match kind(&session) {
         Ok(kind) => kind,
         Err(OtherPurchase) => return Triage::Ignore("other_purchase_type"),
     };
-    let mut purchase = Purchase::new(session, kind, origin, created_via);
     match &session.payment_status {
         Some(PaymentStatus::Paid | PaymentStatus::NoPaymentRequired) => {}
         Some(PaymentStatus::Unpaid) => return Triage::Ignore("awaiting_payment"),
         Some(PaymentStatus::Other(_)) => return Triage::Ignore("unknown_payment_status"),
-        None => note(&mut purchase, "payment_status"),
+        None => note(&mut session, "payment_status"),
     }
     match session.status.as_deref() {
         Some("complete") => {}
         Some(_) => return Triage::Ignore("not_complete"),
         // Payloads of API versions before 2021 have no status; money that is there says as much.
         None if session.payment_status == Some(PaymentStatus::Paid) => {}
-        None => note(&mut purchase, "status"),
+        None => note(&mut session, "status"),
     }
-    Triage::Fulfil(purchase)
+    Triage::Fulfil(Purchase::new(session, kind, origin, created_via))
 }
 
 /// What a session would be as a purchase, were it paid for: tells whose it is. Not to be handed in; `None`: it is none of
 /// ours, whatever becomes of it.
 #[must_use]
-pub fn draft(session: &CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Option<Purchase> {
+pub fn draft(session: CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Option<Purchase> {
     if session.mode.as_deref() == Some("setup") {
         return None;
     }
-    let kind = kind(session).ok()?;
+    let kind = kind(&session).ok()?;
     Some(Purchase::new(session, kind, origin, created_via))
 }
 
-fn note(purchase: &mut Purchase, field: &'static str) {
-    if !purchase.unreadable.iter().any(|name| name == field) {
-        purchase.unreadable.push(field.into());
+fn note(session: &mut CheckoutSession, field: &'static str) {
+    if !session.unreadable.contains(&field) {
+        session.unreadable.push(field);
     }
 }
 

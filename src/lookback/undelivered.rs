@@ -57,10 +57,10 @@ impl Lookback {
             resume.whole &= page.unreadable == 0;
             let items = page
                 .items
-                .iter()
-                .map(|listed| {
+                .into_iter()
+                .map(|mut listed| {
                     let via = CreatedVia::Lookback;
-                    accept(&listed.event, &listed.body, None, via, self.remember_events)
+                    accept(&mut listed.event, &listed.body, None, via, self.remember_events)
                         .map(|accepted| accepted.item)
                 })
                 .collect::<Result<Vec<_>, _>>()?;

@@ -10,7 +10,7 @@ use crate::shop::{Shop, tenant};
 async fn outcome(shop: &Shop, body: &[u8]) -> String {
     match Event::parse(body) {
         Err(_) => "malformed_event".to_owned(),
-        Ok(event) => match triage(&event, None) {
+        Ok(mut event) => match triage(&mut event, None) {
             Triage::Ignore(why) => format!("ignored: {why}"),
             Triage::Fulfil(purchase) => format!("fulfil, {}", shop.fulfil(&purchase).await),
         },

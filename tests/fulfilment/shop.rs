@@ -47,8 +47,8 @@ impl Shop {
 
     /// Sends an event in by a tenant's path: `created`, `existing`, `ignored: why`, `dead: code` or `retry: code`.
     pub(crate) async fn deliver_to(&self, path: Option<&str>, event: &Value) -> String {
-        let event = Event::parse(event.to_string().as_bytes()).unwrap();
-        match triage(&event, path) {
+        let mut event = Event::parse(event.to_string().as_bytes()).unwrap();
+        match triage(&mut event, path) {
             Triage::Fulfil(purchase) => self.fulfil(&purchase).await,
             Triage::Ignore(why) => format!("ignored: {why}"),
         }
@@ -166,7 +166,7 @@ pub(crate) fn connected(id: &str, account: &str) -> Tenant {
 
 /// The purchase that the intake makes of an event.
 pub(crate) fn purchase(event: &Value) -> Purchase {
-    match triage(&Event::parse(event.to_string().as_bytes()).unwrap(), None) {
+    match triage(&mut Event::parse(event.to_string().as_bytes()).unwrap(), None) {
         Triage::Fulfil(purchase) => purchase,
         Triage::Ignore(why) => panic!("ignored: {why}"),
     }

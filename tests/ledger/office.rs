@@ -123,8 +123,8 @@ impl Office {
 
 /// The purchase that the session's webhook tells of.
 pub(crate) fn purchase(session: &SampleSession) -> Purchase {
-    let event = Event::parse(&session.event(COMPLETED, 1)).unwrap();
-    match triage(&event, None) {
+    let mut event = Event::parse(&session.event(COMPLETED, 1)).unwrap();
+    match triage(&mut event, None) {
         Triage::Fulfil(purchase) => purchase,
         Triage::Ignore(why) => panic!("{why}"),
     }
