@@ -60,7 +60,9 @@ pub fn attach(
         ignored: ignored.map(Cow::from),
     };
     let body = body::compress(body).unwrap_or_default();
-    Ok(item.log(serde_json::to_vec(&header)?, body))
+    let mut head = Vec::with_capacity(256);
+    serde_json::to_writer(&mut head, &header)?;
+    Ok(item.log(head, body))
 }
 
 /// The raw body of a logged event.

@@ -91,6 +91,16 @@ impl Item {
         self.job.as_ref().map(|job| job.id.as_str())
     }
 
+    /// The size of its job's payload and of its entry in the log.
+    pub(super) fn bytes(&self) -> usize {
+        let payload = self.job.as_ref().map_or(0, |job| job.payload.len());
+        let log = self
+            .log
+            .as_ref()
+            .map_or(0, |(header, body)| header.len() + body.len());
+        payload + log
+    }
+
     /// Lets the job wait at least this long.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {

@@ -51,9 +51,20 @@ impl Script {
     /// call that names a missing key beside others. Without it a script would begin, and end half-way at the first key
     /// that has moved already.
     pub(super) fn on<const N: usize>(&'static self, keys: &[String; N]) -> Call {
+        self.on_with_room(keys, 8, 256)
+    }
+
+    /// The same with room for so many arguments, of so many bytes in all: a large call need not grow.
+    pub(super) fn on_with_room<const N: usize>(
+        &'static self,
+        keys: &[String; N],
+        arguments: usize,
+        bytes: usize,
+    ) -> Call {
         let tag = keys.first().and_then(|key| key.split_inclusive('}').next());
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(self.0.get_hash()).arg(N + 1).arg(keys);
+        let keys_bytes: usize = keys.iter().map(String::len).sum();
+        let mut command = Cmd::with_capacity(N + 4 + arguments, 128 + keys_bytes + bytes);
+        command.arg("EVALSHA").arg(self.0.get_hash()).arg(N + 1).arg(keys);
         command.arg(tag.unwrap_or_default());
         Call {
             script: self,

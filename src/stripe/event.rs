@@ -24,7 +24,6 @@ pub struct Event {
     pub livemode: bool,
     /// When Stripe made the event, in whole seconds.
     pub created: Option<DateTime<Utc>>,
-    pub api_version: Option<String>,
     /// The id of `data.object`.
     pub object_id: Option<String>,
     /// The object of a `checkout.session.*` event.
@@ -93,7 +92,6 @@ impl Event {
             account: json::text(envelope.account).map_err(|_| MalformedEvent::Account)?,
             livemode: livemode.unwrap_or(false),
             created: json::timestamp(envelope.created).unwrap_or_default(),
-            api_version: json::text(envelope.api_version).unwrap_or_default(),
             object_id: json::text(object.id).unwrap_or_default(),
             session,
             id,
@@ -113,7 +111,6 @@ struct Envelope<'a> {
     account: Option<&'a RawValue>,
     livemode: Option<&'a RawValue>,
     created: Option<&'a RawValue>,
-    api_version: Option<&'a RawValue>,
     data: Option<Data<'a>>,
 }
 
@@ -125,7 +122,6 @@ impl<'de> Fields<'de> for Envelope<'de> {
             "account" => &mut self.account,
             "livemode" => &mut self.livemode,
             "created" => &mut self.created,
-            "api_version" => &mut self.api_version,
             "data" => {
                 let Object(data) = map.next_value()?;
                 self.data = Some(data);
@@ -173,7 +169,6 @@ mod tests {
             ("evt_1", "checkout.session.completed")
         );
         assert_eq!(event.account.as_deref(), Some("acct_1"));
-        assert_eq!(event.api_version.as_deref(), Some("2025-03-31.basil"));
         assert_eq!(event.created.map(|at| at.timestamp()), Some(1_761_831_295));
         assert_eq!(event.object_id.as_deref(), Some("cs_test_1"));
         assert_eq!(event.session.unwrap().id.as_deref(), Some("cs_test_1"));
