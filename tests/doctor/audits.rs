@@ -95,6 +95,7 @@ async fn no_cron_leaves_the_schedules_to_others() {
 #[tokio::test]
 async fn two_workers_fire_each_schedule_once_at_their_start() {
     let mut checkup = Checkup::new(false).await;
+    let start = Clock::system().now();
     for _ in 0..2 {
         checkup.start_scheduled_worker().await;
     }
@@ -107,7 +108,8 @@ async fn two_workers_fire_each_schedule_once_at_their_start() {
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         {
             if let (Some(schedule), Some(tick)) = (line["schedule"].as_str(), line["tick"].as_str()) {
-                *begun.entry((schedule.to_owned(), tick.to_owned())).or_insert(0) += 1;
+                let tick = tick.parse::<DateTime<Utc>>().unwrap();
+                *begun.entry((schedule.to_owned(), tick)).or_insert(0) += 1;
             }
         }
         begun
@@ -124,6 +126,11 @@ async fn two_workers_fire_each_schedule_once_at_their_start() {
     awaited("the first ticks", both).await;
     let begun = begun();
     assert!(begun.values().all(|times| *times == 1), "{begun:#?}");
+    for name in ["nightly", "recent"] {
+        let ticks = begun.keys().filter(|(schedule, _)| schedule == name);
+        let mut after_the_first = ticks.skip(1);
+        assert!(after_the_first.all(|(_, tick)| *tick > start), "{begun:#?}");
+    }
 }
 
 #[tokio::test]
