@@ -61,7 +61,7 @@ impl Heard {
         if session.is_refunded() {
             return Self::nothing(Word::Missing);
         }
-        let state = match triage_session(session.clone(), &origin, CreatedVia::Status) {
+        let state = match triage_session(session, &origin, CreatedVia::Status) {
             Triage::Fulfil(purchase) => {
                 return Self {
                     state: Word::Paid,
@@ -75,7 +75,7 @@ impl Heard {
                 _ => Word::Missing,
             },
         };
-        match draft(session.clone(), &origin, CreatedVia::Status) {
+        match draft(session, &origin, CreatedVia::Status) {
             Some(purchase) => Self {
                 state,
                 purchase: Some(purchase),

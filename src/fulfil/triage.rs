@@ -40,12 +40,16 @@ pub fn triage(event: &mut Event, path_tenant: Option<&str>) -> Triage {
         account: event.account.as_deref(),
         path_tenant,
     };
-    triage_session(session, &origin, CreatedVia::Webhook)
+    triage_owned(session, &origin, CreatedVia::Webhook)
 }
 
 /// Decides what to do about a session, wherever it was learned of.
 #[must_use]
-pub fn triage_session(mut session: CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Triage {
+pub fn triage_session(session: &CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Triage {
+    triage_owned(session.clone(), origin, created_via)
+}
+
+fn triage_owned(mut session: CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Triage {
     if session.mode.as_deref() == Some("setup") {
         return Triage::Ignore("setup_mode");
     }
@@ -72,12 +76,12 @@ pub fn triage_session(mut session: CheckoutSession, origin: &Origin<'_>, created
 /// What a session would be as a purchase, were it paid for: tells whose it is. Not to be handed in; `None`: it is none of
 /// ours, whatever becomes of it.
 #[must_use]
-pub fn draft(session: CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Option<Purchase> {
+pub fn draft(session: &CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Option<Purchase> {
     if session.mode.as_deref() == Some("setup") {
         return None;
     }
-    let kind = kind(&session).ok()?;
-    Some(Purchase::new(session, kind, origin, created_via))
+    let kind = kind(session).ok()?;
+    Some(Purchase::new(session.clone(), kind, origin, created_via))
 }
 
 fn note(session: &mut CheckoutSession, field: &'static str) {

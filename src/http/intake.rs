@@ -292,9 +292,9 @@ async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    let read = read(request.headers(), payload, intake.settings.largest).await;
+    let body = read_body(request.headers(), payload, intake.settings.largest).await;
     let began = Instant::now();
-    let answer = match read {
+    let answer = match body {
         Ok(body) => intake.take(tenant, request.headers(), &body).await,
         Err(answer) => answer,
     };
@@ -305,7 +305,7 @@ async fn answer(
 
 /// The body as it came, of at most `largest` bytes. One that came in one piece, as nearly all do, lies where the connection has
 /// read it to: actix's own reader would copy it. Nothing is unpacked: what is signed are the bytes that were sent.
-async fn read(headers: &HeaderMap, mut payload: web::Payload, largest: usize) -> Result<Bytes, Answer> {
+async fn read_body(headers: &HeaderMap, mut payload: web::Payload, largest: usize) -> Result<Bytes, Answer> {
     let told = headers.get(header::CONTENT_LENGTH);
     let told = told.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if told.is_some_and(|length| length > largest) {

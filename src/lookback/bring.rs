@@ -56,7 +56,7 @@ pub(super) fn listed(session: &CheckoutSession, account: Option<&str>, via: Crea
     if session.is_refunded() {
         return Listed::Other;
     }
-    match triage_session(session.clone(), &origin, via) {
+    match triage_session(session, &origin, via) {
         Triage::Fulfil(purchase)
             if session.more_line_items && purchase.pass_id.is_none() && purchase.pass_name.is_none() =>
         {
@@ -64,7 +64,7 @@ pub(super) fn listed(session: &CheckoutSession, account: Option<&str>, via: Crea
         }
         Triage::Fulfil(purchase) => Listed::Purchase(purchase),
         Triage::Ignore(_) if session.status.as_deref() == Some("expired") => Listed::Other,
-        Triage::Ignore(_) => draft(session.clone(), &origin, via).map_or(Listed::Other, Listed::Unpaid),
+        Triage::Ignore(_) => draft(session, &origin, via).map_or(Listed::Other, Listed::Unpaid),
     }
 }
 

@@ -149,7 +149,7 @@ impl Queue {
         // An item's payload and body make most of it; the rest are short.
         let bytes: usize = items.iter().map(|item| 512 + item.bytes()).sum();
         let keys = ["wait", "sched", "dead", "log", "stats"].map(|name| self.key(name));
-        let mut call = scripts::ENQUEUE.on_with_room(&keys, 2 + 11 * items.len(), 64 + bytes);
+        let mut call = scripts::ENQUEUE.on_with_room(&keys, 2 + 11 * items.len(), bytes);
         call.arg(&*self.prefix).arg(self.config.log_entries);
         for item in items {
             match &item.once {

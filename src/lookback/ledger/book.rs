@@ -318,7 +318,7 @@ fn triage(session: &CheckoutSession, account: Option<&str>) -> Triage {
         account,
         ..Origin::default()
     };
-    triage_session(session.clone(), &origin, CreatedVia::Lookback)
+    triage_session(session, &origin, CreatedVia::Lookback)
 }
 
 fn empty(options: &Options) -> Balance {
