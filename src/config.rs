@@ -249,7 +249,7 @@ pub struct ServerSettings {
         deserialize_with = "value::seconds::<_, 1, 86_400>"
     )]
     pub signature_tolerance: Duration,
-    /// Threads that serve requests, up to 1024; `None`: one per core.
+    /// Threads that serve requests, up to 1024; `None`: half as many as there are cores.
     #[serde(deserialize_with = "value::count_or_none::<_, 1024>")]
     pub workers: Option<NonZeroUsize>,
 }
