@@ -10,8 +10,8 @@ use crate::fulfil::{KnownTenant, Origin, Purchase, Triage, draft, triage_session
 use crate::identity::Customer;
 use crate::queue::{Limit, Look};
 use crate::store::CreatedVia;
-use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, Client};
+use crate::stripe::{CheckoutSession, SessionStatus};
 
 /// How long Stripe may take for a call, all attempts together: somebody looks at a page meanwhile. Two calls at most.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -68,11 +68,11 @@ impl Heard {
                     purchase: Some(purchase),
                 };
             }
-            Triage::Ignore(_) => match session.status.as_deref() {
-                Some("open") => Word::Open,
-                Some("expired") => Word::Expired,
-                Some("complete") => Word::Pending,
-                _ => Word::Missing,
+            Triage::Ignore(_) => match session.status {
+                Some(SessionStatus::Open) => Word::Open,
+                Some(SessionStatus::Expired) => Word::Expired,
+                Some(SessionStatus::Complete) => Word::Pending,
+                Some(SessionStatus::Other) | None => Word::Missing,
             },
         };
         match draft(session, &origin, CreatedVia::Status) {

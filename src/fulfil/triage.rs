@@ -1,7 +1,7 @@
 //! Which events and sessions are purchases. Pure: the intake asks it before anything is stored.
 
 use crate::store::CreatedVia;
-use crate::stripe::{CheckoutSession, Event, PaymentStatus};
+use crate::stripe::{CheckoutSession, Event, PaymentStatus, SessionMode, SessionStatus};
 
 use super::purchase::{Origin, Purchase, PurchaseKind, told};
 
@@ -50,21 +50,21 @@ pub fn triage_session(session: &CheckoutSession, origin: &Origin<'_>, created_vi
 }
 
 fn triage_owned(mut session: CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Triage {
-    if session.mode.as_deref() == Some("setup") {
+    if session.mode == Some(SessionMode::Setup) {
         return Triage::Ignore("setup_mode");
     }
     let kind = match kind(&session) {
         Ok(kind) => kind,
         Err(OtherPurchase) => return Triage::Ignore("other_purchase_type"),
     };
-    match &session.payment_status {
+    match session.payment_status {
         Some(PaymentStatus::Paid | PaymentStatus::NoPaymentRequired) => {}
         Some(PaymentStatus::Unpaid) => return Triage::Ignore("awaiting_payment"),
-        Some(PaymentStatus::Other(_)) => return Triage::Ignore("unknown_payment_status"),
+        Some(PaymentStatus::Other) => return Triage::Ignore("unknown_payment_status"),
         None => note(&mut session, "payment_status"),
     }
-    match session.status.as_deref() {
-        Some("complete") => {}
+    match session.status {
+        Some(SessionStatus::Complete) => {}
         Some(_) => return Triage::Ignore("not_complete"),
         // Payloads of API versions before 2021 have no status; money that is there says as much.
         None if session.payment_status == Some(PaymentStatus::Paid) => {}
@@ -77,7 +77,7 @@ fn triage_owned(mut session: CheckoutSession, origin: &Origin<'_>, created_via: 
 /// ours, whatever becomes of it.
 #[must_use]
 pub fn draft(session: &CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Option<Purchase> {
-    if session.mode.as_deref() == Some("setup") {
+    if session.mode == Some(SessionMode::Setup) {
         return None;
     }
     let kind = kind(session).ok()?;

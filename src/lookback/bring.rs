@@ -7,7 +7,7 @@ use super::{Lookback, LookbackError};
 use crate::fulfil::{Origin, Purchase, Triage, UNRESOLVED_PASS, draft, triage_session};
 use crate::queue::{Enqueued, Fate, Item, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
-use crate::stripe::CheckoutSession;
+use crate::stripe::{CheckoutSession, SessionStatus};
 
 /// Behind whom what is found lines up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) fn listed(session: &CheckoutSession, account: Option<&str>, via: Crea
             Listed::Incomplete(purchase)
         }
         Triage::Fulfil(purchase) => Listed::Purchase(purchase),
-        Triage::Ignore(_) if session.status.as_deref() == Some("expired") => Listed::Other,
+        Triage::Ignore(_) if session.status == Some(SessionStatus::Expired) => Listed::Other,
         Triage::Ignore(_) => draft(session, &origin, via).map_or(Listed::Other, Listed::Unpaid),
     }
 }

@@ -99,6 +99,15 @@ const LONGEST_TEXT: usize = 4_096;
 
 /// A string.
 pub(super) fn text(raw: Option<&RawValue>) -> Reading<String> {
+    Ok(borrowed(raw)?.map(Cow::into_owned))
+}
+
+/// A string that is one of a few.
+pub(super) fn word<T: for<'a> From<&'a str>>(raw: Option<&RawValue>) -> Reading<T> {
+    Ok(borrowed(raw)?.map(|word| T::from(&word)))
+}
+
+fn borrowed(raw: Option<&RawValue>) -> Reading<Cow<'_, str>> {
     if given(raw).is_some_and(|json| json.len() > LONGEST_TEXT) {
         return Err(Unreadable);
     }
@@ -107,8 +116,8 @@ pub(super) fn text(raw: Option<&RawValue>) -> Reading<String> {
         .and_then(|json| json.strip_prefix('"')?.strip_suffix('"'));
     match plain {
         // What has no escapes stands there as it is; the walk has checked that it is a string.
-        Some(text) => Ok(Some(text.to_owned())),
-        None => read(raw),
+        Some(text) => Ok(Some(text.into())),
+        None => Ok(read::<String>(raw)?.map(Cow::from)),
     }
 }
 

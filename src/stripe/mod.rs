@@ -6,7 +6,9 @@ mod json;
 mod payment;
 mod session;
 pub mod signature;
+mod words;
 
 pub use event::{Event, MalformedEvent};
 pub use payment::{Charge, Payment, PaymentIntent, Refund};
-pub use session::{CheckoutSession, PaymentStatus};
+pub use session::CheckoutSession;
+pub use words::{PaymentStatus, SessionMode, SessionStatus};

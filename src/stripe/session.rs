@@ -9,17 +9,17 @@ use serde_json::value::RawValue;
 
 use super::json::{self, Fields, Reading, Unreadable};
 use super::payment::{Payment, PaymentIntent};
+use super::words::{PaymentStatus, SessionMode, SessionStatus};
 
 /// The fields of a Checkout Session that a purchase needs, in the shapes of every API version from 2020 on.
 #[derive(Clone, Default, PartialEq)]
 pub struct CheckoutSession {
     /// `cs_…`, as given.
     pub id: Option<String>,
-    /// `open`, `complete` or `expired`; absent in payloads before 2021.
-    pub status: Option<String>,
+    /// Absent in payloads before 2021.
+    pub status: Option<SessionStatus>,
     pub payment_status: Option<PaymentStatus>,
-    /// `payment`, `subscription` or `setup`.
-    pub mode: Option<String>,
+    pub mode: Option<SessionMode>,
     /// Absent in payloads before 2022.
     pub created: Option<DateTime<Utc>>,
     pub livemode: Option<bool>,
@@ -66,27 +66,6 @@ impl fmt::Debug for CheckoutSession {
             .field("created", &self.created)
             .field("unreadable", &self.unreadable)
             .finish_non_exhaustive()
-    }
-}
-
-/// Whether the money is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PaymentStatus {
-    Paid,
-    Unpaid,
-    NoPaymentRequired,
-    /// A value that Stripe has added since.
-    Other(String),
-}
-
-impl From<String> for PaymentStatus {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "paid" => Self::Paid,
-            "unpaid" => Self::Unpaid,
-            "no_payment_required" => Self::NoPaymentRequired,
-            _ => Self::Other(text),
-        }
     }
 }
 
@@ -140,10 +119,9 @@ impl SessionFields<'_> {
         let mut unreadable = Vec::new();
         let mut session = CheckoutSession {
             id: noted(&mut unreadable, "id", json::text(self.id)),
-            status: noted(&mut unreadable, "status", json::text(self.status)),
-            payment_status: noted(&mut unreadable, "payment_status", json::text(self.payment_status))
-                .map(PaymentStatus::from),
-            mode: noted(&mut unreadable, "mode", json::text(self.mode)),
+            status: noted(&mut unreadable, "status", json::word(self.status)),
+            payment_status: noted(&mut unreadable, "payment_status", json::word(self.payment_status)),
+            mode: noted(&mut unreadable, "mode", json::word(self.mode)),
             created: noted(&mut unreadable, "created", json::timestamp(self.created)),
             livemode: noted(&mut unreadable, "livemode", json::boolean(self.livemode)),
             payment_intent: noted(
@@ -278,6 +256,29 @@ mod tests {
             read.unreadable,
             ["status", "created", "amount_total", "customer_details"]
         );
+    }
+
+    #[test]
+    fn a_word_that_stripe_has_added_since_is_another_one_and_not_absent() {
+        let read = session(r#"{"status":"complete","payment_status":"pa\u0069d","mode":"setup"}"#);
+        assert_eq!(
+            (read.status, read.payment_status, read.mode),
+            (
+                Some(SessionStatus::Complete),
+                Some(PaymentStatus::Paid),
+                Some(SessionMode::Setup)
+            )
+        );
+        let read = session(r#"{"status":"Complete","payment_status":"","mode":"gift"}"#);
+        assert_eq!(
+            (read.status, read.payment_status, read.mode),
+            (
+                Some(SessionStatus::Other),
+                Some(PaymentStatus::Other),
+                Some(SessionMode::Other)
+            )
+        );
+        assert!(read.unreadable.is_empty());
     }
 
     #[test]

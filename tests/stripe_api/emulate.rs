@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
-use surepass::stripe::PaymentStatus;
 use surepass::stripe::api::SessionFilter;
+use surepass::stripe::{PaymentStatus, SessionMode};
 
 use crate::peer::Peer;
 
@@ -104,8 +104,8 @@ async fn created_bounds_what_is_listed_and_one_session_is_found_by_its_id() {
     let account = peer.client().account(None);
     let found = account.session(id).await.unwrap().unwrap();
     assert_eq!(
-        (found.id.as_deref(), found.mode.as_deref()),
-        (Some(id), Some("payment"))
+        (found.id.as_deref(), found.mode),
+        (Some(id), Some(SessionMode::Payment))
     );
     assert_eq!(account.session("cs_nobody").await.unwrap(), None);
 
