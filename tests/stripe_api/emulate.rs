@@ -67,7 +67,7 @@ async fn all_pages_of_350_sessions_are_read_once_and_in_order() {
         .unwrap();
     let paid: Vec<_> = complete
         .iter()
-        .map(|session| session.payment_status.clone().unwrap())
+        .map(|session| session.payment_status.unwrap())
         .collect();
     assert_eq!(
         paid,
