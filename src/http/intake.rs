@@ -25,7 +25,8 @@ const TRACEPARENT: &str = "traceparent";
 /// The most events handed to Redis in one call. A call's own cost is shared by then; of a larger one the first event waits
 /// for the last, and nobody has anything to do while Redis is at it (64: a twentieth fewer webhooks a second).
 const LARGEST_BATCH: usize = 24;
-/// Calls under way at the same time: while Redis works on one the next are on their way, though Redis be far away.
+/// One thread's calls under way at the same time: while Redis works on one the next are on their way. For a Redis beside us two
+/// are as good; one that is milliseconds away is to have as many events on their way to it as with larger calls.
 const MOST_CALLS: usize = 8;
 /// How many events may wait for their batch on one thread; more callers wait for a place until their time is up.
 const LONGEST_QUEUE: usize = 1_024;

@@ -107,6 +107,7 @@ pub(super) fn word<T: for<'a> From<&'a str>>(raw: Option<&RawValue>) -> Reading<
     Ok(borrowed(raw)?.map(|word| T::from(&word)))
 }
 
+/// A string, copied only where it has escapes.
 fn borrowed(raw: Option<&RawValue>) -> Reading<Cow<'_, str>> {
     if given(raw).is_some_and(|json| json.len() > LONGEST_TEXT) {
         return Err(Unreadable);
