@@ -69,6 +69,9 @@ pub enum StartError {
 
 /// How long open requests may take to finish at shutdown, in seconds.
 const SHUTDOWN_SECONDS: u64 = 10;
+/// Connections that one thread takes beside the customers' streams, all of which may be its own: where a thread has no room no
+/// webhook gets in. As many as actix takes in all where it is told nothing.
+const OTHER_CONNECTIONS: usize = 25_600;
 
 impl Application {
     /// Binds the address and builds the server.
@@ -117,6 +120,7 @@ impl Application {
                 .configure(routes)
                 .service(customer::scope(door.clone()))
         });
+        let open_streams = usize::try_from(settings.customers.streams).unwrap_or(usize::MAX);
         let server = server
             .workers(
                 settings
@@ -124,6 +128,7 @@ impl Application {
                     .workers
                     .map_or_else(half_of_the_cores, usize::from),
             )
+            .max_connections(open_streams.saturating_add(OTHER_CONNECTIONS))
             .disable_signals()
             .shutdown_timeout(SHUTDOWN_SECONDS)
             .keep_alive(Duration::from_secs(75))
