@@ -5,7 +5,7 @@
 //!
 //! | call | what it does |
 //! | --- | --- |
-//! | `GET`, `POST /_sandbox/clock` | tells or moves the time: `{"now": …, "advance": seconds, "stopped": bool}` |
+//! | `GET`, `POST /_sandbox/clock` | tells or moves the time: `{"now": …, "advance": seconds, "stopped": bool}`; answers when all that is due then has happened |
 //! | `GET`, `PUT`, `DELETE /_sandbox/faults` | the faults to play: `faults.rs` |
 //! | `GET`, `DELETE /_sandbox/requests?path=&limit=` | the calls of the API so far, and how many there were of each kind |
 //! | `GET /_sandbox/deliveries?wait=&limit=` | the tries of webhooks; `wait` seconds at most until none is left |

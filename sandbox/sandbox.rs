@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock::SandboxClock;
@@ -71,11 +72,7 @@ impl Sandbox {
     pub(crate) async fn keep_time(self: Arc<Self>) {
         loop {
             let now = self.clock.now();
-            let (due, next) = self.world().due(now);
-            let any = !due.is_empty();
-            for task in due {
-                self.happen(task, &Occasion::now(now));
-            }
+            let (any, next) = self.catch_up(now);
             if any {
                 self.version.send_modify(|version| *version += 1);
                 continue;
@@ -91,17 +88,29 @@ impl Sandbox {
         }
     }
 
-    fn happen(self: &Arc<Self>, task: Task, occasion: &Occasion) {
+    /// Makes happen what is due, in one go: nobody sees it taken and not done. Answers whether anything was, and when the
+    /// next thing is.
+    fn catch_up(self: &Arc<Self>, now: DateTime<Utc>) -> (bool, Option<DateTime<Utc>>) {
+        let mut world = self.world();
+        let (due, next) = world.due(now);
+        let any = !due.is_empty();
+        for task in due {
+            self.happen(task, &mut world, &Occasion::now(now));
+        }
+        (any, next)
+    }
+
+    fn happen(self: &Arc<Self>, task: Task, world: &mut World, occasion: &Occasion) {
         match task {
             Task::Deliver(parcel) => {
                 tokio::spawn(delivery::deliver(self.clone(), parcel));
             }
             // Paid, expired or settled by hand in the meantime: nothing to do.
             Task::Expire(scope, id) => {
-                let _ = self.world().expire(&scope, &id, occasion);
+                let _ = world.expire(&scope, &id, occasion);
             }
             Task::Settle(scope, id) => {
-                let _ = self.world().settle(&scope, &id, true, occasion);
+                let _ = world.settle(&scope, &id, true, occasion);
             }
         }
     }

@@ -191,6 +191,13 @@ impl World {
         (due, next)
     }
 
+    /// Whether anything waits whose time has come.
+    pub(crate) fn is_due(&self, now: DateTime<Utc>) -> bool {
+        self.timers
+            .first_key_value()
+            .is_some_and(|((due, _), _)| *due <= now)
+    }
+
     /// Writes an event down and sends it to every endpoint that wants it. Answers the ids of the events: none where
     /// there shall be none, two where the fault `twin` strikes.
     pub(crate) fn emit(

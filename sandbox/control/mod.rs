@@ -19,6 +19,9 @@ use crate::objects::{Buyer, Endpoint, Metadata};
 use crate::sandbox::Sandbox;
 use crate::world::{Occasion, Scope};
 
+/// How long a moved clock's answer waits at most until all that is due has happened: somebody else may move it back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
         .app_data(
@@ -106,6 +109,8 @@ async fn move_clock(ordered: web::Json<Move>, sandbox: Data<Sandbox>) -> HttpRes
     let stopped = ordered.stopped.unwrap_or_else(|| sandbox.clock.is_stopped());
     sandbox.clock.set(to, stopped);
     sandbox.changed();
+    // Who is answered finds done what the new time brings: a session expired, a transfer arrived.
+    sandbox.until(PATIENCE, |world| !world.is_due(to)).await;
     clock(sandbox).await
 }
 

@@ -68,7 +68,6 @@ async fn a_session_that_nobody_pays_expires_after_24_hours() {
     let path = format!("checkout/sessions/{}", session["id"].as_str().unwrap());
     assert_eq!(sandbox.get(&path, &[]).await["status"], "open");
     sandbox.advance(2 * HOUR).await;
-    sandbox.delivered().await;
     let expired = sandbox.get(&path, &[]).await;
     assert_eq!(
         (&expired["status"], &expired["url"]),
@@ -101,7 +100,6 @@ async fn a_bank_transfer_is_unpaid_until_it_settles() {
     assert_eq!(completed[0]["data"]["object"]["payment_status"], "unpaid");
 
     sandbox.advance(73 * HOUR).await;
-    sandbox.delivered().await;
     assert_eq!(sandbox.get(&path, &[]).await["payment_status"], "paid");
     let succeeded = events(&sandbox, "checkout.session.async_payment_succeeded").await;
     assert_eq!(succeeded[0]["data"]["object"]["payment_status"], "paid");
