@@ -14,7 +14,7 @@ demo: ## Install what is missing, build, and play purchases through the whole sy
 test: ## Install what is missing and run every test
 	@scripts/install.sh test
 	@# More at once than there are cores: most of what a test does is to wait for other processes.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked --workspace --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} cargo test --locked --workspace --no-fail-fast
 
 drill: ## Play every fault for minutes, and count what was lost or doubled
 	@scripts/install.sh test
