@@ -61,10 +61,21 @@ impl Customers {
             .iter()
             .filter(|(_, answer)| answer.as_ref().is_none_or(|a| a.status != 200))
         {
-            let again = shop
-                .try_deliver(server, session.event(COMPLETED, 1))
+            // As Stripe does: again until it is taken. A new master may refuse until a replica has found it.
+            let taken = async {
+                loop {
+                    let again = shop.try_deliver(server, session.event(COMPLETED, 1)).await;
+                    match again.unwrap() {
+                        refused if refused.status == 503 => {
+                            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                        }
+                        again => return again,
+                    }
+                }
+            };
+            let again = tokio::time::timeout(PATIENCE, taken)
                 .await
-                .unwrap();
+                .expect("taken in the end");
             // Redis may have taken it the first time, with its answer lost.
             assert!(
                 [Answer::accepted(), Answer::duplicate()].contains(&again),
