@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use surepass::up::sample::SampleSession;
 
@@ -54,32 +54,29 @@ impl Customers {
             .expect("customers go on");
     }
 
-    /// Stripe's part: sends again whatever was not answered with 200, and then all must be there, each once.
-    pub(crate) async fn all_get_their_passes(&self, shop: &Shop, server: usize) {
+    /// Stripe's part: sends again whatever was not answered with 200, and then all must be there, each once. What is sent
+    /// again must be taken at once, or within `unsettled` where Redis may still refuse for a good reason.
+    pub(crate) async fn all_get_their_passes(&self, shop: &Shop, server: usize, unsettled: Duration) {
         let bought = std::mem::take(&mut *self.bought.lock().unwrap());
+        let settled = Instant::now() + unsettled;
         for (session, _) in bought
             .iter()
             .filter(|(_, answer)| answer.as_ref().is_none_or(|a| a.status != 200))
         {
-            // As Stripe does: again until it is taken. A new master may refuse until a replica has found it.
-            let taken = async {
-                loop {
-                    let again = shop.try_deliver(server, session.event(COMPLETED, 1)).await;
-                    match again.unwrap() {
-                        refused if refused.status == 503 => {
-                            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                        }
-                        again => return again,
-                    }
-                }
+            let again = async || {
+                shop.try_deliver(server, session.event(COMPLETED, 1))
+                    .await
+                    .unwrap()
             };
-            let again = tokio::time::timeout(PATIENCE, taken)
-                .await
-                .expect("taken in the end");
+            let mut answer = again().await;
+            while answer.status == 503 && Instant::now() < settled {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                answer = again().await;
+            }
             // Redis may have taken it the first time, with its answer lost.
             assert!(
-                [Answer::accepted(), Answer::duplicate()].contains(&again),
-                "{again:?}"
+                [Answer::accepted(), Answer::duplicate()].contains(&answer),
+                "{answer:?}"
             );
         }
         shop.settled().await;

@@ -28,7 +28,7 @@ async fn redis_frozen_for_5_s_under_load_means_503_and_then_nothing_is_lost_or_d
     tokio::join!(customers.buy(&shop), outage);
     assert!(customers.refused.load(Ordering::Relaxed) >= 6);
     customers.assert_answered_200_or_503();
-    customers.all_get_their_passes(&shop, 0).await;
+    customers.all_get_their_passes(&shop, 0, Duration::ZERO).await;
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn redis_killed_and_back_after_5_s_under_load_means_503_and_then_nothing_i
     shop.restart_redis().await;
     customers.assert_answered_200_or_503();
     // From the first event on: none is refused for an outage that is over.
-    customers.all_get_their_passes(&shop, 0).await;
+    customers.all_get_their_passes(&shop, 0, Duration::ZERO).await;
 }
 
 #[tokio::test]

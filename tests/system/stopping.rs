@@ -1,6 +1,7 @@
 //! SIGTERM, once and twice, to a server and to a worker that have their hands full.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::future::join_all;
 use nix::sys::signal::Signal;
@@ -74,7 +75,7 @@ async fn sigterm_to_a_server_under_load_loses_and_doubles_nothing() {
     };
     tokio::join!(customers.buy(&shop), sigterm);
     assert!(shop.servers[0].program.ended().await.success());
-    customers.all_get_their_passes(&shop, 1).await;
+    customers.all_get_their_passes(&shop, 1, Duration::ZERO).await;
 }
 
 #[tokio::test]
@@ -134,5 +135,5 @@ async fn sigterm_to_one_of_two_workers_under_load_loses_and_doubles_nothing() {
     };
     tokio::join!(customers.buy(&shop), sigterm);
     assert!(shop.workers[0].ended().await.success());
-    customers.all_get_their_passes(&shop, 0).await;
+    customers.all_get_their_passes(&shop, 0, Duration::ZERO).await;
 }

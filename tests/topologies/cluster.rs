@@ -187,7 +187,7 @@ async fn the_slot_of_the_queue_moves_to_another_node_of_a_cluster_under_load_and
     };
     tokio::join!(customers.buy(&shop), moving);
     customers.assert_answered_200_or_503();
-    customers.all_get_their_passes(&shop, 0).await;
+    customers.all_get_their_passes(&shop, 0, Duration::ZERO).await;
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn a_node_of_a_cluster_killed_under_load_is_replaced_and_nothing_acknowled
     tokio::join!(customers.buy(&shop), failover);
     assert!(customers.refused.load(Ordering::Relaxed) > 0);
     customers.assert_answered_200_or_503();
-    customers.all_get_their_passes(&shop, 0).await;
+    customers.all_get_their_passes(&shop, 0, Duration::ZERO).await;
 }
 
 #[tokio::test]
