@@ -34,6 +34,11 @@ impl Answer {
         Self::ok(json!({"received": true, "duplicate": true}))
     }
 
+    /// Whether it is one of those two: the purchase is in Redis.
+    pub(crate) fn is_taken(&self) -> bool {
+        [Self::accepted(), Self::duplicate()].contains(self)
+    }
+
     /// 200: logged, and nothing to do.
     pub(crate) fn ignored() -> Self {
         Self::ok(json!({"received": true, "ignored": true}))

@@ -74,10 +74,7 @@ impl Customers {
                 answer = again().await;
             }
             // Redis may have taken it the first time, with its answer lost.
-            assert!(
-                [Answer::accepted(), Answer::duplicate()].contains(&answer),
-                "{answer:?}"
-            );
+            assert!(answer.is_taken(), "{answer:?}");
         }
         shop.settled().await;
         let mut sessions: Vec<_> = bought.iter().map(|(session, _)| session.session_id()).collect();
@@ -86,13 +83,13 @@ impl Customers {
         assert_eq!(shop.counts().await.dead, 0);
     }
 
+    /// A duplicate is among what is right, though each was sent once: where a fault cuts the connection after Redis has
+    /// taken an event and before it said so, the server hands it in again over the next one, and meets its own first try.
+    /// That such a purchase is there shows in [`Self::all_get_their_passes`].
     pub(crate) fn assert_answered_200_or_503(&self) {
         for (_, answer) in &*self.bought.lock().unwrap() {
             let answer = answer.as_ref().expect("an answer");
-            assert!(
-                *answer == Answer::accepted() || answer.is_come_again(),
-                "{answer:?}"
-            );
+            assert!(answer.is_taken() || answer.is_come_again(), "{answer:?}");
         }
     }
 }
