@@ -42,7 +42,7 @@ pub fn accept(
         }
         Triage::Ignore(why) => (Item::default(), Some(why)),
     };
-    let item = item.once(format!("event:{}", event.id), remember);
+    let item = item.once(["event:", &event.id].concat(), remember);
     let item = match via {
         CreatedVia::Webhook => item,
         _ => item.second_hand(),

@@ -124,7 +124,7 @@ impl Purchase {
             "" => self.event_id.as_deref().unwrap_or("unknown"),
             id => id,
         };
-        format!("fulfil:{id}")
+        ["fulfil:", id].concat()
     }
 
     /// Whose purchase it is, as far as can be told without the catalogue: what the queue is fair to.

@@ -1,6 +1,5 @@
 //! What is handed in.
 
-use std::fmt;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -243,12 +242,12 @@ impl Revive {
 impl QueuedJob {
     /// How its header begins; `enqueue.lua` adds when it was enqueued, and its counts.
     pub(super) fn header(&self) -> String {
+        let version = self.version.to_string();
         let group = self.group.as_deref().unwrap_or("-");
-        let trace = fmt::from_fn(|f| match self.trace {
-            Some(trace) => write!(f, "{trace}"),
-            None => f.write_str("-"),
-        });
-        format!("{}/{} {group} {trace}", self.kind, self.version)
+        let trace = self.trace.map(|trace| trace.to_string());
+        let trace = trace.as_deref().unwrap_or("-");
+        // Of known parts, written once for each webhook: `format!` would grow its text four times.
+        [self.kind, "/", &version, " ", group, " ", trace].concat()
     }
 }
 

@@ -71,7 +71,16 @@ fn exported(_: &Span, _: Option<TraceParent>) -> Option<TraceParent> {
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        let mut trace = hex::Buffer::<16>::new();
+        let mut span = hex::Buffer::<8>::new();
+        let mut flags = hex::Buffer::<1>::new();
+        let fields = [
+            "00",
+            trace.format(&self.trace.to_be_bytes()),
+            span.format(&self.span.to_be_bytes()),
+            flags.format(&[self.flags]),
+        ];
+        f.write_str(&fields.join("-"))
     }
 }
 
