@@ -21,6 +21,9 @@ const VISITS: Limit = Limit {
     name: "visits",
     per_minute: 6,
 };
+/// So long a customer who was told that their sync goes on is told what that one comes to when they ask again. A page asks
+/// two seconds later, and fifteen at most.
+const OWED: Duration = Duration::from_secs(30);
 /// If the process dies that begins one, another one does after so long.
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -36,7 +39,8 @@ pub enum Quiet {
 
 impl Customers {
     /// Asks for a sync of the customer with this tenant (or joins the one that is under way) and waits `patience` for what
-    /// it comes to; a report that is not `done` tells how far it has come.
+    /// it comes to; a report that is not `done` tells how far it has come. Who asks again after such a report is told of the
+    /// same sync, also where it has ended in between: another one would find all there that this one has brought.
     ///
     /// # Errors
     /// [`CustomerError`]. The sync may have been asked for nevertheless, and goes on by itself.
@@ -47,8 +51,19 @@ impl Customers {
         patience: Duration,
     ) -> Result<Option<Report>, CustomerError> {
         let give_up = Instant::now() + patience;
-        let run = self.begin_sync(customer, tenant, CreatedVia::SelfService).await?;
-        self.come_to(&run, give_up).await
+        let note = format!("owed:{}:{}", tenant.slug, Counted::user(&customer.id));
+        let owed = self.memo.told(&note).await?;
+        let run = match &owed {
+            Some(run) => run_id(run),
+            None => self.begin_sync(customer, tenant, CreatedVia::SelfService).await?,
+        };
+        let report = self.come_to(&run, give_up).await?;
+        match &report {
+            Some(report) if !report.done => self.memo.tell(&note, run.as_str().as_bytes(), OWED).await?,
+            _ if owed.is_some() => self.memo.forget(&note).await?,
+            _ => {}
+        }
+        Ok(report)
     }
 
     /// The sync of a visit, which nobody has asked for: at most one a minute for each customer and tenant. Who asks again
@@ -85,9 +100,7 @@ impl Customers {
     ) -> Result<Quiet, CustomerError> {
         let note = format!("visit:{}:{}", tenant.slug, Counted::user(&customer.id));
         match self.memo.look(&note, LEASE).await? {
-            Look::Known(run) => Ok(Quiet::Run(RunId::from(
-                String::from_utf8_lossy(&run).into_owned(),
-            ))),
+            Look::Known(run) => Ok(Quiet::Run(run_id(&run))),
             Look::Asked => Ok(Quiet::Beginning),
             Look::Ask => {
                 let begun = async {
@@ -136,4 +149,8 @@ impl Customers {
             pause = (pause * 2).min(LAST_LOOK);
         }
     }
+}
+
+fn run_id(noted: &[u8]) -> RunId {
+    RunId::from(String::from_utf8_lossy(noted).into_owned())
 }

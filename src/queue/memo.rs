@@ -75,6 +75,17 @@ impl Memo {
             .await?)
     }
 
+    /// What was told, if anything; nobody is to ask.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn told(&self, name: &str) -> Result<Option<Vec<u8>>, QueueError> {
+        let held: Option<Vec<u8>> = Cmd::get(self.key(name))
+            .query_async(&mut self.connection.clone())
+            .await?;
+        Ok(held.and_then(|held| held.strip_prefix(b"=").map(<[u8]>::to_vec)))
+    }
+
     /// Whether the caller is the first within `life`.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The sync that a customer asks for.
 
 use futures::future::join_all;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::studio::{Studio, of};
@@ -107,7 +108,7 @@ async fn syncs_asked_for_at_once_are_one_and_are_all_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_worker_a_sync_is_told_to_be_under_way_and_comes_when_there_is_one() {
+async fn without_a_worker_a_sync_is_told_to_be_under_way_and_comes_when_there_is_one_and_is_told_of_then() {
     let mut studio = Studio::open_with("").await;
     let missing = studio.stripe.session("kari", "paid").await;
     let token = studio.sign_in.token("kari").await;
@@ -125,6 +126,25 @@ async fn without_a_worker_a_sync_is_told_to_be_under_way_and_comes_when_there_is
     };
     crate::program::awaited("the pass", listed).await;
     assert_eq!(studio.shop.fulfilled().await, [missing]);
+    // With its work done before the page asks again, and nobody there who could do another.
+    let mut worker = studio.shop.workers.pop().unwrap();
+    worker.signal(Signal::SIGTERM);
+    worker.ended().await;
+    studio.shop.bury(worker);
+    let told = studio.sync(&token).await.body;
+    assert_eq!(
+        (&told["createdCount"], &told["skippedCount"], &told["processing"]),
+        (&json!(1), &json!(0), &Value::Null),
+        "{told}"
+    );
+    // Told once; what is asked for then is another sync.
+    studio.shop.start_worker().await;
+    let told = studio.sync(&token).await.body;
+    assert_eq!(
+        (&told["createdCount"], &told["skippedCount"]),
+        (&json!(0), &json!(1)),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
