@@ -86,7 +86,15 @@ async function obey(order) {
   const method = path.pop()
   let owner = tab.page
   for (const name of path) owner = typeof owner[name] === 'function' ? owner[name]() : owner[name]
-  return plain(await owner[method](...(order.with ?? [])))
+  for (let tries = 1; ; tries++) {
+    try {
+      return plain(await owner[method](...(order.with ?? [])))
+    } catch (error) {
+      // A page that loads itself anew, as one without JavaScript does, may do so in the middle of a question.
+      const isGone = method === 'evaluate' && String(error).includes('Execution context was destroyed')
+      if (!isGone || tries === 3) throw error
+    }
+  }
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
