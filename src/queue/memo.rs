@@ -56,10 +56,7 @@ impl Memo {
             .await?;
         Ok(match held {
             None => Look::Ask,
-            Some(held) => match held.split_first() {
-                Some((b'=', answer)) => Look::Known(answer.to_vec()),
-                _ => Look::Asked,
-            },
+            Some(held) => answer(&held).map_or(Look::Asked, Look::Known),
         })
     }
 
@@ -83,7 +80,7 @@ impl Memo {
         let held: Option<Vec<u8>> = Cmd::get(self.key(name))
             .query_async(&mut self.connection.clone())
             .await?;
-        Ok(held.and_then(|held| held.strip_prefix(b"=").map(<[u8]>::to_vec)))
+        Ok(held.as_deref().and_then(answer))
     }
 
     /// Whether the caller is the first within `life`.
@@ -107,4 +104,9 @@ impl Memo {
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.tag)
     }
+}
+
+/// What a key holds, if it is an answer.
+fn answer(held: &[u8]) -> Option<Vec<u8>> {
+    held.strip_prefix(b"=").map(<[u8]>::to_vec)
 }

@@ -1,7 +1,6 @@
 //! The sync that a customer asks for.
 
 use futures::future::join_all;
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::studio::{Studio, of};
@@ -127,10 +126,7 @@ async fn without_a_worker_a_sync_is_told_to_be_under_way_and_comes_when_there_is
     crate::program::awaited("the pass", listed).await;
     assert_eq!(studio.shop.fulfilled().await, [missing]);
     // With its work done before the page asks again, and nobody there who could do another.
-    let mut worker = studio.shop.workers.pop().unwrap();
-    worker.signal(Signal::SIGTERM);
-    worker.ended().await;
-    studio.shop.bury(worker);
+    studio.shop.stop_worker().await;
     let told = studio.sync(&token).await.body;
     assert_eq!(
         (&told["createdCount"], &told["skippedCount"], &told["processing"]),

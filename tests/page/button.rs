@@ -81,7 +81,7 @@ async fn where_nothing_is_missing_the_button_says_so_and_where_it_cannot_tell_to
 async fn while_the_button_works_it_is_disabled_and_busy_and_cannot_be_pressed_twice() {
     let mut studio = Studio::open().await;
     let tab = at_rest(&studio).await;
-    studio.stop_worker().await;
+    studio.shop.stop_worker().await;
     let missed = studio.missed("kari", 2).await;
     tab.click(BUTTON).await;
     tab.sees(&format!("{BUTTON}[disabled]")).await;

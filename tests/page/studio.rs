@@ -240,14 +240,6 @@ impl Studio {
         self.stripe.control(Method::POST, &path, Value::Null).await;
     }
 
-    /// Stops the only worker.
-    pub(crate) async fn stop_worker(&mut self) {
-        let mut worker = self.shop.workers.pop().unwrap();
-        worker.signal(Signal::SIGTERM);
-        worker.ended().await;
-        self.shop.bury(worker);
-    }
-
     /// Starts the server again with another setting.
     pub(crate) async fn starts_again_with(&mut self, name: &str, value: &str) {
         self.stop_server().await;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use nix::sys::signal::Signal;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use surepass::clock::Clock;
@@ -160,6 +161,14 @@ impl Shop {
         let worker = self.launch_worker(&[]);
         worker.says(r#""message":"working""#).await;
         self.workers.push(worker);
+    }
+
+    /// Stops the latest worker, with its running jobs done.
+    pub(crate) async fn stop_worker(&mut self) {
+        let mut worker = self.workers.pop().unwrap();
+        worker.signal(Signal::SIGTERM);
+        worker.ended().await;
+        self.bury(worker);
     }
 
     /// A server that need not come up.
