@@ -204,8 +204,8 @@ pub struct StripeSettings {
     /// The API key; without one there is no lookback.
     #[serde(deserialize_with = "value::stripe_key")]
     pub secret_key: Option<SecretString>,
-    /// The endpoint's signing secrets. None of them is blank; `surepass serve` needs at least one.
-    #[serde(deserialize_with = "value::secrets")]
+    /// The endpoint's signing secrets, each well-formed; `surepass serve` needs at least one.
+    #[serde(deserialize_with = "value::webhook_secrets")]
     pub webhook_secrets: Vec<SecretString>,
     /// Where the API is.
     #[serde(deserialize_with = "value::url")]
@@ -302,8 +302,8 @@ pub struct EventLogSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminSettings {
-    /// Without one there is no admin.
-    #[serde(deserialize_with = "value::secret")]
+    /// One token, or several as `name:role:token,…`; without one there is no admin.
+    #[serde(deserialize_with = "value::admin_tokens")]
     pub token: Option<SecretString>,
 }
 

@@ -3,6 +3,7 @@ pub mod accept;
 pub mod clock;
 pub mod coalesce;
 pub mod config;
+pub mod credentials;
 pub mod customer;
 pub mod email;
 pub mod event_log;

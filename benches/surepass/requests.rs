@@ -9,7 +9,7 @@ use surepass::up::sample::SampleSession;
 
 use crate::Outcome;
 
-pub(crate) const SECRET: &str = "whsec_bench";
+pub(crate) const SECRET: &str = "whsec_benchmark";
 const COMPLETED: &str = "checkout.session.completed";
 
 /// Sessions with ids as random as Stripe's: they decide where rows go in an index. `seed` keeps sets apart.

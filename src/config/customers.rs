@@ -11,8 +11,8 @@ use crate::identity::IdentityOptions;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerSettings {
-    /// Verifies HS256 tokens. It should have 32 bytes at least.
-    #[serde(deserialize_with = "value::secret")]
+    /// Verifies HS256 tokens; 32 bytes or more.
+    #[serde(deserialize_with = "value::jwt_secret")]
     pub jwt_secret: Option<SecretString>,
     /// Where the keys are that verify RS256 and ES256 tokens: https, or http on this machine.
     #[serde(deserialize_with = "value::key_url")]

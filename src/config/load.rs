@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::Settings;
+use crate::credentials::{Misfit, is_quoted};
 
 /// The environment variables that are settings, with their keys.
 pub const VARIABLES: [(&str, &str); 22] = [
@@ -108,6 +109,15 @@ impl Settings {
         let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let folder = variable(FOLDER);
         let in_folder = PathBuf::from(folder.as_deref().unwrap_or(DEFAULT_FOLDER));
+        let names = VARIABLES.iter().map(|(name, _)| *name);
+        for name in names.chain([FOLDER, ENVIRONMENT]) {
+            if variable(name).is_some_and(|value| is_quoted(value.trim())) {
+                return Err(ConfigError::Value {
+                    place: name.to_owned(),
+                    problem: Misfit::Quoted.to_string(),
+                });
+            }
+        }
         let layers = layers(folder, variable(ENVIRONMENT))?;
 
         let wrong = |error| {

@@ -8,6 +8,18 @@ use tempfile::TempDir;
 
 use super::*;
 
+const ADMIN: &str = "kari:operator:0123456789abcdef01234567";
+const SECRETS: [&str; 7] = [
+    "REDIS_URL",
+    "DATABASE_URL",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "SANITY_API_TOKEN",
+    "SUREPASS_ADMIN_TOKEN",
+    "SUREPASS_JWT_SECRET",
+];
+const JWT: &str = "0123456789abcdef0123456789abcdef";
+
 /// Settings from these variables alone, with an empty folder of files.
 fn with(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
     from(&tempfile::tempdir().unwrap(), variables)
@@ -100,15 +112,15 @@ fn every_variable_of_the_contract_reaches_its_setting() {
         ("REDIS_URL", "rediss://:r@cache:6380"),
         ("DATABASE_URL", "postgres://u:p@db/surepass"),
         ("STRIPE_SECRET_KEY", "rk_live_1"),
-        ("STRIPE_WEBHOOK_SECRET", "whsec_a, whsec_b"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_first-11, whsec_second-2"),
         ("STRIPE_API_BASE", "http://127.0.0.1:12111"),
         ("SUREPASS_STRIPE_RATE", "5"),
         ("SANITY_API_TOKEN", "sk_sanity"),
         ("SANITY_API_BASE", "http://127.0.0.1:3333"),
         ("SANITY_API_VERSION", "2025-02-19"),
         ("SUREPASS_BIND", "[::]:80"),
-        ("SUREPASS_ADMIN_TOKEN", "letmein"),
-        ("SUREPASS_JWT_SECRET", "hush"),
+        ("SUREPASS_ADMIN_TOKEN", ADMIN),
+        ("SUREPASS_JWT_SECRET", JWT),
         ("SUREPASS_JWKS_URL", "https://id.example.com/jwks.json"),
         ("SUREPASS_DATA_DIR", "/var/lib/surepass"),
         ("SUREPASS_METRICS_BIND", "0.0.0.0:9000"),
@@ -128,15 +140,15 @@ fn every_variable_of_the_contract_reaches_its_setting() {
         .iter()
         .map(ExposeSecret::expose_secret)
         .collect();
-    assert_eq!(secrets, ["whsec_a", "whsec_b"]);
+    assert_eq!(secrets, ["whsec_first-11", "whsec_second-2"]);
     assert_eq!(settings.stripe.api_base.as_str(), "http://127.0.0.1:12111/");
     assert_eq!(settings.stripe.rate_per_second, 5);
     assert_eq!(exposed(settings.sanity.token).unwrap(), "sk_sanity");
     assert_eq!(settings.sanity.base.unwrap().as_str(), "http://127.0.0.1:3333/");
     assert_eq!(settings.sanity.version, "2025-02-19");
     assert_eq!(settings.server.bind.to_string(), "[::]:80");
-    assert_eq!(exposed(settings.admin.token).unwrap(), "letmein");
-    assert_eq!(exposed(settings.customers.jwt_secret).unwrap(), "hush");
+    assert_eq!(exposed(settings.admin.token).unwrap(), ADMIN);
+    assert_eq!(exposed(settings.customers.jwt_secret).unwrap(), JWT);
     assert_eq!(
         settings.customers.jwks_url.unwrap().as_str(),
         "https://id.example.com/jwks.json"
@@ -233,19 +245,26 @@ fn webhook_secrets_are_a_list_or_text_with_commas_and_never_empty() {
             .collect::<Vec<_>>()
     };
     assert_eq!(
-        texts("[stripe]\nwebhook_secrets = [\"whsec_a \", \"whsec_b\"]"),
-        ["whsec_a", "whsec_b"]
+        texts("[stripe]\nwebhook_secrets = [\"whsec_first-11 \", \"whsec_second-2\"]"),
+        ["whsec_first-11", "whsec_second-2"]
     );
-    assert_eq!(texts("[stripe]\nwebhook_secrets = \"whsec_a\""), ["whsec_a"]);
+    assert_eq!(
+        texts("[stripe]\nwebhook_secrets = \"whsec_first-11\""),
+        ["whsec_first-11"]
+    );
     assert_eq!(texts("[stripe]\nwebhook_secrets = []"), <[&str; 0]>::default());
     assert_eq!(
-        refusal(with(&[("STRIPE_WEBHOOK_SECRET", "whsec_a,,whsec_b")])),
-        "STRIPE_WEBHOOK_SECRET has an empty secret, number 2 of 3: remove the extra comma, or put the secret there",
+        refusal(with(&[(
+            "STRIPE_WEBHOOK_SECRET",
+            "whsec_first-11,,whsec_second-2"
+        )])),
+        "STRIPE_WEBHOOK_SECRET (secret 2 of 3) is empty: set the value, or remove the extra comma",
     );
     assert_eq!(
-        refusal(with_file("[stripe]\nwebhook_secrets = [\"whsec_a\", \" \"]")),
-        "development.toml: `stripe.webhook_secrets` has an empty secret, number 2 of 2: remove the extra comma, \
-         or put the secret there",
+        refusal(with_file(
+            "[stripe]\nwebhook_secrets = [\"whsec_first-11\", \" \"]"
+        )),
+        "development.toml: `stripe.webhook_secrets` (secret 2 of 2) is empty: set the value, or remove the extra comma",
     );
 }
 
@@ -256,25 +275,33 @@ fn the_keys_prefix_tells_live_from_test() {
     assert_eq!(livemode("rk_live_1"), Some(true));
     assert_eq!(livemode("sk_test_1"), Some(false));
     assert_eq!(livemode("rk_test_1"), Some(false));
-    assert_eq!(livemode("sk_org_1"), None);
     assert_eq!(livemode(""), None);
 }
 
 #[test]
 fn secrets_never_reach_debug_or_errors() {
     let secret = "s3cr3t";
-    let names = [
-        "REDIS_URL",
-        "DATABASE_URL",
-        "STRIPE_SECRET_KEY",
-        "STRIPE_WEBHOOK_SECRET",
-        "SANITY_API_TOKEN",
-        "SUREPASS_ADMIN_TOKEN",
-        "SUREPASS_JWT_SECRET",
-    ];
-    let settings = with(&names.map(|name| (name, secret))).unwrap();
+    let long = "s3cr3t-0123456789abcdef-0123456789abcdef";
+    let settings = with(&[
+        ("REDIS_URL", secret),
+        ("DATABASE_URL", secret),
+        ("STRIPE_SECRET_KEY", "sk_test_s3cr3t"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_s3cr3t-1"),
+        ("SANITY_API_TOKEN", secret),
+        ("SUREPASS_ADMIN_TOKEN", long),
+        ("SUREPASS_JWT_SECRET", long),
+    ])
+    .unwrap();
     assert!(!format!("{settings:?}").contains(secret));
     assert_eq!(exposed(settings.redis.url).unwrap(), secret);
+    for name in SECRETS {
+        for value in ["\"s3cr3t\"", "s3cr3t", "we_s3cr3t", "sk_s3cr3t"] {
+            let Err(error) = with(&[(name, value)]) else {
+                continue;
+            };
+            assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
+        }
+    }
 
     for file in [
         "[stripe]\nsecret_key = [\"s3cr3t\"]",

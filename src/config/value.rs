@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use url::Url;
 
+use crate::credentials::{self, Misfit, is_quoted};
 use crate::time_zone::Tz;
 
 /// A whole number, as a number or as text.
@@ -93,18 +94,34 @@ pub(super) fn count_or_none<'de, D: Deserializer<'de>, const MAX: u64>(
 }
 
 pub(super) fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
-    Ok(filled(from)?.map(SecretString::from))
+    checked(from, |text| {
+        if is_quoted(text) {
+            Err(Misfit::Quoted)
+        } else {
+            Ok(())
+        }
+    })
 }
 
-/// Stripe's API key; the publishable one, which lies beside it in the dashboard, is told from it.
 pub(super) fn stripe_key<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
-    let key = filled(from)?;
-    if key.as_ref().is_some_and(|key| key.starts_with("pk_")) {
-        return Err(D::Error::custom(
-            "is a publishable key (pk_…): take a restricted key (rk_…) or the secret key (sk_…)",
-        ));
-    }
-    Ok(key.map(SecretString::from))
+    checked(from, credentials::check_api_key)
+}
+
+pub(super) fn jwt_secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    checked(from, credentials::check_jwt_secret)
+}
+
+pub(super) fn admin_tokens<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    checked(from, credentials::check_admin_tokens)
+}
+
+fn checked<'de, D: Deserializer<'de>>(
+    from: D,
+    check: impl Fn(&str) -> Result<(), Misfit>,
+) -> Result<Option<SecretString>, D::Error> {
+    let text = filled(from)?;
+    text.as_deref().map_or(Ok(()), check).map_err(D::Error::custom)?;
+    Ok(text.map(SecretString::from))
 }
 
 /// Texts as a list, or as one text with commas between them.
@@ -141,18 +158,16 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// Secrets as a list, or as text with commas between them.
-pub(super) fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretString>, D::Error> {
+/// Webhook signing secrets as a list, or as text with commas between them.
+pub(super) fn webhook_secrets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretString>, D::Error> {
     let Texts(items) = Texts::deserialize(from)?;
     let mut secrets = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let item = item.trim();
-        if item.is_empty() {
-            let (number, of) = (index + 1, items.len());
-            return Err(D::Error::custom(format_args!(
-                "has an empty secret, number {number} of {of}: remove the extra comma, or put the secret there"
-            )));
-        }
+        credentials::check_webhook_secret(item).map_err(|misfit| match items.len() {
+            1 => D::Error::custom(misfit),
+            of => D::Error::custom(format_args!("(secret {} of {of}) {misfit}", index + 1)),
+        })?;
         secrets.push(SecretString::from(item));
     }
     Ok(secrets)

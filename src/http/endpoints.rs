@@ -5,9 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 
-use crate::store::{Store, StoreError};
+use crate::credentials;
+use crate::store::{Store, StoreError, Tenant};
 use crate::stripe::signature::{SignatureError, Verifier};
 
 /// How old the copy of the tenants' secrets may be: an imported secret counts from then on.
@@ -29,7 +31,8 @@ pub(super) struct Endpoints {
 
 #[derive(Debug, Default)]
 struct Tenants {
-    by_slug: HashMap<String, Arc<Verifier>>,
+    /// `None`: a stored secret of this tenant is unusable, and nobody gets in until it is imported again.
+    by_slug: HashMap<String, Option<Arc<Verifier>>>,
     looked: Option<Instant>,
     /// The last look was in vain: there may be tenants that are not known here.
     in_vain: bool,
@@ -42,7 +45,7 @@ pub(super) enum Verdict {
     Refused(SignatureError),
     /// There is no such tenant.
     Unknown,
-    /// The store is away, and nothing is known of such a tenant.
+    /// The store is away, and nothing is known of such a tenant; or its stored secret is unusable. Stripe sends it again.
     Unsure,
 }
 
@@ -82,6 +85,7 @@ impl Endpoints {
         let verdict = known
             .by_slug
             .get(slug)
+            .and_then(Option::as_ref)
             .map(|verifier| verifier.verify(header, body, now));
         match verdict {
             Some(Ok(())) if fresh => return Verdict::Genuine,
@@ -90,7 +94,8 @@ impl Endpoints {
         }
         let known = self.tenants();
         match known.by_slug.get(slug) {
-            Some(verifier) => verifier.verify(header, body, now).into(),
+            Some(Some(verifier)) => verifier.verify(header, body, now).into(),
+            Some(None) => Verdict::Unsure,
             None if known.in_vain => Verdict::Unsure,
             None => Verdict::Unknown,
         }
@@ -119,17 +124,9 @@ impl Endpoints {
         let by_slug = match read {
             Ok(tenants) => tenants
                 .into_iter()
-                .filter_map(|tenant| {
-                    let verifier = if tenant.webhook_secrets.is_empty() {
-                        self.platform.clone()
-                    } else {
-                        Arc::new(
-                            Verifier::new(&tenant.webhook_secrets)
-                                .ok()?
-                                .with_tolerance(self.tolerance),
-                        )
-                    };
-                    Some((tenant.slug, verifier))
+                .map(|tenant| {
+                    let verifier = self.verifier(&tenant);
+                    (tenant.slug, verifier)
                 })
                 .collect(),
             Err(error) => {
@@ -143,5 +140,26 @@ impl Endpoints {
             looked,
             in_vain,
         });
+    }
+
+    /// `None`, and an error in the log, where a stored secret is not what it should be.
+    fn verifier(&self, tenant: &Tenant) -> Option<Arc<Verifier>> {
+        let secrets = &tenant.webhook_secrets;
+        if secrets.is_empty() {
+            return Some(self.platform.clone());
+        }
+        let misfit = secrets
+            .iter()
+            .find_map(|secret| credentials::check_webhook_secret(secret.expose_secret().trim()).err());
+        if let Some(misfit) = misfit {
+            tracing::error!(
+                tenant = tenant.slug,
+                "webhooks of this tenant are answered with 503, because a stored webhook secret {misfit}; correct \
+                 `webhookSecrets` in the catalogue file and import it again"
+            );
+            return None;
+        }
+        let verifier = Verifier::new(secrets).ok()?;
+        Some(Arc::new(verifier.with_tolerance(self.tolerance)))
     }
 }

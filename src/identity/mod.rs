@@ -21,9 +21,6 @@ use jwks::Jwks;
 /// The longest token that is looked at, in bytes.
 const LONGEST_TOKEN: usize = 8_192;
 
-/// What HS256 asks of a secret, in bytes (RFC 7518, 3.2).
-pub const SHORTEST_SECRET: usize = 32;
-
 /// How tokens are verified.
 #[derive(Clone, Default)]
 pub struct IdentityOptions {
@@ -116,13 +113,6 @@ impl Identity {
             options,
             clock,
         }
-    }
-
-    /// Whether the secret is as long as [`SHORTEST_SECRET`], if there is one.
-    #[must_use]
-    pub fn has_long_secret(&self) -> bool {
-        let secret = self.options.secret.as_ref();
-        secret.is_none_or(|secret| secret.expose_secret().len() >= SHORTEST_SECRET)
     }
 
     /// Whether tokens can be verified at all.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use self::fields::Fields;
 use super::model::{Pass, Tenant, Validity};
+use crate::credentials;
 use crate::money::{Currency, Money};
 use crate::time_zone::Tz;
 
@@ -201,9 +202,10 @@ fn tenant(position: usize, value: Value, warnings: &mut Vec<String>) -> Result<T
         return Err(fields.refusal("color", "expected #RRGGBB"));
     }
     let mut webhook_secrets = Vec::new();
-    for secret in fields.texts("webhookSecrets")? {
-        if secret.strip_prefix("whsec_").is_none_or(str::is_empty) {
-            return Err(fields.refusal("webhookSecrets", "a webhook secret begins with `whsec_`"));
+    for (index, secret) in fields.texts("webhookSecrets")?.into_iter().enumerate() {
+        if let Err(misfit) = credentials::check_webhook_secret(&secret) {
+            let what = format!("secret {} {misfit}", index + 1);
+            return Err(fields.refusal("webhookSecrets", &what));
         }
         webhook_secrets.push(SecretString::from(secret));
     }

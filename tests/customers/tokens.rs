@@ -251,14 +251,13 @@ async fn while_the_jwks_host_is_down_the_keys_known_go_on_and_none_known_is_503(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_can_be_guessed_is_warned_of_and_never_shown() {
+async fn a_secret_that_can_be_guessed_stops_the_start_and_is_never_shown() {
     let mut studio = Studio::prepare("").await;
     studio.shop.set("SUREPASS_JWT_SECRET", "HemmeligKort");
-    studio.shop.start_server().await;
-    studio.shop.servers[0]
-        .program
-        .says("SUREPASS_JWT_SECRET is short")
-        .await;
+    let mut server = studio.shop.launch_server();
+    server.says("SUREPASS_JWT_SECRET is shorter than 32 bytes").await;
+    assert_eq!(server.ended().await.code(), Some(1));
+    studio.shop.bury(server);
 }
 
 #[tokio::test(flavor = "multi_thread")]

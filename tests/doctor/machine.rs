@@ -137,13 +137,11 @@ async fn a_setting_that_does_not_exist_is_told_with_its_file() {
 }
 
 #[tokio::test]
-async fn secrets_that_are_missing_or_too_short_are_told() {
+async fn secrets_that_are_missing_are_told() {
     let mut checkup = Checkup::new(true).await;
     for (name, value, told) in [
         ("SUREPASS_ADMIN_TOKEN", "", "there are no admin pages"),
-        ("SUREPASS_ADMIN_TOKEN", "Hemmelig", "short enough to be guessed"),
         ("SUREPASS_JWT_SECRET", "", "their routes answer 503"),
-        ("SUREPASS_JWT_SECRET", "Hemmelig", "shorter than 32 bytes"),
     ] {
         let before = checkup.shop.setting(name).to_owned();
         checkup.shop.set(name, value);

@@ -30,8 +30,8 @@ async fn secrets_and_emails_never_reach_a_log_or_an_error_even_at_debug() {
         .url("system_secrets")
         .replace("postgres@", "postgres:HemmeligPostgres@");
     shop.set("DATABASE_URL", &database);
-    shop.set("SUREPASS_ADMIN_TOKEN", "HemmeligAdmin");
-    shop.set("SUREPASS_JWT_SECRET", "HemmeligJwt");
+    shop.set("SUREPASS_ADMIN_TOKEN", "Hemmelig-admin-token-of-32-bytes");
+    shop.set("SUREPASS_JWT_SECRET", "Hemmelig-jwt-secret-of-more-than-32-bytes");
     shop.import_example().await;
     shop.start_server().await;
     shop.start_worker().await;

@@ -124,7 +124,7 @@ async fn misuse_of_the_command_line_exits_2() {
 #[tokio::test]
 async fn serve_without_a_webhook_secret_exits_1_and_says_where_to_find_it() {
     let mut shop = Shop::empty("").await;
-    for (none, what_to_do) in [("", "Stripe's Dashboard"), (" , ", "put the secret there")] {
+    for (none, what_to_do) in [("", "Stripe's Dashboard"), (" , ", "remove the extra comma")] {
         shop.set("STRIPE_WEBHOOK_SECRET", none);
         let output = shop.surepass(&["serve"]).await;
         assert_eq!(output.status.code(), Some(1), "{none:?}");
@@ -150,4 +150,49 @@ async fn an_address_that_is_taken_is_told_with_what_to_do() {
         error.contains(&format!("cannot listen on {taken}")) && error.contains("SUREPASS_BIND"),
         "{error}"
     );
+}
+
+/// What docker's env files, a slip at the dashboard or haste put there.
+const UNUSABLE: [(&str, &str, &str); 9] = [
+    (
+        "STRIPE_WEBHOOK_SECRET",
+        "\"whsec_Hemmelig0123456789\"",
+        "is in quotes",
+    ),
+    (
+        "STRIPE_WEBHOOK_SECRET",
+        "'whsec_Hemmelig0123456789'",
+        "is in quotes",
+    ),
+    (
+        "STRIPE_WEBHOOK_SECRET",
+        "we_1Hemmelig",
+        "is the id of a webhook endpoint",
+    ),
+    ("STRIPE_WEBHOOK_SECRET", "sk_test_Hemmelig", "is an API key"),
+    ("STRIPE_WEBHOOK_SECRET", "x", "must begin with whsec_"),
+    ("STRIPE_SECRET_KEY", "\"sk_live_Hemmelig\"", "is in quotes"),
+    ("STRIPE_SECRET_KEY", "sk_org_Hemmelig", "must begin with rk_live_"),
+    ("SUREPASS_JWT_SECRET", "a", "is shorter than 32 bytes"),
+    ("SUREPASS_ADMIN_TOKEN", "a", "is shorter than 24 characters"),
+];
+
+#[tokio::test]
+async fn a_guard_that_cannot_read_its_key_stays_shut() {
+    let mut shop = Shop::empty("").await;
+    for (name, value, cause) in UNUSABLE {
+        shop.set(name, value);
+        for (program, arguments) in [(SUREPASS, &["serve"][..]), (WORKER, &[])] {
+            let mut program = shop.launch(program, arguments);
+            assert_eq!(program.ended().await.code(), Some(1), "{name}={value}");
+            let said = program.said();
+            assert!(
+                said.contains(name) && said.contains(cause),
+                "{name}={value}: {said}"
+            );
+            shop.bury(program);
+        }
+        // Empty is unset.
+        shop.set(name, "");
+    }
 }

@@ -198,3 +198,36 @@ async fn line_of(shop: &Shop, id: &str) -> String {
     }
     panic!("{id} waits nowhere");
 }
+
+#[tokio::test]
+async fn a_tenant_whose_stored_secret_is_unusable_lets_nobody_in_until_it_is_imported_again() {
+    let shop = Shop::open().await;
+    import_yoga(&shop, &[OWN]).await;
+    // As an older version has stored it, quotes and all.
+    let store = shop.store().await;
+    let mut tenants = store.tenants().await.unwrap();
+    tenants.retain(|tenant| tenant.slug == "yoga");
+    tenants[0].webhook_secrets = vec![format!("\"{OWN}\"").into()];
+    store.import(&tenants).await.unwrap();
+    let session = shop.session().with("tenantId", Some("tenant-2"));
+    let body = session.event(COMPLETED, 1);
+    for secret in [OWN, &format!("\"{OWN}\""), PLATFORM] {
+        assert!(
+            shop.deliver_to("yoga", secret, body.clone())
+                .await
+                .is_come_again(),
+            "{secret}"
+        );
+    }
+    shop.servers[0]
+        .program
+        .says("a stored webhook secret is in quotes")
+        .await;
+    import_yoga(&shop, &[OWN]).await;
+    let taken = async {
+        while shop.deliver_to("yoga", OWN, body.clone()).await != Answer::accepted() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.expect("it is let in");
+}

@@ -27,7 +27,8 @@ fn an_error_names_the_variable_or_the_key_and_says_what_to_do() {
         ),
         (
             refusal(with(&[("STRIPE_SECRET_KEY", "pk_live_1")])),
-            "STRIPE_SECRET_KEY is a publishable key (pk_…): take a restricted key (rk_…) or the secret key (sk_…)",
+            "STRIPE_SECRET_KEY is a publishable key (pk_…): use a restricted key (rk_…) or the secret key (sk_…) (Dashboard, \
+             Developers, API keys)",
         ),
         (
             refusal(with(&[("SUREPASS_ENV", "../etc")])),
@@ -178,5 +179,72 @@ fn a_schedule_may_be_off_and_what_is_none_is_refused() {
             .unwrap_err()
             .to_string();
         assert!(message.ends_with(told), "{message}");
+    }
+}
+
+#[test]
+fn a_value_in_quotes_is_refused_by_name_and_with_the_likely_cause() {
+    for (name, value) in [
+        ("STRIPE_WEBHOOK_SECRET", "\"whsec_0123456789abcdef\""),
+        ("STRIPE_WEBHOOK_SECRET", "'whsec_0123456789abcdef'"),
+        ("STRIPE_SECRET_KEY", "\"sk_live_0123456789\""),
+        ("SUREPASS_JWT_SECRET", "\"0123456789abcdef0123456789abcdef\""),
+        ("SUREPASS_ADMIN_TOKEN", "\"0123456789abcdef01234567\""),
+        ("SANITY_API_TOKEN", "\"sk0123456789\""),
+        ("REDIS_URL", "\"redis://127.0.0.1:6379\""),
+        ("DATABASE_URL", "'sqlite://surepass.db'"),
+        ("SUREPASS_ENV", "\"production\""),
+    ] {
+        assert_eq!(
+            refusal(with(&[(name, value)])),
+            format!("{name} is in quotes: docker env files keep them; write the value without quotes"),
+        );
+    }
+    assert_eq!(
+        refusal(with_file(
+            "[stripe]\nwebhook_secrets = [\"whsec_first-11\", \"'whsec_second-2'\"]"
+        )),
+        "development.toml: `stripe.webhook_secrets` (secret 2 of 2) is in quotes: docker env files keep them; write the value \
+         without quotes",
+    );
+}
+
+#[test]
+fn a_key_or_secret_that_is_another_one_or_too_short_is_refused() {
+    for (name, value, told) in [
+        (
+            "STRIPE_WEBHOOK_SECRET",
+            "we_1NhPz2Abc",
+            "the id of a webhook endpoint",
+        ),
+        (
+            "STRIPE_WEBHOOK_SECRET",
+            "sk_test_abcdefghijklmnop",
+            "is an API key",
+        ),
+        ("STRIPE_WEBHOOK_SECRET", "x", "must begin with whsec_"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_short", "is too short"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_0123 4567", "has a blank"),
+        (
+            "STRIPE_SECRET_KEY",
+            "whsec_0123456789abcdef",
+            "is a webhook signing secret",
+        ),
+        (
+            "STRIPE_SECRET_KEY",
+            "sk_org_live_0123456789",
+            "must begin with rk_live_",
+        ),
+        ("SUREPASS_JWT_SECRET", "a", "is shorter than 32 bytes"),
+        ("SUREPASS_ADMIN_TOKEN", "a", "is shorter than 24 characters"),
+        (
+            "SUREPASS_ADMIN_TOKEN",
+            "kari:boss:0123456789abcdef01234567",
+            "`name:role:token`",
+        ),
+    ] {
+        let message = refusal(with(&[(name, value)]));
+        assert!(message.starts_with(name) && message.contains(told), "{message}");
+        assert!(value.len() < 5 || !message.contains(value), "{message}");
     }
 }

@@ -79,11 +79,6 @@ impl Door {
                 "customers.address_header is empty: behind the proxy of server.public_url all customers count as one address, and share its limits"
             );
         }
-        if !identity.has_long_secret() {
-            tracing::warn!(
-                "SUREPASS_JWT_SECRET is short: who has one token can guess it and sign others; take 32 bytes at least"
-            );
-        }
         Ok(Self {
             customers,
             identity,

@@ -3,7 +3,7 @@ use super::*;
 fn example() -> Value {
     json!({"tenants": [{
         "id": "tenant-1", "slug": "studio", "name": "Studio One", "timeZone": "Europe/Oslo", "color": "#3B82F6",
-        "webhookSecrets": ["whsec_one"], "stripeAccount": "acct_1",
+        "webhookSecrets": ["whsec_one-of-them"], "stripeAccount": "acct_1",
         "passes": [{
             "id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10, "price": 150_000,
             "currency": "nok", "validityType": "days", "validityDays": 90, "expiryDate": null,
@@ -31,7 +31,7 @@ fn the_example_of_the_contract_is_read_and_listed_without_its_secrets() {
     tenant.remove("webhookSecrets");
     tenant.insert("webhookSecretsCount".to_owned(), json!(1));
     assert_eq!(to_json(&catalog.tenants), expected);
-    assert!(!format!("{catalog:?}").contains("whsec_one"));
+    assert!(!format!("{catalog:?}").contains("whsec_one-of-them"));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn toml_with_the_same_keys_is_read_alike() {
         name = "Studio One"
         timeZone = "Europe/Oslo"
         color = "#3B82F6"
-        webhookSecrets = ["whsec_one"]
+        webhookSecrets = ["whsec_one-of-them"]
         stripeAccount = "acct_1"
         [[tenants.passes]]
         id = "pass-10"
@@ -103,7 +103,7 @@ fn every_bad_field_is_refused_with_its_tenant_and_pass() {
             TENANT,
             "webhookSecrets",
             json!(["sk_live_x"]),
-            "tenant `tenant-1`: `webhookSecrets`: a webhook secret begins with `whsec_`".into(),
+            "tenant `tenant-1`: `webhookSecrets`: secret 1 is an API key (sk_…, rk_… or pk_…): use the endpoint's signing secret (whsec_…) (Dashboard, Developers, Webhooks, the endpoint)".into(),
         ),
         (
             TENANT,
