@@ -20,7 +20,7 @@ pub(crate) fn serve<'a>(
     store: &Arc<dyn Store>,
     findings: &Findings,
 ) {
-    let health = Health::new(queue.clone(), store.clone());
+    let health = Health::of_worker(queue.clone(), store.clone());
     let page = match Exposition::new(worked) {
         Ok(queues) => MetricsPage::new(queues, None).with(findings.clone()),
         Err(error) => {

@@ -4,12 +4,13 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_P
 use actix_web::{HttpResponse, web};
 
 use super::Health;
+use super::health::Seen;
 
 const PAGE: &str = include_str!("front.html");
 
 /// Says whether the system works, and nothing of what it holds: anyone may ask.
 pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
-    let (redis, store) = health.ready().await;
+    let Seen { redis, store } = health.seen().await;
     let state = |ok: bool| {
         if ok {
             ("ok", "answers")

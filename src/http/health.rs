@@ -7,32 +7,69 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
+use crate::cached::Cached;
 use crate::queue::Queue;
 use crate::store::Store;
 
 /// How long a check may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one look serves all who ask: anyone may ask as often as they like.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// What `/readyz` asks.
+/// What `/readyz` and the first page show. Clones share their looks.
 #[derive(Debug, Clone)]
 pub struct Health {
-    queue: Queue,
-    store: Arc<dyn Store>,
+    look: Arc<Cached<Seen>>,
+    needs_store: bool,
+}
+
+/// What a look has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Redis answers, and takes writes.
+    pub redis: bool,
+    /// The store answers.
+    pub store: bool,
 }
 
 impl Health {
-    /// Asks this queue's Redis and this store.
+    /// Of a server: it is ready while this queue's Redis takes writes, since webhooks need nothing else.
     #[must_use]
-    pub fn new(queue: Queue, store: Arc<dyn Store>) -> Self {
-        Self { queue, store }
+    pub fn of_server(queue: Queue, store: Arc<dyn Store>) -> Self {
+        Self::new(queue, store, false)
     }
 
-    /// Whether Redis and the store answer.
-    pub async fn ready(&self) -> (bool, bool) {
-        let redis = tokio::time::timeout(PATIENCE, self.queue.ping());
-        let store = tokio::time::timeout(PATIENCE, self.store.ping());
-        let (redis, store) = tokio::join!(redis, store);
-        (matches!(redis, Ok(Ok(()))), matches!(store, Ok(Ok(()))))
+    /// Of a worker: it needs the store, too.
+    #[must_use]
+    pub fn of_worker(queue: Queue, store: Arc<dyn Store>) -> Self {
+        Self::new(queue, store, true)
+    }
+
+    fn new(queue: Queue, store: Arc<dyn Store>, needs_store: bool) -> Self {
+        let look = Cached::new(BETWEEN_LOOKS, move || look(queue.clone(), store.clone()));
+        Self {
+            look: Arc::new(look),
+            needs_store,
+        }
+    }
+
+    /// What Redis and the store are like, at most a second ago.
+    pub async fn seen(&self) -> Seen {
+        self.look.get().await
+    }
+
+    fn is_ready(&self, seen: Seen) -> bool {
+        seen.redis && (seen.store || !self.needs_store)
+    }
+}
+
+async fn look(queue: Queue, store: Arc<dyn Store>) -> Seen {
+    let redis = tokio::time::timeout(PATIENCE, queue.ping());
+    let store = tokio::time::timeout(PATIENCE, store.ping());
+    let (redis, store) = tokio::join!(redis, store);
+    Seen {
+        redis: matches!(redis, Ok(Ok(()))),
+        store: matches!(store, Ok(Ok(()))),
     }
 }
 
@@ -50,14 +87,14 @@ async fn alive() -> HttpResponse {
 }
 
 async fn ready(health: web::Data<Health>) -> HttpResponse {
-    let (redis, store) = health.ready().await;
+    let seen = health.seen().await;
     let word = |ok: bool| if ok { "ok" } else { "no answer" };
-    let mut response = if redis && store {
+    let mut response = if health.is_ready(seen) {
         HttpResponse::Ok()
     } else {
         HttpResponse::ServiceUnavailable()
     };
     response
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(json!({ "redis": word(redis), "store": word(store) }))
+        .json(json!({ "redis": word(seen.redis), "store": word(seen.store) }))
 }

@@ -102,7 +102,7 @@ impl Application {
         let live = door.customers.live.clone();
         let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()))
             .with_streams(live.clone());
-        let health = Health::new(queue.clone(), store);
+        let health = Health::of_server(queue.clone(), store);
         let intake = IntakeSettings {
             largest: settings.server.max_body_bytes,
             remember: settings.queue.event_dedupe,

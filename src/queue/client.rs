@@ -246,13 +246,14 @@ impl Queue {
             .await?)
     }
 
-    /// Answers when Redis does, and takes writes: one that is full or read-only is of no use.
+    /// Answers when Redis does, and takes writes: one that is full or read-only is of no use. Writes nothing: Redis refuses
+    /// this command as it refuses any write, and the key that it would change is not there.
     ///
     /// # Errors
     /// [`QueueError`].
     pub async fn ping(&self) -> Result<(), QueueError> {
-        let options = redis::SetOptions::default().with_expiration(redis::SetExpiry::EX(60));
-        let write = redis::Cmd::set_options(self.key("ready"), 1, options);
+        let options = redis::SetOptions::default().conditional_set(redis::ExistenceCheck::XX);
+        let write = redis::Cmd::set_options(self.key("never"), 1, options);
         Ok(write.query_async(&mut self.connection.clone()).await?)
     }
 }

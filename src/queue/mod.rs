@@ -27,7 +27,6 @@
 //! | `cron` | sorted set | schedules by the ms of their last tick |
 //! | `cron:<name>:<tick>:…` | string | what this tick enqueues has been enqueued, for 2 days |
 //! | `note:<name>` | string | what the last audit of the webhook endpoints found |
-//! | `ready` | string | written by `/readyz`, to see whether Redis takes writes |
 //! | `wake` | channel | something may be there to take |
 //! | `told` | channel | jobs that stand elsewhere now: `state id`, a line each |
 //!

@@ -14,6 +14,7 @@ mod corpus;
 mod customers;
 mod demo_shop;
 mod event_log;
+mod health;
 mod intake;
 mod metrics;
 mod own_redis;
