@@ -58,28 +58,32 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn all_who_ask_within_a_second_share_one_check() {
-        let checks = Arc::new(AtomicU32::new(0));
-        let counted = checks.clone();
-        let cached = Cached::new(Duration::from_secs(1), move || {
-            let counted = counted.clone();
+    /// A check that counts how often it was made, and answers that.
+    fn counting(life: Duration) -> Cached<u32> {
+        let made = Arc::new(AtomicU32::new(0));
+        Cached::new(life, move || {
+            let made = made.clone();
             async move {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                counted.fetch_add(1, Ordering::Relaxed) + 1
+                tokio::task::yield_now().await;
+                made.fetch_add(1, Ordering::Relaxed) + 1
             }
-        });
+        })
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_within_its_life_share_one_check() {
+        let cached = counting(Duration::from_hours(1));
         let answers = futures::future::join_all((0..50).map(|_| cached.get())).await;
         assert_eq!(answers, [1; 50]);
-        tokio::time::advance(Duration::from_millis(999)).await;
         assert_eq!(cached.get().await, 1);
-        tokio::time::advance(Duration::from_millis(2)).await;
-        assert_eq!(cached.get().await, 2);
-        // A caller who hangs up leaves no check behind that others would wait for.
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let gone = tokio::time::timeout(Duration::from_millis(10), cached.get()).await;
-        assert!(gone.is_err());
-        assert_eq!(cached.get().await, 3);
-        assert_eq!(checks.load(Ordering::Relaxed), 3);
+        let short_lived = counting(Duration::ZERO);
+        assert_eq!([short_lived.get().await, short_lived.get().await], [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_hangs_up_leaves_no_check_behind_that_others_would_wait_for() {
+        let cached = counting(Duration::from_hours(1));
+        assert!(cached.get().now_or_never().is_none());
+        assert_eq!(cached.get().await, 1);
     }
 }

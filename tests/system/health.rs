@@ -51,7 +51,9 @@ async fn a_stranger_who_looks_at_the_first_page_or_readyz_makes_no_write() {
     // One look a second, of which each is one `SET … XX` that finds no key.
     let keys = shop.redis(&["EXISTS", &shop.queue().key("never")]).await.unwrap();
     assert_eq!(keys, redis::Value::Int(0), "{stats}");
-    let sets = stats.lines().find_map(|line| line.strip_prefix("cmdstat_set:calls="));
+    let sets = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_set:calls="));
     let sets: u32 = sets.unwrap().split(',').next().unwrap().parse().unwrap();
     assert!(sets < 20, "{sets} looks for 40 requests");
 }
