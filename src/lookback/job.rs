@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::cycle::CycleDetector;
 use crate::email;
 use crate::queue::{DecodeError, Item, Job, QueueError};
 use crate::store::CreatedVia;
@@ -118,6 +119,8 @@ pub struct Resume {
     pub to: DateTime<Utc>,
     /// Whether each event so far could be read.
     pub whole: bool,
+    #[serde(default, skip_serializing_if = "CycleDetector::is_new")]
+    pub(super) cycle: CycleDetector,
 }
 
 impl LookbackJob {
@@ -342,6 +345,7 @@ mod tests {
                 from,
                 to,
                 whole: true,
+                cycle: CycleDetector::default(),
             }),
         };
         let jobs = [

@@ -120,6 +120,15 @@ impl Lookback {
                 };
                 look.known(filter).await
             }
+            // By schedule: one call instead of the whole list. A person who asks gets the list, as Stripe compares emails
+            // letter by letter.
+            Customer::Email(email) if request.via == CreatedVia::Lookback => {
+                let filter = SessionFilter {
+                    email: Some(email.clone()),
+                    ..since(run.from)
+                };
+                look.list(filter).await
+            }
             Customer::User { .. } if request.via != CreatedVia::Support => {
                 match self.proven(account, run.from).await? {
                     Some(mark) => {

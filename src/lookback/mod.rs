@@ -7,6 +7,7 @@ mod attempt;
 pub mod audit;
 mod bring;
 pub mod cron;
+mod cycle;
 mod error;
 mod job;
 pub mod ledger;

@@ -173,6 +173,7 @@ impl Lookback {
             run.phase = step.phase;
             run.cursor = step.cursor;
             run.updated_at = step.at;
+            run.error = step.error.or_else(|| run.error.take());
         } else {
             tracing::info!(run = run.id, "another worker has taken the sweep on");
         }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
+use super::cycle::CycleDetector;
 use super::{Lookback, LookbackError, LookbackJob, Resume, UndeliveredRequest};
 use crate::accept::accept;
 use crate::store::{CreatedVia, LookbackMark};
@@ -42,6 +43,7 @@ impl Lookback {
                 from,
                 to,
                 whole: true,
+                cycle: CycleDetector::default(),
             }
         };
         let filter = EventFilter {
@@ -53,7 +55,16 @@ impl Lookback {
             ..EventFilter::default()
         };
         let mut pages = self.stripe()?.account(account).events(filter);
-        while let Some(page) = pages.next().await? {
+        loop {
+            let page = match pages.next().await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
+                Err(error) if error.is_endless_list() => {
+                    tracing::error!(account, %error, "the rest of Stripe's list of events is not read");
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
             resume.whole &= page.unreadable == 0;
             let items = page
                 .items
@@ -65,7 +76,14 @@ impl Lookback {
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             self.fulfil.enqueue(&items).await?;
-            if let (Some(last), true) = (page.last_id, page.has_more && Instant::now() >= end) {
+            let Some(last) = page.last_id.filter(|_| page.has_more) else {
+                continue;
+            };
+            if resume.cycle.is_cycle(&last) {
+                tracing::error!(account, "Stripe's list of events goes round in circles: the rest of it is not read");
+                return Ok(());
+            }
+            if Instant::now() >= end {
                 resume.after = last;
                 let next = LookbackJob::Undelivered(UndeliveredRequest {
                     resume: Some(resume),

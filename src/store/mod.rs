@@ -29,7 +29,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use error::StoreError;
 pub use lookback::{
-    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, OpenSession, RunCounts, RunPhase,
+    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, OpenSession, RecentBuyer, RunCounts, RunPhase,
     RunStep, SessionState,
 };
 pub use model::*;

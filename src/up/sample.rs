@@ -14,6 +14,8 @@ pub struct SampleSession {
     pub payment_status: &'static str,
     pub client_reference_id: Option<String>,
     pub email: String,
+    /// `cus_…`; `None`: a guest checkout.
+    pub customer: Option<String>,
     /// The connected account that it happened on.
     pub account: Option<String>,
 }
@@ -32,6 +34,7 @@ impl SampleSession {
         ];
         Self {
             email: format!("{}@example.com", unique.to_lowercase()),
+            customer: None,
             unique,
             created,
             metadata,
@@ -90,7 +93,7 @@ impl SampleSession {
         let rest = json!({
             "custom_text": {"after_submit": null, "shipping_address": null, "submit": null,
                 "terms_of_service_acceptance": null},
-            "customer": null, "customer_creation": "if_required",
+            "customer": self.customer, "customer_creation": "if_required",
             "customer_details": {"address": {"city": "Oslo", "country": "NO", "line1": null, "line2": null,
                 "postal_code": "0150", "state": null}, "email": self.email, "name": "Kari Nordmann", "phone": null,
                 "tax_exempt": "none", "tax_ids": []},

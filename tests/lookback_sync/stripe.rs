@@ -30,6 +30,12 @@ struct State {
     lists: usize,
     /// The status of the list of sessions of this number, from 1 on.
     faults: BTreeMap<usize, u16>,
+    /// Lists of sessions that go on from an earlier page fail where they ask for more than so many.
+    largest_later_page: Option<usize>,
+    /// Lists of sessions go round in circles after so many sessions.
+    circle: Option<usize>,
+    /// Sessions that only a list of one customer, or of one email, holds.
+    unlisted: BTreeSet<String>,
     /// From this list of sessions on, none is answered.
     held: Option<usize>,
     /// How long each list of sessions or events takes.
@@ -91,6 +97,21 @@ impl Stripe {
     /// Answers the list of sessions of this number with this status.
     pub(crate) fn fail(&self, list: usize, status: u16) {
         self.state().faults.insert(list, status);
+    }
+
+    /// Fails lists of sessions that go on from an earlier page and ask for more than `largest`; `Some(0)`: all of them.
+    pub(crate) fn fail_later_pages(&self, largest: Option<usize>) {
+        self.state().largest_later_page = largest;
+    }
+
+    /// Lets lists of sessions begin again after so many sessions, for ever.
+    pub(crate) fn go_round(&self, after: Option<usize>) {
+        self.state().circle = after;
+    }
+
+    /// Leaves a session out of the list of all.
+    pub(crate) fn unlist(&self, session: &str) {
+        self.state().unlisted.insert(session.to_owned());
     }
 
     /// Answers no list of sessions from this number on.
@@ -163,14 +184,21 @@ async fn sessions(
     if state.closed.contains(&account) {
         return error(403, "account_invalid");
     }
+    let limit: usize = asked(&query, "limit").map_or(10, |limit| limit.parse().unwrap());
+    if asked(&query, "starting_after").is_some() && state.largest_later_page.is_some_and(|largest| limit > largest) {
+        return error(500, "api_error");
+    }
     let all = state.sessions.get(&account).map_or(&[][..], Vec::as_slice);
+    let of_all = asked(&query, "customer").or(asked(&query, "customer_details[email]")).is_none();
+    let is_listed = |one: &Value| !of_all || !state.unlisted.contains(one["id"].as_str().unwrap());
+    let all: Vec<Value> = all.iter().filter(|one| is_listed(one)).cloned().collect();
     let customer = query.iter().find(|(name, _)| name == "customer");
     if customer.is_some_and(|(_, id)| all.iter().all(|one| one["customer"] != id.as_str())) {
         return HttpResponse::BadRequest().json(json!({"error": {"type": "invalid_request_error",
             "code": "resource_missing", "param": "customer", "message": "No such customer"}}));
     }
     let expands = query.iter().any(|(_, value)| value == "data.line_items");
-    list(all, &query, |session| {
+    list(&all, &query, state.circle, |session| {
         if !expands {
             session.as_object_mut().unwrap().remove("line_items");
         }
@@ -225,17 +253,17 @@ async fn events(
     for event in &mut own {
         event.as_object_mut().unwrap().remove("account");
     }
-    list(&own, &query, |_| {})
+    list(&own, &query, None, |_| {})
+}
+
+fn asked<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
+    let value = query.iter().find(|(known, _)| known == name);
+    value.map(|(_, value)| value.as_str())
 }
 
 /// One page of what was made, the newest first.
-fn list(all: &[Value], query: &Query, trim: impl Fn(&mut Value)) -> HttpResponse {
-    let asked = |name: &str| {
-        query
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-    };
+fn list(all: &[Value], query: &Query, circle: Option<usize>, trim: impl Fn(&mut Value)) -> HttpResponse {
+    let asked = |name: &str| asked(query, name);
     let bound = |name: &str| asked(name).map(|value| value.parse::<i64>().unwrap());
     let created = |one: &Value| one["created"].as_i64().unwrap();
     let mut newest: Vec<&Value> = all
@@ -243,17 +271,22 @@ fn list(all: &[Value], query: &Query, trim: impl Fn(&mut Value)) -> HttpResponse
         .filter(|one| bound("created[gte]").is_none_or(|from| created(one) >= from))
         .filter(|one| bound("created[lt]").is_none_or(|to| created(one) < to))
         .filter(|one| asked("customer").is_none_or(|customer| one["customer"] == customer))
+        .filter(|one| {
+            let email = asked("customer_details[email]");
+            email.is_none_or(|email| one["customer_details"]["email"] == email)
+        })
         .collect();
     newest.sort_by_key(|one| (-created(one), one["id"].as_str().unwrap().to_owned()));
     let begin = asked("starting_after").map_or(0, |after| {
         newest.iter().position(|one| one["id"] == after).unwrap() + 1
     });
     let limit = bound("limit").map_or(10, |limit| usize::try_from(limit).unwrap());
-    let end = (begin + limit).min(newest.len());
+    let begin = circle.map_or(begin, |circle| begin % circle);
+    let end = (begin + limit).min(newest.len()).min(circle.unwrap_or(usize::MAX));
     let mut data: Vec<Value> = newest[begin..end].iter().map(|one| (*one).clone()).collect();
     data.iter_mut().for_each(trim);
     HttpResponse::Ok().json(json!({
-        "object": "list", "url": "/v1", "has_more": end < newest.len(), "data": data
+        "object": "list", "url": "/v1", "has_more": end < newest.len() || circle.is_some(), "data": data
     }))
 }
 

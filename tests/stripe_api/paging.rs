@@ -54,9 +54,9 @@ async fn all_pages_are_read_and_each_costs_one_call() {
 #[tokio::test]
 async fn a_page_that_fails_is_asked_for_again_and_nothing_is_left_out_or_read_twice() {
     let all = sessions(350);
-    // The third page fails as often as the client tries, and then once more.
+    // The third page fails as often as the client tries, in smaller pages, too, and then once more.
     let fake = Fake::start(move |request, number| match number {
-        3..=7 => status(500),
+        3..=9 => status(500),
         _ => page(request, &all),
     })
     .await;
@@ -165,15 +165,52 @@ async fn a_cursor_that_comes_again_ends_with_an_error_and_not_in_an_endless_loop
         let pages = [of("cs_1"), of("cs_2"), of("cs_3")];
         Fake::start(move |_, number| pages[(number - 1) % 3].clone()).await
     };
-    let nowhere = Fake::always(ok(r#"{"data":[],"has_more":true}"#)).await;
     let nameless = Fake::always(ok(r#"{"data":[7],"has_more":true}"#)).await;
-    for (fake, calls) in [(stuck, 2), (round, 4), (nowhere, 1), (nameless, 1)] {
+    for (fake, calls) in [(stuck, 2), (round, 4), (nameless, 1)] {
         let stream = fake.account().sessions(SessionFilter::default()).into_stream();
         let reading = tokio::time::timeout(PATIENCE, stream.try_for_each(|_| async { Ok(()) }));
         let error = reading.await.expect("it ends").unwrap_err();
         assert!(error.to_string().contains("Stripe's list"), "{error}");
         assert_eq!(fake.asked().len(), calls);
     }
+}
+
+#[tokio::test]
+async fn an_empty_page_ends_a_list_even_if_it_says_that_there_is_more() {
+    let first = ok(r#"{"data":[{"id":"cs_1"}],"has_more":true}"#);
+    let fake = Fake::in_order(vec![first, ok(r#"{"data":[],"has_more":true}"#)]).await;
+    let stream = fake.account().sessions(SessionFilter::default()).into_stream();
+    let read: Vec<_> = stream.try_collect().await.unwrap();
+    assert_eq!((read.len(), fake.asked().len()), (1, 2));
+}
+
+/// Stripe fails on every page of more than `largest` items that holds `poison`.
+async fn failing_on(poison: &'static str, largest: usize, count: usize) -> Fake {
+    let all = sessions(count);
+    Fake::start(move |request, _| {
+        let limit: usize = request.query("limit").unwrap().parse().unwrap();
+        let after = request.query("starting_after").map_or(0, |id| {
+            all.iter().position(|item| item["id"] == id.as_str()).unwrap() + 1
+        });
+        let asked = &all[after..(after + limit).min(all.len())];
+        let holds = asked.iter().any(|item| item["id"] == poison);
+        if holds && limit > largest { status(500) } else { page(request, &all) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_page_that_stripe_fails_on_is_read_in_smaller_pages() {
+    let fake = failing_on("cs_200", 25, 350).await;
+    let stream = fake.account().sessions(SessionFilter::default()).into_stream();
+    let read: Vec<String> = stream
+        .map_ok(|session| session.id.unwrap())
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(read, names(350));
+    let limits: Vec<String> = fake.asked().iter().filter_map(|asked| asked.query("limit")).collect();
+    assert!(limits.iter().filter(|limit| *limit != "100").count() <= 6, "it grows again: {limits:?}");
 }
 
 #[tokio::test]

@@ -1,19 +1,23 @@
 //! The customers of a sweep: who they are, and the job of each.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
 use super::{Next, go};
 use crate::lookback::bring::{Found, Line, Unfinished, is_session_id};
 use crate::lookback::{Customer, Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Fate, Item, Job};
-use crate::store::{FoundSession, LookbackRun, RunPhase, RunStep, SessionState};
+use crate::store::{CreatedVia, FoundSession, LookbackRun, RecentBuyer, RunPhase, RunStep, SessionState};
 
 /// Looked at in one go.
 const TOGETHER: u32 = 500;
 /// For how long a customer who was enqueued for a run is not enqueued for it again: longer than a sweep enqueues.
 const ONCE: Duration = Duration::from_hours(6);
+/// Sweeps of a shorter span do not ask after buyers: their webhooks have just come, and each costs a call.
+const SHORTEST_FOR_BUYERS: TimeDelta = TimeDelta::days(1);
 /// What the cursor begins with once the customers of the listing are through; no key holds it.
 const BUYERS: &str = "@";
 
@@ -40,42 +44,62 @@ impl Lookback {
         Ok(go(self.step(run, step, &rows).await?))
     }
 
+    /// Enqueues the jobs of the customers whose sessions are staged, at once, though the list is not read to its end. The
+    /// jobs of all customers follow when it is; they find nothing more to do for these.
+    pub(super) async fn enqueue_staged(&self, run: &LookbackRun) -> Result<(), LookbackError> {
+        let mut after = String::new();
+        loop {
+            let rows = self
+                .records()
+                .found_sessions(&run.id, None, &[SessionState::Staged], &after, TOGETHER)
+                .await?;
+            let Some(last) = rows.last() else {
+                return Ok(());
+            };
+            after.clone_from(&last.session);
+            let customers: BTreeSet<&str> = rows.iter().map(|row| row.customer.as_str()).collect();
+            let items: Vec<Item> = customers
+                .into_iter()
+                .map(|key| job(run, key).item())
+                .collect::<Result<_, _>>()?;
+            self.sync.enqueue(&items).await?;
+        }
+    }
+
     /// Enqueues a job for each customer: those of whom a session was found, then those who have bought in the window by
-    /// our own records.
+    /// our own records and of whom the list held nothing. Stripe is asked about each of these: one call.
     pub(super) async fn enqueue_customers(
         &self,
         request: &SweepRequest,
         run: &mut LookbackRun,
     ) -> Result<Next, LookbackError> {
-        let (customers, last, is_buyers) = match run.cursor.strip_prefix(BUYERS) {
+        let (items, count, last, is_buyers) = match run.cursor.strip_prefix(BUYERS) {
             None => {
                 let keys = self
                     .records()
                     .found_customers(&run.id, &run.cursor, TOGETHER)
                     .await?;
-                let last = keys.last().cloned();
-                (keys, last, false)
+                let items: Vec<Item> = keys
+                    .iter()
+                    .map(|key| spread_out(request, run, key, job(run, key)))
+                    .collect::<Result<_, _>>()?;
+                (items, keys.len(), keys.last().cloned(), false)
             }
+            Some(_) if run.to - run.from < SHORTEST_FOR_BUYERS => (Vec::new(), 0, None, true),
             Some(after) => {
-                let users = self.records().recent_buyers(run, after, TOGETHER).await?;
-                let last = users.last().cloned();
-                let keys = users.into_iter().map(|id| {
-                    let verified_email = None;
-                    Customer::User { id, verified_email }.key()
-                });
-                (keys.collect(), last, true)
+                let buyers = self.records().recent_buyers(run, after, TOGETHER).await?;
+                let items: Vec<Item> = buyers
+                    .iter()
+                    .filter_map(|buyer| Some((buyer, buyers_job(run, buyer)?)))
+                    .map(|(buyer, job)| spread_out(request, run, &buyer.key, job))
+                    .collect::<Result<_, _>>()?;
+                let count = buyers.len();
+                (items, count, buyers.into_iter().last().map(|buyer| buyer.key), true)
             }
         };
-        let items: Vec<Item> = customers
-            .iter()
-            .map(|key| {
-                let once = format!("listed:{}:{key}", run.id);
-                Ok(spread_out(request, run, key)?.once(once, ONCE))
-            })
-            .collect::<Result<_, LookbackError>>()?;
         let answers = self.sync.enqueue(&items).await?;
         let new = answers.iter().filter(|answer| **answer == Enqueued::New).count();
-        let goes_on = customers.len() == TOGETHER as usize;
+        let goes_on = count == TOGETHER as usize;
         let step = RunStep {
             phase: if !goes_on && is_buyers {
                 RunPhase::Settling
@@ -174,12 +198,36 @@ impl Lookback {
     }
 }
 
-/// The job of one customer, somewhere in the span over which they are spread: always at the same place.
-fn spread_out(request: &SweepRequest, run: &LookbackRun, key: &str) -> Result<Item, LookbackError> {
+/// The job of one customer, once for the run, somewhere in the span over which they are spread: always at the same place.
+fn spread_out(
+    request: &SweepRequest,
+    run: &LookbackRun,
+    key: &str,
+    job: LookbackJob,
+) -> Result<Item, LookbackError> {
     let digest = Sha256::digest(key);
     let place = f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX);
     let delay = Duration::from_secs(request.spread_seconds.into()).mul_f64(place);
-    Ok(job(run, key).item()?.after(delay))
+    let once = format!("listed:{}:{key}", run.id);
+    Ok(job.item()?.after(delay).once(once, ONCE))
+}
+
+/// The job of a buyer of whom the list held nothing. Asked for by their Stripe customer, else by their email, Stripe may
+/// know what its whole list did not show. `None`: there is nothing to ask by.
+fn buyers_job(run: &LookbackRun, buyer: &RecentBuyer) -> Option<LookbackJob> {
+    let customer = match (&buyer.stripe_customer, &buyer.email) {
+        (Some(id), _) => Customer::StripeCustomer(id.clone()),
+        (None, Some(email)) => Customer::Email(email.clone()),
+        (None, None) => return None,
+    };
+    let days = (run.to - run.from).num_days().clamp(1, 3_650);
+    Some(LookbackJob::Sync(SyncRequest {
+        tenant: Some(buyer.tenant_slug.clone()),
+        customer,
+        days: u32::try_from(days).unwrap_or(1),
+        via: CreatedVia::Lookback,
+        run: None,
+    }))
 }
 
 fn job(run: &LookbackRun, key: &str) -> LookbackJob {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::Next;
-use super::parts::{Part, Parts};
+use super::parts::{Part, Parts, Rest};
 use crate::fulfil::Purchase;
 use crate::lookback::bring::{Found, Held, Listed, listed};
 use crate::lookback::listing::Listing;
@@ -21,7 +21,10 @@ const MOST_KNOWN: u32 = 10_000;
 
 impl Lookback {
     /// Reads Stripe's list, in parts side by side where it is long. While a page is being staged the next ones are on
-    /// their way. Where one cannot be read, those on their way are still taken.
+    /// their way. Where one cannot be read, those on their way are still taken, and the customers of all that was read get
+    /// their jobs before the error is returned: one bad page must not keep anybody else's pass back.
+    ///
+    /// A part of the list that has no end is given up: the run goes on, names it as its error, and proves nothing.
     pub(super) async fn list(
         &self,
         request: &SweepRequest,
@@ -38,9 +41,14 @@ impl Lookback {
         let mut failed: Option<LookbackError> = None;
         while let Some(called) = calls.join_next().await {
             let (part, listing, page) = called.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+            let mut given_up = None;
             let page = match page {
                 Ok(Some(page)) => page,
                 Ok(None) => Page::default(),
+                Err(error) if error.is_endless_list() => {
+                    given_up = Some(error.to_string());
+                    Page::default()
+                }
                 Err(error) => {
                     let error = LookbackError::from(error);
                     if failed
@@ -57,7 +65,13 @@ impl Lookback {
                 parts.expect(self.records().known_sessions(run, MOST_KNOWN).await?);
             }
             pages += 1;
-            let mut next = parts.listed(&part, &page, pages);
+            let mut next = match parts.listed(&part, &page, pages) {
+                Rest::Parts(next) => next,
+                Rest::Cycle => {
+                    given_up = Some("Stripe's list goes round in circles".to_owned());
+                    Vec::new()
+                }
+            };
             if failed.is_some() || Instant::now() >= end {
                 next.clear();
             }
@@ -68,11 +82,18 @@ impl Lookback {
                     call(&mut calls, self::listing(&stripe, &part, &parts), part);
                 }
             }
-            if !self.stage(request, run, page, &parts).await? {
+            if !self.stage(request, run, page, &parts, given_up).await? {
                 return Ok(Next::Stop);
             }
         }
-        failed.map_or(Ok(Next::Go), Err)
+        let Some(error) = failed else {
+            return Ok(Next::Go);
+        };
+        // What only waits for its turn at Stripe's limit goes on in a moment.
+        if error.put_off().is_none() {
+            self.enqueue_staged(run).await?;
+        }
+        Err(error)
     }
 
     /// Keeps what a page holds of purchases: of those that have their subscription only that they were there. Of what has
@@ -83,10 +104,15 @@ impl Lookback {
         run: &mut LookbackRun,
         page: Page<CheckoutSession>,
         parts: &Parts,
+        given_up: Option<String>,
     ) -> Result<bool, LookbackError> {
         let account = request.account.as_deref();
         let now = self.clock.now();
-        let mut unreadable = page.unreadable;
+        let mut unreadable = page.unreadable + usize::from(given_up.is_some());
+        if let Some(error) = &given_up {
+            let (run, account) = (&run.id, account);
+            tracing::error!(run, account, error, "part of Stripe's list cannot be read: the sweep goes on without it");
+        }
         let mut found = Vec::with_capacity(page.items.len());
         let (mut open, mut closed) = (Vec::new(), Vec::new());
         for session in &page.items {
@@ -137,6 +163,7 @@ impl Lookback {
             cursor: parts.cursor(),
             pages: 1,
             unreadable: unreadable as u64,
+            error: given_up.map(|error| format!("stripe_answer: {error}")),
             open,
             closed,
             ..RunStep::at(now)

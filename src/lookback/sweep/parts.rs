@@ -7,6 +7,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::lookback::cycle::CycleDetector;
 use crate::store::LookbackRun;
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Page, SessionFilter};
@@ -41,6 +42,16 @@ pub(super) struct Part {
     /// The last one that has been listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<String>,
+    #[serde(default, skip_serializing_if = "CycleDetector::is_new")]
+    cycle: CycleDetector,
+}
+
+/// What a page leaves to be listed of its part.
+pub(super) enum Rest {
+    /// These, in its place: none where the part has come to its end, two where it was split.
+    Parts(Vec<Part>),
+    /// The list goes round in circles: nothing more is to be had of it.
+    Cycle,
 }
 
 impl Parts {
@@ -54,6 +65,7 @@ impl Parts {
             // Part of a second never leaves anything out.
             to: run.to.timestamp() + i64::from(run.to.timestamp_subsec_nanos() > 0),
             after: Some(run.cursor.clone()).filter(|cursor| cursor.starts_with("cs_")),
+            cycle: CycleDetector::default(),
         };
         Self {
             open: vec![whole],
@@ -85,17 +97,17 @@ impl Parts {
         self.known = sessions / PAGE;
     }
 
-    /// Takes a page of `part` into account, the `nth` of all. Answers the parts that are to be listed next in its place:
-    /// none where it has come to its end, two where it was split.
-    pub(super) fn listed(&mut self, part: &Part, page: &Page<CheckoutSession>, nth: u64) -> Vec<Part> {
+    /// Takes a page of `part` into account, the `nth` of all.
+    pub(super) fn listed(&mut self, part: &Part, page: &Page<CheckoutSession>, nth: u64) -> Rest {
         self.open.retain(|one| one != part);
-        if !page.has_more {
-            return Vec::new();
-        }
-        let rest = Part {
-            after: page.last_id.clone(),
-            ..part.clone()
+        let Some(last) = page.last_id.as_deref().filter(|_| page.has_more) else {
+            return Rest::Parts(Vec::new());
         };
+        let mut rest = part.clone();
+        if rest.cycle.is_cycle(last) {
+            return Rest::Cycle;
+        }
+        rest.after = Some(last.to_owned());
         let next = match self.middle(&rest, page, nth) {
             Some(middle) => {
                 self.splits += 1;
@@ -106,6 +118,7 @@ impl Parts {
                 let older = Part {
                     to: middle,
                     after: None,
+                    cycle: CycleDetector::default(),
                     ..rest
                 };
                 vec![newer, older]
@@ -113,7 +126,7 @@ impl Parts {
             None => vec![rest],
         };
         self.open.extend(next.iter().cloned());
-        next
+        Rest::Parts(next)
     }
 
     /// Where the rest of a part is to be split.
@@ -212,7 +225,7 @@ mod tests {
             for session in &page.items {
                 *listed.entry(session.id.clone().unwrap()).or_default() += 1;
             }
-            parts.listed(part, &page, calls);
+            assert!(matches!(parts.listed(part, &page, calls), Rest::Parts(_)));
             if parts.is_empty() {
                 return (listed, calls, most);
             }

@@ -17,7 +17,7 @@ use super::{STATEMENT, StoreError};
 use crate::coalesce::{Coalescer, Limits};
 
 pub use model::{
-    FoundSession, HeldPurchase, LookbackMark, LookbackRun, OpenSession, RunCounts, RunPhase, RunStep,
+    FoundSession, HeldPurchase, LookbackMark, LookbackRun, OpenSession, RecentBuyer, RunCounts, RunPhase, RunStep,
     SessionState,
 };
 
@@ -135,8 +135,8 @@ pub trait LookbackStore: Send + Sync {
     /// [`StoreError`].
     async fn tally(&self, run: &str) -> Result<RunCounts, StoreError>;
 
-    /// Users who got a subscription in the span of `run` from tenants of its account, in order, those after `after`;
-    /// without those of whom the run has found the session.
+    /// Users who got a subscription in the span of `run` from tenants of its account, by [`RecentBuyer::key`], those after
+    /// `after`; without those of whom the run has found the session.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -145,7 +145,7 @@ pub trait LookbackStore: Send + Sync {
         run: &LookbackRun,
         after: &str,
         limit: u32,
-    ) -> Result<Vec<String>, StoreError>;
+    ) -> Result<Vec<RecentBuyer>, StoreError>;
 
     /// How many subscriptions tenants of the run's account have that began in its span; `most` at most.
     ///
@@ -344,7 +344,7 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         run: &LookbackRun,
         after: &str,
         limit: u32,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<RecentBuyer>, StoreError> {
         ask!(self.readers, |c| sessions::buyers::<D>(&mut c, run, after, limit))
     }
 

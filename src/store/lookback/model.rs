@@ -220,6 +220,26 @@ pub struct FoundSession {
     pub error: Option<String>,
 }
 
+/// Who bought at a tenant in a run's span, by our own records.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RecentBuyer {
+    /// Names the pair of tenant and user, and orders them.
+    pub key: String,
+    pub tenant_slug: String,
+    /// `cus_…`, where one of their purchases had one.
+    pub stripe_customer: Option<String>,
+    pub email: Option<String>,
+}
+
+impl std::fmt::Debug for RecentBuyer {
+    /// Without the email.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecentBuyer")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A session that a sweep has met and that had no end: not paid for yet, or paid for and without a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenSession {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{Connection, SqlStr};
 
-use super::{FoundSession, HeldPurchase, LookbackRun, Note, RunCounts, SessionState};
+use super::{FoundSession, HeldPurchase, LookbackRun, Note, RecentBuyer, RunCounts, SessionState};
 use crate::store::dialect::{Bind, Dialect, Fields, Insert};
 use crate::store::ledger::columns_of;
 use crate::store::purchases::{parsed, sql};
@@ -145,13 +145,28 @@ pub(super) async fn buyers<D: Dialect>(
     run: &LookbackRun,
     after: &str,
     limit: u32,
-) -> sqlx::Result<Vec<String>> {
-    let text = "SELECT DISTINCT user_id FROM subscriptions WHERE tenant_id IN \
-         (SELECT id FROM tenants WHERE COALESCE(stripe_account, '') = $1) \
-         AND created_at >= $2 AND created_at < $3 AND user_id > $4 AND NOT EXISTS \
+) -> sqlx::Result<Vec<RecentBuyer>> {
+    // A slug has no space, so the key tells users and tenants apart.
+    let text = "SELECT tenants.slug || ' ' || subscriptions.user_id AS key, tenants.slug AS slug, \
+         MAX(subscriptions.stripe_customer_id) AS stripe_customer, MAX(users.email) AS email \
+         FROM subscriptions JOIN tenants ON tenants.id = subscriptions.tenant_id \
+         JOIN users ON users.id = subscriptions.user_id \
+         WHERE COALESCE(tenants.stripe_account, '') = $1 \
+         AND subscriptions.created_at >= $2 AND subscriptions.created_at < $3 \
+         AND tenants.slug || ' ' || subscriptions.user_id > $4 AND NOT EXISTS \
          (SELECT 1 FROM lookback_sessions WHERE run = $5 AND session = subscriptions.stripe_session_id) \
-         ORDER BY user_id LIMIT $6";
-    own_records::<D>(connection, text, "user_id", run, after, limit).await
+         GROUP BY tenants.slug, subscriptions.user_id ORDER BY key LIMIT $6";
+    let rows = D::rows(connection, SqlStr::from_static(text), own_binds(run, after, limit)).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(RecentBuyer {
+                key: row.text("key")?,
+                tenant_slug: row.text("slug")?,
+                stripe_customer: row.maybe_text("stripe_customer")?,
+                email: row.maybe_text("email")?,
+            })
+        })
+        .collect()
 }
 
 pub(super) async fn known<D: Dialect>(
@@ -186,26 +201,18 @@ pub(super) async fn logged<D: Dialect>(
          AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE id = 'subscription-' || events.object_id) \
          AND NOT EXISTS (SELECT 1 FROM lookback_sessions WHERE run = $5 AND session = events.object_id) \
          ORDER BY object_id LIMIT $6";
-    own_records::<D>(connection, text, "object_id", run, after, limit).await
+    let rows = D::rows(connection, SqlStr::from_static(text), own_binds(run, after, limit)).await?;
+    rows.iter().map(|row| row.text("object_id")).collect()
 }
 
-/// Both ask by account, span, where to go on, and what the run has found.
-async fn own_records<D: Dialect>(
-    connection: &mut D::Connection,
-    text: &'static str,
-    column: &str,
-    run: &LookbackRun,
-    after: &str,
-    limit: u32,
-) -> sqlx::Result<Vec<String>> {
-    let binds = vec![
+/// Account, span, where to go on, and what the run has found.
+fn own_binds<'a>(run: &'a LookbackRun, after: &'a str, limit: u32) -> Vec<Bind<'a>> {
+    vec![
         Bind::Text(run.account.as_deref().unwrap_or_default()),
         Bind::Instant(run.from),
         Bind::Instant(run.to),
         Bind::Text(after),
         Bind::Text(&run.id),
         Bind::Int(limit.into()),
-    ];
-    let rows = D::rows(connection, SqlStr::from_static(text), binds).await?;
-    rows.iter().map(|row| row.text(column)).collect()
+    ]
 }

@@ -30,7 +30,18 @@ impl Account {
         route: &Route,
         query: &[(&'static str, String)],
     ) -> Result<Answer, StripeError> {
+        self.get_with(route, query, None).await
+    }
+
+    /// The same with at most so many attempts; `None`: as many as the client makes.
+    pub(super) async fn get_with(
+        &self,
+        route: &Route,
+        query: &[(&'static str, String)],
+        attempts: Option<u32>,
+    ) -> Result<Answer, StripeError> {
         let Inner { options, pace, .. } = self.client.inner();
+        let attempts = attempts.unwrap_or(options.attempts);
         let failed = |problem, attempts| StripeError::new(route.to_string(), problem, attempts);
         let (url, headers) = self.request(route, query).map_err(|problem| failed(problem, 0))?;
         let mut attempt = 0;
@@ -53,7 +64,7 @@ impl Account {
                 pace.slow_down(refusal.retry_after.unwrap_or(SLOW_DOWN)).await;
             }
             let error = failed(problem, attempt);
-            let Some(delay) = retry::delay(&error, attempt, options.attempts, (options.noise)()) else {
+            let Some(delay) = retry::delay(&error, attempt, attempts, (options.noise)()) else {
                 return Err(error);
             };
             tracing::debug!(%error, delay_ms = delay.as_millis(), "Stripe is asked again");

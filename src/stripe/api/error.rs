@@ -141,6 +141,23 @@ impl StripeError {
         }
     }
 
+    /// Whether a smaller page may succeed where this one failed: Stripe failed on it, took too long, or its answer was cut
+    /// off.
+    pub(super) fn may_depend_on_size(&self) -> bool {
+        match &self.0.problem {
+            Problem::Refused(refusal) => refusal.status >= 500,
+            Problem::Timeout(_) | Problem::Body(_) | Problem::TooLong(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a list cannot be read to its end, however often it is asked for: it goes round in circles, or does not say
+    /// where it goes on.
+    #[must_use]
+    pub fn is_endless_list(&self) -> bool {
+        matches!(self.0.problem, Problem::Cursor(_))
+    }
+
     /// Whether no call was made, as its turn at the limit comes too late: after [`Self::retry_after`].
     #[must_use]
     pub fn is_busy(&self) -> bool {

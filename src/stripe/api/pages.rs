@@ -19,6 +19,8 @@ pub(super) type Reader<T> = fn(&RawValue, Option<&str>) -> Option<T>;
 
 /// Stripe's own most.
 const LARGEST_PAGE: u8 = 100;
+/// The page sizes that a failing page is asked for with, one after the other.
+const SMALLER_PAGES: [u8; 2] = [25, 5];
 
 /// Which way a list is walked. Stripe's own order is the newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub struct Pages<T> {
     query: Query,
     way: Way,
     size: u8,
+    /// The size of the next page: less than `size` after a page that failed.
+    next_size: u8,
     read: Reader<T>,
     cursor: Option<String>,
     /// A cursor that comes again would go round for ever.
@@ -76,6 +80,7 @@ impl<T> Pages<T> {
             query,
             way: Way::Back,
             size: LARGEST_PAGE,
+            next_size: LARGEST_PAGE,
             read,
             cursor: None,
             met: HashSet::new(),
@@ -94,11 +99,15 @@ impl<T> Pages<T> {
     #[must_use]
     pub fn page_size(mut self, size: u8) -> Self {
         self.size = size.clamp(1, LARGEST_PAGE);
+        self.next_size = self.size;
         self
     }
 
     /// The next page; `None` after the last. A page that came is not asked for again, so going on costs one call. After
     /// an error the same page is asked for again.
+    ///
+    /// A page that Stripe cannot make is asked for in smaller pages before it is an error: one item of a hundred may be
+    /// what Stripe fails on, or takes too long for. The pages after it grow again.
     ///
     /// # Errors
     /// [`StripeError`]. A list that goes round in circles is an error as well, never an endless loop.
@@ -106,19 +115,21 @@ impl<T> Pages<T> {
         if self.ended {
             return Ok(None);
         }
-        let mut query = self.query.clone();
-        query.push(("limit", self.size.to_string()));
-        if let Some(cursor) = &self.cursor {
-            let name = match self.way {
-                Way::Back => "starting_after",
-                Way::On => "ending_before",
-            };
-            query.push((name, cursor.clone()));
+        let size = self.next_size;
+        let mut page = self.ask(size, None).await;
+        let mut asked = size;
+        for smaller in SMALLER_PAGES.into_iter().filter(|smaller| *smaller < size) {
+            match &page {
+                Err(error) if error.may_depend_on_size() => {
+                    tracing::warn!(list = %self.route, limit = asked, %error, "retrying a page of Stripe's with fewer items");
+                    asked = smaller;
+                    page = self.ask(smaller, Some(1)).await;
+                }
+                _ => break,
+            }
         }
-        let answer = self.account.get(&self.route, &query).await?;
-        let page = self
-            .read_page(&answer.body)
-            .map_err(|problem| StripeError::new(self.route.to_string(), problem, answer.attempts))?;
+        let page = page?;
+        self.next_size = if asked < size { asked } else { self.size.min(size.saturating_mul(2)) };
         if page.unreadable > 0 {
             let list = self.route.to_string();
             tracing::warn!(
@@ -134,6 +145,22 @@ impl<T> Pages<T> {
             self.ended = true;
         }
         Ok(Some(page))
+    }
+
+    /// One page of so many items, with as many attempts as the client makes, or so many.
+    async fn ask(&self, size: u8, attempts: Option<u32>) -> Result<Page<T>, StripeError> {
+        let mut query = self.query.clone();
+        query.push(("limit", size.to_string()));
+        if let Some(cursor) = &self.cursor {
+            let name = match self.way {
+                Way::Back => "starting_after",
+                Way::On => "ending_before",
+            };
+            query.push((name, cursor.clone()));
+        }
+        let answer = self.account.get_with(&self.route, &query, attempts).await?;
+        self.read_page(&answer.body)
+            .map_err(|problem| StripeError::new(self.route.to_string(), problem, answer.attempts))
     }
 
     fn read_page(&self, body: &[u8]) -> Result<Page<T>, Problem> {
@@ -154,6 +181,11 @@ impl<T> Pages<T> {
             .iter()
             .filter_map(|item| (self.read)(item, self.account.id()))
             .collect();
+        if raw.is_empty() && has_more {
+            // There is nothing to go on from, so asking again would answer the same.
+            tracing::warn!(list = %self.route, "Stripe says that an empty page is not the last: the list ends with it");
+        }
+        let has_more = has_more && !raw.is_empty();
         if has_more {
             match &last_id {
                 None => return Err(Problem::Cursor("has more, and does not say where")),
