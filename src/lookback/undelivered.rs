@@ -80,7 +80,10 @@ impl Lookback {
                 continue;
             };
             if resume.cycle.is_cycle(&last) {
-                tracing::error!(account, "Stripe's list of events goes round in circles: the rest of it is not read");
+                tracing::error!(
+                    account,
+                    "Stripe's list of events goes round in circles: the rest of it is not read"
+                );
                 return Ok(());
             }
             if Instant::now() >= end {

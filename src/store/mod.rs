@@ -29,8 +29,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use error::StoreError;
 pub use lookback::{
-    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, OpenSession, RecentBuyer, RunCounts, RunPhase,
-    RunStep, SessionState,
+    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, OpenSession, RecentBuyer,
+    RunCounts, RunPhase, RunStep, SessionState,
 };
 pub use model::*;
 pub use plan::user_of_email;

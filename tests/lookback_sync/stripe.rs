@@ -185,11 +185,15 @@ async fn sessions(
         return error(403, "account_invalid");
     }
     let limit: usize = asked(&query, "limit").map_or(10, |limit| limit.parse().unwrap());
-    if asked(&query, "starting_after").is_some() && state.largest_later_page.is_some_and(|largest| limit > largest) {
+    if asked(&query, "starting_after").is_some()
+        && state.largest_later_page.is_some_and(|largest| limit > largest)
+    {
         return error(500, "api_error");
     }
     let all = state.sessions.get(&account).map_or(&[][..], Vec::as_slice);
-    let of_all = asked(&query, "customer").or(asked(&query, "customer_details[email]")).is_none();
+    let of_all = asked(&query, "customer")
+        .or(asked(&query, "customer_details[email]"))
+        .is_none();
     let is_listed = |one: &Value| !of_all || !state.unlisted.contains(one["id"].as_str().unwrap());
     let all: Vec<Value> = all.iter().filter(|one| is_listed(one)).cloned().collect();
     let customer = query.iter().find(|(name, _)| name == "customer");
@@ -282,7 +286,9 @@ fn list(all: &[Value], query: &Query, circle: Option<usize>, trim: impl Fn(&mut 
     });
     let limit = bound("limit").map_or(10, |limit| usize::try_from(limit).unwrap());
     let begin = circle.map_or(begin, |circle| begin % circle);
-    let end = (begin + limit).min(newest.len()).min(circle.unwrap_or(usize::MAX));
+    let end = (begin + limit)
+        .min(newest.len())
+        .min(circle.unwrap_or(usize::MAX));
     let mut data: Vec<Value> = newest[begin..end].iter().map(|one| (*one).clone()).collect();
     data.iter_mut().for_each(trim);
     HttpResponse::Ok().json(json!({

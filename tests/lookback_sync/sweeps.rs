@@ -249,7 +249,11 @@ async fn recent_customers_are_found_from_the_store_and_the_event_log_too() {
     world.idle().await;
     let mut customers = customers_jobs(&world.done().await, &asked.run);
     customers.sort();
-    assert_eq!(customers, [lost.session_id()], "the other buyer is asked after at Stripe");
+    assert_eq!(
+        customers,
+        [lost.session_id()],
+        "the other buyer is asked after at Stripe"
+    );
 }
 
 #[tokio::test]

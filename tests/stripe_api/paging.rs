@@ -194,7 +194,11 @@ async fn failing_on(poison: &'static str, largest: usize, count: usize) -> Fake 
         });
         let asked = &all[after..(after + limit).min(all.len())];
         let holds = asked.iter().any(|item| item["id"] == poison);
-        if holds && limit > largest { status(500) } else { page(request, &all) }
+        if holds && limit > largest {
+            status(500)
+        } else {
+            page(request, &all)
+        }
     })
     .await
 }
@@ -209,8 +213,15 @@ async fn a_page_that_stripe_fails_on_is_read_in_smaller_pages() {
         .await
         .unwrap();
     assert_eq!(read, names(350));
-    let limits: Vec<String> = fake.asked().iter().filter_map(|asked| asked.query("limit")).collect();
-    assert!(limits.iter().filter(|limit| *limit != "100").count() <= 6, "it grows again: {limits:?}");
+    let limits: Vec<String> = fake
+        .asked()
+        .iter()
+        .filter_map(|asked| asked.query("limit"))
+        .collect();
+    assert!(
+        limits.iter().filter(|limit| *limit != "100").count() <= 6,
+        "it grows again: {limits:?}"
+    );
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ impl Lookback {
                     .await?;
                 let items: Vec<Item> = keys
                     .iter()
-                    .map(|key| spread_out(request, run, key, job(run, key)))
+                    .map(|key| spread_out(request, run, key, &job(run, key)))
                     .collect::<Result<_, _>>()?;
                 (items, keys.len(), keys.last().cloned(), false)
             }
@@ -91,10 +91,15 @@ impl Lookback {
                 let items: Vec<Item> = buyers
                     .iter()
                     .filter_map(|buyer| Some((buyer, buyers_job(run, buyer)?)))
-                    .map(|(buyer, job)| spread_out(request, run, &buyer.key, job))
+                    .map(|(buyer, job)| spread_out(request, run, &buyer.key, &job))
                     .collect::<Result<_, _>>()?;
                 let count = buyers.len();
-                (items, count, buyers.into_iter().last().map(|buyer| buyer.key), true)
+                (
+                    items,
+                    count,
+                    buyers.into_iter().last().map(|buyer| buyer.key),
+                    true,
+                )
             }
         };
         let answers = self.sync.enqueue(&items).await?;
@@ -203,7 +208,7 @@ fn spread_out(
     request: &SweepRequest,
     run: &LookbackRun,
     key: &str,
-    job: LookbackJob,
+    job: &LookbackJob,
 ) -> Result<Item, LookbackError> {
     let digest = Sha256::digest(key);
     let place = f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX);

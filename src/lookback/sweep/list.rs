@@ -111,7 +111,12 @@ impl Lookback {
         let mut unreadable = page.unreadable + usize::from(given_up.is_some());
         if let Some(error) = &given_up {
             let (run, account) = (&run.id, account);
-            tracing::error!(run, account, error, "part of Stripe's list cannot be read: the sweep goes on without it");
+            tracing::error!(
+                run,
+                account,
+                error,
+                "part of Stripe's list cannot be read: the sweep goes on without it"
+            );
         }
         let mut found = Vec::with_capacity(page.items.len());
         let (mut open, mut closed) = (Vec::new(), Vec::new());

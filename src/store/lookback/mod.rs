@@ -17,8 +17,8 @@ use super::{STATEMENT, StoreError};
 use crate::coalesce::{Coalescer, Limits};
 
 pub use model::{
-    FoundSession, HeldPurchase, LookbackMark, LookbackRun, OpenSession, RecentBuyer, RunCounts, RunPhase, RunStep,
-    SessionState,
+    FoundSession, HeldPurchase, LookbackMark, LookbackRun, OpenSession, RecentBuyer, RunCounts, RunPhase,
+    RunStep, SessionState,
 };
 
 /// What the lookback keeps in the store: [`Store::lookback`](super::Store::lookback).

@@ -156,7 +156,12 @@ pub(super) async fn buyers<D: Dialect>(
          AND tenants.slug || ' ' || subscriptions.user_id > $4 AND NOT EXISTS \
          (SELECT 1 FROM lookback_sessions WHERE run = $5 AND session = subscriptions.stripe_session_id) \
          GROUP BY tenants.slug, subscriptions.user_id ORDER BY key LIMIT $6";
-    let rows = D::rows(connection, SqlStr::from_static(text), own_binds(run, after, limit)).await?;
+    let rows = D::rows(
+        connection,
+        SqlStr::from_static(text),
+        own_binds(run, after, limit),
+    )
+    .await?;
     rows.iter()
         .map(|row| {
             Ok(RecentBuyer {
@@ -201,7 +206,12 @@ pub(super) async fn logged<D: Dialect>(
          AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE id = 'subscription-' || events.object_id) \
          AND NOT EXISTS (SELECT 1 FROM lookback_sessions WHERE run = $5 AND session = events.object_id) \
          ORDER BY object_id LIMIT $6";
-    let rows = D::rows(connection, SqlStr::from_static(text), own_binds(run, after, limit)).await?;
+    let rows = D::rows(
+        connection,
+        SqlStr::from_static(text),
+        own_binds(run, after, limit),
+    )
+    .await?;
     rows.iter().map(|row| row.text("object_id")).collect()
 }
 

@@ -129,7 +129,11 @@ impl<T> Pages<T> {
             }
         }
         let page = page?;
-        self.next_size = if asked < size { asked } else { self.size.min(size.saturating_mul(2)) };
+        self.next_size = if asked < size {
+            asked
+        } else {
+            self.size.min(size.saturating_mul(2))
+        };
         if page.unreadable > 0 {
             let list = self.route.to_string();
             tracing::warn!(
