@@ -9,7 +9,8 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use self::fields::Fields;
-use super::model::{Pass, Tenant, Validity};
+use super::UnmatchedPolicy;
+use super::model::{Contact, Pass, Tenant, Validity};
 use crate::credentials;
 use crate::money::{Currency, Money};
 use crate::time_zone::Tz;
@@ -219,6 +220,13 @@ fn tenant(position: usize, value: Value, warnings: &mut Vec<String>) -> Result<T
             "the id of a connected account begins with `acct_`",
         ));
     }
+    let contact = contact(&mut fields)?;
+    let unmatched = match fields.text("unmatched")? {
+        None => UnmatchedPolicy::default(),
+        Some(word) => word
+            .parse()
+            .map_err(|_| fields.refusal("unmatched", "expected `park` or `ignore`"))?,
+    };
     let mut passes: Vec<Pass> = Vec::new();
     for (position, value) in fields.list("passes")?.into_iter().enumerate() {
         let pass = pass(&fields, position, value, warnings)?;
@@ -241,7 +249,39 @@ fn tenant(position: usize, value: Value, warnings: &mut Vec<String>) -> Result<T
         color,
         webhook_secrets,
         stripe_account,
+        contact,
+        unmatched,
         passes,
+    })
+}
+
+fn contact(fields: &mut Fields) -> Result<Contact, String> {
+    let support_email = fields.text("supportEmail")?;
+    let is_address = |text: &String| {
+        let is_safe = |c: char| !c.is_whitespace() && !c.is_control() && !"<>\"'?&,;".contains(c);
+        text.split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
+            && text.chars().all(is_safe)
+    };
+    if support_email.as_ref().is_some_and(|email| !is_address(email)) {
+        return Err(fields.refusal("supportEmail", "expected an email address"));
+    }
+    let mut link = |field| {
+        let link = fields.text(field)?;
+        // Customers follow it: nothing but an address of the web.
+        let is_link = |text: &String| {
+            text.parse::<url::Url>()
+                .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+        };
+        if link.as_ref().is_some_and(|link| !is_link(link)) {
+            return Err(fields.refusal(field, "expected an address that begins with https://"));
+        }
+        Ok(link)
+    };
+    Ok(Contact {
+        support_url: link("supportUrl")?,
+        shop_url: link("shopUrl")?,
+        support_email,
     })
 }
 
@@ -349,6 +389,10 @@ fn tenant_to_json(tenant: &Tenant) -> Value {
         "color": tenant.color,
         "webhookSecretsCount": tenant.webhook_secrets.len(),
         "stripeAccount": tenant.stripe_account,
+        "supportEmail": tenant.contact.support_email,
+        "supportUrl": tenant.contact.support_url,
+        "shopUrl": tenant.contact.shop_url,
+        "unmatched": tenant.unmatched.as_str(),
         "passes": passes,
     })
 }

@@ -19,6 +19,7 @@ mod schema;
 mod sql;
 mod sqlite;
 mod tenants;
+mod unmatched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,10 @@ pub use plan::user_of_email;
 pub use postgres::PostgresStore;
 pub use schema::Schema;
 pub use sqlite::{SqliteStore, sqlite_file};
+pub use unmatched::{
+    Evidence, NewUnmatched, OpenUnmatched, RefundedPayments, Resolution, UnmatchedFilter, UnmatchedNote,
+    UnmatchedPayment, UnmatchedPolicy, UnmatchedState, UnmatchedStore,
+};
 
 /// How long a call waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -228,6 +233,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// What the lookback keeps.
     fn lookback(&self) -> &dyn LookbackStore;
+
+    /// The unmatched payments ("cases").
+    fn unmatched(&self) -> &dyn UnmatchedStore;
 
     /// Creates the tables or brings them up to date.
     ///

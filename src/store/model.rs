@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::money::{Currency, Money};
 use crate::time_zone::Tz;
 
+use super::UnmatchedPolicy;
+
 /// A school, shop or studio.
 #[derive(Debug, Clone)]
 pub struct Tenant {
@@ -25,7 +27,18 @@ pub struct Tenant {
     pub webhook_secrets: Vec<SecretString>,
     /// The connected account (Stripe Connect, direct charges); `None`: the key's own account.
     pub stripe_account: Option<String>,
+    pub contact: Contact,
+    /// What becomes of paid sessions without any of our keys.
+    pub unmatched: UnmatchedPolicy,
     pub passes: Vec<Pass>,
+}
+
+/// Where customers turn to whose purchase needs a person.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contact {
+    pub support_email: Option<String>,
+    pub support_url: Option<String>,
+    pub shop_url: Option<String>,
 }
 
 /// A product that a tenant sells.

@@ -19,7 +19,8 @@ use super::model::{
 };
 use super::purchases::{self, Statements};
 use super::{
-    Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, audit, events, ledger, schema, tenants,
+    Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, UnmatchedStore, audit, events, ledger,
+    schema, tenants,
 };
 use crate::coalesce::{Coalescer, Limits};
 use crate::email;
@@ -286,6 +287,10 @@ impl<D: Dialect> Store for SqlStore<D> {
     }
 
     fn lookback(&self) -> &dyn LookbackStore {
+        self
+    }
+
+    fn unmatched(&self) -> &dyn UnmatchedStore {
         self
     }
 

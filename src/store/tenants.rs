@@ -6,15 +6,17 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection, SqlStr};
 
 use super::dialect::{Bind, Dialect, Fields};
-use super::model::{Pass, Tenant, Validity};
+use super::model::{Contact, Pass, Tenant, Validity};
 use super::purchases::parsed;
 use super::{Imported, StoreError};
 use crate::money::Money;
 
-const PUT_TENANT: &str = "INSERT INTO tenants (id, slug, name, time_zone, color, webhook_secrets, stripe_account) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET slug = excluded.slug, \
+const PUT_TENANT: &str = "INSERT INTO tenants (id, slug, name, time_zone, color, webhook_secrets, stripe_account, \
+    support_email, support_url, shop_url, unmatched) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET slug = excluded.slug, \
     name = excluded.name, time_zone = excluded.time_zone, color = excluded.color, \
-    webhook_secrets = excluded.webhook_secrets, stripe_account = excluded.stripe_account";
+    webhook_secrets = excluded.webhook_secrets, stripe_account = excluded.stripe_account, \
+    support_email = excluded.support_email, support_url = excluded.support_url, shop_url = excluded.shop_url, \
+    unmatched = excluded.unmatched";
 
 const PUT_PASS: &str = "INSERT INTO passes (tenant_id, id, name, type, classes_limit, price, currency, \
     validity_type, validity_days, expiry_date, stripe_price_ids, is_active) \
@@ -58,6 +60,12 @@ fn tenant(row: &impl Fields, id: String, passes: Vec<Pass>) -> sqlx::Result<Tena
             .map(SecretString::from)
             .collect(),
         stripe_account: row.maybe_text("stripe_account")?,
+        contact: Contact {
+            support_email: row.maybe_text("support_email")?,
+            support_url: row.maybe_text("support_url")?,
+            shop_url: row.maybe_text("shop_url")?,
+        },
+        unmatched: parsed(row, "unmatched")?,
         passes,
     })
 }
@@ -148,6 +156,10 @@ async fn put_tenant<D: Dialect>(connection: &mut D::Connection, tenant: &Tenant)
         Bind::MaybeText(tenant.color.as_deref()),
         Bind::Text(&secrets),
         Bind::MaybeText(tenant.stripe_account.as_deref()),
+        Bind::MaybeText(tenant.contact.support_email.as_deref()),
+        Bind::MaybeText(tenant.contact.support_url.as_deref()),
+        Bind::MaybeText(tenant.contact.shop_url.as_deref()),
+        Bind::Text(tenant.unmatched.as_str()),
     ];
     D::execute(connection, SqlStr::from_static(PUT_TENANT), binds).await
 }
@@ -190,6 +202,8 @@ fn is_same(old: &Tenant, new: &Tenant) -> bool {
         && old.time_zone == new.time_zone
         && old.color == new.color
         && old.stripe_account == new.stripe_account
+        && old.contact == new.contact
+        && old.unmatched == new.unmatched
         && secrets(old) == secrets(new)
 }
 

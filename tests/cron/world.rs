@@ -247,6 +247,8 @@ pub(crate) fn tenant(n: usize, account: Option<&str>) -> Tenant {
         color: None,
         webhook_secrets: vec![],
         stripe_account: account.map(str::to_owned),
+        contact: surepass::store::Contact::default(),
+        unmatched: surepass::store::UnmatchedPolicy::default(),
         passes: vec![],
     }
 }

@@ -115,6 +115,10 @@ impl Store for Watched {
         self.answers()?.audit(limit).await
     }
 
+    fn unmatched(&self) -> &dyn surepass::store::UnmatchedStore {
+        self.store.unmatched()
+    }
+
     fn lookback(&self) -> &dyn LookbackStore {
         self.store.lookback()
     }

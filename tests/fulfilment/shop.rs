@@ -99,6 +99,8 @@ pub(crate) fn tenant(id: &str) -> Tenant {
         color: None,
         webhook_secrets: Vec::new(),
         stripe_account: None,
+        contact: surepass::store::Contact::default(),
+        unmatched: surepass::store::UnmatchedPolicy::default(),
         passes: vec![pass("pass-10", "multi")],
     }
 }

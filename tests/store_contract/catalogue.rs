@@ -1,7 +1,7 @@
 //! Tenants and passes.
 
 use secrecy::SecretString;
-use surepass::store::{Imported, Pass, StoreError, Validity};
+use surepass::store::{Imported, Pass, StoreError, UnmatchedPolicy, Validity};
 
 use crate::support::home::Home;
 use crate::support::purchases::{nok, tenant};
@@ -34,6 +34,10 @@ async fn importing_the_same_catalogue_twice_changes_nothing(home: Home) {
     let mut studio = tenant("studio");
     studio.webhook_secrets = vec![SecretString::from("whsec_1"), SecretString::from("whsec_2")];
     studio.stripe_account = Some("acct_1".to_owned());
+    studio.contact.support_email = Some("hello@studio.example".to_owned());
+    studio.contact.support_url = Some("https://studio.example/help".to_owned());
+    studio.contact.shop_url = Some("https://studio.example/".to_owned());
+    studio.unmatched = UnmatchedPolicy::Ignore;
     studio.passes = vec![pass("pass-1"), pass("pass-2")];
     let catalogue = [studio.clone(), tenant("other")];
     let first = Imported {

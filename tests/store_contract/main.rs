@@ -36,6 +36,7 @@ mod marks;
 mod purchases;
 mod schema;
 mod sharing;
+mod unmatched;
 mod upgrades;
 
 use std::sync::Arc;

@@ -28,6 +28,8 @@ pub(crate) fn tenant(slug: &str) -> Tenant {
         color: None,
         webhook_secrets: vec![],
         stripe_account: None,
+        contact: surepass::store::Contact::default(),
+        unmatched: surepass::store::UnmatchedPolicy::default(),
         passes: vec![],
     }
 }

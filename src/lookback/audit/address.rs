@@ -93,6 +93,8 @@ mod tests {
             color: None,
             webhook_secrets: vec![],
             stripe_account: None,
+            contact: crate::store::Contact::default(),
+            unmatched: crate::store::UnmatchedPolicy::default(),
             passes: vec![],
         }
     }

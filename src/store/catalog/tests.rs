@@ -3,7 +3,8 @@ use super::*;
 fn example() -> Value {
     json!({"tenants": [{
         "id": "tenant-1", "slug": "studio", "name": "Studio One", "timeZone": "Europe/Oslo", "color": "#3B82F6",
-        "webhookSecrets": ["whsec_one-of-them"], "stripeAccount": "acct_1",
+        "webhookSecrets": ["whsec_one-of-them"], "stripeAccount": "acct_1", "supportEmail": "hello@studio.example",
+        "supportUrl": "https://studio.example/help", "shopUrl": "https://studio.example/", "unmatched": "ignore",
         "passes": [{
             "id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10, "price": 150_000,
             "currency": "nok", "validityType": "days", "validityDays": 90, "expiryDate": null,
@@ -45,6 +46,10 @@ fn toml_with_the_same_keys_is_read_alike() {
         color = "#3B82F6"
         webhookSecrets = ["whsec_one-of-them"]
         stripeAccount = "acct_1"
+        supportEmail = "hello@studio.example"
+        supportUrl = "https://studio.example/help"
+        shopUrl = "https://studio.example/"
+        unmatched = "ignore"
         [[tenants.passes]]
         id = "pass-10"
         name = "10 classes"
@@ -74,6 +79,30 @@ fn every_bad_field_is_refused_with_its_tenant_and_pass() {
     let pass = "tenant `tenant-1`, pass `pass-10`";
     let cases = [
         (TENANT, "id", json!(""), "tenant 1: `id`: it is empty".to_owned()),
+        (
+            TENANT,
+            "supportEmail",
+            json!("a@b?cc=c@d"),
+            "tenant `tenant-1`: `supportEmail`: expected an email address".to_owned(),
+        ),
+        (
+            TENANT,
+            "supportUrl",
+            json!("javascript:alert(1)"),
+            "tenant `tenant-1`: `supportUrl`: expected an address that begins with https://".to_owned(),
+        ),
+        (
+            TENANT,
+            "shopUrl",
+            json!("studio.example"),
+            "tenant `tenant-1`: `shopUrl`: expected an address that begins with https://".to_owned(),
+        ),
+        (
+            TENANT,
+            "unmatched",
+            json!("drop"),
+            "tenant `tenant-1`: `unmatched`: expected `park` or `ignore`".to_owned(),
+        ),
         (
             TENANT,
             "slug",

@@ -215,6 +215,7 @@ macro_rules! ask {
         Ok(in_time($connection, asked)?)
     }};
 }
+pub(super) use ask;
 
 /// Sessions of a run, on their way to the store.
 #[derive(Debug)]

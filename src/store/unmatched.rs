@@ -1,0 +1,159 @@
+//! Unmatched payments ("cases"): paid sessions without a subscription, kept until a person or a refund closes them.
+
+mod model;
+mod sql;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use tokio::time::timeout;
+
+use super::dialect::Dialect;
+use super::lookback::ask;
+use super::sql::{SqlStore, in_time};
+use super::{STATEMENT, StoreError};
+
+pub use model::{
+    Evidence, NewUnmatched, OpenUnmatched, RefundedPayments, Resolution, UnmatchedFilter, UnmatchedNote,
+    UnmatchedPayment, UnmatchedPolicy, UnmatchedState,
+};
+
+/// How often another reference is tried where one is taken.
+const TRIES: u32 = 5;
+
+/// The cases that the store keeps: [`Store::unmatched`](super::Store::unmatched).
+///
+/// A subscription closes its session's case by itself, in its own transaction.
+#[async_trait]
+pub trait UnmatchedStore: Send + Sync {
+    /// Opens the case of an account's session, or updates the one that is open. A case that a person or a refund closed
+    /// stays closed, and a session that has its subscription gets none (except for [`NewUnmatched::ITEMS_SHORT`]). Returns
+    /// the case if it is open.
+    ///
+    /// # Errors
+    /// [`StoreError`]; asking again is safe.
+    async fn open_unmatched(&self, new: &NewUnmatched) -> Result<Option<UnmatchedPayment>, StoreError>;
+
+    /// The cases with this id, reference, session or payment, newest first. A reference is read without regard to case,
+    /// spaces and hyphens.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn find_unmatched(&self, name: &str) -> Result<Vec<UnmatchedPayment>, StoreError>;
+
+    /// The cases of these sessions, open and closed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn unmatched_of(&self, sessions: &[&str]) -> Result<Vec<UnmatchedPayment>, StoreError>;
+
+    /// Cases, oldest first; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn list_unmatched(
+        &self,
+        filter: &UnmatchedFilter<'_>,
+        limit: u32,
+    ) -> Result<Vec<UnmatchedPayment>, StoreError>;
+
+    /// How many cases are open.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn count_unmatched(&self) -> Result<OpenUnmatched, StoreError>;
+
+    /// Closes a case; `false`: it is not open.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn close_unmatched(
+        &self,
+        id: &str,
+        resolution: Resolution,
+        note: &UnmatchedNote,
+    ) -> Result<bool, StoreError>;
+
+    /// Adds a line to the history of an open case; `false`: it is not open.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn note_unmatched(&self, id: &str, note: &UnmatchedNote) -> Result<bool, StoreError>;
+
+    /// Closes the open cases whose payment was refunded in full. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn close_refunded(&self, refunded: &RefundedPayments<'_>) -> Result<u64, StoreError>;
+
+    /// Closes the open cases of these sessions of an account that have a subscription by now. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn close_fulfilled(&self, sessions: &[&str], at: DateTime<Utc>) -> Result<u64, StoreError>;
+
+    /// Forgets cases that were closed before `before`; at most `limit` in one go. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn drop_unmatched(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
+}
+
+#[async_trait]
+impl<D: Dialect> UnmatchedStore for SqlStore<D> {
+    async fn open_unmatched(&self, new: &NewUnmatched) -> Result<Option<UnmatchedPayment>, StoreError> {
+        let mut tries = 0;
+        loop {
+            let opened: Result<_, StoreError> =
+                async { ask!(self.writers, |c| sql::open::<D>(&mut c, new, tries)) }.await;
+            match opened {
+                Err(StoreError::Conflict(_)) if tries < TRIES => tries += 1,
+                done => return done,
+            }
+        }
+    }
+
+    async fn find_unmatched(&self, name: &str) -> Result<Vec<UnmatchedPayment>, StoreError> {
+        ask!(self.readers, |c| sql::find::<D>(&mut c, name))
+    }
+
+    async fn unmatched_of(&self, sessions: &[&str]) -> Result<Vec<UnmatchedPayment>, StoreError> {
+        ask!(self.readers, |c| sql::of::<D>(&mut c, sessions))
+    }
+
+    async fn list_unmatched(
+        &self,
+        filter: &UnmatchedFilter<'_>,
+        limit: u32,
+    ) -> Result<Vec<UnmatchedPayment>, StoreError> {
+        ask!(self.readers, |c| sql::list::<D>(&mut c, filter, limit))
+    }
+
+    async fn count_unmatched(&self) -> Result<OpenUnmatched, StoreError> {
+        ask!(self.readers, |c| sql::count::<D>(&mut c))
+    }
+
+    async fn close_unmatched(
+        &self,
+        id: &str,
+        resolution: Resolution,
+        note: &UnmatchedNote,
+    ) -> Result<bool, StoreError> {
+        ask!(self.writers, |c| sql::close::<D>(&mut c, id, resolution, note))
+    }
+
+    async fn note_unmatched(&self, id: &str, note: &UnmatchedNote) -> Result<bool, StoreError> {
+        ask!(self.writers, |c| sql::note::<D>(&mut c, id, note))
+    }
+
+    async fn close_refunded(&self, refunded: &RefundedPayments<'_>) -> Result<u64, StoreError> {
+        ask!(self.writers, |c| sql::close_refunded::<D>(&mut c, refunded))
+    }
+
+    async fn close_fulfilled(&self, sessions: &[&str], at: DateTime<Utc>) -> Result<u64, StoreError> {
+        ask!(self.writers, |c| sql::close_fulfilled::<D>(&mut c, sessions, at))
+    }
+
+    async fn drop_unmatched(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+        ask!(self.writers, |c| sql::drop_closed::<D>(&mut c, before, limit))
+    }
+}

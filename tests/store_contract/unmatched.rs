@@ -1,0 +1,280 @@
+//! Unmatched payments: one case for each session, kept until somebody closes it.
+
+use std::sync::Arc;
+
+use surepass::store::{
+    Evidence, NewUnmatched, OpenUnmatched, RefundedPayments, Resolution, Store, UnmatchedFilter,
+    UnmatchedNote, UnmatchedPayment, UnmatchedState,
+};
+
+use crate::create;
+use crate::support::home::Home;
+use crate::support::purchases::{minute, purchase};
+
+contract!(
+    a_session_has_one_case_however_often_it_is_opened,
+    a_case_is_found_by_its_id_its_reference_its_session_and_its_payment,
+    a_reference_that_is_taken_is_replaced_by_another,
+    a_subscription_closes_the_case_of_its_session_and_no_other,
+    a_pass_for_the_first_of_several_places_leaves_the_case_open,
+    a_session_with_its_subscription_gets_no_case,
+    what_a_person_or_a_refund_has_closed_stays_closed,
+    a_full_refund_closes_the_case_of_its_payment_on_its_account,
+    a_tenants_own_secret_closes_no_other_tenants_case,
+    open_cases_are_counted_by_whether_money_was_paid,
+    closed_cases_are_forgotten_after_their_time_and_open_ones_never,
+);
+
+fn case(name: &str) -> NewUnmatched {
+    NewUnmatched {
+        id: format!("case_{name}"),
+        random: name.bytes().fold(7, |sum, byte| sum * 131 + u64::from(byte)),
+        account: None,
+        session: format!("cs_{name}"),
+        payment: Some(format!("pi_{name}")),
+        tenant: None,
+        path_tenant: None,
+        reason: "unresolved_pass".to_owned(),
+        detail: "no pass can be told".to_owned(),
+        evidence: Evidence {
+            email: Some("kari@example.com".to_owned()),
+            ..Evidence::default()
+        },
+        purchase: Some("{}".to_owned()),
+        is_paid: true,
+        at: minute(1),
+    }
+}
+
+fn note(what: &str) -> UnmatchedNote {
+    UnmatchedNote {
+        at: minute(9),
+        who: "kari@studio".to_owned(),
+        what: what.to_owned(),
+        why: Some("the buyer was paid back in cash".to_owned()),
+    }
+}
+
+async fn open(store: &Arc<dyn Store>, new: &NewUnmatched) -> Option<UnmatchedPayment> {
+    store.unmatched().open_unmatched(new).await.unwrap()
+}
+
+async fn found(store: &Arc<dyn Store>, name: &str) -> UnmatchedPayment {
+    let mut found = store.unmatched().find_unmatched(name).await.unwrap();
+    assert_eq!(found.len(), 1, "{name}");
+    found.remove(0)
+}
+
+fn refunded<'a>(payments: &'a [&'a str]) -> RefundedPayments<'a> {
+    RefundedPayments {
+        account: None,
+        path_tenant: None,
+        payments,
+        sessions: &[],
+        at: minute(5),
+    }
+}
+
+async fn a_session_has_one_case_however_often_it_is_opened(home: Home) {
+    let store = home.ready().await;
+    let first = open(&store, &case("a")).await.unwrap();
+    let again = NewUnmatched {
+        id: "case_other".to_owned(),
+        random: 99,
+        tenant: Some("tenant-studio".to_owned()),
+        reason: "unmatched".to_owned(),
+        at: minute(2),
+        ..case("a")
+    };
+    let second = open(&store, &again).await.unwrap();
+    let third = open(&store, &again).await.unwrap();
+    assert_eq!(second, third);
+    assert_eq!((&second.id, &second.reference), (&first.id, &first.reference));
+    assert_eq!((second.opened_at, second.updated_at), (minute(1), minute(2)));
+    let opened: Vec<_> = second.history.iter().map(|note| note.what.as_str()).collect();
+    assert_eq!(opened, ["opened: unresolved_pass", "opened: unmatched"]);
+    assert_eq!(second.tenant.as_deref(), Some("tenant-studio"));
+    assert_eq!(second.evidence, case("a").evidence);
+
+    // The same session on another account is another one.
+    let elsewhere = NewUnmatched {
+        account: Some("acct_1".to_owned()),
+        ..again
+    };
+    assert_ne!(open(&store, &elsewhere).await.unwrap().id, first.id);
+}
+
+async fn a_case_is_found_by_its_id_its_reference_its_session_and_its_payment(home: Home) {
+    let store = home.ready().await;
+    let case_a = open(&store, &case("a")).await.unwrap();
+    open(&store, &case("b")).await.unwrap();
+    let spoken = case_a.reference.to_lowercase().replace('-', " ");
+    for name in ["case_a", "cs_a", "pi_a", &case_a.reference, &spoken] {
+        assert_eq!(found(&store, name).await, case_a, "{name}");
+    }
+    assert!(store.unmatched().find_unmatched("cs_c").await.unwrap().is_empty());
+    let of = store.unmatched().unmatched_of(&["cs_a", "cs_c"]).await.unwrap();
+    assert_eq!(of, [case_a]);
+}
+
+async fn a_reference_that_is_taken_is_replaced_by_another(home: Home) {
+    let store = home.ready().await;
+    let first = open(&store, &case("a")).await.unwrap();
+    let same = NewUnmatched {
+        random: case("a").random,
+        ..case("b")
+    };
+    let second = open(&store, &same).await.unwrap();
+    assert_ne!(first.reference, second.reference);
+}
+
+async fn a_subscription_closes_the_case_of_its_session_and_no_other(home: Home) {
+    let store = home.ready().await;
+    for name in ["a", "b"] {
+        open(&store, &case(name)).await.unwrap();
+    }
+    let other = NewUnmatched {
+        tenant: Some("tenant-other".to_owned()),
+        ..case("c")
+    };
+    open(&store, &other).await.unwrap();
+    create(&store, purchase("a")).await;
+    // Another tenant's secret may have named a session that is not its own.
+    create(&store, purchase("c")).await;
+    let closed = found(&store, "cs_a").await;
+    assert_eq!(
+        (closed.state, closed.resolution, closed.updated_at),
+        (UnmatchedState::Closed, Some(Resolution::Subscription), minute(1))
+    );
+    assert!(found(&store, "cs_b").await.is_open());
+    assert!(found(&store, "cs_c").await.is_open());
+}
+
+async fn a_pass_for_the_first_of_several_places_leaves_the_case_open(home: Home) {
+    let store = home.ready().await;
+    open(&store, &case("a")).await.unwrap();
+    create(&store, purchase("a")).await;
+    assert!(!found(&store, "cs_a").await.is_open());
+    let short = NewUnmatched {
+        reason: NewUnmatched::ITEMS_SHORT.to_owned(),
+        ..case("a")
+    };
+    assert!(open(&store, &short).await.unwrap().is_open());
+    let held = store.unmatched().close_fulfilled(&["cs_a"], minute(3)).await;
+    assert_eq!(held.unwrap(), 0);
+    assert!(found(&store, "cs_a").await.is_open());
+}
+
+async fn a_session_with_its_subscription_gets_no_case(home: Home) {
+    let store = home.ready().await;
+    create(&store, purchase("a")).await;
+    assert_eq!(open(&store, &case("a")).await, None);
+}
+
+async fn what_a_person_or_a_refund_has_closed_stays_closed(home: Home) {
+    let store = home.ready().await;
+    let cases = store.unmatched();
+    for (name, how) in [("a", Resolution::Person), ("b", Resolution::Refund)] {
+        let id = open(&store, &case(name)).await.unwrap().id;
+        assert!(cases.note_unmatched(&id, &note("assigned")).await.unwrap());
+        assert!(cases.close_unmatched(&id, how, &note("closed")).await.unwrap());
+        assert!(!cases.close_unmatched(&id, how, &note("closed")).await.unwrap());
+        assert!(!cases.note_unmatched(&id, &note("assigned")).await.unwrap());
+        assert_eq!(open(&store, &case(name)).await, None);
+        let closed = found(&store, &id).await;
+        assert_eq!((closed.is_open(), closed.resolution), (false, Some(how)));
+        assert_eq!(closed.history[1..], [note("assigned"), note("closed")]);
+    }
+}
+
+async fn a_full_refund_closes_the_case_of_its_payment_on_its_account(home: Home) {
+    let store = home.ready().await;
+    let cases = store.unmatched();
+    for name in ["a", "b", "c"] {
+        open(&store, &case(name)).await.unwrap();
+    }
+    let elsewhere = NewUnmatched {
+        account: Some("acct_1".to_owned()),
+        ..case("d")
+    };
+    open(&store, &elsewhere).await.unwrap();
+    let by_both = RefundedPayments {
+        sessions: &["cs_b"],
+        ..refunded(&["pi_a", "pi_d"])
+    };
+    assert_eq!(cases.close_refunded(&by_both).await.unwrap(), 2);
+    assert_eq!(cases.close_refunded(&by_both).await.unwrap(), 0);
+    assert_eq!(found(&store, "cs_a").await.resolution, Some(Resolution::Refund));
+    assert!(found(&store, "cs_c").await.is_open());
+    assert!(found(&store, "cs_d").await.is_open());
+}
+
+async fn a_tenants_own_secret_closes_no_other_tenants_case(home: Home) {
+    let store = home.ready().await;
+    let cases = store.unmatched();
+    let of = |name: &str, tenant: &str| NewUnmatched {
+        tenant: Some(tenant.to_owned()),
+        ..case(name)
+    };
+    open(&store, &of("a", "tenant-studio")).await.unwrap();
+    open(&store, &of("b", "tenant-other")).await.unwrap();
+    open(&store, &case("c")).await.unwrap();
+    let by_path = RefundedPayments {
+        path_tenant: Some("studio"),
+        ..refunded(&["pi_a", "pi_b", "pi_c"])
+    };
+    assert_eq!(cases.close_refunded(&by_path).await.unwrap(), 1);
+    assert!(!found(&store, "cs_a").await.is_open());
+}
+
+async fn open_cases_are_counted_by_whether_money_was_paid(home: Home) {
+    let store = home.ready().await;
+    let cases = store.unmatched();
+    assert_eq!(cases.count_unmatched().await.unwrap(), OpenUnmatched::default());
+    for (name, is_paid) in [("a", true), ("b", true), ("c", false)] {
+        let new = NewUnmatched {
+            is_paid,
+            ..case(name)
+        };
+        open(&store, &new).await.unwrap();
+    }
+    cases
+        .close_unmatched("case_b", Resolution::Person, &note("closed"))
+        .await
+        .unwrap();
+    let open = cases.count_unmatched().await.unwrap();
+    assert_eq!((open.paid, open.informational), (1, 1));
+    assert_eq!(open.oldest, Some(minute(1)));
+    let listed = async |filter: UnmatchedFilter<'_>| {
+        let listed = cases.list_unmatched(&filter, 10).await.unwrap();
+        listed.into_iter().map(|case| case.session).collect::<Vec<_>>()
+    };
+    let only_open = UnmatchedFilter {
+        state: Some(UnmatchedState::Open),
+        ..UnmatchedFilter::default()
+    };
+    assert_eq!(listed(UnmatchedFilter::default()).await, ["cs_a", "cs_b", "cs_c"]);
+    assert_eq!(listed(only_open).await, ["cs_a", "cs_c"]);
+    let next = UnmatchedFilter {
+        after: Some((minute(1), "case_a")),
+        reason: Some("unresolved_pass"),
+        updated_before: Some(minute(2)),
+        ..only_open
+    };
+    assert_eq!(listed(next).await, ["cs_c"]);
+}
+
+async fn closed_cases_are_forgotten_after_their_time_and_open_ones_never(home: Home) {
+    let store = home.ready().await;
+    let cases = store.unmatched();
+    for name in ["a", "b"] {
+        open(&store, &case(name)).await.unwrap();
+    }
+    cases
+        .close_unmatched("case_a", Resolution::Person, &note("closed"))
+        .await
+        .unwrap();
+    assert_eq!(cases.drop_unmatched(minute(9), 10).await.unwrap(), 0);
+    assert_eq!(cases.drop_unmatched(minute(10), 10).await.unwrap(), 1);
+    assert!(found(&store, "cs_b").await.is_open());
+}
