@@ -22,3 +22,4 @@ pub mod stripe;
 pub mod telemetry;
 pub mod time_zone;
 pub mod up;
+pub mod verdict;

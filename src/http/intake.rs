@@ -82,7 +82,10 @@ impl Intake {
                     None => Err(QueueError::Closed),
                 };
                 match enqueued {
-                    Ok(answers) => answers.into_iter().map(Ok).collect(),
+                    Ok(answers) => {
+                        log.redis_answered();
+                        answers.into_iter().map(Ok).collect()
+                    }
                     Err(error) => {
                         log.redis_failed(&error);
                         vec![Err(Unavailable); items.len()]
@@ -200,6 +203,10 @@ enum Answer {
 }
 
 impl Answer {
+    fn is_good(&self) -> bool {
+        matches!(self, Self::Accepted | Self::Duplicate | Self::Ignored)
+    }
+
     fn received(&self) -> Received {
         match self {
             Self::Accepted => Received::Accepted,
@@ -302,8 +309,17 @@ async fn answer(
         Err(answer) => answer,
     };
     intake.metrics.count(answer.received(), tenant);
+    if !answer.is_good() && !is_own_audit(request.headers()) {
+        intake.metrics.refused(answer.received(), tenant);
+    }
     intake.metrics.took(began.elapsed());
     answer.respond()
+}
+
+/// Whether the audit of our endpoints sent it: it tries a request without a signature, too.
+fn is_own_audit(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT);
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"surepass/"))
 }
 
 /// The body as it came, of at most `largest` bytes. One that came in one piece, as nearly all do, lies where the connection has

@@ -2,8 +2,8 @@
 //! Refused ones are sampled in the log, never stored.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::CACHE_CONTROL;
@@ -14,6 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::refusals::Refusals;
 use crate::customer::Live;
 use crate::lookback::audit::Findings;
 use crate::queue::{Exposition, QueueError};
@@ -55,14 +56,38 @@ const NAMES: [&str; 12] = [
 const BETWEEN_SAMPLES: Duration = Duration::from_secs(10);
 
 /// Counts of webhook requests, and when each reason was last told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct IntakeMetrics {
     counts: [AtomicU64; NAMES.len()],
     durations: Histogram,
     told: Mutex<[Option<Instant>; NAMES.len()]>,
+    refusals: Arc<Refusals>,
+    outage: Outage,
 }
 
 impl IntakeMetrics {
+    pub(super) fn new(refusals: Arc<Refusals>) -> Self {
+        Self {
+            counts: Default::default(),
+            durations: Histogram::default(),
+            told: Mutex::default(),
+            refusals,
+            outage: Outage::default(),
+        }
+    }
+
+    /// Remembers a refusal for `surepass doctor`. `tenant`: the slug of the path.
+    pub(super) fn refused(&self, received: Received, tenant: Option<&str>) {
+        match received {
+            Received::Accepted | Received::Duplicate | Received::Ignored | Received::Unavailable => {}
+            // A slug that a stranger made up.
+            Received::UnknownTenant | Received::TooLarge | Received::Unreadable => {
+                self.refusals.count(NAMES[received as usize], None);
+            }
+            _ => self.refusals.count(NAMES[received as usize], tenant),
+        }
+    }
+
     pub(super) fn count(&self, received: Received, tenant: Option<&str>) {
         let which = received as usize;
         let total = self.counts[which].fetch_add(1, Ordering::Relaxed) + 1;
@@ -89,7 +114,24 @@ impl IntakeMetrics {
         self.durations.observe(time);
     }
 
+    /// Redis has taken a batch. Costs a look at a flag, unless it was away before.
+    pub(super) fn redis_answered(&self) {
+        if let Some((away, refused_before)) = self.outage.end() {
+            let refused = self.unavailable() - refused_before;
+            tracing::info!(
+                away_ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX),
+                refused,
+                "Redis is back: webhooks are accepted again; Stripe sends the refused ones again"
+            );
+        }
+    }
+
+    fn unavailable(&self) -> u64 {
+        self.counts[Received::Unavailable as usize].load(Ordering::Relaxed)
+    }
+
     pub(super) fn redis_failed(&self, error: &QueueError) {
+        self.outage.begin(self.unavailable());
         // Told apart from the refusals that follow from it: this is the cause.
         if self.may_tell(Received::Accepted as usize) {
             tracing::error!(%error, "Redis takes no jobs: webhooks are answered with 503 until it does");
@@ -105,6 +147,31 @@ impl IntakeMetrics {
             told[which] = Some(Instant::now());
         }
         due
+    }
+}
+
+/// Since when Redis has taken no webhooks, and how many had been refused for that before.
+#[derive(Debug, Default)]
+struct Outage {
+    is_on: AtomicBool,
+    began: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Outage {
+    fn begin(&self, refused: u64) {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        began.get_or_insert_with(|| (Instant::now(), refused));
+        self.is_on.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self) -> Option<(Duration, u64)> {
+        if !self.is_on.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_on.store(false, Ordering::Relaxed);
+        let (since, refused) = began.take()?;
+        Some((since.elapsed(), refused))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod health;
 mod intake;
 pub mod metrics;
 mod page;
+mod refusals;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -33,6 +34,7 @@ use customer::Door;
 use endpoints::Endpoints;
 use intake::{Intake, IntakeSettings};
 use page::Page;
+use refusals::Refusals;
 
 /// The HTTP server, bound and ready to run. Production and tests start the same thing.
 pub struct Application {
@@ -92,7 +94,8 @@ impl Application {
             .local_addr()
             .map_err(|error| StartError::Bind(bind, error))?;
         connections::let_go_of_the_vanished(&listener);
-        let metrics = Arc::new(IntakeMetrics::default());
+        let refusals = Refusals::new(queue.clone(), clock.clone());
+        let metrics = Arc::new(IntakeMetrics::new(Arc::new(refusals)));
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
         let tolerance = settings.server.signature_tolerance;
         let endpoints = Endpoints::new(verifier.with_tolerance(tolerance), tolerance, store.clone());

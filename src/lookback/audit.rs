@@ -22,6 +22,7 @@ use crate::stripe::api::{Client, StripeError};
 
 pub use self::finding::{Finding, Severity};
 pub use self::judge::{NEEDED, WANTED};
+pub use self::probe::ID as PING;
 pub use self::rounds::{Findings, RoundError, Rounds, last};
 
 /// Looks at our webhook endpoints.

@@ -27,6 +27,7 @@
 //! | `cron` | sorted set | schedules by the ms of their last tick |
 //! | `cron:<name>:<tick>:…` | string | what this tick enqueues has been enqueued, for 2 days |
 //! | `note:<name>` | string | what the last audit of the webhook endpoints found |
+//! | `refused:<minute>` | hash | webhooks that were refused in that minute since 1970, by `reason` or `reason slug`, for 11 minutes |
 //! | `wake` | channel | something may be there to take |
 //! | `told` | channel | jobs that stand elsewhere now: `state id`, a line each |
 //!
@@ -52,6 +53,8 @@ mod log;
 mod memo;
 mod metrics;
 mod notes;
+mod overdue;
+mod refusals;
 mod scripts;
 mod server;
 mod settle;
@@ -74,6 +77,7 @@ pub use limiter::{Counted, Limit, Limiter};
 pub use log::{LogConsumer, LogEntry};
 pub use memo::{Look, Memo};
 pub use metrics::{Exposition, Reading};
+pub use overdue::Overdue;
 pub use server::{LEAST_VERSION, Server};
 pub use settle::{Settle, SettleLayer};
 pub use slots::slots;

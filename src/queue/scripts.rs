@@ -28,6 +28,7 @@ script!(INSPECT_SORTED, "inspect_sorted.lua");
 script!(INSPECT_LINE, "inspect_line.lua");
 script!(INSPECT_JOB, "inspect_job.lua");
 script!(COUNTS, "counts.lua");
+script!(OVERDUE, "overdue.lua");
 script!(DISCARD, "discard.lua");
 script!(BUCKET_TAKE, "bucket_take.lua");
 script!(BUCKET_SLOW, "bucket_slow.lua");

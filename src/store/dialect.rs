@@ -10,6 +10,8 @@ use sqlx::{AssertSqlSafe, Database, SqlSafeStr, SqlStr};
 pub(super) trait Dialect: Database<Row: Fields> {
     /// Opens a transaction that writes.
     const BEGIN: &'static str;
+    /// Inserts a row that takes new space on the disk before it is committed; it is always taken back.
+    const LARGE_INSERT: &'static str;
     /// Ends a `SELECT` of rows that the transaction is going to change.
     const LOCKING: &'static str;
     /// Keeps other importers out until the transaction ends.

@@ -56,10 +56,10 @@ fn versions(migrations: &Migrator) -> Vec<i64> {
     migrations.iter().map(|migration| migration.version).collect()
 }
 
-/// Writes nothing, in a transaction that writes: a file, a disk or a server that is read-only refuses it.
+/// Writes more than a connection holds in memory, and takes it back: a file, a disk or a server that is read-only or full
+/// refuses it.
 pub(super) async fn try_write<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<()> {
     let mut transaction = connection.begin_with(D::BEGIN).await?;
-    let nothing = SqlStr::from_static("UPDATE tenants SET name = name WHERE id = ''");
-    D::execute(&mut transaction, nothing, vec![]).await?;
+    D::execute(&mut transaction, SqlStr::from_static(D::LARGE_INSERT), vec![]).await?;
     transaction.rollback().await
 }

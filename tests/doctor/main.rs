@@ -22,3 +22,4 @@ mod program;
 mod shop;
 mod stripe;
 mod stripe_access;
+mod verdicts;

@@ -66,7 +66,7 @@ fn webhook_secrets(patient: &Patient, report: &mut Report) {
 fn public_url(patient: &Patient, report: &mut Report) {
     let live = patient.settings.stripe.livemode() == Some(true);
     match &patient.settings.server.public_url {
-        None => report.warn(
+        None => report.advise(
             "public address",
             "server.public_url is not set: our endpoints at Stripe are told by their path, and not tried out",
             "set it to where the world reaches the server, such as https://passes.example.com",
@@ -82,11 +82,7 @@ fn public_url(patient: &Patient, report: &mut Report) {
 
 fn admin(patient: &Patient, report: &mut Report) {
     match &patient.settings.admin.token {
-        None => report.warn(
-            "admin",
-            "SUREPASS_ADMIN_TOKEN is not set: there are no admin pages",
-            "set it to a long random text, or leave it if you only use the command line",
-        ),
+        None => {}
         Some(_) => report.good("admin", "a token is set"),
     }
 }
@@ -94,7 +90,7 @@ fn admin(patient: &Patient, report: &mut Report) {
 fn customers(patient: &Patient, report: &mut Report) {
     let customers = &patient.settings.customers;
     match (&customers.jwt_secret, &customers.jwks_url) {
-        (None, None) => report.warn(
+        (None, None) => report.advise(
             "customers",
             "nothing verifies customers' tokens: their routes answer 503",
             "set SUREPASS_JWT_SECRET (HS256) or SUREPASS_JWKS_URL (RS256, ES256)",
@@ -127,7 +123,7 @@ fn data_dir(patient: &Patient, report: &mut Report) {
             format!("{shown}{yet}: `surepass up` can write to it"),
         );
     } else {
-        report.warn(
+        report.advise(
             "data folder",
             format!("{shown} cannot be written to, as `surepass up` must"),
             "let this user write there, or set SUREPASS_DATA_DIR; `serve` and `surepass-worker` do not need it",

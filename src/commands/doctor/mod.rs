@@ -1,6 +1,7 @@
 //! `surepass doctor`
 
 mod configuration;
+mod purchases;
 mod redis;
 mod report;
 mod store;
@@ -21,7 +22,7 @@ use surepass::stripe::api::Client;
 use super::block_on;
 use super::terminal::print_json;
 use crate::Failure;
-use report::Report;
+use report::{PURCHASES, Report};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
@@ -41,17 +42,21 @@ struct Patient {
     lookbacks: Option<Queue>,
     store: Option<Arc<dyn Store>>,
     tenants: Vec<Tenant>,
+    /// Why it takes no writes, and what to do.
+    store_refuses: Option<(String, String)>,
+    /// How many are alive, where that is known.
+    workers: Option<usize>,
     /// It answers, and takes our key.
     stripe: Option<Client>,
 }
 
-/// Looks at everything and changes nothing: no tables are made, no file is created, and what goes out is read-only. Exit
+/// Prints the verdict first. Looks at everything and changes nothing: no tables are made, no file is created, and what goes out is read-only. Exit
 /// status 1 if something is wrong; warnings alone are none.
 pub(crate) fn run(
     settings: Result<Settings, ConfigError>,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
-    let mut report = Report::new(!arguments.json);
+    let mut report = Report::default();
     match settings {
         Ok(settings) => block_on(async {
             Box::pin(examine(settings, &mut report)).await;
@@ -69,7 +74,7 @@ pub(crate) fn run(
     if arguments.json {
         print_json(&report.document())?;
     } else {
-        report.print_sum();
+        report.print();
     }
     Ok(if report.is_good() {
         ExitCode::SUCCESS
@@ -89,6 +94,8 @@ async fn examine(settings: Settings, report: &mut Report) {
         lookbacks: None,
         store: None,
         tenants: Vec::new(),
+        store_refuses: None,
+        workers: None,
         stripe: None,
         settings,
     };
@@ -106,10 +113,16 @@ async fn examine(settings: Settings, report: &mut Report) {
     store::check(&mut patient, report).await;
     report.begin("Stripe");
     stripe::check(&mut patient, report).await;
+    // Before the endpoints are tried, which may be refused, too.
+    let refused = purchases::refused(&patient).await;
     report.begin("Webhooks");
     webhooks::check(&patient, report).await;
     report.begin("Work");
-    work::check(&patient, report).await;
+    work::check(&mut patient, report).await;
+    let mut first = Report::default();
+    first.begin(PURCHASES);
+    purchases::check(&patient, refused, &mut first).await;
+    report.put_first(first);
     if let Some(store) = &patient.store {
         store.close().await;
     }

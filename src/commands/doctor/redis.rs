@@ -49,7 +49,7 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
         Ok(()) => report.good("writes", "it takes writes"),
         Err(error) => report.wrong(
             "writes",
-            format!("it takes none: {error}"),
+            format!("Redis takes no writes: {error}"),
             "a full one needs memory, a replica its master's address, a full disk room",
         ),
     }
@@ -142,7 +142,12 @@ fn eviction(server: &Server, report: &mut Report) {
 fn memory(server: &Server, report: &mut Report) {
     let used = size(server.used_memory);
     let Some(max) = server.max_memory else {
-        report.good("memory", format!("{used} used, no limit set"));
+        report.warn(
+            "memory",
+            format!("{used} used, and no limit is set"),
+            "CONFIG SET maxmemory (docs/redis.md has the arithmetic): with noeviction a full Redis refuses webhooks, and \
+             Stripe sends them again; without a limit the system may kill it",
+        );
         return;
     };
     let percent = server.used_memory.saturating_mul(100) / max.max(1);
@@ -187,7 +192,7 @@ fn clock(patient: &Patient, server: &Server, report: &mut Report) {
 
 /// `1.5 MB`
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let units = [("GB", 1_u64 << 30), ("MB", 1 << 20), ("kB", 1 << 10)];
     let fits = units.iter().find(|(_, unit)| bytes >= *unit);
     fits.map_or(format!("{bytes} B"), |(name, unit)| {

@@ -10,11 +10,15 @@ use crate::commands::terminal::{safe, wrapped};
 /// A line's length, and where its text begins.
 const COLUMNS: usize = 80;
 const TEXT_AT: usize = 20;
+/// The group of checks that the product's promise is about.
+pub(super) const PURCHASES: &str = "Purchases";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
     Ok,
+    /// Nothing is wrong; something more is possible.
+    Advice,
     Warning,
     Error,
 }
@@ -29,10 +33,9 @@ struct Check {
     mend: Option<String>,
 }
 
-/// All of it; printed as it comes, or at the end as a document.
-#[derive(Debug)]
+/// All of it. It is printed at the end, as the first line is the verdict.
+#[derive(Debug, Default)]
 pub(super) struct Report {
-    prints: bool,
     group: &'static str,
     checks: Vec<Check>,
 }
@@ -41,30 +44,24 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct Document<'a> {
     ok: bool,
+    /// In words: the first line.
+    verdict: String,
     checks: &'a [Check],
 }
 
 impl Report {
-    pub(super) fn new(prints: bool) -> Self {
-        Self {
-            prints,
-            group: "",
-            checks: Vec::new(),
-        }
-    }
-
     /// What follows is about this.
     pub(super) fn begin(&mut self, group: &'static str) {
-        if self.prints {
-            let gap = if self.group.is_empty() { "" } else { "\n" };
-            let bold = Style::new().bold();
-            anstream::println!("{gap}{bold}{group}{bold:#}");
-        }
         self.group = group;
     }
 
     pub(super) fn good(&mut self, name: &'static str, message: impl Into<String>) {
         self.add(Level::Ok, name, message.into(), None);
+    }
+
+    /// Surepass works without it.
+    pub(super) fn advise(&mut self, name: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+        self.add(Level::Advice, name, message.into(), Some(mend.into()));
     }
 
     /// Surepass works, and something should be looked at.
@@ -78,25 +75,18 @@ impl Report {
     }
 
     fn add(&mut self, level: Level, name: &'static str, message: String, mend: Option<String>) {
-        let check = Check {
+        self.checks.push(Check {
             group: self.group,
             name,
             level,
             message,
             mend,
-        };
-        if self.prints {
-            let (sign, color) = match level {
-                Level::Ok => ('✓', AnsiColor::Green),
-                Level::Warning => ('!', AnsiColor::Yellow),
-                Level::Error => ('✗', AnsiColor::Red),
-            };
-            let style = Style::new().fg_color(Some(color.into())).bold();
-            // The sign's place is two columns in.
-            let text = lines(&check);
-            anstream::println!("  {style}{sign}{style:#}{text}");
-        }
-        self.checks.push(check);
+        });
+    }
+
+    /// Puts a report's checks before all others.
+    pub(super) fn put_first(&mut self, first: Self) {
+        self.checks.splice(0..0, first.checks);
     }
 
     fn count(&self, level: Level) -> usize {
@@ -108,7 +98,50 @@ impl Report {
         self.count(Level::Error) == 0
     }
 
-    pub(super) fn print_sum(&self) {
+    /// The worst that was found and what to do next, or that nothing is wrong. Groups are in the order of what they cost
+    /// customers.
+    fn verdict(&self) -> String {
+        match self.checks.iter().find(|check| check.level == Level::Error) {
+            Some(check) if check.group == PURCHASES => {
+                format!(
+                    "{}; next: {}",
+                    check.message,
+                    check.mend.as_deref().unwrap_or_default()
+                )
+            }
+            Some(check) => format!(
+                "{}, {}: {}; next: {}",
+                check.group,
+                check.name,
+                check.message,
+                check.mend.as_deref().unwrap_or_default()
+            ),
+            None => "Nothing is wrong: everybody who paid has a pass, and nobody waits.".to_owned(),
+        }
+    }
+
+    /// For a terminal: the verdict, each group, the sum.
+    pub(super) fn print(&self) {
+        for line in wrapped(&safe(&self.verdict()), COLUMNS) {
+            println!("{line}");
+        }
+        let mut group = "";
+        for check in &self.checks {
+            if check.group != group {
+                group = check.group;
+                let bold = Style::new().bold();
+                anstream::println!("\n{bold}{group}{bold:#}");
+            }
+            let (sign, color) = match check.level {
+                Level::Ok => ('✓', AnsiColor::Green),
+                Level::Advice => ('·', AnsiColor::Cyan),
+                Level::Warning => ('!', AnsiColor::Yellow),
+                Level::Error => ('✗', AnsiColor::Red),
+            };
+            let style = Style::new().fg_color(Some(color.into())).bold();
+            // The sign's place is two columns in.
+            anstream::println!("  {style}{sign}{style:#}{}", lines(check));
+        }
         let (wrong, warnings) = (self.count(Level::Error), self.count(Level::Warning));
         let many = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
         let sum = match (wrong, warnings) {
@@ -123,6 +156,7 @@ impl Report {
     pub(super) fn document(&self) -> Document<'_> {
         Document {
             ok: self.is_good(),
+            verdict: self.verdict(),
             checks: &self.checks,
         }
     }

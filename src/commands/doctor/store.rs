@@ -1,10 +1,16 @@
 //! The shop's own records.
 
+use std::path::Path;
+
 use secrecy::ExposeSecret;
 use surepass::store::{self, sqlite_file};
 
+use super::redis::size;
 use super::report::Report;
 use super::{Patient, place};
+
+/// With less, a busy day may fill the disk: a million purchases take some 2 GB.
+const LEAST_ROOM: u64 = 512 << 20;
 
 pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
     let url = patient.settings.database.url_or_default();
@@ -73,14 +79,24 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
             report.good("tables", format!("up to date (version {applied})"));
         }
     }
+    if let Some(file) = &file {
+        room(folder_of(file), report);
+    }
     if usable {
         match store.try_write().await {
-            Ok(()) => report.good("writes", "it takes writes"),
-            Err(error) => report.wrong(
-                "writes",
-                format!("it takes none: {error}"),
-                "a file must be writable for this user, its folder, too; a replica is read-only",
-            ),
+            Ok(()) => report.good("writes", "it takes writes, and has room to grow"),
+            Err(error) => {
+                let mend = match &file {
+                    Some(file) => format!(
+                        "`df -h {0}`: free space there; the file and its folder must be writable for this user",
+                        folder_of(file).display()
+                    ),
+                    None => "see the database's log: usually its disk is full, or it is a replica".to_owned(),
+                };
+                let message = format!("the store takes no writes: {error}");
+                report.wrong("writes", message.as_str(), mend.as_str());
+                patient.store_refuses = Some((message, mend));
+            }
         }
         match store.tenants().await {
             Ok(tenants) => patient.tenants = tenants,
@@ -88,6 +104,30 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
         }
         catalogue(patient, report);
         patient.store = Some(store);
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+/// Of the disk that a SQLite file lies on.
+fn room(folder: &Path, report: &mut Report) {
+    let Ok(disk) = nix::sys::statvfs::statvfs(folder) else {
+        return;
+    };
+    #[expect(clippy::useless_conversion, reason = "smaller types on other systems")]
+    let free = u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
+    let message = format!("{} free on the disk of {}", size(free), folder.display());
+    if free < LEAST_ROOM {
+        report.warn(
+            "disk",
+            message,
+            "free space there: without any, no pass can be written",
+        );
+    } else {
+        report.good("disk", message);
     }
 }
 

@@ -88,7 +88,8 @@ fn described(endpoint: &Endpoint) -> String {
         events => format!("{} types of events", events.len()),
     };
     let tried = match endpoint.answers {
-        Some(true) => "; a signed ping came back",
+        // It was signed with our own secret: only Stripe's events prove that it is Stripe's.
+        Some(true) => "; our own ping came back",
         Some(false) | None => "",
     };
     format!("{} gets {events}{of}{version}{tried}", endpoint.url)

@@ -8,23 +8,20 @@ use surepass::store::{LookbackMark, LookbackRun};
 
 use super::Patient;
 use super::report::Report;
-use crate::commands::terminal::span;
 
 /// A tick that is later than this has nobody who fires it.
 const LATE: TimeDelta = TimeDelta::minutes(5);
-/// Purchases that wait longer are told.
-const LONG_WAIT_MS: u64 = 5 * 60_000;
 /// A detector that has not come so far is behind: two nights.
 const BEHIND: TimeDelta = TimeDelta::hours(48);
 
-pub(super) async fn check(patient: &Patient, report: &mut Report) {
-    let (Some(purchases), Some(lookbacks)) = (&patient.purchases, &patient.lookbacks) else {
+pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
+    let (Some(purchases), Some(lookbacks)) = (patient.purchases.clone(), patient.lookbacks.clone()) else {
         report.warn("workers", "not known, without Redis", "mend its connection above");
         return;
     };
     let inspector = Inspector::new(vec![purchases.clone(), lookbacks.clone()]);
     match inspector.workers().await {
-        Ok(all) => workers(&all, report),
+        Ok(all) => patient.workers = Some(workers(&all, report)),
         Err(error) => report.wrong("workers", error.to_string(), "run this again"),
     }
     match inspector.queues().await {
@@ -34,11 +31,11 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
     if patient.settings.stripe.secret_key.is_none() {
         return;
     }
-    match cron::status(lookbacks, &patient.settings.lookback, patient.now).await {
+    match cron::status(&lookbacks, &patient.settings.lookback, patient.now).await {
         Ok(all) => all.iter().for_each(|one| schedule(patient, one, report)),
         Err(error) => report.wrong("schedules", error.to_string(), "run this again"),
     }
-    if let Ok(Some(last)) = audit::last(lookbacks).await {
+    if let Ok(Some(last)) = audit::last(&lookbacks).await {
         let found = match last.findings.len() {
             0 => "nothing wrong".to_owned(),
             found => format!("{found} to look at"),
@@ -64,7 +61,8 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
     }
 }
 
-fn workers(all: &[WorkerStatus], report: &mut Report) {
+/// Answers how many are alive.
+fn workers(all: &[WorkerStatus], report: &mut Report) -> usize {
     let (dead, alive): (Vec<&WorkerStatus>, Vec<_>) = all.iter().partition(|worker| worker.dead);
     if alive.is_empty() {
         report.wrong(
@@ -72,7 +70,7 @@ fn workers(all: &[WorkerStatus], report: &mut Report) {
             "none is alive: purchases wait",
             "start `surepass-worker`, or `surepass up`",
         );
-        return;
+        return 0;
     }
     let slots: usize = alive.iter().map(|worker| worker.concurrency).sum();
     let many = if alive.len() == 1 { "" } else { "s" };
@@ -94,8 +92,10 @@ fn workers(all: &[WorkerStatus], report: &mut Report) {
             "bring all to one version",
         );
     }
+    alive.len()
 }
 
+/// How long purchases wait, and which of them are dead, is the verdict's.
 fn queue_of(queue: &QueueStatus, report: &mut Report) {
     let name = match queue.name.as_str() {
         "fulfil" => "purchases",
@@ -108,33 +108,25 @@ fn queue_of(queue: &QueueStatus, report: &mut Report) {
         running,
         ..
     } = queue;
-    let message = format!("{waiting} wait, {scheduled} come later, {running} run");
-    let oldest = queue.oldest_waiting.map(|since| queue.now.saturating_sub(since));
+    let message = format!("{waiting} waiting, {scheduled} scheduled, {running} running");
     if queue.paused {
         report.warn(
             name,
             format!("{message}; the queue is paused"),
             format!("`surepass jobs resume {}`", queue.name),
         );
-    } else if let Some(oldest) = oldest.filter(|oldest| *oldest > LONG_WAIT_MS && name == "purchases") {
-        report.warn(
-            name,
-            format!("{message}; the oldest has waited {}", span(oldest)),
-            "start more workers, or see why they are slow: /metrics, `surepass workers list`",
-        );
     } else {
         report.good(name, message);
     }
     if queue.dead > 0 {
-        let letters = if queue.dead == 1 {
-            "letter waits"
-        } else {
-            "letters wait"
-        };
+        let letters = if queue.dead == 1 { "letter" } else { "letters" };
         report.warn(
             "dead letters",
-            format!("{} dead {letters} for a person in {}", queue.dead, queue.name),
-            "`surepass jobs list --state dead` says why; `surepass jobs retry` runs them again",
+            format!("{} dead {letters} in {}", queue.dead, queue.name),
+            format!(
+                "`surepass jobs list --queue {} --state dead` says why; `surepass jobs retry` runs them again",
+                queue.name
+            ),
         );
     }
 }

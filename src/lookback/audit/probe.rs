@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// A longer address is not repeated.
 const LONGEST_TARGET: usize = 500;
-/// Always the same, so that the event log keeps one entry for all.
-const ID: &str = "evt_surepass_audit";
+/// The id of the event that is sent: always the same, so that the event log keeps one entry for all.
+pub const ID: &str = "evt_surepass_audit";
 
 /// One try.
 pub(super) struct Ping<'a> {

@@ -49,6 +49,19 @@ impl Shop {
         entry.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    /// Lets all jobs have been enqueued so many minutes earlier.
+    pub(crate) async fn enqueued_earlier(&self, minutes: u64) {
+        let script = r"for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+            local kind, at, rest = string.match(redis.call('GET', key), '^([^\n]* )(%d+)( %d+ %d+\n.*)$')
+            redis.call('SET', key, kind .. string.format('%.0f', at - ARGV[2]) .. rest)
+        end";
+        let ms = (minutes * 60_000).to_string();
+        let moved = self
+            .redis(&["EVAL", script, "0", &self.queue().key("data:"), &ms])
+            .await;
+        moved.unwrap();
+    }
+
     async fn counted(&self, what: &str, reached: impl Fn(Counts) -> bool) {
         let queue = self.queue();
         let mut last = None;

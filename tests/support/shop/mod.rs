@@ -196,6 +196,11 @@ impl Shop {
         command(SUREPASS, arguments, &self.environment)
     }
 
+    /// Any program with these arguments and the shop's settings.
+    pub(crate) fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
+        command(program, arguments, &self.environment)
+    }
+
     pub(crate) async fn surepass(&self, arguments: &[&str]) -> Output {
         let output = run(self.command(arguments)).await;
         check_output(&stderr(&output));

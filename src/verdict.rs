@@ -1,0 +1,291 @@
+//! The verdict: whether somebody has paid and has no pass, or has waited too long for one.
+//!
+//! `doctor`, the first page, `/readyz` and alerts share it, so that they never contradict each other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::queue::{Overdue, Queue};
+use crate::store::Store;
+
+/// How long a paid purchase may wait for its pass before that is an error.
+pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// The most jobs that are looked at: beyond them a count reads "at least".
+const MOST_JOBS: usize = 1_000;
+/// How long Redis or the store may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What keeps somebody from what they paid for, the worst first. Empty: nobody waits too long, and everybody has a pass.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Verdict {
+    pub problems: Vec<Problem>,
+    /// Why purchases that are tried again failed last, and how many did so.
+    pub causes: BTreeMap<String, usize>,
+}
+
+/// One reason why a customer has not got what was paid for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// `paid_without_pass`, `waiting_too_long`, `unknown`.
+    pub code: &'static str,
+    /// For operators: how many, and why.
+    pub message: String,
+    /// What to do next: a command, as a rule.
+    pub next: String,
+}
+
+/// What a verdict is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Of the queue of purchases; the error where Redis does not answer.
+    pub overdue: Option<Result<Overdue, String>>,
+    /// Reasons of dead letters whose session has no subscription, and how many there are of each.
+    pub dead: BTreeMap<String, usize>,
+    /// Living workers, where that is known.
+    pub workers: Option<usize>,
+    /// Why the store takes no writes, and what to do about it, where that is known.
+    pub store: Option<(String, String)>,
+}
+
+impl Facts {
+    /// Asks Redis, and the store about the sessions of dead letters. Where one does not answer within 2 s, the verdict
+    /// says that it is not known.
+    pub async fn gather(purchases: &Queue, store: Option<&dyn Store>) -> Self {
+        let overdue = tokio::time::timeout(PATIENCE, purchases.overdue(LONGEST_WAIT, MOST_JOBS)).await;
+        let overdue = match overdue {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("no answer within 2 s".to_owned()),
+        };
+        let dead = match &overdue {
+            Ok(overdue) if overdue.dead > 0 => without_pass(overdue, store).await,
+            _ => BTreeMap::new(),
+        };
+        Self {
+            overdue: Some(overdue),
+            dead,
+            ..Self::default()
+        }
+    }
+}
+
+/// Dead letters whose session has no subscription, by reason. The store away: all of them.
+async fn without_pass(overdue: &Overdue, store: Option<&dyn Store>) -> BTreeMap<String, usize> {
+    let letters = &overdue.dead_letters;
+    let sessions: Vec<&str> = letters.iter().map(|(id, _)| session_of(id)).collect();
+    let held = match store {
+        Some(store) => tokio::time::timeout(PATIENCE, store.subscriptions_of(&sessions, &[]))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let mut reasons = BTreeMap::new();
+    for ((_, reason), session) in letters.iter().zip(sessions) {
+        if !held.iter().any(|one| one.stripe_session_id == session) {
+            *reasons.entry(reason.clone()).or_default() += 1;
+        }
+    }
+    reasons
+}
+
+/// A job's id ends with its session's.
+fn session_of(job: &str) -> &str {
+    job.rsplit([':', '/']).next().unwrap_or(job)
+}
+
+impl Verdict {
+    /// Judges what was found.
+    #[must_use]
+    pub fn of(facts: &Facts) -> Self {
+        let mut problems = Vec::new();
+        let mut causes = BTreeMap::new();
+        match &facts.overdue {
+            None => {}
+            Some(Err(error)) => problems.push(Problem {
+                code: "unknown",
+                message: format!(
+                    "Redis does not answer ({error}): webhooks get 503, and no purchase is fulfilled until it does"
+                ),
+                next: "start Redis, or correct REDIS_URL".to_owned(),
+            }),
+            Some(Ok(overdue)) => {
+                problems.extend(dead(facts, overdue));
+                problems.extend(waiting(facts, overdue));
+                causes.clone_from(&overdue.causes);
+            }
+        }
+        Self { problems, causes }
+    }
+
+    /// Nobody waits too long, and everybody who paid has a pass.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+fn dead(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
+    let count: usize = facts.dead.values().sum();
+    let more = overdue.dead > overdue.dead_letters.len();
+    (count > 0).then(|| Problem {
+        code: "paid_without_pass",
+        message: format!(
+            "{}{} no pass: {}",
+            if more { "at least " } else { "" },
+            purchases(count, "has", "have"),
+            listed(&facts.dead)
+        ),
+        next: "`surepass jobs list --state dead`".to_owned(),
+    })
+}
+
+fn waiting(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
+    if overdue.jobs == 0 {
+        return None;
+    }
+    let (why, next) = if overdue.paused {
+        (
+            "the queue is paused".to_owned(),
+            "`surepass jobs resume fulfil`".to_owned(),
+        )
+    } else if facts.workers == Some(0) {
+        (
+            "no worker is running".to_owned(),
+            "start `surepass-worker`".to_owned(),
+        )
+    } else if let Some((error, next)) = &facts.store {
+        (error.clone(), next.clone())
+    } else if overdue.causes.is_empty() {
+        (
+            "the workers do not keep up".to_owned(),
+            "`surepass workers list`; start more workers".to_owned(),
+        )
+    } else {
+        (
+            format!("attempts fail with {}", listed(&overdue.causes)),
+            "`surepass jobs list --state scheduled`".to_owned(),
+        )
+    };
+    Some(Problem {
+        code: "waiting_too_long",
+        message: format!(
+            "{}{} waited for up to {}: {why}",
+            if overdue.partial { "at least " } else { "" },
+            purchases(overdue.jobs, "has", "have"),
+            span(overdue.oldest)
+        ),
+        next,
+    })
+}
+
+fn purchases(count: usize, one: &str, many: &str) -> String {
+    if count == 1 {
+        format!("1 paid purchase {one}")
+    } else {
+        format!("{count} paid purchases {many}")
+    }
+}
+
+/// `unresolved_pass (2), poison (1)`: the most frequent ones first.
+fn listed(counts: &BTreeMap<String, usize>) -> String {
+    let mut counts: Vec<_> = counts.iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let words = counts.iter().map(|(word, count)| format!("{word} ({count})"));
+    words.take(4).collect::<Vec<_>>().join(", ")
+}
+
+/// `90 s`, `12 min`, `3 h`, `5 days`.
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(overdue: Overdue) -> Facts {
+        Facts {
+            overdue: Some(Ok(overdue)),
+            ..Facts::default()
+        }
+    }
+
+    fn first(facts: &Facts) -> String {
+        let verdict = Verdict::of(facts);
+        let first = verdict.problems.first();
+        first.map_or_else(String::new, |one| format!("{}; next: {}", one.message, one.next))
+    }
+
+    #[test]
+    fn nobody_waits_and_nobody_is_without_a_pass() {
+        let young = Overdue {
+            oldest: Duration::from_secs(59),
+            paused: true,
+            ..Overdue::default()
+        };
+        assert!(Verdict::of(&facts(young)).is_good());
+    }
+
+    #[test]
+    fn who_has_paid_and_has_no_pass_comes_first_and_who_waits_second() {
+        let mut facts = facts(Overdue {
+            jobs: 2,
+            oldest: Duration::from_secs(185),
+            paused: true,
+            dead: 3,
+            ..Overdue::default()
+        });
+        facts.dead = BTreeMap::from([("poison".to_owned(), 1), ("unresolved_pass".to_owned(), 2)]);
+        facts.workers = Some(0);
+        let verdict = Verdict::of(&facts);
+        let codes: Vec<_> = verdict.problems.iter().map(|one| one.code).collect();
+        assert_eq!(codes, ["paid_without_pass", "waiting_too_long"]);
+        assert_eq!(
+            verdict.problems[1].message,
+            "2 paid purchases have waited for up to 3 min: the queue is paused"
+        );
+    }
+
+    #[test]
+    fn why_a_purchase_waits_is_told_by_the_first_cause_that_explains_it() {
+        let overdue = Overdue {
+            jobs: 1,
+            oldest: Duration::from_secs(90),
+            causes: BTreeMap::from([("store_unavailable".to_owned(), 1)]),
+            ..Overdue::default()
+        };
+        let mut facts = facts(overdue);
+        assert_eq!(
+            first(&facts),
+            "1 paid purchase has waited for up to 90 s: attempts fail with store_unavailable (1); next: `surepass jobs list \
+             --state scheduled`"
+        );
+        facts.store = Some(("the disk is full".to_owned(), "free space".to_owned()));
+        assert!(first(&facts).ends_with("90 s: the disk is full; next: free space"));
+        facts.workers = Some(0);
+        assert!(first(&facts).ends_with("no worker is running; next: start `surepass-worker`"));
+    }
+
+    #[test]
+    fn a_redis_that_is_away_is_never_a_good_verdict() {
+        let facts = Facts {
+            overdue: Some(Err("refused".to_owned())),
+            ..Facts::default()
+        };
+        assert_eq!(Verdict::of(&facts).problems[0].code, "unknown");
+    }
+
+    #[test]
+    fn a_jobs_session_is_its_last_part() {
+        assert_eq!(session_of("fulfil:cs_test_1"), "cs_test_1");
+        assert_eq!(session_of("fulfil:studio:cs_test_1"), "cs_test_1");
+    }
+}
