@@ -17,6 +17,13 @@ const MOST_JOBS: usize = 1_000;
 /// How long Redis or the store may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Somebody has paid and has no pass.
+pub const PAID_WITHOUT_PASS: &str = "paid_without_pass";
+/// Somebody has paid and has waited for over a minute.
+pub const WAITING_TOO_LONG: &str = "waiting_too_long";
+/// Redis does not answer.
+pub const UNKNOWN: &str = "unknown";
+
 /// What keeps somebody from what they paid for, the worst first. Empty: nobody waits too long, and everybody has a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Verdict {
@@ -28,8 +35,10 @@ pub struct Verdict {
 /// One reason why a customer has not got what was paid for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// `paid_without_pass`, `waiting_too_long`, `unknown`.
+    /// [`PAID_WITHOUT_PASS`], [`WAITING_TOO_LONG`] or [`UNKNOWN`].
     pub code: &'static str,
+    /// How many purchases, where that is known: of those that were looked at.
+    pub count: Option<usize>,
     /// For operators: how many, and why.
     pub message: String,
     /// What to do next: a command, as a rule.
@@ -50,6 +59,15 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Of a Redis that is known not to answer.
+    #[must_use]
+    pub fn without_redis(error: &str) -> Self {
+        Self {
+            overdue: Some(Err(error.to_owned())),
+            ..Self::default()
+        }
+    }
+
     /// Asks Redis, and the store about the sessions of dead letters. Where one does not answer within 2 s, the verdict
     /// says that it is not known.
     pub async fn gather(purchases: &Queue, store: Option<&dyn Store>) -> Self {
@@ -105,7 +123,8 @@ impl Verdict {
         match &facts.overdue {
             None => {}
             Some(Err(error)) => problems.push(Problem {
-                code: "unknown",
+                code: UNKNOWN,
+                count: None,
                 message: format!(
                     "Redis does not answer ({error}): webhooks get 503, and no purchase is fulfilled until it does"
                 ),
@@ -120,6 +139,22 @@ impl Verdict {
         Self { problems, causes }
     }
 
+    /// Its code in one word: the worst problem's, or `ok`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.problems.first().map_or("ok", |problem| problem.code)
+    }
+
+    /// How many purchases have this problem; `None` where that is not known.
+    #[must_use]
+    pub fn count(&self, code: &str) -> Option<usize> {
+        if self.code() == UNKNOWN {
+            return None;
+        }
+        let problem = self.problems.iter().find(|problem| problem.code == code);
+        problem.map_or(Some(0), |problem| problem.count)
+    }
+
     /// Nobody waits too long, and everybody who paid has a pass.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -131,7 +166,8 @@ fn dead(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
     let count: usize = facts.dead.values().sum();
     let more = overdue.dead > overdue.dead_letters.len();
     (count > 0).then(|| Problem {
-        code: "paid_without_pass",
+        code: PAID_WITHOUT_PASS,
+        count: Some(count),
         message: format!(
             "{}{} no pass: {}",
             if more { "at least " } else { "" },
@@ -170,7 +206,8 @@ fn waiting(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
         )
     };
     Some(Problem {
-        code: "waiting_too_long",
+        code: WAITING_TOO_LONG,
+        count: Some(overdue.jobs),
         message: format!(
             "{}{} waited for up to {}: {why}",
             if overdue.partial { "at least " } else { "" },
@@ -276,10 +313,7 @@ mod tests {
 
     #[test]
     fn a_redis_that_is_away_is_never_a_good_verdict() {
-        let facts = Facts {
-            overdue: Some(Err("refused".to_owned())),
-            ..Facts::default()
-        };
+        let facts = Facts::without_redis("refused");
         assert_eq!(Verdict::of(&facts).problems[0].code, "unknown");
     }
 

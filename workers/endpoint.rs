@@ -22,7 +22,9 @@ pub(crate) fn serve<'a>(
 ) {
     let health = Health::of_worker(queue.clone(), store.clone());
     let page = match Exposition::new(worked) {
-        Ok(queues) => MetricsPage::new(queues, None).with(findings.clone()),
+        Ok(queues) => MetricsPage::new(queues, None)
+            .with(findings.clone())
+            .with_health(health.clone()),
         Err(error) => {
             tracing::warn!(%error, "no /metrics of this worker");
             return;

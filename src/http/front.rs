@@ -5,31 +5,53 @@ use actix_web::{HttpResponse, web};
 
 use super::Health;
 use super::health::Seen;
+use crate::verdict::{PAID_WITHOUT_PASS, WAITING_TOO_LONG};
 
 const PAGE: &str = include_str!("front.html");
 
 /// Says whether the system works, and nothing of what it holds: anyone may ask.
 pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
-    let Seen { redis, store } = health.seen().await;
+    let Seen {
+        redis,
+        store,
+        verdict,
+    } = health.seen().await;
     let state = |ok: bool| {
         if ok {
-            ("ok", "answers")
+            ("ok", "responding")
         } else {
-            ("down", "does not answer")
+            ("down", "not responding")
         }
     };
-    let ((redis_class, redis), (store_class, store)) = (state(redis), state(store));
-    let headline = if redis_class == store_class && redis_class == "ok" {
-        "Surepass is running"
-    } else {
-        "Surepass waits for what it needs"
+    // Not how many: anyone may look.
+    let (headline, (paid_class, paid)) = match (redis, verdict.code()) {
+        (false, _) => (
+            "Surepass is not ready: Redis is not responding",
+            ("down", "not known"),
+        ),
+        (_, PAID_WITHOUT_PASS) => (
+            "A customer has paid and has no pass: run surepass doctor",
+            ("down", "somebody who paid has none"),
+        ),
+        (_, WAITING_TOO_LONG) => (
+            "A customer has waited for over a minute: run surepass doctor",
+            ("down", "somebody who paid is waiting"),
+        ),
+        _ if !store => (
+            "Surepass is waiting for its store",
+            ("ok", "on their way once it responds"),
+        ),
+        _ => ("Surepass is running", ("ok", "everybody who paid has theirs")),
     };
+    let ((redis_class, redis), (store_class, store)) = (state(redis), state(store));
     let page = PAGE
         .replace("{headline}", headline)
         .replace("{redis_class}", redis_class)
         .replace("{redis}", redis)
         .replace("{store_class}", store_class)
-        .replace("{store}", store);
+        .replace("{store}", store)
+        .replace("{paid_class}", paid_class)
+        .replace("{paid}", paid);
     HttpResponse::Ok()
         .insert_header((
             CONTENT_SECURITY_POLICY,

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::cached::Cached;
 use crate::queue::Queue;
 use crate::store::Store;
+use crate::verdict::{Facts, Verdict};
 
 /// How long a check may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,12 +25,14 @@ pub struct Health {
 }
 
 /// What a look has found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Seen {
     /// Redis answers, and takes writes.
     pub redis: bool,
     /// The store answers.
     pub store: bool,
+    /// Whether somebody has paid and has no pass, or waits too long.
+    pub verdict: Arc<Verdict>,
 }
 
 impl Health {
@@ -58,18 +61,25 @@ impl Health {
         self.look.get().await
     }
 
-    fn is_ready(&self, seen: Seen) -> bool {
+    fn is_ready(&self, seen: &Seen) -> bool {
         seen.redis && (seen.store || !self.needs_store)
     }
 }
 
 async fn look(queue: Queue, store: Arc<dyn Store>) -> Seen {
     let redis = tokio::time::timeout(PATIENCE, queue.ping());
-    let store = tokio::time::timeout(PATIENCE, store.ping());
-    let (redis, store) = tokio::join!(redis, store);
+    let answered = tokio::time::timeout(PATIENCE, store.ping());
+    let (redis, answered) = tokio::join!(redis, answered);
+    let redis = matches!(redis, Ok(Ok(())));
+    let facts = if redis {
+        Facts::gather(&queue, Some(store.as_ref())).await
+    } else {
+        Facts::without_redis("it takes no writes")
+    };
     Seen {
-        redis: matches!(redis, Ok(Ok(()))),
-        store: matches!(store, Ok(Ok(()))),
+        redis,
+        store: matches!(answered, Ok(Ok(()))),
+        verdict: Arc::new(Verdict::of(&facts)),
     }
 }
 
@@ -89,12 +99,14 @@ async fn alive() -> HttpResponse {
 async fn ready(health: web::Data<Health>) -> HttpResponse {
     let seen = health.seen().await;
     let word = |ok: bool| if ok { "ok" } else { "no answer" };
-    let mut response = if health.is_ready(seen) {
+    let mut response = if health.is_ready(&seen) {
         HttpResponse::Ok()
     } else {
         HttpResponse::ServiceUnavailable()
     };
-    response
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .json(json!({ "redis": word(seen.redis), "store": word(seen.store) }))
+    response.insert_header((CACHE_CONTROL, "no-store")).json(json!({
+        "redis": word(seen.redis),
+        "store": word(seen.store),
+        "verdict": seen.verdict.code(),
+    }))
 }

@@ -14,11 +14,13 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::Health;
 use super::refusals::Refusals;
 use crate::customer::Live;
 use crate::lookback::audit::Findings;
 use crate::queue::{Exposition, QueueError};
 use crate::telemetry::Histogram;
+use crate::verdict::{PAID_WITHOUT_PASS, Verdict, WAITING_TOO_LONG};
 
 /// What became of a webhook request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,9 @@ const NAMES: [&str; 12] = [
 
 /// How often a reason is told in the log, at most.
 const BETWEEN_SAMPLES: Duration = Duration::from_secs(10);
+
+/// How long a scrape waits for the verdict.
+const PATIENCE: Duration = Duration::from_millis(800);
 
 /// Counts of webhook requests, and when each reason was last told.
 #[derive(Debug)]
@@ -199,6 +204,7 @@ pub struct MetricsPage {
     intake: Option<Arc<IntakeMetrics>>,
     audit: Option<Findings>,
     streams: Option<Live>,
+    health: Option<Health>,
 }
 
 impl MetricsPage {
@@ -210,6 +216,7 @@ impl MetricsPage {
             intake,
             audit: None,
             streams: None,
+            health: None,
         }
     }
 
@@ -227,6 +234,13 @@ impl MetricsPage {
         self
     }
 
+    /// Tells how many customers have paid and wait, too.
+    #[must_use]
+    pub fn with_health(mut self, health: Health) -> Self {
+        self.health = Some(health);
+        self
+    }
+
     async fn text(&self) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.queues.read().await));
@@ -238,6 +252,11 @@ impl MetricsPage {
         }
         if let Some(streams) = &self.streams {
             registry.register_collector(Box::new(Streams(streams.clone())));
+        }
+        if let Some(health) = &self.health
+            && let Ok(seen) = tokio::time::timeout(PATIENCE, health.seen()).await
+        {
+            registry.register_collector(Box::new(Unserved(seen.verdict)));
         }
         let mut text = String::new();
         encode(&mut text, &registry)?;
@@ -254,6 +273,27 @@ impl Collector for Streams {
         let open = u32::try_from(self.0.open()).unwrap_or(u32::MAX);
         page.encode_descriptor("surepass_streams_open", help, None, MetricType::Gauge)?
             .encode_gauge(&open)
+    }
+}
+
+#[derive(Debug)]
+struct Unserved(Arc<Verdict>);
+
+impl Collector for Unserved {
+    fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Paid purchases without a pass, and those that have waited for over 60 s";
+        let mut metric =
+            page.encode_descriptor("surepass_purchases_unserved", help, None, MetricType::Gauge)?;
+        for problem in [PAID_WITHOUT_PASS, WAITING_TOO_LONG] {
+            // Where it is not known there is no sample.
+            if let Some(count) = self.0.count(problem) {
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                metric
+                    .encode_family(&[("problem", problem)])?
+                    .encode_gauge(&count)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -103,9 +103,10 @@ impl Application {
         let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
         let page_of_customers = web::Data::new(Page::new(door.clone(), &settings.folder)?);
         let live = door.customers.live.clone();
-        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()))
-            .with_streams(live.clone());
         let health = Health::of_server(queue.clone(), store);
+        let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()))
+            .with_streams(live.clone())
+            .with_health(health.clone());
         let intake = IntakeSettings {
             largest: settings.server.max_body_bytes,
             remember: settings.queue.event_dedupe,

@@ -57,3 +57,62 @@ async fn a_stranger_who_looks_at_the_first_page_or_readyz_makes_no_write() {
     let sets: u32 = sets.unwrap().split(',').next().unwrap().parse().unwrap();
     assert!(sets < 20, "{sets} looks for 40 requests");
 }
+
+/// What `/readyz` and the first page of the server say, and the gauges of the unserved.
+async fn told(shop: &Shop) -> (String, String, String) {
+    let text = async |address: std::net::SocketAddr, path: &str| {
+        let url = format!("http://{address}{path}");
+        let client = surepass::outbound::http().build().unwrap();
+        client.get(url).send().await.unwrap().text().await.unwrap()
+    };
+    let ready = text(shop.servers[0].address, "/readyz").await;
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    let page = text(shop.servers[0].address, "/").await;
+    let metrics = text(shop.servers[0].address, "/metrics").await;
+    let gauges = metrics
+        .lines()
+        .filter(|line| line.starts_with("surepass_purchases_unserved{"));
+    (
+        ready["verdict"].as_str().unwrap().to_owned(),
+        page.split("<h1>")
+            .nth(1)
+            .unwrap()
+            .split("</h1>")
+            .next()
+            .unwrap()
+            .to_owned(),
+        gauges
+            .map(|line| line.rsplit(' ').next().unwrap())
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
+}
+
+#[tokio::test]
+async fn readyz_the_first_page_and_the_metrics_tell_who_paid_and_has_no_pass_or_waits() {
+    let mut shop = Shop::prepare("").await;
+    shop.start_server().await;
+    let until = async |verdict: &str, page: &str, gauges: &str| {
+        let expected = (verdict.to_owned(), page.to_owned(), gauges.to_owned());
+        awaited("the verdict", async {
+            while told(&shop).await != expected {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+    };
+    until("ok", "Surepass is running", "0 0").await;
+    shop.buy(&shop.session()).await;
+    shop.enqueued_earlier(2).await;
+    let waits = "A customer has waited for over a minute: run surepass doctor";
+    until("waiting_too_long", waits, "0 1").await;
+
+    let session = shop.session().with("passId", Some("no-such-pass"));
+    shop.buy(&session.with("passName", None)).await;
+    let worker = shop.launch_worker(&[]);
+    shop.worked_off().await;
+    drop(worker);
+    let none = "A customer has paid and has no pass: run surepass doctor";
+    until("paid_without_pass", none, "1 0").await;
+    assert_eq!(shop.get(0, "/readyz").await, 200, "traffic may come all the same");
+}

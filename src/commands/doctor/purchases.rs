@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use surepass::config::QueueName;
 use surepass::lookback::audit;
-use surepass::verdict::{Facts, Verdict};
+use surepass::verdict::{Facts, PAID_WITHOUT_PASS, UNKNOWN, Verdict, WAITING_TOO_LONG};
 
 use super::Patient;
 use super::report::Report;
@@ -59,7 +59,7 @@ pub(super) async fn check(patient: &Patient, refused: Option<Refused>, report: &
     for problem in &verdict.problems {
         report.wrong(
             match problem.code {
-                "waiting_too_long" => "waiting",
+                WAITING_TOO_LONG => "waiting",
                 _ => "passes",
             },
             problem.message.as_str(),
@@ -67,16 +67,16 @@ pub(super) async fn check(patient: &Patient, refused: Option<Refused>, report: &
         );
     }
     let is_told = |code: &str| verdict.problems.iter().any(|problem| problem.code == code);
-    if is_told("unknown") {
+    if is_told(UNKNOWN) {
         return;
     }
-    if !is_told("paid_without_pass") {
+    if !is_told(PAID_WITHOUT_PASS) {
         report.good(
             "passes",
             "no paid purchase is without its pass, as far as we know",
         );
     }
-    if !is_told("waiting_too_long") {
+    if !is_told(WAITING_TOO_LONG) {
         report.good("waiting", "nobody has waited for over 60 s");
     }
     if !verdict.causes.is_empty() {
