@@ -1,5 +1,6 @@
 //! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
 pub mod accept;
+pub mod address;
 pub mod cached;
 pub mod clock;
 pub mod coalesce;

@@ -39,3 +39,13 @@ pub fn install() {
 pub fn http() -> reqwest::ClientBuilder {
     reqwest::Client::builder().tls_backend_preconfigured(TLS.clone())
 }
+
+/// The last cause of an error, in which reqwest and others keep what happened.
+#[must_use]
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -3,12 +3,23 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use surepass::address::masked;
+use surepass::outbound::innermost;
+use url::Url;
+
 use crate::Failure;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
     /// The address to ask, such as `http://127.0.0.1:8080/readyz`
-    url: String,
+    #[arg(value_parser = http_url)]
+    url: Url,
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| "write a whole URL, such as http://127.0.0.1:8080/readyz".to_owned())
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -16,10 +27,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let client = surepass::outbound::http()
             .timeout(Duration::from_secs(3))
             .build()?;
-        let status = client.get(&arguments.url).send().await?.status();
-        if status.is_success() {
-            return Ok(ExitCode::SUCCESS);
+        let url = masked(arguments.url.as_str());
+        match client.get(arguments.url.clone()).send().await {
+            Ok(answer) if answer.status().is_success() => Ok(ExitCode::SUCCESS),
+            Ok(answer) => Err(format!("{url} answered {}", answer.status()).into()),
+            Err(error) => Err(format!("{url} does not answer: {}", innermost(&error)).into()),
         }
-        Err(format!("{} answered {status}", arguments.url).into())
     })
 }

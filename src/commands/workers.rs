@@ -26,7 +26,7 @@ pub(crate) fn run(settings: &Settings, command: &Command) -> Result<ExitCode, Fa
     block_on(async {
         let workers = match inspector(settings)?.workers().await {
             Ok(workers) => workers,
-            Err(error) => return told(&error),
+            Err(error) => return told(settings, &error),
         };
         if *json {
             print_json(&workers)?;

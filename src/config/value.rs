@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use url::Url;
 
+use crate::address::masked;
 use crate::credentials::{self, Misfit, is_quoted};
 use crate::time_zone::Tz;
 
@@ -177,7 +178,7 @@ pub(super) fn url<'de, D: Deserializer<'de>>(from: D) -> Result<Url, D::Error> {
     optional_url(from)?.ok_or_else(|| D::Error::custom("must be a URL, and is empty"))
 }
 
-/// Settings show their URLs, so a URL with a password in it is refused, and a wrong one is not repeated.
+/// Settings show their URLs, so a URL with a password in it is refused.
 pub(super) fn optional_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>, D::Error> {
     let Some(text) = filled(from)? else {
         return Ok(None);
@@ -187,11 +188,13 @@ pub(super) fn optional_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<
             Err(D::Error::custom("must not have a user or a password in it"))
         }
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(url)),
-        Ok(_) => Err(D::Error::custom(
-            "must be a URL that begins with https:// or http://",
-        )),
+        Ok(_) => Err(D::Error::custom(format_args!(
+            "must be a URL that begins with https:// or http://, and is `{}`",
+            masked(&text)
+        ))),
         Err(error) => Err(D::Error::custom(format_args!(
-            "must be a URL such as https://api.example.com ({error})"
+            "must be a URL such as https://api.example.com, and is `{}` ({error})",
+            masked(&text)
         ))),
     }
 }
@@ -209,9 +212,10 @@ pub(super) fn key_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>,
             }
     };
     match url {
-        Some(url) if !is_safe(&url) => Err(D::Error::custom(
-            "must begin with https:// (http:// only for this machine)",
-        )),
+        Some(url) if !is_safe(&url) => Err(D::Error::custom(format_args!(
+            "must begin with https:// (http:// only for this machine), and is `{}`",
+            masked(url.as_str())
+        ))),
         url => Ok(url),
     }
 }
@@ -230,9 +234,10 @@ pub(super) fn sign_in_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<S
         matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
     });
     if !is_url || filled.contains(['{', '}']) {
-        return Err(D::Error::custom(
-            "must be a URL such as https://shop.example.com/sign-in?next={return}, with {tenant} and {return} only",
-        ));
+        return Err(D::Error::custom(format_args!(
+            "must be a URL such as https://shop.example.com/sign-in?next={{return}}, with {{tenant}} and {{return}} only, and is `{}`",
+            masked(&text)
+        )));
     }
     Ok(Some(text))
 }

@@ -169,7 +169,7 @@ impl From<&StoreError> for Reason {
         let text = error.to_string();
         match error {
             StoreError::Transient(_) => Self::StoreUnavailable(text),
-            StoreError::Permanent(_) => Self::StoreRefused(text),
+            StoreError::Permanent(_) | StoreError::Address(_) => Self::StoreRefused(text),
             StoreError::Conflict(_) => Self::StoreConflict(text),
         }
     }

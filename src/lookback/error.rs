@@ -38,7 +38,7 @@ impl LookbackError {
         match self {
             Self::Stripe(error) => error.reason(),
             Self::Store(StoreError::Transient(_)) => "store_unavailable",
-            Self::Store(StoreError::Permanent(_)) => "store_refused",
+            Self::Store(StoreError::Permanent(_) | StoreError::Address(_)) => "store_refused",
             Self::Store(StoreError::Conflict(_)) => "store_conflict",
             Self::Queue(_) => "queue_unavailable",
             Self::NoKey => "no_stripe_key",

@@ -11,6 +11,9 @@ pub enum StoreError {
     /// Trying again cannot help until a person acts: no permission, a missing table, a broken constraint.
     #[error("the store refused: {0}")]
     Permanent(String),
+    /// The address leads to no store; begins with the address, its password masked.
+    #[error("{0}")]
+    Address(String),
     /// The data contradicts what is there.
     #[error("{0}")]
     Conflict(String),

@@ -28,6 +28,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::address::{masked, misspelled};
+
 pub use error::StoreError;
 pub use lookback::{
     FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, OpenSession, RecentBuyer,
@@ -86,23 +88,18 @@ pub enum Synchronous {
 pub async fn open(url: &SecretString, options: &Options) -> Result<Arc<dyn Store>, StoreError> {
     let address = url.expose_secret();
     let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
-    Ok(match scheme {
-        "sqlite" => Arc::new(SqliteStore::open(address, options).await?),
-        "postgres" | "postgresql" => Arc::new(PostgresStore::open(url, options)?),
-        "sanity" => {
-            return Err(StoreError::Permanent(
-                "the Sanity store is not built yet: use sqlite://FILE or postgres://…".to_owned(),
-            ));
-        }
-        // Not even the scheme is shown: a password put in its place by mistake must not reach a log.
-        _ => {
-            return Err(StoreError::Permanent(
-                "no address of a store: expected sqlite://FILE, postgres://… or sanity://PROJECT/DATASET"
-                    .to_owned(),
-            ));
-        }
-    })
+    let problem = match scheme {
+        "sqlite" => return Ok(Arc::new(SqliteStore::open(address, options).await?)),
+        _ if misspelled(address, EXPECTED).is_some() => misspelled(address, EXPECTED).unwrap_or_default(),
+        "postgres" | "postgresql" => return Ok(Arc::new(PostgresStore::open(url, options)?)),
+        "sanity" => format!("names the Sanity store, which is not built yet: use {EXPECTED}"),
+        _ => format!("is no address of SQLite or PostgreSQL: use {EXPECTED}"),
+    };
+    Err(StoreError::Address(format!("`{}` {problem}", masked(address))))
 }
+
+/// What an address of a store looks like.
+const EXPECTED: &str = "sqlite://FILE or postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 
 /// Brings the tables up to date, however long it takes the database to answer.
 ///

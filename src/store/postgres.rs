@@ -13,6 +13,7 @@ use sqlx::{Arguments, ConnectOptions, Connection, Executor, PgConnection, Postgr
 use super::dialect::{Bind, Dialect, fields};
 use super::sql::SqlStore;
 use super::{ACQUIRE, Options, StoreError};
+use crate::address::masked;
 
 /// The store in a PostgreSQL database.
 pub type PostgresStore = SqlStore<Postgres>;
@@ -40,7 +41,13 @@ impl PostgresStore {
     pub fn open(url: &SecretString, options: &Options) -> Result<Self, StoreError> {
         let address = PgConnectOptions::from_str(url.expose_secret())
             // The error's text could quote the address, and with it the password.
-            .map_err(|_| StoreError::Permanent("no address of a PostgreSQL database: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned()))?
+            .map_err(|_| {
+                StoreError::Address(format!(
+                    "`{}` cannot be read: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE, with what is special in the \
+                     password percent-encoded",
+                    masked(url.expose_secret())
+                ))
+            })?
             .application_name("surepass")
             .disable_statement_logging();
         let pool = PgPoolOptions::new()

@@ -43,17 +43,17 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`]: no such address, or the file cannot be opened or created.
     pub async fn open(url: &str, options: &Options) -> Result<Self, StoreError> {
-        let address = SqliteConnectOptions::from_str(url)
-            .map_err(|error| StoreError::Permanent(format!("no address of a SQLite file: {error}")))?;
+        let address = SqliteConnectOptions::from_str(url).map_err(|error| {
+            StoreError::Address(format!("`{url}` is no address of a SQLite file: {error}"))
+        })?;
         let file = address.get_filename().to_owned();
         if url.contains(":memory:") || url.contains("mode=memory") || file.as_os_str().is_empty() {
-            return Err(StoreError::Permanent(
-                "a SQLite store needs a file, as in sqlite://surepass.db: several connections share it"
-                    .to_owned(),
-            ));
+            return Err(StoreError::Address(format!(
+                "`{url}` names no file: write one, as in sqlite://surepass.db, since several connections share it"
+            )));
         }
         create(&file).map_err(|error| {
-            StoreError::Permanent(format!(
+            StoreError::Address(format!(
                 "the SQLite file {} cannot be opened: {error}",
                 file.display()
             ))

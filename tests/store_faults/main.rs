@@ -298,27 +298,30 @@ async fn a_process_killed_in_mid_batch_leaves_all_of_a_purchase_or_nothing() {
 }
 
 #[tokio::test]
-async fn an_address_of_no_store_is_refused_without_showing_it() {
+async fn an_address_of_no_store_is_refused_without_showing_its_password() {
     for (address, reason) in [
         (
             "sanity://project/production",
-            "the store refused: the Sanity store is not built yet: use sqlite://FILE or postgres://…",
+            "`sanity://project/production` names the Sanity store, which is not built yet: use sqlite://FILE or \
+             postgres://USER:PASSWORD@HOST:PORT/DATABASE",
         ),
         (
             "hunter2",
-            "the store refused: no address of a store: expected sqlite://FILE, postgres://… or sanity://PROJECT/DATASET",
+            "`hun…` has no scheme: write it as sqlite://FILE or postgres://USER:PASSWORD@HOST:PORT/DATABASE",
         ),
         (
             "mysql://me:hunter2@host/db",
-            "the store refused: no address of a store: expected sqlite://FILE, postgres://… or sanity://PROJECT/DATASET",
+            "`mysql://***@host/db` is no address of SQLite or PostgreSQL: use sqlite://FILE or \
+             postgres://USER:PASSWORD@HOST:PORT/DATABASE",
         ),
         (
             "postgres://me:hunter2@host:port/db",
-            "the store refused: no address of a PostgreSQL database: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+            "`postgres://***@host:port/db` cannot be read: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE, with what is \
+             special in the password percent-encoded",
         ),
         (
             "sqlite::memory:",
-            "the store refused: a SQLite store needs a file, as in sqlite://surepass.db: several connections share it",
+            "`sqlite::memory:` names no file: write one, as in sqlite://surepass.db, since several connections share it",
         ),
     ] {
         let refused = store::open(&address.into(), &Options::default())

@@ -196,3 +196,67 @@ async fn a_guard_that_cannot_read_its_key_stays_shut() {
         shop.set(name, "");
     }
 }
+
+#[tokio::test]
+async fn an_address_that_cannot_be_used_is_told_with_its_setting_value_cause_and_fix() {
+    let mut shop = Shop::at("redis://127.0.0.1:1", "");
+    for (name, value, arguments, told) in [
+        (
+            "REDIS_URL",
+            "foo",
+            &["jobs", "list"],
+            "REDIS_URL: `foo` has no scheme: write it as redis://HOST:PORT",
+        ),
+        (
+            "REDIS_URL",
+            "redis://:Hemm#lig@127.0.0.1:6379",
+            &["jobs", "list"],
+            "REDIS_URL: `redis://***@127.0.0.1:6379` has `#` in its user name or password, where it ends the address: write %23",
+        ),
+        (
+            "REDIS_URL",
+            "redis://127.0.0.1:1",
+            &["jobs", "list"],
+            "is REDIS_URL, `redis://127.0.0.1:1`, its address?",
+        ),
+        (
+            "DATABASE_URL",
+            "mysql://x",
+            &["catalog", "list"],
+            "DATABASE_URL: `mysql://x` is no address of SQLite or PostgreSQL: use sqlite://FILE or postgres://",
+        ),
+        (
+            "DATABASE_URL",
+            "postgres://u:Hemm/lig@db/surepass",
+            &["catalog", "list"],
+            "DATABASE_URL: `postgres://***@db/surepass` has `/` in its user name or password, where it ends the address: write %2F",
+        ),
+        (
+            "STRIPE_API_BASE",
+            "localhost:12111",
+            &["catalog", "list"],
+            "STRIPE_API_BASE must be a URL that begins with https:// or http://, and is `localhost:12111`",
+        ),
+    ] {
+        let before = shop.setting(name).to_owned();
+        shop.set(name, value);
+        let output = shop.surepass(arguments).await;
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{name}={value}: {error}");
+        assert!(error.contains(told), "{name}={value}: {error}");
+        shop.set(name, &before);
+    }
+    let output = shop.surepass(&["healthcheck", "foo"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    let error = stderr(&output);
+    assert!(
+        error.contains("'foo'") && error.contains("http://127.0.0.1:8080/readyz"),
+        "{error}"
+    );
+    let output = shop.surepass(&["healthcheck", "http://127.0.0.1:1/readyz"]).await;
+    let error = stderr(&output);
+    assert!(
+        error.contains("http://127.0.0.1:1/readyz does not answer: Connection refused"),
+        "{error}"
+    );
+}

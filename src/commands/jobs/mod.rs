@@ -7,6 +7,8 @@ mod show;
 
 use std::process::ExitCode;
 
+use secrecy::ExposeSecret;
+use surepass::address::masked;
 use surepass::config::{QueueName, Settings};
 use surepass::queue::inspector::{InspectError, Inspector};
 use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
@@ -34,7 +36,7 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         };
         match done {
             Err(error) => match error.downcast::<InspectError>() {
-                Ok(error) => told(&error),
+                Ok(error) => told(settings, &error),
                 Err(error) => Err(error),
             },
             done => done,
@@ -53,15 +55,16 @@ pub(super) fn inspector(settings: &Settings) -> Result<Inspector, Failure> {
 }
 
 /// Says what went wrong and what to do; what was asked for and cannot be is misuse.
-pub(super) fn told(error: &InspectError) -> Result<ExitCode, Failure> {
+pub(super) fn told(settings: &Settings, error: &InspectError) -> Result<ExitCode, Failure> {
     match error {
         InspectError::UnknownQueue(..) | InspectError::Cursor | InspectError::Filter(_) => {
             eprintln!("surepass: {}", safe(&error.to_string()));
             Ok(ExitCode::from(2))
         }
         InspectError::Queue(QueueError::Redis(_) | QueueError::Timeout) => Err(format!(
-            "{}. Is it running, and is REDIS_URL its address? Jobs that were accepted are kept where Redis keeps its data",
-            safe(&error.to_string())
+            "{}. Is it running, and is REDIS_URL, `{}`, its address? Jobs that were accepted are kept where Redis keeps its data",
+            safe(&error.to_string()),
+            masked(settings.redis.url_or_default().expose_secret())
         )
         .into()),
         error => Err(safe(&error.to_string()).into()),

@@ -23,7 +23,7 @@ fn an_error_names_the_variable_or_the_key_and_says_what_to_do() {
         ),
         (
             refusal(with(&[("STRIPE_API_BASE", "ftp://stripe")])),
-            "STRIPE_API_BASE must be a URL that begins with https:// or http://",
+            "STRIPE_API_BASE must be a URL that begins with https:// or http://, and is `ftp://stripe`",
         ),
         (
             refusal(with(&[("STRIPE_SECRET_KEY", "pk_live_1")])),

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::finding::Finding;
+use crate::outbound::innermost;
 use crate::stripe::signature::sign;
 
 /// From the first byte out to the last one in.
@@ -147,14 +148,9 @@ async fn answer(mut response: Response) -> Option<Answer> {
     serde_json::from_slice(&body).ok()
 }
 
-/// The innermost cause: reqwest's own words are "error sending request".
 fn words(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("nothing within {} s", PATIENCE.as_secs());
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+    innermost(error)
 }

@@ -3,6 +3,7 @@
 use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsMode};
 
 use super::super::QueueError;
+use crate::address::{masked, misspelled};
 
 /// Where Redis is, and how to find it when it moves.
 #[derive(Clone)]
@@ -28,25 +29,32 @@ pub(super) struct Parsed {
 }
 
 const SCHEMES: &str = "redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://";
+const EXPECTED: &str = "redis://HOST:PORT, such as redis://127.0.0.1:6379";
 
-/// Errors tell nothing of the address but its scheme: it may carry a password.
 fn wrong(what: impl Into<String>) -> QueueError {
     QueueError::Address(what.into())
 }
 
+/// Errors begin with the address, its password masked.
 pub(super) fn parse(url: &str) -> Result<Parsed, QueueError> {
+    let problem = match misspelled(url, EXPECTED) {
+        Some(problem) => problem,
+        None => match read(url) {
+            Err(QueueError::Address(problem)) => format!("cannot be used: {problem}"),
+            read => return read,
+        },
+    };
+    Err(wrong(format!("`{}` {problem}", masked(url))))
+}
+
+fn read(url: &str) -> Result<Parsed, QueueError> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let kind = match scheme {
         "redis" | "rediss" => Kind::Server,
         "redis+unix" | "unix" => Kind::Socket,
         "redis+sentinel" | "rediss+sentinel" => Kind::Sentinels,
         "redis+cluster" | "rediss+cluster" => Kind::Nodes,
-        other => {
-            let shown: String = other.chars().take(20).collect();
-            return Err(wrong(format!(
-                "`{shown}://` is no Redis address: expected {SCHEMES}"
-            )));
-        }
+        _ => return Err(wrong(format!("its scheme is none of {SCHEMES}"))),
     };
     let secure = scheme.starts_with("rediss");
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -257,8 +265,16 @@ mod tests {
     #[test]
     fn a_bad_address_is_told_without_its_password() {
         for (url, told) in [
-            ("amqp://u:hemmelig@host", "`amqp://` is no Redis address"),
-            ("hemmelig", "`://` is no Redis address"),
+            (
+                "amqp://u:hemmelig@host",
+                "`amqp://***@host` cannot be used: its scheme is none of redis://",
+            ),
+            ("hemmelig", "`hem…` has no scheme: write it as redis://HOST:PORT"),
+            ("foo", "`foo` has no scheme"),
+            (
+                "redis://:hemm#lig@127.0.0.1:6379",
+                "`redis://***@127.0.0.1:6379` has `#` in its user name or password, where it ends the address: write %23",
+            ),
             ("redis://u:hemmelig@host:port", ""),
             (
                 "redis+sentinel://u:hemmelig@a:1,b:2",
@@ -284,7 +300,7 @@ mod tests {
             };
             let error = error.to_string();
             assert!(
-                error.starts_with("REDIS_URL: ") && error.contains(told),
+                error.starts_with("REDIS_URL: `") && error.contains(told),
                 "{url}: {error}"
             );
             assert!(!error.contains("hemmelig"), "{error}");
