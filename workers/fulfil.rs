@@ -1,12 +1,16 @@
 //! `fulfil`: a purchase becomes its subscription.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apalis::prelude::*;
 use surepass::fulfil::{Fulfilled, Fulfiller, Purchase};
 use surepass::queue::{JobError, Origin};
 use surepass::telemetry::{self, TraceParent};
 use tracing::{Instrument, Span};
+
+/// How long a purchase that meets a store out of order keeps its slot.
+const OUTAGE_HOLD: Duration = Duration::from_secs(1);
 
 // No async fn: that would hold the purchase three times, in each of hundreds of jobs.
 #[expect(clippy::needless_pass_by_value, reason = "apalis hands its arguments over")]
@@ -41,6 +45,12 @@ pub(crate) fn run(
             Ok(Fulfilled::Ignored(why)) => {
                 tracing::info!(why, "ignored: none of ours");
                 Ok(())
+            }
+            Err(error) if error.is_outage() => {
+                // A backlog must not race round and round through Redis while nothing can be stored.
+                Box::pin(tokio::time::sleep(OUTAGE_HOLD)).await;
+                tracing::debug!(code = error.code(), %error, "put off: the store is not available");
+                Err(JobError::put_off(error.code(), error, fulfiller.store_pause()))
             }
             Err(error) if error.is_transient() => {
                 telemetry::failed(&Span::current(), error.code());

@@ -69,12 +69,12 @@ fn failed(error: &LookbackError) -> JobError {
         return JobError::fail(code, told);
     }
     if let Some(after) = error.put_off() {
-        tracing::info!(
-            code,
-            error = told,
-            ?after,
+        let why = if error.is_outage() {
+            "put off: the store is not available"
+        } else {
             "put off: its turn at Stripe's limit has not come"
-        );
+        };
+        tracing::info!(code, error = told, ?after, "{why}");
         return JobError::put_off(code, told, after);
     }
     tracing::warn!(code, error = told, "failed; it runs again");

@@ -2,18 +2,22 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 use super::catalogue::Catalogue;
 use super::error::Reason;
 
 /// How old the copy may grow while every purchase is found in it.
 const FRESH: TimeDelta = TimeDelta::seconds(2);
+
+/// How long a read may take: a job has its time limit, and a store that hangs must not use it up.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The least time between two reads, so that a flood of purchases that nobody sells does not hammer the store.
 const SPACING: TimeDelta = TimeDelta::milliseconds(50);
@@ -132,7 +136,12 @@ impl Cache {
             began,
             failed: None,
         });
-        match self.store.tenants().await {
+        let read = tokio::time::timeout(PATIENCE, self.store.tenants()).await;
+        match read.unwrap_or_else(|_| {
+            Err(StoreError::Outage(
+                "the catalogue was not read within 8 s".to_owned(),
+            ))
+        }) {
             Ok(tenants) => {
                 let snapshot = Arc::new(Snapshot {
                     catalogue: Catalogue::new(tenants),

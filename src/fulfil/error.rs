@@ -47,9 +47,16 @@ impl FulfilError {
                 UpgradeRefusal::AlreadyUpgraded => "upgrade_already_upgraded",
             },
             Reason::StoreUnavailable(_) => "store_unavailable",
+            Reason::StoreFailed(_) => "store_failed",
             Reason::StoreRefused(_) => "store_refused",
             Reason::StoreConflict(_) => "store_conflict",
         }
+    }
+
+    /// The whole store is out of order: nothing is wrong with this purchase, and it can wait.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(&self.reason, Reason::StoreUnavailable(_))
     }
 
     /// Whether trying again can help before anyone has acted.
@@ -58,6 +65,7 @@ impl FulfilError {
         matches!(
             &self.reason,
             Reason::StoreUnavailable(_)
+                | Reason::StoreFailed(_)
                 // The webhook of the purchase that made it may still be on its way.
                 | Reason::UpgradeRefused { refusal: UpgradeRefusal::NotFound, .. }
         )
@@ -141,9 +149,13 @@ pub(super) enum Reason {
     UpgradeSourceMissing,
     #[error("the upgrade of subscription `{from}` was not carried out: {refusal}; {}", upgrade_advice(*.refusal))]
     UpgradeRefused { from: Shown, refusal: UpgradeRefusal },
-    #[error("{0}; it is tried again by itself")]
+    #[error(
+        "{0}; nothing is wrong with this purchase: it waits until the store is back (`surepass doctor` tells why it is not)"
+    )]
     StoreUnavailable(String),
-    #[error("{0}; mend the store's permissions or tables (`surepass doctor`), then retry the job")]
+    #[error("{0}; it is tried again by itself")]
+    StoreFailed(String),
+    #[error("{0}; compare the purchase with what the store accepts, then retry the job or refund the buyer")]
     StoreRefused(String),
     #[error(
         "the store holds something else already: {0}; compare the two and correct the store or refund the buyer"
@@ -168,7 +180,8 @@ impl From<&StoreError> for Reason {
     fn from(error: &StoreError) -> Self {
         let text = error.to_string();
         match error {
-            StoreError::Transient(_) => Self::StoreUnavailable(text),
+            StoreError::Outage(_) => Self::StoreUnavailable(text),
+            StoreError::Transient(_) => Self::StoreFailed(text),
             StoreError::Permanent(_) | StoreError::Address(_) => Self::StoreRefused(text),
             StoreError::Conflict(_) => Self::StoreConflict(text),
         }

@@ -15,6 +15,7 @@ mod triage;
 mod validity;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::store::{Created, Store, SubscriptionFilter};
@@ -63,6 +64,13 @@ impl Fulfiller {
             clock,
             catalogue,
         }
+    }
+
+    /// How long a purchase waits that met a store out of order.
+    #[must_use]
+    pub fn store_pause(&self) -> Duration {
+        let outage = self.store.outage();
+        outage.map_or(Duration::from_secs(1), |outage| outage.pause())
     }
 
     /// Makes the purchase's subscription, unless it is there.

@@ -40,7 +40,7 @@ impl Tenants {
     /// # Errors
     /// As [`Self::by_slug`].
     pub async fn whole(&self, slug: &str) -> Result<Option<Arc<Tenant>>, StoreError> {
-        let away = |reason: super::error::Reason| StoreError::Transient(reason.to_string());
+        let away = |reason: super::error::Reason| StoreError::Outage(reason.to_string());
         let moment = self.0.moment();
         let snapshot = self.0.at_hand().await.map_err(away)?;
         if let Some(tenant) = find(&snapshot, slug) {

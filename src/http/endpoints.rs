@@ -119,7 +119,7 @@ impl Endpoints {
             return;
         }
         let read = tokio::time::timeout(PATIENCE, self.store.tenants()).await;
-        let read = read.unwrap_or_else(|_| Err(StoreError::Transient("no answer within 1 s".to_owned())));
+        let read = read.unwrap_or_else(|_| Err(StoreError::Outage("no answer within 1 s".to_owned())));
         let in_vain = read.is_err();
         let by_slug = match read {
             Ok(tenants) => tenants

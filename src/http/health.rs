@@ -22,6 +22,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 pub struct Health {
     look: Arc<Cached<Seen>>,
     needs_store: bool,
+    store: Arc<dyn Store>,
 }
 
 /// What a look has found.
@@ -49,10 +50,12 @@ impl Health {
     }
 
     fn new(queue: Queue, store: Arc<dyn Store>, needs_store: bool) -> Self {
-        let look = Cached::new(BETWEEN_LOOKS, move || look(queue.clone(), store.clone()));
+        let looked_at = store.clone();
+        let look = Cached::new(BETWEEN_LOOKS, move || look(queue.clone(), looked_at.clone()));
         Self {
             look: Arc::new(look),
             needs_store,
+            store,
         }
     }
 
@@ -68,7 +71,13 @@ impl Health {
 
 async fn look(queue: Queue, store: Arc<dyn Store>) -> Seen {
     let redis = tokio::time::timeout(PATIENCE, queue.ping());
-    let answered = tokio::time::timeout(PATIENCE, store.ping());
+    // Where calls have found the store out of order, the proof that it works again is that it would take a purchase.
+    let answered = tokio::time::timeout(PATIENCE, async {
+        match store.outage() {
+            Some(_) => store.try_write().await,
+            None => store.ping().await,
+        }
+    });
     let (redis, answered) = tokio::join!(redis, answered);
     let redis = matches!(redis, Ok(Ok(())));
     let facts = if redis {
@@ -99,14 +108,19 @@ async fn alive() -> HttpResponse {
 async fn ready(health: web::Data<Health>) -> HttpResponse {
     let seen = health.seen().await;
     let word = |ok: bool| if ok { "ok" } else { "no answer" };
+    let mut body =
+        json!({ "redis": word(seen.redis), "store": word(seen.store), "verdict": seen.verdict.code() });
+    // Only of a worker, whose address is for operators: it may name tables and users of the database.
+    if health.needs_store
+        && !seen.store
+        && let Some(outage) = health.store.outage()
+    {
+        body["cause"] = outage.cause.into();
+    }
     let mut response = if health.is_ready(&seen) {
         HttpResponse::Ok()
     } else {
         HttpResponse::ServiceUnavailable()
     };
-    response.insert_header((CACHE_CONTROL, "no-store")).json(json!({
-        "redis": word(seen.redis),
-        "store": word(seen.store),
-        "verdict": seen.verdict.code(),
-    }))
+    response.insert_header((CACHE_CONTROL, "no-store")).json(body)
 }

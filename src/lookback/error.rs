@@ -6,6 +6,9 @@ use crate::queue::QueueError;
 use crate::store::StoreError;
 use crate::stripe::api::StripeError;
 
+/// How long a lookback leaves a store alone that is out of order.
+const STORE_AWAY: Duration = Duration::from_secs(10);
+
 /// Why a lookback could not do it. Tells nothing of a buyer.
 #[derive(Debug, thiserror::Error)]
 pub enum LookbackError {
@@ -37,7 +40,8 @@ impl LookbackError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Stripe(error) => error.reason(),
-            Self::Store(StoreError::Transient(_)) => "store_unavailable",
+            Self::Store(StoreError::Outage(_)) => "store_unavailable",
+            Self::Store(StoreError::Transient(_)) => "store_failed",
             Self::Store(StoreError::Permanent(_) | StoreError::Address(_)) => "store_refused",
             Self::Store(StoreError::Conflict(_)) => "store_conflict",
             Self::Queue(_) => "queue_unavailable",
@@ -52,18 +56,26 @@ impl LookbackError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Stripe(error) => error.is_transient(),
-            Self::Store(error) => matches!(error, StoreError::Transient(_)),
+            Self::Store(error) => error.is_transient(),
             Self::Queue(_) | Self::Unfinished { .. } => true,
             Self::NoKey | Self::UnknownTenant(_) => false,
         }
     }
 
-    /// After how long its turn at Stripe's limit comes; `None`: it failed for something else.
+    /// The whole store is out of order, which is no failure of this lookback's.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Outage(_)))
+    }
+
+    /// After how long it goes on, where nothing failed: its turn at Stripe's limit comes then, or the store may be back;
+    /// `None`: it failed.
     #[must_use]
     pub fn put_off(&self) -> Option<Duration> {
         match self {
             Self::Stripe(error) if error.is_busy() => error.retry_after(),
             Self::Unfinished { put_off, .. } => *put_off,
+            Self::Store(StoreError::Outage(_)) => Some(STORE_AWAY),
             _ => None,
         }
     }

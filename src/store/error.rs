@@ -5,10 +5,14 @@ use sqlx::error::{DatabaseError, ErrorKind};
 /// Why the store could not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Trying again can help: connection lost, busy, time-out, disk full, and whatever is not known.
-    #[error("the store did not answer as it should: {0}")]
+    /// The whole store is out of order, whoever asks for whatever: no connection, a lock, no permission, a missing table, a
+    /// full disk. Whatever was asked can wait until it is back.
+    #[error("the store is not available: {0}")]
+    Outage(String),
+    /// An error of which this program does not know whether trying again helps.
+    #[error("the store failed: {0}")]
     Transient(String),
-    /// Trying again cannot help until a person acts: no permission, a missing table, a broken constraint.
+    /// What was asked can never succeed: its own data breaks a rule of the store, or an address names no store.
     #[error("the store refused: {0}")]
     Permanent(String),
     /// The address leads to no store; begins with the address, its password masked.
@@ -19,21 +23,34 @@ pub enum StoreError {
     Conflict(String),
 }
 
+impl StoreError {
+    /// Whether trying again can help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Outage(_) | Self::Transient(_))
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     /// Only the database's own message is taken over: it names tables and constraints, neither rows nor passwords.
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(refusal) => sort(refusal.as_ref()),
-            sqlx::Error::PoolTimedOut => {
-                Self::Transient("no connection to the database within 5 s".to_owned())
-            }
+            sqlx::Error::PoolTimedOut => Self::Outage("no connection to the database within 5 s".to_owned()),
+            // What was asked for is fine: a record that lies in the store is not.
             sqlx::Error::Decode(_)
             | sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)
-            | sqlx::Error::TypeNotFound { .. }
-            | sqlx::Error::Encode(_) => Self::Permanent(format!(
+            | sqlx::Error::TypeNotFound { .. } => Self::Outage(format!(
                 "a record is not as this version of Surepass keeps it: {error}"
             )),
+            sqlx::Error::Encode(_) => Self::Permanent(error.to_string()),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => Self::Outage(error.to_string()),
             _ => Self::Transient(error.to_string()),
         }
     }
@@ -49,43 +66,54 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
     }
 }
 
-/// PostgreSQL: appendix A of its manual ("Error Codes"); SQLite: "Result and Error Codes", the low byte of its
-/// extended codes.
+/// PostgreSQL: appendix A of its manual ("Error Codes"); SQLite: "Result and Error Codes".
 fn sort(refusal: &dyn DatabaseError) -> StoreError {
     let code = refusal.code().unwrap_or_default();
-    let message = || format!("{} ({code})", refusal.message());
+    let message = format!("{} ({code})", refusal.message());
     match refusal.kind() {
-        ErrorKind::UniqueViolation => return StoreError::Conflict(message()),
-        ErrorKind::ForeignKeyViolation | ErrorKind::NotNullViolation | ErrorKind::CheckViolation => {
-            return StoreError::Permanent(message());
-        }
+        ErrorKind::UniqueViolation => return StoreError::Conflict(message),
+        // This program fills every column that it knows: the tables are others than it expects.
+        ErrorKind::NotNullViolation => return StoreError::Outage(message),
+        // A tenant that has gone since the catalogue was read: the next attempt reads it again.
+        ErrorKind::ForeignKeyViolation => return StoreError::Transient(message),
+        ErrorKind::CheckViolation => return StoreError::Permanent(message),
         _ => {}
     }
     if refusal.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
-        let primary = code.parse::<u32>().unwrap_or_default() & 0xff;
-        return match primary {
-            SQLITE_ERROR | SQLITE_PERM | SQLITE_READONLY | SQLITE_CORRUPT | SQLITE_TOOBIG
-            | SQLITE_CONSTRAINT | SQLITE_MISMATCH | SQLITE_AUTH | SQLITE_NOTADB => {
-                StoreError::Permanent(message())
-            }
-            _ => StoreError::Transient(message()),
-        };
+        return sort_sqlite(code.parse().unwrap_or_default(), message);
     }
     match code.get(..2) {
-        // Data exception, integrity constraint, syntax error or access rule (no permission, no such table), and what is
-        // larger than a row or an index holds.
-        Some("22" | "23" | "42" | "54") => StoreError::Permanent(message()),
-        _ => StoreError::Transient(message()),
+        // Data exceptions, and other constraints.
+        Some("22" | "23") => StoreError::Permanent(message),
+        // A value is larger than an index holds; the rest of its class is about statements.
+        Some("54") if code == "54000" => StoreError::Permanent(message),
+        // Connection; feature (of a pooler); transaction, and its state (read-only); prepared statement unknown; login;
+        // catalog and schema name; rollback (deadlock); syntax or access rule (no permission, no such table);
+        // resources; object in use; operator; system; internal.
+        Some(
+            "08" | "0A" | "25" | "26" | "28" | "3D" | "3F" | "40" | "42" | "53" | "55" | "57" | "58" | "F0"
+            | "XX",
+        ) => StoreError::Outage(message),
+        _ => StoreError::Transient(message),
     }
 }
 
-const SQLITE_ERROR: u32 = 1;
-const SQLITE_PERM: u32 = 3;
-const SQLITE_READONLY: u32 = 8;
-const SQLITE_CORRUPT: u32 = 11;
+/// By the low byte of an extended code.
+fn sort_sqlite(code: u32, message: String) -> StoreError {
+    match code & 0xff {
+        SQLITE_TOOBIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH => StoreError::Permanent(message),
+        // No such table, no permission, busy, locked, read-only, I/O, corrupt, full, no such file, not a database, …
+        code if code <= SQLITE_SCHEMA => StoreError::Outage(message),
+        SQLITE_NOLFS | SQLITE_AUTH | SQLITE_NOTADB => StoreError::Outage(message),
+        _ => StoreError::Transient(message),
+    }
+}
+
+const SQLITE_SCHEMA: u32 = 17;
 const SQLITE_TOOBIG: u32 = 18;
 const SQLITE_CONSTRAINT: u32 = 19;
 const SQLITE_MISMATCH: u32 = 20;
+const SQLITE_NOLFS: u32 = 22;
 const SQLITE_AUTH: u32 = 23;
 const SQLITE_NOTADB: u32 = 26;
 

@@ -12,7 +12,9 @@ mod joined;
 mod ledger;
 mod lookback;
 mod model;
+mod outage;
 mod plan;
+mod pools;
 mod postgres;
 mod purchases;
 mod schema;
@@ -36,6 +38,7 @@ pub use lookback::{
     RunCounts, RunPhase, RunStep, SessionState,
 };
 pub use model::*;
+pub use outage::Outage;
 pub use plan::user_of_email;
 pub use postgres::PostgresStore;
 pub use schema::Schema;
@@ -109,8 +112,8 @@ pub async fn migrate_when_it_answers(store: &dyn Store) -> Result<(), StoreError
     let mut pause = Duration::from_millis(200);
     loop {
         match store.migrate().await {
-            Err(StoreError::Transient(error)) => {
-                tracing::warn!(error, "the store does not answer yet; trying again");
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "the store does not answer yet; trying again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
@@ -246,13 +249,18 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// [`StoreError`].
     async fn schema(&self) -> Result<Schema, StoreError>;
 
-    /// Answers when the store would take a write.
+    /// What keeps the whole store from working, as its last calls found it; `None`: nothing that is known.
+    fn outage(&self) -> Option<Outage> {
+        None
+    }
+
+    /// Answers when the store would take a purchase; writes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn try_write(&self) -> Result<(), StoreError>;
 
-    /// Answers when the store does.
+    /// Answers when the store does, and has the tables of a purchase.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -11,6 +11,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Arguments, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlStr};
 
 use super::dialect::{Bind, Dialect, fields};
+use super::pools::Pools;
 use super::sql::SqlStore;
 use super::{ACQUIRE, Options, StoreError};
 use crate::address::masked;
@@ -61,7 +62,7 @@ impl PostgresStore {
                 Box::pin(async move { connection.execute(SESSION).await.map(drop) })
             })
             .connect_lazy_with(address);
-        Ok(Self::new(pool.clone(), pool, PARALLEL))
+        Ok(Self::new(Pools::new(pool.clone(), pool, None), PARALLEL))
     }
 }
 

@@ -1,22 +1,21 @@
 //! The store over a SQL database: connections, time limits, group commit.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Pool};
-use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::dialect::Dialect;
-use super::error::{is_passing, timed_out};
+use super::error::is_passing;
 use super::joined::Joined;
 use super::lookback::{self, Note};
 use super::model::{
     AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
 };
+use super::outage::{Access, Outage};
+use super::pools::{Pools, ask, in_time};
 use super::purchases::{self, Statements};
 use super::{
     Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, UnmatchedStore, audit, events, ledger,
@@ -38,10 +37,7 @@ const TRIES: usize = 3;
     reason = "nobody outside adds a database: the dialects are sealed"
 )]
 pub struct SqlStore<D: Dialect> {
-    pub(super) writers: Pool<D>,
-    pub(super) readers: Pool<D>,
-    /// A connection that stays open for as long as the store is, where the database needs one.
-    kept: Mutex<Option<PoolConnection<D>>>,
+    pub(super) pools: Arc<Pools<D>>,
     purchases: Coalescer<Box<NewSubscription>, Result<Created, StoreError>>,
     events: Joined<1>,
     pub(super) notes: Coalescer<Note, Result<(), StoreError>>,
@@ -52,31 +48,23 @@ pub struct SqlStore<D: Dialect> {
     reason = "nobody outside adds a database: the dialects are sealed"
 )]
 impl<D: Dialect> SqlStore<D> {
-    pub(super) fn new(writers: Pool<D>, readers: Pool<D>, parallel: usize) -> Self {
+    pub(super) fn new(pools: Pools<D>, parallel: usize) -> Self {
+        let pools = Arc::new(pools);
         let limits = Limits {
             batch: BATCH,
             waiting: 4 * BATCH,
             parallel,
         };
-        let writer = Arc::new((writers.clone(), Statements::new::<D>()));
+        let writer = Arc::new((Arc::clone(&pools), Statements::new::<D>()));
         let purchases = Coalescer::start(limits, move |batch| {
             let writer = Arc::clone(&writer);
             async move { create::<D>(&writer.0, &writer.1, &batch).await }
         });
         Self {
-            notes: lookback::notes(&writers),
-            writers,
-            readers,
-            kept: Mutex::default(),
+            notes: lookback::notes(&pools),
+            pools,
             purchases,
             events: Joined::new([events::insert()]),
-        }
-    }
-
-    pub(super) fn keeping(self, connection: PoolConnection<D>) -> Self {
-        Self {
-            kept: Mutex::new(Some(connection)),
-            ..self
         }
     }
 }
@@ -84,16 +72,16 @@ impl<D: Dialect> SqlStore<D> {
 /// Creates the batch in one transaction. Where something in it cannot be stored, its halves are tried apart, and
 /// so on down: one bad purchase does not stop the others.
 async fn create<D: Dialect>(
-    pool: &Pool<D>,
+    pools: &Pools<D>,
     statements: &Statements,
     batch: &[Box<NewSubscription>],
 ) -> Vec<Result<Created, StoreError>> {
     let mut answers = Vec::with_capacity(batch.len());
     let mut parts = vec![batch];
     while let Some(part) = parts.pop() {
-        match create_at_once(pool, statements, part).await {
+        match create_at_once(pools, statements, part).await {
             Ok(outcomes) => answers.extend(outcomes.into_iter().map(Ok)),
-            Err(StoreError::Permanent(_) | StoreError::Conflict(_)) if part.len() > 1 => {
+            Err(error) if part.len() > 1 && !matches!(error, StoreError::Outage(_)) => {
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.push(second);
                 parts.push(first);
@@ -105,34 +93,19 @@ async fn create<D: Dialect>(
 }
 
 async fn create_at_once<D: Dialect>(
-    pool: &Pool<D>,
+    pools: &Pools<D>,
     statements: &Statements,
     part: &[Box<NewSubscription>],
 ) -> Result<Vec<Created>, StoreError> {
     let mut tries = 1;
     loop {
-        let mut connection = pool.acquire().await?;
+        let mut connection = pools.acquire(Access::Write).await?;
         let created = timeout(STATEMENT, statements.create::<D>(&mut connection, part)).await;
-        if !matches!(created, Ok(Ok(_))) {
-            connection.close_on_drop();
-        }
         match in_time(connection, created) {
             Err(error) if tries < TRIES && is_passing(&error) => tries += 1,
             done => return Ok(done?),
         }
     }
-}
-
-/// A connection that has not answered in time is thrown away: waiting for it to come to itself would hold its
-/// place in the pool.
-pub(super) fn in_time<D: Dialect, T, E: From<sqlx::Error>>(
-    mut connection: PoolConnection<D>,
-    result: Result<Result<T, E>, Elapsed>,
-) -> Result<T, E> {
-    result.unwrap_or_else(|_| {
-        connection.close_on_drop();
-        Err(timed_out().into())
-    })
 }
 
 /// Refuses here what the database would refuse, or could not hold, with the rest of its batch.
@@ -170,11 +143,12 @@ impl<D: Dialect> Store for SqlStore<D> {
     async fn create_subscription(&self, mut new: Box<NewSubscription>) -> Result<Created, StoreError> {
         check(&new.subscription)?;
         normalise(&mut new.buyer);
-        match timeout(2 * STATEMENT, self.purchases.call(new)).await {
+        let created = match timeout(2 * STATEMENT, self.purchases.call(new)).await {
             Ok(Ok(created)) => created,
-            Ok(Err(unanswered)) => Err(StoreError::Transient(unanswered.to_string())),
-            Err(_) => Err(StoreError::Transient("the store is not keeping up".to_owned())),
-        }
+            Ok(Err(unanswered)) => Err(StoreError::Outage(unanswered.to_string())),
+            Err(_) => Err(StoreError::Outage("the store is not keeping up".to_owned())),
+        };
+        self.pools.note(Access::Write, created)
     }
 
     async fn subscriptions(
@@ -182,9 +156,7 @@ impl<D: Dialect> Store for SqlStore<D> {
         filter: &SubscriptionFilter,
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let listed = timeout(STATEMENT, purchases::list::<D>(&mut connection, filter, limit)).await;
-        Ok(in_time(connection, listed)?)
+        ask!(self.pools, Read, |c| purchases::list::<D>(&mut c, filter, limit))
     }
 
     async fn subscriptions_of(
@@ -192,9 +164,7 @@ impl<D: Dialect> Store for SqlStore<D> {
         sessions: &[&str],
         payments: &[&str],
     ) -> Result<Vec<Subscription>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let found = timeout(STATEMENT, ledger::of::<D>(&mut connection, sessions, payments)).await;
-        Ok(in_time(connection, found)?)
+        ask!(self.pools, Read, |c| ledger::of::<D>(&mut c, sessions, payments))
     }
 
     async fn subscriptions_begun(
@@ -204,10 +174,9 @@ impl<D: Dialect> Store for SqlStore<D> {
         after: Option<&Subscription>,
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let page = ledger::begun::<D>(&mut connection, from, before, after, limit);
-        let page = timeout(STATEMENT, page).await;
-        Ok(in_time(connection, page)?)
+        ask!(self.pools, Read, |c| ledger::begun::<D>(
+            &mut c, from, before, after, limit
+        ))
     }
 
     async fn subscriptions_held_by(
@@ -216,74 +185,51 @@ impl<D: Dialect> Store for SqlStore<D> {
         users: &[&str],
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let listed = purchases::list_of::<D>(&mut connection, tenant, users, limit);
-        let listed = timeout(STATEMENT, listed).await;
-        Ok(in_time(connection, listed)?)
+        ask!(self.pools, Read, |c| purchases::list_of::<D>(
+            &mut c, tenant, users, limit
+        ))
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let listed = timeout(STATEMENT, tenants::list::<D>(&mut connection)).await;
-        Ok(in_time(connection, listed)?)
+        ask!(self.pools, Read, |c| tenants::list::<D>(&mut c))
     }
 
     async fn import(&self, tenants: &[Tenant]) -> Result<Imported, StoreError> {
-        let mut connection = self.writers.acquire().await?;
-        let imported = timeout(STATEMENT, tenants::import::<D>(&mut connection, tenants)).await;
-        in_time(connection, imported)
+        ask!(self.pools, Write, |c| tenants::import::<D>(&mut c, tenants))
     }
 
     async fn append_events(&self, events: Vec<LoggedEvent>) -> Result<(), StoreError> {
-        let mut connection = self.writers.acquire().await?;
         let records = events.iter().map(|event| [events::binds(event)]);
-        let appended = timeout(STATEMENT, self.events.run::<D>(&mut connection, records)).await;
-        if !matches!(appended, Ok(Ok(()))) {
-            connection.close_on_drop();
-        }
-        Ok(in_time(connection, appended)?)
+        ask!(self.pools, Write, |c| self.events.run::<D>(&mut c, records))
     }
 
     async fn drop_event_bodies(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        let mut connection = self.writers.acquire().await?;
-        let dropped = timeout(
-            STATEMENT,
-            events::drop_bodies::<D>(&mut connection, before, limit),
-        )
-        .await;
-        Ok(in_time(connection, dropped)?)
+        ask!(self.pools, Write, |c| events::drop_bodies::<D>(
+            &mut c, before, limit
+        ))
     }
 
     async fn events(&self, limit: u32) -> Result<Vec<LoggedEvent>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let listed = timeout(STATEMENT, events::list::<D>(&mut connection, limit)).await;
-        Ok(in_time(connection, listed)?)
+        ask!(self.pools, Read, |c| events::list::<D>(&mut c, limit))
     }
 
     async fn event(&self, id: &str) -> Result<Option<LoggedEvent>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let found = timeout(STATEMENT, events::find::<D>(&mut connection, id)).await;
-        Ok(in_time(connection, found)?)
+        ask!(self.pools, Read, |c| events::find::<D>(&mut c, id))
     }
 
     async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
-        let mut connection = self.writers.acquire().await?;
-        let begun = timeout(STATEMENT, audit::begin::<D>(&mut connection, record)).await;
-        in_time(connection, begun)?;
-        Ok(())
+        ask!(self.pools, Write, |c| audit::begin::<D>(&mut c, record)).map(drop)
     }
 
     async fn end_audit(&self, id: &str, ended_at: DateTime<Utc>, outcome: &str) -> Result<(), StoreError> {
-        let mut connection = self.writers.acquire().await?;
-        let ended = timeout(STATEMENT, audit::end::<D>(&mut connection, id, ended_at, outcome)).await;
-        in_time(connection, ended)?;
-        Ok(())
+        ask!(self.pools, Write, |c| audit::end::<D>(
+            &mut c, id, ended_at, outcome
+        ))
+        .map(drop)
     }
 
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let listed = timeout(STATEMENT, audit::list::<D>(&mut connection, limit)).await;
-        Ok(in_time(connection, listed)?)
+        ask!(self.pools, Read, |c| audit::list::<D>(&mut c, limit))
     }
 
     fn lookback(&self) -> &dyn LookbackStore {
@@ -295,39 +241,35 @@ impl<D: Dialect> Store for SqlStore<D> {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        let mut connection = self.writers.acquire().await?;
+        let mut connection = self.pools.acquire(Access::Write).await?;
         // It has been freed of its time limit.
         connection.close_on_drop();
         match timeout(MIGRATION, D::migrate(&mut connection)).await {
             Ok(migrated) => Ok(migrated?),
-            Err(_) => Err(StoreError::Transient(
+            Err(_) => Err(StoreError::Outage(
                 "the tables are not up to date after 10 minutes".to_owned(),
             )),
         }
     }
 
     async fn schema(&self) -> Result<Schema, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let read = timeout(STATEMENT, schema::read::<D>(&mut connection)).await;
-        Ok(in_time(connection, read)?)
+        ask!(self.pools, Read, |c| schema::read::<D>(&mut c))
+    }
+
+    fn outage(&self) -> Option<Outage> {
+        self.pools.outage()
     }
 
     async fn try_write(&self) -> Result<(), StoreError> {
-        let mut connection = self.writers.acquire().await?;
-        let tried = timeout(STATEMENT, schema::try_write::<D>(&mut connection)).await;
-        Ok(in_time(connection, tried)?)
+        ask!(self.pools, Write, |c| schema::try_write::<D>(&mut c))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let answered = timeout(STATEMENT, connection.ping()).await;
-        Ok(in_time(connection, answered)?)
+        ask!(self.pools, Read, |c| schema::look::<D>(&mut c))
     }
 
     async fn close(&self) {
-        self.writers.close().await;
-        drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.readers.close().await;
+        self.pools.close().await;
     }
 }
 

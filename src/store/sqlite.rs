@@ -17,6 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{Arguments, ConnectOptions, Connection, Row, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 
 use super::dialect::{Bind, Dialect, fields};
+use super::pools::Pools;
 use super::sql::SqlStore;
 use super::{ACQUIRE, Options, StoreError, Synchronous};
 
@@ -93,7 +94,7 @@ impl SqliteStore {
         // is taken for gone between two of its statements; and as POSIX drops all locks of a process on a file when it
         // closes one descriptor of it, which SQLite puts off only while a connection of the process holds a lock.
         let kept = connect(&readers).await?;
-        Ok(Self::new(writer, readers, 1).keeping(kept))
+        Ok(Self::new(Pools::new(writer, readers, Some(kept)), 1))
     }
 }
 
@@ -105,7 +106,7 @@ async fn connect(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError
     loop {
         match pool.acquire().await.map_err(StoreError::from) {
             Ok(connection) => return Ok(connection),
-            Err(StoreError::Transient(_)) if tokio::time::Instant::now() < end => {
+            Err(error) if error.is_transient() && tokio::time::Instant::now() < end => {
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) => return Err(error),

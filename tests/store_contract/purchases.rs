@@ -210,7 +210,7 @@ async fn one_bad_purchase_does_not_stop_the_others(home: Home) {
     for (number, created) in join_all(tasks).await.into_iter().enumerate() {
         match created.expect("no panic") {
             Ok(created) => assert_eq!(created, new(&number.to_string(), &format!("user_{number}"))),
-            Err(StoreError::Permanent(_)) => assert_eq!(number % 40, 13),
+            Err(StoreError::Transient(_)) => assert_eq!(number % 40, 13),
             Err(other) => panic!("{other}"),
         }
     }

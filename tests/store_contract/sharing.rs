@@ -26,7 +26,7 @@ async fn several_processes_may_migrate_at_once(home: Home) {
     assert_eq!(store.ping().await, Ok(()));
     assert_eq!(create(&store, purchase("a")).await, new("a", "user_a"));
     store.close().await;
-    assert!(matches!(store.ping().await, Err(StoreError::Transient(_))));
+    assert!(matches!(store.ping().await, Err(StoreError::Outage(_))));
 }
 
 async fn two_handles_on_the_same_store_make_one_row(home: Home) {

@@ -34,7 +34,7 @@ async fn buy_and_upgrade(store: &Arc<dyn Store>, name: &str) {
             match store.create_subscription(purchase.clone()).await {
                 Ok(Created::New { .. } | Created::Existing { .. }) => break,
                 Ok(refused @ Created::Refused(_)) => panic!("{refused:?}"),
-                Err(StoreError::Transient(_)) => tokio::task::yield_now().await,
+                Err(error) if error.is_transient() => tokio::task::yield_now().await,
                 Err(other) => panic!("{other}"),
             }
         }
@@ -92,7 +92,7 @@ async fn connections_dropped_in_mid_transaction_and_a_killed_server_lose_and_dou
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_a_transient_error_and_comes_back_by_itself() {
+async fn a_server_that_is_away_is_an_outage_and_comes_back_by_itself() {
     let home = Home::postgres(Arc::new(Cluster::start())).await;
     let Home::Postgres { cluster, .. } = &home else {
         unreachable!()
@@ -101,16 +101,16 @@ async fn a_server_that_is_away_is_a_transient_error_and_comes_back_by_itself() {
     cluster.kill();
     assert!(matches!(
         store.create_subscription(purchase("a")).await,
-        Err(StoreError::Transient(_))
+        Err(StoreError::Outage(_))
     ));
-    assert!(matches!(store.ping().await, Err(StoreError::Transient(_))));
+    assert!(matches!(store.ping().await, Err(StoreError::Outage(_))));
     cluster.run_server();
     let created = store.create_subscription(purchase("a")).await;
     assert!(matches!(created, Ok(Created::New { .. })), "{created:?}");
 }
 
 #[tokio::test]
-async fn a_missing_permission_or_table_is_a_permanent_error() {
+async fn a_missing_permission_or_table_is_an_outage() {
     let home = Home::postgres(Cluster::shared()).await;
     let store = home.ready().await;
     home.run("DO $$ BEGIN CREATE ROLE reader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
@@ -121,12 +121,13 @@ async fn a_missing_permission_or_table_is_a_permanent_error() {
     let reader = store::open(&address.into(), &Options::default()).await.unwrap();
     let refused = reader.create_subscription(purchase("a")).await.unwrap_err();
     let reason = "permission denied for table users (42501)".to_owned();
-    assert_eq!(refused, StoreError::Permanent(reason));
+    assert_eq!(refused, StoreError::Outage(reason.clone()));
+    assert_eq!(reader.outage().map(|outage| outage.cause), Some(reason));
     home.run("DROP TABLE subscriptions").await;
     let refused = store.create_subscription(purchase("a")).await.unwrap_err();
     assert_eq!(
         refused,
-        StoreError::Permanent("relation \"subscriptions\" does not exist (42P01)".to_owned())
+        StoreError::Outage("relation \"subscriptions\" does not exist (42P01)".to_owned())
     );
 }
 
@@ -143,13 +144,16 @@ async fn a_postgres_error_is_sorted_by_its_class() {
         StoreError::from(connection.execute(AssertSqlSafe(raise)).await.unwrap_err())
     };
     for code in [
-        "08006", "40001", "40P01", "53300", "53100", "55P03", "57014", "57P03", "58030", "XX000", "28P01",
+        "08006", "08P01", "0A000", "25006", "26000", "28P01", "3D000", "3F000", "40001", "40P01", "42501",
+        "42703", "42P01", "42P05", "53100", "53300", "55P03", "57014", "57P03", "58030", "XX000", "23502",
     ] {
+        assert_eq!(sorted(code).await, StoreError::Outage(format!("why ({code})")));
+    }
+    // Unknown, and a tenant that is not there (any more).
+    for code in ["P0001", "38000", "54001", "23503"] {
         assert_eq!(sorted(code).await, StoreError::Transient(format!("why ({code})")));
     }
-    for code in [
-        "42501", "42P01", "42703", "23502", "23503", "23514", "22021", "54000",
-    ] {
+    for code in ["23514", "22021", "22003", "54000"] {
         assert_eq!(sorted(code).await, StoreError::Permanent(format!("why ({code})")));
     }
     assert_eq!(
@@ -178,10 +182,10 @@ async fn a_sqlite_error_is_sorted_by_its_code() {
 
     first.execute("BEGIN IMMEDIATE").await.unwrap();
     second.execute("PRAGMA busy_timeout = 0").await.unwrap();
-    let busy = StoreError::Transient("database is locked (5)".to_owned());
+    let busy = StoreError::Outage("database is locked (5)".to_owned());
     assert_eq!(sorted(&mut second, "BEGIN IMMEDIATE").await, busy);
     first.execute("PRAGMA max_page_count = 1").await.unwrap();
-    let full = StoreError::Transient("database or disk is full (13)".to_owned());
+    let full = StoreError::Outage("database or disk is full (13)".to_owned());
     assert_eq!(sorted(&mut first, named).await, full);
     first.close().await.unwrap();
 
@@ -190,10 +194,13 @@ async fn a_sqlite_error_is_sorted_by_its_code() {
         mistyped,
         StoreError::Permanent("cannot store BLOB value in TEXT column users.name (3091)".to_owned())
     );
+    let nameless = sorted(&mut second, "INSERT INTO users (id) VALUES ('u')").await;
+    let reason = "NOT NULL constraint failed: users.created_at (1299)".to_owned();
+    assert_eq!(nameless, StoreError::Outage(reason));
     second.execute("PRAGMA query_only = ON").await.unwrap();
-    let readonly = StoreError::Permanent("attempt to write a readonly database (8)".to_owned());
+    let readonly = StoreError::Outage("attempt to write a readonly database (8)".to_owned());
     assert_eq!(sorted(&mut second, named).await, readonly);
-    let missing = StoreError::Permanent("no such table: no_such (1)".to_owned());
+    let missing = StoreError::Outage("no such table: no_such (1)".to_owned());
     assert_eq!(sorted(&mut second, "SELECT * FROM no_such").await, missing);
 }
 
@@ -338,5 +345,5 @@ async fn an_address_of_no_store_is_refused_without_showing_its_password() {
     .unwrap();
     let error = store.ping().await.unwrap_err();
     assert!(!format!("{store:?} {error:?} {error}").contains("hunter2"));
-    assert!(matches!(error, StoreError::Transient(_)), "{error:?}");
+    assert!(matches!(error, StoreError::Outage(_)), "{error:?}");
 }

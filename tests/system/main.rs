@@ -32,6 +32,7 @@ mod secrets;
 mod shop;
 mod starting;
 mod stopping;
+mod store_outage;
 mod tenants;
 #[cfg(feature = "otlp")]
 mod traces;

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use crate::answer::Answer;
-use crate::program::awaited;
 use crate::shop::Shop;
 
 #[tokio::test]
@@ -42,24 +41,16 @@ async fn a_worker_killed_in_mid_job_loses_its_claim_and_another_runs_the_job_wit
 }
 
 #[tokio::test]
-async fn a_purchase_that_meets_a_locked_store_is_retried_until_it_is_there() {
-    let shop = Shop::open_with("[queue]\nbackoff_base_ms = 50").await;
+async fn a_purchase_that_meets_a_locked_store_waits_uncounted_until_it_is_there() {
+    let shop = Shop::open_with("[queue]\nmax_attempts = 1").await;
     let lock = shop.lock_store().await;
     let session = shop.session();
     assert_eq!(shop.buy(&session).await, Answer::accepted());
-    // Longer than a writer waits: the attempt fails for a passing cause.
-    let job = format!("fulfil:{}", session.session_id());
-    let queue = shop.queue();
-    let failing = async {
-        while queue.errors(&job).await.unwrap().is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    awaited("a failed attempt", failing).await;
+    // Longer than a writer waits.
+    shop.workers[0].says("put off: the store is not available").await;
     lock.release().await;
     shop.settled().await;
     assert_eq!(shop.fulfilled().await, [session.session_id()]);
-    let error: Value = serde_json::from_str(&queue.errors(&job).await.unwrap()[0]).unwrap();
-    assert_eq!(error["code"], "store_unavailable");
-    assert!(shop.attempts(&job).await >= 2);
+    let job = format!("fulfil:{}", session.session_id());
+    assert_eq!(shop.attempts(&job).await, 1);
 }

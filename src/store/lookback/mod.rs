@@ -6,13 +6,15 @@ mod open;
 mod runs;
 mod sessions;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::Pool;
 use tokio::time::timeout;
 
 use super::dialect::Dialect;
-use super::sql::{SqlStore, in_time};
+use super::pools::{Pools, ask};
+use super::sql::SqlStore;
 use super::{STATEMENT, StoreError};
 use crate::coalesce::{Coalescer, Limits};
 
@@ -204,19 +206,6 @@ pub trait LookbackStore: Send + Sync {
     async fn marks(&self) -> Result<Vec<LookbackMark>, StoreError>;
 }
 
-/// Asks on a connection, within the time that a statement has.
-macro_rules! ask {
-    ($pool:expr, |$connection:ident| $asked:expr) => {{
-        let mut $connection = $pool.acquire().await?;
-        let asked = timeout(STATEMENT, $asked).await;
-        if !matches!(asked, Ok(Ok(_))) {
-            $connection.close_on_drop();
-        }
-        Ok(in_time($connection, asked)?)
-    }};
-}
-pub(super) use ask;
-
 /// Sessions of a run, on their way to the store.
 #[derive(Debug)]
 pub(super) struct Note {
@@ -225,54 +214,56 @@ pub(super) struct Note {
 }
 
 /// Notes of many customers at once are stored in one transaction: a commit for each would make a night of them.
-pub(super) fn notes<D: Dialect>(writers: &Pool<D>) -> Coalescer<Note, Result<(), StoreError>> {
-    let writers = writers.clone();
+pub(super) fn notes<D: Dialect>(pools: &Arc<Pools<D>>) -> Coalescer<Note, Result<(), StoreError>> {
+    let pools = Arc::clone(pools);
     let limits = Limits {
         batch: 128,
         waiting: 1_024,
         parallel: 1,
     };
     Coalescer::start(limits, move |batch: Vec<Note>| {
-        let writers = writers.clone();
+        let pools = Arc::clone(&pools);
         async move {
-            let noted = store_notes(&writers, &batch).await;
+            let noted = store_notes(&pools, &batch).await;
             vec![noted; batch.len()]
         }
     })
 }
 
-async fn store_notes<D: Dialect>(writers: &Pool<D>, batch: &[Note]) -> Result<(), StoreError> {
-    ask!(writers, |c| sessions::note::<D>(&mut c, batch))
+async fn store_notes<D: Dialect>(pools: &Pools<D>, batch: &[Note]) -> Result<(), StoreError> {
+    ask!(pools, Write, |c| sessions::note::<D>(&mut c, batch))
 }
 
 #[async_trait]
 impl<D: Dialect> LookbackStore for SqlStore<D> {
     async fn held(&self, sessions: &[&str], payments: &[&str]) -> Result<Vec<HeldPurchase>, StoreError> {
-        ask!(self.readers, |c| sessions::held::<D>(&mut c, sessions, payments))
+        ask!(self.pools, Read, |c| sessions::held::<D>(
+            &mut c, sessions, payments
+        ))
     }
 
     async fn begin_run(&self, run: &LookbackRun) -> Result<bool, StoreError> {
-        ask!(self.writers, |c| runs::begin::<D>(&mut c, run))
+        ask!(self.pools, Write, |c| runs::begin::<D>(&mut c, run))
     }
 
     async fn run(&self, id: &str) -> Result<Option<LookbackRun>, StoreError> {
-        ask!(self.readers, |c| runs::one::<D>(&mut c, id))
+        ask!(self.pools, Read, |c| runs::one::<D>(&mut c, id))
     }
 
     async fn live_run(&self, key: &str) -> Result<Option<LookbackRun>, StoreError> {
-        ask!(self.readers, |c| runs::live::<D>(&mut c, key))
+        ask!(self.pools, Read, |c| runs::live::<D>(&mut c, key))
     }
 
     async fn runs(&self, limit: u32) -> Result<Vec<LookbackRun>, StoreError> {
-        ask!(self.readers, |c| runs::list::<D>(&mut c, limit))
+        ask!(self.pools, Read, |c| runs::list::<D>(&mut c, limit))
     }
 
     async fn failed_sweeps(&self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError> {
-        ask!(self.readers, |c| runs::failed_sweeps::<D>(&mut c, since))
+        ask!(self.pools, Read, |c| runs::failed_sweeps::<D>(&mut c, since))
     }
 
     async fn drop_run(&self, id: &str) -> Result<(), StoreError> {
-        ask!(self.writers, |c| runs::drop_waiting::<D>(&mut c, id))
+        ask!(self.pools, Write, |c| runs::drop_waiting::<D>(&mut c, id))
     }
 
     async fn step_run(
@@ -281,11 +272,13 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         step: &RunStep,
         found: &[FoundSession],
     ) -> Result<bool, StoreError> {
-        ask!(self.writers, |c| runs::step::<D>(&mut c, before, step, found))
+        ask!(self.pools, Write, |c| runs::step::<D>(
+            &mut c, before, step, found
+        ))
     }
 
     async fn hand_on_run(&self, id: &str, slice: u32) -> Result<bool, StoreError> {
-        ask!(self.writers, |c| runs::hand_on::<D>(&mut c, id, slice))
+        ask!(self.pools, Write, |c| runs::hand_on::<D>(&mut c, id, slice))
     }
 
     async fn end_run(
@@ -296,17 +289,17 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         error: Option<&str>,
         at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        ask!(self.writers, |c| runs::end::<D>(
+        ask!(self.pools, Write, |c| runs::end::<D>(
             &mut c, id, phase, counts, error, at
         ))
     }
 
     async fn drop_runs(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        ask!(self.writers, |c| runs::drop_old::<D>(&mut c, before, limit))
+        ask!(self.pools, Write, |c| runs::drop_old::<D>(&mut c, before, limit))
     }
 
     async fn found_customers(&self, run: &str, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
-        ask!(self.readers, |c| sessions::customers::<D>(
+        ask!(self.pools, Read, |c| sessions::customers::<D>(
             &mut c, run, after, limit
         ))
     }
@@ -319,7 +312,7 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         after: &str,
         limit: u32,
     ) -> Result<Vec<FoundSession>, StoreError> {
-        ask!(self.readers, |c| sessions::list::<D>(
+        ask!(self.pools, Read, |c| sessions::list::<D>(
             &mut c, run, customer, states, after, limit
         ))
     }
@@ -331,13 +324,13 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         };
         match timeout(2 * STATEMENT, self.notes.call(note)).await {
             Ok(Ok(noted)) => noted,
-            Ok(Err(unanswered)) => Err(StoreError::Transient(unanswered.to_string())),
-            Err(_) => Err(StoreError::Transient("the store is not keeping up".to_owned())),
+            Ok(Err(unanswered)) => Err(StoreError::Outage(unanswered.to_string())),
+            Err(_) => Err(StoreError::Outage("the store is not keeping up".to_owned())),
         }
     }
 
     async fn tally(&self, run: &str) -> Result<RunCounts, StoreError> {
-        ask!(self.readers, |c| sessions::tally::<D>(&mut c, run))
+        ask!(self.pools, Read, |c| sessions::tally::<D>(&mut c, run))
     }
 
     async fn recent_buyers(
@@ -346,11 +339,13 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         after: &str,
         limit: u32,
     ) -> Result<Vec<RecentBuyer>, StoreError> {
-        ask!(self.readers, |c| sessions::buyers::<D>(&mut c, run, after, limit))
+        ask!(self.pools, Read, |c| sessions::buyers::<D>(
+            &mut c, run, after, limit
+        ))
     }
 
     async fn known_sessions(&self, run: &LookbackRun, most: u32) -> Result<u64, StoreError> {
-        ask!(self.readers, |c| sessions::known::<D>(&mut c, run, most))
+        ask!(self.pools, Read, |c| sessions::known::<D>(&mut c, run, most))
     }
 
     async fn logged_sessions(
@@ -359,7 +354,9 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         after: &str,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        ask!(self.readers, |c| sessions::logged::<D>(&mut c, run, after, limit))
+        ask!(self.pools, Read, |c| sessions::logged::<D>(
+            &mut c, run, after, limit
+        ))
     }
 
     async fn open_sessions(
@@ -369,24 +366,24 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         from: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        ask!(self.readers, |c| open::list::<D>(
+        ask!(self.pools, Read, |c| open::list::<D>(
             &mut c, account, customers, from, limit
         ))
     }
 
     async fn close_sessions(&self, sessions: &[&str]) -> Result<(), StoreError> {
-        ask!(self.writers, |c| open::close::<D>(&mut c, sessions))
+        ask!(self.pools, Write, |c| open::close::<D>(&mut c, sessions))
     }
 
     async fn drop_open_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        ask!(self.writers, |c| open::drop_old::<D>(&mut c, before))
+        ask!(self.pools, Write, |c| open::drop_old::<D>(&mut c, before))
     }
 
     async fn raise_mark(&self, mark: &LookbackMark) -> Result<(), StoreError> {
-        ask!(self.writers, |c| marks::raise::<D>(&mut c, mark))
+        ask!(self.pools, Write, |c| marks::raise::<D>(&mut c, mark))
     }
 
     async fn marks(&self) -> Result<Vec<LookbackMark>, StoreError> {
-        ask!(self.readers, |c| marks::list::<D>(&mut c))
+        ask!(self.pools, Read, |c| marks::list::<D>(&mut c))
     }
 }

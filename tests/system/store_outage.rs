@@ -1,0 +1,94 @@
+//! What is wrong with the whole store buries no purchase.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use crate::answer::Answer;
+use crate::postgres::Cluster;
+use crate::program::awaited;
+use crate::shop::Shop;
+
+/// Two attempts, both within a second: what counts them buries a purchase at once.
+const SETTINGS: &str = "[queue]\nmax_attempts = 2\nbackoff_base_ms = 50\nbackoff_cap_seconds = 1";
+
+#[tokio::test]
+async fn a_table_that_is_away_buries_no_purchase_on_sqlite() {
+    let mut shop = Shop::prepare(SETTINGS).await;
+    a_table_is_away_under_load(&mut shop).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_away_buries_no_purchase_on_postgres() {
+    let cluster = Arc::new(Cluster::start());
+    let mut shop = Shop::empty(SETTINGS).await;
+    shop.set("DATABASE_URL", &cluster.url("postgres"));
+    shop.import_example().await;
+    a_table_is_away_under_load(&mut shop).await;
+}
+
+async fn a_table_is_away_under_load(shop: &mut Shop) {
+    const PUT_OFF: &str = "put off: the store is not available";
+
+    shop.start_server().await;
+    shop.start_worker().await;
+    let sessions: Vec<_> = (0..40).map(|_| shop.session()).collect();
+    for (nth, session) in sessions.iter().enumerate() {
+        if nth == 10 {
+            run(shop, "ALTER TABLE subscriptions RENAME TO away").await;
+        }
+        assert_eq!(shop.buy(session).await, Answer::accepted());
+    }
+    let worker = &shop.workers[0];
+    worker.says("purchases wait and none is lost").await;
+    let tried = async {
+        while worker.said().matches(PUT_OFF).count() < 3 * 30 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    awaited("three tries of each", tried).await;
+    let (status, ready) = readyz(shop).await;
+    assert_eq!((status, &ready["store"]), (503, &"no answer".into()));
+    assert!(
+        ready["cause"].as_str().unwrap().contains("subscriptions"),
+        "{ready}"
+    );
+
+    run(shop, "ALTER TABLE away RENAME TO subscriptions").await;
+    shop.settled().await;
+    shop.workers[0].says("the store is available again").await;
+    assert_eq!(readyz(shop).await.0, 200);
+    assert_eq!(shop.counts().await.dead, 0);
+    let mut bought: Vec<_> = sessions.iter().map(|session| session.session_id()).collect();
+    bought.sort();
+    assert_eq!(shop.fulfilled().await, bought);
+}
+
+async fn readyz(shop: &Shop) -> (u16, Value) {
+    let line = shop.workers[0].says("listening: GET /metrics").await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let url = format!("http://{}/readyz", line["address"].as_str().unwrap());
+    let answer = surepass::outbound::http()
+        .build()
+        .unwrap()
+        .get(url)
+        .send()
+        .await
+        .unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// Runs a statement past our programs.
+async fn run(shop: &Shop, sql: &str) {
+    let (sql, address) = (AssertSqlSafe(sql.to_owned()), shop.setting("DATABASE_URL"));
+    if address.starts_with("sqlite:") {
+        let mut connection = sqlx::SqliteConnection::connect(address).await.unwrap();
+        connection.execute("PRAGMA busy_timeout = 20000").await.unwrap();
+        connection.execute(sql).await.unwrap();
+    } else {
+        let mut connection = sqlx::PgConnection::connect(address).await.unwrap();
+        connection.execute(sql).await.unwrap();
+    }
+}
