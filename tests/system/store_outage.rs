@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor};
+use surepass::up::sample::SampleSession;
 
 use crate::answer::Answer;
 use crate::postgres::Cluster;
@@ -61,7 +62,7 @@ async fn a_table_is_away_under_load(shop: &mut Shop) {
     shop.workers[0].says("the store is available again").await;
     assert_eq!(readyz(shop).await.0, 200);
     assert_eq!(shop.counts().await.dead, 0);
-    let mut bought: Vec<_> = sessions.iter().map(|session| session.session_id()).collect();
+    let mut bought: Vec<_> = sessions.iter().map(SampleSession::session_id).collect();
     bought.sort();
     assert_eq!(shop.fulfilled().await, bought);
 }
