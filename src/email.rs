@@ -1,7 +1,124 @@
-//! Emails, as far as Surepass takes an interest in them: whose a purchase is.
+//! Emails and names in the one form in which they are compared and stored.
 
-/// An email as it is compared and kept: in lower case, without the space around it. Empty where there was nothing else.
+use std::borrow::Cow;
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+/// An email as it is compared and stored: trimmed, NFC, ASCII letters in lower case, the domain as punycode. Empty where
+/// there was nothing else.
+///
+/// Only ASCII letters change case: Unicode's rules make one address of two (the Kelvin sign becomes `k`).
 #[must_use]
 pub fn folded(email: &str) -> String {
-    email.trim().to_lowercase()
+    let email = email.trim();
+    if email.is_ascii() {
+        return email.to_ascii_lowercase();
+    }
+    let (local, domain) = email
+        .rsplit_once('@')
+        .map_or((email, None), |(local, domain)| (local, Some(domain)));
+    let mut folded = address_nfc(local);
+    if let Some(domain) = domain {
+        folded.push('@');
+        folded.push_str(&idna::domain_to_ascii(domain).unwrap_or_else(|_| address_nfc(domain)));
+    }
+    folded.make_ascii_lowercase();
+    folded
+}
+
+/// The spellings that an email of this [`folded`] form was stored under before domains were punycode and text was NFC;
+/// the form itself is the first. A lookup of old rows, and of Stripe's, asks for each.
+#[must_use]
+pub fn spellings(folded: &str) -> Vec<String> {
+    let mut spellings = vec![folded.to_owned()];
+    let mut add = |spelling: String| {
+        if !spellings.contains(&spelling) {
+            spellings.push(spelling);
+        }
+    };
+    if let Some((local, domain)) = folded.rsplit_once('@')
+        && domain.contains("xn--")
+    {
+        let (domain, read) = idna::domain_to_unicode(domain);
+        if read.is_ok() {
+            add(format!("{local}@{domain}"));
+            add(format!("{local}@{domain}").nfd().collect());
+        }
+    }
+    add(folded.nfd().collect());
+    spellings
+}
+
+/// A name in NFC: the same letter may come as one character or as a letter and its accent.
+#[must_use]
+pub fn nfc(text: &str) -> Cow<'_, str> {
+    match is_nfc_quick(text.chars()) {
+        IsNormalized::Yes => Cow::Borrowed(text),
+        IsNormalized::No | IsNormalized::Maybe => Cow::Owned(text.nfc().collect()),
+    }
+}
+
+/// A pass' name as it is compared where no name fits as it is written: trimmed, without regard to case.
+#[must_use]
+pub fn name_key(name: &str) -> String {
+    nfc(name.trim()).to_lowercase()
+}
+
+/// NFC, except that no character becomes an ASCII one: NFC turns the Kelvin sign into `K`, and two addresses into one.
+fn address_nfc(text: &str) -> String {
+    let becomes_ascii = |c: char| !c.is_ascii() && std::iter::once(c).nfc().all(|c| c.is_ascii());
+    text.split_inclusive(becomes_ascii)
+        .flat_map(|part| {
+            let kept = part.chars().next_back().filter(|last| becomes_ascii(*last));
+            let before = part.strip_suffix(becomes_ascii).unwrap_or(part);
+            before.nfc().chain(kept)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emails_are_compared_trimmed_in_nfc_with_ascii_letters_in_lower_case_and_punycode_domains() {
+        for (one, other) in [
+            (" Kari@Example.COM\n", "kari@example.com"),
+            ("jos\u{e9}@example.com", "jose\u{301}@example.com"),
+            ("JOS\u{e9}@example.com", "jose\u{301}@EXAMPLE.com"),
+            ("kari@B\u{fc}cher.example", "kari@xn--bcher-kva.example"),
+            ("kari@bu\u{308}cher.example", "kari@XN--BCHER-KVA.example"),
+            ("jos\u{e9}@\u{ff42}.example", "jos\u{e9}@b.example"),
+            ("  ", ""),
+        ] {
+            assert_eq!(folded(one), folded(other), "{one} {other}");
+        }
+        assert_eq!(folded("Kari@B\u{fc}cher.example"), "kari@xn--bcher-kva.example");
+    }
+
+    #[test]
+    fn no_two_addresses_become_one() {
+        for (one, other) in [
+            ("quac\u{212a}@example.org", "quack@example.org"),
+            ("quac\u{212a}@example.org", "quacK@example.org"),
+            ("quac\u{212a}\u{301}@example.org", "quack\u{301}@example.org"),
+            ("a\u{1fef}@example.org", "a`@example.org"),
+            ("\u{c5}se@example.org", "\u{e5}se@example.org"),
+            ("\u{130}@example.org", "i@example.org"),
+            ("stra\u{df}e@example.org", "strasse@example.org"),
+            ("\u{ff4b}ari@example.org", "kari@example.org"),
+            ("a@b@\u{fc}.example", "a@\u{fc}.example"),
+        ] {
+            assert_ne!(folded(one), folded(other), "{one} {other}");
+            assert_eq!(folded(&folded(one)), folded(one), "{one}");
+        }
+    }
+
+    #[test]
+    fn old_spellings_of_an_email_are_its_own() {
+        assert_eq!(spellings("kari@example.com"), ["kari@example.com"]);
+        let spelled = spellings("jos\u{e9}@xn--bcher-kva.example");
+        assert!(spelled.contains(&"jos\u{e9}@b\u{fc}cher.example".to_owned()));
+        assert!(spelled.iter().all(|one| folded(one) == spelled[0]), "{spelled:?}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::email;
 use crate::store::{Pass, Tenant};
 
 use super::error::{Reason, Shown};
@@ -150,8 +151,8 @@ impl Shelf {
         };
         for (at, pass) in shelf.tenant.passes.iter().enumerate() {
             shelf.by_id.add(pass.id.clone(), at);
-            shelf.by_name.add(pass.name.clone(), at);
-            shelf.by_folded_name.add(fold(&pass.name), at);
+            shelf.by_name.add(email::nfc(&pass.name).into_owned(), at);
+            shelf.by_folded_name.add(email::name_key(&pass.name), at);
             for price in &pass.stripe_price_ids {
                 shelf.by_price.add(price.clone(), at);
             }
@@ -178,9 +179,9 @@ impl Shelf {
             }
         }
         if let Some(name) = purchase.pass_name.as_deref() {
-            let exact = self.by_name.find(name);
+            let exact = self.by_name.find(&email::nfc(name));
             match if exact == Match::None {
-                self.by_folded_name.find(&fold(name))
+                self.by_folded_name.find(&email::name_key(name))
             } else {
                 exact
             } {
@@ -232,10 +233,6 @@ fn ambiguous(why: String) -> NoPass {
         is_ambiguous: true,
         why,
     }
-}
-
-fn fold(name: &str) -> String {
-    name.trim().to_lowercase()
 }
 
 /// From a key to a position, knowing when a key has two.

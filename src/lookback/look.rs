@@ -295,7 +295,7 @@ impl Lookback {
     }
 }
 
-/// The verified email as the token has it, and as most people type it: Stripe compares letter by letter.
+/// The verified email as the token has it, and as people type it: Stripe compares letter by letter.
 fn emails(customer: &Customer) -> Vec<String> {
     let Customer::User {
         verified_email: Some(email),
@@ -305,9 +305,10 @@ fn emails(customer: &Customer) -> Vec<String> {
         return Vec::new();
     };
     let given = email.trim().to_owned();
-    let folded = email::folded(email);
-    let mut emails = vec![given, folded];
-    emails.dedup();
+    let mut emails = email::spellings(&email::folded(email));
+    if !emails.contains(&given) {
+        emails.insert(0, given);
+    }
     emails.retain(|email| !email.is_empty());
     emails
 }

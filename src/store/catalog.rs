@@ -12,6 +12,7 @@ use self::fields::Fields;
 use super::UnmatchedPolicy;
 use super::model::{Contact, Pass, Tenant, Validity};
 use crate::credentials;
+use crate::email;
 use crate::money::{Currency, Money};
 use crate::time_zone::Tz;
 
@@ -289,7 +290,7 @@ fn contact(fields: &mut Fields) -> Result<Contact, String> {
 fn warn_of_likeness(tenant: &Fields, others: &[Pass], pass: &Pass, warnings: &mut Vec<String>) {
     for other in others {
         let place = format!("{}: the passes `{}` and `{}`", tenant.place(), other.id, pass.id);
-        if other.name.to_lowercase() == pass.name.to_lowercase() {
+        if email::name_key(&other.name) == email::name_key(&pass.name) {
             warnings.push(format!("{place} share the name `{}`", pass.name));
         }
         if let Some(price) = pass

@@ -108,6 +108,16 @@ async fn rule_4_pass_by_metadata_id_else_name_within_the_tenant_else_the_stripe_
 }
 
 #[tokio::test]
+async fn rule_4_a_name_is_the_same_in_either_unicode_form() {
+    for (sold, named) in [("Caf\u{e9}", "Cafe\u{301}"), ("CAFE\u{301}", " caf\u{e9} ")] {
+        let mut shop = tenant("t1");
+        shop.passes[0].name = sold.to_owned();
+        let session = session_with("a", json!({"type": "pass_purchase", "passName": named}));
+        assert_eq!(outcome(&[shop], &completed(&session)).await, "created", "{named}");
+    }
+}
+
+#[tokio::test]
 async fn rule_4_a_pass_no_longer_sold_is_still_honoured_for_who_has_paid() {
     let mut shop = tenant("t1");
     shop.passes[0].is_active = false;
