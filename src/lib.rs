@@ -10,6 +10,7 @@ pub mod customer;
 pub mod email;
 pub mod event_log;
 pub mod fulfil;
+pub mod guest;
 pub mod http;
 pub mod identity;
 pub mod lookback;

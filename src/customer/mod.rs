@@ -1,11 +1,12 @@
 //! What a customer may learn and ask for: what became of a purchase, which passes they hold, a sync.
 //!
 //! Whose something is, is decided here: what names the customer's user id is theirs, and what names nobody and was bought
-//! with an email that is verified to be theirs. What is not theirs looks like what is not there.
+//! with an email that they were the first to prove. What is not theirs looks like what is not there.
 
 mod ask;
 mod error;
 mod live;
+mod proof;
 mod status;
 mod sync;
 
@@ -14,14 +15,16 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::fulfil::{KnownTenant, Purchase, Tenants};
+use crate::guest;
 use crate::identity::Customer;
 use crate::lookback::{self, Lookback, SyncRequest, Whose};
 use crate::queue::{Counted, Limit, Limiter, Memo, Queue, QueueError};
-use crate::store::{CreatedVia, Store, StoreError, Subscription, user_of_email};
+use crate::store::{CreatedVia, Store, StoreError, Subscription};
 use crate::stripe::api::Client;
 
 pub use error::CustomerError;
 pub use live::{FollowError, Follower, Following, Live, Next, Sight};
+pub use proof::Proofs;
 pub use status::{Processing, Status};
 pub use sync::Quiet;
 
@@ -45,6 +48,8 @@ pub struct Customers {
     pub limiter: Limiter,
     /// Tells of purchases as they change.
     pub live: Live,
+    /// Who has proved which email, as far as this process has looked.
+    pub proofs: Proofs,
     /// How often one customer may have Stripe asked.
     pub asks_per_minute: u32,
     pub clock: Clock,
@@ -60,7 +65,7 @@ impl Customers {
         customer: &Customer,
         tenant: &KnownTenant,
     ) -> Result<Vec<Subscription>, StoreError> {
-        let users = users(customer);
+        let users = users(customer, tenant);
         let users: Vec<&str> = users.iter().map(String::as_str).collect();
         self.store
             .subscriptions_held_by(&tenant.id, &users, MOST_PASSES)
@@ -84,16 +89,20 @@ pub fn is_session_id(id: &str) -> bool {
     lookback::is_session_id(id)
 }
 
-/// The users of the store that are this customer: their own, and the one that was made for purchases that told only
-/// their email.
-fn users(customer: &Customer) -> Vec<String> {
-    let by_email = customer.verified_email.as_deref().map(user_of_email);
-    std::iter::once(customer.id.clone()).chain(by_email).collect()
+/// The users of the store that are this customer at a tenant: their own, and the guests of their email, where something is
+/// not moved to them yet.
+fn users(customer: &Customer, tenant: &KnownTenant) -> Vec<String> {
+    let mut users = vec![customer.id.clone()];
+    if let Some(email) = customer.verified_email.as_deref() {
+        users.push(guest::of_email(&tenant.id, email));
+        users.extend(guest::old_of_email(email));
+    }
+    users
 }
 
 /// Whether a pass is theirs, of this tenant.
 fn holds(customer: &Customer, tenant: &KnownTenant, subscription: &Subscription) -> bool {
-    subscription.tenant == tenant.id && users(customer).contains(&subscription.user)
+    subscription.tenant == tenant.id && users(customer, tenant).contains(&subscription.user)
 }
 
 /// The purchase, if it is theirs and may be this tenant's.
@@ -109,7 +118,6 @@ fn claim(customer: &Customer, tenant: &KnownTenant, purchase: Purchase) -> Optio
     let whose = Whose::User {
         id: customer.id.clone(),
         verified_email: customer.verified_email.clone(),
-        customers: std::collections::HashSet::new(),
     };
     is_tenants.then(|| whose.claim(purchase)).flatten()
 }

@@ -30,7 +30,7 @@ const EMAILS: [&str; 3] = ["customer_email", "customer_details", "customer_detai
 /// # Errors
 /// The session cannot be read.
 pub(super) fn screen(purchase: &Purchase) -> Result<Option<Plan>, Reason> {
-    let has_user = purchase.user_id.is_some() || purchase.client_reference_id.is_some();
+    let has_user = purchase.user().is_some();
     let mut wrong: Vec<&str> = purchase
         .unreadable
         .iter()
@@ -274,10 +274,7 @@ fn buyer(purchase: &Purchase) -> Buyer {
             .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
     };
     Buyer {
-        user_id: purchase
-            .user_id
-            .clone()
-            .or_else(|| purchase.client_reference_id.clone()),
+        user_id: purchase.user().map(str::to_owned),
         email: purchase.email.as_deref().map(email::folded).filter(is_address),
         name: purchase
             .name

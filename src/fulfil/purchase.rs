@@ -6,6 +6,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::guest;
 use crate::store::CreatedVia;
 use crate::stripe::CheckoutSession;
 
@@ -125,6 +126,14 @@ impl Purchase {
             id => id,
         };
         ["fulfil:", id].concat()
+    }
+
+    /// The user whom it names: its `userId`, else its `client_reference_id`. Neither can name a guest.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        let named = [&self.user_id, &self.client_reference_id];
+        let mut named = named.into_iter().flatten().map(String::as_str);
+        named.find(|id| !guest::is_guest(id))
     }
 
     /// Whose purchase it is, as far as can be told without the catalogue: what the queue is fair to.

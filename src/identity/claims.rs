@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Customer, TokenError};
 use crate::email;
+use crate::guest;
 
 /// How far the sign-in service's clock and ours may be apart, in seconds.
 const LEEWAY: f64 = 60.0;
@@ -42,6 +43,9 @@ impl Claims {
         let is_told = id.trim() == id && !matches!(id, "" | "undefined" | "null");
         if !is_told || id.len() > LONGEST_ID || id.chars().any(char::is_control) {
             return Err(TokenError::Subject);
+        }
+        if guest::is_guest(id) {
+            return Err(TokenError::Guest);
         }
         // Some services write claims from templates, where everything is text.
         let is_verified = match &self.email_verified {
@@ -107,6 +111,16 @@ mod tests {
             }
         }
         assert_eq!(at("2000000", "\"0\""), Some(TokenError::NotYet));
+    }
+
+    #[test]
+    fn a_token_never_names_a_guest() {
+        let email = "kari@example.com";
+        let old = guest::old_of_email(email).remove(0);
+        for id in [guest::of_email("t1", email), guest::of_session("cs_1"), old] {
+            let claims = format!(r#"{{"exp":2000000,"sub":"{id}"}}"#);
+            assert_eq!(read(&claims).err(), Some(TokenError::Guest), "{id}");
+        }
     }
 
     #[test]

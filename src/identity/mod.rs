@@ -58,7 +58,7 @@ pub struct Identity {
 pub struct Customer {
     /// The user's id, which checkout's metadata carries as `userId`.
     pub id: String,
-    /// Lower case; only where the sign-in service has verified that it is theirs.
+    /// As [`crate::email::folded`] gives it; only where the sign-in service has verified that it is theirs.
     pub verified_email: Option<String>,
     /// When the token expires, in seconds since 1970.
     pub expires: i64,
@@ -98,6 +98,10 @@ pub enum TokenError {
     Audience,
     #[error("it does not say whose it is")]
     Subject,
+    #[error(
+        "its `sub` is `guest-` or `user-` and 32 hexadecimal digits: Surepass keeps such ids for guests, and the sign-in service must use others"
+    )]
+    Guest,
 }
 
 impl Identity {

@@ -84,9 +84,8 @@ impl Lookback {
             }
             _ => Vec::new(),
         };
-        let customers = held.iter().filter_map(|one| one.stripe_customer_id.clone());
         Ok(Asker {
-            whose: Whose::of(&request.customer, customers.collect()),
+            whose: Whose::of(&request.customer),
             held,
         })
     }

@@ -1,7 +1,5 @@
 //! Whose a session is.
 
-use std::collections::HashSet;
-
 use super::Customer;
 use crate::email;
 use crate::fulfil::Purchase;
@@ -12,9 +10,8 @@ use crate::store::Tenant;
 pub(crate) enum Whose {
     User {
         id: String,
+        /// One that they have proved, and nobody before them.
         verified_email: Option<String>,
-        /// Stripe customers by whom this user has paid before.
-        customers: HashSet<String>,
     },
     Email(String),
     /// All that Stripe gives for the question that was asked.
@@ -22,7 +19,7 @@ pub(crate) enum Whose {
 }
 
 impl Whose {
-    pub(crate) fn of(customer: &Customer, customers: HashSet<String>) -> Self {
+    pub(crate) fn of(customer: &Customer) -> Self {
         match customer {
             Customer::User { id, verified_email } => Self::User {
                 id: id.clone(),
@@ -30,39 +27,26 @@ impl Whose {
                     .as_deref()
                     .map(email::folded)
                     .filter(|email| !email.is_empty()),
-                customers,
             },
             Customer::Email(email) => Self::Email(email::folded(email)),
             Customer::StripeCustomer(_) | Customer::Session(_) | Customer::Listed(_) => Self::Asked,
         }
     }
 
-    /// The purchase, if it is theirs. One that names nobody is given to the user who has proven that it is theirs: by a
-    /// verified email, or by a Stripe customer of whom the store knows that it is them. An email that nobody has verified
-    /// proves nothing, and one that names another user is that user's, whatever its email.
+    /// The purchase, if it is theirs. One that names nobody is given to the user who has proved its email. An email that was
+    /// only typed proves nothing, nor does a Stripe customer: shops look those up by typed emails. One that names another
+    /// user is that user's, whatever its email.
     pub(crate) fn claim(&self, mut purchase: Purchase) -> Option<Purchase> {
         let email = purchase.email.as_deref().map(email::folded);
         match self {
             Self::Asked => Some(purchase),
             Self::Email(wanted) => (email.as_ref() == Some(wanted)).then_some(purchase),
-            Self::User {
-                id,
-                verified_email,
-                customers,
-            } => {
-                let named = purchase
-                    .user_id
-                    .as_ref()
-                    .or(purchase.client_reference_id.as_ref());
-                if let Some(named) = named {
+            Self::User { id, verified_email } => {
+                if let Some(named) = purchase.user() {
                     return (named == id).then_some(purchase);
                 }
-                let is_known = purchase
-                    .customer
-                    .as_ref()
-                    .is_some_and(|customer| customers.contains(customer));
                 let is_verified = verified_email.is_some() && email == *verified_email;
-                (is_known || is_verified).then(|| {
+                is_verified.then(|| {
                     purchase.user_id = Some(id.clone());
                     purchase
                 })
@@ -81,11 +65,7 @@ pub(super) fn may_be_of(tenant: &Tenant, purchase: &Purchase) -> bool {
 
 /// Under which keys those are known whose a session may be, as [`Whose::claim`] has it; none: nobody can tell yet.
 pub(super) fn keys(purchase: &Purchase) -> Vec<String> {
-    let named = purchase
-        .user_id
-        .as_ref()
-        .or(purchase.client_reference_id.as_ref());
-    if let Some(id) = named {
+    if let Some(id) = purchase.user() {
         return vec![user_key(id)];
     }
     let customer = purchase.customer.clone().map(Customer::StripeCustomer);
@@ -103,13 +83,9 @@ pub(super) fn user_key(id: &str) -> String {
 
 /// Whom a sweep takes a session for: the key under which their sessions are together.
 pub(super) fn key(purchase: &Purchase) -> String {
-    let named = purchase
-        .user_id
-        .as_ref()
-        .or(purchase.client_reference_id.as_ref());
-    let customer = match (named, &purchase.customer, &purchase.email) {
+    let customer = match (purchase.user(), &purchase.customer, &purchase.email) {
         (Some(id), _, _) => Customer::User {
-            id: id.clone(),
+            id: id.to_owned(),
             verified_email: None,
         },
         (None, Some(id), _) => Customer::StripeCustomer(id.clone()),

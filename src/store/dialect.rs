@@ -16,6 +16,11 @@ pub(super) trait Dialect: Database<Row: Fields> {
     const LOCKING: &'static str;
     /// Keeps other importers out until the transaction ends.
     const LOCK_CATALOGUE: Option<&'static str>;
+    /// Keeps these emails (bound as [`Bind::Texts`]) from being proved until the transaction ends. `None`: nobody else writes
+    /// meanwhile.
+    const SHARE_EMAILS: Option<&'static str>;
+    /// Waits for the transactions that share this email, and keeps others out until the transaction ends.
+    const LOCK_EMAIL: Option<&'static str>;
     /// The database takes several statements in one call, and the parameters of all of them.
     const JOINS_STATEMENTS: bool;
     /// The most rows that one `INSERT` takes, as a power of two: 8 at most.

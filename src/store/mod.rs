@@ -13,6 +13,7 @@ mod ledger;
 mod lookback;
 mod model;
 mod outage;
+mod ownership;
 mod plan;
 mod pools;
 mod postgres;
@@ -39,7 +40,7 @@ pub use lookback::{
 };
 pub use model::*;
 pub use outage::Outage;
-pub use plan::user_of_email;
+pub use ownership::{EmailProof, Move, Moved, OwnershipStore};
 pub use postgres::PostgresStore;
 pub use schema::Schema;
 pub use sqlite::{SqliteStore, sqlite_file};
@@ -236,6 +237,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// The unmatched payments ("cases").
     fn unmatched(&self) -> &dyn UnmatchedStore;
+
+    /// Who owns what.
+    fn ownership(&self) -> &dyn OwnershipStore;
 
     /// Creates the tables or brings them up to date.
     ///

@@ -262,9 +262,9 @@ pub struct NewSubscription {
 /// Who paid, as far as the purchase tells. See "Fulfilment" rule 5.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Buyer {
-    /// The user's id, from the metadata's `userId` or else the `client_reference_id`.
+    /// The user's id, from the metadata's `userId` or else the `client_reference_id`; never a guest's.
     pub user_id: Option<String>,
-    /// Lower case, trimmed, never empty.
+    /// As [`crate::email::folded`] gives it, never empty.
     pub email: Option<String>,
     pub name: Option<String>,
 }

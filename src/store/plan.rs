@@ -2,10 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
-use sha2::{Digest, Sha256};
-
 use super::model::{Created, NewSubscription, UpgradeRefusal};
+use crate::guest;
+use chrono::{DateTime, Utc};
 
 /// What the store held when the batch's transaction looked.
 #[derive(Debug, Default)]
@@ -14,8 +13,8 @@ pub(super) struct Held {
     pub(super) subscriptions: Vec<HeldSubscription>,
     /// Subscriptions to upgrade from, by id.
     pub(super) upgradable: HashMap<String, Upgradable>,
-    /// The oldest user with each email that a buyer without a user id gave.
-    pub(super) users_by_email: HashMap<String, String>,
+    /// Who has proved each email that a buyer without a user id gave.
+    pub(super) provers: HashMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -173,24 +172,13 @@ fn owner(new: &NewSubscription, held: &Held, upgraded: &HashSet<&str>) -> Result
         return Ok(Owner::Buyer(id.clone()));
     }
     let Some(email) = &buyer.email else {
-        return Ok(Owner::Buyer(user_id(&subscription.stripe_session_id)));
+        return Ok(Owner::Buyer(guest::of_session(&subscription.stripe_session_id)));
     };
-    Ok(match held.users_by_email.get(email) {
-        Some(user) => Owner::Known(user.clone()),
-        None => Owner::Buyer(user_id(email)),
-    })
-}
-
-/// The id of the user that we make up for a buyer who is only an email, in lower case.
-#[must_use]
-pub fn user_of_email(email: &str) -> String {
-    user_id(email)
-}
-
-/// The id of a user that we make up: the same for the same email (or session), so that two jobs at once create one.
-fn user_id(from: &str) -> String {
-    let digest = Sha256::digest(from.as_bytes());
-    format!("user-{}", hex::encode(&digest[..16]))
+    // An email that was only typed leads to nobody's account.
+    let prover = held.provers.get(email).cloned();
+    Ok(Owner::Buyer(
+        prover.unwrap_or_else(|| guest::of_email(&subscription.tenant, email)),
+    ))
 }
 
 #[cfg(test)]

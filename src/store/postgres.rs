@@ -77,6 +77,13 @@ impl Dialect for Postgres {
     const COUNT_MIGRATION_TABLES: &'static str =
         "SELECT COUNT(*) AS n FROM pg_catalog.pg_class WHERE oid = to_regclass('_sqlx_migrations')";
     const LOCK_CATALOGUE: Option<&'static str> = Some("LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE");
+    // Some emails share a lock: of one transaction there are at most 1024. Sorted, so that two do not wait for each other.
+    const SHARE_EMAILS: Option<&'static str> = Some(
+        "SELECT pg_advisory_xact_lock_shared(23703, slot) FROM (SELECT DISTINCT hashtext(email) & 1023 AS slot \
+         FROM unnest($1::text[]) AS email ORDER BY slot) AS slots",
+    );
+    const LOCK_EMAIL: Option<&'static str> =
+        Some("SELECT pg_advisory_xact_lock(23703, hashtext($1::text) & 1023)");
 
     fn migrations() -> &'static Migrator {
         &MIGRATIONS

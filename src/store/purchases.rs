@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
 use super::dialect::{Bind, Dialect, Fields, Insert};
 use super::joined::Joined;
 use super::model::{Created, NewSubscription, Subscription, SubscriptionFilter};
+use super::ownership;
 use super::plan::{Held, HeldSubscription, Plan, Upgradable, User, plan};
 use crate::email;
 use crate::money::{Currency, Money};
@@ -14,7 +15,6 @@ use crate::money::{Currency, Money};
 pub(super) struct Statements {
     by_id_or_payment: SqlStr,
     upgradable: SqlStr,
-    users_by_email: SqlStr,
     users: Insert,
     subscriptions: Insert,
     at_once: Joined<2>,
@@ -53,9 +53,6 @@ impl Statements {
                 "SELECT id, user_id, tenant_id, upgraded_at IS NOT NULL AS is_upgraded FROM subscriptions \
                  WHERE id {first} ORDER BY id{}",
                 D::LOCKING
-            )),
-            users_by_email: sql(format!(
-                "SELECT email, id FROM users WHERE email {first} ORDER BY created_at, id"
             )),
             users: insert_users(),
             subscriptions: insert_subscriptions(),
@@ -135,6 +132,16 @@ impl Statements {
         let payments = purchases()
             .filter_map(|one| one.stripe_payment_id.as_deref())
             .collect();
+        let buyers = batch.iter().map(|new| &new.buyer);
+        let emails: Vec<_> = buyers
+            .filter(|buyer| buyer.user_id.is_none())
+            .filter_map(|buyer| buyer.email.as_deref())
+            .collect();
+        if let Some(lock) = D::SHARE_EMAILS.filter(|_| !emails.is_empty()) {
+            // Before any row is locked: who proves an email locks in this order, too.
+            let binds = vec![Bind::Texts(emails.clone())];
+            D::execute(connection, SqlStr::from_static(lock), binds).await?;
+        }
         let mut held = Held::default();
         let found = self.by_id_or_payment.clone();
         for row in D::rows(connection, found, vec![Bind::Texts(ids), Bind::Texts(payments)]).await? {
@@ -163,19 +170,7 @@ impl Statements {
             }
         }
 
-        let buyers = batch.iter().map(|new| &new.buyer);
-        let emails: Vec<_> = buyers
-            .filter(|buyer| buyer.user_id.is_none())
-            .filter_map(|buyer| buyer.email.as_deref())
-            .collect();
-        if !emails.is_empty() {
-            for row in D::rows(connection, self.users_by_email.clone(), vec![Bind::Texts(emails)]).await? {
-                // The oldest comes first and stays.
-                held.users_by_email
-                    .entry(row.text("email")?)
-                    .or_insert(row.text("id")?);
-            }
-        }
+        held.provers = ownership::provers::<D>(connection, &emails).await?;
         Ok(held)
     }
 
@@ -254,17 +249,15 @@ pub(super) async fn list<D: Dialect>(
     filter: &SubscriptionFilter,
     limit: u32,
 ) -> sqlx::Result<Vec<Subscription>> {
-    let email = filter.email.as_deref().map(email::folded);
+    let folded = filter.email.as_deref().map(email::folded);
+    // What an older version stored under this email is spelled otherwise.
+    let emails = folded.as_deref().map(email::spellings).unwrap_or_default();
     let conditions = [
         (
             "tenant_id = (SELECT id FROM tenants WHERE slug = ?)",
             filter.tenant_slug.as_deref(),
         ),
         ("user_id = ?", filter.user.as_deref()),
-        (
-            "user_id IN (SELECT id FROM users WHERE email = ?)",
-            email.as_deref(),
-        ),
         ("id = 'subscription-' || ?", filter.session.as_deref()),
     ];
     let mut text = "SELECT * FROM subscriptions".to_owned();
@@ -275,6 +268,20 @@ pub(super) async fn list<D: Dialect>(
             binds.push(Bind::Text(value));
             text.push_str(&condition.replace('?', &D::placeholder(binds.len())));
         }
+    }
+    if let Some(folded) = &folded {
+        text.push_str(if binds.is_empty() { " WHERE " } else { " AND " });
+        let first = binds.len() + 1;
+        binds.extend(emails.iter().map(|email| Bind::Text(email)));
+        let places: Vec<_> = (first..=binds.len()).map(D::placeholder).collect();
+        binds.push(Bind::Text(folded));
+        let condition = format!(
+            "user_id IN (SELECT id FROM users WHERE email IN ({}) \
+             UNION ALL SELECT user_id FROM proved_emails WHERE email = {})",
+            places.join(", "),
+            D::placeholder(binds.len())
+        );
+        text.push_str(&condition);
     }
     if let Some((created, id)) = &filter.after {
         text.push_str(if binds.is_empty() { " WHERE " } else { " AND " });

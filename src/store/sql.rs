@@ -18,7 +18,7 @@ use super::outage::{Access, Outage};
 use super::pools::{Pools, ask, in_time};
 use super::purchases::{self, Statements};
 use super::{
-    Imported, LookbackStore, STATEMENT, Schema, Store, StoreError, UnmatchedStore, audit, events, ledger,
+    Imported, LookbackStore, OwnershipStore, STATEMENT, Schema, Store, StoreError, UnmatchedStore, audit, events, ledger,
     schema, tenants,
 };
 use crate::coalesce::{Coalescer, Limits};
@@ -237,6 +237,10 @@ impl<D: Dialect> Store for SqlStore<D> {
     }
 
     fn unmatched(&self) -> &dyn UnmatchedStore {
+        self
+    }
+
+    fn ownership(&self) -> &dyn OwnershipStore {
         self
     }
 

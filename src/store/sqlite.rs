@@ -151,6 +151,8 @@ impl Dialect for Sqlite {
         VALUES ('doctor', '', '', hex(zeroblob(2097152)), 0)";
     const LOCKING: &'static str = "";
     const LOCK_CATALOGUE: Option<&'static str> = None;
+    const SHARE_EMAILS: Option<&'static str> = None;
+    const LOCK_EMAIL: Option<&'static str> = None;
     const JOINS_STATEMENTS: bool = true;
     // A prepared statement takes memory for each of its rows, and SQLite is not faster with more of them.
     const LARGEST_INSERT: u32 = 4;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::shop::now;
 use crate::sign_in::claims;
-use crate::studio::{PASSES, Studio, of};
+use crate::studio::{PASSES, Studio, UNAUTHORIZED, of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn active_and_expired_passes_are_told_as_the_existing_page_expects() {
@@ -81,17 +81,64 @@ async fn a_pass_that_was_bought_with_an_email_alone_is_theirs_who_have_it_verifi
             .unwrap()
             .len()
     };
+    let of = async |user: &str, email: &str, is_verified: bool| {
+        let mut claims = claims(user);
+        claims["email"] = json!(email);
+        claims["email_verified"] = json!(is_verified);
+        studio.sign_in.signed("rsa", claims).await
+    };
+    let unverified = of("kari", "kari@example.com", false).await;
+    assert_eq!(count(&unverified).await, 0);
+    assert_eq!(count(&studio.sign_in.token("ola").await).await, 0);
+    let kelvin = of("mallory", "\u{212a}ari@example.com", true).await;
+    assert_eq!(count(&kelvin).await, 0, "another address");
+    assert_eq!(
+        studio.told(&kelvin, &session.session_id()).await["state"],
+        "unknown"
+    );
     let verified = studio.sign_in.token("kari").await;
     assert_eq!(count(&verified).await, 1);
     assert_eq!(
         studio.told(&verified, &session.session_id()).await["state"],
         "active"
     );
-    let mut unverified = claims("kari");
-    unverified["email_verified"] = json!(false);
-    let unverified = studio.sign_in.signed("rsa", unverified).await;
-    assert_eq!(count(&unverified).await, 0);
-    assert_eq!(count(&studio.sign_in.token("ola").await).await, 0);
+    // The pass is kari's account's from then on, and so is what a guest buys with that email later.
+    assert_eq!(count(&unverified).await, 1);
+    let mut later = studio.shop.session().with("userId", None);
+    later.email = "kari@EXAMPLE.com".to_owned();
+    studio.shop.buy(&later).await;
+    studio.shop.settled().await;
+    assert_eq!(count(&verified).await, 2);
+    let second = of("kari-again", "kari@example.com", true).await;
+    assert_eq!(count(&second).await, 0, "a later prover gets none of them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_email_typed_by_another_account_leads_nobody_elses_purchase_to_it() {
+    let studio = Studio::open().await;
+    let victim = "victim@example.com".to_owned();
+    let mut bait = of(studio.shop.session(), "evil");
+    bait.email.clone_from(&victim);
+    let mut guests = studio.shop.session().with("userId", None);
+    guests.email = victim;
+    for session in [&bait, &guests] {
+        studio.shop.buy(session).await;
+        studio.shop.settled().await;
+    }
+    let held = async |token: &str| {
+        let passes = studio.passes(token).await;
+        passes["activeSubscriptions"].as_array().unwrap().len()
+    };
+    assert_eq!(held(&studio.sign_in.token("evil").await).await, 1, "their own");
+    // Nor does a token that has a guest's id for its subject.
+    let made_up = surepass::guest::of_email("tenant-1", "victim@example.com");
+    let old = surepass::guest::old_of_email("victim@example.com").remove(0);
+    for id in [made_up, old] {
+        let token = studio.sign_in.token(&id).await;
+        let reply = studio.call(&token, Method::GET, PASSES, None).await;
+        assert_eq!(reply.refusal(), UNAUTHORIZED);
+    }
+    assert_eq!(held(&studio.sign_in.token("victim").await).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

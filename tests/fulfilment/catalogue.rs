@@ -9,8 +9,8 @@ use serde_json::json;
 use surepass::clock::Clock;
 use surepass::fulfil::Fulfiller;
 use surepass::store::{
-    AuditRecord, Created, Imported, LoggedEvent, LookbackStore, NewSubscription, Schema, Store, StoreError,
-    Subscription, SubscriptionFilter, Tenant,
+    AuditRecord, Created, Imported, LoggedEvent, LookbackStore, NewSubscription, OwnershipStore, Schema,
+    Store, StoreError, Subscription, SubscriptionFilter, Tenant,
 };
 
 use crate::shop::{Shop, completed, pass, purchase, session, tenant};
@@ -121,6 +121,10 @@ impl Store for Watched {
 
     fn lookback(&self) -> &dyn LookbackStore {
         self.store.lookback()
+    }
+
+    fn ownership(&self) -> &dyn OwnershipStore {
+        self.store.ownership()
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {

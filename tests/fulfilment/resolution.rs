@@ -1,6 +1,8 @@
 //! "Fulfilment" in the rules: whose purchase it is, who bought it, and what.
 
 use serde_json::{Value, json};
+use surepass::guest;
+use surepass::store::EmailProof;
 
 use crate::shop::{
     Shop, bought, completed, completed_on, connected, outcome, pass, session, session_with, tenant,
@@ -202,7 +204,7 @@ async fn rule_4_a_type_that_says_something_else_is_ignored_and_no_type_is_ours_i
 }
 
 #[tokio::test]
-async fn rule_5_customer_by_user_id_else_client_reference_id_else_email_else_a_new_user() {
+async fn rule_5_customer_by_user_id_else_client_reference_id_else_a_guest_of_that_tenant_and_email() {
     let shop = Shop::open(&[tenant("t1")]).await;
     let buy = async |name: &str, user: Value, reference: Value, email: Value| {
         let mut session = session(name);
@@ -218,14 +220,32 @@ async fn rule_5_customer_by_user_id_else_client_reference_id_else_email_else_a_n
         buy("b", Value::Null, json!("user_b"), json!("b@example.com")).await,
         "user_b"
     );
+    // An email that was only typed leads to nobody's account.
+    let typed = buy("c", Value::Null, Value::Null, json!(" a@EXAMPLE.com ")).await;
+    assert_eq!(typed, guest::of_email("t1", "a@example.com"));
+    // Nor does an id that is a guest's.
+    let victim = guest::of_email("t1", "victim@example.com");
+    let named = buy("j", json!(victim), json!("user_b"), json!("a@example.com")).await;
+    assert_eq!(named, "user_b");
     assert_eq!(
-        buy("c", Value::Null, Value::Null, json!(" a@EXAMPLE.com ")).await,
-        "user_a"
+        buy("k", json!(victim), Value::Null, json!("a@example.com")).await,
+        typed
     );
     let new = buy("d", Value::Null, Value::Null, json!("d@example.com")).await;
     assert_eq!(
         buy("e", Value::Null, Value::Null, json!("D@example.com")).await,
         new
+    );
+    let proof = EmailProof {
+        email: "d@example.com",
+        user: "user_d",
+        at: chrono::Utc::now(),
+        audit: "1",
+    };
+    shop.store.ownership().prove_email(&proof).await.unwrap();
+    assert_eq!(
+        buy("l", Value::Null, Value::Null, json!("d@example.com")).await,
+        "user_d"
     );
     let nobody = buy("f", Value::Null, Value::Null, Value::Null).await;
     assert_ne!(buy("g", Value::Null, Value::Null, Value::Null).await, nobody);

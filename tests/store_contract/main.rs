@@ -33,6 +33,7 @@ mod events;
 mod ledger;
 mod lookback;
 mod marks;
+mod ownership;
 mod purchases;
 mod schema;
 mod sharing;

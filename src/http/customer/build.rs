@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Door;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::customer::{Customers, Live};
+use crate::customer::{Customers, Live, Proofs};
 use crate::fulfil::Tenants;
 use crate::http::{StartError, connections};
 use crate::identity::Identity;
@@ -65,6 +65,7 @@ impl Door {
             memo: Memo::new(redis, &settings.queue.prefix)?,
             limiter: Limiter::new(redis, &settings.queue.prefix)?,
             live: Live::new(Told::of(fulfil), streams(settings), rand::random),
+            proofs: Proofs::default(),
             asks_per_minute: settings.customers.asks_per_minute,
             clock: clock.clone(),
         };

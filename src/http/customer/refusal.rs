@@ -102,7 +102,7 @@ impl From<TokenError> for Refusal {
             TokenError::NotConfigured => Self::NotConfigured,
             TokenError::KeysUnavailable => Self::Unavailable,
             // As likely a setting as a stranger.
-            reason @ (TokenError::Issuer | TokenError::Audience) => {
+            reason @ (TokenError::Issuer | TokenError::Audience | TokenError::Guest) => {
                 tracing::info!(%reason, "a token is refused");
                 Self::Unauthorized
             }

@@ -78,7 +78,7 @@ impl Door {
         if matches!(credential, Credential::Cookie(_)) && !is_safe && !self.is_own_page(request) {
             return Err(Refusal::OtherSite);
         }
-        Ok(customer)
+        Ok(self.customers.proven(customer).await)
     }
 
     /// Counts a call of an address and, where there is one, of a customer. Without Redis nothing is counted: who holds a

@@ -94,7 +94,7 @@ impl Stage<'_> {
             .sample()
             .with("userId", None)
             .with("passId", Some("pass-single"));
-        let single = |one: &Subscription| one.kind.as_str() == "single" && one.user.starts_with("user-");
+        let single = |one: &Subscription| one.kind.as_str() == "single" && crate::guest::is_guest(&one.user);
         self.bought("a drop-in class; the buyer is only an email", session, single)
             .await
     }

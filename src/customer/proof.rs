@@ -1,0 +1,111 @@
+//! The first who proves an email gets what guests bought with it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+
+use super::Customers;
+use crate::identity::Customer;
+use crate::store::EmailProof;
+
+/// How long a customer waits for it: while the store cannot be written to, they still learn what became of a purchase.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// For how long a process relies on what it has seen. Proofs do not change, but a store may be restored from a backup.
+const FRESH: TimeDelta = TimeDelta::minutes(10);
+/// So many are remembered; beyond that all are forgotten, and the store is asked again.
+const MOST: usize = 10_000;
+
+/// Who has proved which email, as far as this process has looked. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Proofs(Arc<Mutex<HashMap<Pair, Seen>>>);
+
+/// A user and an email.
+type Pair = (String, String);
+/// Whether the user was the first; `None`: the store did not answer.
+type Proving = Shared<BoxFuture<'static, Option<bool>>>;
+
+#[derive(Debug, Clone)]
+struct Seen {
+    proving: Proving,
+    at: DateTime<Utc>,
+}
+
+impl Proofs {
+    /// The proof that has been begun for this pair, else the one that `begin` begins.
+    fn of(&self, pair: &Pair, now: DateTime<Utc>, begin: impl FnOnce() -> Proving) -> Proving {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = all.get(pair).filter(|seen| (now - seen.at).abs() < FRESH);
+        if let Some(seen) = seen.filter(|seen| seen.proving.peek() != Some(&None)) {
+            return seen.proving.clone();
+        }
+        if all.len() >= MOST {
+            all.clear();
+        }
+        let proving = begin();
+        let seen = Seen {
+            proving: proving.clone(),
+            at: now,
+        };
+        all.insert(pair.clone(), seen);
+        proving
+    }
+}
+
+impl Customers {
+    /// The customer, who has proved their verified email from now on, and has got what guests bought with it. One whose
+    /// email somebody else has proved before is as one without: it opens nothing.
+    pub async fn proven(&self, mut customer: Customer) -> Customer {
+        let Some(email) = customer.verified_email.take() else {
+            return customer;
+        };
+        let pair = (customer.id.clone(), email);
+        let proving = self
+            .proofs
+            .of(&pair, self.clock.now(), || self.prove(pair.clone()));
+        let is_first = match tokio::time::timeout(PATIENCE, proving).await {
+            Ok(Some(is_first)) => is_first,
+            // What nobody has proved is theirs to see, even if that cannot be noted yet.
+            Ok(None) | Err(_) => self.is_unproved(&pair.1).await,
+        };
+        customer.verified_email = is_first.then_some(pair.1);
+        customer
+    }
+
+    /// Who asked may hang up: the proof goes on.
+    fn prove(&self, (user, email): Pair) -> Proving {
+        let (store, at) = (Arc::clone(&self.store), self.clock.now());
+        let proving = tokio::spawn(async move {
+            let audit = ulid::Ulid::generate().to_string();
+            let proof = EmailProof {
+                email: &email,
+                user: &user,
+                at,
+                audit: &audit,
+            };
+            match store.ownership().prove_email(&proof).await {
+                Ok(first) if first == user => Some(true),
+                Ok(_) => {
+                    tracing::info!(
+                        user,
+                        "another user has proved this verified email before: it opens nothing"
+                    );
+                    Some(false)
+                }
+                Err(error) => {
+                    tracing::warn!(user, %error, "a verified email could not be stored; the next call tries again");
+                    None
+                }
+            }
+        });
+        proving.map(|proved| proved.ok().flatten()).boxed().shared()
+    }
+
+    async fn is_unproved(&self, email: &str) -> bool {
+        let provers = self.store.ownership().provers(&[email]).await;
+        provers.is_ok_and(|provers| provers.is_empty())
+    }
+}
