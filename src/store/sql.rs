@@ -18,8 +18,8 @@ use super::outage::{Access, Outage};
 use super::pools::{Pools, ask, in_time};
 use super::purchases::{self, Statements};
 use super::{
-    Imported, LookbackStore, OwnershipStore, STATEMENT, Schema, Store, StoreError, UnmatchedStore, audit, events, ledger,
-    schema, tenants,
+    Imported, LookbackStore, OwnershipStore, STATEMENT, Schema, Store, StoreError, UnmatchedStore, audit,
+    events, ledger, schema, tenants,
 };
 use crate::coalesce::{Coalescer, Limits};
 use crate::email;
