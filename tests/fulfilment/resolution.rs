@@ -239,7 +239,7 @@ async fn rule_5_customer_by_user_id_else_client_reference_id_else_a_guest_of_tha
     let proof = EmailProof {
         email: "d@example.com",
         user: "user_d",
-        at: chrono::Utc::now(),
+        at: surepass::clock::Clock::system().now(),
         audit: "1",
     };
     shop.store.ownership().prove_email(&proof).await.unwrap();
