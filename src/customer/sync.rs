@@ -11,7 +11,7 @@ use crate::lookback::{Report, RunId};
 use crate::queue::{Counted, Limit, Look};
 use crate::store::CreatedVia;
 
-/// How often its report is looked at: from often to seldom.
+/// How often a run is looked at: from often to seldom.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LAST_LOOK: Duration = Duration::from_millis(500);
 /// A customer's visits make one sync in this time.
@@ -136,14 +136,17 @@ impl Customers {
         Ok(self.lookback.ask(&request, ulid::Ulid::generate()).await?.run)
     }
 
-    /// What a run has come to when it is done, or at `give_up`.
+    /// What a run has come to when it is done, or at `give_up`. It is settled only when there may be news: a report is many
+    /// statements, some of which write.
     async fn come_to(&self, run: &RunId, give_up: Instant) -> Result<Option<Report>, CustomerError> {
         let mut pause = FIRST_LOOK;
         loop {
-            let report = self.lookback.report(run).await?;
-            let is_done = report.as_ref().is_some_and(|report| report.done);
-            if is_done || Instant::now() + pause > give_up {
-                return Ok(report);
+            let is_last = Instant::now() + pause > give_up;
+            if is_last || self.lookback.may_be_over(run).await? {
+                let report = self.lookback.report(run).await?;
+                if is_last || report.as_ref().is_some_and(|report| report.done) {
+                    return Ok(report);
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_LOOK);

@@ -1,7 +1,7 @@
 //! What became of what was handed in.
 
 use super::bring::dead_letter;
-use super::{Lookback, LookbackError};
+use super::{Lookback, LookbackError, RunId};
 use crate::fulfil::{Assessor, Due, Purchase};
 use crate::queue::Fate;
 use crate::store::{FoundSession, HeldPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
@@ -29,6 +29,33 @@ impl Lookback {
         Ok(self.records().tally(&run.id).await?)
     }
 
+    /// Whether a customer's run may have come to its end since the last report. Writes nothing and costs two statements at
+    /// most, so it can be asked often; [`Self::report`] then settles it.
+    ///
+    /// # Errors
+    /// [`LookbackError`].
+    pub async fn may_be_over(&self, run: &RunId) -> Result<bool, LookbackError> {
+        let Some(row) = self.records().run(run.as_str()).await? else {
+            return Ok(true);
+        };
+        let fates = match row.phase {
+            phase if phase.is_over() => return Ok(true),
+            RunPhase::Settling => {
+                let rows = self
+                    .records()
+                    .found_sessions(&row.id, None, &[SessionState::Enqueued], "", TOGETHER)
+                    .await?;
+                if rows.is_empty() {
+                    return Ok(true);
+                }
+                let jobs: Vec<String> = rows.iter().map(job_of).collect();
+                self.fulfil.fates(&jobs).await?
+            }
+            _ => self.sync.fates(&[row.key]).await?,
+        };
+        Ok(fates.iter().any(|fate| *fate != Fate::Live))
+    }
+
     async fn settle_part(&self, run: &LookbackRun, rows: Vec<FoundSession>) -> Result<(), LookbackError> {
         let rows: Vec<(FoundSession, Option<Purchase>)> = rows
             .into_iter()
@@ -38,10 +65,7 @@ impl Lookback {
                 (row, purchase)
             })
             .collect();
-        let jobs: Vec<String> = rows
-            .iter()
-            .map(|(row, _)| format!("fulfil:{}", row.session))
-            .collect();
+        let jobs: Vec<String> = rows.iter().map(|(row, _)| job_of(row)).collect();
         // The queue first: a job that is gone by now has left its subscription in the store before.
         let fates = self.fulfil.fates(&jobs).await?;
         let sessions: Vec<&str> = rows.iter().map(|(row, _)| row.session.as_str()).collect();
@@ -98,6 +122,11 @@ impl Lookback {
         let ended = self.records().run(run).await?;
         Ok(ended.map_or(counts, |run| run.counts))
     }
+}
+
+/// The job that was handed in for a session.
+fn job_of(row: &FoundSession) -> String {
+    format!("fulfil:{}", row.session)
 }
 
 /// What became of one session; `None`: it is still on its way.
