@@ -142,8 +142,9 @@ async fn a_cookie_lets_in_its_own_pages_and_no_other_sites_page_can_use_it() {
     };
     assert_eq!(call(Method::GET, PASSES, &[]).await.status, 200);
     let status = crate::studio::STATUS;
-    let fine: [&[(&str, &str)]; 3] = [
+    let fine: [&[(&str, &str)]; 4] = [
         &[("Origin", "http://localhost")],
+        &[("Origin", "https://localhost"), ("X-Forwarded-Proto", "https")],
         &[("Origin", SHOP)],
         &[("Sec-Fetch-Site", "same-origin")],
     ];
@@ -154,7 +155,12 @@ async fn a_cookie_lets_in_its_own_pages_and_no_other_sites_page_can_use_it() {
             (400, "Session ID required")
         );
     }
-    let forged: [&[(&str, &str)]; 6] = [
+    let forged: [&[(&str, &str)]; 11] = [
+        &[("Origin", "file://localhost")],
+        &[("Origin", "https://localhost")],
+        &[("Origin", "http://localhost"), ("X-Forwarded-Proto", "https")],
+        &[("Origin", "file://localhost"), ("X-Forwarded-Proto", "file")],
+        &[("Origin", "http://localhost:81")],
         &[],
         &[("Origin", EVIL)],
         &[("Origin", "null")],
@@ -206,6 +212,13 @@ async fn behind_a_proxy_that_writes_host_anew_the_public_address_tells_whose_pag
         EVIL,
         "http://passes.example.com",
         "https://passes.example.com.evil.example.com",
+        "https://passes.example.com:8443",
+        "file://passes.example.com",
+        "null",
+        // The host is the one that was called, and not our public address.
+        "http://127.0.0.1:8080",
+        "https://127.0.0.1:8080",
+        "file://127.0.0.1:8080",
     ] {
         assert_eq!(post(other).await, 403, "{other}");
     }

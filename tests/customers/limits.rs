@@ -102,3 +102,20 @@ async fn what_stripe_said_is_told_however_often_a_page_asks() {
     }
     assert_eq!(studio.stripe.reads(&session).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_verified_only_after_its_address_has_been_counted() {
+    let studio = Studio::open_with("address_requests_per_minute = 2").await;
+    let token = studio.sign_in.token("kari").await;
+    let mut last = 0;
+    for _ in 0..8 {
+        last = studio.send(studio.request(Method::GET, PASSES)).await.status;
+        if last == 429 {
+            break;
+        }
+    }
+    assert_eq!(last, 429);
+    assert_limited(&studio.call(&token, Method::GET, PASSES, None).await);
+    // The keys are read when the first token is verified.
+    assert_eq!(studio.sign_in.asked(), 0);
+}

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::program::{SUREPASS, awaited};
-use crate::shop::{Server, now};
+use crate::shop::{Server, Shop, now};
 use crate::studio::{Reply, STREAM, Studio, UNAUTHORIZED, of};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,11 +154,15 @@ async fn a_server_has_so_many_streams_and_a_client_that_has_gone_leaves_its_plac
     );
     let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
-    let metrics = studio.send(studio.request(Method::GET, "/metrics")).await.body;
-    assert!(
-        metrics.as_str().unwrap().contains("surepass_streams_open 3\n"),
-        "{metrics}"
-    );
+    let metrics = Shop::metrics_of(&studio.shop.servers[0].program).await;
+    let client = surepass::outbound::http().build().unwrap();
+    let metrics = client
+        .get(format!("http://{metrics}/metrics"))
+        .send()
+        .await
+        .unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("surepass_streams_open 3\n"), "{metrics}");
     // The page can ask instead.
     assert_eq!(studio.told(&token, "cs_test_1").await["state"], "unknown");
     // Were a client's end only seen when a heartbeat cannot be sent to it, these would take minutes.

@@ -75,6 +75,11 @@ impl Door {
                 "the customers' routes are off: set SUREPASS_JWKS_URL or SUREPASS_JWT_SECRET, so that customers can be told apart"
             );
         }
+        if identity.is_configured() && settings.server.public_url.is_none() {
+            tracing::info!(
+                "server.public_url is not set: our own pages are told by the headers Host and X-Forwarded-Proto; behind a proxy set SUREPASS_PUBLIC_URL"
+            );
+        }
         if identity.is_configured() && settings.hides_addresses() {
             tracing::warn!(
                 "customers.address_header is empty: behind the proxy of server.public_url all customers count as one address, and share its limits"
@@ -89,14 +94,11 @@ impl Door {
     }
 }
 
-/// What other connections, to Redis, the store and from Stripe, are left of the open files.
-const LEFT_TO_OTHERS: u64 = 1_000;
-
 /// How many streams may be open: as many as is set, if that many files may be.
 fn streams(settings: &Settings) -> usize {
     let wanted = u64::from(settings.customers.streams);
-    let files = connections::allow(wanted + LEFT_TO_OTHERS);
-    let room = files.saturating_sub(LEFT_TO_OTHERS).min(wanted);
+    let files = connections::allow(wanted + connections::LEFT_TO_OTHERS);
+    let room = files.saturating_sub(connections::LEFT_TO_OTHERS).min(wanted);
     if room < wanted {
         tracing::warn!(
             files,

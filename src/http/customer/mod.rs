@@ -19,7 +19,7 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::{Error, HttpResponse, Scope, web};
 use url::Url;
 
-use super::page;
+use super::{page, read};
 use crate::config::CustomerSettings;
 use crate::customer::Customers;
 use crate::identity::Identity;
@@ -64,7 +64,7 @@ pub(super) fn scope(
         .route("/subscription-status", web::post().to(status::show))
         .route("/subscription-status/stream", web::get().to(stream::open))
         .route("/sync-subscriptions", web::post().to(sync::run))
-        .route("/subscriptions", web::get().to(subscriptions::list))
+        .route("/subscriptions", read().to(subscriptions::list))
         .route("/session", page::sign_in())
         .route("/session", web::post().to(session::begin))
         .route("/session", web::delete().to(session::end))

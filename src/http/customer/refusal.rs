@@ -9,6 +9,7 @@ use actix_web::http::header::RETRY_AFTER;
 use serde_json::json;
 
 use crate::customer::CustomerError;
+use crate::http::middleware::is_too_slow;
 use crate::identity::TokenError;
 use crate::store::StoreError;
 
@@ -33,6 +34,8 @@ pub(in crate::http) enum Refusal {
     UnknownRoute,
     #[error("The body is too large")]
     TooLarge,
+    #[error("The body did not come in time")]
+    TooSlow,
     #[error("The token is too long for a cookie")]
     TooLongForCookie,
     #[error("The form must have `token` and `next`")]
@@ -56,9 +59,10 @@ pub(in crate::http) enum Refusal {
 
 impl Refusal {
     /// A body that could not be read.
-    pub(super) fn of_body(error: &actix_web::Error) -> Self {
+    pub(in crate::http) fn of_body(error: &actix_web::Error) -> Self {
         match error.as_response_error().status_code() {
             StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            _ if error.as_error().is_some_and(is_too_slow) => Self::TooSlow,
             _ => Self::NoSession,
         }
     }
@@ -74,6 +78,7 @@ impl ResponseError for Refusal {
             }
             Self::UnknownTenant | Self::UnknownRoute => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotConfigured | Self::NoKey | Self::Full(_) | Self::Unavailable => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -18,7 +18,7 @@ pub(super) async fn begin(door: web::Data<Door>, request: HttpRequest) -> Result
         Credential::Bearer(token) => token,
         // A cookie cannot prolong itself.
         Credential::Cookie(_) | Credential::None => {
-            door.within_limits(&request, None).await?;
+            door.within_limits(&request).await?;
             return Err(Refusal::Unauthorized);
         }
     };

@@ -34,7 +34,7 @@ pub(super) async fn show(
 
 /// Who has nothing but the session's id learns whether its purchase is active, and nothing else.
 async fn alone(door: &Door, request: &HttpRequest, session: &str) -> Result<HttpResponse, Refusal> {
-    door.within_limits(request, None).await?;
+    door.within_limits(request).await?;
     let tenant = door.tenant(request).await?;
     let active = door.customers.is_active(&tenant, session).await?;
     Ok(HttpResponse::Ok().json(active_alone(active)))

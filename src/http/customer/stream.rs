@@ -48,7 +48,7 @@ pub(super) async fn open(
         is_session.then_some(asked).ok_or(Refusal::NoSession)
     });
     let follower = if credential == Credential::None && asked.is_ok() {
-        door.within_limits(&request, None).await?;
+        door.within_limits(&request).await?;
         Follower::Alone(door.address(&request))
     } else {
         Follower::Customer(door.customer(&request, &credential).await?)

@@ -32,7 +32,10 @@ pub(super) async fn run(
     let credential = door.credential(&request).await?;
     let customer = door.customer(&request, &credential).await?;
     let tenant = door.tenant(&request).await?;
-    let body = body.map_err(|_| Refusal::TooLarge)?;
+    let body = body.map_err(|error| match Refusal::of_body(&error) {
+        refusal @ Refusal::TooSlow => refusal,
+        _ => Refusal::TooLarge,
+    })?;
     // Pages of old send nothing, or anything.
     let wish: Wish = serde_json::from_slice(&body).unwrap_or_default();
     let customers = &door.customers;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
-use url::Url;
+use url::{Origin, Url};
 
 use super::{Door, Refusal, TENANT_SLUG};
 use crate::fulfil::KnownTenant;
@@ -55,25 +55,24 @@ impl Door {
         }
         let credential = Credential::of(self, request);
         if credential.is_err() {
-            self.within_limits(request, None).await?;
+            self.within_limits(request).await?;
         }
         credential
     }
 
-    /// The customer who calls, within the limits of calls. Every call counts, also one that is refused.
+    /// The customer who calls, within the limits of calls. Every call counts, also one that is refused. The address is
+    /// counted before the token is looked at: to verify one costs more than to make one up.
     pub(in crate::http) async fn customer(
         &self,
         request: &HttpRequest,
         credential: &Credential,
     ) -> Result<Customer, Refusal> {
-        let verified = match credential {
-            Credential::Bearer(token) | Credential::Cookie(token) => {
-                self.identity.verify(token).await.map_err(Refusal::from)
-            }
-            Credential::None => Err(Refusal::Unauthorized),
+        self.within_limits(request).await?;
+        let customer = match credential {
+            Credential::Bearer(token) | Credential::Cookie(token) => self.identity.verify(token).await?,
+            Credential::None => return Err(Refusal::Unauthorized),
         };
-        self.within_limits(request, verified.as_ref().ok()).await?;
-        let customer = verified?;
+        self.user_within_limits(&customer).await?;
         let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
         if matches!(credential, Credential::Cookie(_)) && !is_safe && !self.is_own_page(request) {
             return Err(Refusal::OtherSite);
@@ -81,32 +80,30 @@ impl Door {
         Ok(self.customers.proven(customer).await)
     }
 
-    /// Counts a call of an address and, where there is one, of a customer. Without Redis nothing is counted: who holds a
-    /// pass can see it all the same.
-    pub(in crate::http) async fn within_limits(
-        &self,
-        request: &HttpRequest,
-        customer: Option<&Customer>,
-    ) -> Result<(), Refusal> {
-        let of_address = Limit {
+    /// Counts a call of an address.
+    pub(in crate::http) async fn within_limits(&self, request: &HttpRequest) -> Result<(), Refusal> {
+        let limit = Limit {
             name: "address",
             per_minute: self.settings.address_requests_per_minute,
         };
-        let of_user = Limit {
+        match self.address(request).map(Counted::address) {
+            Some(address) => self.count(limit, &address).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a call of a customer.
+    async fn user_within_limits(&self, customer: &Customer) -> Result<(), Refusal> {
+        let limit = Limit {
             name: "user",
             per_minute: self.settings.requests_per_minute,
         };
-        let user = customer.map(|customer| Counted::user(&customer.id));
-        let user = user.as_ref().map(|user| (of_user, user));
-        let limiter = &self.customers.limiter;
-        let taken = match self.address(request).map(Counted::address) {
-            Some(address) => limiter.take((of_address, &address), user).await,
-            None => match user {
-                Some(user) => limiter.take(user, None).await,
-                None => return Ok(()),
-            },
-        };
-        match taken {
+        self.count(limit, &Counted::user(&customer.id)).await
+    }
+
+    /// Without Redis nothing is counted: who holds a pass can see it all the same.
+    async fn count(&self, limit: Limit, whom: &Counted) -> Result<(), Refusal> {
+        match self.customers.limiter.take((limit, whom), None).await {
             Ok(None) => Ok(()),
             Ok(Some(wait)) => Err(Refusal::TooMany(wait)),
             Err(error) => {
@@ -173,25 +170,39 @@ impl Door {
         }
     }
 
-    /// Whether a page of this server or of an allowed origin makes the call, as the browser tells: a page cannot forge it.
+    /// Whether a page of this server or of an allowed origin makes the call, as the browser shows: a page cannot forge it.
+    /// Scheme, host and port must be the same.
     pub(in crate::http) fn is_own_page(&self, request: &HttpRequest) -> bool {
-        let header = |name: HeaderName| request.headers().get(name)?.to_str().ok();
-        let Some(origin) = header(ORIGIN) else {
-            return header(HeaderName::from_static("sec-fetch-site")) == Some("same-origin");
+        let Some(origin) = text(request, ORIGIN) else {
+            return text(request, HeaderName::from_static("sec-fetch-site")) == Some("same-origin");
         };
-        let host = header(HOST).unwrap_or_default();
-        let is_host = origin
-            .split_once("://")
-            .is_some_and(|(_, authority)| !host.is_empty() && authority.eq_ignore_ascii_case(host));
-        let is_public = |public: &Url| public.origin().ascii_serialization() == origin;
-        is_host
-            || self.public.as_ref().is_some_and(is_public)
+        let own = match &self.public {
+            Some(public) => Some(public.origin()),
+            None => seen_origin(request),
+        };
+        own.is_some_and(|own| own.is_tuple() && own.ascii_serialization() == origin)
             || self
                 .settings
                 .allowed_origins
                 .iter()
                 .any(|allowed| allowed == origin)
     }
+}
+
+fn text(request: &HttpRequest, name: HeaderName) -> Option<&str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+/// Where the browser has found us, as far as it can be seen here: we speak no TLS, and a proxy that does names the scheme.
+/// No page can have another site's browser send that header with a form.
+fn seen_origin(request: &HttpRequest) -> Option<Origin> {
+    let scheme = match text(request, HeaderName::from_static("x-forwarded-proto")) {
+        None | Some("http") => "http",
+        Some("https") => "https",
+        Some(_) => return None,
+    };
+    let host = text(request, HOST)?;
+    Some(Url::parse(&format!("{scheme}://{host}/")).ok()?.origin())
 }
 
 /// Whether the browser has called for this machine.

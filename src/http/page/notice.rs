@@ -49,6 +49,7 @@ pub(super) fn refusal(
         }
         Refusal::NoSession
         | Refusal::TooLarge
+        | Refusal::TooSlow
         | Refusal::TooLongForCookie
         | Refusal::Form
         | Refusal::Next => (&words.wrong_title, told(&words.wrong_text, None)),

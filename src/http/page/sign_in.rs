@@ -60,13 +60,14 @@ async fn signed_in(
             Some(next) => Ok((form.into_inner().token, next)),
             None => Err(Refusal::Next),
         },
+        Err(error) if matches!(Refusal::of_body(&error), Refusal::TooSlow) => Err(Refusal::TooSlow),
         Err(_) => Err(Refusal::Form),
     };
     let (token, next) = match read {
         Ok(read) => read,
         // Every call counts, also one that is refused.
         Err(refusal) => {
-            door.within_limits(request, None).await?;
+            door.within_limits(request).await?;
             return Err(refusal);
         }
     };
