@@ -249,6 +249,18 @@ pub struct ServerSettings {
         deserialize_with = "value::seconds::<_, 1, 86_400>"
     )]
     pub signature_tolerance: Duration,
+    /// How long the whole body of a request may take, 1 s to 5 min.
+    #[serde(
+        rename = "body_timeout_seconds",
+        deserialize_with = "value::seconds::<_, 1, 300>"
+    )]
+    pub body_timeout: Duration,
+    /// Requests of one address whose head or body is not complete, up to 100,000; `None`: any number.
+    #[serde(deserialize_with = "value::count_or_none::<_, 100_000>")]
+    pub unfinished_per_address: Option<NonZeroUsize>,
+    /// Where `/metrics` is.
+    #[serde(deserialize_with = "value::address")]
+    pub metrics_bind: SocketAddr,
     /// Threads that serve requests, up to 1024; `None`: half as many as there are cores.
     #[serde(deserialize_with = "value::count_or_none::<_, 1024>")]
     pub workers: Option<NonZeroUsize>,

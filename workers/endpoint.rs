@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use actix_web::http::header::X_CONTENT_TYPE_OPTIONS;
+use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpServer, web};
 use surepass::http::health::{self, Health};
 use surepass::http::{MetricsPage, metrics};
@@ -39,6 +41,7 @@ pub(crate) fn serve<'a>(
     };
     let server = HttpServer::new(move || {
         App::new()
+            .wrap(DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")))
             .app_data(web::Data::new(health.clone()))
             .app_data(web::Data::new(page.clone()))
             .configure(health::routes)

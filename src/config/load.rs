@@ -8,7 +8,7 @@ use super::Settings;
 use crate::credentials::{Misfit, is_quoted};
 
 /// The environment variables that are settings, with their keys.
-pub const VARIABLES: [(&str, &str); 22] = [
+pub const VARIABLES: [(&str, &str); 23] = [
     ("REDIS_URL", "redis.url"),
     ("DATABASE_URL", "database.url"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
@@ -27,6 +27,7 @@ pub const VARIABLES: [(&str, &str); 22] = [
     ("SUREPASS_SIGN_IN_URL", "customers.sign_in_url"),
     ("SUREPASS_ADDRESS_HEADER", "customers.address_header"),
     ("SUREPASS_DATA_DIR", "data_dir"),
+    ("SUREPASS_SERVER_METRICS_BIND", "server.metrics_bind"),
     ("SUREPASS_METRICS_BIND", "worker.metrics_bind"),
     ("SUREPASS_QUEUE_PREFIX", "queue.prefix"),
     ("RUST_LOG", "log.filter"),

@@ -83,6 +83,9 @@ fn the_defaults_are_those_of_the_contract() {
         crate::stripe::signature::DEFAULT_TOLERANCE
     );
     assert_eq!(settings.server.workers, None);
+    assert_eq!(settings.server.body_timeout, Duration::from_secs(10));
+    assert_eq!(settings.server.unfinished_per_address.map(usize::from), Some(256));
+    assert_eq!(settings.server.metrics_bind.to_string(), "127.0.0.1:9463");
     assert_eq!(settings.worker.metrics_bind.to_string(), "127.0.0.1:9464");
     assert_eq!(settings.worker.grace, Duration::from_secs(25));
     assert_eq!(settings.queue.max_attempts, 16);
@@ -123,6 +126,7 @@ fn every_variable_of_the_contract_reaches_its_setting() {
         ("SUREPASS_JWT_SECRET", JWT),
         ("SUREPASS_JWKS_URL", "https://id.example.com/jwks.json"),
         ("SUREPASS_DATA_DIR", "/var/lib/surepass"),
+        ("SUREPASS_SERVER_METRICS_BIND", "0.0.0.0:9001"),
         ("SUREPASS_METRICS_BIND", "0.0.0.0:9000"),
         ("RUST_LOG", "warn,surepass=debug"),
         ("SUREPASS_LOG_FORMAT", "json"),
@@ -154,6 +158,7 @@ fn every_variable_of_the_contract_reaches_its_setting() {
         "https://id.example.com/jwks.json"
     );
     assert_eq!(settings.data_dir, PathBuf::from("/var/lib/surepass"));
+    assert_eq!(settings.server.metrics_bind.to_string(), "0.0.0.0:9001");
     assert_eq!(settings.worker.metrics_bind.to_string(), "0.0.0.0:9000");
     assert_eq!(settings.log.filter, "warn,surepass=debug");
     assert_eq!(settings.log.format, Some(LogFormat::Json));

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{Backlog, listen};
 
 /// Lets this process have so many files, and so connections, open, as far as the system allows it without asking anybody: the
 /// usual 1024 is a courtesy to programs that use `select`. Answers how many it may have now.
@@ -23,9 +24,36 @@ pub(super) fn allow(files: u64) -> u64 {
     }
 }
 
+/// How many connections each of so many threads may have open, `wanted` at most: beyond the limit of open files the system takes
+/// none at all, also not those to Redis.
+pub(super) fn most(wanted: usize, threads: usize) -> usize {
+    let files = allow(
+        u64::try_from(wanted)
+            .unwrap_or(u64::MAX)
+            .saturating_add(LEFT_TO_OTHERS),
+    );
+    let room = files.saturating_sub(LEFT_TO_OTHERS.min(files / 2));
+    let each = usize::try_from(room).unwrap_or(usize::MAX) / threads.max(1);
+    each.clamp(1, wanted.max(1))
+}
+
+/// What other connections, to Redis, the store and from Stripe, are left of the open files.
+pub(super) const LEFT_TO_OTHERS: u64 = 1_000;
+/// Connections that the system takes for us before we do: a burst is not turned away. Linux allows as many by itself.
+const BACKLOG: i32 = 4_096;
+
+/// Sets a listener up, and with it the connections that it takes.
+pub(super) fn prepare(listener: &TcpListener) {
+    let listening = Backlog::new(BACKLOG).and_then(|backlog| listen(listener, backlog));
+    if let Err(error) = listening {
+        tracing::warn!(%error, "the system takes few connections at a time for this server: its listen backlog stays as it is");
+    }
+    let_go_of_the_vanished(listener);
+}
+
 /// Lets go of clients that have vanished without a word, as phones do, or that take nothing of what is sent to them: half a
 /// minute after the first byte that was not acknowledged. Linux by itself would try for a quarter of an hour.
-pub(super) fn let_go_of_the_vanished(listener: &TcpListener) {
+fn let_go_of_the_vanished(listener: &TcpListener) {
     #[cfg(target_os = "linux")]
     {
         use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};

@@ -39,7 +39,7 @@ struct Tenants {
 }
 
 /// What is to be said of a webhook at an endpoint.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Verdict {
     Genuine,
     Refused(SignatureError),
@@ -67,6 +67,28 @@ impl Endpoints {
             tenants: RwLock::default(),
             looking: Mutex::default(),
         }
+    }
+
+    /// What the header alone shows of a webhook at an endpoint; `None`: it may be genuine.
+    pub(super) async fn refusal_by_header(
+        &self,
+        tenant: Option<&str>,
+        header: Option<&[u8]>,
+        now: DateTime<Utc>,
+    ) -> Option<Verdict> {
+        let refusal = self.platform.check_header(header, now).err()?;
+        if let Some(slug) = tenant.filter(|slug| !self.has_seen(slug)) {
+            self.look().await;
+            let known = self.tenants();
+            if !known.by_slug.contains_key(slug) {
+                return Some(if known.in_vain {
+                    Verdict::Unsure
+                } else {
+                    Verdict::Unknown
+                });
+            }
+        }
+        Some(Verdict::Refused(refusal))
     }
 
     /// Whether `body` is signed for the endpoint of `tenant` (or of the platform).
@@ -99,6 +121,11 @@ impl Endpoints {
             None if known.in_vain => Verdict::Unsure,
             None => Verdict::Unknown,
         }
+    }
+
+    /// Whether the last look at the store has found this tenant.
+    pub(super) fn has_seen(&self, slug: &str) -> bool {
+        self.tenants().by_slug.contains_key(slug)
     }
 
     fn tenants(&self) -> Arc<Tenants> {

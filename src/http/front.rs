@@ -1,6 +1,6 @@
 //! `GET /`: what a person sees who opens the server's address.
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
+use actix_web::http::header::{CACHE_CONTROL, REFERRER_POLICY};
 use actix_web::{HttpResponse, web};
 
 use super::Health;
@@ -53,10 +53,6 @@ pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
         .replace("{paid_class}", paid_class)
         .replace("{paid}", paid);
     HttpResponse::Ok()
-        .insert_header((
-            CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'self'; img-src data:",
-        ))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .insert_header((CACHE_CONTROL, "no-store"))
         .content_type("text/html; charset=utf-8")

@@ -7,6 +7,7 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
+use super::read;
 use crate::cached::Cached;
 use crate::queue::Queue;
 use crate::store::Store;
@@ -95,8 +96,8 @@ async fn look(queue: Queue, store: Arc<dyn Store>) -> Seen {
 /// `/healthz` and `/readyz`, for the server and for a worker.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/healthz", web::get().to(alive))
-        .route("/readyz", web::get().to(ready));
+        .route("/healthz", read().to(alive))
+        .route("/readyz", read().to(ready));
 }
 
 async fn alive() -> HttpResponse {

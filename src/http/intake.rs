@@ -1,14 +1,19 @@
 //! The webhook intake: verify, read the envelope, one round trip to Redis, answer.
 
+mod body;
+mod headers;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
+use self::headers::{STRIPE_SIGNATURE, TRACEPARENT, is_own_audit, value};
 use super::endpoints::{Endpoints, Verdict};
 use super::metrics::{IntakeMetrics, Received};
 use crate::accept::{Accepted, accept};
@@ -20,8 +25,6 @@ use crate::stripe::Event;
 use crate::stripe::signature::SignatureError;
 use crate::telemetry::TraceParent;
 
-const STRIPE_SIGNATURE: &str = "stripe-signature";
-const TRACEPARENT: &str = "traceparent";
 /// The most events handed to Redis in one call. A call's own cost is shared by then; of a larger one the first event waits
 /// for the last, and nobody has anything to do while Redis is at it (64: a twentieth fewer webhooks a second).
 const LARGEST_BATCH: usize = 24;
@@ -30,6 +33,8 @@ const LARGEST_BATCH: usize = 24;
 const MOST_CALLS: usize = 8;
 /// How many events may wait for their batch on one thread; more callers wait for a place until their time is up.
 const LONGEST_QUEUE: usize = 1_024;
+/// A body beyond so many bytes is examined on another thread. A checkout's event has some 4,000.
+const LARGE_BODY: usize = 65_536;
 /// When to come again, in seconds. Stripe has a schedule of its own; a proxy may obey this.
 const COME_AGAIN_SECONDS: u32 = 5;
 
@@ -53,6 +58,8 @@ pub(super) struct Intake {
     clock: Clock,
     settings: IntakeSettings,
     gather: Coalescer<Item, Result<Enqueued, Unavailable>>,
+    /// Whose turn it is among the large bodies of all threads.
+    turns: Arc<Semaphore>,
 }
 
 /// Redis did not take the batch; the reason is logged once for all of it.
@@ -66,6 +73,7 @@ impl Intake {
         metrics: &Arc<IntakeMetrics>,
         clock: &Clock,
         settings: IntakeSettings,
+        turns: &Arc<Semaphore>,
     ) -> Self {
         let own = queue.reconnected();
         let log = metrics.clone();
@@ -99,25 +107,34 @@ impl Intake {
             clock: clock.clone(),
             settings,
             gather,
+            turns: turns.clone(),
         }
     }
 
-    async fn take(&self, tenant: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Answer {
-        let header = |name| headers.get(name).map(header::HeaderValue::as_bytes);
-        let now = self.clock.now();
-        match self
-            .endpoints
-            .verify(tenant, header(STRIPE_SIGNATURE), body, now)
-            .await
-        {
-            Verdict::Genuine => {}
-            Verdict::Refused(refusal) => return Answer::Refused(refusal),
-            Verdict::Unknown => return Answer::UnknownTenant,
-            Verdict::Unsure => return Answer::Unavailable,
+    /// Why a request is refused whatever its body is. Anyone can send a body, so it is read only where it may be genuine.
+    async fn refusal_by_head(&self, tenant: Option<&str>, headers: &HeaderMap) -> Option<Answer> {
+        let told = headers.get(header::CONTENT_LENGTH);
+        let told = told.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if told.is_some_and(|length| length > self.settings.largest) {
+            return Some(Answer::TooLarge);
         }
-        let Webhook { item, ignored, span } = match self.read(tenant, header(TRACEPARENT), body) {
+        let signature = value(headers, STRIPE_SIGNATURE);
+        let now = self.clock.now();
+        let refusal = self.endpoints.refusal_by_header(tenant, signature, now).await;
+        refusal.and_then(Answer::of)
+    }
+
+    async fn take(&self, tenant: Option<&str>, headers: &HeaderMap, body: Bytes) -> Answer {
+        let read = if body.len() > LARGE_BODY {
+            // Boxed: few bodies are large, and every request would pay for the room.
+            Box::pin(self.examine_apart(tenant, headers, body)).await
+        } else {
+            let (signature, trace) = (value(headers, STRIPE_SIGNATURE), value(headers, TRACEPARENT));
+            self.examine(tenant, signature, trace, &body).await
+        };
+        let Webhook { item, ignored, span } = match read {
             Ok(webhook) => webhook,
-            Err(why) => return Answer::Malformed(why),
+            Err(answer) => return answer,
         };
         let handed_in = tokio::time::timeout(self.settings.patience, self.gather.call(item)).await;
         let _entered = span.entered();
@@ -132,6 +149,42 @@ impl Intake {
             (None, Enqueued::New) => Answer::Accepted,
             (None, _) => Answer::Duplicate,
         }
+    }
+
+    /// Verifies and reads a body.
+    async fn examine(
+        &self,
+        tenant: Option<&str>,
+        signature: Option<&[u8]>,
+        traceparent: Option<&[u8]>,
+        body: &[u8],
+    ) -> Result<Webhook, Answer> {
+        let now = self.clock.now();
+        let verdict = self.endpoints.verify(tenant, signature, body, now).await;
+        match Answer::of(verdict) {
+            Some(refused) => Err(refused),
+            None => self.read(tenant, traceparent, body).map_err(Answer::Malformed),
+        }
+    }
+
+    /// The same on another thread, one large body after the other: small ones, which nearly all are, do not wait for
+    /// milliseconds of hashing.
+    async fn examine_apart(
+        &self,
+        tenant: Option<&str>,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Webhook, Answer> {
+        let turn = self.turns.clone().acquire_owned().await;
+        let (this, tenant) = (self.clone(), tenant.map(str::to_owned));
+        let own = |name| value(headers, name).map(<[u8]>::to_owned);
+        let (signature, trace) = (own(STRIPE_SIGNATURE), own(TRACEPARENT));
+        let runtime = Handle::current();
+        let examining = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            runtime.block_on(this.examine(tenant.as_deref(), signature.as_deref(), trace.as_deref(), &body))
+        });
+        examining.await.unwrap_or(Err(Answer::Unavailable))
     }
 
     /// What to hand in for a verified body, or why it is malformed. Apart from [`Self::take`], whose future would hold all
@@ -198,11 +251,22 @@ enum Answer {
     Malformed(String),
     UnknownTenant,
     TooLarge,
+    TooSlow,
     Unreadable,
     Unavailable,
 }
 
 impl Answer {
+    /// How a webhook is refused; `None`: it is genuine.
+    fn of(verdict: Verdict) -> Option<Self> {
+        match verdict {
+            Verdict::Genuine => None,
+            Verdict::Refused(refusal) => Some(Self::Refused(refusal)),
+            Verdict::Unknown => Some(Self::UnknownTenant),
+            Verdict::Unsure => Some(Self::Unavailable),
+        }
+    }
+
     fn is_good(&self) -> bool {
         matches!(self, Self::Accepted | Self::Duplicate | Self::Ignored)
     }
@@ -221,6 +285,7 @@ impl Answer {
             Self::Malformed(_) => Received::MalformedEvent,
             Self::UnknownTenant => Received::UnknownTenant,
             Self::TooLarge => Received::TooLarge,
+            Self::TooSlow => Received::TooSlow,
             Self::Unreadable => Received::Unreadable,
             Self::Unavailable => Received::Unavailable,
         }
@@ -246,6 +311,11 @@ impl Answer {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
                 "an event is never this large",
+            ),
+            Self::TooSlow => error(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                "the body did not come in time: send the event again",
             ),
             Self::Unreadable => error(
                 StatusCode::BAD_REQUEST,
@@ -302,47 +372,24 @@ async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    let body = read_body(request.headers(), payload, intake.settings.largest).await;
+    let body = match intake.refusal_by_head(tenant, request.headers()).await {
+        None => body::read(payload, intake.settings.largest).await,
+        Some(refused) => {
+            body::pass_over(payload).await;
+            Err(refused)
+        }
+    };
     let began = Instant::now();
     let answer = match body {
-        Ok(body) => intake.take(tenant, request.headers(), &body).await,
+        Ok(body) => intake.take(tenant, request.headers(), body).await,
         Err(answer) => answer,
     };
     intake.metrics.count(answer.received(), tenant);
     if !answer.is_good() && !is_own_audit(request.headers()) {
+        // A stranger makes slugs up.
+        let tenant = tenant.filter(|slug| intake.endpoints.has_seen(slug));
         intake.metrics.refused(answer.received(), tenant);
     }
     intake.metrics.took(began.elapsed());
     answer.respond()
-}
-
-/// Whether the audit of our endpoints sent it: it tries a request without a signature, too.
-fn is_own_audit(headers: &HeaderMap) -> bool {
-    let agent = headers.get(header::USER_AGENT);
-    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"surepass/"))
-}
-
-/// The body as it came, of at most `largest` bytes. One that came in one piece, as nearly all do, lies where the connection has
-/// read it to: actix's own reader would copy it. Nothing is unpacked: what is signed are the bytes that were sent.
-async fn read_body(headers: &HeaderMap, mut payload: web::Payload, largest: usize) -> Result<Bytes, Answer> {
-    let told = headers.get(header::CONTENT_LENGTH);
-    let told = told.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if told.is_some_and(|length| length > largest) {
-        return Err(Answer::TooLarge);
-    }
-    let mut body = Bytes::new();
-    while let Some(piece) = payload.next().await {
-        let piece = piece.map_err(|_| Answer::Unreadable)?;
-        if body.len() + piece.len() > largest {
-            return Err(Answer::TooLarge);
-        }
-        body = if body.is_empty() {
-            piece
-        } else {
-            let mut joined = BytesMut::from(body);
-            joined.extend_from_slice(&piece);
-            joined.freeze()
-        };
-    }
-    Ok(body)
 }

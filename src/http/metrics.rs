@@ -15,6 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Health;
+use super::read;
 use super::refusals::Refusals;
 use crate::customer::Live;
 use crate::lookback::audit::Findings;
@@ -35,11 +36,12 @@ pub(super) enum Received {
     MalformedEvent,
     UnknownTenant,
     TooLarge,
+    TooSlow,
     Unreadable,
     Unavailable,
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "accepted",
     "duplicate",
     "ignored",
@@ -50,6 +52,7 @@ const NAMES: [&str; 12] = [
     "malformed_event",
     "unknown_tenant",
     "body_too_large",
+    "body_timeout",
     "unreadable_body",
     "unavailable",
 ];
@@ -86,7 +89,7 @@ impl IntakeMetrics {
         match received {
             Received::Accepted | Received::Duplicate | Received::Ignored | Received::Unavailable => {}
             // A slug that a stranger made up.
-            Received::UnknownTenant | Received::TooLarge | Received::Unreadable => {
+            Received::UnknownTenant | Received::TooLarge | Received::TooSlow | Received::Unreadable => {
                 self.refusals.count(NAMES[received as usize], None);
             }
             _ => self.refusals.count(NAMES[received as usize], tenant),
@@ -299,7 +302,7 @@ impl Collector for Unserved {
 
 /// `/metrics`, for the server and for a worker.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config.route("/metrics", web::get().to(show));
+    config.route("/metrics", read().to(show));
 }
 
 async fn show(page: web::Data<MetricsPage>) -> HttpResponse {

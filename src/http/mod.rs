@@ -1,5 +1,6 @@
 //! What is asked of Surepass over HTTP.
 
+mod connection_limits;
 mod connections;
 mod customer;
 mod endpoints;
@@ -7,8 +8,11 @@ mod front;
 pub mod health;
 mod intake;
 pub mod metrics;
+mod metrics_server;
+mod middleware;
 mod page;
 mod refusals;
+mod unknown;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,7 +21,9 @@ use std::thread;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpServer, web};
+use actix_web::guard::{Any, Get, Head};
+use actix_web::{App, HttpServer, Route, web};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::{QueueName, Settings};
@@ -30,15 +36,19 @@ pub use health::Health;
 pub use metrics::{IntakeMetrics, MetricsPage};
 pub use page::WordsError;
 
+use connection_limits::Limits;
 use customer::Door;
 use endpoints::Endpoints;
 use intake::{Intake, IntakeSettings};
+use middleware::SafetyHeaders;
 use page::Page;
 use refusals::Refusals;
 
 /// The HTTP server, bound and ready to run. Production and tests start the same thing.
 pub struct Application {
     server: Server,
+    /// Its own `/metrics`, where that address is free.
+    metrics: Option<Server>,
     address: SocketAddr,
     live: Live,
 }
@@ -71,6 +81,16 @@ pub enum StartError {
 
 /// How long open requests may take to finish at shutdown, in seconds.
 const SHUTDOWN_SECONDS: u64 = 10;
+/// How long an idle connection stays open.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long the head of a connection's first request may take.
+const FIRST_HEAD: Duration = Duration::from_secs(10);
+/// How long we read on, into the void, what belongs to a request that is answered already.
+const STILL_SENDING: Duration = Duration::from_secs(5);
+/// Large bodies that are examined at the same time: they leave the other cores to all others.
+const LARGE_BODIES_AT_ONCE: usize = 1;
+/// An address may have so many times its unfinished requests for a second or two.
+const BURST: usize = 8;
 /// Connections that one thread takes beside the customers' streams, all of which may be its own: where a thread has no room no
 /// webhook gets in. As many as actix takes in all where it is told nothing.
 const OTHER_CONNECTIONS: usize = 25_600;
@@ -93,7 +113,7 @@ impl Application {
         let address = listener
             .local_addr()
             .map_err(|error| StartError::Bind(bind, error))?;
-        connections::let_go_of_the_vanished(&listener);
+        connections::prepare(&listener);
         let refusals = Refusals::new(queue.clone(), clock.clone());
         let metrics = Arc::new(IntakeMetrics::new(Arc::new(refusals)));
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
@@ -113,30 +133,36 @@ impl Application {
             patience: settings.server.redis_timeout,
             random: rand::random,
         };
+        let threads = settings
+            .server
+            .workers
+            .map_or_else(half_of_the_cores, usize::from);
+        let (limits, most) = limits(settings, threads);
+        let safety = SafetyHeaders::new(settings.server.public_url.as_ref());
+        let turns = Arc::new(Semaphore::new(LARGE_BODIES_AT_ONCE));
         let server = HttpServer::new(move || {
             // One connection and one gatherer for each thread: nothing on the way to Redis crosses threads.
-            let intake = Intake::start(&queue, &endpoints, &metrics, &clock, intake);
+            let intake = Intake::start(&queue, &endpoints, &metrics, &clock, intake, &turns);
+            actix_web::rt::spawn(connection_limits::watch(limits));
             App::new()
+                .wrap_fn(move |request, service| middleware::serve(request, service, safety))
                 .app_data(web::Data::new(intake))
                 .app_data(web::Data::new(health.clone()))
-                .app_data(web::Data::new(page.clone()))
                 .app_data(page_of_customers.clone())
                 .configure(routes)
                 .service(customer::scope(door.clone()))
+                .default_service(web::to(unknown::show))
         });
-        let open_streams = usize::try_from(settings.customers.streams).unwrap_or(usize::MAX);
         let server = server
-            .workers(
-                settings
-                    .server
-                    .workers
-                    .map_or_else(half_of_the_cores, usize::from),
-            )
-            .max_connections(open_streams.saturating_add(OTHER_CONNECTIONS))
+            .on_connect(move |io, extensions| connection_limits::admit(io, extensions, limits))
+            .workers(threads)
+            .max_connections(most)
             .disable_signals()
             .shutdown_timeout(SHUTDOWN_SECONDS)
-            .keep_alive(Duration::from_secs(75))
-            .client_request_timeout(Duration::from_secs(15))
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(FIRST_HEAD)
+            // A client that is still sending reads the answer that it does not expect only then.
+            .client_disconnect_timeout(STILL_SENDING)
             // A stream's next word does not wait until the last one has been acknowledged.
             .tcp_nodelay(true)
             .listen(listener)
@@ -144,6 +170,7 @@ impl Application {
             .run();
         Ok(Self {
             server,
+            metrics: metrics_server::start(settings.server.metrics_bind, &page),
             address,
             live,
         })
@@ -166,7 +193,11 @@ impl Application {
             live.close();
             handle.stop(true).await;
         };
+        let metrics = self.metrics.map(tokio::spawn);
         let (served, ()) = tokio::join!(self.server, stopping);
+        if let Some(metrics) = metrics {
+            metrics.abort();
+        }
         served
     }
 }
@@ -177,15 +208,46 @@ fn half_of_the_cores() -> usize {
     thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
+/// What one thread allows its clients, and how many connections it takes.
+fn limits(settings: &Settings, threads: usize) -> (Limits, usize) {
+    let streams = usize::try_from(settings.customers.streams).unwrap_or(usize::MAX);
+    let wanted = streams.saturating_add(OTHER_CONNECTIONS);
+    let most = connections::most(wanted, threads);
+    // Behind a proxy that names its clients all connections are the proxy's.
+    let is_direct = settings.customers.address_header.is_none();
+    let per_address = settings.server.unfinished_per_address.filter(|_| is_direct);
+    let per_address = per_address.map(|most| most.get().div_ceil(threads));
+    let limits = Limits {
+        per_address,
+        // Who opens many connections to use them at once is served; nobody takes all that there are.
+        burst: per_address
+            .map_or(most, |per_address| per_address * BURST)
+            .min(most.div_ceil(4)),
+        in_all: most / 2,
+        body: settings.server.body_timeout,
+        head: KEEP_ALIVE + FIRST_HEAD,
+    };
+    (limits, most)
+}
+
+/// What `GET` answers, `HEAD` does, too.
+pub(crate) fn read() -> Route {
+    web::route().guard(Any(Get()).or(Head()))
+}
+
 fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/webhooks/stripe", web::post().to(intake::receive))
-        .route(
-            "/webhooks/stripe/{tenant}",
-            web::post().to(intake::receive_for_tenant),
+        .service(
+            web::resource(["/webhooks/stripe", "/webhooks/stripe/"])
+                .route(web::post().to(intake::receive))
+                .default_service(web::to(unknown::only_post)),
         )
-        .route("/", web::get().to(front::show));
-    metrics::routes(config);
+        .service(
+            web::resource(["/webhooks/stripe/{tenant}", "/webhooks/stripe/{tenant}/"])
+                .route(web::post().to(intake::receive_for_tenant))
+                .default_service(web::to(unknown::only_post)),
+        )
+        .route("/", read().to(front::show));
     health::routes(config);
     page::routes(config);
 }

@@ -120,11 +120,7 @@ impl Verifier {
         body: &[u8],
         now: DateTime<Utc>,
     ) -> Result<(), SignatureError> {
-        let header = header
-            .filter(|header| !header.is_empty())
-            .ok_or(SignatureError::Missing)?;
-        let header = Header::parse(header).ok_or(SignatureError::Malformed)?;
-
+        let header = Header::read(header)?;
         let mut genuine = Choice::from(0);
         for key in &self.keys {
             let expected = signature(key.clone(), header.timestamp, body);
@@ -136,6 +132,19 @@ impl Verifier {
             return Err(SignatureError::Invalid);
         }
 
+        self.check_age(&header, now)
+    }
+
+    /// Whether the header alone shows that no body can be genuine: so the body need not be read.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError`], never [`SignatureError::Invalid`].
+    pub fn check_header(&self, header: Option<&[u8]>, now: DateTime<Utc>) -> Result<(), SignatureError> {
+        self.check_age(&Header::read(header)?, now)
+    }
+
+    fn check_age(&self, header: &Header<'_>, now: DateTime<Utc>) -> Result<(), SignatureError> {
         let age_seconds = now.timestamp().saturating_sub(header.timestamp);
         if age_seconds > self.tolerance_seconds {
             return Err(SignatureError::Stale {
@@ -170,6 +179,13 @@ struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
+    fn read(header: Option<&'a [u8]>) -> Result<Self, SignatureError> {
+        let header = header
+            .filter(|header| !header.is_empty())
+            .ok_or(SignatureError::Missing)?;
+        Self::parse(header).ok_or(SignatureError::Malformed)
+    }
+
     /// Splits as Stripe's libraries do: at commas, then at `=`; keys to the letter, unknown ones skipped, a third part
     /// dropped. `None` without a first `t` that is a whole number, and without any `v1`.
     fn parse(header: &'a [u8]) -> Option<Self> {

@@ -120,18 +120,20 @@ pub(super) fn environment(
     settings: &Settings,
     options: Options,
 ) -> Vec<(&'static str, SecretString)> {
-    let metrics = if options.demo {
-        // A worker that runs beside the demo keeps its own.
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+    let (of_server, of_worker) = if options.demo {
+        // Programs that run beside the demo keep their own.
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        (any, any)
     } else {
-        settings.worker.metrics_bind
+        (settings.server.metrics_bind, settings.worker.metrics_bind)
     };
     let mut variables = vec![
         ("REDIS_URL", place.redis_url.clone()),
         ("DATABASE_URL", place.database_url.clone()),
         ("STRIPE_WEBHOOK_SECRET", place.webhook_secret.clone()),
         ("SUREPASS_BIND", place.address.to_string().into()),
-        ("SUREPASS_METRICS_BIND", metrics.to_string().into()),
+        ("SUREPASS_SERVER_METRICS_BIND", of_server.to_string().into()),
+        ("SUREPASS_METRICS_BIND", of_worker.to_string().into()),
         ("SUREPASS_QUEUE_PREFIX", place.prefix.clone().into()),
     ];
     if options.demo {

@@ -68,7 +68,8 @@ async fn told(shop: &Shop) -> (String, String, String) {
     let ready = text(shop.servers[0].address, "/readyz").await;
     let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
     let page = text(shop.servers[0].address, "/").await;
-    let metrics = text(shop.servers[0].address, "/metrics").await;
+    let metrics = Shop::metrics_of(&shop.servers[0].program).await;
+    let metrics = text(metrics.parse().unwrap(), "/metrics").await;
     let gauges = metrics
         .lines()
         .filter(|line| line.starts_with("surepass_purchases_unserved{"));

@@ -9,6 +9,7 @@
 #[path = "../support/answer.rs"]
 mod answer;
 mod catalogue;
+mod connections;
 mod corpus;
 #[path = "../support/customers.rs"]
 mod customers;
@@ -26,6 +27,7 @@ mod purchases;
 #[path = "../support/recorded_events.rs"]
 mod recorded_events;
 mod redis_faults;
+mod routes;
 mod secrets;
 #[path = "../support/shop/mod.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
@@ -33,6 +35,7 @@ mod shop;
 mod starting;
 mod stopping;
 mod store_outage;
+mod sync_cost;
 mod tenants;
 #[cfg(feature = "otlp")]
 mod traces;

@@ -94,14 +94,12 @@ async fn read(text: &str) -> Page {
 }
 
 async fn of_server(shop: &Shop) -> Page {
-    Page::of(&shop.servers[0].address.to_string()).await
+    Page::of(&Shop::metrics_of(&shop.servers[0].program).await).await
 }
 
 /// A worker's own, on `SUREPASS_METRICS_BIND`.
 async fn of_worker(shop: &Shop, nth: usize) -> Page {
-    let line = shop.workers[nth].says("listening: GET /metrics").await;
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    Page::of(line["address"].as_str().unwrap()).await
+    Page::of(&Shop::metrics_of(&shop.workers[nth]).await).await
 }
 
 /// Waits until a page is as it should be: readings are up to a second old.
@@ -256,7 +254,7 @@ async fn while_redis_is_away_a_scrape_answers_the_rest_and_redis_up_0() {
 #[tokio::test]
 async fn a_scrape_storm_costs_redis_one_reading_of_each_queue_a_second() {
     let shop = Arc::new(Shop::open().await);
-    let address = shop.servers[0].address;
+    let address = Shop::metrics_of(&shop.servers[0].program).await;
     let client = surepass::outbound::http().timeout(PATIENCE).build().unwrap();
     let looks = async || {
         let info = shop.redis(&["INFO", "commandstats"]).await.unwrap();

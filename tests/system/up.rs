@@ -26,6 +26,7 @@ impl Machine {
             ("SUREPASS_CONFIG", path("config")),
             ("SUREPASS_DATA_DIR", path("data")),
             ("SUREPASS_BIND", "127.0.0.1:0".to_owned()),
+            ("SUREPASS_SERVER_METRICS_BIND", "127.0.0.1:0".to_owned()),
             ("SUREPASS_METRICS_BIND", "127.0.0.1:0".to_owned()),
             // For the commands beside `up`, which has it so by itself.
             ("DATABASE_URL", format!("sqlite://{}", path("data/surepass.db"))),

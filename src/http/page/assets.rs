@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ETAG, EntityTag, Header, HeaderName, IfNoneMatch,
-    X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -70,7 +69,6 @@ impl Asset {
         response
             .insert_header((CACHE_CONTROL, if is_named { FOR_EVER } else { FOR_MINUTES }))
             .insert_header((ETAG, tag.to_string()))
-            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
             .insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"));
         if is_known {

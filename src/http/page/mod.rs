@@ -16,17 +16,18 @@ mod words;
 use std::path::Path;
 use std::sync::Arc;
 
-use actix_web::guard::{Any, Get, Head, fn_guard};
+use actix_web::guard::fn_guard;
 use actix_web::http::Method;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Route, web};
 use maud::Markup;
 
 use super::customer::{Door, Refusal};
+use super::read;
 use crate::fulfil::KnownTenant;
 use crate::identity::Customer;
 use crate::store::{StoreError, Tenant};
@@ -78,11 +79,6 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
                 .route(read().to(show))
                 .route(web::post().to(missing::sync)),
         );
-}
-
-/// What `GET` answers, `HEAD` does, too.
-fn read() -> Route {
-    web::route().guard(Any(Get()).or(Head()))
 }
 
 /// The route by which a page of another site signs its customer in, beside that of the API: a form, not a call.
@@ -224,7 +220,6 @@ fn protected(mut response: HttpResponseBuilder, reader: &Reader) -> HttpResponse
         .content_type("text/html; charset=utf-8")
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((REFERRER_POLICY, REFERRERS))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((X_FRAME_OPTIONS, "DENY"))
         .insert_header((OPENER_POLICY, "same-origin"))
         // It is one customer's, and true for a moment.

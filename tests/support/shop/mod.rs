@@ -105,6 +105,7 @@ impl Shop {
             ("SUREPASS_CONFIG", config.to_str().unwrap()),
             ("SUREPASS_DATA_DIR", data.to_str().unwrap()),
             ("SUREPASS_BIND", "127.0.0.1:0"),
+            ("SUREPASS_SERVER_METRICS_BIND", "127.0.0.1:0"),
             ("SUREPASS_METRICS_BIND", "127.0.0.1:0"),
             ("REDIS_URL", redis_url.expose_secret()),
             ("DATABASE_URL", &database),
@@ -140,6 +141,10 @@ impl Shop {
             .find(|(known, _)| known == name)
             .unwrap()
             .1
+    }
+
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.environment
     }
 
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
@@ -252,9 +257,14 @@ impl Shop {
 
     /// Sends an event to a tenant's own endpoint, signed with this secret.
     pub(crate) async fn deliver_to(&self, tenant: &str, secret: &str, body: Vec<u8>) -> Answer {
+        self.deliver_at(&format!("/webhooks/stripe/{tenant}"), secret, body)
+            .await
+    }
+
+    /// Sends an event to a path, signed with this secret.
+    pub(crate) async fn deliver_at(&self, path: &str, secret: &str, body: Vec<u8>) -> Answer {
         let header = signed(secret, &body);
-        let path = format!("/webhooks/stripe/{tenant}");
-        self.send(0, &path, Some(&header), body).await.unwrap()
+        self.send(0, path, Some(&header), body).await.unwrap()
     }
 
     async fn send(
@@ -270,6 +280,12 @@ impl Shop {
             request = request.header("Stripe-Signature", header);
         }
         Answer::read(request.send().await?).await
+    }
+
+    /// Where a program has its `/metrics`.
+    pub(crate) async fn metrics_of(program: &Program) -> String {
+        let line: Value = serde_json::from_str(&program.says("listening: GET /metrics").await).unwrap();
+        line["address"].as_str().unwrap().to_owned()
     }
 
     /// The status of a page.
