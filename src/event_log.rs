@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::body::BodyError;
 use crate::clock::Clock;
+use crate::outage::{self, Outage};
 use crate::queue::{Enqueued, Item, LogConsumer, LogEntry, QueueError};
 use crate::store::{LoggedEvent, Store, StoreError};
 use crate::stripe::Event;
@@ -134,6 +135,7 @@ impl Drain {
     /// Runs until `stop`. Faults are logged and waited out; entries stay in Redis meanwhile.
     pub async fn run(mut self, stop: CancellationToken) {
         const BETWEEN_CLEARINGS: Duration = Duration::from_mins(10);
+        let outage = Outage::default();
         let mut nap = self.interval;
         let mut cleared = None;
         while !stop.is_cancelled() {
@@ -147,9 +149,23 @@ impl Drain {
             };
             match stop.run_until_cancelled(turn).await {
                 None => break,
-                Some(Ok(())) => nap = self.interval,
-                Some(Err(error)) => {
-                    tracing::warn!(%error, "the event log waits in Redis; trying again");
+                Some(Ok(())) => {
+                    nap = self.interval;
+                    if let Some(away) = outage.answered() {
+                        let away_ms = outage::millis(away);
+                        tracing::info!(away_ms, "the event log is written to the store again");
+                    }
+                }
+                // The workers say that Redis is away.
+                Some(Err(DrainError::Queue(error))) => {
+                    tracing::debug!(%error, "the event log cannot be read");
+                    nap = (nap * 2).min(Duration::from_secs(10));
+                }
+                Some(Err(DrainError::Store(error))) => {
+                    if let Some(away) = outage.failed() {
+                        let away_ms = outage::millis(away);
+                        tracing::warn!(%error, away_ms, "the event log waits in Redis; trying again");
+                    }
                     nap = (nap * 2).min(Duration::from_secs(10));
                 }
             }

@@ -15,6 +15,7 @@ pub mod http;
 pub mod identity;
 pub mod lookback;
 pub mod money;
+pub mod outage;
 pub mod outbound;
 pub mod queue;
 pub mod schedule;

@@ -59,7 +59,7 @@ pub struct Telemetry {
 }
 
 /// Starts the log for the whole process; and, where `OTEL_EXPORTER_OTLP_ENDPOINT` is set, the export of spans under the
-/// name of `program`. JSON lines carry their span's fields, and those of the spans around it, as `span` and `spans`.
+/// name of `program`. JSON lines carry their spans' fields as `spans`, the outermost first.
 /// Must be called before there is a runtime.
 ///
 /// # Errors
@@ -95,7 +95,7 @@ pub fn init(program: &'static str, settings: &LogSettings) -> Result<Telemetry, 
             let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
             lines.compact().with_target(false).with_ansi(colours).boxed()
         }
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
 
     #[cfg(feature = "otlp")]

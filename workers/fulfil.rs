@@ -9,6 +9,8 @@ use surepass::queue::{JobError, Origin};
 use surepass::telemetry::{self, TraceParent};
 use tracing::{Instrument, Span};
 
+use crate::purchase_log::{Line, PurchaseLog};
+
 /// How long a purchase that meets a store out of order keeps its slot.
 const OUTAGE_HOLD: Duration = Duration::from_secs(1);
 
@@ -19,6 +21,7 @@ pub(crate) fn run(
     fulfiller: Data<Arc<Fulfiller>>,
     attempt: Attempt,
     origin: Data<Origin>,
+    log: Data<Arc<PurchaseLog>>,
 ) -> impl Future<Output = Result<(), JobError>> + Send {
     let trace: Option<TraceParent> = origin.trace.as_deref().and_then(|trace| trace.parse().ok());
     let span = tracing::info_span!(
@@ -34,8 +37,17 @@ pub(crate) fn run(
     }
     async move {
         match fulfiller.fulfil(&purchase).await {
-            Ok(Fulfilled::Created { subscription_id }) => {
+            Ok(Fulfilled::Created {
+                subscription_id,
+                tenant,
+            }) => {
                 tracing::debug!(subscription = subscription_id, "created");
+                log.write(|| Line {
+                    tenant,
+                    session: purchase.session_id.clone(),
+                    layer: purchase.created_via.as_str(),
+                    enqueued: origin.enqueued,
+                });
                 Ok(())
             }
             Ok(Fulfilled::Existing { subscription_id }) => {

@@ -4,6 +4,7 @@
 mod cron;
 mod endpoint;
 mod fulfil;
+mod purchase_log;
 mod sync;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use apalis::layers::WorkerBuilderExt;
 use apalis::prelude::*;
 use clap::Parser;
 use futures::FutureExt;
+use purchase_log::PurchaseLog;
 use secrecy::SecretString;
 use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
@@ -133,6 +135,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
         _ => JoinSet::new(),
     };
 
+    let purchase_log = Arc::new(PurchaseLog::start(clock.clone()));
     let fulfiller = Arc::new(Fulfiller::new(store.clone(), settings.stripe.livemode(), clock));
     let mut crew = Vec::new();
     let mut give_back = Vec::new();
@@ -148,6 +151,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
                 let worker = WorkerBuilder::new(name.as_str())
                     .backend(backend)
                     .data(fulfiller.clone())
+                    .data(purchase_log.clone())
                     .concurrency(slots)
                     .timeout(settings.worker.job_timeout)
                     .build(fulfil::run);

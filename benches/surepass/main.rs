@@ -21,6 +21,8 @@ mod post;
 )]
 #[path = "../../tests/support/postgres.rs"]
 mod postgres;
+#[path = "../../workers/purchase_log.rs"]
+mod purchase_log;
 mod queue;
 mod report;
 mod requests;

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::bare_consumer::{self, Bare};
 use crate::postgres::Cluster;
+use crate::purchase_log::PurchaseLog;
 use crate::report::{Goal, Table, float, median, per_second, thousands};
 use crate::{Outcome, ROUNDS, fulfil, requests, system};
 
@@ -154,6 +155,7 @@ async fn surepass(
     let worker = WorkerBuilder::new("whole")
         .backend(backend)
         .data(fulfiller)
+        .data(Arc::new(PurchaseLog::start(Clock::system())))
         .concurrency(concurrency)
         .timeout(settings.worker.job_timeout)
         .build(
@@ -161,10 +163,11 @@ async fn surepass(
                   fulfiller: Data<Arc<Fulfiller>>,
                   attempt: Attempt,
                   origin: Data<Origin>,
+                  log: Data<Arc<PurchaseLog>>,
                   worker: WorkerContext| {
                 let done = done.clone();
                 async move {
-                    let answer = fulfil::run(purchase, fulfiller, attempt, origin).await;
+                    let answer = fulfil::run(purchase, fulfiller, attempt, origin, log).await;
                     if done.fetch_add(1, Ordering::Relaxed) + 1 == total {
                         let _ = worker.stop();
                     }

@@ -44,11 +44,11 @@ pub struct Fulfiller {
 pub enum Fulfilled {
     Created {
         subscription_id: String,
+        /// The tenant's id.
+        tenant: String,
     },
     /// Its session, or its payment, had made one before.
-    Existing {
-        subscription_id: String,
-    },
+    Existing { subscription_id: String },
     /// It is none of ours, and why, in a few stable words.
     Ignored(&'static str),
 }
@@ -98,7 +98,10 @@ impl Fulfiller {
         let tenant = new.subscription.tenant.clone();
         let upgrade_from = new.subscription.upgraded_from_subscription_id.clone();
         match self.store.create_subscription(new).await {
-            Ok(Created::New { id, .. }) => Ok(Fulfilled::Created { subscription_id: id }),
+            Ok(Created::New { id, .. }) => Ok(Fulfilled::Created {
+                subscription_id: id,
+                tenant,
+            }),
             Ok(Created::Existing { id, tenant: of, .. }) if of == tenant => {
                 Ok(Fulfilled::Existing { subscription_id: id })
             }

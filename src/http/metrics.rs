@@ -2,8 +2,8 @@
 //! Refused ones are sampled in the log, never stored.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::CACHE_CONTROL;
@@ -19,6 +19,7 @@ use super::read;
 use super::refusals::Refusals;
 use crate::customer::Live;
 use crate::lookback::audit::Findings;
+use crate::outage::{self, Outage};
 use crate::queue::{Exposition, QueueError};
 use crate::telemetry::Histogram;
 use crate::verdict::{PAID_WITHOUT_PASS, Verdict, WAITING_TOO_LONG};
@@ -71,6 +72,8 @@ pub struct IntakeMetrics {
     told: Mutex<[Option<Instant>; NAMES.len()]>,
     refusals: Arc<Refusals>,
     outage: Outage,
+    /// How many had been answered with 503 when the last outage was over.
+    refused_before: AtomicU64,
 }
 
 impl IntakeMetrics {
@@ -81,6 +84,7 @@ impl IntakeMetrics {
             told: Mutex::default(),
             refusals,
             outage: Outage::default(),
+            refused_before: AtomicU64::new(0),
         }
     }
 
@@ -124,25 +128,25 @@ impl IntakeMetrics {
 
     /// Redis has taken a batch. Costs a look at a flag, unless it was away before.
     pub(super) fn redis_answered(&self) {
-        if let Some((away, refused_before)) = self.outage.end() {
-            let refused = self.unavailable() - refused_before;
+        if let Some(away) = self.outage.answered() {
+            let all = self.counts[Received::Unavailable as usize].load(Ordering::Relaxed);
+            let refused = all - self.refused_before.swap(all, Ordering::Relaxed);
             tracing::info!(
-                away_ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX),
+                away_ms = outage::millis(away),
                 refused,
                 "Redis is back: webhooks are accepted again; Stripe sends the refused ones again"
             );
         }
     }
 
-    fn unavailable(&self) -> u64 {
-        self.counts[Received::Unavailable as usize].load(Ordering::Relaxed)
-    }
-
     pub(super) fn redis_failed(&self, error: &QueueError) {
-        self.outage.begin(self.unavailable());
         // Told apart from the refusals that follow from it: this is the cause.
-        if self.may_tell(Received::Accepted as usize) {
-            tracing::error!(%error, "Redis takes no jobs: webhooks are answered with 503 until it does");
+        if let Some(away) = self.outage.failed() {
+            tracing::error!(
+                %error,
+                away_ms = outage::millis(away),
+                "Redis takes no jobs: webhooks are answered with 503 until it does"
+            );
         }
     }
 
@@ -155,31 +159,6 @@ impl IntakeMetrics {
             told[which] = Some(Instant::now());
         }
         due
-    }
-}
-
-/// Since when Redis has taken no webhooks, and how many had been refused for that before.
-#[derive(Debug, Default)]
-struct Outage {
-    is_on: AtomicBool,
-    began: Mutex<Option<(Instant, u64)>>,
-}
-
-impl Outage {
-    fn begin(&self, refused: u64) {
-        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
-        began.get_or_insert_with(|| (Instant::now(), refused));
-        self.is_on.store(true, Ordering::Relaxed);
-    }
-
-    fn end(&self) -> Option<(Duration, u64)> {
-        if !self.is_on.load(Ordering::Relaxed) {
-            return None;
-        }
-        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_on.store(false, Ordering::Relaxed);
-        let (since, refused) = began.take()?;
-        Some((since.elapsed(), refused))
     }
 }
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LookbackJob, UndeliveredRequest, accounts};
 use crate::clock::Clock;
 use crate::config::LookbackSettings;
+use crate::outage::{self, Outage};
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::schedule::Schedule;
 use crate::store::{LookbackMark, Store, StoreError};
@@ -119,14 +120,23 @@ impl Cron {
 
     /// Fires until `stop`. What cannot be fired now (Redis or the store is away) is fired as soon as it can be.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut pause = SHORTEST_PAUSE;
+        let (mut pause, outage) = (SHORTEST_PAUSE, Outage::default());
         let work = async {
             loop {
                 match self.look().await {
-                    Ok(_) => pause = self.until_next(),
+                    Ok(_) => {
+                        pause = self.until_next();
+                        outage.answered();
+                    }
                     Err(error) => {
                         pause = (pause * 2).clamp(Duration::from_secs(1), LONGEST_PAUSE);
-                        tracing::warn!(%error, retry_in = ?pause, "the lookback's ticks are late");
+                        // The workers say that Redis is away.
+                        if matches!(error, CronError::Queue(_)) {
+                            tracing::debug!(%error, "the lookback's ticks are late");
+                        } else if let Some(late) = outage.failed() {
+                            let late_ms = outage::millis(late);
+                            tracing::warn!(%error, late_ms, "the lookback's ticks are late");
+                        }
                     }
                 }
                 tokio::time::sleep(pause).await;

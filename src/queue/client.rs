@@ -8,6 +8,7 @@ use super::item::{Enqueued, Item};
 use super::metrics::{Metrics, Operation};
 use super::scripts;
 use super::steer::Limits;
+use crate::outage;
 
 /// The most items in one call: what a script unpacks is bounded (Lua ends half-way at some 8,000), and so is the time
 /// for which it holds up Redis.
@@ -244,6 +245,25 @@ impl Queue {
             .arg(millis(self.config.keep_dead))
             .invoke_async(&mut self.connection.clone())
             .await?)
+    }
+
+    /// Notes that Redis failed a worker. One line a minute, whatever fails.
+    pub(super) fn failed(&self, error: &dyn std::fmt::Display) {
+        tracing::debug!(%error, "Redis does not answer");
+        if let Some(away) = self.redis.outage.failed() {
+            let away_ms = outage::millis(away);
+            tracing::warn!(%error, away_ms, "no jobs from Redis; trying again until it answers");
+        }
+    }
+
+    /// Notes that Redis answered a worker.
+    pub(super) fn answered(&self) {
+        if let Some(away) = self.redis.outage.answered() {
+            tracing::info!(
+                away_ms = outage::millis(away),
+                "Redis is back: jobs are taken again"
+            );
+        }
     }
 
     /// Answers when Redis does, and takes writes: one that is full or read-only is of no use. Writes nothing: Redis refuses

@@ -3,6 +3,7 @@
 mod address;
 mod moving;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::address::{Address, Parsed, parse};
 use self::moving::{Moving, find};
 use super::QueueError;
+use crate::outage::Outage;
 
 /// A Redis, by its address: a server, a master among sentinels, or a cluster. Hands out connections.
 #[derive(Clone)]
@@ -20,6 +22,8 @@ pub struct Redis {
     address: Address,
     replicas: usize,
     options: RedisOptions,
+    /// Whether it answers the workers of this process.
+    pub(super) outage: Arc<Outage>,
 }
 
 /// How long to wait for Redis.
@@ -51,6 +55,7 @@ impl Redis {
             address,
             replicas,
             options,
+            outage: Arc::default(),
         })
     }
 

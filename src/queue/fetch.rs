@@ -64,6 +64,7 @@ impl Fetcher {
             match self.claim(room).await {
                 Ok(Answer::LeaseLost) => {}
                 Ok(Answer::Jobs { jobs, next_due }) => {
+                    self.queue.answered();
                     pause = Duration::ZERO;
                     let claimed = jobs.len();
                     for job in jobs {
@@ -86,9 +87,7 @@ impl Fetcher {
                     self.queue.metrics.redis_failed(Operation::Claim, &error);
                     // The claim may have happened all the same.
                     self.lease.doubt();
-                    if pause.is_zero() {
-                        tracing::warn!(%error, "no jobs from Redis; trying again until it answers");
-                    }
+                    self.queue.failed(&error);
                     pause = (pause * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
                     let _ = self.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }

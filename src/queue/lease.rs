@@ -293,6 +293,7 @@ async fn renew(queue: &Queue, lease: &Lease, concurrency: usize) {
                 }
             }
             Ok(held) => {
+                queue.answered();
                 // Settling and claiming go on meanwhile, so a difference is a doubt, not a proof; a resync of a worker
                 // that knows all its jobs changes nothing.
                 let most = before.max(lease.held());
@@ -302,7 +303,7 @@ async fn renew(queue: &Queue, lease: &Lease, concurrency: usize) {
                 announce(queue, lease, &about).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "lease not renewed; trying again");
+                queue.failed(&error);
                 queue.metrics.redis_failed(Operation::Renew, &error.into());
                 // When Redis is back, the others' leases and ours begin anew: let ours be renewed well before it ends.
                 ticks.reset_after(queue.config.lease / 20);

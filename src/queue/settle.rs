@@ -109,7 +109,7 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
             }
             Err(error) => {
                 queue.metrics.redis_failed(Operation::Settle, &error);
-                tracing::warn!(%error, jobs = batch.len(), "attempts not settled; trying again until Redis answers");
+                queue.failed(&error);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
             }

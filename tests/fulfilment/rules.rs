@@ -336,6 +336,12 @@ async fn an_error_says_what_happened_why_and_what_to_do_with_ids() {
         .fulfil(&purchase(&completed(&session("a"))))
         .await
         .unwrap();
-    let id = "subscription-cs_test_a".to_owned();
-    assert_eq!(kept, Fulfilled::Created { subscription_id: id });
+    let (id, tenant) = ("subscription-cs_test_a".to_owned(), "t1".to_owned());
+    assert_eq!(
+        kept,
+        Fulfilled::Created {
+            subscription_id: id,
+            tenant
+        }
+    );
 }

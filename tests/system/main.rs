@@ -17,6 +17,7 @@ mod demo_shop;
 mod event_log;
 mod health;
 mod intake;
+mod logs;
 mod metrics;
 mod own_redis;
 #[path = "../support/postgres.rs"]

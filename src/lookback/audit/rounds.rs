@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Audit, Auditor, Finding, Severity};
 use crate::config::LookbackSettings;
 use crate::lookback::cron::{AUDIT, due};
+use crate::outage::Outage;
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::store::{Store, StoreError};
 use crate::stripe::api::StripeError;
@@ -62,13 +63,21 @@ impl Rounds {
     /// Audits until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         let rounds = async {
-            let mut starting = true;
+            let (mut starting, outage) = (true, Outage::default());
             loop {
                 match self.look(starting).await {
-                    Ok(()) => starting = false,
-                    Err(error) => {
+                    Ok(()) => {
+                        starting = false;
+                        outage.answered();
+                    }
+                    // The workers say that Redis is away.
+                    Err(error @ RoundError::Queue(_)) => {
+                        tracing::debug!(%error, "no audit of the webhook endpoints");
+                    }
+                    Err(error) if outage.failed().is_some() => {
                         tracing::warn!(%error, "no audit of the webhook endpoints; it is tried again");
                     }
+                    Err(_) => {}
                 }
                 tokio::time::sleep(PAUSE).await;
             }

@@ -1,0 +1,89 @@
+//! A line in the log for each pass that is made. A thread of its own writes them: to format one costs a tenth of what its
+//! purchase does, and the worker's thread has better to do.
+
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use surepass::clock::Clock;
+
+/// Lines that may wait to be written. Beyond them the worker's own thread writes.
+const MOST: usize = 10_000;
+
+/// A pass that was made.
+pub(crate) struct Line {
+    pub(crate) tenant: String,
+    pub(crate) session: String,
+    /// By which way the purchase came, such as `webhook`.
+    pub(crate) layer: &'static str,
+    /// When the purchase was enqueued, in ms since 1970.
+    pub(crate) enqueued: u64,
+}
+
+/// Writes lines; what waits is written before it is dropped.
+#[derive(Debug)]
+pub(crate) struct PurchaseLog {
+    clock: Clock,
+    /// `None`: nobody reads lines of this level, or there is no thread.
+    lines: Option<SyncSender<(Line, u64)>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl PurchaseLog {
+    pub(crate) fn start(clock: Clock) -> Self {
+        let mut log = Self {
+            clock,
+            lines: None,
+            writer: None,
+        };
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return log;
+        }
+        let (lines, waiting) = sync_channel::<(Line, u64)>(MOST);
+        let writer = thread::Builder::new().name("purchase-log".to_owned());
+        let write = move || {
+            for (line, ms) in waiting {
+                Line::write(line, ms);
+            }
+        };
+        match writer.spawn(write) {
+            Ok(writer) => (log.lines, log.writer) = (Some(lines), Some(writer)),
+            Err(error) => tracing::warn!(%error, "no thread for the lines of purchases: none are written"),
+        }
+        log
+    }
+
+    /// Writes the line that `line` makes, if anybody reads it.
+    pub(crate) fn write(&self, line: impl FnOnce() -> Line) {
+        let Some(lines) = &self.lines else { return };
+        let line = line();
+        let now = u64::try_from(self.clock.now().timestamp_millis()).unwrap_or_default();
+        // Redis' clock has set the one, ours the other.
+        let ms = now.saturating_sub(line.enqueued);
+        if let Err(TrySendError::Full((line, ms)) | TrySendError::Disconnected((line, ms))) =
+            lines.try_send((line, ms))
+        {
+            line.write(ms);
+        }
+    }
+}
+
+impl Drop for PurchaseLog {
+    fn drop(&mut self) {
+        drop(self.lines.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Line {
+    fn write(self, ms: u64) {
+        let Self {
+            tenant,
+            session,
+            layer,
+            ..
+        } = self;
+        tracing::info!(tenant, session, ms, layer, "pass created");
+    }
+}
