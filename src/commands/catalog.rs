@@ -7,17 +7,19 @@ use surepass::config::Settings;
 use surepass::store::catalog::CatalogError;
 use surepass::store::{Expiry, Pass, Tenant, catalog};
 
-use super::{block_on, open_store, table};
+use super::{block_on, open_for_reading, open_or_create_store, table};
 use crate::Failure;
 
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Create or update tenants and passes from a TOML or JSON file (config/catalog.example.toml shows one).
+    /// Create or update tenants and passes from a TOML or JSON file (`surepass catalog example` prints one).
     /// What the file does not name is kept; importing twice changes nothing
     Import {
         /// The file
         file: PathBuf,
     },
+    /// Print an example of a catalogue file, in TOML
+    Example,
     /// Show the tenants and their passes
     List {
         /// One JSON document, with the file's keys
@@ -41,7 +43,7 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
                 for warning in &catalog.warnings {
                     eprintln!("warning: {warning}");
                 }
-                let store = open_store(settings).await?;
+                let store = open_or_create_store(settings).await?;
                 let imported = store.import(&catalog.tenants).await?;
                 println!(
                     "tenants: {} new, {} updated; passes: {} new, {} updated; unchanged: {}",
@@ -52,13 +54,15 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
                     imported.unchanged
                 );
             }
+            Command::Example => print!("{}", include_str!("../../config/catalog.example.toml")),
             Command::List { json } => {
-                let tenants = open_store(settings).await?.tenants().await?;
+                let tenants = open_for_reading(settings).await?.tenants().await?;
                 if json {
                     println!("{:#}", catalog::to_json(&tenants));
                 } else if tenants.is_empty() {
                     println!(
-                        "No tenants yet: `surepass catalog import config/catalog.example.toml` loads an example."
+                        "No tenants yet. `surepass catalog example > catalog.toml` writes an example, and `surepass catalog import \
+                         catalog.toml` imports it."
                     );
                 } else {
                     let rows = tenants.iter().flat_map(|tenant| {

@@ -16,7 +16,7 @@ pub(crate) mod workers;
 use std::sync::Arc;
 
 use surepass::config::Settings;
-use surepass::store::{self, Store};
+use surepass::store::{self, Access, Store, StoreError};
 
 use crate::Failure;
 
@@ -28,17 +28,68 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
         .block_on(work)
 }
 
-/// Opens the configured store and brings its tables up to date.
-async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
-    let url = settings.database.url_or_default();
-    let store = store::open(&url, &settings.store_options())
-        .await
-        .map_err(|error| format!("DATABASE_URL: {error}"))?;
-    store
-        .migrate()
-        .await
-        .map_err(|error| format!("DATABASE_URL: {error}"))?;
+/// Opens the configured store to read it. Creates no store and migrates nothing: a command that looks in the wrong place must
+/// say so, and never answer that nothing is there.
+async fn open_for_reading(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
+    let store = open(settings, Access::Reading).await?;
+    check_tables(store.as_ref()).await?;
     Ok(store)
+}
+
+/// Opens the configured store, which must be there, to change it.
+async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
+    let store = open(settings, Access::Existing).await?;
+    check_tables(store.as_ref()).await?;
+    Ok(store)
+}
+
+/// Opens the configured store, and creates it with its tables where it is missing.
+async fn open_or_create_store(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
+    let store = open(settings, Access::Create).await?;
+    let schema = store.schema().await.map_err(of_database)?;
+    if schema.applied.is_none() && schema.broken.is_none() {
+        store.migrate().await.map_err(of_database)?;
+    }
+    check_tables(store.as_ref()).await?;
+    Ok(store)
+}
+
+async fn open(settings: &Settings, access: Access) -> Result<Arc<dyn Store>, Failure> {
+    let options = store::Options {
+        access,
+        ..settings.store_options()
+    };
+    let url = settings.database.url_or_default();
+    store::open(&url, &options).await.map_err(of_database)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn of_database(error: StoreError) -> Failure {
+    format!("DATABASE_URL: {error}").into()
+}
+
+/// Refuses a store whose tables are missing or older than this program.
+async fn check_tables(store: &dyn Store) -> Result<(), Failure> {
+    let schema = store.schema().await.map_err(of_database)?;
+    if let Some(version) = schema.broken {
+        return Err(format!(
+            "DATABASE_URL: the migration to version {version} broke off half-way: run `surepass migrate` and see what it says"
+        )
+        .into());
+    }
+    match schema.applied {
+        None => Err(
+            "DATABASE_URL: the store has no tables: is it the right one? `surepass migrate` creates them in a new store"
+                .into(),
+        ),
+        Some(applied) if schema.missing > 0 => Err(format!(
+            "DATABASE_URL: the tables are at version {applied}, and this program needs {}: run `surepass migrate` when all \
+             programs of this installation may be upgraded",
+            schema.newest
+        )
+        .into()),
+        Some(_) => Ok(()),
+    }
 }
 
 /// A table for people: no lines, columns two spaces apart, numbers as they come.

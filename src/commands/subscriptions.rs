@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use surepass::config::Settings;
 use surepass::store::{Store, StoreError, Subscription, SubscriptionFilter};
 
-use super::{block_on, open_store, table};
+use super::{block_on, open_for_reading, table};
 use crate::Failure;
 
 /// How many are shown at most: a support person narrows the list rather than reading it. Programs get all, in pages of so
@@ -50,7 +50,7 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         after: None,
     };
     block_on(async {
-        let store = open_store(settings).await?;
+        let store = open_for_reading(settings).await?;
         if json {
             let all = every(store.as_ref(), filter).await?;
             println!("{}", serde_json::to_string_pretty(&all)?);

@@ -61,6 +61,20 @@ pub struct Options {
     pub synchronous: Synchronous,
     /// Connections to PostgreSQL, or readers of the SQLite file (of which 4 at most), at least 1.
     pub max_connections: u32,
+    /// SQLite only.
+    pub access: Access,
+}
+
+/// What a SQLite file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Reading and writing; the file is created where it is missing.
+    #[default]
+    Create,
+    /// Reading and writing a file that is there.
+    Existing,
+    /// Reading a file that is there, which changes nothing; it may be read-only.
+    Reading,
 }
 
 impl Default for Options {
@@ -68,6 +82,7 @@ impl Default for Options {
         Self {
             synchronous: Synchronous::Full,
             max_connections: 8,
+            access: Access::Create,
         }
     }
 }

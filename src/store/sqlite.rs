@@ -19,7 +19,7 @@ use sqlx::{Arguments, ConnectOptions, Connection, Row, SqlStr, Sqlite, SqliteCon
 use super::dialect::{Bind, Dialect, fields};
 use super::pools::Pools;
 use super::sql::SqlStore;
-use super::{ACQUIRE, Options, StoreError, Synchronous};
+use super::{ACQUIRE, Access, Options, StoreError, Synchronous};
 
 /// The store in a SQLite file.
 pub type SqliteStore = SqlStore<Sqlite>;
@@ -38,8 +38,8 @@ pub fn sqlite_file(url: &SecretString) -> Option<PathBuf> {
 }
 
 impl SqliteStore {
-    /// Opens the file that a `sqlite://FILE` address names; creates it, readable by its owner only, and its folder
-    /// where they are missing.
+    /// Opens the file that a `sqlite://FILE` address names. With [`Access::Create`] creates it, readable by its owner only,
+    /// and its folder where they are missing.
     ///
     /// # Errors
     /// [`StoreError`]: no such address, or the file cannot be opened or created.
@@ -52,6 +52,12 @@ impl SqliteStore {
             return Err(StoreError::Address(format!(
                 "`{url}` names no file: write one, as in sqlite://surepass.db, since several connections share it"
             )));
+        }
+        if options.access != Access::Create && !file.exists() {
+            return Err(absent(&file));
+        }
+        if options.access == Access::Reading {
+            return Self::open_for_reading(address, &file, options).await;
         }
         create(&file).map_err(|error| {
             StoreError::Address(format!(
@@ -96,6 +102,63 @@ impl SqliteStore {
         let kept = connect(&readers).await?;
         Ok(Self::new(Pools::new(writer, readers, Some(kept)), 1))
     }
+}
+
+impl SqliteStore {
+    /// Opens a file without changing what is in it, also one that this user may only read.
+    async fn open_for_reading(
+        address: SqliteConnectOptions,
+        file: &Path,
+        options: &Options,
+    ) -> Result<Self, StoreError> {
+        let address = address.busy_timeout(BUSY).disable_statement_logging();
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let may_write =
+            |path: &Path| access(path, AccessFlags::W_OK).is_ok() && !address.get_filename().is_dir();
+        let writable = may_write(file) && may_write(folder.unwrap_or(Path::new(".")));
+        // SQLite reads a file with a WAL by files beside it, which it creates and removes. In a folder where it may not, it
+        // reads a file whose WAL is gone or empty only if told that nobody changes the file meanwhile.
+        let reading = |address: SqliteConnectOptions| {
+            SqlitePoolOptions::new()
+                .max_connections(options.max_connections.clamp(1, 4) + 1)
+                .acquire_timeout(ACQUIRE)
+                .test_before_acquire(false)
+                .connect_lazy_with(address.pragma("query_only", "ON"))
+        };
+        let mut readers = reading(address.clone().read_only(!writable));
+        let mut kept = readable(&readers).await;
+        let wal = PathBuf::from(format!("{}-wal", file.display()));
+        let has_wal = std::fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0);
+        if kept.is_err() && !has_wal {
+            readers = reading(address.read_only(true).immutable(true));
+            kept = readable(&readers).await;
+        }
+        let kept = kept.map_err(|error| {
+            StoreError::Address(format!(
+                "the SQLite file {} cannot be read: {error}",
+                file.display()
+            ))
+        })?;
+        Ok(Self::new(Pools::new(readers.clone(), readers, Some(kept)), 1))
+    }
+}
+
+/// A connection that can read, which only a query tells.
+async fn readable(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
+    let mut connection = pool.acquire().await?;
+    sqlx::query("SELECT COUNT(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await?;
+    Ok(connection)
+}
+
+fn absent(file: &Path) -> StoreError {
+    let shown = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    StoreError::Address(format!(
+        "there is no SQLite file {}. Set DATABASE_URL to the store, or run the command in the folder where `surepass up` runs \
+         (or set SUREPASS_DATA_DIR to its data folder); `surepass migrate` creates a new, empty store",
+        shown.display()
+    ))
 }
 
 /// Makes the pool's first connection. Of several processes that turn a new file's journal into a WAL at the same moment,

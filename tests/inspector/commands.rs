@@ -304,7 +304,7 @@ async fn redis_away_exits_1_and_says_what_to_do() {
         let (status, text, errors) = said(&office.surepass(arguments).await);
         assert_eq!((status, text.as_str()), (Some(1), ""), "{arguments:?}");
         assert!(
-            errors.contains("Is it running, and is REDIS_URL its address?"),
+            errors.contains("Is it running, and is REDIS_URL, `redis"),
             "{errors}"
         );
     }

@@ -17,7 +17,7 @@ use surepass::stripe::api::{self, Client, Pace, Unpaced};
 
 use super::jobs::inspector;
 use super::terminal::{print_json, safe};
-use super::{block_on, open_store};
+use super::{block_on, open_for_reading};
 use crate::Failure;
 
 /// How long the command waits for Redis, which its verdict does not need.
@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     block_on(async {
         let client = client(settings).await?;
-        let store = open_store(settings).await?;
+        let store = open_for_reading(settings).await?;
         let now = Clock::system().now();
         let to = DateTime::<Utc>::from_timestamp(now.timestamp(), 0).unwrap_or(now);
         let options = ledger::Options {
