@@ -65,7 +65,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> ExitCode {
-    let settings = Settings::load();
+    let mut settings = Settings::load();
+    let starts = matches!(arguments.command, Command::Up(_) | Command::Healthcheck(_));
+    if let Ok(settings) = &mut settings
+        && !starts
+        && let Some(told) = surepass::up::fill_in(settings)
+    {
+        eprintln!("surepass: {told}");
+    }
     // Settings that cannot be read are for the doctor to tell of.
     if let Command::Doctor(arguments) = &arguments.command {
         return ended(doctor::run(settings, arguments));

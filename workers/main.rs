@@ -63,8 +63,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match Settings::load()
         .map_err(|error| error.to_string())
-        .and_then(|settings| run(arguments, settings))
-    {
+        .and_then(|mut settings| {
+            if let Some(told) = surepass::up::fill_in(&mut settings) {
+                eprintln!("surepass-worker: {told}");
+            }
+            run(arguments, settings)
+        }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("surepass-worker: {error}");

@@ -2,18 +2,21 @@
 //! processes that are started again when they die.
 
 mod demo;
+mod folder;
 mod place;
 mod redis;
+mod running;
 pub mod sample;
 mod supervisor;
 
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use nix::sys::stat::{Mode, umask};
 
 use crate::config::Settings;
 use crate::lookback::LookbackError;
@@ -23,8 +26,10 @@ use crate::store;
 use crate::stripe::api::StripeError;
 
 use demo::Shop;
+pub use folder::FolderError;
 use place::{Place, beside, environment, place, tell_commands};
 pub use redis::{RedisServer, RedisServerError, RedisServerOptions};
+pub use running::fill_in;
 use supervisor::{Program, Supervisor};
 
 /// What `surepass up` is asked for.
@@ -43,6 +48,8 @@ pub enum UpError {
     Locked(String),
     #[error("{0} is taken: stop what listens there, or set SUREPASS_BIND to a free address")]
     AddressTaken(SocketAddr),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     #[error(transparent)]
     Redis(#[from] RedisServerError),
     #[error("DATABASE_URL: {0}")]
@@ -74,6 +81,8 @@ const DEMO_KEY: &str = "sk_test_demo";
 /// # Errors
 /// [`UpError`].
 pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> {
+    // Of us and of all that we start: the data are buyers' names and emails.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let shutdown = Shutdown::listen().map_err(|error| UpError::Io("signals".to_owned(), error))?;
     let folder = if options.demo {
         settings.data_dir.join("demo")
@@ -162,6 +171,12 @@ async fn present(
     let address = place.address;
     println!("Surepass is up. Webhooks: http://{address}/webhooks/stripe   State: http://{address}/");
     println!("Data: {}   Stop: Ctrl-C", place.folder.display());
+    let file = store::sqlite_file(&place.database_url);
+    if let Some(file) =
+        file.filter(|file| settings.database.url.is_none() && !file.starts_with(&place.folder))
+    {
+        println!("Store: {}", file.display());
+    }
     let program = this_program();
     let commands = place.commands_file();
     if !options.demo {
@@ -233,15 +248,15 @@ fn sandbox(place: &Place) -> Result<Option<Program>, UpError> {
 /// One `up` for each folder.
 fn lock(folder: &Path) -> Result<File, UpError> {
     let io = |error| UpError::Io(folder.display().to_string(), error);
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(io)?;
-    let file = File::create(folder.join("lock")).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(UpError::Locked(folder.display().to_string())),
-        Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
+    folder::keep_private(folder)?;
+    let file = File::create(folder.join(folder::LOCK)).map_err(io)?;
+    // A command that looks whether an `up` runs holds it for a moment.
+    for _ in 0..20 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(std::fs::TryLockError::Error(error)) => return Err(io(error)),
+        }
     }
+    Err(UpError::Locked(folder.display().to_string()))
 }

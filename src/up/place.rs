@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::demo::Shop;
-use super::{DEMO_KEY, Options, RedisServer, UpError};
+use super::{DEMO_KEY, Options, RedisServer, UpError, running};
 use crate::config::Settings;
 
 /// What the parts of the system are told.
@@ -36,7 +36,6 @@ pub(super) fn place(
     let folder = folder
         .canonicalize()
         .map_err(|error| UpError::Io(folder.display().to_string(), error))?;
-    let own_database = || format!("sqlite://{}", folder.join("surepass.db").display()).into();
     let generated = || secret(&folder.join("webhook-secret"));
     // The demo's purchases must not reach a shop's own records, nor its workers.
     let demo_prefix = || match own_redis {
@@ -44,7 +43,8 @@ pub(super) fn place(
         None => format!("{}-demo", settings.queue.prefix),
     };
     let (database_url, webhook_secret, prefix) = if options.demo {
-        (own_database(), generated()?, demo_prefix())
+        let database = format!("sqlite://{}", folder.join(running::DATABASE).display());
+        (database.into(), generated()?, demo_prefix())
     } else {
         let configured: Vec<&str> = settings
             .stripe
@@ -58,7 +58,7 @@ pub(super) fn place(
             configured.join(",").into()
         };
         (
-            settings.database.url.clone().unwrap_or_else(own_database),
+            (settings.database.url.clone()).unwrap_or_else(|| running::own_store(&folder)),
             secrets,
             settings.queue.prefix.clone(),
         )
@@ -81,7 +81,7 @@ pub(super) fn place(
 impl Place {
     /// What the other commands need to find this system, as a shell reads it.
     pub(super) fn commands_file(&self) -> PathBuf {
-        self.folder.join("environment")
+        self.folder.join(running::ENVIRONMENT)
     }
 
     /// Where the demo's Stripe is.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 use tokio::process::{Child, Command};
 
+use super::folder::{FolderError, claim};
 use crate::queue::LEAST_VERSION;
 
 /// How to start it.
@@ -33,6 +34,8 @@ pub enum RedisServerError {
          that runs"
     )]
     TooOld(TooOld),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     #[error("{0}: {1}")]
     Io(String, std::io::Error),
     #[error("{program} ended with {status}: {tail}")]
@@ -79,7 +82,7 @@ impl RedisServer {
         let io = |error| RedisServerError::Io(folder.display().to_string(), error);
         std::fs::create_dir_all(&folder).map_err(io)?;
         let folder = folder.canonicalize().map_err(io)?;
-        let socket = socket_path(&folder).map_err(io)?;
+        let socket = socket_path(&folder)?;
         let url = format!("redis+unix://{}", socket.display());
         end_leftover(&url, &socket).await;
         let child = spawn(&program, &folder, &socket, &options)?;
@@ -294,9 +297,8 @@ impl Version {
     }
 }
 
-fn socket_path(folder: &Path) -> std::io::Result<PathBuf> {
+fn socket_path(folder: &Path) -> Result<PathBuf, FolderError> {
     use std::hash::{DefaultHasher, Hash, Hasher};
-    use std::os::unix::fs::DirBuilderExt;
 
     let socket = folder.join("redis.sock");
     if socket.as_os_str().len() <= LONGEST_SOCKET_PATH {
@@ -305,10 +307,8 @@ fn socket_path(folder: &Path) -> std::io::Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     folder.hash(&mut hasher);
     let short = std::env::temp_dir().join(format!("surepass-{:016x}", hasher.finish()));
-    match std::fs::DirBuilder::new().mode(0o700).create(&short) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(short.join("redis.sock")),
-    }
+    claim(&short)?;
+    Ok(short.join("redis.sock"))
 }
 
 /// A Redis whose parent was killed still holds the data: it goes first.

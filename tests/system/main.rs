@@ -42,5 +42,6 @@ mod tenants;
 mod traces;
 mod up;
 mod visitor;
+mod where_it_looks;
 mod wire;
 mod worker_crash;

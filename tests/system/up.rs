@@ -28,8 +28,6 @@ impl Machine {
             ("SUREPASS_BIND", "127.0.0.1:0".to_owned()),
             ("SUREPASS_SERVER_METRICS_BIND", "127.0.0.1:0".to_owned()),
             ("SUREPASS_METRICS_BIND", "127.0.0.1:0".to_owned()),
-            // For the commands beside `up`, which has it so by itself.
-            ("DATABASE_URL", format!("sqlite://{}", path("data/surepass.db"))),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
         Self { folder, environment }
@@ -40,13 +38,7 @@ impl Machine {
     }
 
     pub(crate) fn up(&self) -> Program {
-        let without_database: Vec<_> = self
-            .environment
-            .iter()
-            .filter(|(name, _)| name != "DATABASE_URL")
-            .cloned()
-            .collect();
-        Program::start(command(SUREPASS, &["up"], &without_database))
+        Program::start(command(SUREPASS, &["up"], &self.environment))
     }
 
     async fn surepass(&self, arguments: &[&str]) -> std::process::Output {
