@@ -4,6 +4,7 @@
 //! `SUREPASS_CONFIG`, and the environment variables in [`VARIABLES`].
 
 mod customers;
+mod fulfil;
 mod load;
 mod lookback;
 mod queues;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use customers::CustomerSettings;
+pub use fulfil::{ClientReference, FulfilSettings};
 pub use load::{ConfigError, VARIABLES};
 pub use lookback::LookbackSettings;
 pub use queues::{OneQueueSettings, QueueName, QueueSettings};
@@ -46,6 +48,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// Jobs: leases, retries, retention.
     pub queue: QueueSettings,
+    /// How purchases are read.
+    pub fulfil: FulfilSettings,
     /// What finds the purchases that no webhook told us of.
     pub lookback: LookbackSettings,
     /// The log of every verified event.

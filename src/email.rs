@@ -26,6 +26,14 @@ pub fn folded(email: &str) -> String {
     folded
 }
 
+/// Whether something stands on both sides of an `@`. What is no address must not make two buyers one.
+#[must_use]
+pub fn is_address(email: &str) -> bool {
+    email
+        .split_once('@')
+        .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+}
+
 /// The spellings that an email of this [`folded`] form was stored under before domains were punycode and text was NFC;
 /// the form itself is the first. A lookup of old rows, and of Stripe's, asks for each.
 #[must_use]

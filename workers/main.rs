@@ -140,7 +140,10 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     };
 
     let purchase_log = Arc::new(PurchaseLog::start(clock.clone()));
-    let fulfiller = Arc::new(Fulfiller::new(store.clone(), settings.stripe.livemode(), clock));
+    let fulfiller = Arc::new(
+        Fulfiller::new(store.clone(), settings.stripe.livemode(), clock)
+            .with_client_reference(settings.fulfil.client_reference_id),
+    );
     let mut crew = Vec::new();
     let mut give_back = Vec::new();
     for (queue, slots, own) in held {

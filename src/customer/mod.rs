@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::config::ClientReference;
 use crate::fulfil::{KnownTenant, Purchase, Tenants};
 use crate::guest;
 use crate::identity::Customer;
@@ -50,6 +51,8 @@ pub struct Customers {
     pub live: Live,
     /// Who has proved which email, as far as this process has looked.
     pub proofs: Proofs,
+    /// What a `client_reference_id` is set to be.
+    pub client_reference: ClientReference,
     /// How often one customer may have Stripe asked.
     pub asks_per_minute: u32,
     pub clock: Clock,
@@ -106,7 +109,13 @@ fn holds(customer: &Customer, tenant: &KnownTenant, subscription: &Subscription)
 }
 
 /// The purchase, if it is theirs and may be this tenant's.
-fn claim(customer: &Customer, tenant: &KnownTenant, purchase: Purchase) -> Option<Purchase> {
+fn claim(
+    customer: &Customer,
+    tenant: &KnownTenant,
+    purchase: &Purchase,
+    reference: ClientReference,
+) -> Option<Purchase> {
+    let purchase = purchase.read_as(reference).into_owned();
     let fits = |told: &Option<String>, is: &dyn Fn(&str) -> bool| told.as_deref().is_none_or(is);
     let is_tenants = fits(&purchase.path_tenant, &|slug| slug == tenant.slug)
         && fits(&purchase.tenant, &|named| {

@@ -72,7 +72,7 @@ impl Customers {
             return Ok(status);
         }
         if let Some(Standing { state, attempts, job }) = standing?
-            && job.is_some_and(|purchase| claim(customer, tenant, purchase).is_some())
+            && job.is_some_and(|purchase| claim(customer, tenant, &purchase, self.client_reference).is_some())
         {
             let Some(processing) = under_way(&state, attempts) else {
                 return self.failed(customer, tenant, session).await;
@@ -134,7 +134,7 @@ impl Customers {
         let heard = self.ask(customer, tenant, session).await?;
         let theirs = heard
             .purchase
-            .and_then(|purchase| claim(customer, tenant, purchase));
+            .and_then(|purchase| claim(customer, tenant, &purchase, self.client_reference));
         let Some(purchase) = theirs else {
             return Ok(Status::Unknown);
         };

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::config::ClientReference;
 use crate::store::{Created, Store, SubscriptionFilter};
 
 pub use assess::{Assessor, Due};
@@ -37,6 +38,7 @@ pub struct Fulfiller {
     livemode: Option<bool>,
     clock: Clock,
     catalogue: Cache,
+    client_reference: ClientReference,
 }
 
 /// What became of a purchase.
@@ -63,6 +65,16 @@ impl Fulfiller {
             livemode,
             clock,
             catalogue,
+            client_reference: ClientReference::default(),
+        }
+    }
+
+    /// With what a `client_reference_id` is set to be.
+    #[must_use]
+    pub fn with_client_reference(self, client_reference: ClientReference) -> Self {
+        Self {
+            client_reference,
+            ..self
         }
     }
 
@@ -78,7 +90,7 @@ impl Fulfiller {
     /// # Errors
     /// [`FulfilError`]: what stands in the way, and whether trying again can help.
     pub async fn fulfil(&self, purchase: &Purchase) -> Result<Fulfilled, FulfilError> {
-        self.carry_out(purchase)
+        self.carry_out(&purchase.read_as(self.client_reference))
             .await
             .map_err(|reason| FulfilError::new(&purchase.session_id, reason))
     }

@@ -267,15 +267,15 @@ fn entitlement(tenant: &Tenant, pass: &Pass) -> Result<(SubscriptionType, Option
     }
 }
 
-/// "Fulfilment" rule 5, as far as the purchase tells. What is no address must not make two buyers one.
+/// "Fulfilment" rule 5, as far as the purchase tells.
 fn buyer(purchase: &Purchase) -> Buyer {
-    let is_address = |text: &String| {
-        text.split_once('@')
-            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
-    };
     Buyer {
         user_id: purchase.user().map(str::to_owned),
-        email: purchase.email.as_deref().map(email::folded).filter(is_address),
+        email: purchase
+            .email
+            .as_deref()
+            .map(email::folded)
+            .filter(|email| email::is_address(email)),
         name: purchase
             .name
             .as_deref()

@@ -6,6 +6,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::config::ClientReference;
 use crate::guest;
 use crate::store::CreatedVia;
 use crate::stripe::CheckoutSession;
@@ -126,6 +127,18 @@ impl Purchase {
             id => id,
         };
         ["fulfil:", id].concat()
+    }
+
+    /// The purchase without what is set to be ignored.
+    #[must_use]
+    pub fn read_as(&self, reference: ClientReference) -> Cow<'_, Self> {
+        if reference == ClientReference::User || self.client_reference_id.is_none() {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            client_reference_id: None,
+            ..self.clone()
+        })
     }
 
     /// The user whom it names: its `userId`, else its `client_reference_id`. Neither can name a guest.

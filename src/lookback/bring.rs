@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{Lookback, LookbackError};
+use crate::config::ClientReference;
 use crate::fulfil::{Origin, Purchase, Triage, UNRESOLVED_PASS, draft, triage_session};
 use crate::queue::{Enqueued, Fate, Item, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
@@ -44,7 +45,22 @@ pub(super) enum Listed {
 }
 
 /// What a session of `account` comes to.
-pub(super) fn listed(session: &CheckoutSession, account: Option<&str>, via: CreatedVia) -> Listed {
+pub(super) fn listed(
+    session: &CheckoutSession,
+    account: Option<&str>,
+    via: CreatedVia,
+    reference: ClientReference,
+) -> Listed {
+    let mut listed = as_it_is(session, account, via);
+    if let Listed::Purchase(purchase) | Listed::Incomplete(purchase) | Listed::Unpaid(purchase) = &mut listed
+        && reference == ClientReference::Ignore
+    {
+        purchase.client_reference_id = None;
+    }
+    listed
+}
+
+fn as_it_is(session: &CheckoutSession, account: Option<&str>, via: CreatedVia) -> Listed {
     let origin = Origin {
         account,
         ..Origin::default()
@@ -292,7 +308,7 @@ impl Found {
     ) -> Result<(), LookbackError> {
         let stripe = lookback.stripe()?.account(account);
         match stripe.session(&self.row.session).await {
-            Ok(Some(session)) => match listed(&session, account, via) {
+            Ok(Some(session)) => match listed(&session, account, via, lookback.client_reference) {
                 Listed::Purchase(purchase) | Listed::Incomplete(purchase) => self.purchase = Some(purchase),
                 Listed::Unpaid(_) | Listed::Other => self.settle(SessionState::Ignored, None),
                 Listed::Unreadable => self.settle(SessionState::Failed, Some("stripe_answer".to_owned())),

@@ -17,6 +17,7 @@ use super::listing::Listing;
 use super::sweep::DETECTOR;
 use super::whose::{self, Whose};
 use super::{Customer, Lookback, LookbackError, SyncRequest};
+use crate::config::ClientReference;
 use crate::email;
 use crate::store::{CreatedVia, LookbackMark, LookbackRun, Subscription, SubscriptionFilter, Tenant};
 use crate::stripe::api::{Account, SessionFilter, StripeError};
@@ -64,6 +65,7 @@ struct Look<'a> {
     account: Option<&'a str>,
     tenant: Option<&'a Tenant>,
     whose: &'a Whose,
+    client_reference: ClientReference,
     stripe: Account,
     /// Sessions that it has come across.
     met: HashSet<String>,
@@ -105,6 +107,7 @@ impl Lookback {
             account,
             tenant,
             whose: &asker.whose,
+            client_reference: self.client_reference,
             stripe: self.stripe()?.account(account),
             met: HashSet::new(),
             closed: Vec::new(),

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{ClientReference, Settings};
 use crate::queue::Queue;
 use crate::store::{LookbackStore, Store, Tenant};
 use crate::stripe::api::Client;
@@ -48,6 +48,8 @@ pub struct Lookback {
     pub clock: Clock,
     /// For how long an event that comes again is a double.
     pub remember_events: Duration,
+    /// What a `client_reference_id` is set to be.
+    pub client_reference: ClientReference,
     /// How long a sweep works before it hands on to its next slice. A few seconds: short beside a job's time-out.
     pub slice: Duration,
 }
@@ -76,6 +78,7 @@ impl Lookback {
             sync,
             clock,
             remember_events: settings.queue.event_dedupe,
+            client_reference: settings.fulfil.client_reference_id,
             slice: Duration::ZERO,
         }
     }

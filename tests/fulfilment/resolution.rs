@@ -1,6 +1,11 @@
 //! "Fulfilment" in the rules: whose purchase it is, who bought it, and what.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use surepass::clock::Clock;
+use surepass::config::ClientReference;
+use surepass::fulfil::Fulfiller;
 use surepass::guest;
 use surepass::store::EmailProof;
 
@@ -239,7 +244,7 @@ async fn rule_5_customer_by_user_id_else_client_reference_id_else_a_guest_of_tha
     let proof = EmailProof {
         email: "d@example.com",
         user: "user_d",
-        at: surepass::clock::Clock::system().now(),
+        at: Clock::system().now(),
         audit: "1",
     };
     shop.store.ownership().prove_email(&proof).await.unwrap();
@@ -254,6 +259,19 @@ async fn rule_5_customer_by_user_id_else_client_reference_id_else_a_guest_of_tha
         buy("i", Value::Null, Value::Null, json!("none")).await,
         no_address
     );
+}
+
+#[tokio::test]
+async fn rule_5_a_client_reference_id_may_be_set_to_name_nobody() {
+    let mut shop = Shop::open(&[tenant("t1")]).await;
+    let fulfiller = Fulfiller::new(Arc::clone(&shop.store), Some(false), Clock::system());
+    shop.fulfiller = fulfiller.with_client_reference(ClientReference::Ignore);
+    let mut session = session("a");
+    session["metadata"]["userId"] = Value::Null;
+    session["client_reference_id"] = json!("cart_1");
+    assert_eq!(shop.deliver(&completed(&session)).await, "created");
+    let guest = guest::of_email("t1", "kari@example.com");
+    assert_eq!(shop.subscription("cs_test_a").await.user, guest);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use surepass::clock::Clock;
-use surepass::config::QueueName;
+use surepass::config::{ClientReference, QueueName};
 use surepass::lookback::{Lookback, Report, RunId, SweepRequest};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 
@@ -186,6 +186,7 @@ impl Mall {
             sync: queue(QueueName::Sync),
             clock: Clock::system(),
             remember_events: Duration::from_hours(24),
+            client_reference: ClientReference::User,
             slice: Duration::ZERO,
         }
     }

@@ -172,6 +172,21 @@ async fn sessions_that_match_only_by_an_unverified_email_are_not_given_to_anyone
 }
 
 #[tokio::test]
+async fn a_client_reference_id_that_is_set_to_be_ignored_names_nobody() {
+    let mut world = World::prepare_with("[fulfil]\nclient_reference_id = \"ignore\"").await;
+    world.shop.start_worker().await;
+    let mut session = world.shop.session().with("userId", None);
+    session.client_reference_id = Some("cart_1".to_owned());
+    world.stripe.sell(&session);
+    let (report, _) = world.sync(&["--user", "cart_1"]).await;
+    assert_eq!(report["totalSessionsFound"], 0, "{report}");
+    let (report, _) = world.sync(&["--email", &session.email]).await;
+    assert_eq!(report["created"], json!([session.session_id()]), "{report}");
+    let guest = surepass::guest::of_email("tenant-1", &session.email);
+    assert_eq!(world.shop.subscriptions().await[0]["user"], json!(guest));
+}
+
+#[tokio::test]
 async fn a_stripe_customer_proves_nothing_shops_look_them_up_by_typed_emails() {
     let world = World::open().await;
     let paid_by = |session: &SampleSession| {

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use surepass::clock::Clock;
+use surepass::config::ClientReference;
 use surepass::lookback::{Asked, Lookback, LookbackJob, Report, RunId, SweepRequest};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 use surepass::store::LookbackMark;
@@ -27,8 +28,13 @@ pub(crate) struct World {
 impl World {
     /// With the example catalogue, and no program that runs yet.
     pub(crate) async fn prepare() -> Self {
+        Self::prepare_with("").await
+    }
+
+    /// With more settings.
+    pub(crate) async fn prepare_with(more: &str) -> Self {
         let stripe = Stripe::start();
-        let mut shop = Shop::prepare(QUICK).await;
+        let mut shop = Shop::prepare(&format!("{QUICK}\n{more}")).await;
         shop.set("STRIPE_API_BASE", &stripe.base());
         shop.set("SUREPASS_STRIPE_RATE", "100");
         Self { shop, stripe }
@@ -108,6 +114,7 @@ impl World {
             sync: self.queue("sync"),
             clock: Clock::system(),
             remember_events: Duration::from_hours(24),
+            client_reference: ClientReference::User,
             slice: Duration::ZERO,
         }
     }

@@ -66,6 +66,7 @@ impl Door {
             limiter: Limiter::new(redis, &settings.queue.prefix)?,
             live: Live::new(Told::of(fulfil), streams(settings), rand::random),
             proofs: Proofs::default(),
+            client_reference: settings.fulfil.client_reference_id,
             asks_per_minute: settings.customers.asks_per_minute,
             clock: clock.clone(),
         };

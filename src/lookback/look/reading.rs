@@ -13,7 +13,7 @@ impl Look<'_> {
     /// Takes a session, if it is the customer's and paid for.
     fn take(&mut self, session: &CheckoutSession) {
         let via = self.request.via;
-        let (purchase, is_complete) = match listed(session, self.account, via) {
+        let (purchase, is_complete) = match listed(session, self.account, via, self.client_reference) {
             Listed::Purchase(purchase) => (purchase, true),
             Listed::Incomplete(purchase) => (purchase, false),
             Listed::Unpaid(_) => return,

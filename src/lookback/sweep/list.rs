@@ -127,7 +127,7 @@ impl Lookback {
                 customers: whose::keys(purchase),
                 created_at: session.created.unwrap_or(now),
             };
-            let (purchase, is_complete) = match listed(session, account, run.via) {
+            let (purchase, is_complete) = match listed(session, account, run.via, self.client_reference) {
                 Listed::Purchase(purchase) => (purchase, true),
                 Listed::Incomplete(purchase) => (purchase, false),
                 Listed::Unpaid(purchase) => {

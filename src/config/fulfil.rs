@@ -1,0 +1,38 @@
+//! How purchases are read.
+
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::value;
+
+/// `[fulfil]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FulfilSettings {
+    /// What a session's `client_reference_id` is.
+    #[serde(deserialize_with = "value::word")]
+    pub client_reference_id: ClientReference,
+}
+
+/// What a session's `client_reference_id` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientReference {
+    /// A user's id.
+    #[default]
+    User,
+    /// Something else, such as a cart's id: it names nobody.
+    Ignore,
+}
+
+impl FromStr for ClientReference {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "user" => Ok(Self::User),
+            "ignore" => Ok(Self::Ignore),
+            _ => Err("`user` or `ignore`"),
+        }
+    }
+}
