@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod healthcheck;
 pub(crate) mod jobs;
 pub(crate) mod migrate;
+mod owner;
 pub(crate) mod reconcile;
 pub(crate) mod serve;
 pub(crate) mod subscriptions;

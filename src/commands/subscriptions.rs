@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use surepass::config::Settings;
 use surepass::store::{Store, StoreError, Subscription, SubscriptionFilter};
 
+use super::owner::{self, NewOwner};
 use super::{block_on, open_for_reading, table};
 use crate::Failure;
 
@@ -32,16 +33,45 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show one subscription and its owner
+    Show {
+        /// subscription-cs_…, or its Checkout Session
+        #[arg(value_name = "ID")]
+        id: String,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give one subscription to another user; written to the audit log
+    Move {
+        /// subscription-cs_…, or its Checkout Session
+        #[arg(value_name = "ID")]
+        id: String,
+        #[command(flatten)]
+        owner: NewOwner,
+        /// Why, for the audit log, such as the ticket's number
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Failure> {
-    let Command::List {
-        tenant,
-        user,
-        email,
-        session,
-        json,
-    } = command;
+    let (tenant, user, email, session, json) = match command {
+        Command::List {
+            tenant,
+            user,
+            email,
+            session,
+            json,
+        } => (tenant, user, email, session, json),
+        Command::Show { id, json } => return block_on(owner::show(settings, &id, json)),
+        Command::Move { id, owner, why, json } => {
+            return block_on(owner::give(settings, &id, owner, &why, json));
+        }
+    };
     let filter = SubscriptionFilter {
         tenant_slug: tenant,
         user,

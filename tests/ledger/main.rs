@@ -14,6 +14,7 @@ mod findings;
 mod memory;
 mod missing;
 mod office;
+mod owners;
 mod page;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]

@@ -49,11 +49,12 @@ impl Ledger {
     }
 }
 
-pub(crate) const KINDS: [&str; 9] = [
+pub(crate) const KINDS: [&str; 10] = [
     "missing",
     "inFlight",
     "doubled",
     "wrong",
+    "otherOwner",
     "refundedActive",
     "disputedActive",
     "unpaidActive",

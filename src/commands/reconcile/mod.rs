@@ -60,6 +60,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             grace: Duration::from_mins(arguments.grace.into()),
             tenant: arguments.tenant.clone(),
             livemode: settings.stripe.livemode(),
+            client_reference: settings.fulfil.client_reference_id,
         };
         let bar = bar()?;
         let drawn =

@@ -183,7 +183,7 @@ fn right_aligned(mut table: comfy_table::Table) -> comfy_table::Table {
     table
 }
 
-fn kinds(balance: &Balance) -> [(&Findings, &'static str, &'static str); 7] {
+fn kinds(balance: &Balance) -> [(&Findings, &'static str, &'static str); 8] {
     [
         (&balance.missing, "MISSING", "paid, and no subscription"),
         (&balance.doubled, "DOUBLED", "more than one subscription"),
@@ -191,6 +191,11 @@ fn kinds(balance: &Balance) -> [(&Findings, &'static str, &'static str); 7] {
             &balance.wrong,
             "WRONG",
             "the subscription is not what was paid for",
+        ),
+        (
+            &balance.other_owner,
+            "OWNER",
+            "another user's, or a guest's, by today's rules",
         ),
         (
             &balance.refunded_active,
@@ -226,6 +231,10 @@ fn print_findings(findings: &Findings, name: &str, what: &str, now: DateTime<Utc
             for part in wrapped(&line, COLUMNS - 4) {
                 println!("    {part}");
             }
+        }
+        // In one piece, to be pasted.
+        if let Some(fix) = &finding.fix {
+            println!("    {}", safe(fix));
         }
     }
     let rest = findings.count.saturating_sub(SHOWN as u64);

@@ -45,6 +45,8 @@ pub struct Balance {
     pub doubled: Findings,
     /// The subscription is not what was paid for.
     pub wrong: Findings,
+    /// Today's rules would choose another owner. It plays no part in `ok`.
+    pub other_owner: Findings,
     /// All of the money was given back, and the subscription is active.
     pub refunded_active: Findings,
     /// The buyer's bank asked for the money, and the subscription is active.

@@ -10,6 +10,7 @@ use super::balance::{AccountBalance, Balance};
 use super::compare::{differences, paid};
 use super::delay::{Delays, Stopwatch};
 use super::finding::{Finding, Findings};
+use super::owner::{self, Doubt};
 use crate::fulfil::{Assessor, Due, Origin, Purchase, Triage, triage_session};
 use crate::store::{CreatedVia, Store, StoreError, Subscription};
 use crate::stripe::CheckoutSession;
@@ -24,6 +25,8 @@ pub(super) struct Book<'a> {
     delays: Stopwatch,
     listed: Listed,
     doubled_payments: HashSet<String>,
+    /// Of the page that is being entered.
+    pub(super) doubts: Vec<Doubt>,
 }
 
 /// The sessions that Stripe listed, each by eight bytes. Of a million, two are taken for one with a chance of 1 in 37
@@ -121,6 +124,7 @@ impl<'a> Book<'a> {
             delays: Stopwatch::new(),
             listed: Listed::default(),
             doubled_payments: HashSet::new(),
+            doubts: Vec::new(),
         }
     }
 
@@ -143,7 +147,7 @@ impl<'a> Book<'a> {
         for session in page {
             self.enter_session(tally, session, &held);
         }
-        Ok(())
+        self.enter_owners().await
     }
 
     fn enter_session(&mut self, tally: &mut AccountBalance, session: &CheckoutSession, held: &Held<'_>) {
@@ -154,6 +158,7 @@ impl<'a> Book<'a> {
         tally.back_to = [tally.back_to, session.created].into_iter().flatten().min();
         match triage(session, tally.account.as_deref()) {
             Triage::Fulfil(purchase) => {
+                let purchase = purchase.read_as(self.options.client_reference);
                 let held = held.of(id, purchase.payment_intent.as_deref());
                 self.enter_purchase(tally, session, &purchase, &held);
             }
@@ -242,6 +247,8 @@ impl<'a> Book<'a> {
                 self.delays
                     .add(session, first.created_via, paid_at, first.created_at);
             }
+            let doubt = owner::doubt(entry.purchase, first, entry.finding(&[first]));
+            self.doubts.extend(doubt);
             let differences = differences(entry.purchase, entry.due, first);
             if !differences.is_empty() {
                 self.balance.wrong.add(Finding {
@@ -340,6 +347,7 @@ fn empty(options: &Options) -> Balance {
         in_flight: Findings::default(),
         doubled: Findings::default(),
         wrong: Findings::default(),
+        other_owner: Findings::default(),
         refunded_active: Findings::default(),
         disputed_active: Findings::default(),
         unpaid_active: Findings::default(),

@@ -50,6 +50,9 @@ pub struct Finding {
     /// What is known beyond the numbers: for a missing one why fulfilment refuses it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// The command that puts it right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
     /// A hint that plays no part in the verdict: the state of its job, where somebody has looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,

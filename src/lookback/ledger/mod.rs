@@ -12,11 +12,13 @@ mod compare;
 mod delay;
 mod entries;
 mod finding;
+mod owner;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::config::ClientReference;
 use crate::fulfil::Assessor;
 use crate::store::{Store, StoreError};
 use crate::stripe::api::Client;
@@ -43,6 +45,8 @@ pub struct Options {
     pub tenant: Option<String>,
     /// The key's mode: true for live, false for test, `None` where it does not say.
     pub livemode: Option<bool>,
+    /// What a `client_reference_id` is set to be.
+    pub client_reference: ClientReference,
 }
 
 /// Why there is no ledger at all. What Stripe or the store refuses later on stands in [`AccountBalance::failed`].

@@ -59,6 +59,7 @@ impl Stage<'_> {
             grace: std::time::Duration::ZERO,
             tenant: None,
             livemode: Some(false),
+            client_reference: self.settings.fulfil.client_reference_id,
         };
         let client = self.stripe()?;
         let balance = ledger::reconcile(&client, self.store.as_ref(), options, |_| {}).await?;
