@@ -24,6 +24,8 @@ pub(super) struct Place {
     pub(super) sandbox: Option<SocketAddr>,
     /// Where the demo's shop is: `http://…`
     pub(super) shop: Option<String>,
+    /// What the demo's shop signs tokens with.
+    pub(super) jwt_secret: Option<SecretString>,
 }
 
 pub(super) fn place(
@@ -74,6 +76,7 @@ pub(super) fn place(
             .then(|| free_address(beside(settings, SANDBOX), options))
             .transpose()?,
         shop: shop.map(Shop::origin),
+        jwt_secret: shop.map(Shop::jwt_secret),
         folder,
     })
 }

@@ -1,5 +1,6 @@
 //! Purchases played against the system through its real intake, each with the outcome that is right for it.
 
+mod claimed;
 mod scenes;
 mod shop;
 mod stage;
@@ -90,6 +91,7 @@ pub(super) async fn play(
     count(stage.second_event().await?);
     count(stage.late().await?);
     count(stage.by_email().await?);
+    count(stage.claimed_later().await?);
     count(stage.older_names().await?);
     count(stage.free().await?);
     count(stage.bank_transfer().await?);

@@ -11,7 +11,7 @@ use crate::stripe::signature::sign;
 use crate::up::UpError;
 use crate::up::sample::SampleSession;
 
-const COMPLETED: &str = "checkout.session.completed";
+pub(super) const COMPLETED: &str = "checkout.session.completed";
 const ASYNC_SUCCEEDED: &str = "checkout.session.async_payment_succeeded";
 
 impl Stage<'_> {

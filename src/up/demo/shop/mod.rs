@@ -65,6 +65,10 @@ impl Shop {
         format!("http://{}", self.address)
     }
 
+    pub(in crate::up) fn jwt_secret(&self) -> SecretString {
+        self.secret.clone()
+    }
+
     /// What Surepass must be told of it.
     pub(in crate::up) fn settings(&self) -> Vec<(&'static str, SecretString)> {
         let origin = self.origin();
@@ -211,6 +215,12 @@ async fn token(counter: web::Data<Counter>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
         .body(token.expose_secret().to_owned())
+}
+
+/// A token of a customer, as the shop's sign-in would give it; the demo's scenes are customers, too.
+pub(super) fn token_of(place: &Place, settings: &Settings, user: &str, email: &str) -> SecretString {
+    let secret = place.jwt_secret.clone().unwrap_or_default();
+    Signer::new(&secret, &settings.customers, Clock::system()).token_of(user, email)
 }
 
 async fn style() -> HttpResponse {
