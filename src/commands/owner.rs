@@ -9,8 +9,8 @@ use surepass::store::{AuditRecord, Move, Moved, Store, Subscription, Subscriptio
 use surepass::{email, guest};
 
 use super::jobs::who;
-use super::open_store;
 use super::terminal::{print_json, safe};
+use super::{open_for_reading, open_store};
 use crate::Failure;
 
 /// The longest id of a user, in bytes: as long as a token's may be.
@@ -31,7 +31,7 @@ pub(crate) struct NewOwner {
 }
 
 pub(crate) async fn show(settings: &Settings, id: &str, json: bool) -> Result<ExitCode, Failure> {
-    let store = open_store(settings).await?;
+    let store = open_for_reading(settings).await?;
     let Some(one) = find(store.as_ref(), id).await? else {
         return Ok(unknown(id));
     };
