@@ -5,7 +5,7 @@
 #   scripts/install.sh demo    a Redis server
 #   scripts/install.sh test    and a PostgreSQL server, Chromium with playwright-core and axe-core, Stripe's own libraries
 #                              and command line, two fakes of Stripe (emulate, localstripe), Prometheus' parser, and
-#                              libfaketime where apt can
+#                              libfaketime and PgBouncer where apt can
 #   scripts/install.sh ci      and cargo-deny and docker-compose
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -154,6 +154,13 @@ chromium() {
         fail "there is no Chromium to be had for the tests of the pages: please install it or Google Chrome"
 }
 
+# A pooler before PostgreSQL. Without it the tests behind one are left out, and say so.
+pgbouncer() {
+    if have pgbouncer || [ -x /usr/sbin/pgbouncer ]; then return; fi
+    say "PgBouncer, with apt (pgbouncer)"
+    apt_install pgbouncer || say "not to be had: the tests of a store behind PgBouncer are left out"
+}
+
 # Another clock for one program. Without it the drill leaves that fault out, and says so.
 faketime() {
     if ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1; then return; fi
@@ -181,7 +188,7 @@ rust() {
 
 case ${1:-} in
 demo) rust; redis ;;
-test) rust; redis; postgres; peers; chromium; faketime ;;
-ci) rust; redis; postgres; peers; chromium; faketime; cargo_deny; docker_compose ;;
+test) rust; redis; postgres; pgbouncer; peers; chromium; faketime ;;
+ci) rust; redis; postgres; pgbouncer; peers; chromium; faketime; cargo_deny; docker_compose ;;
 *) fail "what for? demo, test or ci" ;;
 esac

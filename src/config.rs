@@ -170,6 +170,9 @@ pub struct DatabaseSettings {
     /// What SQLite does before a commit is answered.
     #[serde(deserialize_with = "value::word")]
     pub sqlite_synchronous: SqliteSynchronous,
+    /// Whether `serve` and the worker bring the tables of an older program up to date when they start.
+    #[serde(deserialize_with = "value::flag")]
+    pub migrate_on_start: bool,
 }
 
 impl DatabaseSettings {

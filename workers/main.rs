@@ -296,16 +296,16 @@ fn drain(settings: &Settings, queue: &Queue, name: &str, store: &Arc<dyn Store>,
     }
 }
 
-/// Opens the store and brings its tables up to date, however long it takes the database to come; `None`: told to stop.
+/// Opens the store and sees to its tables, however long it takes the database to come; `None`: told to stop.
 async fn open_store(settings: &Settings, shutdown: &Shutdown) -> Result<Option<Arc<dyn Store>>, String> {
     let url: SecretString = settings.database.url_or_default();
     let store = store::open(&url, &settings.store_options())
         .await
         .map_err(|error| format!("DATABASE_URL: {error}"))?;
     tokio::select! {
-        done = store::migrate_when_it_answers(store.as_ref()) => match done {
+        done = store::make_tables_when_it_answers(store.as_ref(), settings.database.migrate_on_start) => match done {
             Ok(()) => Ok(Some(store)),
-            Err(error) => Err(format!("the store's tables cannot be brought up to date: {error}")),
+            Err(error) => Err(format!("DATABASE_URL: {error}")),
         },
         () = shutdown.asked() => Ok(None),
     }

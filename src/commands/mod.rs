@@ -89,7 +89,7 @@ async fn check_tables(store: &dyn Store) -> Result<(), Failure> {
             schema.newest
         )
         .into()),
-        Some(_) => Ok(()),
+        Some(_) => schema.check().map_err(of_database),
     }
 }
 

@@ -26,12 +26,13 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
             .await
             .map_err(|error| format!("DATABASE_URL: {error}"))?;
         // Webhooks are taken whether the store answers or not: only a tenant's own endpoint needs it.
-        let migrated = store.clone();
-        tokio::spawn(async move {
-            if let Err(error) = store::migrate_when_it_answers(migrated.as_ref()).await {
-                tracing::error!(%error, "the store's tables cannot be brought up to date");
+        let (tables, migrate) = (store.clone(), settings.database.migrate_on_start);
+        let tables = async move {
+            match store::make_tables_when_it_answers(tables.as_ref(), migrate).await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
             }
-        });
+        };
         let application = Application::build(settings, &redis, store.clone(), Clock::system())?;
         tracing::info!(address = %application.address(), "listening: POST /webhooks/stripe");
         let asked = shutdown.clone();
@@ -41,6 +42,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
         });
         tokio::select! {
             served = serving => served?,
+            error = tables => return Err(format!("DATABASE_URL: {error}").into()),
             () = shutdown.insisted() => tracing::warn!("told twice: stopping at once"),
         }
         store.close().await;

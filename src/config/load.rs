@@ -8,9 +8,10 @@ use super::Settings;
 use crate::credentials::{Misfit, is_quoted};
 
 /// The environment variables that are settings, with their keys.
-pub const VARIABLES: [(&str, &str); 23] = [
+pub const VARIABLES: [(&str, &str); 24] = [
     ("REDIS_URL", "redis.url"),
     ("DATABASE_URL", "database.url"),
+    ("SUREPASS_MIGRATE_ON_START", "database.migrate_on_start"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
     ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
     ("STRIPE_API_BASE", "stripe.api_base"),

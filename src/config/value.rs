@@ -294,6 +294,12 @@ where
         .map_err(|choice| D::Error::custom(format_args!("must be {choice}, and is `{text}`")))
 }
 
+pub(super) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    let text = filled(from)?.unwrap_or_default();
+    text.parse()
+        .map_err(|_| D::Error::custom(format_args!("must be `true` or `false`, and is `{text}`")))
+}
+
 pub(super) fn optional_word<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -8,8 +8,14 @@ use sqlx::{AssertSqlSafe, Database, SqlSafeStr, SqlStr};
 
 /// A database that the SQL stores speak to.
 pub(super) trait Dialect: Database<Row: Fields> {
-    /// Opens a transaction that writes.
+    /// Opens a transaction that writes, by [`Self::begin`].
     const BEGIN: &'static str;
+    /// Opens the transaction that brings the tables up to date.
+    const BEGIN_MIGRATION: &'static str;
+    /// Lets one at a time do so, until the transaction ends.
+    const LOCK_MIGRATIONS: &'static str;
+    /// Makes the table of the versions that were applied, where there is none.
+    const MIGRATION_TABLE: &'static str;
     /// Inserts a row that takes new space on the disk before it is committed; it is always taken back.
     const LARGE_INSERT: &'static str;
     /// Ends a `SELECT` of rows that the transaction is going to change.
@@ -51,11 +57,21 @@ pub(super) trait Dialect: Database<Row: Fields> {
         binds: Vec<Bind<'_>>,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
-    /// Brings the tables up to date; several processes may do it at once. The connection is not used for anything
-    /// else afterwards.
-    fn migrate(
+    /// Runs statements that take no parameters.
+    fn script(
         connection: &mut Self::Connection,
-    ) -> impl Future<Output = Result<(), sqlx::migrate::MigrateError>> + Send;
+        sql: SqlStr,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Opens a transaction that writes, on this connection.
+    fn begin(_: &Self::Connection) -> &'static str {
+        Self::BEGIN
+    }
+
+    /// The server (or a pooler before it) refused to connect for the session's options, and may take it without.
+    fn refuses_options(_: &sqlx::Error) -> bool {
+        false
+    }
 }
 
 /// A value for a statement's parameter.

@@ -56,16 +56,6 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-impl From<sqlx::migrate::MigrateError> for StoreError {
-    fn from(error: sqlx::migrate::MigrateError) -> Self {
-        use sqlx::migrate::MigrateError;
-        match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-            other => Self::Permanent(format!("the tables cannot be brought up to date: {other}")),
-        }
-    }
-}
-
 /// PostgreSQL: appendix A of its manual ("Error Codes"); SQLite: "Result and Error Codes".
 fn sort(refusal: &dyn DatabaseError) -> StoreError {
     let code = refusal.code().unwrap_or_default();

@@ -33,7 +33,7 @@ impl<const N: usize> Joined<N> {
         records: impl ExactSizeIterator<Item = [Vec<Bind<'_>>; N]> + Send,
     ) -> sqlx::Result<()> {
         if !D::JOINS_STATEMENTS {
-            let mut transaction = connection.begin_with(D::BEGIN).await?;
+            let mut transaction = connection.begin_with(D::begin(connection)).await?;
             let mut rows = [const { Vec::new() }; N];
             for record in records {
                 for (rows, row) in rows.iter_mut().zip(record) {

@@ -120,14 +120,28 @@ pub async fn open(url: &SecretString, options: &Options) -> Result<Arc<dyn Store
 /// What an address of a store looks like.
 const EXPECTED: &str = "sqlite://FILE or postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 
-/// Brings the tables up to date, however long it takes the database to answer.
+/// Makes the tables where there are none. Those of an older program are brought up to date if `migrate` is set, and refused
+/// if not: a program that is started somewhere must not change the tables under all others.
+///
+/// # Errors
+/// [`StoreError`]: the store does not answer, or its tables are not this program's.
+pub async fn make_tables(store: &dyn Store, migrate: bool) -> Result<(), StoreError> {
+    let schema = store.schema().await?;
+    if schema.applied.is_none() || (migrate && schema.missing > 0) {
+        store.migrate().await?;
+        return store.schema().await?.check();
+    }
+    schema.check()
+}
+
+/// [`make_tables`], however long it takes the database to answer.
 ///
 /// # Errors
 /// [`StoreError`] that waiting does not mend.
-pub async fn migrate_when_it_answers(store: &dyn Store) -> Result<(), StoreError> {
+pub async fn make_tables_when_it_answers(store: &dyn Store, migrate: bool) -> Result<(), StoreError> {
     let mut pause = Duration::from_millis(200);
     loop {
-        match store.migrate().await {
+        match make_tables(store, migrate).await {
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, "the store does not answer yet; trying again");
                 tokio::time::sleep(pause).await;

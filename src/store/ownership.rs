@@ -125,7 +125,7 @@ pub(super) async fn provers<D: Dialect>(
 
 /// No purchase by a guest with this email commits between the note and the move: it either is moved, or reads the note.
 async fn prove<D: Dialect>(connection: &mut D::Connection, proof: &EmailProof<'_>) -> sqlx::Result<String> {
-    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let mut transaction = connection.begin_with(D::begin(connection)).await?;
     if let Some(lock) = D::LOCK_EMAIL {
         D::rows(
             &mut transaction,
@@ -257,7 +257,7 @@ async fn moved<D: Dialect>(
 }
 
 async fn give<D: Dialect>(connection: &mut D::Connection, wanted: &Move<'_>) -> sqlx::Result<Moved> {
-    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let mut transaction = connection.begin_with(D::begin(connection)).await?;
     let text = format!(
         "SELECT id FROM subscriptions WHERE id = $1 AND user_id = $2{}",
         D::LOCKING

@@ -1,10 +1,13 @@
 //! The connections of a store, and whether they work.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use sqlx::Pool;
 use sqlx::pool::PoolConnection;
+use sqlx::{Connection, Pool};
 use tokio::time::error::Elapsed;
 
 use super::StoreError;
@@ -19,6 +22,9 @@ pub(super) struct Pools<D: Dialect> {
     /// A connection that stays open for as long as the store is, where the database needs one.
     kept: Mutex<Option<PoolConnection<D>>>,
     watch: Watch,
+    /// How to connect where the session's options are refused.
+    plain: Option<<D::Connection as Connection>::Options>,
+    file: Option<OpenFile>,
 }
 
 impl<D: Dialect> Pools<D> {
@@ -28,14 +34,44 @@ impl<D: Dialect> Pools<D> {
             readers,
             kept: Mutex::new(kept),
             watch: Watch::default(),
+            plain: None,
+            file: None,
         }
     }
 
-    pub(super) async fn acquire(&self, access: Access) -> sqlx::Result<PoolConnection<D>> {
-        match access {
-            Access::Read => self.readers.acquire().await,
-            Access::Write => self.writers.acquire().await,
+    pub(super) fn with_plain_options(self, plain: <D::Connection as Connection>::Options) -> Self {
+        Self {
+            plain: Some(plain),
+            ..self
         }
+    }
+
+    pub(super) fn of_file(self, file: OpenFile) -> Self {
+        Self {
+            file: Some(file),
+            ..self
+        }
+    }
+
+    pub(super) async fn acquire(&self, access: Access) -> Result<PoolConnection<D>, StoreError> {
+        self.check_file()?;
+        let pool = match access {
+            Access::Read => &self.readers,
+            Access::Write => &self.writers,
+        };
+        match (pool.acquire().await, &self.plain) {
+            (Err(error), Some(plain)) if D::refuses_options(&error) => {
+                pool.set_connect_options(plain.clone());
+                Ok(pool.acquire().await?)
+            }
+            (connection, _) => Ok(connection?),
+        }
+    }
+
+    /// That the store's file is still the one that was opened. To be asked after each write, too: what went into a file
+    /// that is gone is not done.
+    pub(super) fn check_file(&self) -> Result<(), StoreError> {
+        self.file.as_ref().map_or(Ok(()), OpenFile::check)
     }
 
     /// Notes whether a call shows an outage, or the end of one.
@@ -52,6 +88,47 @@ impl<D: Dialect> Pools<D> {
         drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.readers.close().await;
     }
+}
+
+/// The file that a store has open, by its place and by what it was when it was opened.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
+}
+
+impl OpenFile {
+    pub(super) fn new(path: PathBuf) -> std::io::Result<Self> {
+        let device_and_inode = device_and_inode(&path)?;
+        Ok(Self {
+            path,
+            device_and_inode,
+        })
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let problem = match device_and_inode(&self.path) {
+            Ok(found) if found == self.device_and_inode => return Ok(()),
+            Ok(_) => "has been replaced",
+            Err(error) if error.kind() == ErrorKind::NotFound => "has been removed",
+            Err(error) => {
+                return Err(StoreError::Outage(format!(
+                    "the SQLite file {} cannot be looked at: {error}",
+                    self.path.display()
+                )));
+            }
+        };
+        Err(StoreError::Outage(format!(
+            "the SQLite file {} {problem} while it is open: nothing is written until the old file is back or this program \
+             is restarted",
+            self.path.display()
+        )))
+    }
+}
+
+fn device_and_inode(path: &Path) -> std::io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// A connection that has not answered in time is thrown away: waiting for it to come to itself would hold its
@@ -74,6 +151,7 @@ macro_rules! ask {
             let mut $connection = $pools.acquire(access).await?;
             let asked = tokio::time::timeout($crate::store::STATEMENT, $asked).await;
             let done = $crate::store::pools::in_time($connection, asked)?;
+            $pools.check_file()?;
             Ok(done)
         };
         let asked: Result<_, $crate::store::StoreError> = asked.await;

@@ -8,7 +8,9 @@ use chrono::{DateTime, SubsecRound, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{Arguments, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlStr};
+use sqlx::{
+    Arguments, AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlStr,
+};
 
 use super::dialect::{Bind, Dialect, fields};
 use super::pools::Pools;
@@ -22,11 +24,26 @@ pub type PostgresStore = SqlStore<Postgres>;
 /// Batches of purchases under way at once, each on its own connection.
 const PARALLEL: usize = 4;
 
-/// The server ends what takes longer, a little before this side gives up on it. Prepared statements keep one plan:
-/// planning an insert of hundreds of rows anew each time would take longer than running it. Such a plan may have been
-/// made while the tables were empty, and must not settle for reading them from end to end.
-const SESSION: &str = "SET statement_timeout = '9s'; SET idle_in_transaction_session_timeout = '15s';
-    SET plan_cache_mode = 'force_generic_plan'; SET enable_seqscan = off";
+/// A setting of our own that tells the two kinds of connections apart: it is there only where the server itself has read
+/// what this side said when it connected.
+const DIRECT: &str = "surepass.session";
+
+/// What a session of a direct connection is to be like. The server ends what takes longer, a little before this side
+/// gives up on it. Prepared statements keep one plan: planning an insert of hundreds of rows anew each time would take
+/// longer than running it. Such a plan may have been made while the tables were empty, and must not settle for reading
+/// them from end to end.
+const SESSION: [(&str, &str); 5] = [
+    (DIRECT, "direct"),
+    ("statement_timeout", "9s"),
+    ("idle_in_transaction_session_timeout", "15s"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+];
+
+/// Behind a pooler (`PgBouncer` in transaction mode) a session is everybody's, and the next transaction may run in another:
+/// no setting may outlive a transaction, and no prepared statement.
+const BEGIN_POOLED: &str = "BEGIN; SET LOCAL statement_timeout = '9s'; \
+    SET LOCAL idle_in_transaction_session_timeout = '15s'";
 
 /// A connection that has lain idle for longer is asked whether it still lives before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -34,7 +51,7 @@ const TRUSTED: Duration = Duration::from_secs(1);
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 impl PostgresStore {
-    /// Prepares connections to a `postgres://…` address. Connects when it is first asked something, so that a
+    /// Prepares connections, direct or by a pooler, to a `postgres://…` address. Connects when it is first asked something, so that a
     /// server can start while the database is away.
     ///
     /// # Errors
@@ -50,6 +67,8 @@ impl PostgresStore {
                 ))
             })?
             .application_name("surepass")
+            // For floats, of which there are none; poolers refuse it.
+            .extra_float_digits(None)
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections.max(1))
@@ -58,12 +77,28 @@ impl PostgresStore {
             .before_acquire(|connection, about| {
                 Box::pin(async move { Ok(about.idle_for < TRUSTED || connection.ping().await.is_ok()) })
             })
-            .after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(SESSION).await.map(drop) })
-            })
-            .connect_lazy_with(address);
-        Ok(Self::new(Pools::new(pool.clone(), pool, None), PARALLEL))
+            .after_connect(|connection, _| Box::pin(recognise(connection)))
+            .connect_lazy_with(address.clone().options(SESSION));
+        let pools = Pools::new(pool.clone(), pool, None).with_plain_options(address);
+        Ok(Self::new(pools, PARALLEL))
     }
+}
+
+/// Looks whether the connection leads straight to the server; then it has a statement prepared from here on, and
+/// [`is_pooled`] tells it by that.
+async fn recognise(connection: &mut PgConnection) -> sqlx::Result<()> {
+    // Without parameters: a statement that is not prepared.
+    let asked = format!("SELECT current_setting('{DIRECT}', true)");
+    let session: Option<String> = connection.fetch_one(AssertSqlSafe(asked)).await?.try_get(0)?;
+    if session.is_some_and(|session| !session.is_empty()) {
+        sqlx::query("SELECT 1").execute(connection).await?;
+    }
+    Ok(())
+}
+
+/// Whether a pooler stands before the server: such a connection is used without prepared statements.
+fn is_pooled(connection: &PgConnection) -> bool {
+    connection.cached_statements_size() == 0
 }
 
 impl Dialect for Postgres {
@@ -71,6 +106,14 @@ impl Dialect for Postgres {
     // Of text that cannot be compressed.
     const LARGE_INSERT: &'static str = "INSERT INTO audit (id, actor, action, target, began_at) \
         SELECT 'doctor', '', '', string_agg(md5(n::text), ''), now() FROM generate_series(1, 8192) AS n";
+    const BEGIN_MIGRATION: &'static str = "BEGIN";
+    // Any number, the same in all versions. It goes with the transaction, unlike a session's lock.
+    const LOCK_MIGRATIONS: &'static str = "SET LOCAL statement_timeout = 0; \
+        SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock(7310868735423931)";
+    const MIGRATION_TABLE: &'static str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
+        version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+        installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL,
+        checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL)";
     const LOCKING: &'static str = " FOR UPDATE";
     const JOINS_STATEMENTS: bool = false;
     const LARGEST_INSERT: u32 = 8;
@@ -102,22 +145,57 @@ impl Dialect for Postgres {
         sql: SqlStr,
         binds: Vec<Bind<'_>>,
     ) -> sqlx::Result<Vec<PgRow>> {
-        sqlx::query_with(sql, arguments(binds)?)
-            .fetch_all(connection)
-            .await
+        let query = sqlx::query_with(sql, arguments(binds)?);
+        if !is_pooled(connection) {
+            return query.fetch_all(connection).await;
+        }
+        let query = query.persistent(false);
+        if connection.is_in_transaction() {
+            return query.fetch_all(connection).await;
+        }
+        let mut transaction = connection.begin_with(BEGIN_POOLED).await?;
+        let rows = query.fetch_all(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(rows)
     }
 
     async fn execute(connection: &mut PgConnection, sql: SqlStr, binds: Vec<Bind<'_>>) -> sqlx::Result<u64> {
-        let done = sqlx::query_with(sql, arguments(binds)?)
-            .execute(connection)
-            .await?;
+        let query = sqlx::query_with(sql, arguments(binds)?);
+        if !is_pooled(connection) {
+            return Ok(query.execute(connection).await?.rows_affected());
+        }
+        let query = query.persistent(false);
+        if connection.is_in_transaction() {
+            return Ok(query.execute(connection).await?.rows_affected());
+        }
+        let mut transaction = connection.begin_with(BEGIN_POOLED).await?;
+        let done = query.execute(&mut *transaction).await?;
+        transaction.commit().await?;
         Ok(done.rows_affected())
     }
 
-    async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
-        connection.execute("SET statement_timeout = 0").await?;
-        // sqlx holds an advisory lock meanwhile.
-        MIGRATIONS.run_direct(None, connection, false).await
+    async fn script(connection: &mut PgConnection, sql: SqlStr) -> sqlx::Result<()> {
+        connection.execute(sql).await?;
+        Ok(())
+    }
+
+    fn begin(connection: &PgConnection) -> &'static str {
+        if is_pooled(connection) {
+            BEGIN_POOLED
+        } else {
+            Self::BEGIN
+        }
+    }
+
+    // PgBouncer: "unsupported startup parameter: options"; RDS Proxy: "… doesn't support command-line options".
+    fn refuses_options(error: &sqlx::Error) -> bool {
+        match error {
+            sqlx::Error::Database(refusal) => {
+                matches!(refusal.code().as_deref(), Some("08P01" | "0A000" | "42704"))
+                    && (refusal.message().contains("option") || refusal.message().contains("parameter"))
+            }
+            _ => false,
+        }
     }
 }
 

@@ -110,7 +110,7 @@ impl Statements {
         connection: &mut D::Connection,
         batch: &[Box<NewSubscription>],
     ) -> sqlx::Result<Vec<Created>> {
-        let mut transaction = connection.begin_with(D::BEGIN).await?;
+        let mut transaction = connection.begin_with(D::begin(connection)).await?;
         let held = self.held::<D>(&mut transaction, batch).await?;
         let plan = plan(batch, &held);
         if plan.created.is_empty() {

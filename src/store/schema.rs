@@ -1,9 +1,14 @@
-//! Whether the tables are those of this version, and whether they can be written to.
+//! Whether the tables are those of this version, bringing them there, and whether they can be written to.
 
-use sqlx::migrate::Migrator;
-use sqlx::{Connection, SqlStr};
+use std::collections::HashMap;
 
-use super::dialect::{Dialect, Fields};
+use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
+
+use super::StoreError;
+use super::dialect::{Bind, Dialect, Fields};
+
+/// The version that brought `schema_compat`.
+const COMPAT: i64 = 9;
 
 /// How far the store's tables have come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +21,8 @@ pub struct Schema {
     pub missing: usize,
     /// A version that broke off half-way.
     pub broken: Option<i64>,
+    /// Programs that know less than this version must not work on the tables. Most versions only add, and leave it.
+    pub oldest: i64,
 }
 
 impl Schema {
@@ -23,6 +30,31 @@ impl Schema {
     #[must_use]
     pub fn is_newer(&self) -> bool {
         self.applied.is_some_and(|applied| applied > self.newest)
+    }
+
+    /// Whether this program can work on the tables.
+    ///
+    /// # Errors
+    /// [`StoreError::Permanent`]: it cannot, and what to do.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let newest = self.newest;
+        let problem = match self.applied {
+            _ if let Some(broken) = self.broken => format!(
+                "version {broken} of its tables broke off half-way: run `surepass migrate` and see what it says"
+            ),
+            None => "it has no tables yet: run `surepass migrate`".to_owned(),
+            Some(applied) if self.missing > 0 => format!(
+                "its tables are of version {applied}, and this program needs {newest} ({} more): run \
+                 `surepass migrate` (or set `database.migrate_on_start` for one service)",
+                self.missing
+            ),
+            Some(_) if self.oldest > newest => format!(
+                "its tables need version {} of this program, and this is {newest}: update Surepass on this machine",
+                self.oldest
+            ),
+            Some(_) => return Ok(()),
+        };
+        Err(StoreError::Permanent(problem))
     }
 }
 
@@ -43,17 +75,72 @@ pub(super) async fn read<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
             }
         }
     }
-    let known = versions(D::migrations());
+    let mut oldest = 0;
+    if applied.contains(&COMPAT) {
+        let select = SqlStr::from_static("SELECT oldest FROM schema_compat");
+        let rows = D::rows(connection, select, vec![]).await?;
+        oldest = rows.first().map_or(Ok(0), |row| row.int("oldest"))?;
+    }
+    let known: Vec<i64> = D::migrations()
+        .iter()
+        .map(|migration| migration.version)
+        .collect();
     Ok(Schema {
         applied: applied.last().copied(),
         newest: known.iter().copied().max().unwrap_or_default(),
         missing: known.iter().filter(|version| !applied.contains(version)).count(),
         broken,
+        oldest,
     })
 }
 
-fn versions(migrations: &Migrator) -> Vec<i64> {
-    migrations.iter().map(|migration| migration.version).collect()
+/// Brings the tables up to date, in one transaction; several processes may do it at once. Not sqlx's own way: that holds a
+/// lock and named statements beyond a transaction, which a pooler does not keep.
+pub(super) async fn migrate<D: Dialect>(connection: &mut D::Connection) -> Result<(), StoreError> {
+    let mut transaction = connection.begin_with(D::BEGIN_MIGRATION).await?;
+    for script in [D::LOCK_MIGRATIONS, D::MIGRATION_TABLE] {
+        D::script(&mut transaction, SqlStr::from_static(script)).await?;
+    }
+    let schema = read::<D>(&mut transaction).await?;
+    if schema.broken.is_some() || schema.oldest > schema.newest {
+        return schema.check();
+    }
+    let mut applied = HashMap::new();
+    let select = SqlStr::from_static("SELECT version, checksum FROM _sqlx_migrations");
+    for row in D::rows(&mut transaction, select, vec![]).await? {
+        applied.insert(row.int("version")?, row.maybe_bytes("checksum")?);
+    }
+    for migration in D::migrations().iter() {
+        let version = migration.version;
+        match applied.get(&version) {
+            Some(Some(checksum)) if *checksum == *migration.checksum => continue,
+            Some(_) => {
+                return Err(StoreError::Permanent(format!(
+                    "version {version} of its tables was made by another build of Surepass than this: use that one, or \
+                     restore the store from before"
+                )));
+            }
+            None => {}
+        }
+        D::script(&mut transaction, migration.sql.clone()).await?;
+        let note = format!(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES ({0}, {1}, {2}, {3}, -1)",
+            D::placeholder(1),
+            D::placeholder(2),
+            D::placeholder(3),
+            D::placeholder(4)
+        );
+        let binds = vec![
+            Bind::Int(version),
+            Bind::Text(&migration.description),
+            Bind::Flag(true),
+            Bind::MaybeBytes(Some(&migration.checksum)),
+        ];
+        D::execute(&mut transaction, AssertSqlSafe(note).into_sql_str(), binds).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
 }
 
 /// Answers when the tables of a purchase are there and may be read.
@@ -66,7 +153,7 @@ pub(super) async fn look<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
 /// Writes more than a connection holds in memory, and takes it back: a file, a disk or a server that is read-only or full
 /// refuses it, and so does a store without the tables of a purchase, or without the right to write them.
 pub(super) async fn try_write<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<()> {
-    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let mut transaction = connection.begin_with(D::begin(connection)).await?;
     for nothing in [
         "UPDATE tenants SET name = name WHERE id = ''",
         "UPDATE users SET name = name WHERE id = ''",

@@ -103,7 +103,11 @@ async fn create_at_once<D: Dialect>(
         let created = timeout(STATEMENT, statements.create::<D>(&mut connection, part)).await;
         match in_time(connection, created) {
             Err(error) if tries < TRIES && is_passing(&error) => tries += 1,
-            done => return Ok(done?),
+            done => {
+                let created = done?;
+                pools.check_file()?;
+                return Ok(created);
+            }
         }
     }
 }
@@ -246,14 +250,9 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn migrate(&self) -> Result<(), StoreError> {
         let mut connection = self.pools.acquire(Access::Write).await?;
-        // It has been freed of its time limit.
-        connection.close_on_drop();
-        match timeout(MIGRATION, D::migrate(&mut connection)).await {
-            Ok(migrated) => Ok(migrated?),
-            Err(_) => Err(StoreError::Outage(
-                "the tables are not up to date after 10 minutes".to_owned(),
-            )),
-        }
+        let migrated = timeout(MIGRATION, schema::migrate::<D>(&mut connection)).await;
+        let migrated = in_time(connection, migrated);
+        self.pools.note(Access::Write, migrated)
     }
 
     async fn schema(&self) -> Result<Schema, StoreError> {

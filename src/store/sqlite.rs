@@ -14,10 +14,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments, ConnectOptions, Connection, Row, SqlStr, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Arguments, ConnectOptions, Executor, Row, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 
 use super::dialect::{Bind, Dialect, fields};
-use super::pools::Pools;
+use super::pools::{OpenFile, Pools};
 use super::sql::SqlStore;
 use super::{ACQUIRE, Access, Options, StoreError, Synchronous};
 
@@ -100,7 +100,11 @@ impl SqliteStore {
         // is taken for gone between two of its statements; and as POSIX drops all locks of a process on a file when it
         // closes one descriptor of it, which SQLite puts off only while a connection of the process holds a lock.
         let kept = connect(&readers).await?;
-        Ok(Self::new(Pools::new(writer, readers, Some(kept)), 1))
+        let file = OpenFile::new(file).map_err(|error| StoreError::Outage(error.to_string()))?;
+        Ok(Self::new(
+            Pools::new(writer, readers, Some(kept)).of_file(file),
+            1,
+        ))
     }
 }
 
@@ -212,6 +216,13 @@ impl Dialect for Sqlite {
     // More than the writer's cache holds: the rest goes to the WAL at once.
     const LARGE_INSERT: &'static str = "INSERT INTO audit (id, actor, action, target, began_at) \
         VALUES ('doctor', '', '', hex(zeroblob(2097152)), 0)";
+    const BEGIN_MIGRATION: &'static str = "BEGIN EXCLUSIVE";
+    // The transaction is the lock.
+    const LOCK_MIGRATIONS: &'static str = "";
+    const MIGRATION_TABLE: &'static str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
+        version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+        installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
+        checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
     const LOCKING: &'static str = "";
     const LOCK_CATALOGUE: Option<&'static str> = None;
     const SHARE_EMAILS: Option<&'static str> = None;
@@ -256,11 +267,8 @@ impl Dialect for Sqlite {
         Ok(done.rows_affected())
     }
 
-    async fn migrate(connection: &mut SqliteConnection) -> Result<(), sqlx::migrate::MigrateError> {
-        // sqlx takes no lock of its own on SQLite; inside this one its transactions become savepoints.
-        let mut lock = connection.begin_with("BEGIN EXCLUSIVE").await?;
-        MIGRATIONS.run_direct(None, &mut *lock, false).await?;
-        lock.commit().await?;
+    async fn script(connection: &mut SqliteConnection, sql: SqlStr) -> sqlx::Result<()> {
+        connection.execute(sql).await?;
         Ok(())
     }
 }

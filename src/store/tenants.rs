@@ -104,7 +104,7 @@ pub(super) async fn import<D: Dialect>(
     connection: &mut D::Connection,
     tenants: &[Tenant],
 ) -> Result<Imported, StoreError> {
-    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let mut transaction = connection.begin_with(D::begin(connection)).await?;
     if let Some(lock) = D::LOCK_CATALOGUE {
         D::execute(&mut transaction, SqlStr::from_static(lock), vec![]).await?;
     }

@@ -2,6 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "what fails here fails the test")]
 
+mod pgbouncer;
+#[path = "../support/pgbouncer.rs"]
+mod pooler;
 mod sqlite_file;
 #[path = "../support/mod.rs"]
 mod support;

@@ -89,8 +89,43 @@ async fn a_sqlite_file_that_cannot_be_opened_is_told_at_once_and_by_name() {
     assert_eq!(
         refused.to_string(),
         format!(
-            "the store refused: the SQLite file {} cannot be opened: is a directory",
+            "the SQLite file {} cannot be opened: is a directory",
             folder.path().display()
         )
     );
+}
+
+#[tokio::test]
+async fn a_sqlite_file_that_is_replaced_or_removed_while_it_is_open_is_an_outage_with_its_name() {
+    let home = Home::sqlite();
+    let Home::Sqlite(folder) = &home else {
+        unreachable!()
+    };
+    let store = home.ready().await;
+    store.create_subscription(purchase("before")).await.unwrap();
+    let file = folder.path().join("data/test.db");
+    let aside = folder.path().join("aside.db");
+    std::fs::rename(&file, &aside).unwrap();
+    let refused = store
+        .create_subscription(purchase("a"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("test.db has been removed while it is open"),
+        "{refused}"
+    );
+    std::fs::copy(&aside, &file).unwrap();
+    let refused = store.create_subscription(purchase("a")).await.unwrap_err();
+    assert!(
+        refused.is_transient() && refused.to_string().contains("has been replaced"),
+        "{refused}"
+    );
+    assert!(store.tenants().await.is_err());
+    assert!(store.outage().is_some());
+
+    std::fs::rename(&aside, &file).unwrap();
+    store.create_subscription(purchase("a")).await.unwrap();
+    assert_eq!(store.outage(), None);
+    assert_eq!(home.number("SELECT count(*) FROM subscriptions").await, 2);
 }

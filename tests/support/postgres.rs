@@ -15,8 +15,8 @@ pub(crate) struct Cluster {
     folder: TempDir,
     binaries: PathBuf,
     /// PostgreSQL refuses to run as root: then it runs as this user and group.
-    user: Option<(u32, u32)>,
-    port: u16,
+    pub(crate) user: Option<(u32, u32)>,
+    pub(crate) port: u16,
 }
 
 impl Cluster {

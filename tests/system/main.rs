@@ -20,6 +20,8 @@ mod intake;
 mod logs;
 mod metrics;
 mod own_redis;
+#[path = "../support/pgbouncer.rs"]
+mod pgbouncer;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/program.rs"]

@@ -8,9 +8,10 @@ use sqlx::{AssertSqlSafe, Connection, Executor};
 use surepass::up::sample::SampleSession;
 
 use crate::answer::Answer;
+use crate::pgbouncer::PgBouncer;
 use crate::postgres::Cluster;
-use crate::program::awaited;
-use crate::shop::Shop;
+use crate::program::{awaited, stderr};
+use crate::shop::{EXAMPLE_CATALOGUE, Shop};
 
 /// Two attempts, both within a second: what counts them buries a purchase at once.
 const SETTINGS: &str = "[queue]\nmax_attempts = 2\nbackoff_base_ms = 50\nbackoff_cap_seconds = 1";
@@ -60,9 +61,13 @@ async fn a_table_is_away_under_load(shop: &mut Shop) {
     run(shop, "ALTER TABLE away RENAME TO subscriptions").await;
     shop.settled().await;
     shop.workers[0].says("the store is available again").await;
-    // A look is up to a second old.
-    let ready = async { while readyz(shop).await.0 != 200 {} };
-    awaited("a worker that is ready again", ready).await;
+    // A look serves for a second.
+    let ready = async {
+        while readyz(shop).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    awaited("a worker that is ready", ready).await;
     assert_eq!(shop.counts().await.dead, 0);
     let mut bought: Vec<_> = sessions.iter().map(SampleSession::session_id).collect();
     bought.sort();
@@ -94,4 +99,58 @@ async fn run(shop: &Shop, sql: &str) {
         let mut connection = sqlx::PgConnection::connect(address).await.unwrap();
         connection.execute(sql).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn sixty_purchases_at_once_through_pgbouncer_are_all_fulfilled() {
+    let cluster = Arc::new(Cluster::start());
+    let Some(bouncer) = PgBouncer::start((cluster.port, cluster.user), "") else {
+        return;
+    };
+    let mut shop = Shop::empty("").await;
+    shop.set("DATABASE_URL", &bouncer.url("postgres"));
+    shop.import_example().await;
+    shop.start_server().await;
+    shop.start_worker().await;
+    let sessions: Vec<_> = (0..60).map(|_| shop.session()).collect();
+    let bought = futures::future::join_all(sessions.iter().map(|session| shop.buy(session))).await;
+    assert_eq!(bought, vec![Answer::accepted(); 60]);
+    shop.settled().await;
+    assert_eq!(shop.counts().await.dead, 0);
+    assert_eq!(shop.fulfilled().await.len(), 60);
+    assert!(!shop.workers[0].said().contains("WARN"));
+}
+
+#[tokio::test]
+async fn programs_refuse_older_tables_by_naming_the_cure_and_take_newer_ones_that_only_add() {
+    let mut shop = Shop::prepare("").await;
+    run(
+        &shop,
+        "UPDATE _sqlx_migrations SET version = 9000 WHERE version = 9",
+    )
+    .await;
+    for mut program in [shop.launch_worker(&[]), shop.launch_server()] {
+        program.says("run `surepass migrate`").await;
+        assert_eq!(program.ended().await.code(), Some(1));
+        shop.bury(program);
+    }
+    let refused = shop.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    assert!(
+        stderr(&refused).contains("run `surepass migrate`"),
+        "{}",
+        stderr(&refused)
+    );
+
+    run(
+        &shop,
+        "INSERT INTO _sqlx_migrations SELECT 9, description, installed_on, success, checksum, execution_time \
+         FROM _sqlx_migrations WHERE version = 9000",
+    )
+    .await;
+    shop.start_server().await;
+    shop.start_worker().await;
+    let session = shop.session();
+    assert_eq!(shop.buy(&session).await, Answer::accepted());
+    shop.settled().await;
+    assert_eq!(shop.fulfilled().await, [session.session_id()]);
 }

@@ -71,7 +71,7 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
                     "version {applied}, {} behind this program's {newest}",
                     schema.missing
                 ),
-                "run `surepass migrate`; `serve` and `surepass-worker` do it when they start",
+                "run `surepass migrate`; until then `serve` and `surepass-worker` do not start (but for `database.migrate_on_start`)",
             );
         }
         Some(applied) => {

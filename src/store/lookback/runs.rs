@@ -106,7 +106,7 @@ pub(super) async fn step<D: Dialect>(
         Bind::Text(before.phase.as_str()),
         Bind::Text(&before.cursor),
     ];
-    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let mut transaction = connection.begin_with(D::begin(connection)).await?;
     let taken_on = D::execute(&mut transaction, SqlStr::from_static(text), binds).await? == 1;
     if taken_on {
         sessions::add::<D>(&mut transaction, &before.id, found).await?;
@@ -157,7 +157,7 @@ pub(super) async fn end<D: Dialect>(
     ];
     let needless =
         "DELETE FROM lookback_sessions WHERE run = $1 AND state NOT IN ('created', 'dead', 'failed')";
-    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let mut transaction = connection.begin_with(D::begin(connection)).await?;
     D::execute(&mut transaction, SqlStr::from_static(text), binds).await?;
     D::execute(
         &mut transaction,
@@ -175,7 +175,7 @@ pub(super) async fn drop_old<D: Dialect>(
 ) -> sqlx::Result<u64> {
     let text = "SELECT id FROM lookback_runs WHERE began_at < $1 ORDER BY began_at LIMIT $2";
     let binds = vec![Bind::Instant(before), Bind::Int(limit.into())];
-    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let mut transaction = connection.begin_with(D::begin(connection)).await?;
     let rows = D::rows(&mut transaction, SqlStr::from_static(text), binds).await?;
     let ids: Vec<String> = rows.iter().map(|row| row.text("id")).collect::<Result<_, _>>()?;
     if ids.is_empty() {

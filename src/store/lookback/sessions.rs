@@ -54,7 +54,7 @@ pub(super) async fn note<D: Dialect>(connection: &mut D::Connection, batch: &[No
         .flat_map(|note| note.sessions.iter().map(|one| (note.run.as_str(), one)))
         .map(|(run, one)| ((run, one.session.as_str()), one))
         .collect();
-    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let mut transaction = connection.begin_with(D::begin(connection)).await?;
     let rows = rows.into_iter().map(|((run, _), one)| binds(run, one));
     insert.run::<D>(&mut transaction, rows).await?;
     transaction.commit().await

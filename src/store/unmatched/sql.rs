@@ -193,7 +193,7 @@ pub(super) async fn close_refunded<D: Dialect>(
         what: "closed".to_owned(),
         why: Some("refunded in full".to_owned()),
     })?;
-    let mut transaction = connection.begin_with(D::BEGIN).await?;
+    let mut transaction = connection.begin_with(D::begin(connection)).await?;
     let mut closed = 0;
     for (column, values) in [("payment", refunded.payments), ("session", refunded.sessions)] {
         if values.is_empty() {
