@@ -1,7 +1,10 @@
 //! `surepass subscriptions`
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
+use surepass::clock::Clock;
 use surepass::config::Settings;
 use surepass::store::{Store, StoreError, Subscription, SubscriptionFilter};
 
@@ -90,6 +93,11 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         if subscriptions.is_empty() {
             println!("No subscription fits.");
         } else {
+            let now = Clock::system().now();
+            let upgraded = subscriptions
+                .iter()
+                .filter_map(|one| one.upgraded_from_subscription_id.as_deref());
+            let upgraded: HashSet<&str> = upgraded.collect();
             let rows = subscriptions.iter().map(|one| {
                 [
                     one.id.clone(),
@@ -101,7 +109,7 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
                     one.start_date.format("%Y-%m-%d").to_string(),
                     one.end_date.format("%Y-%m-%d").to_string(),
                     one.purchase_price.to_string(),
-                    if one.is_active { "yes" } else { "no" }.to_owned(),
+                    state(one, now, &upgraded).to_owned(),
                 ]
             });
             let head = [
@@ -114,6 +122,16 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Whether the pass can be used, and if not, why. `upgraded`: ids of passes that were exchanged for others.
+fn state(one: &Subscription, now: DateTime<Utc>, upgraded: &HashSet<&str>) -> &'static str {
+    match one.is_active {
+        false if upgraded.contains(one.id.as_str()) => "upgraded",
+        false => "no",
+        true if one.end_date <= now => "expired",
+        true => "yes",
+    }
 }
 
 /// All that fit, however many.

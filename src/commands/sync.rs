@@ -26,6 +26,10 @@ use crate::Failure;
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long to wait for a worker: one that has just started is heard of after a third of its lease.
 const WITHOUT_WORKER: Duration = Duration::from_secs(20);
+/// How long to wait for a queue that is paused.
+const PAUSED: Duration = Duration::from_secs(10);
+/// How long to wait where the number of pages and purchases does not change.
+const STANDSTILL: Duration = Duration::from_mins(10);
 /// A clock that is behind Stripe's must not leave the newest sessions out.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
@@ -341,6 +345,7 @@ async fn ask_all(
 async fn wait(lookback: &Lookback, inspector: &Inspector, runs: &[RunId]) -> Result<Outcome, Failure> {
     let shown = std::io::stderr().is_terminal();
     let (began, mut heard) = (Instant::now(), false);
+    let (mut paused_since, mut moved, mut last) = (None, began, String::new());
     let outcome = loop {
         let mut reports = Vec::new();
         for run in runs {
@@ -352,6 +357,27 @@ async fn wait(lookback: &Lookback, inspector: &Inspector, runs: &[RunId]) -> Res
         }
         if outcome.done {
             break outcome;
+        }
+        let now = (outcome.line(), outcome.pages);
+        if format!("{now:?}") != last {
+            (last, moved) = (format!("{now:?}"), Instant::now());
+        }
+        let queues = inspector.queues().await?;
+        if let Some(paused) = queues.iter().find(|queue| queue.paused) {
+            let name = &paused.name;
+            if paused_since.is_none() {
+                eprintln!(
+                    "surepass: the queue `{name}` is paused: waiting for `surepass jobs resume {name}`"
+                );
+            }
+            if paused_since.get_or_insert_with(Instant::now).elapsed() > PAUSED {
+                return Err(format!("the queue `{name}` is paused, so this goes no further now: `surepass jobs resume {name}`. The job waits, and the same command finds it again").into());
+            }
+        } else {
+            paused_since = None;
+        }
+        if moved.elapsed() > STANDSTILL {
+            return Err(format!("nothing has moved for {} min: `surepass jobs list` and `surepass doctor` say why. The jobs wait, and the same command finds them again", STANDSTILL.as_secs() / 60).into());
         }
         if !heard {
             let workers = inspector.workers().await?;

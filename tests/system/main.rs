@@ -9,6 +9,7 @@
 #[path = "../support/answer.rs"]
 mod answer;
 mod catalogue;
+mod commands;
 mod connections;
 mod corpus;
 #[path = "../support/customers.rs"]
