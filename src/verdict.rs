@@ -109,8 +109,9 @@ async fn without_pass(overdue: &Overdue, store: Option<&dyn Store>) -> BTreeMap<
     reasons
 }
 
-/// A job's id ends with its session's.
-fn session_of(job: &str) -> &str {
+/// The session of a job: its id ends with it.
+#[must_use]
+pub fn session_of(job: &str) -> &str {
     job.rsplit([':', '/']).next().unwrap_or(job)
 }
 

@@ -79,6 +79,28 @@ async fn a_missing_one_tells_why_fulfilment_refuses_it_and_what_became_of_its_jo
 }
 
 #[tokio::test]
+async fn a_dead_letter_of_a_moment_ago_is_missing_and_not_in_flight() {
+    let mut office = Office::open().await;
+    let nameless = Office::sold("N", 5)
+        .with("passId", Some("pass-unheard-of"))
+        .with("passName", None);
+    let mut session = listed(&nameless);
+    let just_now = crate::shop::now() - TimeDelta::minutes(2);
+    session["payment_intent"]["latest_charge"]["created"] = json!(just_now.timestamp());
+    office.stripe.add("", session);
+    office.shop.start_server().await;
+    office.shop.start_worker().await;
+    office.shop.buy(&nameless).await;
+    office.shop.settled().await;
+
+    let ledger = office.reconcile(&[]).await;
+    assert_eq!(ledger.status, 1);
+    assert_eq!(ledger.sessions("missing"), [nameless.session_id()]);
+    assert_eq!(ledger.json["inFlight"]["count"], 0);
+    assert_eq!(ledger.json["accounts"][0]["missing"], 1);
+}
+
+#[tokio::test]
 async fn a_purchase_that_was_given_back_in_full_and_never_fulfilled_is_settled_and_not_missing() {
     let office = Office::open().await;
     let refunded = Office::sold("R", 5);

@@ -2,6 +2,7 @@
 
 mod page;
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,9 @@ use surepass::clock::Clock;
 use surepass::config::Settings;
 use surepass::lookback::ledger::{self, Balance, LedgerError, Progress};
 use surepass::queue::inspector::{Life, State};
-use surepass::queue::{Bucket, Redis, RedisOptions};
+use surepass::queue::{Bucket, Queue, Redis, RedisOptions};
 use surepass::stripe::api::{self, Client, Pace, Unpaced};
+use surepass::verdict::{LONGEST_WAIT, session_of};
 
 use super::jobs::inspector;
 use super::terminal::{print_json, safe};
@@ -24,6 +26,8 @@ use crate::Failure;
 const REDIS: Duration = Duration::from_secs(3);
 /// Of how many missing purchases the job is looked up.
 const MOST_JOBS: usize = 100;
+/// How many of the newest dead letters are looked at.
+const MOST_LETTERS: usize = 5_000;
 /// Steps of the progress bar.
 const STEPS: u64 = 1_000;
 
@@ -74,6 +78,8 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             drawn => drawn?,
         };
         look_up_jobs(settings, &mut balance).await;
+        let dead = dead_sessions(settings).await;
+        balance.dead_are_missing(|session| dead.contains(session));
         if arguments.json {
             print_json(&balance)?;
         } else {
@@ -140,6 +146,25 @@ async fn look_up_jobs(settings: &Settings, balance: &mut Balance) {
         }
     };
     let _ = tokio::time::timeout(REDIS, looking).await;
+}
+
+/// Sessions of the newest dead letters: what was paid just now and is dead already does not come by itself. Where Redis
+/// does not answer there are none.
+async fn dead_sessions(settings: &Settings) -> HashSet<String> {
+    let queue = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())
+        .and_then(|redis| Queue::new(&redis, settings.queue_config()));
+    let Ok(queue) = queue else {
+        return HashSet::new();
+    };
+    let letters = tokio::time::timeout(REDIS, queue.overdue(LONGEST_WAIT, MOST_LETTERS)).await;
+    let letters = match letters {
+        Ok(Ok(overdue)) => overdue.dead_letters,
+        _ => Vec::new(),
+    };
+    letters
+        .iter()
+        .map(|(job, _)| session_of(job).to_owned())
+        .collect()
 }
 
 /// `waiting`, or `dead: unresolved_pass`.

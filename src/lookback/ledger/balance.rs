@@ -60,6 +60,28 @@ pub struct Balance {
     pub accounts: Vec<AccountBalance>,
 }
 
+impl Balance {
+    /// Counts what was paid just now as missing where its job is a dead letter, by session: it does not come by itself.
+    pub fn dead_are_missing(&mut self, is_dead: impl Fn(&str) -> bool) {
+        let (dead, in_flight): (Vec<_>, Vec<_>) = std::mem::take(&mut self.in_flight.items)
+            .into_iter()
+            .partition(|finding| is_dead(&finding.session));
+        self.in_flight.items = in_flight;
+        self.in_flight.count -= dead.len() as u64;
+        self.ok &= dead.is_empty();
+        for finding in dead {
+            let account = self
+                .accounts
+                .iter_mut()
+                .find(|one| one.account == finding.account);
+            if let Some(account) = account {
+                account.missing += 1;
+            }
+            self.missing.add(finding);
+        }
+    }
+}
+
 /// What one account came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
