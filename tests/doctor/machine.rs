@@ -92,6 +92,31 @@ async fn a_redis_that_is_away_is_wrong_and_the_rest_is_still_told() {
 }
 
 #[tokio::test]
+async fn a_redis_user_without_info_is_told_and_all_other_checks_are_made() {
+    let mut checkup = Checkup::new(true).await;
+    let rule = "ACL SETUSER app on >Hemmelig ~* &* +@all -@dangerous -@admin";
+    let words: Vec<&str> = rule.split(' ').collect();
+    checkup.shop.redis(&words).await.unwrap();
+    let address = checkup.shop.setting("REDIS_URL").to_owned();
+    let separator = if address.contains('?') { '&' } else { '?' };
+    let own = if address.starts_with("redis://") {
+        address.replacen("redis://", "redis://app:Hemmelig@", 1)
+    } else {
+        format!("{address}{separator}user=app&pass=Hemmelig")
+    };
+    checkup.shop.set("REDIS_URL", &own);
+    let found = checkup.doctor().await;
+    let warning = found.only_warning();
+    assert!(
+        warning.starts_with("Redis/server: ") && warning.contains("memory are not known"),
+        "{warning}"
+    );
+    found.says("Redis/writes: it takes writes");
+    found.says("Work/workers: 1 worker alive");
+    found.says("Purchases/passes: ");
+}
+
+#[tokio::test]
 async fn a_store_that_is_not_there_is_told_and_not_made() {
     let mut checkup = Checkup::new(true).await;
     let file = checkup.shop.file("there", "");
