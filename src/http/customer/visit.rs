@@ -75,6 +75,9 @@ impl Door {
         self.user_within_limits(&customer).await?;
         let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
         if matches!(credential, Credential::Cookie(_)) && !is_safe && !self.is_own_page(request) {
+            tracing::info!(
+                "a call with a cookie is refused: its Origin is neither that of SUREPASS_PUBLIC_URL nor in SUREPASS_ALLOWED_ORIGINS"
+            );
             return Err(Refusal::OtherSite);
         }
         Ok(self.customers.proven(customer).await)
