@@ -1,12 +1,13 @@
 //! `surepass catalog`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use surepass::config::Settings;
 use surepass::store::catalog::CatalogError;
 use surepass::store::{Expiry, Pass, Tenant, catalog};
 
+use super::terminal::print_json;
 use super::{block_on, open_for_reading, open_or_create_store, table};
 use crate::Failure;
 
@@ -15,7 +16,7 @@ pub(crate) enum Command {
     /// Create or update tenants and passes from a TOML or JSON file (`surepass catalog example` prints one).
     /// What the file does not name is kept; importing twice changes nothing
     Import {
-        /// The file
+        /// The file; `-` is standard input
         file: PathBuf,
     },
     /// Print an example of a catalogue file, in TOML
@@ -33,17 +34,12 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         match command {
             Command::Import { file } => {
                 // Read before the store is opened: a bad file changes nothing.
-                let catalog = catalog::Catalog::read(&file).map_err(|error| match error {
-                    // Where in the file, but not in which.
-                    CatalogError::Malformed { .. } | CatalogError::Refused(_) => {
-                        format!("{}: {error}", file.display())
-                    }
-                    error => error.to_string(),
-                })?;
+                let mut catalog = catalog::Catalog::read(&file).map_err(|error| refused(&file, error))?;
+                let store = open_or_create_store(settings).await?;
+                catalog.keep_secrets(&store.tenants().await?);
                 for warning in &catalog.warnings {
                     eprintln!("warning: {warning}");
                 }
-                let store = open_or_create_store(settings).await?;
                 let imported = store.import(&catalog.tenants).await?;
                 println!(
                     "tenants: {} new, {} updated; passes: {} new, {} updated; unchanged: {}",
@@ -58,7 +54,7 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
             Command::List { json } => {
                 let tenants = open_for_reading(settings).await?.tenants().await?;
                 if json {
-                    println!("{:#}", catalog::to_json(&tenants));
+                    print_json(&catalog::to_json(&tenants))?;
                 } else if tenants.is_empty() {
                     println!(
                         "No tenants yet. `surepass catalog example > catalog.toml` writes an example, and `surepass catalog import \
@@ -84,6 +80,25 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Says which file, and all that is wrong in it.
+fn refused(file: &Path, error: CatalogError) -> Failure {
+    let file = file.display();
+    match error {
+        CatalogError::Refused(errors) => {
+            let lines: Vec<_> = errors.iter().map(|error| format!("\n  {error}")).collect();
+            let count = errors.len();
+            let errors = if count == 1 {
+                "1 error"
+            } else {
+                &format!("{count} errors")
+            };
+            format!("{file}: {errors}, nothing was imported{}", lines.concat()).into()
+        }
+        CatalogError::Malformed { .. } => format!("{file}: {error}; nothing was imported").into(),
+        error => error.to_string().into(),
+    }
 }
 
 fn row(tenant: &Tenant, pass: &Pass) -> [String; 8] {

@@ -1,30 +1,20 @@
 //! The catalogue file: tenants and their passes, in JSON or TOML.
 
+mod entries;
 mod fields;
 
-use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use self::entries::Findings;
 use self::fields::Fields;
-use super::UnmatchedPolicy;
-use super::model::{Contact, Pass, Tenant, Validity};
-use crate::credentials;
-use crate::email;
-use crate::money::{Currency, Money};
-use crate::time_zone::Tz;
+use super::model::{Pass, Tenant};
 
 /// The size of a catalogue file, at most, in bytes.
 pub const MAX_BYTES: u64 = 8 * 1024 * 1024;
-/// A hundred years: a longer validity is a slip of the pen.
-const MAX_DAYS: i64 = 36_525;
-/// The first words of our own addresses: `/{slug}/subscriptions` would be one of them.
-const RESERVED_SLUGS: [&str; 7] = [
-    "admin", "api", "assets", "healthz", "metrics", "readyz", "webhooks",
-];
-const PASS_TYPES: [&str; 4] = ["single", "multi-pass", "multi", "unlimited"];
 
 /// What a catalogue file holds.
 #[derive(Debug)]
@@ -32,6 +22,8 @@ pub struct Catalog {
     pub tenants: Vec<Tenant>,
     /// What is allowed and yet likely a mistake, a sentence each.
     pub warnings: Vec<String>,
+    /// The tenants whose `webhookSecrets` the file does not name, and how many it says that they have.
+    without_secrets: Vec<(String, i64)>,
 }
 
 /// Why a catalogue file is refused.
@@ -48,40 +40,33 @@ pub enum CatalogError {
         line: usize,
         column: usize,
     },
-    /// Names the tenant, the pass and the field.
-    #[error("{0}")]
-    Refused(String),
+    /// All that is wrong, each with its tenant, pass and field.
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
 }
 
 impl Catalog {
-    /// Reads a file, JSON or TOML.
+    /// Reads a file, JSON or TOML; `-` is standard input.
     ///
     /// # Errors
     /// [`CatalogError`].
     pub fn read(path: &Path) -> Result<Self, CatalogError> {
-        use std::io::Read;
-
         let unreadable = |source| CatalogError::Unreadable {
             path: path.display().to_string(),
             source,
         };
-        let mut text = String::new();
-        let read =
-            std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
-        let read = match read {
-            // Cut in the middle of a character.
-            Err(error)
-                if error.kind() == std::io::ErrorKind::InvalidData
-                    && std::fs::metadata(path).is_ok_and(|file| file.len() > MAX_BYTES) =>
-            {
-                MAX_BYTES + 1
-            }
-            Err(error) => return Err(unreadable(error)),
-            Ok(bytes) => bytes as u64,
+        let mut bytes = Vec::new();
+        let read = if path == Path::new("-") {
+            io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)
+        } else {
+            File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         };
-        if read > MAX_BYTES {
+        if read.map_err(unreadable)? as u64 > MAX_BYTES {
             return Err(CatalogError::TooLarge(path.display().to_string()));
         }
+        let text = String::from_utf8(bytes);
+        let text =
+            text.map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))?;
         Self::parse(&text)
     }
 
@@ -96,11 +81,38 @@ impl Catalog {
         } else {
             from_toml(text)?
         };
-        let mut warnings = Vec::new();
-        let mut root = Fields::new("the catalogue".to_owned(), document).map_err(CatalogError::Refused)?;
-        let tenants = tenants(&mut root, &mut warnings).map_err(CatalogError::Refused)?;
-        root.finish(&mut warnings);
-        Ok(Self { tenants, warnings })
+        let mut found = Findings::default();
+        let root = Fields::new("the catalogue".to_owned(), document);
+        let mut root = root.map_err(|error| CatalogError::Refused(vec![error]))?;
+        let tenants = entries::tenants(&mut root, &mut found);
+        root.finish(&mut found.warnings);
+        if !found.errors.is_empty() {
+            return Err(CatalogError::Refused(found.errors));
+        }
+        Ok(Self {
+            tenants,
+            warnings: found.warnings,
+            without_secrets: found.without_secrets,
+        })
+    }
+
+    /// Leaves the stored secrets of tenants whose `webhookSecrets` the file does not name, as those that `catalog list --json`
+    /// prints: a tenant that lost its secrets would take the platform's. `held` is what the store holds.
+    pub fn keep_secrets(&mut self, held: &[Tenant]) {
+        for (id, count) in &self.without_secrets {
+            let Some(tenant) = self.tenants.iter_mut().find(|tenant| tenant.id == *id) else {
+                continue;
+            };
+            if let Some(held) = held.iter().find(|held| held.id == *id) {
+                tenant.webhook_secrets.clone_from(&held.webhook_secrets);
+            }
+            if *count > 0 && tenant.webhook_secrets.is_empty() {
+                self.warnings.push(format!(
+                    "tenant `{id}`: it had {count} webhook secrets of its own, which are not in the file: add them as \
+                     `webhookSecrets`, or its own endpoint takes the platform's"
+                ));
+            }
+        }
     }
 }
 
@@ -141,235 +153,6 @@ fn plain(value: toml::Value) -> Value {
                 .collect(),
         ),
     }
-}
-
-fn tenants(root: &mut Fields, warnings: &mut Vec<String>) -> Result<Vec<Tenant>, String> {
-    let mut tenants = Vec::new();
-    let (mut ids, mut slugs, mut accounts) = (HashSet::new(), HashSet::new(), HashSet::new());
-    for (position, value) in root.required_list("tenants")?.into_iter().enumerate() {
-        let tenant = tenant(position, value, warnings)?;
-        let twice = |what: &str, value: &str| {
-            Err(format!(
-                "tenant `{}`: {what} `{value}` is in the file twice",
-                tenant.id
-            ))
-        };
-        if !ids.insert(tenant.id.clone()) {
-            return twice("`id`", &tenant.id);
-        }
-        if !slugs.insert(tenant.slug.clone()) {
-            return twice("`slug`", &tenant.slug);
-        }
-        if let Some(account) = &tenant.stripe_account
-            && !accounts.insert(account.clone())
-        {
-            return twice("`stripeAccount`", account);
-        }
-        tenants.push(tenant);
-    }
-    Ok(tenants)
-}
-
-fn tenant(position: usize, value: Value, warnings: &mut Vec<String>) -> Result<Tenant, String> {
-    let mut fields = Fields::new(format!("tenant {}", position + 1), value)?;
-    let id = fields.required_text("id")?;
-    fields.name(format!("tenant `{id}`"));
-    let slug = fields.required_text("slug")?;
-    let is_slug = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if slug.len() > 63 || !slug.bytes().all(is_slug) {
-        return Err(fields.refusal("slug", "expected at most 63 of a-z, 0-9 and -"));
-    }
-    if RESERVED_SLUGS.contains(&slug.as_str()) {
-        return Err(fields.refusal(
-            "slug",
-            &format!("`{slug}` begins addresses of Surepass' own, as in /{slug}/…: choose another one"),
-        ));
-    }
-    let name = fields.required_text("name")?;
-    let time_zone = match fields.text("timeZone")? {
-        None => Tz::UTC,
-        Some(zone) => zone.parse().map_err(|_| {
-            fields.refusal(
-                "timeZone",
-                &format!("`{zone}` is not in the IANA time zone database (Europe/Oslo is)"),
-            )
-        })?,
-    };
-    let color = fields.text("color")?;
-    let is_color = |text: &String| {
-        text.strip_prefix('#')
-            .is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    };
-    if color.as_ref().is_some_and(|color| !is_color(color)) {
-        return Err(fields.refusal("color", "expected #RRGGBB"));
-    }
-    let mut webhook_secrets = Vec::new();
-    for (index, secret) in fields.texts("webhookSecrets")?.into_iter().enumerate() {
-        if let Err(misfit) = credentials::check_webhook_secret(&secret) {
-            let what = format!("secret {} {misfit}", index + 1);
-            return Err(fields.refusal("webhookSecrets", &what));
-        }
-        webhook_secrets.push(SecretString::from(secret));
-    }
-    let stripe_account = fields.text("stripeAccount")?;
-    if stripe_account
-        .as_ref()
-        .is_some_and(|account| account.strip_prefix("acct_").is_none_or(str::is_empty))
-    {
-        return Err(fields.refusal(
-            "stripeAccount",
-            "the id of a connected account begins with `acct_`",
-        ));
-    }
-    let contact = contact(&mut fields)?;
-    let unmatched = match fields.text("unmatched")? {
-        None => UnmatchedPolicy::default(),
-        Some(word) => word
-            .parse()
-            .map_err(|_| fields.refusal("unmatched", "expected `park` or `ignore`"))?,
-    };
-    let mut passes: Vec<Pass> = Vec::new();
-    for (position, value) in fields.list("passes")?.into_iter().enumerate() {
-        let pass = pass(&fields, position, value, warnings)?;
-        if passes.iter().any(|other| other.id == pass.id) {
-            return Err(format!(
-                "{}, pass `{}`: its `id` is there twice",
-                fields.place(),
-                pass.id
-            ));
-        }
-        warn_of_likeness(&fields, &passes, &pass, warnings);
-        passes.push(pass);
-    }
-    fields.finish(warnings);
-    Ok(Tenant {
-        id,
-        slug,
-        name,
-        time_zone,
-        color,
-        webhook_secrets,
-        stripe_account,
-        contact,
-        unmatched,
-        passes,
-    })
-}
-
-fn contact(fields: &mut Fields) -> Result<Contact, String> {
-    let support_email = fields.text("supportEmail")?;
-    let is_address = |text: &String| {
-        let is_safe = |c: char| !c.is_whitespace() && !c.is_control() && !"<>\"'?&,;".contains(c);
-        text.split_once('@')
-            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
-            && text.chars().all(is_safe)
-    };
-    if support_email.as_ref().is_some_and(|email| !is_address(email)) {
-        return Err(fields.refusal("supportEmail", "expected an email address"));
-    }
-    let mut link = |field| {
-        let link = fields.text(field)?;
-        // Customers follow it: nothing but an address of the web.
-        let is_link = |text: &String| {
-            text.parse::<url::Url>()
-                .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
-        };
-        if link.as_ref().is_some_and(|link| !is_link(link)) {
-            return Err(fields.refusal(field, "expected an address that begins with https://"));
-        }
-        Ok(link)
-    };
-    Ok(Contact {
-        support_url: link("supportUrl")?,
-        shop_url: link("shopUrl")?,
-        support_email,
-    })
-}
-
-/// Passes are also told by name and by price: two that share one cannot be told apart by it.
-fn warn_of_likeness(tenant: &Fields, others: &[Pass], pass: &Pass, warnings: &mut Vec<String>) {
-    for other in others {
-        let place = format!("{}: the passes `{}` and `{}`", tenant.place(), other.id, pass.id);
-        if email::name_key(&other.name) == email::name_key(&pass.name) {
-            warnings.push(format!("{place} share the name `{}`", pass.name));
-        }
-        if let Some(price) = pass
-            .stripe_price_ids
-            .iter()
-            .find(|price| other.stripe_price_ids.contains(price))
-        {
-            warnings.push(format!("{place} share the Stripe price `{price}`"));
-        }
-    }
-}
-
-fn pass(tenant: &Fields, position: usize, value: Value, warnings: &mut Vec<String>) -> Result<Pass, String> {
-    let mut fields = Fields::new(format!("{}, pass {}", tenant.place(), position + 1), value)?;
-    let id = fields.required_text("id")?;
-    fields.name(format!("{}, pass `{id}`", tenant.place()));
-    let name = fields.required_text("name")?;
-    let kind = fields.required_text("type")?;
-    if !PASS_TYPES.contains(&kind.as_str()) {
-        warnings.push(format!(
-            "{}: `type` `{kind}` is none of {}: its purchases will be dead letters",
-            fields.place(),
-            PASS_TYPES.join(", ")
-        ));
-    }
-    let classes_limit = fields.integer("classesLimit", 1..=1_000_000)?;
-    if classes_limit.is_none() && kind.starts_with("multi") {
-        warnings.push(format!(
-            "{}: a pass of type `{kind}` without `classesLimit`",
-            fields.place()
-        ));
-    }
-    let price = fields.integer("price", 0..=i64::MAX)?;
-    let amount = price.ok_or_else(|| fields.refusal("price", "it is missing"))?;
-    let code = fields.required_text("currency")?;
-    let currency = code
-        .parse::<Currency>()
-        .ok()
-        .filter(Currency::is_listed)
-        .ok_or_else(|| fields.refusal("currency", &format!("`{code}` is not in ISO 4217")))?;
-    let validity = validity(&mut fields, warnings)?;
-    let stripe_price_ids = fields.texts("stripePriceIds")?;
-    let is_active = fields.flag("isActive")?.unwrap_or(true);
-    fields.finish(warnings);
-    let price = Money { amount, currency };
-    Ok(Pass {
-        id,
-        name,
-        kind,
-        classes_limit,
-        price,
-        validity,
-        stripe_price_ids,
-        is_active,
-    })
-}
-
-fn validity(fields: &mut Fields, warnings: &mut Vec<String>) -> Result<Validity, String> {
-    let kind = fields.text("validityType")?;
-    if kind.as_ref().is_some_and(|kind| kind != "days" && kind != "date") {
-        return Err(fields.refusal("validityType", "expected `days` or `date`"));
-    }
-    let days = fields.integer("validityDays", 1..=MAX_DAYS)?;
-    let expiry = match fields.text("expiryDate")? {
-        Some(text) => Some(
-            text.parse()
-                .map_err(|error| fields.refusal("expiryDate", &format!("{error}")))?,
-        ),
-        None => None,
-    };
-    let wanting = match kind.as_deref() {
-        Some("days") => days.is_none(),
-        Some("date") => expiry.is_none(),
-        _ => days.is_none() && expiry.is_none(),
-    };
-    if wanting {
-        warnings.push(format!("{}: nothing says when it ends", fields.place()));
-    }
-    Ok(Validity { kind, days, expiry })
 }
 
 /// The tenants as `catalog list --json` prints them: the file's keys, but for the webhook secrets their number,

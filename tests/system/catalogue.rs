@@ -78,6 +78,12 @@ async fn a_bad_file_exits_1_says_what_is_wrong_and_changes_nothing() {
             with_pass("currency", json!("kroner")),
             "currency",
         ),
+        (
+            "limit.json",
+            with_pass("classesLimit", json!(null)),
+            "classesLimit",
+        ),
+        ("end.json", with_pass("validityDays", json!(null)), "validityDays"),
         ("twice.json", tenant(json!({}), json!([pass, pass])), "p"),
     ] {
         let file = shop.file(name, &text);
@@ -107,6 +113,7 @@ async fn what_catalog_list_prints_as_json_can_be_imported_elsewhere() {
         .surepass(&["catalog", "import", file.to_str().unwrap()])
         .await;
     assert!(imported.status.success(), "{}", stderr(&imported));
+    assert_eq!(stderr(&imported), "");
     assert_eq!(there.json(&["catalog", "list", "--json"]).await, catalogue);
     // And the example says the same as the store.
     assert!(Path::new(EXAMPLE_CATALOGUE).exists());
@@ -134,4 +141,32 @@ async fn tables_for_people_name_what_is_there() {
     let none = stdout(&shop.surepass(&["subscriptions", "list"]).await);
     assert_eq!(none, "No subscription fits.\n");
     assert_eq!(shop.json(&["subscriptions", "list", "--json"]).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_catalogue_comes_by_standard_input_and_back_without_losing_its_secrets() {
+    use tokio::io::AsyncWriteExt;
+
+    let shop = Shop::prepare("").await;
+    let mut own = json!({"tenants": [{"id": "own", "slug": "own", "name": "Own",
+        "webhookSecrets": ["whsec_HemmeligOwn"], "passes": []}]});
+    for _ in 0..2 {
+        let mut command = shop.command(&["catalog", "import", "-"]);
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(own.to_string().as_bytes()).await.unwrap();
+        drop(input);
+        let output = child.wait_with_output().await.unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(stderr(&output), "");
+        let tenants = shop.store().await.tenants().await.unwrap();
+        let tenant = tenants.iter().find(|tenant| tenant.slug == "own").unwrap();
+        assert_eq!(tenant.webhook_secrets.len(), 1);
+        // What is printed has the number of secrets, not the secrets.
+        own = shop.json(&["catalog", "list", "--json"]).await;
+    }
 }

@@ -40,6 +40,10 @@ impl Fields {
         self.refusal(field, &format!("expected {expected}, found {}", kind(found)))
     }
 
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.object.get(field).is_some_and(|value| !value.is_null())
+    }
+
     fn take(&mut self, field: &str) -> Option<Value> {
         self.object.remove(field).filter(|value| !value.is_null())
     }

@@ -66,7 +66,9 @@ fn toml_with_the_same_keys_is_read_alike() {
         to_json(&Catalog::parse(toml).unwrap().tenants),
         to_json(&json.tenants)
     );
-    let dated = toml.replace("validityDays = 90", "expiryDate = 2027-06-30");
+    let dated = toml
+        .replace("validityType = \"days\"", "validityType = \"date\"")
+        .replace("validityDays = 90", "expiryDate = 2027-06-30");
     let expiry = Catalog::parse(&dated).unwrap().tenants[0].passes[0]
         .validity
         .expiry;
@@ -224,6 +226,27 @@ fn every_bad_field_is_refused_with_its_tenant_and_pass() {
         ),
         (
             PASS,
+            "type",
+            json!("subscription"),
+            format!("{pass}: `type`: `subscription` is none of single, multi-pass, multi, unlimited"),
+        ),
+        (
+            PASS,
+            "validityDays",
+            Value::Null,
+            format!(
+                "{pass}: `validityDays`: it is missing: nothing says when the pass ends (`validityDays`, or `validityType` \
+                 `date` with `expiryDate`)"
+            ),
+        ),
+        (
+            PASS,
+            "classesLimit",
+            Value::Null,
+            format!("{pass}: `classesLimit`: it is missing: a pass of type `multi` has a number of classes"),
+        ),
+        (
+            PASS,
             "isActive",
             json!("yes"),
             format!("{pass}: `isActive`: expected true or false, found a text"),
@@ -276,20 +299,6 @@ fn what_is_likely_a_mistake_is_warned_of() {
     let warnings = |path, field, value| Catalog::parse(&with(path, field, value)).unwrap().warnings;
     let pass = "tenant `tenant-1`, pass `pass-10`";
     assert_eq!(
-        warnings(PASS, "type", json!("subscription")),
-        [format!(
-            "{pass}: `type` `subscription` is none of single, multi-pass, multi, unlimited: its purchases will be dead letters"
-        )]
-    );
-    assert_eq!(
-        warnings(PASS, "validityDays", Value::Null),
-        [format!("{pass}: nothing says when it ends")]
-    );
-    assert_eq!(
-        warnings(PASS, "classesLimit", Value::Null),
-        [format!("{pass}: a pass of type `multi` without `classesLimit`")]
-    );
-    assert_eq!(
         warnings(PASS, "validitydays", json!(3)),
         [format!(
             "{pass}: the field `validitydays` is not known and was left out"
@@ -336,4 +345,29 @@ fn the_example_catalogue_of_the_project_is_read_without_a_warning() {
     assert_eq!(catalog.warnings, Vec::<String>::new());
     assert_eq!(catalog.tenants.len(), 1);
     assert_eq!(catalog.tenants[0].passes.len(), 4);
+}
+
+#[test]
+fn all_errors_are_told_at_once_each_with_its_place() {
+    let mut document = example();
+    let mut second = document["tenants"][0].clone();
+    second["id"] = Value::Null;
+    second["slug"] = json!("No Slug");
+    second["stripeAccount"] = Value::Null;
+    second["passes"][0]["price"] = json!(-1);
+    second["passes"][0]["currency"] = json!("kr");
+    document["tenants"][0]["passes"][0]["classesLimit"] = Value::Null;
+    document["tenants"].as_array_mut().unwrap().push(second);
+    let refused = Catalog::parse(&document.to_string()).unwrap_err().to_string();
+    let lines: Vec<_> = refused.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "tenant `tenant-1`, pass `pass-10`: `classesLimit`: it is missing: a pass of type `multi` has a number of classes",
+            "tenant 2: `id`: it is missing",
+            "tenant 2: `slug`: expected at most 63 of a-z, 0-9 and -",
+            "tenant 2, pass `pass-10`: `price`: -1 is too little: at least 0",
+            "tenant 2, pass `pass-10`: `currency`: `kr` is not in ISO 4217",
+        ]
+    );
 }
