@@ -23,6 +23,7 @@ pub mod shutdown;
 pub mod store;
 pub mod stripe;
 pub mod telemetry;
+pub mod terminal;
 pub mod time_zone;
 pub mod up;
 pub mod verdict;

@@ -1,5 +1,8 @@
 //! The `surepass` command line.
 
+#[macro_use]
+mod print;
+
 mod commands;
 mod pipe;
 

@@ -14,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogFormat, LogSettings};
+use crate::terminal::LogOutput;
 
 pub use histogram::Histogram;
 pub use trace::TraceParent;
@@ -89,7 +90,10 @@ pub fn init(program: &'static str, settings: &LogSettings) -> Result<Telemetry, 
         LogFormat::Json
     });
 
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let output = LogOutput {
+        json: format == LogFormat::Json,
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || output);
     let lines = match format {
         LogFormat::Pretty => {
             let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("surepass-worker: {error}");
+            eprintln!("surepass-worker: {}", surepass::terminal::safe_lines(&error));
             ExitCode::FAILURE
         }
     }

@@ -97,6 +97,6 @@ async fn check_tables(store: &dyn Store) -> Result<(), Failure> {
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(head);
-    table.add_rows(rows);
+    table.add_rows(rows.map(|row| row.map(|cell| terminal::safe(&cell))));
     table
 }

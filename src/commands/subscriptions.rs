@@ -9,6 +9,7 @@ use surepass::config::Settings;
 use surepass::store::{Store, StoreError, Subscription, SubscriptionFilter};
 
 use super::owner::{self, NewOwner};
+use super::terminal::print_json;
 use super::{block_on, open_for_reading, table};
 use crate::Failure;
 
@@ -86,7 +87,7 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         let store = open_for_reading(settings).await?;
         if json {
             let all = every(store.as_ref(), filter).await?;
-            println!("{}", serde_json::to_string_pretty(&all)?);
+            print_json(&all)?;
             return Ok(ExitCode::SUCCESS);
         }
         let subscriptions = store.subscriptions(&filter, MOST).await?;

@@ -1,43 +1,17 @@
 //! What is fit for a person's terminal.
 
-use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+pub(super) use surepass::terminal::safe;
+use surepass::terminal::safe_json;
 
 use crate::Failure;
 
-/// Text from outside without what a terminal would obey: control characters, escapes, marks that turn its direction.
-pub(super) fn safe(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut safe, c| {
-            if is_obeyed(c) {
-                safe.extend(c.escape_default());
-            } else {
-                safe.push(c);
-            }
-            safe
-        })
-}
-
-fn is_obeyed(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// Prints one JSON document; what a terminal would obey stands in it as `\u…`.
 pub(super) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(document)?;
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c != '\n' && is_obeyed(c) {
-            // All of them have no more than 16 bits.
-            write!(safe, "\\u{:04x}", u32::from(c))?;
-        } else {
-            safe.push(c);
-        }
-    }
-    println!("{safe}");
+    println!("{}", safe_json(&serde_json::to_string_pretty(document)?));
     Ok(())
 }
 
@@ -112,14 +86,6 @@ pub(super) fn confirm(question: &str) -> Result<Option<bool>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_terminal_would_obey_is_shown_and_not_sent() {
-        assert_eq!(
-            safe("a\u{1b}[31mb\r\n\u{9b}2J\u{202e}é ☃"),
-            "a\\u{1b}[31mb\\r\\n\\u{9b}2J\\u{202e}é ☃"
-        );
-    }
 
     #[test]
     fn a_text_is_wrapped_between_words_and_a_long_word_stands_alone() {

@@ -99,3 +99,43 @@ async fn secrets_and_emails_never_reach_a_log_or_an_error_even_at_debug() {
         shop.set(variable, &before);
     }
 }
+
+/// One of each kind that a terminal obeys or hides.
+const OBEYED: &str = "\u{1b}[2J\u{9b}2J\u{202e}\u{2066}\u{61c}\u{ad}\u{200b}\u{feff}";
+
+#[tokio::test]
+async fn no_command_sends_a_terminal_what_it_would_obey() {
+    let shop = Shop::open().await;
+    let mut catalogue = shop.json(&["catalog", "list", "--json"]).await;
+    catalogue["tenants"][0]["name"] = OBEYED.into();
+    catalogue["tenants"][0]["passes"][0]["name"] = format!("ten{OBEYED}").into();
+    let file = shop.file("hostile.json", &catalogue.to_string());
+    let imported = shop
+        .surepass(&["catalog", "import", file.to_str().unwrap()])
+        .await;
+    assert!(imported.status.success(), "{imported:?}");
+    let user = format!("user{OBEYED}");
+    let session = shop.session().with("userId", Some(&user));
+    assert_eq!(shop.buy(&session).await, Answer::accepted());
+    shop.settled().await;
+    for arguments in [
+        &["catalog", "list"][..],
+        &["catalog", "list", "--json"],
+        &["subscriptions", "list"],
+        &["subscriptions", "list", "--json"],
+        &["jobs", "list", "--state", "done"],
+        &["jobs", "list", "--json"],
+        &["jobs", "show", &session.session_id()],
+        &["catalog", "import", "/no\u{1b}[2J\u{202e}where"],
+    ] {
+        let output = shop.surepass(arguments).await;
+        let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        let printed = printed.concat();
+        let obeyed = printed
+            .chars()
+            .find(|&c| c != '\n' && surepass::terminal::is_obeyed(c));
+        assert_eq!(obeyed, None, "{arguments:?}: {printed:?}");
+    }
+    let list = shop.json(&["subscriptions", "list", "--json"]).await;
+    assert_eq!(list[0]["passName"], format!("ten{OBEYED}"));
+}
