@@ -4,6 +4,7 @@
 mod cron;
 mod endpoint;
 mod fulfil;
+mod other_jobs;
 mod purchase_log;
 mod sync;
 
@@ -159,9 +160,10 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
                     .backend(backend)
                     .data(fulfiller.clone())
                     .data(purchase_log.clone())
+                    .data(own.clone())
                     .concurrency(slots)
                     .timeout(settings.worker.job_timeout)
-                    .build(fulfil::run);
+                    .build(other_jobs::run);
                 worker.run_until(stop).boxed()
             }
             QueueName::Sync => {

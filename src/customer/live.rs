@@ -9,7 +9,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::{CustomerError, Customers, Status};
-use crate::fulfil::KnownTenant;
+use crate::fulfil::{KnownTenant, job_ids};
 use crate::identity::Customer;
 use crate::queue::{Closed, Counted, Told, Waiting};
 
@@ -97,7 +97,8 @@ pub struct Following {
     follower: Follower,
     tenant: KnownTenant,
     session: String,
-    waiting: Waiting,
+    /// For the jobs that may fulfil it.
+    waiting: [Waiting; 2],
     look: bool,
     next_look: Instant,
     until: Instant,
@@ -160,7 +161,10 @@ impl Customers {
         let live = &self.live;
         let place = Place::take(&live.places, &follower)?;
         Ok(Following {
-            waiting: live.told.wait_for(&format!("fulfil:{session}"))?,
+            waiting: {
+                let [job, own] = job_ids(&session, &tenant.slug);
+                [live.told.wait_for(&job)?, live.told.wait_for(&own)?]
+            },
             follower,
             tenant,
             session,
@@ -170,6 +174,14 @@ impl Customers {
             random: live.random,
             _place: place,
         })
+    }
+}
+
+/// News of any of the jobs. May be dropped and called again.
+async fn news([one, other]: &mut [Waiting; 2]) -> Result<(), Closed> {
+    tokio::select! {
+        news = one.news() => news,
+        news = other.news() => news,
     }
 }
 
@@ -195,7 +207,7 @@ impl Following {
                 let looking = look(customers, &self.follower, &self.tenant, &self.session).boxed();
                 let looked = tokio::select! {
                     biased;
-                    news = self.waiting.news(), if starts <= FRESH_STARTS => match news {
+                    news = news(&mut self.waiting), if starts <= FRESH_STARTS => match news {
                         Ok(()) => continue,
                         Err(Closed) => return Next::Stopping,
                     },
@@ -210,7 +222,7 @@ impl Following {
             }
             tokio::select! {
                 biased;
-                news = self.waiting.news() => match news {
+                news = news(&mut self.waiting) => match news {
                     Ok(()) => self.look = true,
                     Err(Closed) => return Next::Stopping,
                 },

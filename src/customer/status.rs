@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ask::Word;
 use super::{CustomerError, Customers, claim, holds, sync_request};
-use crate::fulfil::{KnownTenant, Purchase};
+use crate::fulfil::{KnownTenant, Purchase, job_ids};
 use crate::identity::Customer;
 use crate::queue::{Enqueued, Item, Stage, Standing};
 use crate::store::{CreatedVia, Subscription, SubscriptionFilter};
@@ -66,18 +66,27 @@ impl Customers {
         tenant: &KnownTenant,
         session: &str,
     ) -> Result<Status, CustomerError> {
-        let job = format!("fulfil:{session}");
-        let (held, standing) = tokio::join!(self.held(session), self.fulfil.standing::<Purchase>(&job));
+        let [job, own] = job_ids(session, &tenant.slug);
+        let (held, standing, own) = tokio::join!(
+            self.held(session),
+            self.fulfil.standing::<Purchase>(&job),
+            self.fulfil.standing::<Purchase>(&own)
+        );
         if let Some(status) = active(customer, tenant, held?) {
             return Ok(status);
         }
-        if let Some(Standing { state, attempts, job }) = standing?
-            && job.is_some_and(|purchase| claim(customer, tenant, &purchase, self.client_reference).is_some())
-        {
-            let Some(processing) = under_way(&state, attempts) else {
-                return self.failed(customer, tenant, session).await;
-            };
-            return Ok(Status::Processing(processing));
+        let mut is_dead = false;
+        for Standing { state, attempts, job } in [standing?, own?].into_iter().flatten() {
+            if job.is_some_and(|purchase| claim(customer, tenant, &purchase, self.client_reference).is_some())
+            {
+                match under_way(&state, attempts) {
+                    Some(processing) => return Ok(Status::Processing(processing)),
+                    None => is_dead = true,
+                }
+            }
+        }
+        if is_dead {
+            return self.failed(customer, tenant, session).await;
         }
         // It may have been done between the two looks.
         if let Some(status) = active(customer, tenant, self.held(session).await?) {

@@ -6,6 +6,8 @@ use crate::store::{StoreError, UpgradeRefusal};
 
 /// The code of a purchase whose tenant could not be told. An event that came in by a tenant's path may mend it.
 pub(crate) const UNRESOLVED_TENANT: &str = "unresolved_tenant";
+/// The code of a purchase that one tenant's endpoint received and that names another tenant, or another account's.
+pub(crate) const TENANT_MISMATCH: &str = "tenant_mismatch";
 /// The code of a purchase whose pass could not be told. Its line items may mend it.
 pub(crate) const UNRESOLVED_PASS: &str = "unresolved_pass";
 
@@ -34,7 +36,7 @@ impl FulfilError {
             Reason::UnresolvedTenant { .. } => UNRESOLVED_TENANT,
             Reason::AccountMismatch { .. }
             | Reason::MetadataTenantMismatch { .. }
-            | Reason::ExistingTenantMismatch { .. } => "tenant_mismatch",
+            | Reason::ExistingTenantMismatch { .. } => TENANT_MISMATCH,
             Reason::UnresolvedPass { .. } => UNRESOLVED_PASS,
             Reason::InvalidPass { .. } => "invalid_pass",
             Reason::InvalidPassType { .. } => "invalid_pass_type",
@@ -108,7 +110,12 @@ pub(super) enum Reason {
         "it came in for tenant `{tenant}`, but its metadata names the tenant `{named}`: nothing was granted; look into \
          who made this session, correct the catalogue or the checkout, and retry the job or refund it"
     )]
-    MetadataTenantMismatch { tenant: Shown, named: Shown },
+    MetadataTenantMismatch {
+        tenant: Shown,
+        named: Shown,
+        /// The id of the tenant with that name, if there is one.
+        owner: Option<Shown>,
+    },
     #[error(
         "its session or its payment has made {subscription}, which belongs to tenant `{other}` and not to `{tenant}`: \
          nothing was changed; look into who made this session"
@@ -164,13 +171,29 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    /// The tenant, where it is the catalogue's pass that stands in the way.
-    pub(super) fn tenant_of_pass(&self) -> Option<&Shown> {
+    /// Whether a subscription that the session has made before settles it.
+    pub(super) fn allows_existing(&self) -> bool {
         match self {
+            Self::UnresolvedTenant { .. }
+            | Self::UnresolvedPass { .. }
+            | Self::InvalidPass { .. }
+            | Self::InvalidPassType { .. }
+            | Self::ExpiredPass { .. } => true,
+            Self::MetadataTenantMismatch { owner, .. } => owner.is_some(),
+            _ => false,
+        }
+    }
+
+    /// What it means that the session has made a subscription of tenant `held`: true: this purchase has it; false: it is that
+    /// tenant's purchase, and has its pass. `None`: it settles nothing.
+    pub(super) fn existing_of(&self, held: &Shown) -> Option<bool> {
+        match self {
+            Self::UnresolvedTenant { .. } => Some(true),
             Self::UnresolvedPass { tenant, .. }
             | Self::InvalidPass { tenant, .. }
             | Self::InvalidPassType { tenant, .. }
-            | Self::ExpiredPass { tenant, .. } => Some(tenant),
+            | Self::ExpiredPass { tenant, .. } => (tenant == held).then_some(true),
+            Self::MetadataTenantMismatch { owner, .. } => (owner.as_ref() == Some(held)).then_some(false),
             _ => None,
         }
     }

@@ -6,6 +6,28 @@ use crate::queue::{DecodeError, Job};
 
 const KIND: &str = "fulfil";
 
+/// The id of the job that fulfils a session: `fulfil:{session}` where the platform's secret or Stripe's API proved the
+/// purchase, `fulfil:{slug}:{session}` where that tenant's own secret did. So no tenant can take the key of another's purchase.
+#[must_use]
+pub fn job_id(session: &str, tenant: Option<&str>) -> String {
+    match tenant {
+        Some(slug) => [KIND, ":", slug, ":", session].concat(),
+        None => [KIND, ":", session].concat(),
+    }
+}
+
+/// The ids of all jobs that may fulfil a session for the tenant with this slug.
+#[must_use]
+pub fn job_ids(session: &str, tenant: &str) -> [String; 2] {
+    [job_id(session, None), job_id(session, Some(tenant))]
+}
+
+/// The session that a job fulfils, whoever proved it; `None`: it is no such job.
+#[must_use]
+pub fn session_of(job: &str) -> Option<&str> {
+    job.strip_prefix(KIND)?.strip_prefix(':')?.rsplit(':').next()
+}
+
 impl Job for Purchase {
     fn kind(&self) -> &'static str {
         KIND
@@ -35,5 +57,22 @@ impl Job for Purchase {
             return Err(DecodeError::UnknownVersion { kind, version });
         }
         Ok(serde_json::from_slice(payload)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jobs_id_ends_with_its_session_whoever_proved_it() {
+        assert_eq!(job_ids("cs_1", "yoga"), ["fulfil:cs_1", "fulfil:yoga:cs_1"]);
+        for id in job_ids("cs_1", "yoga") {
+            assert_eq!(session_of(&id), Some("cs_1"));
+        }
+        assert_eq!(
+            (session_of("sync:*:user_1"), session_of("fulfilled:cs_1")),
+            (None, None)
+        );
     }
 }

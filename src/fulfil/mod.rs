@@ -19,15 +19,16 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::ClientReference;
-use crate::store::{Created, Store, SubscriptionFilter};
+use crate::store::{Created, CreatedVia, Store, Subscription, SubscriptionFilter};
 
 pub use assess::{Assessor, Due};
 use cache::Cache;
 pub use error::FulfilError;
 use error::{Reason, Shown};
-pub(crate) use error::{UNRESOLVED_PASS, UNRESOLVED_TENANT};
+pub(crate) use error::{TENANT_MISMATCH, UNRESOLVED_PASS, UNRESOLVED_TENANT};
+pub use job::{job_id, job_ids, session_of};
 use plan::Plan;
-pub use purchase::{Origin, Purchase, PurchaseKind};
+pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
 pub use tenants::{KnownTenant, Tenants};
 pub use triage::{Triage, draft, triage, triage_session};
 
@@ -95,10 +96,51 @@ impl Fulfiller {
             .map_err(|reason| FulfilError::new(&purchase.session_id, reason))
     }
 
+    /// Whether another job may have been made for the same purchase, by what another endpoint or the lookback knew of it. What
+    /// came by the platform's own endpoint, as nearly all do, costs nothing more.
+    #[must_use]
+    pub fn may_have_others(purchase: &Purchase) -> bool {
+        purchase.proved_by == Some(ProvedBy::Tenant) || purchase.created_via != CreatedVia::Webhook
+    }
+
+    /// The ids of these other jobs of a purchase that is fulfilled now. One that lies dead may run again, to find that out.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn other_jobs(&self, purchase: &Purchase) -> Result<Vec<String>, FulfilError> {
+        if purchase.proved_by == Some(ProvedBy::Tenant) {
+            return Ok(vec![job_id(&purchase.session_id, None)]);
+        }
+        let slug = async {
+            let Some(held) = self.held(purchase).await? else {
+                return Ok(None);
+            };
+            let snapshot = self.catalogue.at_hand().await?;
+            let owner = snapshot.catalogue.named(&held.tenant);
+            Ok(owner.map(|owner| owner.tenant.slug.clone()))
+        };
+        let slug = slug.await;
+        let slug = slug.map_err(|reason| FulfilError::new(&purchase.session_id, reason))?;
+        Ok(slug
+            .map(|slug| job_id(&purchase.session_id, Some(&slug)))
+            .into_iter()
+            .collect())
+    }
+
+    /// The subscription that the purchase's session has made.
+    async fn held(&self, purchase: &Purchase) -> Result<Option<Subscription>, Reason> {
+        let filter = SubscriptionFilter {
+            session: Some(purchase.session_id.clone()),
+            ..SubscriptionFilter::default()
+        };
+        let held = self.store.subscriptions(&filter, 1).await;
+        Ok(held.map_err(|error| Reason::from(&error))?.pop())
+    }
+
     async fn carry_out(&self, purchase: &Purchase) -> Result<Fulfilled, Reason> {
         let plan = match plan::screen(purchase)? {
             Some(plan) => plan,
-            None => match self.plan(purchase).await {
+            None => match self.plan_with_path(purchase).await {
                 Ok(plan) => plan,
                 Err(reason) => return self.existing(purchase, reason).await,
             },
@@ -132,21 +174,40 @@ impl Fulfiller {
         }
     }
 
-    /// A pass that cannot be granted (any more) takes nothing from who holds it: the event may have come before.
+    /// What cannot be granted (any more) takes nothing from who holds it: another event, or another job, may have come before.
     async fn existing(&self, purchase: &Purchase, reason: Reason) -> Result<Fulfilled, Reason> {
-        let Some(tenant) = reason.tenant_of_pass() else {
+        if !reason.allows_existing() {
+            return Err(reason);
+        }
+        let Some(held) = self.held(purchase).await? else {
             return Err(reason);
         };
-        let filter = SubscriptionFilter {
-            session: Some(purchase.session_id.clone()),
-            ..SubscriptionFilter::default()
-        };
-        let held = self.store.subscriptions(&filter, 1).await;
-        match held.map_err(|error| Reason::from(&error))?.pop() {
-            Some(held) if Shown::new(&held.tenant) == *tenant => Ok(Fulfilled::Existing {
+        match reason.existing_of(&Shown::new(&held.tenant)) {
+            Some(true) => Ok(Fulfilled::Existing {
                 subscription_id: held.id,
             }),
-            _ => Err(reason),
+            Some(false) => Ok(Fulfilled::Ignored(plan::ANOTHER_TENANTS)),
+            None => Err(reason),
+        }
+    }
+
+    /// [`Self::plan`]; where nothing tells the tenant, with the path by which an event of the session came in. What the path
+    /// told is so kept for whatever looks at the purchase later: the lookback, a status page, a retry.
+    async fn plan_with_path(&self, purchase: &Purchase) -> Result<Plan, Reason> {
+        let verdict = self.plan(purchase).await;
+        let is_untold = purchase.path_tenant.is_none() && purchase.tenant.is_none();
+        if !is_untold || !matches!(verdict, Err(Reason::UnresolvedTenant { .. })) {
+            return verdict;
+        }
+        let paths = self.store.paths_of(&purchase.session_id).await;
+        match paths.map_err(|error| Reason::from(&error))?.as_slice() {
+            [only] => {
+                let mut told = purchase.clone();
+                told.path_tenant = Some(only.clone());
+                told.proved_by = Some(ProvedBy::Platform);
+                self.plan(&told).await
+            }
+            _ => verdict,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::email;
 use crate::money::{Currency, Money};
 use crate::store::{Buyer, NewSubscription, Pass, Subscription, SubscriptionType, Tenant};
 
-use super::catalogue::{Catalogue, Shelf};
+use super::catalogue::{Catalogue, NoTenant, Shelf};
 use super::error::{Reason, Shown};
 use super::purchase::{Purchase, PurchaseKind};
 use super::validity;
@@ -18,6 +18,10 @@ pub(super) enum Plan {
     /// It is none of ours, and why, in a few stable words.
     Ignore(&'static str),
 }
+
+/// Why a purchase at one tenant's endpoint is ignored: another tenant of the same Stripe account sold it, and that tenant's own
+/// endpoint, the platform's or the lookback fulfils it.
+pub(super) const ANOTHER_TENANTS: &str = "another_tenants";
 
 /// Unreadable fields that take nothing from a pass: they only describe.
 const HARMLESS: [&str; 3] = ["mode", "customer", "customer_details.name"];
@@ -79,8 +83,11 @@ pub(super) fn draw_up(
     let has_type = purchase.kind.is_some();
     let shelf = match catalogue.tenant(purchase) {
         Ok(shelf) => shelf,
-        Err(reason) if has_type || catalogue.is_told_by_any(purchase) => return Err(reason),
-        Err(_) => return Ok(Plan::Ignore("pass_not_told")),
+        Err(NoTenant::Another) => return Ok(Plan::Ignore(ANOTHER_TENANTS)),
+        Err(NoTenant::Unresolved(why)) if has_type || catalogue.is_told_by_any(purchase) => {
+            return Err(Reason::UnresolvedTenant { why });
+        }
+        Err(NoTenant::Unresolved(_)) => return Ok(Plan::Ignore("pass_not_told")),
     };
     let pass = shelf.pass(purchase);
     if let Err(none) = &pass
@@ -147,18 +154,16 @@ fn check_tenant(purchase: &Purchase, catalogue: &Catalogue, shelf: &Shelf) -> Re
             sells_on: tenant.stripe_account.as_deref().map(Shown::new),
         });
     }
-    match purchase.tenant.as_deref() {
-        Some(named)
-            if catalogue
-                .named(named)
-                .is_none_or(|other| other.tenant.id != tenant.id) =>
-        {
-            Err(Reason::MetadataTenantMismatch {
-                tenant: Shown::new(&tenant.id),
-                named: Shown::new(named),
-            })
-        }
-        _ => Ok(()),
+    let Some(named) = purchase.tenant.as_deref() else {
+        return Ok(());
+    };
+    match catalogue.named(named) {
+        Some(owner) if owner.tenant.id == tenant.id => Ok(()),
+        owner => Err(Reason::MetadataTenantMismatch {
+            tenant: Shown::new(&tenant.id),
+            named: Shown::new(named),
+            owner: owner.map(|owner| Shown::new(&owner.tenant.id)),
+        }),
     }
 }
 

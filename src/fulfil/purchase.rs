@@ -6,6 +6,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::job::job_id;
 use crate::config::ClientReference;
 use crate::guest;
 use crate::store::CreatedVia;
@@ -42,6 +43,9 @@ pub struct Purchase {
     /// The tenant's slug in the path that it came in by.
     #[serde(rename = "path", skip_serializing_if = "Option::is_none")]
     pub path_tenant: Option<String>,
+    /// Whose secret signed the event that came in by that path; absent without a path, and in jobs of older programs.
+    #[serde(rename = "by", default, skip_serializing_if = "Option::is_none")]
+    pub proved_by: Option<ProvedBy>,
     #[serde(rename = "pi", skip_serializing_if = "Option::is_none")]
     pub payment_intent: Option<String>,
     #[serde(rename = "cus", skip_serializing_if = "Option::is_none")]
@@ -107,6 +111,17 @@ pub enum PurchaseKind {
     Upgrade,
 }
 
+/// Whose secret proved an event that came in by a tenant's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProvedBy {
+    /// The tenant's own secret: it speaks for that tenant's purchases only.
+    #[serde(rename = "tenant")]
+    Tenant,
+    /// The platform's secret, which tenants without secrets of their own use: it speaks for every tenant.
+    #[serde(rename = "platform")]
+    Platform,
+}
+
 /// Where a session was learned of.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin<'a> {
@@ -119,14 +134,15 @@ pub struct Origin<'a> {
 }
 
 impl Purchase {
-    /// The dedupe key of its job, `fulfil:cs_…`: held while one is waiting, scheduled or running.
+    /// The dedupe key of its job, see [`job_id`]: held while one is waiting, scheduled or running.
     #[must_use]
     pub fn job_key(&self) -> String {
         let id = match self.session_id.as_str() {
             "" => self.event_id.as_deref().unwrap_or("unknown"),
             id => id,
         };
-        ["fulfil:", id].concat()
+        let is_own = self.proved_by == Some(ProvedBy::Tenant);
+        job_id(id, self.path_tenant.as_deref().filter(|_| is_own))
     }
 
     /// The purchase without what is set to be ignored.
@@ -176,6 +192,8 @@ impl Purchase {
             livemode,
             account: origin.account.map(str::to_owned),
             path_tenant: origin.path_tenant.map(str::to_owned),
+            // Who says otherwise must know it: a tenant's secret proves less.
+            proved_by: origin.path_tenant.map(|_| ProvedBy::Tenant),
             payment_intent: session.payment_intent,
             customer: session.customer,
             amount: session.amount_total,
@@ -213,6 +231,7 @@ impl fmt::Debug for Purchase {
             .field("livemode", &self.livemode)
             .field("account", &self.account)
             .field("path_tenant", &self.path_tenant)
+            .field("proved_by", &self.proved_by)
             .field("payment_intent", &self.payment_intent)
             .field("amount", &self.amount)
             .field("currency", &self.currency)

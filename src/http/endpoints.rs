@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 
 use crate::credentials;
+use crate::fulfil::ProvedBy;
 use crate::store::{Store, StoreError, Tenant};
 use crate::stripe::signature::{SignatureError, Verifier};
 
@@ -41,21 +42,12 @@ struct Tenants {
 /// What is to be said of a webhook at an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Verdict {
-    Genuine,
+    Genuine(ProvedBy),
     Refused(SignatureError),
     /// There is no such tenant.
     Unknown,
     /// The store is away, and nothing is known of such a tenant; or its stored secret is unusable. Stripe sends it again.
     Unsure,
-}
-
-impl From<Result<(), SignatureError>> for Verdict {
-    fn from(verified: Result<(), SignatureError>) -> Self {
-        match verified {
-            Ok(()) => Self::Genuine,
-            Err(refusal) => Self::Refused(refusal),
-        }
-    }
 }
 
 impl Endpoints {
@@ -100,7 +92,7 @@ impl Endpoints {
         now: DateTime<Utc>,
     ) -> Verdict {
         let Some(slug) = tenant else {
-            return self.platform.verify(header, body, now).into();
+            return self.verify_by(&self.platform, header, body, now);
         };
         let known = self.tenants();
         let fresh = known.looked.is_some_and(|at| at.elapsed() < LIFE);
@@ -108,15 +100,15 @@ impl Endpoints {
             .by_slug
             .get(slug)
             .and_then(Option::as_ref)
-            .map(|verifier| verifier.verify(header, body, now));
+            .map(|verifier| self.verify_by(verifier, header, body, now));
         match verdict {
-            Some(Ok(())) if fresh => return Verdict::Genuine,
+            Some(genuine @ Verdict::Genuine(_)) if fresh => return genuine,
             // The secret may have been rolled, or the tenant imported, a moment ago.
             _ => self.look().await,
         }
         let known = self.tenants();
         match known.by_slug.get(slug) {
-            Some(Some(verifier)) => verifier.verify(header, body, now).into(),
+            Some(Some(verifier)) => self.verify_by(verifier, header, body, now),
             Some(None) => Verdict::Unsure,
             None if known.in_vain => Verdict::Unsure,
             None => Verdict::Unknown,
@@ -126,6 +118,21 @@ impl Endpoints {
     /// Whether the last look at the store has found this tenant.
     pub(super) fn has_seen(&self, slug: &str) -> bool {
         self.tenants().by_slug.contains_key(slug)
+    }
+
+    /// What a verifier says, and whose secrets it holds: a tenant without its own uses the platform's.
+    fn verify_by(
+        &self,
+        verifier: &Arc<Verifier>,
+        header: Option<&[u8]>,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Verdict {
+        match verifier.verify(header, body, now) {
+            Ok(()) if Arc::ptr_eq(verifier, &self.platform) => Verdict::Genuine(ProvedBy::Platform),
+            Ok(()) => Verdict::Genuine(ProvedBy::Tenant),
+            Err(refusal) => Verdict::Refused(refusal),
+        }
     }
 
     fn tenants(&self) -> Arc<Tenants> {

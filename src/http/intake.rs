@@ -16,9 +16,10 @@ use tokio::sync::Semaphore;
 use self::headers::{STRIPE_SIGNATURE, TRACEPARENT, is_own_audit, value};
 use super::endpoints::{Endpoints, Verdict};
 use super::metrics::{IntakeMetrics, Received};
-use crate::accept::{Accepted, accept};
+use crate::accept::{Accepted, Path, accept};
 use crate::clock::Clock;
 use crate::coalesce::{Coalescer, Limits};
+use crate::fulfil::ProvedBy;
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::store::CreatedVia;
 use crate::stripe::Event;
@@ -121,7 +122,7 @@ impl Intake {
         let signature = value(headers, STRIPE_SIGNATURE);
         let now = self.clock.now();
         let refusal = self.endpoints.refusal_by_header(tenant, signature, now).await;
-        refusal.and_then(Answer::of)
+        refusal.and_then(|verdict| Answer::of(verdict).err())
     }
 
     async fn take(&self, tenant: Option<&str>, headers: &HeaderMap, body: Bytes) -> Answer {
@@ -161,10 +162,9 @@ impl Intake {
     ) -> Result<Webhook, Answer> {
         let now = self.clock.now();
         let verdict = self.endpoints.verify(tenant, signature, body, now).await;
-        match Answer::of(verdict) {
-            Some(refused) => Err(refused),
-            None => self.read(tenant, traceparent, body).map_err(Answer::Malformed),
-        }
+        let proved_by = Answer::of(verdict)?;
+        let path = tenant.map(|tenant| Path { tenant, proved_by });
+        self.read(path, traceparent, body).map_err(Answer::Malformed)
     }
 
     /// The same on another thread, one large body after the other: small ones, which nearly all are, do not wait for
@@ -189,12 +189,17 @@ impl Intake {
 
     /// What to hand in for a verified body, or why it is malformed. Apart from [`Self::take`], whose future would hold all
     /// that is read here: beyond a kilobyte malloc is slow.
-    fn read(&self, tenant: Option<&str>, traceparent: Option<&[u8]>, body: &[u8]) -> Result<Webhook, String> {
+    fn read(
+        &self,
+        path: Option<Path<'_>>,
+        traceparent: Option<&[u8]>,
+        body: &[u8],
+    ) -> Result<Webhook, String> {
         let mut event = Event::parse(body).map_err(|malformed| malformed.to_string())?;
         let Accepted { item, ignored } = accept(
             &mut event,
             body,
-            tenant,
+            path,
             CreatedVia::Webhook,
             self.settings.remember,
         )
@@ -258,12 +263,12 @@ enum Answer {
 
 impl Answer {
     /// How a webhook is refused; `None`: it is genuine.
-    fn of(verdict: Verdict) -> Option<Self> {
+    fn of(verdict: Verdict) -> Result<ProvedBy, Self> {
         match verdict {
-            Verdict::Genuine => None,
-            Verdict::Refused(refusal) => Some(Self::Refused(refusal)),
-            Verdict::Unknown => Some(Self::UnknownTenant),
-            Verdict::Unsure => Some(Self::Unavailable),
+            Verdict::Genuine(proved_by) => Ok(proved_by),
+            Verdict::Refused(refusal) => Err(Self::Refused(refusal)),
+            Verdict::Unknown => Err(Self::UnknownTenant),
+            Verdict::Unsure => Err(Self::Unavailable),
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{Lookback, LookbackError};
 use crate::config::ClientReference;
-use crate::fulfil::{Origin, Purchase, Triage, UNRESOLVED_PASS, draft, triage_session};
+use crate::fulfil::{
+    Origin, Purchase, TENANT_MISMATCH, Triage, UNRESOLVED_PASS, UNRESOLVED_TENANT, draft, triage_session,
+};
 use crate::queue::{Enqueued, Fate, Item, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
 use crate::stripe::{CheckoutSession, SessionStatus};
@@ -193,8 +195,7 @@ impl Lookback {
         Ok(())
     }
 
-    /// Why the purchase's job stays dead; `None` where it runs again. One that died because no pass could be told, and did
-    /// not know its line items, runs again now that they are known: once, since from then on it knows them.
+    /// Why the purchase's job stays dead; `None` where it runs again: with what Stripe says now, where the job died without it.
     async fn dead(&self, purchase: &Purchase) -> Result<Option<String>, LookbackError> {
         let id = purchase.job_key();
         let Some(Fate::Dead { reason, .. }) = self.fulfil.fates(std::slice::from_ref(&id)).await?.pop()
@@ -202,17 +203,28 @@ impl Lookback {
             // It has moved on since.
             return Ok(None);
         };
-        if reason == UNRESOLVED_PASS && !purchase.price_ids.is_empty() {
-            let before: Option<Purchase> = self.fulfil.payload(&id).await?;
-            if before.is_some_and(|before| before.price_ids.is_empty()) {
-                let item = Item::job(purchase)?
-                    .group(purchase.group())
-                    .revive_of(UNRESOLVED_PASS);
-                self.fulfil.enqueue(&[item]).await?;
-                return Ok(None);
-            }
+        let before: Option<Purchase> = self.fulfil.payload(&id).await?;
+        if before.is_some_and(|before| says_more(purchase, &before, &reason)) {
+            let item = Item::job(purchase)?
+                .group(purchase.group())
+                .revive_of(TOLD_BY_STRIPE);
+            self.fulfil.enqueue(&[item]).await?;
+            return Ok(None);
         }
         Ok(Some(dead_letter(&id, &reason)))
+    }
+}
+
+/// Of what a purchase may have died that Stripe's API settles.
+const TOLD_BY_STRIPE: &str = "unresolved_pass,unresolved_tenant,tenant_mismatch";
+
+/// Whether what Stripe's API says may settle what the purchase `before` died of: line items that its webhook did not carry, or
+/// whose it is, where it came by another tenant's path. Once: from then on the job knows it.
+fn says_more(now: &Purchase, before: &Purchase, reason: &str) -> bool {
+    match reason {
+        UNRESOLVED_PASS | UNRESOLVED_TENANT => before.price_ids.is_empty() && !now.price_ids.is_empty(),
+        TENANT_MISMATCH => before.path_tenant.is_some() && now.path_tenant.is_none(),
+        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::bring::dead_letter;
 use super::{Lookback, LookbackError, RunId};
-use crate::fulfil::{Assessor, Due, Purchase};
+use crate::fulfil::{Assessor, Due, Purchase, job_id};
 use crate::queue::Fate;
 use crate::store::{FoundSession, HeldPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
 
@@ -126,7 +126,7 @@ impl Lookback {
 
 /// The job that was handed in for a session.
 fn job_of(row: &FoundSession) -> String {
-    format!("fulfil:{}", row.session)
+    job_id(&row.session, None)
 }
 
 /// What became of one session; `None`: it is still on its way.

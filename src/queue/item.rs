@@ -144,11 +144,11 @@ impl Item {
         self.reviving(Revive::Passing)
     }
 
-    /// Runs the job again where it lies dead for a passing cause, or for `reason`: with what this item carries, in place
-    /// of what it died with.
+    /// Runs the job again where it lies dead for a passing cause, or for one of `reasons` (several are separated by commas):
+    /// with what this item carries, in place of what it died with.
     #[must_use]
-    pub fn revive_of(self, reason: &'static str) -> Self {
-        self.reviving(Revive::Of(reason))
+    pub fn revive_of(self, reasons: &'static str) -> Self {
+        self.reviving(Revive::Of(reasons))
     }
 
     /// Runs the job again where it lies dead, whatever for: it is a new word, in place of what it died with.

@@ -81,20 +81,34 @@ impl Queue {
     /// # Errors
     /// [`QueueError`].
     pub async fn hands(&self, events: &[&str]) -> Result<Vec<Option<Hand>>, QueueError> {
+        self.hands_at(events, &[]).await
+    }
+
+    /// The same, where they may have come in at the paths of these tenants, too. The first hand counts.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn hands_at(&self, events: &[&str], tenants: &[&str]) -> Result<Vec<Option<Hand>>, QueueError> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
         let keys: Vec<_> = events
             .iter()
-            .map(|event| self.key(&format!("event:{event}")))
+            .flat_map(|event| {
+                let at_paths = tenants.iter().map(move |slug| format!("event:{slug}:{event}"));
+                std::iter::once(format!("event:{event}")).chain(at_paths)
+            })
+            .map(|key| self.key(&key))
             .collect();
         let held: Vec<Option<String>> = redis::Cmd::mget(keys)
             .query_async(&mut self.connection.clone())
             .await?;
-        let hand = |word: String| match word.as_str() {
-            "2" => Hand::Second,
-            _ => Hand::First,
+        let of_event = |words: &[Option<String>]| {
+            let mut words = words.iter().flatten().peekable();
+            words.peek()?;
+            let is_second = words.all(|word| word == Hand::Second.as_str());
+            Some(if is_second { Hand::Second } else { Hand::First })
         };
-        Ok(held.into_iter().map(|word| word.map(hand)).collect())
+        Ok(held.chunks(1 + tenants.len()).map(of_event).collect())
     }
 }

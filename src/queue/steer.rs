@@ -2,6 +2,7 @@
 
 use super::client::Queue;
 use super::error::QueueError;
+use super::scripts;
 
 /// What all workers of a queue together may do, by Redis' count and clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,5 +41,20 @@ impl Queue {
     pub async fn is_paused(&self) -> Result<bool, QueueError> {
         let paused = redis::Cmd::hexists(self.key("steer"), "paused");
         Ok(paused.query_async(&mut self.connection.clone()).await?)
+    }
+
+    /// Runs those of these jobs again that are dead letters.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn rerun_dead(&self, ids: &[String]) -> Result<(), QueueError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let keys = ["sched", "dead", "lease", "stats"].map(|name| self.key(name));
+        let mut call = scripts::RETRY.on(&keys);
+        call.arg(self.prefix()).arg("dead").arg(ids);
+        let _: Vec<String> = call.invoke_async(&mut self.connection.clone()).await?;
+        Ok(())
     }
 }

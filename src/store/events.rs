@@ -61,6 +61,18 @@ pub(super) async fn find<D: Dialect>(
     rows.first().map(event).transpose()
 }
 
+/// The tenants' paths by which an object's events came in; two at most.
+pub(super) async fn paths_of<D: Dialect>(
+    connection: &mut D::Connection,
+    object: &str,
+) -> sqlx::Result<Vec<String>> {
+    let text = SqlStr::from_static(
+        "SELECT DISTINCT tenant_slug FROM events WHERE object_id = $1 AND tenant_slug IS NOT NULL LIMIT 2",
+    );
+    let rows = D::rows(connection, text, vec![Bind::Text(object)]).await?;
+    rows.iter().map(|row| row.text("tenant_slug")).collect()
+}
+
 fn event(row: &impl Fields) -> sqlx::Result<LoggedEvent> {
     Ok(LoggedEvent {
         id: row.text("id")?,

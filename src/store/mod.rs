@@ -243,6 +243,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// [`StoreError`].
     async fn event(&self, id: &str) -> Result<Option<LoggedEvent>, StoreError>;
 
+    /// The slugs of the tenants' paths by which events of this session came in; two at most.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn paths_of(&self, session: &str) -> Result<Vec<String>, StoreError>;
+
     /// Notes that an operator is about to do something; without its end.
     ///
     /// # Errors

@@ -221,6 +221,12 @@ impl<D: Dialect> Store for SqlStore<D> {
         ask!(self.pools, Read, |c| events::find::<D>(&mut c, id))
     }
 
+    async fn paths_of(&self, session: &str) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let found = timeout(STATEMENT, events::paths_of::<D>(&mut connection, session)).await;
+        Ok(in_time(connection, found)?)
+    }
+
     async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
         ask!(self.pools, Write, |c| audit::begin::<D>(&mut c, record)).map(drop)
     }

@@ -103,6 +103,10 @@ impl Store for Watched {
         self.answers()?.event(id).await
     }
 
+    async fn paths_of(&self, session: &str) -> Result<Vec<String>, StoreError> {
+        self.answers()?.paths_of(session).await
+    }
+
     async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
         self.answers()?.begin_audit(record).await
     }

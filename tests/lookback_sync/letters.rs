@@ -1,9 +1,13 @@
 //! What a lookback does about dead letters.
 
 use serde_json::{Value, json};
+use surepass::fulfil::{Triage, triage};
+use surepass::queue::Item;
+use surepass::stripe::Event;
 
 use crate::answer::Answer;
 use crate::program::stderr;
+use crate::shop::COMPLETED;
 use crate::stripe::object;
 use crate::world::{World, ids};
 
@@ -105,6 +109,63 @@ async fn a_session_that_only_its_line_items_tell_is_brought_even_from_a_dead_let
         1,
         "the list has carried the line items"
     );
+}
+
+/// As an older program left it: at another tenant's path, under the key that everybody's purchases had.
+#[tokio::test]
+async fn what_a_wrong_path_had_buried_runs_again_by_what_stripe_says_whose_it_is() {
+    let mut world = World::open().await;
+    world.shop.start_server().await;
+    let yoga = json!({"tenants": [{"id": "tenant-2", "slug": "yoga", "name": "Yoga", "timeZone": "Europe/Oslo",
+        "webhookSecrets": ["whsec_HemmeligYoga"], "passes": []}]});
+    world.import(&yoga).await;
+    let session = world.shop.session().with("userId", Some("user_kari"));
+    let mut event = Event::parse(&session.event(COMPLETED, 1)).unwrap();
+    let Triage::Fulfil(mut purchase) = triage(&mut event, Some("yoga")) else {
+        panic!("no purchase");
+    };
+    purchase.proved_by = None;
+    let job = [Item::job(&purchase).unwrap()];
+    world.shop.queue().enqueue(&job).await.unwrap();
+    world.shop.settled().await;
+    let death = world.shop.queue().death(&purchase.job_key()).await.unwrap();
+    assert_eq!(death.as_deref(), Some("tenant_mismatch"));
+
+    world.stripe.sell(&session);
+    let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
+    assert!(is_content, "{report}");
+    assert_eq!(report["createdCount"], 1, "{report}");
+    assert_eq!(world.shop.fulfilled().await, [session.session_id()]);
+    assert_eq!(world.shop.counts().await.dead, 0);
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_tenants_own_endpoint_needs_nobody_once_a_lookback_has_fulfilled_its_purchase() {
+    let mut world = World::open().await;
+    world.shop.start_server().await;
+    let yoga = |passes: &[&str]| {
+        let passes = passes.iter().map(|id| json!({"id": id, "name": id, "type": "multi", "classesLimit": 10,
+            "price": 150_000, "currency": "nok", "validityType": "days", "validityDays": 90, "isActive": true}));
+        json!({"tenants": [{"id": "tenant-2", "slug": "yoga", "name": "Yoga", "timeZone": "Europe/Oslo",
+            "webhookSecrets": ["whsec_HemmeligYoga"], "passes": passes.collect::<Vec<_>>()}]})
+    };
+    world.import(&yoga(&[])).await;
+    let session = world.shop.session().with("userId", Some("user_kari"));
+    let session = session.with("tenantId", Some("tenant-2")).with("passName", None);
+    let told = world
+        .shop
+        .deliver_to("yoga", "whsec_HemmeligYoga", session.event(COMPLETED, 1))
+        .await;
+    assert_eq!(told, Answer::accepted());
+    world.shop.settled().await;
+    assert_eq!(world.shop.counts().await.dead, 1);
+    world.import(&yoga(&["pass-10"])).await;
+    world.stripe.sell(&session);
+    let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
+    assert!(is_content, "{report}");
+    world.shop.settled().await;
+    assert_eq!(world.shop.fulfilled().await, [session.session_id()]);
+    assert_eq!(world.shop.counts().await.dead, 0);
 }
 
 #[tokio::test]

@@ -33,12 +33,16 @@ mod recorded_events;
 mod redis_faults;
 mod routes;
 mod secrets;
+mod shared_account;
 #[path = "../support/shop/mod.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod shop;
 mod starting;
 mod stopping;
 mod store_outage;
+#[path = "../support/stripe_sandbox.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
+mod stripe_sandbox;
 mod sync_cost;
 mod tenants;
 #[cfg(feature = "otlp")]

@@ -117,7 +117,7 @@ async fn what_names_no_tenant_and_is_dead_is_fulfilled_when_it_comes_by_a_tenant
 }
 
 #[tokio::test]
-async fn a_purchase_that_names_another_tenant_than_its_path_is_parked_never_fulfilled() {
+async fn rule_3_a_purchase_that_names_another_tenant_than_its_path_is_that_tenants_and_no_dead_letter() {
     let shop = Shop::open().await;
     import_yoga(&shop, &[OWN]).await;
     let session = shop.session();
@@ -127,9 +127,58 @@ async fn a_purchase_that_names_another_tenant_than_its_path_is_parked_never_fulf
     );
     shop.settled().await;
     assert!(shop.subscriptions().await.is_empty());
-    let job = format!("fulfil:{}", session.session_id());
-    let reason = shop.queue().death(&job).await.unwrap();
-    assert_eq!(reason.as_deref(), Some("tenant_mismatch"));
+    assert_eq!((shop.counts().await.done, shop.counts().await.dead), (1, 0));
+    // The same event at its own tenant's path is no double.
+    let answer = shop
+        .deliver_to("studio", PLATFORM, session.event(COMPLETED, 1))
+        .await;
+    assert_eq!(answer, Answer::accepted());
+    shop.settled().await;
+    assert_eq!(shop.fulfilled().await, [session.session_id()]);
+    assert_eq!(shop.subscriptions().await[0]["tenant"], "tenant-1");
+}
+
+#[tokio::test]
+async fn a_tenants_secret_takes_no_key_of_another_tenants_purchase() {
+    let mut shop = Shop::prepare("").await;
+    shop.start_server().await;
+    import_yoga(&shop, &[OWN]).await;
+    // Yoga names the studio's session, and its event, before the studio's own webhook comes.
+    let session = shop.session();
+    let forged = shop.deliver_to("yoga", OWN, session.event(COMPLETED, 1)).await;
+    assert_eq!(forged, Answer::accepted());
+    assert_eq!(shop.buy(&session).await, Answer::accepted());
+    assert_eq!(shop.buy(&session).await, Answer::duplicate());
+    shop.start_worker().await;
+    shop.settled().await;
+    assert_eq!(shop.fulfilled().await, [session.session_id()]);
+    assert_eq!(shop.counts().await.dead, 0);
+}
+
+#[tokio::test]
+async fn commands_take_a_bare_session_and_find_the_jobs_of_both_keys() {
+    let mut shop = Shop::prepare("").await;
+    shop.start_server().await;
+    import_yoga(&shop, &[OWN]).await;
+    let session = shop.session().with("passId", Some("pass-unheard-of"));
+    let session = session.with("passName", None).with("tenantId", Some("tenant-2"));
+    let id = session.session_id();
+    shop.deliver_to("yoga", OWN, session.event(COMPLETED, 1)).await;
+    let own = shop.json(&["jobs", "show", &id, "--json"]).await;
+    assert_eq!(own["id"], json!(format!("fulfil:yoga:{id}")));
+    shop.buy(&session).await;
+    shop.start_worker().await;
+    shop.settled().await;
+    assert_eq!(shop.counts().await.dead, 2);
+    let both = shop.json(&["jobs", "show", &id, "--json"]).await;
+    let ids: Vec<_> = both.as_array().unwrap().iter().map(|life| &life["id"]).collect();
+    assert_eq!(ids, [&format!("fulfil:{id}"), &format!("fulfil:yoga:{id}")]);
+    let retried = shop.surepass(&["jobs", "retry", &id]).await;
+    assert!(retried.status.success(), "{retried:?}");
+    shop.settled().await;
+    let discarded = shop.surepass(&["jobs", "discard", &id, "--why", "a test"]).await;
+    assert!(discarded.status.success(), "{discarded:?}");
+    assert_eq!(shop.counts().await.dead, 0);
 }
 
 #[tokio::test]
@@ -168,8 +217,8 @@ async fn a_purchase_waits_in_its_tenants_line_named_by_path_or_metadata() {
     shop.deliver(hostile.event(COMPLETED, 1)).await;
 
     let mut lines = Vec::new();
-    for id in [&by_path, &by_metadata, &hostile].map(|session| format!("fulfil:{}", session.session_id())) {
-        lines.push(line_of(&shop, &id).await);
+    for (prover, session) in [("yoga:", &by_path), ("", &by_metadata), ("", &hostile)] {
+        lines.push(line_of(&shop, &format!("fulfil:{prover}{}", session.session_id())).await);
     }
     assert_eq!(lines[..2], ["yoga", "tenant-1"]);
     assert!(lines[2].starts_with('~') && lines[2].is_ascii(), "{lines:?}");

@@ -9,7 +9,7 @@ use surepass::queue::inspector::{Filter, Inspector, Operator, Outcome, State, Ta
 use surepass::store::Store;
 
 use super::arguments::{ActArguments, Meant, QueueArguments};
-use super::job_id;
+use super::job_ids;
 use super::show::no_such_job;
 use crate::Failure;
 use crate::commands::open_store;
@@ -61,7 +61,10 @@ pub(super) async fn act(
         Err(words) => return Ok(misuse(words)),
     };
     if state.is_none() {
-        let ids: Vec<String> = arguments.ids.iter().map(|id| job_id(id)).collect();
+        let mut ids = Vec::new();
+        for typed in &arguments.ids {
+            ids.extend(dead_of(inspector, job_ids(inspector, typed).await?).await?);
+        }
         let store = audited(settings).await?;
         let operator = operator(inspector, store.as_ref(), arguments.why.clone());
         let outcomes = match act {
@@ -71,6 +74,21 @@ pub(super) async fn act(
         return one_by_one(act, &ids, &outcomes, arguments.json);
     }
     many(settings, inspector, act, arguments, state).await
+}
+
+/// Of several jobs of one purchase those that are dead letters, if any is: the others need nobody.
+async fn dead_of(inspector: &Inspector, ids: Vec<String>) -> Result<Vec<String>, Failure> {
+    let mut dead = Vec::new();
+    if ids.len() > 1 {
+        for id in &ids {
+            let life = inspector.job(id, false).await?;
+            dead.extend(
+                life.filter(|life| life.job.state == State::Dead)
+                    .map(|life| life.job.id),
+            );
+        }
+    }
+    Ok(if dead.is_empty() { ids } else { dead })
 }
 
 async fn many(

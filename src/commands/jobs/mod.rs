@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use secrecy::ExposeSecret;
 use surepass::address::masked;
 use surepass::config::{QueueName, Settings};
+use surepass::fulfil;
 use surepass::queue::inspector::{InspectError, Inspector};
 use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
 
@@ -71,11 +72,14 @@ pub(super) fn told(settings: &Settings, error: &InspectError) -> Result<ExitCode
     }
 }
 
-/// A job's id as it was typed: a bare session is the job that fulfils it.
-fn job_id(typed: &str) -> String {
-    if typed.starts_with("cs_") {
-        format!("fulfil:{typed}")
-    } else {
-        typed.to_owned()
+/// The ids of the jobs that were meant by what was typed: a bare session means all jobs that fulfil it.
+async fn job_ids(inspector: &Inspector, typed: &str) -> Result<Vec<String>, InspectError> {
+    if !typed.starts_with("cs_") {
+        return Ok(vec![typed.to_owned()]);
     }
+    let mut ids = inspector.ids_of("fulfil", typed).await?;
+    if ids.is_empty() {
+        ids.push(fulfil::job_id(typed, None));
+    }
+    Ok(ids)
 }

@@ -2,24 +2,39 @@
 
 use std::process::ExitCode;
 
+use surepass::fulfil::session_of;
 use surepass::queue::inspector::{Attempt, Inspector, Life, State};
 
 use super::arguments::ShowArguments;
-use super::job_id;
+use super::job_ids;
 use crate::Failure;
 use crate::commands::terminal::{absolute, print_json, relative, safe, span};
 
 pub(super) async fn run(inspector: &Inspector, arguments: &ShowArguments) -> Result<ExitCode, Failure> {
-    let id = job_id(&arguments.id);
-    let Some(life) = inspector.job(&id, arguments.personal).await? else {
-        return Err(no_such_job(&id).into());
-    };
-    if arguments.json {
-        print_json(&life)?;
-        return Ok(ExitCode::SUCCESS);
+    let ids = job_ids(inspector, &arguments.id).await?;
+    let mut lives = Vec::new();
+    for id in &ids {
+        lives.extend(inspector.job(id, arguments.personal).await?);
     }
+    match lives.as_slice() {
+        [] => return Err(no_such_job(ids.first().unwrap_or(&arguments.id)).into()),
+        [life] if arguments.json => print_json(life)?,
+        several if arguments.json => print_json(&several)?,
+        lives => {
+            for (n, life) in lives.iter().enumerate() {
+                if n > 0 {
+                    println!();
+                }
+                print_life(life, arguments.personal)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_life(life: &Life, personal: bool) -> Result<(), Failure> {
     println!("{}", safe(&life.job.id));
-    for (name, value) in facts(&life) {
+    for (name, value) in facts(life) {
         println!("  {name:<10} {value}");
     }
     if !life.failed_attempts.is_empty() {
@@ -29,7 +44,7 @@ pub(super) async fn run(inspector: &Inspector, arguments: &ShowArguments) -> Res
         }
     }
     if let Some(payload) = &life.payload {
-        let hint = if arguments.personal {
+        let hint = if personal {
             ""
         } else {
             " (names and emails masked: --personal tells them)"
@@ -40,12 +55,12 @@ pub(super) async fn run(inspector: &Inspector, arguments: &ShowArguments) -> Res
             println!("  {}", safe(line));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// There is nothing to show; where else to look.
 pub(super) fn no_such_job(id: &str) -> String {
-    let session = id.strip_prefix("fulfil:").unwrap_or("cs_…");
+    let session = session_of(id).unwrap_or("cs_…");
     format!(
         "there is no job `{}`: it was never enqueued, or was done and has been trimmed. Look with: surepass \
          subscriptions list --session {}",

@@ -11,9 +11,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use surepass::clock::Clock;
 use surepass::config::Settings;
+use surepass::fulfil::job_id;
 use surepass::lookback::ledger::{self, Balance, LedgerError, Progress};
 use surepass::queue::inspector::{Life, State};
 use surepass::queue::{Bucket, Queue, Redis, RedisOptions};
+use surepass::store::Store;
 use surepass::stripe::api::{self, Client, Pace, Unpaced};
 use surepass::verdict::{LONGEST_WAIT, session_of};
 
@@ -77,7 +79,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             }
             drawn => drawn?,
         };
-        look_up_jobs(settings, &mut balance).await;
+        look_up_jobs(settings, store.as_ref(), &mut balance).await;
         let dead = dead_sessions(settings).await;
         balance.dead_are_missing(|session| dead.contains(session));
         if arguments.json {
@@ -132,16 +134,25 @@ fn show(bar: &ProgressBar, progress: Progress<'_>) {
 
 /// Adds to the missing what has become of their jobs: a hint for whoever looks into it, no part of the verdict. Where
 /// Redis does not answer there is none.
-async fn look_up_jobs(settings: &Settings, balance: &mut Balance) {
+async fn look_up_jobs(settings: &Settings, store: &dyn Store, balance: &mut Balance) {
     let Ok(inspector) = inspector(settings) else {
         return;
     };
     let late = balance.missing.items.iter_mut().take(MOST_JOBS);
+    let late = late.chain(balance.in_flight.items.iter_mut().take(MOST_JOBS));
     let looking = async {
-        for finding in late.chain(balance.in_flight.items.iter_mut().take(MOST_JOBS)) {
-            match inspector.job(&format!("fulfil:{}", finding.session), false).await {
-                Ok(life) => finding.job = life.as_ref().map(state),
-                Err(_) => return,
+        let tenants = store.tenants().await.unwrap_or_default();
+        for finding in late {
+            let tenant = tenants
+                .iter()
+                .find(|one| finding.tenant.as_ref() == Some(&one.id));
+            let own = tenant.map(|tenant| job_id(&finding.session, Some(&tenant.slug)));
+            for id in [Some(job_id(&finding.session, None)), own].into_iter().flatten() {
+                match inspector.job(&id, false).await {
+                    Ok(Some(life)) => finding.job = Some(state(&life)),
+                    Ok(None) => {}
+                    Err(_) => return,
+                }
             }
         }
     };

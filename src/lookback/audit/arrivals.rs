@@ -72,7 +72,7 @@ impl Auditor {
             }
         }
         for heard in all.into_values() {
-            findings.extend(self.judged(heard).await);
+            findings.extend(self.judged(heard, tenants).await);
         }
         Ok(())
     }
@@ -107,12 +107,15 @@ impl Auditor {
         }
     }
 
-    async fn judged(&self, mut heard: Heard) -> Option<Finding> {
+    async fn judged(&self, mut heard: Heard, tenants: &[Tenant]) -> Option<Finding> {
         heard.newest.sort_by(|one, other| other.cmp(one));
         heard.newest.truncate(NEWEST.into());
         let ids: Vec<&str> = heard.newest.iter().map(|(_, id)| id.as_str()).collect();
         // Redis away: nothing can be said, and the doctor says that.
-        let hands = self.purchases.hands(&ids).await.ok()?;
+        let sells_there = |tenant: &&Tenant| heard.accounts.contains(&tenant.stripe_account);
+        let slugs = tenants.iter().filter(sells_there);
+        let slugs: Vec<&str> = slugs.map(|tenant| tenant.slug.as_str()).collect();
+        let hands = self.purchases.hands_at(&ids, &slugs).await.ok()?;
         let (created, newest) = heard.newest.first()?;
         let of = match heard.accounts.as_slice() {
             [None] => String::new(),

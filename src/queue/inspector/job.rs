@@ -71,6 +71,58 @@ impl Inspector {
     }
 }
 
+impl Inspector {
+    /// The ids of all jobs of a kind for one thing, whichever prover's: `{kind}:{thing}` and `{kind}:…:{thing}`. Those that are
+    /// there, else one that is done. Reads all keys, so for a person who asks only.
+    ///
+    /// # Errors
+    /// [`InspectError`].
+    pub async fn ids_of(&self, kind: &str, thing: &str) -> Result<Vec<String>, InspectError> {
+        let is_one = |id: &str| {
+            let rest = id.strip_prefix(kind).and_then(|rest| rest.strip_prefix(':'));
+            rest.is_some_and(|rest| rest == thing || rest.ends_with(&format!(":{thing}")))
+        };
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let mut ids = Vec::new();
+        for queue in &self.queues {
+            if thing.bytes().all(is_plain) {
+                ids.extend(there(queue, &format!("{kind}:*{thing}")).await?);
+            }
+        }
+        ids.retain(|id| is_one(id));
+        ids.sort();
+        ids.dedup();
+        if ids.is_empty() {
+            for queue in &self.queues {
+                ids.extend(find_done(queue, is_one).await?.map(|(id, ..)| id));
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// The ids of the jobs that are there and fit a pattern of Redis'.
+async fn there(queue: &Queue, pattern: &str) -> Result<Vec<String>, InspectError> {
+    let prefix = queue.key("data:");
+    let pattern = format!("{prefix}{pattern}");
+    let (mut ids, mut cursor) = (Vec::new(), 0_u64);
+    loop {
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor)
+            .arg("MATCH")
+            .arg(&pattern)
+            .arg("COUNT")
+            .arg(1_000);
+        let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(&mut queue.connection.clone()).await?;
+        let texts = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
+        ids.extend(texts.filter_map(|key| key.strip_prefix(&prefix).map(str::to_owned)));
+        if next == 0 {
+            return Ok(ids);
+        }
+        cursor = next;
+    }
+}
+
 async fn look(queue: &Queue, id: &str) -> Result<Option<Life>, InspectError> {
     type Told = (String, String, String, Vec<u8>, String, String, Vec<String>);
     let told: Told = scripts::INSPECT_JOB
@@ -90,8 +142,8 @@ async fn look(queue: &Queue, id: &str) -> Result<Option<Life>, InspectError> {
     };
     let now = now(queue).await?;
     if state == State::Done {
-        let done = find_done(queue, id).await?;
-        return Ok(done.map(|(ended, attempts)| Life {
+        let done = find_done(queue, |done| done == id).await?;
+        return Ok(done.map(|(_, ended, attempts)| Life {
             job: Listed::done(queue, id.to_owned(), ended, attempts),
             trace: None,
             crashes: None,
@@ -126,16 +178,19 @@ fn attempts_of(errors: &[String]) -> Vec<Attempt> {
         .collect()
 }
 
-/// When a job was done, and at which attempt; looks through the newest.
-async fn find_done(queue: &Queue, id: &str) -> Result<Option<(Option<u64>, Option<u32>)>, InspectError> {
+/// A job that is done, when it was, and at which attempt; looks through the newest.
+async fn find_done(
+    queue: &Queue,
+    is_it: impl Fn(&str) -> bool,
+) -> Result<Option<(String, Option<u64>, Option<u32>)>, InspectError> {
     let mut from = -1;
     while from > -MOST_DONE {
         let portion: Vec<String> = redis::Cmd::lrange(queue.key("done"), from - DONE_PORTION + 1, from)
             .query_async(&mut queue.connection.clone())
             .await?;
         let entry = portion.iter().rev().map(|entry| done(entry));
-        if let Some((_, ended, attempts)) = entry.into_iter().find(|(done, ..)| *done == id) {
-            return Ok(Some((ended, attempts)));
+        if let Some((id, ended, attempts)) = entry.into_iter().find(|(done, ..)| is_it(done)) {
+            return Ok(Some((id.to_owned(), ended, attempts)));
         }
         if portion.is_empty() {
             break;

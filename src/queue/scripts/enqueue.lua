@@ -3,8 +3,8 @@
 -- KEYS 1 wait (its slot)  2 sched  3 dead  4 log  5 stats
 -- ARGV 1 prefix  2 longest log (entries), then eleven for each item:
 --      once key ('' = none), its life in ms, 1 = first hand (2 = second), job id ('' = no job), 'kind/version group trace',
---      group, payload, delay in ms, 1 = run again a job that is dead for a passing cause (a reason: or for that one; * for
---      any; 0 = not), log header ('' = no entry), log body
+--      group, payload, delay in ms, 1 = run again a job that is dead for a passing cause (reasons, by commas: or for
+--      these; * for any; 0 = not), log header ('' = no entry), log body
 -- Answers a word for each item: new | seen | live | dead | logged. All in one string: an array costs an allocation for each.
 --
 -- A once key holds by which hand it was taken. The first is first whenever it comes: what was known by hearsay is then known
@@ -23,7 +23,8 @@ local function accept(id, value, group, delay, revive)
       return 'live'
     end
     local cause = redis.call('HMGET', prefix .. 'job:' .. id, 'transient', 'reason')
-    if revive == '0' or revive ~= '*' and cause[1] ~= '1' and cause[2] ~= revive then
+    local is_named = string.find(',' .. revive .. ',', ',' .. (cause[2] or '') .. ',', 1, true)
+    if revive == '0' or revive ~= '*' and cause[1] ~= '1' and not is_named then
       return 'dead'
     end
     redis.call('ZREM', KEYS[3], id)

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use super::stage::{Stage, told};
 use super::{PATIENCE, Scene};
+use crate::fulfil::job_id;
 use crate::store::Subscription;
 use crate::stripe::signature::sign;
 use crate::up::UpError;
@@ -176,7 +177,7 @@ impl Stage<'_> {
         let session = self.sample().with("passId", None).with("passName", None);
         let begun = Instant::now();
         let (status, _) = self.post(session.event(COMPLETED, 1)).await?;
-        let id = format!("fulfil:{}", session.session_id());
+        let id = job_id(&session.session_id(), None);
         let mut reason = None;
         while reason.is_none() && begun.elapsed() < PATIENCE {
             reason = self.queue.death(&id).await?;
