@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::fulfil;
 use crate::queue::{Overdue, Queue};
 use crate::store::Store;
 
@@ -112,7 +113,7 @@ async fn without_pass(overdue: &Overdue, store: Option<&dyn Store>) -> BTreeMap<
 /// The session of a job: its id ends with it.
 #[must_use]
 pub fn session_of(job: &str) -> &str {
-    job.rsplit([':', '/']).next().unwrap_or(job)
+    fulfil::session_of(job).unwrap_or(job)
 }
 
 impl Verdict {

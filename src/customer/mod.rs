@@ -23,6 +23,7 @@ use crate::queue::{Counted, Limit, Limiter, Memo, Queue, QueueError};
 use crate::store::{CreatedVia, Store, StoreError, Subscription};
 use crate::stripe::api::Client;
 
+pub use crate::fulfil::is_session_id;
 pub use error::CustomerError;
 pub use live::{FollowError, Follower, Following, Live, Next, Sight};
 pub use proof::Proofs;
@@ -84,12 +85,6 @@ impl Customers {
             .take((limit, &Counted::user(&customer.id)), None)
             .await
     }
-}
-
-/// Whether it can be a Checkout Session's id.
-#[must_use]
-pub fn is_session_id(id: &str) -> bool {
-    lookback::is_session_id(id)
 }
 
 /// The users of the store that are this customer at a tenant: their own, and the guests of their email, where something is

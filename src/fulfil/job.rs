@@ -16,6 +16,14 @@ pub fn job_id(session: &str, tenant: Option<&str>) -> String {
     }
 }
 
+/// Whether it can be a Checkout Session's id: `cs_` and letters, digits, underscores, at most 255 in all. It becomes part of
+/// ids and keys.
+#[must_use]
+pub fn is_session_id(id: &str) -> bool {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (4..=255).contains(&id.len()) && id.starts_with("cs_") && id.bytes().all(safe)
+}
+
 /// The ids of all jobs that may fulfil a session for the tenant with this slug.
 #[must_use]
 pub fn job_ids(session: &str, tenant: &str) -> [String; 2] {

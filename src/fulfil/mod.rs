@@ -26,7 +26,7 @@ use cache::Cache;
 pub use error::FulfilError;
 use error::{Reason, Shown};
 pub(crate) use error::{TENANT_MISMATCH, UNRESOLVED_PASS, UNRESOLVED_TENANT};
-pub use job::{job_id, job_ids, session_of};
+pub use job::{is_session_id, job_id, job_ids, session_of};
 use plan::Plan;
 pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
 pub use tenants::{KnownTenant, Tenants};

@@ -8,6 +8,7 @@ use crate::store::{Buyer, NewSubscription, Pass, Subscription, SubscriptionType,
 
 use super::catalogue::{Catalogue, NoTenant, Shelf};
 use super::error::{Reason, Shown};
+use super::is_session_id;
 use super::purchase::{Purchase, PurchaseKind};
 use super::validity;
 
@@ -110,17 +111,6 @@ pub(super) fn draw_up(
 /// The id of the subscription that a session makes.
 pub(super) fn subscription_id(session_id: &str) -> String {
     format!("subscription-{session_id}")
-}
-
-/// `cs_` and letters, digits, underscores, at most 255 in all: it becomes part of ids and keys.
-fn is_session_id(id: &str) -> bool {
-    id.len() <= 255
-        && id.strip_prefix("cs_").is_some_and(|rest| {
-            !rest.is_empty()
-                && rest
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        })
 }
 
 /// "Fulfilment" rule 9.

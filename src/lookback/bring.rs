@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{Lookback, LookbackError};
 use crate::config::ClientReference;
 use crate::fulfil::{
-    Origin, Purchase, TENANT_MISMATCH, Triage, UNRESOLVED_PASS, UNRESOLVED_TENANT, draft, triage_session,
+    Origin, Purchase, TENANT_MISMATCH, Triage, UNRESOLVED_PASS, UNRESOLVED_TENANT, draft, is_session_id,
+    triage_session,
 };
 use crate::queue::{Enqueued, Fate, Item, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
@@ -84,12 +85,6 @@ fn as_it_is(session: &CheckoutSession, account: Option<&str>, via: CreatedVia) -
         Triage::Ignore(_) if session.status == Some(SessionStatus::Expired) => Listed::Other,
         Triage::Ignore(_) => draft(session, &origin, via).map_or(Listed::Other, Listed::Unpaid),
     }
-}
-
-/// `cs_` and letters, digits, underscores, at most 255 in all: it becomes part of ids and keys.
-pub(crate) fn is_session_id(id: &str) -> bool {
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    (4..=255).contains(&id.len()) && id.starts_with("cs_") && id.bytes().all(safe)
 }
 
 /// Which of the purchases have made a subscription.

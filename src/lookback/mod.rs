@@ -29,7 +29,6 @@ use crate::queue::Queue;
 use crate::store::{LookbackStore, Store, Tenant};
 use crate::stripe::api::Client;
 
-pub(crate) use bring::is_session_id;
 pub use error::LookbackError;
 pub use job::{Customer, LookbackJob, Resume, RunId, SweepRequest, SyncRequest, UndeliveredRequest};
 pub use report::{Asked, FailedSession, Report};

@@ -7,7 +7,8 @@ use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
 use super::{Next, go};
-use crate::lookback::bring::{Found, Line, Unfinished, is_session_id};
+use crate::fulfil::is_session_id;
+use crate::lookback::bring::{Found, Line, Unfinished};
 use crate::lookback::{Customer, Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Fate, Item, Job};
 use crate::store::{CreatedVia, FoundSession, LookbackRun, RecentBuyer, RunPhase, RunStep, SessionState};
