@@ -222,9 +222,7 @@ impl<D: Dialect> Store for SqlStore<D> {
     }
 
     async fn paths_of(&self, session: &str) -> Result<Vec<String>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let found = timeout(STATEMENT, events::paths_of::<D>(&mut connection, session)).await;
-        Ok(in_time(connection, found)?)
+        ask!(self.pools, Read, |c| events::paths_of::<D>(&mut c, session))
     }
 
     async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
