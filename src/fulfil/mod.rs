@@ -30,7 +30,7 @@ pub use job::{is_session_id, job_id, job_ids, session_of};
 use plan::Plan;
 pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
 pub use tenants::{KnownTenant, Tenants};
-pub use triage::{Triage, draft, triage, triage_session};
+pub use triage::{THIN_EVENT, Triage, draft, triage, triage_session};
 
 /// Turns purchases into subscriptions.
 #[derive(Debug)]

@@ -5,6 +5,9 @@ use crate::stripe::{CheckoutSession, Event, PaymentStatus, SessionMode, SessionS
 
 use super::purchase::{Origin, Purchase, PurchaseKind, told};
 
+/// Why an event without `data.object` is ignored: Stripe's thin events tell only that something happened.
+pub const THIN_EVENT: &str = "thin_event";
+
 /// What to do about an event or a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
@@ -24,6 +27,9 @@ pub enum Triage {
 /// goes on as a purchase that fulfilment refuses, so that a person learns of it.
 #[must_use]
 pub fn triage(event: &mut Event, path_tenant: Option<&str>) -> Triage {
+    if event.is_thin {
+        return Triage::Ignore(THIN_EVENT);
+    }
     if !matches!(
         event.kind.as_str(),
         "checkout.session.completed" | "checkout.session.async_payment_succeeded"

@@ -5,7 +5,7 @@ use serde::de::MapAccess;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::json::{self, Fields, Object};
+use super::json::{self, Fields, MaybeObject, Object};
 use super::session::{CheckoutSession, SessionFields};
 
 /// Stripe's ids and type names are far shorter; a limit keeps what we store and use as keys bounded.
@@ -18,7 +18,7 @@ pub struct Event {
     pub id: String,
     /// `checkout.session.completed` and the like: printable ASCII, at most 255 bytes.
     pub kind: String,
-    /// The connected account (`acct_…`) that it happened on; absent: the key's own.
+    /// The connected account (`acct_…`) that it happened on, by its `account` or else its `context`; absent: the key's own.
     pub account: Option<String>,
     /// False where the event does not say.
     pub livemode: bool,
@@ -26,6 +26,8 @@ pub struct Event {
     pub created: Option<DateTime<Utc>>,
     /// The id of `data.object`.
     pub object_id: Option<String>,
+    /// It has no `data.object`: one of Stripe's thin events, or a ping of its Workbench.
+    pub is_thin: bool,
     /// The object of a `checkout.session.*` event.
     pub session: Option<CheckoutSession>,
 }
@@ -35,15 +37,13 @@ pub struct Event {
 pub enum MalformedEvent {
     #[error("the body is not JSON: line {line}, column {column}")]
     NotJson { line: usize, column: usize },
-    #[error("the event, its `data` or its `data.object` is not an object: line {line}, column {column}")]
+    #[error("the event is not an object: line {line}, column {column}")]
     NotAnObject { line: usize, column: usize },
-    #[error("the event has no `data.object`")]
-    NoObject,
     #[error("the event's `id` must be `evt_…`: printable ASCII, at most {LONGEST_NAME} bytes")]
     Id,
     #[error("the event's `type` must be a name in printable ASCII, at most {LONGEST_NAME} bytes")]
     Kind,
-    #[error("the event's `account` must be a string")]
+    #[error("the event's `account`, or else its `context`, must be a string of at most {LONGEST_NAME} bytes")]
     Account,
     #[error("the event's `livemode` must be true or false")]
     Livemode,
@@ -80,24 +80,37 @@ impl Event {
             .unwrap_or_default()
             .filter(|kind| is_name(kind))
             .ok_or(MalformedEvent::Kind)?;
-        let object = envelope
-            .data
-            .and_then(|data| data.object)
-            .ok_or(MalformedEvent::NoObject)?;
-        let session = kind.starts_with("checkout.session.").then(|| object.read());
+        let account = account(&envelope)?;
+        let object = envelope.data.and_then(|data| data.object);
+        let is_thin = object.is_none();
+        let object = object.unwrap_or_default();
+        let is_session = kind.starts_with("checkout.session.") && !is_thin;
+        let session = is_session.then(|| object.read());
         let livemode = json::boolean(envelope.livemode)
             .map_err(|_| MalformedEvent::Livemode)?
             .or(session.as_ref().and_then(|session| session.livemode));
         Ok(Self {
-            account: json::text(envelope.account).map_err(|_| MalformedEvent::Account)?,
+            account,
             livemode: livemode.unwrap_or(false),
             created: json::timestamp(envelope.created).unwrap_or_default(),
             object_id: json::text(object.id).unwrap_or_default(),
+            is_thin,
             session,
             id,
             kind,
         })
     }
+}
+
+/// The account that an event happened on. A `context` is a path whose last part names it (`acct_1`, `org_1/acct_1`).
+fn account(envelope: &Envelope<'_>) -> Result<Option<String>, MalformedEvent> {
+    let read = |raw| json::identifier(raw).map_err(|_| MalformedEvent::Account);
+    if let Some(account) = read(envelope.account)? {
+        return Ok(Some(account));
+    }
+    let context = read(envelope.context)?;
+    let last = context.as_deref().and_then(|path| path.rsplit('/').next());
+    Ok(last.filter(|name| !name.is_empty()).map(str::to_owned))
 }
 
 fn is_name(text: &str) -> bool {
@@ -109,6 +122,7 @@ struct Envelope<'a> {
     id: Option<&'a RawValue>,
     kind: Option<&'a RawValue>,
     account: Option<&'a RawValue>,
+    context: Option<&'a RawValue>,
     livemode: Option<&'a RawValue>,
     created: Option<&'a RawValue>,
     data: Option<Data<'a>>,
@@ -120,11 +134,12 @@ impl<'de> Fields<'de> for Envelope<'de> {
             "id" => &mut self.id,
             "type" => &mut self.kind,
             "account" => &mut self.account,
+            "context" => &mut self.context,
             "livemode" => &mut self.livemode,
             "created" => &mut self.created,
             "data" => {
-                let Object(data) = map.next_value()?;
-                self.data = Some(data);
+                let MaybeObject(data) = map.next_value()?;
+                self.data = data;
                 return Ok(true);
             }
             _ => return Ok(false),
@@ -145,8 +160,8 @@ impl<'de> Fields<'de> for Data<'de> {
         if name != "object" {
             return Ok(false);
         }
-        let Object(object) = map.next_value()?;
-        self.object = Some(object);
+        let MaybeObject(object) = map.next_value()?;
+        self.object = object;
         Ok(true)
     }
 }
@@ -204,8 +219,10 @@ mod tests {
                 r#"{"id":"evt_1","type":"","data":{"object":{}}}"#,
                 MalformedEvent::Kind,
             ),
-            (r#"{"id":"evt_1","type":"a"}"#, MalformedEvent::NoObject),
-            (r#"{"id":"evt_1","type":"a","data":{}}"#, MalformedEvent::NoObject),
+            (
+                r#"{"id":"evt_1","type":"a","data":{"object":{}},"context":{"account":"acct_1"}}"#,
+                MalformedEvent::Account,
+            ),
             (
                 r#"{"id":"evt_1","type":"a","data":{"object":{}},"account":7}"#,
                 MalformedEvent::Account,
@@ -223,14 +240,7 @@ mod tests {
             "a".repeat(252)
         );
         assert_eq!(Event::parse(long.as_bytes()), Err(MalformedEvent::Id));
-        for body in [
-            "[]",
-            "7",
-            "null",
-            r#"{"data":[]}"#,
-            r#"{"data":{"object":null}}"#,
-            r#"{"data":{"object":"a"}}"#,
-        ] {
+        for body in ["[]", "7", "null"] {
             let error = Event::parse(body.as_bytes()).unwrap_err();
             assert!(
                 matches!(error, MalformedEvent::NotAnObject { .. }),
@@ -285,6 +295,43 @@ mod tests {
         }
         let objects = r#"{"data":"#.repeat(200_000);
         assert!(Event::parse(objects.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn an_event_without_an_object_is_thin_whatever_stands_in_its_place() {
+        for data in [
+            "",
+            r#","data":null"#,
+            r#","data":[{}]"#,
+            r#","data":{}"#,
+            r#","data":7"#,
+            r#","data":{"note":1}"#,
+            r#","data":{"object":null}"#,
+            r#","data":{"object":"a"}"#,
+            r#","data":-1.5"#,
+        ] {
+            let body = format!(r#"{{"id":"evt_1","type":"checkout.session.completed"{data}}}"#);
+            let event = Event::parse(body.as_bytes()).unwrap();
+            assert!(
+                event.is_thin && event.session.is_none() && event.object_id.is_none(),
+                "{data}"
+            );
+        }
+        assert!(!Event::parse(COMPLETED.as_bytes()).unwrap().is_thin);
+    }
+
+    #[test]
+    fn rule_3_an_event_without_an_account_happened_on_the_one_that_its_context_names() {
+        let account = |fields: &str| {
+            let body = COMPLETED.replace(r#""account":"acct_1""#, fields);
+            Event::parse(body.as_bytes()).unwrap().account
+        };
+        let named = Some("acct_2".to_owned());
+        assert_eq!(account(r#""context":"acct_2""#), named);
+        assert_eq!(account(r#""account":null,"context":"org_1/acct_2""#), named);
+        assert_eq!(account(r#""account":"acct_2","context":"acct_3""#), named);
+        assert_eq!(account(r#""context":null"#), None);
+        assert_eq!(account(r#""context":"""#), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 
 use chrono::{DateTime, Datelike, Utc};
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The wanted fields of one kind of object.
@@ -49,6 +49,59 @@ pub(super) struct Object<T>(pub(super) T);
 impl<'de, T: Fields<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+/// The same where anything may stand in its place: `None` for what is no object.
+pub(super) struct MaybeObject<T>(pub(super) Option<T>);
+
+impl<'de, T: Fields<'de>> Deserialize<'de> for MaybeObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MaybeVisitor(PhantomData))
+    }
+}
+
+struct MaybeVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Fields<'de>> Visitor<'de> for MaybeVisitor<T> {
+    type Value = MaybeObject<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let Object(fields) = ObjectVisitor(PhantomData).visit_map(map)?;
+        Ok(MaybeObject(Some(fields)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(MaybeObject(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(MaybeObject(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(MaybeObject(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(MaybeObject(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(MaybeObject(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(MaybeObject(None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(MaybeObject(None))
     }
 }
 
@@ -100,6 +153,29 @@ const LONGEST_TEXT: usize = 4_096;
 /// A string.
 pub(super) fn text(raw: Option<&RawValue>) -> Reading<String> {
     Ok(borrowed(raw)?.map(Cow::into_owned))
+}
+
+/// Stripe's ids are far shorter. They become keys, and a session may have many prices.
+const LONGEST_ID: usize = 255;
+
+/// A string that identifies something.
+pub(super) fn identifier(raw: Option<&RawValue>) -> Reading<String> {
+    match text(raw)? {
+        Some(id) if id.len() > LONGEST_ID => Err(Unreadable),
+        id => Ok(id),
+    }
+}
+
+/// A string, a number, true or false, as text. Numbers have the limit of texts.
+pub(super) fn scalar(raw: Option<&RawValue>) -> Reading<String> {
+    match given(raw).and_then(|json| json.as_bytes().first()) {
+        Some(b'"') | None => text(raw),
+        Some(b'{' | b'[') => Err(Unreadable),
+        Some(_) => given(raw)
+            .filter(|json| json.len() <= LONGEST_TEXT)
+            .map(|json| Some(json.to_owned()))
+            .ok_or(Unreadable),
+    }
 }
 
 /// A string that is one of a few.
@@ -158,9 +234,9 @@ pub(super) fn reference(raw: Option<&RawValue>) -> Reading<String> {
         Some(json) if json.starts_with('{') => {
             let Object(expanded) =
                 serde_json::from_str::<Object<Expanded<'_>>>(json).map_err(|_| Unreadable)?;
-            text(expanded.id)?.map(Some).ok_or(Unreadable)
+            identifier(expanded.id)?.map(Some).ok_or(Unreadable)
         }
-        _ => text(raw),
+        _ => identifier(raw),
     }
 }
 
@@ -228,6 +304,21 @@ mod tests {
             text(Some(raw(&format!("\"{}\"", "a".repeat(1 << 20))))),
             Err(Unreadable)
         );
+    }
+
+    #[test]
+    fn a_number_or_an_id_longer_than_any_of_stripes_is_unreadable() {
+        let digits = |count| "7".repeat(count);
+        assert_eq!(scalar(Some(raw("10"))), Ok(Some("10".to_owned())));
+        assert_eq!(scalar(Some(raw("true"))), Ok(Some("true".to_owned())));
+        assert_eq!(scalar(Some(raw(&digits(900_000)))), Err(Unreadable));
+        assert_eq!(scalar(Some(raw("[1]"))), Err(Unreadable));
+        for id in [
+            format!("\"{}\"", digits(256)),
+            format!("{{\"id\":\"{}\"}}", digits(256)),
+        ] {
+            assert_eq!(reference(Some(raw(&id))), Err(Unreadable));
+        }
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl SessionFields<'_> {
     pub(super) fn read(&self) -> CheckoutSession {
         let mut unreadable = Vec::new();
         let mut session = CheckoutSession {
-            id: noted(&mut unreadable, "id", json::text(self.id)),
+            id: noted(&mut unreadable, "id", json::identifier(self.id)),
             status: noted(&mut unreadable, "status", json::word(self.status)),
             payment_status: noted(&mut unreadable, "payment_status", json::word(self.payment_status)),
             mode: noted(&mut unreadable, "mode", json::word(self.mode)),
@@ -193,12 +193,7 @@ struct Metadata(BTreeMap<String, String>);
 impl<'de> Fields<'de> for Metadata {
     fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
         let value: &RawValue = map.next_value()?;
-        let text = match value.get().as_bytes().first() {
-            Some(b'"') => json::text(Some(value)).unwrap_or_default(),
-            Some(b'{' | b'[' | b'n') | None => None,
-            Some(_) => Some(value.get().to_owned()),
-        };
-        match text {
+        match json::scalar(Some(value)).unwrap_or_default() {
             Some(text) => self.0.insert(name.to_owned(), text),
             None => self.0.remove(name),
         };
@@ -300,6 +295,16 @@ mod tests {
         assert_eq!(
             entries,
             [("gift", "true"), ("passId", "10"), ("type", "pass_purchase")]
+        );
+    }
+
+    #[test]
+    fn a_metadata_number_has_the_limit_of_texts() {
+        let digits = "7".repeat(900_000);
+        let read = session(&format!(r#"{{"metadata":{{"userId":{digits},"passId":10}}}}"#));
+        assert_eq!(
+            read.metadata.into_iter().collect::<Vec<_>>(),
+            [("passId".to_owned(), "10".to_owned())]
         );
     }
 

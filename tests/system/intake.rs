@@ -3,6 +3,7 @@
 use surepass::stripe::signature::sign;
 
 use crate::answer::Answer;
+use crate::program::stdout;
 use crate::shop::{COMPLETED, Shop, WEBHOOK_SECRET, now, signed};
 use crate::wire;
 
@@ -200,4 +201,41 @@ async fn what_is_no_webhook_gets_no_200() {
     // It is on an address of its own.
     assert_eq!(shop.get(0, "/metrics").await, 404);
     assert_eq!(shop.get(0, "/nowhere").await, 404);
+}
+
+/// Stripe's thin events and its Workbench's ping hold no object. A 4xx for days would have Stripe disable the endpoint.
+#[tokio::test]
+async fn a_thin_event_is_ignored_logged_and_told_by_the_doctor() {
+    let shop = Shop::open().await;
+    for event in [
+        include_str!("cases/01-event-destination-ping.json"),
+        include_str!("cases/01b-thin-account-event.json"),
+        r#"{"id":"evt_bare","type":"checkout.session.completed"}"#,
+    ] {
+        assert_eq!(shop.deliver(event.into()).await, Answer::ignored(), "{event}");
+    }
+    shop.settled().await;
+    let events = shop.events().await;
+    assert_eq!(events.len(), 3);
+    assert!(
+        events.iter().all(|event| event.outcome == "ignored: thin_event"),
+        "{events:?}"
+    );
+    let doctor = shop.surepass(&["doctor"]).await;
+    let told = stdout(&doctor);
+    assert!(told.contains("thin"), "{told}");
+}
+
+#[tokio::test]
+async fn rule_3_an_event_whose_context_is_another_account_is_parked_and_never_fulfilled() {
+    let shop = Shop::open().await;
+    let event = include_str!("cases/20-context-of-another-account.json");
+    let event = event
+        .replace("tenant-a", "tenant-1")
+        .replace("p-multi", "pass-10");
+    assert_eq!(shop.deliver(event.into_bytes()).await, Answer::accepted());
+    shop.settled().await;
+    assert!(shop.subscriptions().await.is_empty());
+    let death = shop.queue().death("fulfil:cs_test_ctx1").await.unwrap();
+    assert_eq!(death.as_deref(), Some("tenant_mismatch"));
 }

@@ -1,13 +1,41 @@
 //! The way in: our webhook endpoints, audited now.
 
 use surepass::config::QueueName;
+use surepass::fulfil::THIN_EVENT;
 use surepass::lookback::audit::{Audit, Auditor, Endpoint, Severity};
 use surepass::stripe::api;
 
 use super::Patient;
 use super::report::Report;
 
+/// So many of the newest events are looked through for thin ones.
+const NEWEST: u32 = 500;
+
+/// Thin events among the newest: they tell of no purchase.
+async fn thin_events(patient: &Patient, report: &mut Report) {
+    let Some(store) = &patient.store else { return };
+    // Away: the store's own check says so.
+    let Ok(events) = store.events(NEWEST).await else {
+        return;
+    };
+    let mut thin = events.iter().filter(|event| event.outcome.ends_with(THIN_EVENT));
+    let Some(newest) = thin.next() else { return };
+    report.warn(
+        "thin events",
+        format!(
+            "{} of the newest events came without their object, the last {}: {} ({}); no purchase can be read from these",
+            1 + thin.count(),
+            patient.ago(newest.received_at),
+            newest.id,
+            newest.kind,
+        ),
+        "in Stripe's Workbench give this event destination the payload style \"Snapshot\", with \
+         checkout.session.completed and checkout.session.async_payment_succeeded; a ping alone needs nothing",
+    );
+}
+
 pub(super) async fn check(patient: &Patient, report: &mut Report) {
+    thin_events(patient, report).await;
     let (Some(client), Ok(http)) = (&patient.stripe, api::http()) else {
         report.warn(
             "endpoints",
