@@ -23,7 +23,7 @@
 //! | `workers` | hash | workers by name: `since-ms heard-ms` and what they say of themselves |
 //! | `stats` | hash | how many jobs were trimmed, done and dead, and how many discarded; how many died with their workers, or unknown to all |
 //! | `log` | stream | verified events on their way to the store |
-//! | `event:<id>` | string | an event has been seen, for 35 days: `1` by webhook, `2` by the lookback alone |
+//! | `event:<id>`, `event:<slug>:<id>` | string | an event has been seen (by that tenant's path), for 35 days: `1` by webhook, `2` by the lookback alone |
 //! | `cron` | sorted set | schedules by the ms of their last tick |
 //! | `cron:<name>:<tick>:…` | string | what this tick enqueues has been enqueued, for 2 days |
 //! | `note:<name>` | string | what the last audit of the webhook endpoints found |
