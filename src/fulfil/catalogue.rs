@@ -69,7 +69,7 @@ impl Catalogue {
     pub(super) fn tenant(&self, purchase: &Purchase) -> Result<&Shelf, NoTenant> {
         if let Some(slug) = purchase.path_tenant.as_deref() {
             return match self.of_slug(slug) {
-                Some(shelf) => self.at_path(shelf, purchase),
+                Some(own) => self.at_path(own, purchase),
                 None => unresolved(format!(
                     "no tenant has the slug `{}` of its path",
                     Shown::new(slug)
@@ -85,7 +85,7 @@ impl Catalogue {
         }
         if let Some(name) = purchase.tenant.as_deref() {
             return match self.named(name) {
-                Some(shelf) => Ok(shelf),
+                Some(named) => Ok(named),
                 None => unresolved(format!(
                     "no tenant has the id or slug `{}` of its metadata",
                     Shown::new(name)
@@ -112,14 +112,14 @@ impl Catalogue {
         }
     }
 
-    /// Whose a purchase is that came in by the path of `shelf`: Stripe sends each event to every endpoint of an account, so
+    /// Whose a purchase is that came in by the path of `own`: Stripe sends each event to every endpoint of an account, so
     /// tenants that share one receive each other's. What does not fit the account is for the caller to refuse.
-    fn at_path<'a>(&'a self, shelf: &'a Shelf, purchase: &Purchase) -> Result<&'a Shelf, NoTenant> {
+    fn at_path<'a>(&'a self, own: &'a Shelf, purchase: &Purchase) -> Result<&'a Shelf, NoTenant> {
         let is_neighbour = |other: &Shelf| {
-            other.tenant.id != shelf.tenant.id && other.tenant.stripe_account == purchase.account
+            other.tenant.id != own.tenant.id && other.tenant.stripe_account == purchase.account
         };
-        if shelf.tenant.stripe_account != purchase.account {
-            return Ok(shelf);
+        if own.tenant.stripe_account != purchase.account {
+            return Ok(own);
         }
         let owner = match purchase.tenant.as_deref() {
             Some(name) => self.named(name),
@@ -133,12 +133,12 @@ impl Catalogue {
                 Some(ProvedBy::Platform) => Ok(owner),
                 Some(ProvedBy::Tenant) => Err(NoTenant::Another),
                 // A job of an older program, which does not say what proved it: refused, and kept for a person.
-                None => Ok(shelf),
+                None => Ok(own),
             };
         }
         let is_theirs = purchase.tenant.is_none()
             && purchase.proved_by == Some(ProvedBy::Tenant)
-            && !shelf.tells(purchase)
+            && !own.tells(purchase)
             && self
                 .tenants
                 .iter()
@@ -146,7 +146,7 @@ impl Catalogue {
         if is_theirs {
             Err(NoTenant::Another)
         } else {
-            Ok(shelf)
+            Ok(own)
         }
     }
 
