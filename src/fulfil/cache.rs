@@ -25,7 +25,9 @@ const SPACING: TimeDelta = TimeDelta::milliseconds(50);
 /// A copy of the catalogue, and the number of the read that made it.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    pub(super) catalogue: Catalogue,
+    pub(super) catalogue: Arc<Catalogue>,
+    /// The store's, when it was read.
+    version: Option<String>,
     read: u64,
     read_at: DateTime<Utc>,
 }
@@ -136,15 +138,16 @@ impl Cache {
             began,
             failed: None,
         });
-        let read = tokio::time::timeout(PATIENCE, self.store.tenants()).await;
+        let read = tokio::time::timeout(PATIENCE, self.look()).await;
         match read.unwrap_or_else(|_| {
             Err(StoreError::Outage(
                 "the catalogue was not read within 8 s".to_owned(),
             ))
         }) {
-            Ok(tenants) => {
+            Ok((catalogue, version)) => {
                 let snapshot = Arc::new(Snapshot {
-                    catalogue: Catalogue::new(tenants),
+                    catalogue,
+                    version,
                     read: number,
                     read_at: began,
                 });
@@ -161,6 +164,17 @@ impl Cache {
                 Err(reason)
             }
         }
+    }
+
+    /// The copy at hand, where the store says that it has not changed since; else a new one. The version is asked for first:
+    /// what changes in between is read again.
+    async fn look(&self) -> Result<(Arc<Catalogue>, Option<String>), StoreError> {
+        let version = self.store.catalogue_version().await?;
+        let same = |held: &Arc<Snapshot>| version.is_some() && held.version == version;
+        if let Some(held) = self.newest().filter(same) {
+            return Ok((Arc::clone(&held.catalogue), version));
+        }
+        Ok((Arc::new(Catalogue::new(self.store.tenants().await?)), version))
     }
 
     fn newest(&self) -> Option<Arc<Snapshot>> {

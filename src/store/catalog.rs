@@ -14,7 +14,7 @@ use self::fields::Fields;
 use super::model::{Pass, Tenant};
 
 /// The size of a catalogue file, at most, in bytes.
-pub const MAX_BYTES: u64 = 8 * 1024 * 1024;
+pub const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// What a catalogue file holds.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Catalog {
 pub enum CatalogError {
     #[error("{path} cannot be read: {source}")]
     Unreadable { path: String, source: std::io::Error },
-    #[error("{0} is larger than 8 MiB")]
+    #[error("{0} is larger than 256 MiB")]
     TooLarge(String),
     /// Says where; quotes nothing of the file, which holds secrets.
     #[error("not {format}: line {line}, column {column}")]

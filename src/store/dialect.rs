@@ -6,6 +6,9 @@ use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Database, SqlSafeStr, SqlStr};
 
+/// The target under which statements are traced: texts without their parameters.
+pub(super) const STATEMENTS: &str = "surepass::sql";
+
 /// A database that the SQL stores speak to.
 pub(super) trait Dialect: Database<Row: Fields> {
     /// Opens a transaction that writes, by [`Self::begin`].

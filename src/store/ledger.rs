@@ -43,6 +43,11 @@ pub(super) async fn columns_of<D: Dialect>(
     D::rows(connection, sql(text), binds).await
 }
 
+/// When the first of those was made, at the earliest, that begin at `from` or later.
+pub(super) fn made_after(from: DateTime<Utc>) -> DateTime<Utc> {
+    from.checked_sub_signed(SKEW).unwrap_or(from)
+}
+
 /// The last made first. Walks the index by age: none is made before it begins.
 pub(super) async fn begun<D: Dialect>(
     connection: &mut D::Connection,
@@ -54,9 +59,8 @@ pub(super) async fn begun<D: Dialect>(
     let mut text =
         "SELECT * FROM subscriptions WHERE created_at >= $1 AND start_date >= $2 AND start_date < $3"
             .to_owned();
-    let oldest = from.checked_sub_signed(SKEW).unwrap_or(from);
     let mut binds = vec![
-        Bind::Instant(oldest),
+        Bind::Instant(made_after(from)),
         Bind::Instant(from),
         Bind::Instant(before),
         Bind::Int(limit.into()),

@@ -213,6 +213,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// [`StoreError`].
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError>;
 
+    /// What changes whenever a tenant or a pass does; `None`: it is not known, so nothing tells that they have not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn catalogue_version(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     /// Creates or updates these tenants and passes; keeps what is not named. All or nothing.
     ///
     /// # Errors

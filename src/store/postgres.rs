@@ -12,7 +12,7 @@ use sqlx::{
     Arguments, AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlStr,
 };
 
-use super::dialect::{Bind, Dialect, fields};
+use super::dialect::{Bind, Dialect, STATEMENTS, fields};
 use super::pools::Pools;
 use super::sql::SqlStore;
 use super::{ACQUIRE, Options, StoreError};
@@ -145,6 +145,7 @@ impl Dialect for Postgres {
         sql: SqlStr,
         binds: Vec<Bind<'_>>,
     ) -> sqlx::Result<Vec<PgRow>> {
+        tracing::trace!(target: STATEMENTS, statement = sql.as_str());
         let query = sqlx::query_with(sql, arguments(binds)?);
         if !is_pooled(connection) {
             return query.fetch_all(connection).await;
@@ -160,6 +161,7 @@ impl Dialect for Postgres {
     }
 
     async fn execute(connection: &mut PgConnection, sql: SqlStr, binds: Vec<Bind<'_>>) -> sqlx::Result<u64> {
+        tracing::trace!(target: STATEMENTS, statement = sql.as_str());
         let query = sqlx::query_with(sql, arguments(binds)?);
         if !is_pooled(connection) {
             return Ok(query.execute(connection).await?.rows_affected());

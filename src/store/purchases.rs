@@ -243,6 +243,10 @@ fn binds<'a>(one: &'a Subscription, user: &'a str) -> Vec<Bind<'a>> {
     ]
 }
 
+/// That a subscription is of a tenant, so that no planner takes the index of tenants for it: a tenant may have a million,
+/// and a user has few.
+const OF_TENANT: &str = "tenant_id || '' =";
+
 /// Newest first.
 pub(super) async fn list<D: Dialect>(
     connection: &mut D::Connection,
@@ -252,11 +256,11 @@ pub(super) async fn list<D: Dialect>(
     let folded = filter.email.as_deref().map(email::folded);
     // What an older version stored under this email is spelled otherwise.
     let emails = folded.as_deref().map(email::spellings).unwrap_or_default();
+    let is_narrow = filter.user.is_some() || filter.email.is_some() || filter.session.is_some();
+    let of_tenant = if is_narrow { OF_TENANT } else { "tenant_id =" };
+    let of_tenant = format!("{of_tenant} (SELECT id FROM tenants WHERE slug = ?)");
     let conditions = [
-        (
-            "tenant_id = (SELECT id FROM tenants WHERE slug = ?)",
-            filter.tenant_slug.as_deref(),
-        ),
+        (of_tenant.as_str(), filter.tenant_slug.as_deref()),
         ("user_id = ?", filter.user.as_deref()),
         ("id = 'subscription-' || ?", filter.session.as_deref()),
     ];
@@ -311,7 +315,7 @@ pub(super) async fn list_of<D: Dialect>(
     limit: u32,
 ) -> sqlx::Result<Vec<Subscription>> {
     let text = format!(
-        "SELECT * FROM subscriptions WHERE user_id {} AND tenant_id = $2 ORDER BY created_at DESC, id DESC LIMIT $3",
+        "SELECT * FROM subscriptions WHERE user_id {} AND {OF_TENANT} $2 ORDER BY created_at DESC, id DESC LIMIT $3",
         D::one_of(1)
     );
     let binds = vec![

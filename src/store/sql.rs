@@ -28,6 +28,8 @@ use crate::email;
 const BATCH: usize = 256;
 /// Building an index over a large table takes its time.
 const MIGRATION: Duration = Duration::from_mins(10);
+/// A catalogue may have a hundred thousand passes.
+const IMPORT: Duration = Duration::from_mins(2);
 /// How often a transaction is tried before its failure counts, where the cause is passing.
 const TRIES: usize = 3;
 
@@ -199,7 +201,17 @@ impl<D: Dialect> Store for SqlStore<D> {
     }
 
     async fn import(&self, tenants: &[Tenant]) -> Result<Imported, StoreError> {
-        ask!(self.pools, Write, |c| tenants::import::<D>(&mut c, tenants))
+        let imported = async {
+            let mut connection = self.pools.acquire(Access::Write).await?;
+            let imported = timeout(IMPORT, tenants::import::<D>(&mut connection, tenants)).await;
+            in_time(connection, imported)
+        };
+        let imported = imported.await;
+        self.pools.note(Access::Write, imported)
+    }
+
+    async fn catalogue_version(&self) -> Result<Option<String>, StoreError> {
+        ask!(self.pools, Read, |c| tenants::version::<D>(&mut c))
     }
 
     async fn append_events(&self, events: Vec<LoggedEvent>) -> Result<(), StoreError> {

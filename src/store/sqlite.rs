@@ -16,7 +16,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Arguments, ConnectOptions, Executor, Row, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 
-use super::dialect::{Bind, Dialect, fields};
+use super::dialect::{Bind, Dialect, STATEMENTS, fields};
 use super::pools::{OpenFile, Pools};
 use super::sql::SqlStore;
 use super::{ACQUIRE, Access, Options, StoreError, Synchronous};
@@ -251,6 +251,7 @@ impl Dialect for Sqlite {
         sql: SqlStr,
         binds: Vec<Bind<'_>>,
     ) -> sqlx::Result<Vec<SqliteRow>> {
+        tracing::trace!(target: STATEMENTS, statement = sql.as_str());
         sqlx::query_with(sql, arguments(binds)?)
             .fetch_all(connection)
             .await
@@ -261,6 +262,7 @@ impl Dialect for Sqlite {
         sql: SqlStr,
         binds: Vec<Bind<'_>>,
     ) -> sqlx::Result<u64> {
+        tracing::trace!(target: STATEMENTS, statement = sql.as_str());
         let done = sqlx::query_with(sql, arguments(binds)?)
             .execute(connection)
             .await?;

@@ -1,6 +1,6 @@
 //! Tenants and their passes: imported, listed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection, SqlStr};
@@ -26,15 +26,34 @@ const PUT_PASS: &str = "INSERT INTO passes (tenant_id, id, name, type, classes_l
     validity_days = excluded.validity_days, expiry_date = excluded.expiry_date, \
     stripe_price_ids = excluded.stripe_price_ids, is_active = excluded.is_active";
 
+/// What changes whenever tenants or passes do.
+pub(super) async fn version<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Option<String>> {
+    let text = SqlStr::from_static("SELECT version FROM catalogue_version");
+    let rows = D::rows(connection, text, vec![]).await?;
+    rows.first().map(|row| row.text("version")).transpose()
+}
+
 /// Every tenant by slug, each with its passes by id.
 pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<Tenant>> {
-    let passes = SqlStr::from_static("SELECT * FROM passes ORDER BY tenant_id, id");
+    // In pages: the rows of a large catalogue take much more memory than its passes.
+    let passes = SqlStr::from_static(
+        "SELECT * FROM passes WHERE (tenant_id, id) > ($1, $2) ORDER BY tenant_id, id LIMIT 1000",
+    );
     let mut of_tenant: HashMap<String, Vec<Pass>> = HashMap::new();
-    for row in D::rows(connection, passes, vec![]).await? {
-        of_tenant
-            .entry(row.text("tenant_id")?)
-            .or_default()
-            .push(pass(&row)?);
+    let mut after = (String::new(), String::new());
+    loop {
+        let binds = vec![Bind::Text(&after.0), Bind::Text(&after.1)];
+        let page = D::rows(connection, passes.clone(), binds).await?;
+        for row in &page {
+            of_tenant
+                .entry(row.text("tenant_id")?)
+                .or_default()
+                .push(pass(row)?);
+        }
+        match page.last() {
+            Some(last) if page.len() == 1_000 => after = (last.text("tenant_id")?, last.text("id")?),
+            _ => break,
+        }
     }
     let tenants = SqlStr::from_static("SELECT * FROM tenants ORDER BY slug");
     D::rows(connection, tenants, vec![])
@@ -110,9 +129,10 @@ pub(super) async fn import<D: Dialect>(
     }
     let held = list::<D>(&mut transaction).await?;
     refuse_conflicts(&held, tenants)?;
+    let held: HashMap<&str, &Tenant> = held.iter().map(|old| (old.id.as_str(), old)).collect();
     let mut imported = Imported::default();
     for tenant in tenants {
-        let old = held.iter().find(|old| old.id == tenant.id);
+        let old = held.get(tenant.id.as_str()).copied();
         if old.is_some_and(|old| is_same(old, tenant)) {
             imported.unchanged += 1;
         } else {
@@ -209,23 +229,26 @@ fn is_same(old: &Tenant, new: &Tenant) -> bool {
 
 /// A slug or an account that another tenant of the store holds, and keeps.
 fn refuse_conflicts(held: &[Tenant], tenants: &[Tenant]) -> Result<(), StoreError> {
-    let kept = |old: &&Tenant| tenants.iter().all(|new| new.id != old.id);
+    let new: HashSet<&str> = tenants.iter().map(|tenant| tenant.id.as_str()).collect();
+    let kept = || held.iter().filter(|old| !new.contains(old.id.as_str()));
+    let slugs: HashMap<&str, &Tenant> = kept().map(|old| (old.slug.as_str(), old)).collect();
+    let accounts: HashMap<&str, &Tenant> = kept()
+        .filter_map(|old| Some((old.stripe_account.as_deref()?, old)))
+        .collect();
     for tenant in tenants {
-        for old in held.iter().filter(kept) {
-            if old.slug == tenant.slug {
-                return Err(StoreError::Conflict(format!(
-                    "tenant `{}`: the slug `{}` belongs to tenant `{}`",
-                    tenant.id, tenant.slug, old.id
-                )));
-            }
-            if let Some(account) = &tenant.stripe_account
-                && old.stripe_account.as_ref() == Some(account)
-            {
-                return Err(StoreError::Conflict(format!(
-                    "tenant `{}`: the Stripe account `{account}` belongs to tenant `{}`",
-                    tenant.id, old.id
-                )));
-            }
+        if let Some(old) = slugs.get(tenant.slug.as_str()) {
+            return Err(StoreError::Conflict(format!(
+                "tenant `{}`: the slug `{}` belongs to tenant `{}`",
+                tenant.id, tenant.slug, old.id
+            )));
+        }
+        if let Some(account) = tenant.stripe_account.as_deref()
+            && let Some(old) = accounts.get(account)
+        {
+            return Err(StoreError::Conflict(format!(
+                "tenant `{}`: the Stripe account `{account}` belongs to tenant `{}`",
+                tenant.id, old.id
+            )));
         }
     }
     Ok(())

@@ -35,6 +35,7 @@ mod lookback;
 mod marks;
 mod ownership;
 mod purchases;
+mod queries;
 mod schema;
 mod sharing;
 mod unmatched;

@@ -234,6 +234,17 @@ async fn store_notes<D: Dialect>(pools: &Pools<D>, batch: &[Note]) -> Result<(),
     ask!(pools, Write, |c| sessions::note::<D>(&mut c, batch))
 }
 
+/// In portions: between two of them the writer is free.
+async fn drop_sessions<D: Dialect>(pools: &Pools<D>, run: &str, all: bool) -> Result<(), StoreError> {
+    let mut after = Some(String::new());
+    while let Some(from) = &after {
+        after = ask!(pools, Write, |c| sessions::drop_portion::<D>(
+            &mut c, run, from, all
+        ))?;
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl<D: Dialect> LookbackStore for SqlStore<D> {
     async fn held(&self, sessions: &[&str], payments: &[&str]) -> Result<Vec<HeldPurchase>, StoreError> {
@@ -291,11 +302,17 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
     ) -> Result<(), StoreError> {
         ask!(self.pools, Write, |c| runs::end::<D>(
             &mut c, id, phase, counts, error, at
-        ))
+        ))?;
+        drop_sessions(&self.pools, id, false).await
     }
 
     async fn drop_runs(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        ask!(self.pools, Write, |c| runs::drop_old::<D>(&mut c, before, limit))
+        let old = ask!(self.pools, Read, |c| runs::old::<D>(&mut c, before, limit))?;
+        for id in &old {
+            drop_sessions(&self.pools, id, true).await?;
+            ask!(self.pools, Write, |c| runs::drop_one::<D>(&mut c, id))?;
+        }
+        Ok(old.len() as u64)
     }
 
     async fn found_customers(&self, run: &str, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
@@ -376,7 +393,14 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
     }
 
     async fn drop_open_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        ask!(self.pools, Write, |c| open::drop_old::<D>(&mut c, before))
+        let mut dropped = 0;
+        loop {
+            let portion = ask!(self.pools, Write, |c| open::drop_old::<D>(&mut c, before))?;
+            dropped += portion;
+            if portion < u64::from(sessions::PORTION) {
+                return Ok(dropped);
+            }
+        }
     }
 
     async fn raise_mark(&self, mark: &LookbackMark) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::OpenSession;
+use super::sessions::PORTION;
 use crate::store::dialect::{Bind, Dialect, Fields, Insert};
 
 /// Leaves alone what is there.
@@ -66,10 +67,15 @@ pub(super) async fn list<D: Dialect>(
     rows.iter().map(|row| row.text("session")).collect()
 }
 
+/// A portion of them.
 pub(super) async fn drop_old<D: Dialect>(
     connection: &mut D::Connection,
     before: DateTime<Utc>,
 ) -> sqlx::Result<u64> {
-    let text = SqlStr::from_static("DELETE FROM lookback_open WHERE created_at < $1");
-    D::execute(connection, text, vec![Bind::Instant(before)]).await
+    let text = SqlStr::from_static(
+        "DELETE FROM lookback_open WHERE (customer, session) IN \
+         (SELECT customer, session FROM lookback_open WHERE created_at < $1 LIMIT $2)",
+    );
+    let binds = vec![Bind::Instant(before), Bind::Int(PORTION.into())];
+    D::execute(connection, text, binds).await
 }

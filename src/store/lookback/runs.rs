@@ -1,7 +1,7 @@
 //! Runs.
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
+use sqlx::{Connection, SqlStr};
 
 use super::{FoundSession, LookbackRun, RunCounts, RunPhase, RunStep, open, sessions};
 use crate::store::dialect::{Bind, Dialect, Fields};
@@ -155,41 +155,26 @@ pub(super) async fn end<D: Dialect>(
         Bind::Instant(at),
         Bind::Text(id),
     ];
-    let needless =
-        "DELETE FROM lookback_sessions WHERE run = $1 AND state NOT IN ('created', 'dead', 'failed')";
-    let mut transaction = connection.begin_with(D::begin(connection)).await?;
-    D::execute(&mut transaction, SqlStr::from_static(text), binds).await?;
-    D::execute(
-        &mut transaction,
-        SqlStr::from_static(needless),
-        vec![Bind::Text(id)],
-    )
-    .await?;
-    transaction.commit().await
+    D::execute(connection, SqlStr::from_static(text), binds).await?;
+    Ok(())
 }
 
-pub(super) async fn drop_old<D: Dialect>(
+/// The oldest that began before `before`.
+pub(super) async fn old<D: Dialect>(
     connection: &mut D::Connection,
     before: DateTime<Utc>,
     limit: u32,
-) -> sqlx::Result<u64> {
+) -> sqlx::Result<Vec<String>> {
     let text = "SELECT id FROM lookback_runs WHERE began_at < $1 ORDER BY began_at LIMIT $2";
     let binds = vec![Bind::Instant(before), Bind::Int(limit.into())];
-    let mut transaction = connection.begin_with(D::begin(connection)).await?;
-    let rows = D::rows(&mut transaction, SqlStr::from_static(text), binds).await?;
-    let ids: Vec<String> = rows.iter().map(|row| row.text("id")).collect::<Result<_, _>>()?;
-    if ids.is_empty() {
-        transaction.rollback().await?;
-        return Ok(0);
-    }
-    for (table, column) in [("lookback_sessions", "run"), ("lookback_runs", "id")] {
-        let text = format!("DELETE FROM {table} WHERE {column} {}", D::one_of(1));
-        let ids = ids.iter().map(String::as_str).collect();
-        let text = AssertSqlSafe(text).into_sql_str();
-        D::execute(&mut transaction, text, vec![Bind::Texts(ids)]).await?;
-    }
-    transaction.commit().await?;
-    Ok(ids.len() as u64)
+    let rows = D::rows(connection, SqlStr::from_static(text), binds).await?;
+    rows.iter().map(|row| row.text("id")).collect()
+}
+
+pub(super) async fn drop_one<D: Dialect>(connection: &mut D::Connection, id: &str) -> sqlx::Result<()> {
+    let text = SqlStr::from_static("DELETE FROM lookback_runs WHERE id = $1");
+    D::execute(connection, text, vec![Bind::Text(id)]).await?;
+    Ok(())
 }
 
 fn run(row: &impl Fields) -> sqlx::Result<LookbackRun> {

@@ -6,7 +6,7 @@ use sqlx::{Connection, SqlStr};
 
 use super::{FoundSession, HeldPurchase, LookbackRun, Note, RecentBuyer, RunCounts, SessionState};
 use crate::store::dialect::{Bind, Dialect, Fields, Insert};
-use crate::store::ledger::columns_of;
+use crate::store::ledger::{columns_of, made_after};
 use crate::store::purchases::{parsed, sql};
 
 const ADD: &str = "INSERT INTO lookback_sessions (run, session, customer, purchase, state, error) VALUES ";
@@ -27,6 +27,39 @@ pub(super) async fn held<D: Dialect>(
             })
         })
         .collect()
+}
+
+/// How many rows one statement deletes: whoever waits to write meanwhile must not wait long.
+pub(super) const PORTION: u32 = 1_000;
+
+/// Deletes a portion of what a run has found after `after`, all of it or what needs nobody's attention. Returns where the next
+/// portion begins; `None`: there is none.
+pub(super) async fn drop_portion<D: Dialect>(
+    connection: &mut D::Connection,
+    run: &str,
+    after: &str,
+    all: bool,
+) -> sqlx::Result<Option<String>> {
+    let last = "SELECT session FROM lookback_sessions WHERE run = $1 AND session > $2 \
+         ORDER BY session LIMIT 1 OFFSET $3";
+    let binds = vec![
+        Bind::Text(run),
+        Bind::Text(after),
+        Bind::Int(i64::from(PORTION) - 1),
+    ];
+    let rows = D::rows(connection, SqlStr::from_static(last), binds).await?;
+    let last = rows.first().map(|row| row.text("session")).transpose()?;
+    let mut text = "DELETE FROM lookback_sessions WHERE run = $1 AND session > $2".to_owned();
+    let mut binds = vec![Bind::Text(run), Bind::Text(after)];
+    if let Some(last) = &last {
+        text.push_str(" AND session <= $3");
+        binds.push(Bind::Text(last));
+    }
+    if !all {
+        text.push_str(" AND state NOT IN ('created', 'dead', 'failed')");
+    }
+    D::execute(connection, sql(text), binds).await?;
+    Ok(last)
 }
 
 /// Leaves alone what is there.
@@ -179,14 +212,16 @@ pub(super) async fn known<D: Dialect>(
     run: &LookbackRun,
     most: u32,
 ) -> sqlx::Result<u64> {
-    let text = "SELECT count(*) AS number FROM (SELECT 1 FROM subscriptions WHERE tenant_id IN \
+    let text = "SELECT count(*) AS number FROM (SELECT 1 FROM subscriptions WHERE tenant_id || '' IN \
          (SELECT id FROM tenants WHERE COALESCE(stripe_account, '') = $1) \
-         AND start_date >= $2 AND start_date < $3 LIMIT $4) AS known";
+         AND created_at >= $5 AND start_date >= $2 AND start_date < $3 ORDER BY created_at LIMIT $4) AS known";
     let binds = vec![
         Bind::Text(run.account.as_deref().unwrap_or_default()),
         Bind::Instant(run.from),
         Bind::Instant(run.to),
         Bind::Int(most.into()),
+        // None is made before it begins: so the index by age can tell which to look at.
+        Bind::Instant(made_after(run.from)),
     ];
     let rows = D::rows(connection, SqlStr::from_static(text), binds).await?;
     let number = rows.first().map_or(Ok(0), |row| row.int("number"))?;

@@ -1,0 +1,245 @@
+//! What queries read of a store that is full: rows that they are about, never a whole table or tenant.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use secrecy::ExposeSecret;
+use sqlx::{AssertSqlSafe, Connection, Row};
+use surepass::store::{CreatedVia, LookbackRun, Store, SubscriptionFilter};
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use crate::support::home::Home;
+use crate::support::postgres::Cluster;
+use crate::support::purchases::{minute, purchase, upgrade};
+
+/// One tenant's purchases, one a minute, each by a user of its own.
+const ROWS: i64 = 20_000;
+
+/// All that customers, workers and lookbacks ask; `run` is a lookback's of the last hour.
+async fn ask(store: &Arc<dyn Store>, run: &LookbackRun) {
+    let users = ["user-19000", "user-19001"];
+    assert_eq!(
+        store
+            .subscriptions_held_by("tenant-studio", &users, 100)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
+    let filter = |user: Option<&str>, session: Option<&str>, email: Option<&str>| SubscriptionFilter {
+        tenant_slug: Some("studio".to_owned()),
+        user: user.map(str::to_owned),
+        session: session.map(str::to_owned),
+        email: email.map(str::to_owned),
+        ..SubscriptionFilter::default()
+    };
+    for filter in [
+        filter(Some("user-19000"), None, None),
+        filter(None, Some("cs_19000"), None),
+        filter(None, None, Some("19000@example.com")),
+    ] {
+        assert_eq!(
+            store.subscriptions(&filter, 100).await.unwrap().len(),
+            1,
+            "{filter:?}"
+        );
+    }
+    assert_eq!(
+        store
+            .subscriptions(&filter(None, None, None), 10)
+            .await
+            .unwrap()
+            .len(),
+        10
+    );
+    store
+        .subscriptions(&SubscriptionFilter::default(), 10)
+        .await
+        .unwrap();
+    store
+        .subscriptions_of(&["cs_19000"], &["pi_19001"])
+        .await
+        .unwrap();
+    let page = store
+        .subscriptions_begun(run.from, run.to, None, 10)
+        .await
+        .unwrap();
+    store
+        .subscriptions_begun(run.from, run.to, page.last(), 10)
+        .await
+        .unwrap();
+    store.event("evt_1").await.unwrap();
+    store.events(10).await.unwrap();
+    store.drop_event_bodies(minute(0), 10).await.unwrap();
+    store.audit(10).await.unwrap();
+    store.ping().await.unwrap();
+
+    let lookback = store.lookback();
+    lookback.held(&["cs_19000"], &["pi_19001"]).await.unwrap();
+    assert_eq!(lookback.recent_buyers(run, "", 10).await.unwrap().len(), 10);
+    assert!(lookback.known_sessions(run, 1_000).await.unwrap() > 50);
+    lookback.logged_sessions(run, "", 10).await.unwrap();
+    lookback
+        .open_sessions(None, &["user-19000"], run.from, 10)
+        .await
+        .unwrap();
+    lookback.close_sessions(&["cs_19000"]).await.unwrap();
+    lookback.found_customers("run", "", 10).await.unwrap();
+    lookback
+        .found_sessions("run", Some("user-19000"), &[], "", 10)
+        .await
+        .unwrap();
+    lookback.found_sessions("run", None, &[], "", 10).await.unwrap();
+    lookback.live_run("key").await.unwrap();
+
+    for (name, user) in [("a", Some("user-19000")), ("b", None)] {
+        let mut new = purchase(name);
+        new.buyer.user_id = user.map(str::to_owned);
+        store.create_subscription(new).await.unwrap();
+    }
+    store.create_subscription(upgrade("c", "a")).await.unwrap();
+    store.create_subscription(purchase("a")).await.unwrap();
+}
+
+async fn filled(home: &Home) -> LookbackRun {
+    home.ready().await.close().await;
+    let (at, numbers) = match home {
+        Home::Sqlite(_) => (
+            format!("({} + n * 60000)", minute(0).timestamp_millis()),
+            format!(
+                "(WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {ROWS}) \
+                 SELECT n FROM numbers) AS numbers"
+            ),
+        ),
+        Home::Postgres { .. } => (
+            format!("to_timestamp({} + n * 60)", minute(0).timestamp()),
+            format!("generate_series(1, {ROWS}) AS numbers (n)"),
+        ),
+    };
+    let (yes, no) = match home {
+        Home::Sqlite(_) => ("1", "0"),
+        Home::Postgres { .. } => ("TRUE", "FALSE"),
+    };
+    let mut sql = String::new();
+    write!(
+        sql,
+        "INSERT INTO users (id, email, created_at) SELECT 'user-' || n, n || '@example.com', {at} FROM {numbers}; \
+         INSERT INTO subscriptions (id, user_id, tenant_id, type, start_date, end_date, pass_id, pass_name, \
+         purchase_price, currency, stripe_payment_id, stripe_session_id, is_active, is_upgrade, created_via, \
+         created_at, updated_at) SELECT 'subscription-cs_' || n, 'user-' || n, 'tenant-studio', 'clipcard', {at}, {at}, \
+         'p', 'P', 1, 'nok', 'pi_' || n, 'cs_' || n, {yes}, {no}, 'webhook', {at}, {at} FROM {numbers}; \
+         INSERT INTO events (id, type, livemode, object_id, outcome, created_at, received_at, body) \
+         SELECT 'evt_' || n, 'checkout.session.completed', {no}, 'cs_' || n, 'enqueued', {at}, {at}, NULL FROM {numbers}; \
+         INSERT INTO lookback_open (customer, session, account, created_at) \
+         SELECT 'user-' || n, 'cs_' || n, '', {at} FROM {numbers}; ANALYZE;"
+    )
+    .unwrap();
+    home.run(&sql).await;
+    LookbackRun::new(
+        "run",
+        "key",
+        CreatedVia::Lookback,
+        minute(ROWS - 60),
+        minute(ROWS),
+        minute(ROWS),
+    )
+}
+
+#[tokio::test]
+async fn no_query_reads_a_whole_table_or_tenant_of_a_full_sqlite() {
+    let home = Home::sqlite();
+    let run = filled(&home).await;
+    let seen = Seen::default();
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(seen.clone()));
+    let store = home.open().await;
+    ask(&store, &run).await;
+    drop(guard);
+
+    let mut texts = seen.0.lock().unwrap().clone();
+    texts.sort();
+    texts.dedup();
+    assert!(texts.len() > 20, "{texts:?}");
+    let mut connection = sqlx::SqliteConnection::connect(home.address().expose_secret())
+        .await
+        .unwrap();
+    for text in texts {
+        // Several statements in one text: a batch, which only inserts.
+        let is_asked = ["SELECT", "UPDATE", "DELETE"]
+            .iter()
+            .any(|verb| text.starts_with(verb));
+        // `ping` reads no row.
+        if !is_asked || text.contains("WHERE 1 = 0") {
+            continue;
+        }
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
+        let plan = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|step| step.get("detail")).collect();
+        for step in &steps {
+            let is_whole = step.starts_with("SCAN ")
+                && [
+                    "subscriptions",
+                    "users",
+                    "events",
+                    "lookback_open",
+                    "lookback_sessions",
+                ]
+                .iter()
+                .any(|table| step.split(' ').nth(1) == Some(table))
+                && !step.contains("USING INDEX subscriptions_by_age")
+                && !step.contains("USING INDEX events_by_age");
+            // In the order of their age a page of a tenant is read from its newest end.
+            let is_tenant = step.contains("subscriptions_by_tenant (tenant_id=?)")
+                && steps.iter().any(|step| step.contains("TEMP B-TREE FOR ORDER BY"));
+            assert!(!is_whole && !is_tenant, "{text}\n{steps:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_query_reads_a_whole_table_or_tenant_of_a_full_postgres() {
+    let home = Home::postgres(Arc::new(Cluster::start())).await;
+    let run = filled(&home).await;
+    let read = async || {
+        home.number(
+            "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::bigint FROM pg_stat_user_tables \
+             WHERE relname IN ('subscriptions', 'users', 'events', 'lookback_open', 'lookback_sessions')",
+        )
+        .await
+    };
+    let calls = "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'subscriptions'";
+    let (rows, scans) = (read().await, home.number(calls).await);
+    let store = home.open().await;
+    ask(&store, &run).await;
+    store.close().await;
+    // The server counts when a connection ends, a moment after it was closed here.
+    while home.number(calls).await < scans + 10 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let rows = read().await - rows;
+    assert!(rows < ROWS / 10, "{rows} rows were read");
+}
+
+/// The texts of the statements that a store runs.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Seen {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "surepass::sql" {
+            event.record(&mut Texts(&self.0));
+        }
+    }
+}
+
+struct Texts<'a>(&'a Mutex<Vec<String>>);
+
+impl Visit for Texts<'_> {
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "statement" {
+            self.0.lock().unwrap().push(value.to_owned());
+        }
+    }
+}
