@@ -50,7 +50,7 @@ pub struct Attempt {
 }
 
 impl Inspector {
-    /// A job's life; `None` where there is no such job, or no more. `personal` tells names and emails in the clear.
+    /// A job's life; `None` where there is no such job, or no more. `personal` shows what is personal in the clear.
     ///
     /// # Errors
     /// [`InspectError`].
@@ -58,10 +58,11 @@ impl Inspector {
         for queue in &self.queues {
             if let Some(mut life) = look(queue, id).await? {
                 if !personal {
-                    life.payload.as_mut().map(personal::mask).unwrap_or_default();
-                    life.job.error = life.job.error.as_deref().map(personal::emails);
+                    let hidden = life.payload.as_mut().map(personal::mask).unwrap_or_default();
+                    let mask = |text: &str| personal::text(text, &hidden);
+                    life.job.error = life.job.error.as_deref().map(mask);
                     for attempt in &mut life.failed_attempts {
-                        attempt.error = personal::emails(&attempt.error);
+                        attempt.error = mask(&attempt.error);
                     }
                 }
                 return Ok(Some(life));

@@ -1,42 +1,124 @@
-//! Hides what a payload tells of a person.
+//! Hides what a job tells of a person.
 
 use serde_json::Value;
 
-/// Names of fields that hold a person's name; the names of things (`passName`) are told.
-const NAMES: [&str; 5] = ["name", "customer_name", "customerName", "fullName", "full_name"];
+/// Fields of payloads that tell nothing of a person. What stands in any other is masked.
+const HARMLESS: [&str; 36] = [
+    "v",
+    "cs",
+    "evt",
+    "at",
+    "live",
+    "acct",
+    "account",
+    "path",
+    "pi",
+    "cus",
+    "amount",
+    "cur",
+    "prices",
+    "via",
+    "type",
+    "pass",
+    "passName",
+    "tenant",
+    "promo",
+    "orig",
+    "final",
+    "disc",
+    "from",
+    "to",
+    "since",
+    "oldPrice",
+    "newPrice",
+    "cost",
+    "unreadable",
+    "days",
+    "run",
+    "slice",
+    "spread_seconds",
+    "session",
+    "stripe_customer",
+    "after",
+];
+/// A shorter text may be part of any word.
+const SHORTEST: usize = 3;
 
-/// Replaces names and emails by what is enough to recognise one's own.
-pub(super) fn mask(value: &mut Value) {
+/// Replaces all but the harmless fields by what is enough to recognise one's own. Answers what was replaced, for [`text`].
+pub(super) fn mask(payload: &mut Value) -> Vec<String> {
+    let mut hidden = Vec::new();
+    // A payload that is no object has no fields to judge by.
+    mask_value(payload, true, &mut hidden);
+    // A longer one may hold a shorter one.
+    hidden.sort_unstable_by_key(|text| std::cmp::Reverse(text.len()));
+    hidden
+}
+
+fn mask_value(value: &mut Value, is_harmless: bool, hidden: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                match value {
-                    Value::String(text) if NAMES.contains(&name.as_str()) => *text = first_letter(text),
-                    _ => mask(value),
-                }
+                mask_value(value, HARMLESS.contains(&name.as_str()), hidden);
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(mask),
-        Value::String(text) if text.contains('@') => *text = emails(text),
-        _ => {}
+        Value::Array(values) => {
+            for value in values {
+                mask_value(value, is_harmless, hidden);
+            }
+        }
+        Value::String(text) if is_harmless => *text = emails(text),
+        Value::String(text) => {
+            let masked = initial(text);
+            hidden.push(std::mem::replace(text, masked));
+        }
+        Value::Number(number) if !is_harmless => {
+            hidden.push(number.to_string());
+            *value = "…".into();
+        }
+        Value::Number(_) | Value::Bool(_) | Value::Null => {}
     }
 }
 
-/// Masks each word with an `@` in it, wherever it stands.
-pub(super) fn emails(text: &str) -> String {
-    text.split_inclusive(|c: char| c.is_whitespace() || "<>()[]\"'`,;:".contains(c))
-        .map(|word| {
-            let end = word.trim_end_matches(|c: char| c.is_whitespace() || "<>()[]\"'`,;:".contains(c));
-            match end.split_once('@') {
-                Some((user, _)) => format!("{}@…{}", first_letter(user), &word[end.len()..]),
-                None => word.to_owned(),
-            }
-        })
-        .collect()
+/// Masks in a text what was hidden in its job's payload, and each email.
+pub(super) fn text(text: &str, hidden: &[String]) -> String {
+    let hidden = hidden.iter().filter(|one| one.chars().count() >= SHORTEST);
+    let masked = hidden.fold(text.to_owned(), |text, one| text.replace(one, &initial(one)));
+    emails(&masked)
 }
 
-fn first_letter(text: &str) -> String {
-    text.chars().take(1).chain(['…']).collect()
+/// Masks each email, wherever it stands: `a@b`, `"a b"@c`, `a%40b`.
+pub(super) fn emails(text: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some((at, sign)) = ["@", "%40"]
+        .into_iter()
+        .filter_map(|sign| Some((rest.find(sign)?, sign)))
+        .min()
+    {
+        let (before, behind) = (&rest[..at], &rest[at + sign.len()..]);
+        let start = match before.strip_suffix('"') {
+            Some(quoted) => quoted.rfind('"').unwrap_or(0),
+            None => before.rfind(ends_an_email).map_or(0, |last| {
+                last + before[last..].chars().next().map_or(0, char::len_utf8)
+            }),
+        };
+        masked.push_str(&before[..start]);
+        masked.push_str(&initial(&rest[start..=at]));
+        rest = &behind[behind.find(ends_an_email).unwrap_or(behind.len())..];
+    }
+    masked.push_str(rest);
+    masked
+}
+
+fn ends_an_email(c: char) -> bool {
+    c.is_whitespace() || "<>()[]\"'`,;:=?&/".contains(c)
+}
+
+/// The first letter or digit; of an email also that it is one.
+fn initial(text: &str) -> String {
+    let first = text.chars().find(|c| c.is_alphanumeric());
+    let email = if text.contains(['@', '%']) { "@…" } else { "" };
+    first.into_iter().chain(['…']).chain(email.chars()).collect()
 }
 
 #[cfg(test)]
@@ -44,18 +126,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_emails_are_masked_wherever_they_stand_and_nothing_else() {
+    fn what_is_not_known_to_be_harmless_is_masked_whatever_it_looks_like() {
         let mut payload = serde_json::json!({
-            "cs": "cs_1", "name": "Kari Nordmann", "email": "kari@example.com", "passName": "10 classes",
-            "deep": [{"customerName": "Ola", "note": "write to <ola@example.com>, soon"}], "amount": 5,
+            "cs": "cs_1", "name": "Kari Nordmann", "email": "\"kari nordmann\"@example.com", "passName": "10 classes",
+            "user": "+47 900 00 000", "ref": "ola%40example.com", "deep": [{"note": "call me", "number": 90_000_000}],
+            "amount": 5, "live": true, "customer": {"user": {"id": "Kari Nordmann", "verified_email": "k@x.no"}},
         });
-        mask(&mut payload);
+        let hidden = mask(&mut payload);
         assert_eq!(
             payload,
             serde_json::json!({
                 "cs": "cs_1", "name": "K…", "email": "k…@…", "passName": "10 classes",
-                "deep": [{"customerName": "O…", "note": "write to <o…@…>, soon"}], "amount": 5,
+                "user": "4…", "ref": "o…@…", "deep": [{"note": "c…", "number": "…"}],
+                "amount": 5, "live": true, "customer": {"user": {"id": "K…", "verified_email": "k…@…"}},
             })
         );
+        assert_eq!(
+            text("no user Kari Nordmann (+47 900 00 000) at cs_1", &hidden),
+            "no user K… (4…) at cs_1"
+        );
+    }
+
+    #[test]
+    fn emails_are_masked_in_any_form_and_nothing_beside_them() {
+        for (told, masked) in [
+            ("write to <ola@example.com>, soon", "write to <o…@…>, soon"),
+            ("no user \"kari nordmann\"@example.com.", "no user k…@…"),
+            (
+                "/v1/customers?email=kari%40example.com&limit=1",
+                "/v1/customers?email=k…@…&limit=1",
+            ),
+            ("a@b, å@c: d", "a…@…, å…@…: d"),
+            ("nobody", "nobody"),
+        ] {
+            assert_eq!(emails(told), masked);
+        }
     }
 }
