@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::fake::{Fake, PATIENCE, ok, options, status_with};
-use crate::world::{World, bucket, now};
+use crate::world::{SetClock, World, bucket, now};
 
 const CHILD: &str = "SUREPASS_TEST_CALLS_BY_THE_BUCKET";
 const CHARGE: &str = r#"{"id":"ch_1","amount":7}"#;
@@ -135,20 +135,23 @@ async fn child_that_calls_by_the_bucket() {
 #[tokio::test]
 async fn places_are_one_gap_apart_and_nobody_overtakes() {
     let world = World::new().await;
-    let (one, other) = (world.bucket(10, 2), world.bucket(10, 2));
-    let begin = world.now();
-    let mut places = Vec::new();
-    for _ in 0..5 {
-        places.push(place(&one, None).await.0);
-        places.push(place(&other, None).await.0);
-    }
-    for pair in places[2..].windows(2) {
-        assert_eq!(after(&pair[1], pair[0].due), 100_000);
-    }
-    assert!(after(&places[9], begin) >= 800_000, "two at once, and eight gaps");
-    let (held, wait) = place(&other, Some(&places[9])).await;
-    assert_eq!(held, places[9], "who asks after a place keeps it");
-    assert!(wait > Duration::ZERO);
+    let mut clock = SetClock::new(&world);
+    let begin = clock.now;
+    let places: Vec<_> = (0..10).map(|_| clock.place(10, 2, None).0).collect();
+    let gaps = places.iter().map(|place| (place.due - begin) / 100_000);
+    assert_eq!(
+        gaps.collect::<Vec<_>>(),
+        [0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+        "two at once, and eight gaps"
+    );
+    assert_eq!(places[9].due - begin, 800_000);
+    clock.now += 300_000;
+    let (held, wait) = clock.place(10, 2, Some(&places[9]));
+    assert_eq!(
+        (held, wait),
+        (places[9].clone(), 500_000),
+        "who asks after a place keeps it"
+    );
 }
 
 #[tokio::test]
@@ -184,62 +187,52 @@ async fn a_line_that_is_too_long_is_told_at_once_and_takes_no_place() {
 #[tokio::test]
 async fn after_a_429_nobody_calls_and_those_in_line_stand_in_it_anew() {
     let world = World::new().await;
-    let (one, other) = (world.bucket(10, 1), world.bucket(10, 1));
-    let begun = place(&one, None).await.0;
-    let waiting = place(&one, None).await.0;
-    let paused = world.now();
-    other.pause(Duration::from_secs(3)).await.unwrap();
-    let (anew, wait) = place(&one, Some(&waiting)).await;
-    assert!(
-        after(&anew, paused) >= 3_000_000 && wait > Duration::from_secs(2),
-        "{anew:?} {wait:?}"
-    );
+    let mut clock = SetClock::new(&world);
+    clock.place(10, 1, None);
+    let (waiting, wait) = clock.place(10, 1, None);
+    assert_eq!(wait, 100_000);
+    clock.pause(3);
+    let (anew, wait) = clock.place(10, 1, Some(&waiting));
+    assert_eq!((anew.due - clock.now, wait), (3_000_000, 3_000_000));
     assert_ne!(anew, waiting);
-    let behind = place(&other, None).await.0;
-    assert_eq!(
-        after(&behind, anew.due),
-        200_000,
-        "from there on at half the rate"
-    );
-    assert!(after(&waiting, begun.due) < 3_000_000);
+    let behind = clock.place(10, 1, None).0;
+    assert_eq!(behind.due - anew.due, 200_000, "from there on at half the rate");
     // Those who were refused at the same time are one reason to slow down, not many; a shorter pause changes nothing.
-    other.pause(Duration::from_secs(1)).await.unwrap();
-    assert_eq!(place(&one, Some(&anew)).await.0, anew);
-    other.pause(Duration::from_secs(4)).await.unwrap();
-    let first = place(&one, Some(&anew)).await.0;
-    let second = place(&other, None).await.0;
-    assert_eq!(after(&second, first.due), 200_000, "still at half the rate");
+    clock.pause(1);
+    assert_eq!(clock.place(10, 1, Some(&anew)).0, anew);
+    clock.pause(4);
+    let first = clock.place(10, 1, Some(&anew)).0;
+    let second = clock.place(10, 1, None).0;
+    assert_eq!(second.due - first.due, 200_000, "still at half the rate");
 }
 
 #[tokio::test]
 async fn the_rate_is_halved_by_each_429_down_to_an_eighth_and_comes_back_within_a_minute() {
     let world = World::new().await;
-    let bucket = world.bucket(10, 1);
-    let gap = async || {
-        let first = place(&bucket, None).await.0;
-        let second = place(&bucket, None).await.0;
-        after(&second, first.due)
+    let mut clock = SetClock::new(&world);
+    let gap = |clock: &mut SetClock| {
+        let first = clock.place(10, 1, None).0;
+        clock.place(10, 1, None).0.due - first.due
     };
-    for expected in [200_000, 400_000, 800_000, 800_000] {
-        bucket.pause(Duration::from_secs(2)).await.unwrap();
-        let gap = gap().await;
+    for (seconds_later, expected) in [
+        (0, 200_000),
+        (4, 375_000),
+        (4, 666_667),
+        (4, 800_000),
+        (4, 800_000),
+    ] {
+        clock.now += seconds_later * 1_000_000;
+        clock.pause(2);
+        let gap = gap(&mut clock);
         assert!(
-            (expected * 8 / 10..=expected).contains(&gap),
+            gap.abs_diff(expected) <= expected / 20,
             "{gap} instead of {expected} µs"
         );
-        // Two seconds later; what has come back by then is set aside, but for the time that this takes.
-        let factor = world.field("factor").unwrap();
-        world.set("slow", world.now() - 2_000_000);
-        let lower: f64 = factor.parse::<f64>().unwrap() - 2.0 / 60.0;
-        redis::Cmd::hset("{surepass:stripe}:bucket", "factor", lower.max(0.0))
-            .exec(&mut world.connection())
-            .unwrap();
     }
-    bucket.pause(Duration::from_secs(2)).await.unwrap();
-    for (seconds_later, at_least, at_most) in [(30, 125_000, 160_000), (60, 100_000, 100_000)] {
-        world.set("slow", world.now() - seconds_later * 1_000_000);
-        world.set("next", world.now());
-        let gap = gap().await;
+    // It ends two seconds from now, at an eighth.
+    for (seconds_later, at_least, at_most) in [(32, 145_000, 160_000), (30, 100_000, 100_000)] {
+        clock.now += seconds_later * 1_000_000;
+        let gap = gap(&mut clock);
         assert!(
             (at_least..=at_most).contains(&gap),
             "{seconds_later} s later: {gap} µs"

@@ -51,6 +51,70 @@ impl World {
     }
 }
 
+macro_rules! script {
+    ($file:literal) => {
+        concat!(
+            include_str!("../../src/queue/scripts/prelude.lua"),
+            include_str!(concat!("../../src/queue/scripts/", $file))
+        )
+    };
+}
+
+/// A place as the script answers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TakenPlace {
+    pub(crate) round: String,
+    /// In µs since 1970.
+    pub(crate) due: u64,
+}
+
+/// The bucket's scripts, by a clock that the test sets.
+pub(crate) struct SetClock {
+    connection: redis::Connection,
+    take: redis::Script,
+    slow: redis::Script,
+    /// In µs since 1970.
+    pub(crate) now: u64,
+}
+
+impl SetClock {
+    pub(crate) fn new(world: &World) -> Self {
+        let clock = "{ math.floor(ARGV[#ARGV] / 1000000), ARGV[#ARGV] % 1000000 }";
+        let set = |source: &str| redis::Script::new(&source.replacen("redis.call('TIME')", clock, 1));
+        Self {
+            connection: world.connection(),
+            take: set(script!("bucket_take.lua")),
+            slow: set(script!("bucket_slow.lua")),
+            now: 1_700_000_000_000_000,
+        }
+    }
+
+    /// A place and the wait for it in µs, ten seconds at most.
+    pub(crate) fn place(&mut self, rate: u32, burst: u32, held: Option<&TakenPlace>) -> (TakenPlace, u64) {
+        let mut call = self.take.key("{surepass:stripe}:bucket");
+        call.arg("{surepass:stripe}:")
+            .arg(rate)
+            .arg(burst)
+            .arg(10_000_000);
+        match held {
+            Some(place) => call.arg(&place.round).arg(place.due),
+            None => call.arg("").arg(0),
+        };
+        call.arg(self.now);
+        let (has, wait, round, due): (u8, u64, String, u64) = call.invoke(&mut self.connection).unwrap();
+        assert_eq!(has, 1, "no place for {wait} µs");
+        (TakenPlace { round, due }, wait)
+    }
+
+    pub(crate) fn pause(&mut self, seconds: u64) {
+        let mut call = self.slow.key("{surepass:stripe}:bucket");
+        call.arg("{surepass:stripe}:")
+            .arg(seconds * 1_000_000)
+            .arg(self.now);
+        let _: i64 = call.invoke(&mut self.connection).unwrap();
+    }
+}
+
 fn connection(url: &str) -> redis::Connection {
     redis::Client::open(url).unwrap().get_connection().unwrap()
 }
