@@ -27,3 +27,4 @@ pub mod terminal;
 pub mod time_zone;
 pub mod up;
 pub mod verdict;
+pub mod watched;

@@ -155,6 +155,45 @@ impl LogConsumer {
         }
     }
 
+    /// These entries once more, as far as they are there.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn again(&self, entries: &[String]) -> Result<Vec<LogEntry>, QueueError> {
+        let key = self.queue.key("log");
+        let mut ask = redis::pipe();
+        for id in entries {
+            ask.cmd("XRANGE").arg(&key).arg(id).arg(id);
+        }
+        let found: Vec<Vec<(String, Fields)>> = ask.query_async(&mut self.queue.connection.clone()).await?;
+        let found = found.into_iter().flatten();
+        Ok(found.map(|(id, fields)| entry(id, fields.into_iter())).collect())
+    }
+
+    /// Takes an entry that the store refuses out of the log, and keeps it with the reason. The newest thousand or so stay.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn park(&self, entry: &LogEntry, why: &str) -> Result<(), QueueError> {
+        let mut connection = self.queue.connection.clone();
+        redis::pipe()
+            .cmd("XADD")
+            .arg(self.queue.key("parked"))
+            .arg(&["MAXLEN", "~", "1000", "*"])
+            .arg("h")
+            .arg(&entry.header)
+            .arg("b")
+            .arg(&entry.body)
+            .arg("why")
+            .arg(why)
+            .ignore()
+            .hincr(self.queue.key("stats"), "parked_log", 1)
+            .ignore()
+            .query_async::<()>(&mut connection)
+            .await?;
+        self.settle(std::slice::from_ref(&entry.id)).await
+    }
+
     async fn try_settle(&self, entries: &[String]) -> Result<(), QueueError> {
         let key = self.queue.key("log");
         let mut connection = self.queue.connection.clone();
@@ -201,6 +240,17 @@ impl LogConsumer {
                 .await?;
         }
         Ok(())
+    }
+}
+
+impl Queue {
+    /// How many events of the log are kept apart, as the store refuses them.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn parked_events(&self) -> Result<usize, QueueError> {
+        let count = redis::Cmd::xlen(self.key("parked"));
+        Ok(count.query_async(&mut self.connection.clone()).await?)
     }
 }
 

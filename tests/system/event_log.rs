@@ -1,5 +1,6 @@
 //! The log of every verified event.
 
+use sqlx::{Connection, Executor, SqliteConnection};
 use surepass::event_log;
 use surepass::up::sample::SampleSession;
 
@@ -127,4 +128,34 @@ async fn what_a_killed_worker_had_read_of_the_log_is_not_lost() {
     shop.start_worker().await;
     shop.settled().await;
     assert_eq!(event_log::body(&shop.events().await[1]).unwrap(), Some(body));
+}
+
+#[tokio::test]
+async fn an_event_that_the_store_refuses_is_parked_and_all_others_reach_the_log() {
+    let shop = Shop::open().await;
+    let poison = shop.session();
+    let trigger = format!(
+        "CREATE TRIGGER poison BEFORE INSERT ON events WHEN NEW.id = '{}' BEGIN SELECT RAISE(ABORT, 'poison'); END",
+        poison.event_id(1)
+    );
+    let mut store = SqliteConnection::connect(shop.setting("DATABASE_URL"))
+        .await
+        .unwrap();
+    store.execute(sqlx::AssertSqlSafe(trigger)).await.unwrap();
+    // All in one batch.
+    let lock = shop.lock_store().await;
+    for n in 0..20 {
+        let session = if n == 7 { poison.clone() } else { shop.session() };
+        let event = session.event("charge.succeeded", 1);
+        assert_eq!(shop.deliver(event).await, Answer::ignored());
+    }
+    lock.release().await;
+    shop.settled().await;
+    let events = shop.events().await;
+    assert_eq!(events.len(), 19);
+    assert!(events.iter().all(|event| event.id != poison.event_id(1)));
+    assert_eq!(shop.queue().parked_events().await.unwrap(), 1);
+    shop.workers[0]
+        .says("the store refuses this event of the log")
+        .await;
 }

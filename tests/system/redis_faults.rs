@@ -114,7 +114,7 @@ async fn redis_read_only_means_503_and_no_event_is_seen_without_being_enqueued()
 #[tokio::test]
 async fn redis_out_of_memory_means_503_and_no_event_is_seen_without_being_enqueued() {
     redis_that_refuses_writes(
-        &["CONFIG", "SET", "maxmemory", "1mb"],
+        &["CONFIG", "SET", "maxmemory", "1"],
         &["CONFIG", "SET", "maxmemory", "0"],
     )
     .await;

@@ -1,5 +1,7 @@
 //! What the programs do when what they need is not there, not yet, or wrong.
 
+use sqlx::{Connection, Executor, SqliteConnection};
+
 use crate::answer::Answer;
 use crate::postgres::Cluster;
 use crate::program::{SUREPASS, WORKER, command, run, stderr};
@@ -150,6 +152,22 @@ async fn an_address_that_is_taken_is_told_with_what_to_do() {
         error.contains(&format!("cannot listen on {taken}")) && error.contains("SUREPASS_BIND"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn serve_ends_where_the_stores_tables_cannot_be_brought_up_to_date() {
+    let shop = Shop::prepare("").await;
+    let mut store = SqliteConnection::connect(shop.setting("DATABASE_URL"))
+        .await
+        .unwrap();
+    store
+        .execute("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 1")
+        .await
+        .unwrap();
+    let output = shop.surepass(&["serve"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(error.contains("DATABASE_URL"), "{error}");
 }
 
 /// What docker's env files, a slip at the dashboard or haste put there.

@@ -1,0 +1,188 @@
+//! The log's way from Redis into the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use tokio_util::sync::CancellationToken;
+
+use super::{Header, logged};
+use crate::clock::Clock;
+use crate::outage::{self, Outage};
+use crate::queue::{LogConsumer, LogEntry, QueueError};
+use crate::store::{Store, StoreError};
+
+/// Entries that fail one by one while none is stored: then it is not the entries.
+const MOST_FAILURES: usize = 8;
+
+/// Carries the log from Redis into the store until it is told to stop.
+#[derive(Debug)]
+pub struct Drain {
+    pub consumer: LogConsumer,
+    pub store: Arc<dyn Store>,
+    pub clock: Clock,
+    /// Entries in one transaction.
+    pub batch: usize,
+    /// How long entries gather: the log is in no hurry, a purchase is.
+    pub interval: Duration,
+    /// How long the store keeps raw bodies.
+    pub keep_body: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum DrainError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Drain {
+    /// Runs until `stop`. Faults are logged and waited out; entries stay in Redis meanwhile.
+    pub async fn run(mut self, stop: CancellationToken) {
+        const BETWEEN_CLEARINGS: Duration = Duration::from_mins(10);
+        let outage = Outage::default();
+        let mut nap = self.interval;
+        let mut cleared = None;
+        while !stop.is_cancelled() {
+            let turn = async {
+                self.step().await?;
+                if cleared.is_none_or(|last: tokio::time::Instant| last.elapsed() > BETWEEN_CLEARINGS) {
+                    self.clear().await?;
+                    cleared = Some(tokio::time::Instant::now());
+                }
+                Ok::<(), DrainError>(())
+            };
+            match stop.run_until_cancelled(turn).await {
+                None => break,
+                Some(Ok(())) => {
+                    nap = self.interval;
+                    if let Some(away) = outage.answered() {
+                        let away_ms = outage::millis(away);
+                        tracing::info!(away_ms, "the event log is written to the store again");
+                    }
+                }
+                // The workers say that Redis is away.
+                Some(Err(DrainError::Queue(error))) => {
+                    tracing::debug!(%error, "the event log cannot be read");
+                    nap = (nap * 2).min(Duration::from_secs(10));
+                }
+                Some(Err(DrainError::Store(error))) => {
+                    if let Some(away) = outage.failed() {
+                        let away_ms = outage::millis(away);
+                        tracing::warn!(%error, away_ms, "the event log waits in Redis; trying again");
+                    }
+                    nap = (nap * 2).min(Duration::from_secs(10));
+                }
+            }
+            let _ = stop.run_until_cancelled(tokio::time::sleep(nap)).await;
+        }
+        let leave = tokio::time::timeout(Duration::from_secs(2), self.consumer.leave());
+        if !matches!(leave.await, Ok(Ok(()))) {
+            tracing::debug!("the log's consumer stays in its group");
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), DrainError> {
+        loop {
+            let entries = self.consumer.read(self.batch).await?;
+            let full = entries.len() >= self.batch;
+            if !entries.is_empty() {
+                self.store_entries(entries).await?;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn store_entries(&self, entries: Vec<LogEntry>) -> Result<(), DrainError> {
+        let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
+        let mut events = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let id = entry.id.clone();
+            match logged(entry, &self.clock) {
+                Ok(event) => events.push(event),
+                Err(error) => self.park(&id, &error.to_string()).await?,
+            }
+        }
+        match self.store.append_events(events).await {
+            Ok(()) => Ok(self.consumer.settle(&ids).await?),
+            // The same table takes writes: then the store does not refuse all, but one of these.
+            Err(_)
+                if self
+                    .store
+                    .drop_event_bodies(DateTime::UNIX_EPOCH, 1)
+                    .await
+                    .is_ok() =>
+            {
+                self.store_in_parts(ids).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Halves a batch that the store refuses until the entries are found that it refuses; those are parked.
+    async fn store_in_parts(&self, ids: Vec<String>) -> Result<(), DrainError> {
+        let mut parts = vec![ids];
+        let (mut is_stored, mut refused) = (false, Vec::new());
+        while let Some(mut part) = parts.pop() {
+            let entries = self.consumer.again(&part).await?;
+            let events = entries
+                .into_iter()
+                .filter_map(|entry| logged(entry, &self.clock).ok())
+                .collect();
+            match self.store.append_events(events).await {
+                Ok(()) => {
+                    self.consumer.settle(&part).await?;
+                    is_stored = true;
+                }
+                Err(error) if part.len() == 1 => {
+                    if !is_stored && refused.len() + 1 >= MOST_FAILURES {
+                        return Err(error.into());
+                    }
+                    refused.extend(part.pop().map(|id| (id, error)));
+                }
+                Err(_) => {
+                    parts.push(part.split_off(part.len() / 2));
+                    parts.push(part);
+                }
+            }
+        }
+        for (id, error) in refused {
+            self.park(&id, &error.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes an entry out of the log's way and keeps it for a person.
+    async fn park(&self, id: &str, why: &str) -> Result<(), DrainError> {
+        let entry = self.consumer.again(std::slice::from_ref(&id.to_owned())).await?;
+        for entry in entry {
+            let header = serde_json::from_slice::<Header<'_>>(&entry.header);
+            let event = header
+                .as_ref()
+                .map_or("(unreadable)", |header| header.id.as_ref());
+            tracing::error!(
+                event,
+                entry = entry.id,
+                why,
+                "the store refuses this event of the log: it is kept in Redis, in the stream `parked`; its purchase is not \
+                 affected"
+            );
+            self.consumer.park(&entry, why).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops bodies that have been kept long enough.
+    async fn clear(&self) -> Result<(), DrainError> {
+        const CHUNK: u32 = 1_000;
+        let Ok(keep) = chrono::Duration::from_std(self.keep_body) else {
+            return Ok(());
+        };
+        let before = self.clock.now() - keep;
+        while self.store.drop_event_bodies(before, CHUNK).await? == u64::from(CHUNK) {}
+        Ok(())
+    }
+}
