@@ -22,7 +22,9 @@ pub(crate) fn serve<'a>(
     store: &Arc<dyn Store>,
     findings: &Findings,
 ) {
-    let health = Health::of_worker(queue.clone(), store.clone());
+    let worked: Vec<&Queue> = worked.into_iter().collect();
+    let all = worked.iter().copied().cloned().collect();
+    let health = Health::of_worker(queue.clone(), store.clone(), all);
     let page = match Exposition::new(worked) {
         Ok(queues) => MetricsPage::new(queues, None)
             .with(findings.clone())

@@ -24,12 +24,14 @@ use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
 use surepass::lookback::Lookback;
 use surepass::lookback::audit::Findings;
-use surepass::queue::{self, Bucket, GiveBack, LogConsumer, Queue, Redis, RedisBackend, RedisOptions};
+use surepass::queue::{
+    self, Bucket, GiveBack, LogConsumer, ProcessGate, Queue, Redis, RedisBackend, RedisOptions,
+};
 use surepass::shutdown::Shutdown;
 use surepass::store::{self, Store};
 use surepass::stripe::api;
-use surepass::telemetry;
-use tokio::task::JoinSet;
+use surepass::{telemetry, watched};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// The queues whose jobs this program knows.
@@ -132,8 +134,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     );
 
     let stop_drain = CancellationToken::new();
-    let drain = drain(settings, &queue, &name, &store, &clock);
-    let drain = tokio::spawn(drain.run(stop_drain.clone()));
+    let drain = drain(settings, &queue, &name, &store, &clock, &stop_drain);
     let stop_cron = CancellationToken::new();
     let mut schedules = match &lookback {
         Some(lookback) if with_cron => cron::start(settings, lookback, findings, &stop_cron)?,
@@ -145,6 +146,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
         Fulfiller::new(store.clone(), settings.stripe.livemode(), clock)
             .with_client_reference(settings.fulfil.client_reference_id),
     );
+    let gate = ProcessGate::new();
     let mut crew = Vec::new();
     let mut give_back = Vec::new();
     for (queue, slots, own) in held {
@@ -153,7 +155,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
         tracing::info!(queue = queue.as_str(), slots, "working");
         let working = match queue {
             QueueName::Fulfil => {
-                let backend = RedisBackend::<Purchase>::new(&own, &name, slots, prefetch);
+                let backend = RedisBackend::<Purchase>::new(&own, &name, slots, prefetch).beside(&gate);
                 give_back.push(backend.give_back());
                 let stop = asked(&shutdown, backend.stop());
                 let worker = WorkerBuilder::new(name.as_str())
@@ -171,7 +173,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
                     continue;
                 };
                 let may_take = settings.worker.job_timeout * SYNC_MAY_TAKE;
-                let backend = RedisBackend::new(&own, &name, slots, prefetch);
+                let backend = RedisBackend::new(&own, &name, slots, prefetch).beside(&gate);
                 give_back.push(backend.give_back());
                 let stop = asked(&shutdown, backend.stop());
                 sync::work(&name, backend, slots, may_take, lookback, stop).boxed()
@@ -286,16 +288,31 @@ fn posts(
     posts.collect()
 }
 
-/// The event log's way into the store.
-fn drain(settings: &Settings, queue: &Queue, name: &str, store: &Arc<dyn Store>, clock: &Clock) -> Drain {
-    Drain {
-        consumer: LogConsumer::new(queue, name.to_owned(), Duration::from_secs(5)),
-        store: store.clone(),
-        clock: clock.clone(),
-        batch: settings.event_log.drain_batch,
-        interval: settings.event_log.drain_interval,
-        keep_body: settings.event_log.keep_body,
-    }
+/// The event log's way into the store, until `stop`.
+fn drain(
+    settings: &Settings,
+    queue: &Queue,
+    name: &str,
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let (queue, name, store, clock) = (queue.clone(), name.to_owned(), store.clone(), clock.clone());
+    let (log, stop) = (settings.event_log.clone(), stop.clone());
+    tokio::spawn(async move {
+        watched::keep_running("the event log's way into the store", &stop, || {
+            let drain = Drain {
+                consumer: LogConsumer::new(&queue, name.clone(), Duration::from_secs(5)),
+                store: store.clone(),
+                clock: clock.clone(),
+                batch: log.drain_batch,
+                interval: log.drain_interval,
+                keep_body: log.keep_body,
+            };
+            drain.run(stop.clone())
+        })
+        .await;
+    })
 }
 
 /// Opens the store and sees to its tables, however long it takes the database to come; `None`: told to stop.

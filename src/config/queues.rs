@@ -31,7 +31,7 @@ pub struct QueueSettings {
         deserialize_with = "value::seconds::<_, 1, 86_400>"
     )]
     pub backoff_cap: Duration,
-    /// Workers that a job may take down before it is a dead letter, 1 to 100.
+    /// Workers that a job may take down, alone in each, before it is a dead letter, 1 to 100.
     #[serde(deserialize_with = "value::whole::<_, _, 1, 100>")]
     pub max_crashes: u32,
     /// How long done jobs are kept, up to a year.

@@ -15,6 +15,7 @@ pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
         redis,
         store,
         verdict,
+        ..
     } = health.seen().await;
     let state = |ok: bool| {
         if ok {

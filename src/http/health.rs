@@ -35,24 +35,29 @@ pub struct Seen {
     pub store: bool,
     /// Whether somebody has paid and has no pass, or waits too long.
     pub verdict: Arc<Verdict>,
+    /// Of a worker: what its jobs came to is acknowledged.
+    pub acknowledges: bool,
 }
 
 impl Health {
     /// Of a server: it is ready while this queue's Redis takes writes, since webhooks need nothing else.
     #[must_use]
     pub fn of_server(queue: Queue, store: Arc<dyn Store>) -> Self {
-        Self::new(queue, store, false)
+        Self::new(queue, store, Vec::new(), false)
     }
 
-    /// Of a worker: it needs the store, too.
+    /// Of a worker of these queues: it needs the store, too, and that the jobs' ends are acknowledged.
     #[must_use]
-    pub fn of_worker(queue: Queue, store: Arc<dyn Store>) -> Self {
-        Self::new(queue, store, true)
+    pub fn of_worker(queue: Queue, store: Arc<dyn Store>, worked: Vec<Queue>) -> Self {
+        Self::new(queue, store, worked, true)
     }
 
-    fn new(queue: Queue, store: Arc<dyn Store>, needs_store: bool) -> Self {
+    fn new(queue: Queue, store: Arc<dyn Store>, worked: Vec<Queue>, needs_store: bool) -> Self {
         let looked_at = store.clone();
-        let look = Cached::new(BETWEEN_LOOKS, move || look(queue.clone(), looked_at.clone()));
+        let look = Cached::new(BETWEEN_LOOKS, move || {
+            let acknowledges = worked.iter().all(Queue::acknowledges);
+            look(queue.clone(), looked_at.clone(), acknowledges)
+        });
         Self {
             look: Arc::new(look),
             needs_store,
@@ -66,11 +71,11 @@ impl Health {
     }
 
     fn is_ready(&self, seen: &Seen) -> bool {
-        seen.redis && (seen.store || !self.needs_store)
+        seen.redis && seen.acknowledges && (seen.store || !self.needs_store)
     }
 }
 
-async fn look(queue: Queue, store: Arc<dyn Store>) -> Seen {
+async fn look(queue: Queue, store: Arc<dyn Store>, acknowledges: bool) -> Seen {
     let redis = tokio::time::timeout(PATIENCE, queue.ping());
     // Where calls have found the store out of order, the proof that it works again is that it would take a purchase.
     let answered = tokio::time::timeout(PATIENCE, async {
@@ -90,6 +95,7 @@ async fn look(queue: Queue, store: Arc<dyn Store>) -> Seen {
         redis,
         store: matches!(answered, Ok(Ok(()))),
         verdict: Arc::new(Verdict::of(&facts)),
+        acknowledges,
     }
 }
 
@@ -123,5 +129,8 @@ async fn ready(health: web::Data<Health>) -> HttpResponse {
     } else {
         HttpResponse::ServiceUnavailable()
     };
+    if !seen.acknowledges {
+        body["acknowledgements"] = "Redis refuses them: see this worker's log".into();
+    }
     response.insert_header((CACHE_CONTROL, "no-store")).json(body)
 }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::alone::ProcessGate;
 use super::client::{Queue, QueueConfig};
 use super::error::{Failure, QueueError, Retry};
 use super::fetch::{Claimed, Fetcher};
@@ -35,6 +36,7 @@ const MOST_WARNINGS: usize = 100;
 pub struct RedisBackend<J> {
     queue: Queue,
     lease: Arc<Lease>,
+    gate: ProcessGate,
     concurrency: usize,
     prefetch: usize,
     settler: Option<Settler>,
@@ -99,6 +101,7 @@ impl<J: Job> RedisBackend<J> {
         Self {
             queue: queue.clone(),
             lease: Arc::new(Lease::new(name.to_owned())),
+            gate: ProcessGate::new(),
             concurrency: concurrency.max(1),
             prefetch,
             settler: None,
@@ -111,6 +114,13 @@ impl<J: Job> RedisBackend<J> {
             flushing: None,
             _jobs: PhantomData,
         }
+    }
+
+    /// Shares its process with the workers of other queues: a job that runs alone is alone among all of theirs.
+    #[must_use]
+    pub fn beside(mut self, gate: &ProcessGate) -> Self {
+        self.gate = gate.clone();
+        self
     }
 
     /// A way to hand back what the worker still holds when it cannot wait for its handlers any longer.
@@ -145,9 +155,11 @@ impl<J: Job> RedisBackend<J> {
                 self.end.clone(),
             )?;
             let (sender, jobs) = mpsc::unbounded_channel();
+            self.gate.join(&self.lease);
             let fetcher = Fetcher {
                 queue: self.queue.clone(),
                 lease: self.lease.clone(),
+                gate: self.gate.clone(),
                 concurrency: self.concurrency,
                 prefetch: self.prefetch,
                 jobs: sender,

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::ack_health::AckHealth;
 use super::connection::{Connection, Redis};
 use super::error::{QueueError, RetryPolicy};
 use super::item::{Enqueued, Item};
 use super::metrics::{Metrics, Operation};
+use super::recover::LONGEST_DELAY;
 use super::scripts;
 use super::steer::Limits;
 use crate::outage;
@@ -24,7 +26,7 @@ pub struct QueueConfig {
     pub retry: RetryPolicy,
     /// How long a silent worker keeps its jobs. It renews three times as often.
     pub lease: Duration,
-    /// A job that killed this many workers is dead: `poison`.
+    /// A job that was alone in this many workers when they died is dead: `poison`.
     pub max_crashes: u32,
     /// How long, and how many, done jobs are kept.
     pub keep_done: Duration,
@@ -71,6 +73,7 @@ pub struct Queue {
     pub(super) connection: Connection,
     pub(super) config: std::sync::Arc<QueueConfig>,
     pub(super) metrics: std::sync::Arc<Metrics>,
+    pub(super) acks: std::sync::Arc<AckHealth>,
     prefix: std::sync::Arc<str>,
 }
 
@@ -94,6 +97,7 @@ impl Queue {
             redis: redis.clone(),
             config: config.into(),
             metrics: Metrics::new().into(),
+            acks: std::sync::Arc::default(),
             prefix,
         })
     }
@@ -166,7 +170,7 @@ impl Queue {
                     .arg(job.header())
                     .arg(job.group.as_deref().unwrap_or("-"))
                     .arg(&job.payload)
-                    .arg(millis(job.delay))
+                    .arg(millis(job.delay.min(LONGEST_DELAY)))
                     .arg(job.revive.as_str()),
                 None => call.arg("").arg("").arg("").arg("").arg(0).arg(0),
             };

@@ -7,6 +7,7 @@ use redis::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::alone::{Mode, ProcessGate, Turns};
 use super::client::{Queue, millis};
 use super::error::QueueError;
 use super::job::Data;
@@ -19,6 +20,8 @@ use super::settle::bury;
 /// An idle worker looks this often even if nothing wakes it: at retries that others have scheduled, and at workers that
 /// have died.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Between two looks at whether the other queues of the process have emptied their hands.
+const SHORT_SLEEP: Duration = Duration::from_millis(20);
 /// How long the first try to hand back may take; the worker's last act is another.
 const HANDING_BACK: Duration = Duration::from_secs(2);
 /// The most jobs in one claim: what the script unpacks is bounded.
@@ -36,6 +39,8 @@ enum Answer {
         jobs: Vec<Claimed>,
         next_due: Option<Duration>,
     },
+    /// A job that runs alone waits for this worker.
+    Suspects,
     LeaseLost,
 }
 
@@ -43,6 +48,7 @@ enum Answer {
 pub(super) struct Fetcher {
     pub(super) queue: Queue,
     pub(super) lease: Arc<Lease>,
+    pub(super) gate: ProcessGate,
     pub(super) concurrency: usize,
     pub(super) prefetch: usize,
     pub(super) jobs: mpsc::UnboundedSender<Claimed>,
@@ -55,14 +61,25 @@ impl Fetcher {
     pub(super) async fn run(self) {
         let mut wake = wakes(&self.queue, &self.stop);
         let mut pause = Duration::ZERO;
+        let mut turns = Turns::new(self.gate.clone(), self.lease.clone());
         while !self.stop.is_cancelled() {
-            let Some(room) = self.stop.run_until_cancelled(self.room()).await else {
+            let next = async {
+                let room = self.room().await;
+                (room, turns.next().await)
+            };
+            let Some((room, (mode, claiming))) = self.stop.run_until_cancelled(next).await else {
                 break;
             };
             // Registered before the look, so that what comes between look and sleep is not missed.
             wake.mark_unchanged();
-            match self.claim(room).await {
+            let answer = self.claim(room, mode).await;
+            drop(claiming);
+            match answer {
                 Ok(Answer::LeaseLost) => {}
+                Ok(Answer::Suspects) => {
+                    pause = Duration::ZERO;
+                    turns.begin().await;
+                }
                 Ok(Answer::Jobs { jobs, next_due }) => {
                     self.queue.answered();
                     pause = Duration::ZERO;
@@ -71,12 +88,19 @@ impl Fetcher {
                         // The receiver goes only after this task has ended.
                         let _ = self.jobs.send(job);
                     }
-                    if claimed < room {
-                        let nap = next_due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+                    if mode == Mode::Alone {
+                        let _ = self.stop.run_until_cancelled(turns.ran_alone(claimed)).await;
+                    } else if claimed < room {
+                        let longest = if turns.waits_for_others() {
+                            SHORT_SLEEP
+                        } else {
+                            LONGEST_SLEEP
+                        };
+                        let nap = next_due.unwrap_or(longest).min(longest);
                         // What this worker lets go may be what its queue's limit waits for.
                         let limited = self.queue.config.limits.running > 0;
                         tokio::select! {
-                            _ = wake.changed() => {}
+                            Ok(()) = wake.changed() => {}
                             () = self.lease.freed.notified(), if limited => {}
                             () = tokio::time::sleep(nap) => {}
                             () = self.stop.cancelled() => {}
@@ -120,7 +144,7 @@ impl Fetcher {
         }
     }
 
-    async fn claim(&self, wanted: usize) -> Result<Answer, QueueError> {
+    async fn claim(&self, wanted: usize, mode: Mode) -> Result<Answer, QueueError> {
         let config = &self.queue.config;
         if let Some((term, known)) = self.lease.doubted() {
             let back = resync(&self.queue, &term, &known, false).await?;
@@ -142,6 +166,7 @@ impl Fetcher {
             .arg(number)
             .arg(config.limits.running)
             .arg(config.limits.per_second)
+            .arg(mode.as_str())
             .invoke_async(&mut self.queue.connection.clone())
             .await?;
         let mut strange = Vec::new();
@@ -172,6 +197,10 @@ impl Fetcher {
                     self.queue.metrics.lease_lost();
                 }
                 return Ok(Answer::LeaseLost);
+            }
+            Some(Value::Int(-2)) => {
+                let _ = self.lease.take(term, std::iter::empty());
+                return Ok(Answer::Suspects);
             }
             Some(Value::Int(ms)) => u64::try_from(ms).ok().map(Duration::from_millis),
             Some(_) => return Err(QueueError::Answer("claim")),

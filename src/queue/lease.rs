@@ -104,6 +104,17 @@ impl Lease {
         self.state().held.len()
     }
 
+    /// Waits until nothing is held.
+    pub(super) async fn empty(&self) {
+        loop {
+            let freed = self.freed.notified();
+            if self.held() == 0 {
+                return;
+            }
+            freed.await;
+        }
+    }
+
     /// The present term, and whether it is new to Redis.
     pub(super) fn registered(&self) -> (Arc<Term>, bool) {
         let state = self.state();
@@ -235,6 +246,8 @@ pub(super) fn keep(
     std::thread::Builder::new()
         .name("surepass-lease".to_owned())
         .spawn(move || {
+            // A worker whose lease nobody renews must not go on: its end is an error, and the process starts anew.
+            let _end = stop.clone().drop_guard();
             runtime.block_on(async {
                 // The connection's driver must live on this thread's runtime, too.
                 match queue.reconnected() {
@@ -253,6 +266,14 @@ pub(super) fn keep(
 async fn announce(queue: &Queue, lease: &Lease, about: &About) {
     if let Err(error) = workers::register(queue, &lease.name, about).await {
         tracing::debug!(%error, "not registered");
+    }
+}
+
+async fn recover(queue: &Queue) {
+    match queue.recover().await {
+        Ok(0) => {}
+        Ok(jobs) => tracing::warn!(jobs, "jobs stood in no list and wait again: Redis has lost keys"),
+        Err(error) => tracing::debug!(%error, "not looked for jobs that stand in no list"),
     }
 }
 
@@ -301,6 +322,7 @@ async fn renew(queue: &Queue, lease: &Lease, concurrency: usize) {
                     lease.doubt();
                 }
                 announce(queue, lease, &about).await;
+                recover(queue).await;
             }
             Err(error) => {
                 queue.failed(&error);
@@ -313,27 +335,37 @@ async fn renew(queue: &Queue, lease: &Lease, concurrency: usize) {
 }
 
 #[cfg(test)]
+impl Lease {
+    pub(super) fn hold_one_for_test(&self, id: &str) {
+        let claim = tests::claim(1);
+        assert!(self.take(&self.term(), [(id.to_owned(), claim)].into_iter()));
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    pub(super) fn claim(number: u64) -> Claim {
+        Claim {
+            number,
+            attempt: 1,
+            at: 0,
+            kind: super::super::metrics::Metrics::new().kind("work"),
+            waited: None,
+            claimed: Instant::now(),
+        }
+    }
 
     #[test]
     fn a_late_release_of_one_claim_does_not_let_go_of_the_next_claim_of_the_same_job() {
         let lease = Lease::new("w".to_owned());
         let term = lease.term();
-        let kind = super::super::metrics::Metrics::new().kind("work");
-        let claimed = Instant::now();
-        let claim = |number| Claim {
-            number,
-            attempt: 1,
-            at: 0,
-            kind,
-            waited: None,
-            claimed,
-        };
+        let second = claim(2);
         assert!(lease.take(&term, [("a".to_owned(), claim(1))].into_iter()));
-        assert!(lease.take(&term, [("a".to_owned(), claim(2))].into_iter()));
+        assert!(lease.take(&term, [("a".to_owned(), second)].into_iter()));
         lease.release(&term, [("a", 1)].into_iter());
-        assert_eq!(lease.begin("a").map(|(claim, _)| claim), Some(claim(2)));
+        assert_eq!(lease.begin("a").map(|(claim, _)| claim), Some(second));
         lease.release(&term, [("a", 2)].into_iter());
         assert_eq!(lease.held(), 0);
     }

@@ -6,11 +6,12 @@
 //!
 //! | key | type | holds |
 //! | --- | --- | --- |
-//! | `data:<id>` | string | `kind/version group trace enqueued-ms attempts crashes\npayload` (`-`: no group, no trace): a job is there while this is |
+//! | `data:<id>` | string | `kind/version group trace enqueued-ms attempts crashes\npayload` (`-`: no group, no trace): a job is there while this is. `crashes` count the workers that died while they held nothing else; `00`: one died that held others, too |
 //! | `job:<id>` | hash | of a dead one its `reason`, and whether that was `transient` |
 //! | `errors:<id>` | list | how its last 20 failed attempts ended, as JSON |
 //! | `wait` | list | ids ready to run, in order: those of no group |
 //! | `wait:<group>` | list | the same for each group |
+//! | `wait:!` | list | the same for suspects: a worker has died with them, and they run alone |
 //! | `turn` | sorted set | the groups that have jobs waiting (`-`: `wait`), in the order in which they are served |
 //! | `sched` | sorted set | ids by the ms at which they are due |
 //! | `run:<token>` | hash | what one worker holds: id → number of its claim, and when it was in ms |
@@ -18,11 +19,14 @@
 //! | `done` | list | `id ended-ms attempts`, newest last |
 //! | `dead` | sorted set | ids by the ms at which they ended |
 //! | `left:<id>` | string | since when a job of an unknown kind is left to newer workers, in ms |
-//! | `steer` | hash | whether the queue is `paused`, when a worker was last `heard`, the `tokens` of its rate and when they were `filled` |
+//! | `tried:<id>` | string | a lookback has run this `poison` job again, for a day |
+//! | `steer` | hash | whether the queue is `paused`, when a worker was last `heard`, the `tokens` of its rate and when they were `filled`; how far the search for jobs in no list has come (`cursor`, `pass`) |
+//! | `stray` | sorted set | jobs that were found in no list, by the pass in which they were |
 //! | `spared` | set | workers whose lease began anew after an outage, until they renew it |
 //! | `workers` | hash | workers by name: `since-ms heard-ms` and what they say of themselves |
-//! | `stats` | hash | how many jobs were trimmed, done and dead, and how many discarded; how many died with their workers, or unknown to all |
+//! | `stats` | hash | how many jobs were trimmed, done and dead, and how many discarded; how many died with their workers, or unknown to all; how many were `recovered`; how many entries of the log were parked |
 //! | `log` | stream | verified events on their way to the store |
+//! | `parked` | stream | the newest thousand entries of `log` that the store refuses, with the reason (`why`) |
 //! | `event:<id>`, `event:<slug>:<id>` | string | an event has been seen (by that tenant's path), for 35 days: `1` by webhook, `2` by the lookback alone |
 //! | `cron` | sorted set | schedules by the ms of their last tick |
 //! | `cron:<name>:<tick>:…` | string | what this tick enqueues has been enqueued, for 2 days |
@@ -35,6 +39,8 @@
 //! under `{prefix:limit}`: `<limit>:<whom>`, strings, when an allowance is whole again, in ms; under `{prefix:memo}`: `<what>`,
 //! strings, `?` while a process finds it out and `=` with the answer.
 
+mod ack_health;
+mod alone;
 mod backend;
 mod bucket;
 mod client;
@@ -54,6 +60,8 @@ mod memo;
 mod metrics;
 mod notes;
 mod overdue;
+mod prefixes;
+mod recover;
 mod refusals;
 mod scripts;
 mod server;
@@ -64,6 +72,7 @@ mod steer;
 mod told;
 mod workers;
 
+pub use alone::ProcessGate;
 pub use backend::{GiveBack, RedisBackend};
 pub use bucket::{Bucket, BucketOptions, Place, Taken};
 pub use client::{Queue, QueueConfig};
@@ -78,6 +87,7 @@ pub use log::{LogConsumer, LogEntry};
 pub use memo::{Look, Memo};
 pub use metrics::{Exposition, Reading};
 pub use overdue::Overdue;
+pub use prefixes::Unserved;
 pub use server::{LEAST_VERSION, Server};
 pub use settle::{Settle, SettleLayer};
 pub use slots::slots;

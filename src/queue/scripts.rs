@@ -22,6 +22,8 @@ script!(SETTLE, "settle.lua");
 script!(RENEW, "renew.lua");
 script!(RESYNC, "resync.lua");
 script!(TRIM, "trim.lua");
+script!(PREFIXES, "prefixes.lua");
+script!(RECOVER, "recover.lua");
 script!(RETRY, "retry.lua");
 script!(REGISTER, "register.lua");
 script!(INSPECT_SORTED, "inspect_sorted.lua");

@@ -18,11 +18,15 @@ use super::client::{Queue, millis};
 use super::error::{Failure, QueueError, Retry};
 use super::lease::{Claim, Lease, Term};
 use super::metrics::Operation;
+use super::recover::LONGEST_DELAY;
 use super::scripts;
 use crate::coalesce::{Coalescer, Limits};
 
 /// The most attempts settled in one call: what the script unpacks is bounded.
 const LARGEST_SETTLEMENT: usize = 500;
+
+/// How often a job whose acknowledgement Redis refuses is tried while nothing else can be acknowledged either.
+const MOST_REFUSALS: u32 = 10;
 
 /// What does not count must not go round and round.
 const SHORTEST_PUT_OFF: Duration = Duration::from_secs(1);
@@ -91,30 +95,82 @@ pub(super) fn settler(queue: &Queue, lease: Arc<Lease>, abandon: CancellationTok
 
 async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
     let mut pause = Duration::from_millis(20);
+    let mut refused = 0;
     loop {
         match try_settle(queue, term, batch).await {
             Ok(mine) => {
-                for (one, mine) in batch.iter().zip(&mine) {
-                    if *mine {
-                        queue.metrics.settled(&one.claim, &one.outcome);
-                    } else {
-                        tracing::warn!(
-                            job = one.id,
-                            attempt = one.claim.attempt,
-                            "late: no longer ours, nothing changed"
-                        );
-                    }
+                if let Some(after) = queue.acks.succeeded(Instant::now()) {
+                    tracing::info!(seconds = after.as_secs(), "attempts are acknowledged again");
                 }
+                note(queue, batch, &mine);
                 return mine;
             }
             Err(error) => {
                 queue.metrics.redis_failed(Operation::Settle, &error);
-                queue.failed(&error);
+                let is_worth_a_line = queue.acks.failed(Instant::now());
+                if is_refused(&error) {
+                    refused += 1;
+                    if let Some(mine) = settle_each(queue, term, batch, refused).await {
+                        return mine;
+                    }
+                    if is_worth_a_line {
+                        let jobs = batch.len();
+                        tracing::warn!(%error, jobs, "attempts not acknowledged: trying again until Redis takes them");
+                    }
+                } else {
+                    queue.failed(&error);
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
             }
         }
     }
+}
+
+fn note(queue: &Queue, batch: &[Settlement], mine: &[bool]) {
+    for (one, mine) in batch.iter().zip(mine) {
+        if *mine {
+            queue.metrics.settled(&one.claim, &one.outcome);
+        } else {
+            tracing::warn!(
+                job = one.id,
+                attempt = one.claim.attempt,
+                "lease lost before the job was acknowledged; result ignored"
+            );
+        }
+    }
+}
+
+/// The script itself fails on what lies in Redis: the same call will fail again.
+fn is_refused(error: &QueueError) -> bool {
+    matches!(error, QueueError::Redis(error) if matches!(error.code(), Some("ERR" | "WRONGTYPE")))
+}
+
+/// Acknowledges one by one, so that one job whose keys are broken does not keep all others back. Such a job is let go, and
+/// runs again. `None`: none can be acknowledged, so it is worth another try.
+async fn settle_each(queue: &Queue, term: &Term, batch: &[Settlement], refused: u32) -> Option<Vec<bool>> {
+    let mut answers = Vec::with_capacity(batch.len());
+    for one in batch.chunks(1) {
+        answers.push(try_settle(queue, term, one).await);
+    }
+    if refused < MOST_REFUSALS && answers.iter().all(Result::is_err) {
+        return None;
+    }
+    if answers.iter().any(Result::is_ok) {
+        let _ = queue.acks.succeeded(Instant::now());
+    }
+    let settled = batch.iter().zip(answers).map(|(one, answer)| match answer {
+        Ok(mine) => {
+            note(queue, std::slice::from_ref(one), &mine);
+            mine == [true]
+        }
+        Err(error) => {
+            tracing::error!(job = one.id, %error, "this job cannot be acknowledged and runs again: a key of it in Redis is broken; \
+                `surepass jobs discard` removes it");
+            false
+        }
+    });
+    Some(settled.collect())
 }
 
 #[derive(Serialize)]
@@ -131,9 +187,9 @@ async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<
     for one in batch {
         let (outcome, delay, failure) = match &one.outcome {
             Outcome::Done => ("done", Duration::ZERO, None),
-            Outcome::Retry { delay, failure } => ("retry", *delay, Some(failure)),
+            Outcome::Retry { delay, failure } => ("retry", (*delay).min(LONGEST_DELAY), Some(failure)),
             Outcome::Dead(failure) => ("dead", Duration::ZERO, Some(failure)),
-            Outcome::PutOff { delay, failure } => ("put_off", *delay, Some(failure)),
+            Outcome::PutOff { delay, failure } => ("put_off", (*delay).min(LONGEST_DELAY), Some(failure)),
             Outcome::Leave(failure) => ("leave", queue.config.leave_unknown, Some(failure)),
         };
         call.arg(&one.id)

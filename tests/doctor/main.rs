@@ -13,6 +13,7 @@ mod answer;
 mod audits;
 mod checkup;
 mod endpoints;
+mod left_behind;
 mod machine;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]

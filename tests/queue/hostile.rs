@@ -7,7 +7,7 @@ use surepass::queue::{DecodeError, Enqueued, Item, Job};
 
 use crate::proxy::Proxy;
 use crate::scripts::{self, call, claim_by_hand};
-use crate::world::{Size, World, ended, hang, hire, ok, quick, short_lease, work};
+use crate::world::{Size, World, act, ended, hang, hire, ok, quick, short_lease, work, works};
 
 /// Ids that a session id or a hand could bring.
 pub(crate) fn hostile_ids() -> Vec<String> {
@@ -334,4 +334,25 @@ async fn an_id_that_cannot_be_buried_at_once_keeps_no_other_job_of_its_claim_fro
     let dead: Vec<Vec<u8>> = world.ask(&["ZRANGE", &world.queue.key("dead"), "0", "-1"]).await;
     assert_eq!(dead, [id]);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_keys_are_broken_does_not_keep_the_others_from_being_acknowledged() {
+    let world = World::new(quick()).await;
+    let _: () = world
+        .ask(&["SET", &world.queue.key("errors:bad"), "no list"])
+        .await;
+    let moody = act(|job, _| async move { if job.0 == "bad" { Err("no".into()) } else { Ok(()) } });
+    let worker = world.hire("w", Size::of(8, 0), moody);
+    world.enqueue(work("bad")).await;
+    world.queue.enqueue(&works(0..20)).await.unwrap();
+    let others = async {
+        while world.queue.counts().await.unwrap().done < 20 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(crate::world::PATIENCE, others)
+        .await
+        .expect("the others are not acknowledged");
+    worker.crash().await;
 }

@@ -8,6 +8,7 @@
 )]
 
 mod backlog;
+mod clock;
 mod counts;
 mod dedupe;
 mod failures;
@@ -16,6 +17,7 @@ mod hostile;
 mod keys;
 mod leases;
 mod limiter;
+mod lost_keys;
 mod metrics;
 mod model;
 mod outages;
@@ -27,6 +29,7 @@ mod scripts;
 mod silence;
 mod steering;
 mod stopping;
+mod suspects;
 mod told;
 mod unknown;
 mod vanished;

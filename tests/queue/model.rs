@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use ops::{End, Given, Op};
+use ops::{End, Given, Mode, Op};
 use play::Play;
 
 fn item() -> impl Strategy<Value = Given> {
@@ -43,11 +43,12 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(End::Left),
         1 => Just(End::LeftForTooLong),
     ];
+    let mode = prop_oneof![Just(Mode::Together), Just(Mode::Willing), Just(Mode::Alone)];
     let settled = (0..5_usize, prop::bool::weighted(0.8), end);
     prop_oneof![
         4 => prop::collection::vec(item(), 1..4).prop_map(Op::Enqueue),
-        5 => (0..3_usize, 0..4_usize, prop::bool::weighted(0.7), prop_oneof![3 => Just(0), 1 => 1..4_usize])
-            .prop_map(|(token, wanted, new, most)| Op::Claim { token, wanted, new, most }),
+        5 => (0..3_usize, 0..4_usize, prop::bool::weighted(0.7), prop_oneof![3 => Just(0), 1 => 1..4_usize], mode)
+            .prop_map(|(token, wanted, new, most, mode)| Op::Claim { token, wanted, new, most, mode }),
         5 => (0..3_usize, prop::collection::vec(settled, 1..4)).prop_map(|(token, jobs)| Op::Settle { token, jobs }),
         1 => (0..3_usize).prop_map(Op::Renew),
         2 => (0..3_usize).prop_map(Op::Expire),
@@ -57,6 +58,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => prop::collection::vec(0..5_usize, 1..4).prop_map(Op::Retry),
         1 => prop::collection::vec(0..5_usize, 1..4).prop_map(Op::Discard),
         1 => any::<bool>().prop_map(Op::Trim),
+        1 => Just(Op::Recover),
         1 => Just(Op::Pause),
         2 => Just(Op::Resume),
         1 => Just(Op::Silence),
@@ -86,7 +88,7 @@ fn random_interleavings_of_push_claim_settle_leave_expire_crash_resync_retry_dis
 
 /// Everything that can be done with two jobs and two workers, each job's number of attempts and crashes small.
 fn alphabet() -> Vec<Op> {
-    let mut all = vec![Op::Pause, Op::Silence];
+    let mut all = vec![Op::Pause, Op::Silence, Op::Recover];
     for id in 0..2 {
         for (delayed, revive) in [(false, false), (false, true), (true, false)] {
             all.push(Op::Enqueue(vec![Given {
@@ -117,6 +119,7 @@ fn alphabet() -> Vec<Op> {
                 wanted,
                 new: wanted == 2,
                 most: usize::from(wanted == 1),
+                mode: [Mode::Willing, Mode::Alone, Mode::Together][wanted],
             });
         }
         all.push(Op::Expire(token));

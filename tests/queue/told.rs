@@ -105,7 +105,8 @@ async fn what_is_settled_together_is_told_together() {
     worker.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// One thread: all wait before the first connection is there.
+#[tokio::test]
 async fn each_who_waits_for_a_job_hears_of_it_and_of_no_other_within_one_subscription() {
     let world = World::new(quick()).await;
     let told = Told::of(&world.queue);
@@ -151,7 +152,8 @@ async fn while_nobody_waits_nobody_listens() {
     worker.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// One thread: all wait before the first connection is there.
+#[tokio::test]
 async fn who_waits_looks_again_after_a_gap_since_redis_forgets_what_nobody_hears() {
     let mut world = World::durable(quick()).await;
     let told = Told::of(&world.queue);

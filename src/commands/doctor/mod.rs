@@ -1,6 +1,7 @@
 //! `surepass doctor`
 
 mod configuration;
+mod left_behind;
 mod purchases;
 mod redis;
 mod report;
@@ -119,6 +120,7 @@ async fn examine(settings: Settings, report: &mut Report) {
     webhooks::check(&patient, report).await;
     report.begin("Work");
     work::check(&mut patient, report).await;
+    left_behind::check(&patient, report).await;
     let mut first = Report::default();
     first.begin(PURCHASES);
     purchases::check(&patient, refused, &mut first).await;

@@ -93,7 +93,8 @@ impl<'a> Walk<'a> {
             let mut all = match self.state {
                 State::Waiting => {
                     let mut all = lines(self.queue).await?;
-                    all.retain(|line| filter.is_tenants(line));
+                    // The line of suspects holds those of all tenants.
+                    all.retain(|line| line == "!" || filter.is_tenants(line));
                     all
                 }
                 _ => {

@@ -4,13 +4,19 @@
 -- ARGV 1 prefix  2 worker token  3 lease in ms  4 how many jobs  5 '1' = the token is new
 --      6 most attempts  7 most crashes  8 number of the claim, unique for the token
 --      9 most jobs that all workers together hold (0 = any)  10 most jobs a second that they begin (0 = any)
+--      11 '2' = the worker holds nothing and takes one job from the line '!', '1' = it would empty its hands for that
 -- Answers {ms until the next look is worth it or -1, now in ms, id, data, id, data, …}, or {} where the token's lease is
--- gone: its jobs are somebody else's now, and the worker must take a new token.
+-- gone: its jobs are somebody else's now, and the worker must take a new token. {-2, now}: a job in '!' waits for this
+-- worker's hands to be empty.
+--
+-- A job that a worker has died with is a suspect: from then on it waits in the line '!', and is taken only by a worker that
+-- holds nothing else. Only such a crash counts towards 'poison': of the many jobs of a dead worker nobody knows which it was.
+-- Crashes stand in the header as '0', as '00' for a suspect that has not crashed alone, else as how often it has.
 --
 -- The attempt counts from here on: a job that stands in `run` when its worker is found dead has had one more.
 local token, wanted = ARGV[2], tonumber(ARGV[4])
 
-if ARGV[5] ~= '1' and not redis.call('ZSCORE', KEYS[3], token) then
+if ARGV[5] ~= '1' and has_lost_lease(KEYS[3], token) then
   return {}
 end
 -- A Redis that is full refuses a script's first write if that needs memory, and lets it finish if it does not. Claims,
@@ -30,7 +36,7 @@ if #due > 0 then
 end
 
 -- One dead worker at a time: its jobs go to the front, or to the dead letters when they kill whoever takes them.
-local gone = redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1]
+local gone, ended = unpack(redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES'))
 if gone then
   local run = prefix .. 'run:' .. gone
   -- One HSCAN looks at a bounded number of places and may find none of the last jobs of a large worker.
@@ -39,18 +45,23 @@ if gone then
     cursor, held = unpack(redis.call('HSCAN', run, cursor, 'COUNT', 100))
   until #held > 0 or cursor == '0'
   local back, ids, told = {}, {}, {}
+  -- A score of 0: this is not the first portion of what it held.
+  local alone = #held == 2 and cursor == '0' and ended ~= '0'
+  local function crash(attempts, crashes)
+    return attempts + 1, alone and crashes + 1 or crashes == '0' and '00' or crashes
+  end
   -- Newest first, each to the front: the order stays, as far as the hash has kept it.
   for i = math.min(#held, 2000) - 1, 1, -2 do
     local id = held[i]
     ids[#ids + 1] = id
-    local attempts, crashes, group = recount(id, function(a, c) return a + 1, c + 1 end)
+    local attempts, crashes, group = recount(id, crash)
     if attempts then
       local errors = prefix .. 'errors:' .. id
       redis.call('RPUSH', errors, cjson.encode({ attempt = attempts, worker = gone, ended = now,
         code = 'worker_lost', error = 'the worker died, or lost its lease, while it ran this job' }))
       redis.call('LTRIM', errors, -20, -1)
       redis.call('PERSIST', errors)
-      local poison = crashes >= tonumber(ARGV[7])
+      local poison = tonumber(crashes) >= tonumber(ARGV[7])
       if poison or attempts >= tonumber(ARGV[6]) then
         redis.call('HSET', prefix .. 'job:' .. id, 'reason', poison and 'poison' or 'worker_lost',
           'transient', poison and '0' or '1')
@@ -74,6 +85,8 @@ if gone then
   if redis.call('EXISTS', run) == 0 then
     redis.call('ZREM', KEYS[3], gone)
     redis.call('SREM', spared, gone)
+  else
+    redis.call('ZADD', KEYS[3], 0, gone)
   end
 end
 
@@ -97,14 +110,57 @@ local function shares(waiting, room)
   return given
 end
 
+local function holds_nothing()
+  return redis.call('EXISTS', prefix .. 'run:' .. token) == 0
+end
+
+-- Takes one suspect for a worker that holds nothing else; their line goes behind all others.
+local function take_suspect()
+  local ids = holds_nothing() and redis.call('LPOP', line('!'), 1) or {}
+  if redis.call('EXISTS', line('!')) == 0 then
+    redis.call('ZREM', turn, '!')
+  elseif #ids > 0 then
+    redis.call('ZADD', turn, (last_turn() or 0) + 1, '!')
+  end
+  return ids, false
+end
+
+-- Whether this worker is to empty its hands for the suspects, whose turn it is: one that has nothing else to do, or the
+-- first by its token, so that the others go on.
+local function is_to_run_suspects(others_wait)
+  if holds_nothing() then
+    return ARGV[11] == '1' or not others_wait
+  end
+  if ARGV[11] ~= '1' then
+    return false
+  end
+  for _, other in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
+    if other < token then
+      return false
+    end
+  end
+  return true
+end
+
 -- Takes jobs of the groups whose turn it is, at most 64 groups; who has more waiting lines up behind all others.
--- Answers the ids, and whether something is left that could be taken.
+-- Answers the ids, whether something is left that could be taken, and whether it is the suspects' turn instead.
 local function take(room)
   if redis.call('EXISTS', KEYS[1]) == 1 then
     -- A program of before there were groups adds to `wait` without lining up.
     redis.call('ZADD', turn, 'NX', 0, '-')
   end
-  local groups = redis.call('ZRANGE', turn, 0, math.min(room, 64) - 1)
+  local count, suspects = math.min(room, 64), nil
+  local groups = redis.call('ZRANGE', turn, 0, count - 1)
+  for i, group in ipairs(groups) do
+    suspects = suspects or group == '!' and i
+  end
+  if suspects then
+    table.remove(groups, suspects)
+    groups[#groups + 1] = redis.call('ZRANGE', turn, count, count)[1]
+    if is_to_run_suspects(#groups > 0) then
+      return {}, false, true
+    end
+  end
   if #groups == 0 then
     return {}, false
   end
@@ -123,6 +179,7 @@ local function take(room)
     redis.call('ZREM', turn, unpack(over))
   end
   local last = last_turn()
+  local left = last ~= nil and (#behind > 0 or not suspects or redis.call('ZCARD', turn) > 1)
   if #behind > 0 and last ~= nil then
     local places = {}
     for i, group in ipairs(behind) do
@@ -131,7 +188,7 @@ local function take(room)
     redis.call('ZADD', turn, unpack(places))
   end
   if #taken == 1 then
-    return taken[1], last ~= nil
+    return taken[1], left
   end
   -- One of each group in turn, so that no group's jobs stand before all of another's in the worker.
   local ids = {}
@@ -140,7 +197,7 @@ local function take(room)
       ids[#ids + 1] = taken[i][place]
     end
   end
-  return ids, last ~= nil
+  return ids, left
 end
 
 -- How many the queue's limits leave of those that are wanted, and in how many ms there may be room for another.
@@ -158,7 +215,8 @@ if most > 0 and room > 0 then
 end
 if rate > 0 then
   -- A bucket that holds what one second allows.
-  tokens = filled and math.min(rate, tokens + math.max(0, now - filled) * rate / 1000) or rate
+  -- Filled in the future: by a clock that was ahead.
+  tokens = filled and tonumber(filled) <= now + 1000 and math.min(rate, tokens + math.max(0, now - filled) * rate / 1000) or rate
   if tokens < room then
     room = math.floor(tokens)
     soon = math.max(soon or 0, math.ceil((room + 1 - tokens) * 1000 / rate))
@@ -166,9 +224,11 @@ if rate > 0 then
 end
 
 local answer = { -1, now }
-local taken, left = {}, false
-if room > 0 then
-  taken, left = take(room)
+local taken, left, drain = {}, false, false
+if room > 0 and ARGV[11] == '2' then
+  taken, left = take_suspect()
+elseif room > 0 then
+  taken, left, drain = take(room)
 end
 local claimed = 0
 if #taken > 0 then
@@ -198,7 +258,9 @@ end
 if rate > 0 then
   redis.call('HSET', steer, 'tokens', tokens - claimed, 'filled', now)
 end
-if left and claimed < room then
+if drain then
+  answer[1] = -2
+elseif left and claimed < room then
   answer[1] = 0
 elseif soon and claimed == room then
   answer[1] = soon

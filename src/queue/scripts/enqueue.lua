@@ -10,28 +10,55 @@
 -- A once key holds by which hand it was taken. The first is first whenever it comes: what was known by hearsay is then known
 -- from the source. (Older programs hold and write 1 for both.)
 --
--- A job's id is its dedupe key: while its data is there and it is not dead, it is waiting, scheduled or running. So a key
--- whose job is missing cannot exist.
-local header = ' ' .. string.format('%.0f', now) .. ' 0 0\n'
+-- A job's id is its dedupe key: while its data is there and it is not dead, it is waiting, scheduled or running. One that is
+-- not (Redis has lost a list) is put back.
+local stamp = ' ' .. string.format('%.0f', now)
+local header = stamp .. ' 0 0\n'
 local answers, fresh, scheduled, logged = {}, {}, false, false
+local accepted = {}
 
-local function accept(id, value, group, delay, revive)
+-- Whether a job that is dead for this cause runs again: one whose cause is lost does, and poison once a day.
+local function is_to_run_again(id, transient, reason, revive)
+  if revive == '0' or revive == '*' then
+    return revive == '*'
+  elseif reason and string.find(',' .. revive .. ',', ',' .. reason .. ',', 1, true) then
+    return true
+  elseif reason == 'poison' then
+    return redis.call('SET', prefix .. 'tried:' .. id, 1, 'NX', 'PX', 86400000)
+  end
+  return (transient or '1') == '1'
+end
+
+local function accept(id, words, payload, group, delay, revive)
   local data = prefix .. 'data:' .. id
   -- What is new has no end to be taken off: KEEPTTL spares Redis the search for it, a tenth of the call.
-  if not redis.call('SET', data, value, 'NX', 'KEEPTTL') then
+  if not redis.call('SET', data, words .. header .. payload, 'NX', 'KEEPTTL') then
     if not redis.call('ZSCORE', KEYS[3], id) then
-      return 'live'
+      local stray, place = false, nil
+      if not accepted[id] then
+        stray, place = is_stray(id, KEYS[2], prefix .. 'lease')
+      end
+      if not stray then
+        return 'live'
+      elseif not put_back(id, KEYS[3]) then
+        accepted[id] = true
+        add(fresh, place, id)
+        return 'live'
+      end
     end
-    local cause = redis.call('HMGET', prefix .. 'job:' .. id, 'transient', 'reason')
-    local is_named = string.find(',' .. revive .. ',', ',' .. (cause[2] or '') .. ',', 1, true)
-    if revive == '0' or revive ~= '*' and cause[1] ~= '1' and not is_named then
+    local transient, reason = unpack(redis.call('HMGET', prefix .. 'job:' .. id, 'transient', 'reason'))
+    if not is_to_run_again(id, transient, reason, revive) then
       return 'dead'
     end
     redis.call('ZREM', KEYS[3], id)
     redis.call('UNLINK', prefix .. 'job:' .. id)
     redis.call('PEXPIRE', prefix .. 'errors:' .. id, errors_life)
-    redis.call('SET', data, value)
+    if reason == 'poison' then
+      group = '!'
+    end
+    redis.call('SET', data, words .. (group == '!' and stamp .. ' 0 00\n' or header) .. payload)
   end
+  accepted[id] = true
   if delay ~= '0' then
     redis.call('ZADD', KEYS[2], now + delay, id)
     scheduled = true
@@ -50,12 +77,12 @@ for i = 3, #ARGV, 11 do
       redis.call('SET', prefix .. once, hand, 'XX', 'KEEPTTL')
       -- What hearsay could not make out, such as whose it is, the source may tell.
       if id ~= '' and redis.call('ZSCORE', KEYS[3], id) then
-        answer = accept(id, ARGV[i + 4] .. header .. ARGV[i + 6], ARGV[i + 5], ARGV[i + 7], ARGV[i + 8])
+        answer = accept(id, ARGV[i + 4], ARGV[i + 6], ARGV[i + 5], ARGV[i + 7], ARGV[i + 8])
       end
     end
   else
     if id ~= '' then
-      answer = accept(id, ARGV[i + 4] .. header .. ARGV[i + 6], ARGV[i + 5], ARGV[i + 7], ARGV[i + 8])
+      answer = accept(id, ARGV[i + 4], ARGV[i + 6], ARGV[i + 5], ARGV[i + 7], ARGV[i + 8])
     end
     if entry ~= '' then
       redis.call('XADD', KEYS[4], '*', 'h', entry, 'o', answer, 'b', ARGV[i + 10])

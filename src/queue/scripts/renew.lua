@@ -3,7 +3,7 @@
 -- KEYS 1 lease
 -- ARGV 1 prefix  2 worker token  3 lease in ms
 -- Answers how many jobs the worker holds, or -1 where the lease is gone.
-if not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
+if has_lost_lease(KEYS[1], ARGV[2]) then
   return -1
 end
 -- A write that needs no memory, first: see claim.lua.

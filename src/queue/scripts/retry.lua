@@ -1,5 +1,5 @@
 -- Lets dead jobs wait again from their first attempt, and scheduled ones at once: an act of its own, which no dedupe key
--- blocks. Their errors stay told.
+-- blocks. Their errors stay told. One that stands in no list, as Redis has lost that, waits again as well.
 --
 -- KEYS 1 sched  2 dead  3 lease
 -- ARGV 1 prefix  2 'dead' | 'scheduled' = only such ones, '' = both; then job ids
@@ -14,9 +14,10 @@ for i = 3, #ARGV do
   local group
   if dead and only ~= 'scheduled' then
     redis.call('ZREM', KEYS[2], id)
+    local poison = redis.call('HGET', prefix .. 'job:' .. id, 'reason') == 'poison'
     redis.call('UNLINK', prefix .. 'job:' .. id)
     local _
-    _, _, group = recount(id, function() return 0, 0 end)
+    _, _, group = recount(id, function() return '0', poison and '00' or '0' end)
     redis.call('PEXPIRE', prefix .. 'errors:' .. id, errors_life)
   elseif due and only ~= 'dead' then
     redis.call('ZREM', KEYS[1], id)
@@ -37,8 +38,21 @@ for i = 3, #ARGV do
   end
 end
 if #rest > 0 then
-  for id in pairs(holders(KEYS[3], rest)) do
-    answers[place[id]] = 'running'
+  local holder = holders(KEYS[3], rest)
+  for _, id in ipairs(rest) do
+    local stray, group = false, nil
+    if holder[id] then
+      answers[place[id]] = 'running'
+    elseif only == '' then
+      stray, group = is_stray(id, KEYS[1], KEYS[3])
+    end
+    if stray then
+      redis.call('UNLINK', prefix .. 'job:' .. id)
+      redis.call('HINCRBY', prefix .. 'stats', 'recovered', 1)
+      add(fresh, group, id)
+      told[#told + 1] = 'waiting ' .. id
+      answers[place[id]] = 'retried'
+    end
   end
 end
 if #fresh > 0 then

@@ -40,6 +40,10 @@ pub(super) fn claimed(answer: &Value) -> Answer {
     let Value::Array(answer) = answer else {
         panic!("{answer:?}")
     };
+    if answer.first() == Some(&Value::Int(-2)) {
+        assert_eq!(answer.len(), 2, "and no job");
+        return Answer::Suspects;
+    }
     let jobs = scripts::read_claim(answer);
     Answer::Claimed(jobs.map(|jobs| {
         jobs.into_iter()

@@ -23,7 +23,7 @@ pub(super) fn read(connection: &mut Connection, keys: &[String]) -> State {
                 let (header, payload) = data.split_once('\n').unwrap();
                 assert_eq!(payload, "payload");
                 let words: Vec<_> = header.split(' ').collect();
-                let counts = (words[4].parse().unwrap(), words[5].parse().unwrap());
+                let counts = (words[4].parse().unwrap(), words[5].to_owned());
                 state.data.insert(id.to_owned(), counts);
                 state.group.insert(id.to_owned(), words[1].to_owned());
             }
@@ -58,6 +58,7 @@ pub(super) fn read(connection: &mut Connection, keys: &[String]) -> State {
                 assert!(life > 0, "it goes by itself");
                 state.left.insert(id.to_owned());
             }
+            Some(("tried", id)) => drop(state.tried.insert(id.to_owned())),
             Some(("event", _)) => drop(state.once.insert(name)),
             _ => match name.as_str() {
                 "wait" => {

@@ -37,6 +37,14 @@ pub(crate) enum End {
     LeftForTooLong,
 }
 
+/// What a claim may take; as `claim.lua` numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Together,
+    Willing,
+    Alone,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Enqueue(Vec<Given>),
@@ -46,6 +54,7 @@ pub(crate) enum Op {
         new: bool,
         /// The most jobs that all workers together may hold; 0: any number.
         most: usize,
+        mode: Mode,
     },
     /// Jobs by id; `true`: by the number of the claim that holds it, else by one that does not.
     Settle {
@@ -70,6 +79,8 @@ pub(crate) enum Op {
     Discard(Vec<usize>),
     /// `true`: all that is done or dead is old by now.
     Trim(bool),
+    /// Looks for jobs that stand in no list.
+    Recover,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,5 +88,7 @@ pub(crate) enum Answer {
     Words(Vec<&'static str>),
     /// Id, and attempts so far, of each claimed job; nothing where the lease is gone.
     Claimed(Option<Vec<(String, u32)>>),
+    /// The worker is to empty its hands for a job that runs alone.
+    Suspects,
     Numbers(Vec<i64>),
 }

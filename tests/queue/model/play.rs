@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::answers::{claimed, done, numbers, words};
 use super::observed;
-use super::ops::{Answer, End, GROUPS, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Op, TOKENS, id};
+use super::ops::{Answer, End, GROUPS, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Mode, Op, TOKENS, id};
 use super::state::State;
 use crate::scripts::{self, HOUR_MS};
 use crate::world::World;
@@ -44,6 +44,7 @@ impl Play {
             ("retry", scripts::retry()),
             ("discard", scripts::discard()),
             ("trim", scripts::trim()),
+            ("recover", scripts::recover()),
         ];
         Self {
             model: State::default(),
@@ -107,14 +108,17 @@ impl Play {
                 self.step(&Op::Due(job))?;
             }
             let (token, wanted) = (3, 10);
-            self.step(&Op::Claim {
-                token,
-                wanted,
-                new: true,
-                most: 0,
-            })?;
-            let jobs = (0..5).map(|job| (job, true, End::Done)).collect();
-            self.step(&Op::Settle { token, jobs })?;
+            for mode in [Mode::Willing, Mode::Alone] {
+                self.step(&Op::Claim {
+                    token,
+                    wanted,
+                    new: true,
+                    most: 0,
+                    mode,
+                })?;
+                let jobs = (0..5).map(|job| (job, true, End::Done)).collect();
+                self.step(&Op::Settle { token, jobs })?;
+            }
             let State { wait, sched, run, .. } = &self.model;
             if wait.is_empty() && sched.is_empty() && run.is_empty() && self.model.lease.len() <= 1 {
                 return Ok(());
@@ -167,6 +171,7 @@ impl Play {
                 wanted,
                 new,
                 most,
+                mode,
             } => {
                 let answer = self.call("claim", &["wait", "sched", "lease", "dead"], |call| {
                     call.arg(TOKENS[*token])
@@ -174,10 +179,11 @@ impl Play {
                         .arg(*wanted)
                         .arg(u8::from(*new));
                     call.arg(MOST_ATTEMPTS).arg(MOST_CRASHES).arg(number).arg(*most);
+                    call.arg(0).arg(*mode as u8);
                 });
                 (
                     Some(claimed(&answer)),
-                    Some(self.model.take(*token, *wanted, *new, *most, number)),
+                    Some(self.model.take(*token, *wanted, *new, *most, *mode, number)),
                 )
             }
             Op::Settle { token, jobs } => {
@@ -227,10 +233,22 @@ impl Play {
                 });
                 (Some(numbers(&answer)), Some(self.model.trim(*all)))
             }
+            Op::Recover => (Some(self.recover()), Some(Answer::Numbers(vec![0, 0]))),
             other => {
                 self.by_hand(other);
                 (None, None)
             }
+        }
+    }
+
+    /// Looks for what is lost; here nothing ever is.
+    fn recover(&mut self) -> Answer {
+        let answer = self.call("recover", &["sched", "dead", "lease", "stray"], |call| {
+            call.arg(1_000).arg(HOUR_MS).arg(24 * HOUR_MS).arg("");
+        });
+        match answer {
+            Value::Array(mut answer) => numbers(&Value::Array(answer.split_off(1))),
+            other => panic!("{other:?}"),
         }
     }
 

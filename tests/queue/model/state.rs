@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ops::{Answer, End, GROUPS, Given, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, TOKENS, id};
+use super::ops::{Answer, End, GROUPS, Given, MOST_ATTEMPTS, MOST_CRASHES, MOST_DONE, Mode, TOKENS, id};
 
 /// All that lies in Redis, times reduced to `Some(n)`, long ago in this order, and `None`, in an hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,8 +18,8 @@ pub(crate) struct State {
     /// Reason, and whether a passing one.
     pub(crate) dead: BTreeMap<String, (String, bool)>,
     pub(crate) done: Vec<(String, u32)>,
-    /// Attempts and crashes of each job that there is.
-    pub(crate) data: BTreeMap<String, (u32, u32)>,
+    /// Attempts of each job that there is, and how often it crashed alone; `00`: only in company.
+    pub(crate) data: BTreeMap<String, (u32, String)>,
     pub(crate) group: BTreeMap<String, String>,
     /// How many errors are told, and whether not for ever.
     pub(crate) errors: BTreeMap<String, (usize, bool)>,
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) heard: Option<bool>,
     /// Workers whose lease began anew.
     pub(crate) spared: BTreeSet<String>,
+    /// Poison that was revived today.
+    pub(crate) tried: BTreeSet<String>,
     /// Jobs that were left to newer workers.
     pub(crate) left: BTreeSet<String>,
     pub(crate) log: usize,
@@ -46,10 +48,18 @@ impl State {
             .map(|(_, number)| *number)
     }
 
+    /// Where a job waits: once a worker has died with it, apart from all others.
+    fn line(&self, id: &str) -> String {
+        match self.data[id].1.as_str() {
+            "0" => self.group[id].clone(),
+            _ => "!".to_owned(),
+        }
+    }
+
     /// Lets jobs wait behind their groups' others, or before them; the order in which groups line up is theirs.
     fn wait(&mut self, ids: Vec<String>, front: bool) {
         for id in ids {
-            let group = self.group[&id].clone();
+            let group = self.line(&id);
             let line = self.wait.entry(group.clone()).or_default();
             line.insert(if front { 0 } else { line.len() }, id);
             if !self.turn.contains(&group) {
@@ -59,10 +69,10 @@ impl State {
     }
 
     /// One job of each group in turn, until there is none or no more are wanted; a group that was served and has more
-    /// waits behind the others.
+    /// waits behind the others. `!` keeps its place.
     fn take_turns(&mut self, wanted: usize) -> Vec<String> {
-        let groups: Vec<String> = self.turn.iter().take(wanted).cloned().collect();
-        self.turn.drain(..groups.len());
+        let groups = self.next_groups(wanted);
+        self.turn.retain(|group| !groups.contains(group));
         let mut taken = Vec::new();
         while taken.len() < wanted && groups.iter().any(|group| !self.wait[group].is_empty()) {
             for group in &groups {
@@ -73,13 +83,45 @@ impl State {
             }
         }
         for group in groups {
-            if self.wait[&group].is_empty() {
-                self.wait.remove(&group);
-            } else {
-                self.turn.push(group);
-            }
+            self.line_up(group);
         }
         taken
+    }
+
+    fn next_groups(&self, wanted: usize) -> Vec<String> {
+        let others = self.turn.iter().filter(|group| *group != "!");
+        others.take(wanted).cloned().collect()
+    }
+
+    fn line_up(&mut self, group: String) {
+        if self.wait[&group].is_empty() {
+            self.wait.remove(&group);
+        } else {
+            self.turn.push(group);
+        }
+    }
+
+    /// A job that runs alone, for a worker that holds nothing else.
+    fn take_suspect(&mut self, token: &str) -> Vec<String> {
+        let Some(line) = self.wait.get_mut("!") else {
+            return Vec::new();
+        };
+        if self.run.contains_key(token) {
+            return Vec::new();
+        }
+        let id = line.remove(0);
+        self.turn.retain(|group| group != "!");
+        self.line_up("!".to_owned());
+        vec![id]
+    }
+
+    /// Whether this worker is to empty its hands for a job that runs alone, as their turn has come.
+    fn drains(&self, token: &str, room: usize, mode: Mode) -> bool {
+        let is_their_turn = self.turn.iter().take(room).any(|group| group == "!");
+        let willing = mode == Mode::Willing;
+        let idle = !self.run.contains_key(token);
+        let first = self.lease.keys().next().is_some_and(|first| first == token);
+        is_their_turn && (idle && (willing || self.next_groups(room).is_empty()) || willing && first)
     }
 
     pub(crate) fn enqueue(&mut self, items: &[Given]) -> Answer {
@@ -95,13 +137,19 @@ impl State {
             let id = id(item.id);
             let answer = match (self.data.contains_key(&id), self.dead.get(&id)) {
                 (true, None) => "live",
-                (true, Some((_, passing))) if !(item.revive && *passing) => "dead",
-                (there, _) => {
-                    if there {
-                        self.dead.remove(&id);
+                (true, Some((reason, passing)))
+                    if !(item.revive
+                        && (*passing || reason == "poison" && self.tried.insert(id.clone()))) =>
+                {
+                    "dead"
+                }
+                (_, dead) => {
+                    let poison = dead.is_some_and(|(reason, _)| reason == "poison");
+                    if self.dead.remove(&id).is_some() {
                         self.let_errors_go(&id);
                     }
-                    self.data.insert(id.clone(), (0, 0));
+                    let crashes = if poison { "00" } else { "0" };
+                    self.data.insert(id.clone(), (0, crashes.to_owned()));
                     self.group.insert(id.clone(), GROUPS[item.group].to_owned());
                     if item.delayed {
                         self.sched.insert(id, None);
@@ -124,6 +172,7 @@ impl State {
         wanted: usize,
         new: bool,
         most: usize,
+        mode: Mode,
         number: u64,
     ) -> Answer {
         let token = TOKENS[token].to_owned();
@@ -152,10 +201,11 @@ impl State {
             self.lease.remove(&gone);
             self.spared.remove(&gone);
             let held = self.run.remove(&gone).unwrap_or_default();
+            let alone = held.len() == 1;
             let back = held
                 .into_iter()
                 .rev()
-                .filter_map(|(id, _)| self.crash(id))
+                .filter_map(|(id, _)| self.crash(id, alone))
                 .collect();
             self.wait(back, true);
         }
@@ -165,7 +215,11 @@ impl State {
             (false, 0) => wanted,
             (false, most) => wanted.min(most.saturating_sub(running)),
         };
-        let jobs = self.take_turns(room);
+        let jobs = match mode {
+            Mode::Alone if room > 0 => self.take_suspect(&token),
+            _ if self.drains(&token, room, mode) => return Answer::Suspects,
+            _ => self.take_turns(room),
+        };
         let claimed = jobs.iter().map(|id| (id.clone(), self.data[id].0)).collect();
         if !jobs.is_empty() {
             self.run
@@ -187,10 +241,15 @@ impl State {
     }
 
     /// Answers a job that runs again.
-    fn crash(&mut self, id: String) -> Option<String> {
-        let counts = self.data.get_mut(&id).expect("a held job is there");
-        *counts = (counts.0 + 1, counts.1 + 1);
-        let (attempts, crashes) = *counts;
+    fn crash(&mut self, id: String, alone: bool) -> Option<String> {
+        let (attempts, crashes) = self.data.get_mut(&id).expect("a held job is there");
+        *attempts += 1;
+        match (alone, crashes.parse::<u32>().unwrap()) {
+            (true, before) => *crashes = (before + 1).to_string(),
+            (false, 0) => "00".clone_into(crashes),
+            (false, _) => {}
+        }
+        let (attempts, crashes) = (*attempts, crashes.parse::<u32>().unwrap());
         self.tell_error(&id);
         if crashes >= MOST_CRASHES {
             self.dead.insert(id, ("poison".to_owned(), false));
@@ -282,10 +341,11 @@ impl State {
         let mut answers = Vec::new();
         let mut fresh = Vec::new();
         for id in ids.iter().map(|n| id(*n)) {
-            let dead = self.dead.remove(&id).is_some();
-            answers.push(i64::from(dead));
-            if dead {
-                self.data.insert(id.clone(), (0, 0));
+            let dead = self.dead.remove(&id);
+            answers.push(i64::from(dead.is_some()));
+            if let Some((reason, _)) = dead {
+                let crashes = if reason == "poison" { "00" } else { "0" };
+                self.data.insert(id.clone(), (0, crashes.to_owned()));
                 self.let_errors_go(&id);
                 fresh.push(id);
             }
@@ -297,11 +357,13 @@ impl State {
     pub(crate) fn discard(&mut self, ids: &[usize]) -> Answer {
         let mut answers = Vec::new();
         for id in ids.iter().map(|n| id(*n)) {
-            let there = self.data.remove(&id).is_some();
+            let there = self.data.contains_key(&id);
             answers.push(i64::from(there));
             if !there {
                 continue;
             }
+            let line_of_it = self.line(&id);
+            self.data.remove(&id);
             self.discarded += 1;
             self.dead.remove(&id);
             self.sched.remove(&id);
@@ -311,12 +373,12 @@ impl State {
                 held.retain(|(held, _)| *held != id);
             }
             self.run.retain(|_, held| !held.is_empty());
-            let group = self.group.remove(&id).expect("each job has a group");
-            if let Some(line) = self.wait.get_mut(&group) {
+            self.group.remove(&id);
+            if let Some(line) = self.wait.get_mut(&line_of_it) {
                 line.retain(|waiting| *waiting != id);
                 if line.is_empty() {
-                    self.wait.remove(&group);
-                    self.turn.retain(|lined_up| *lined_up != group);
+                    self.wait.remove(&line_of_it);
+                    self.turn.retain(|lined_up| *lined_up != line_of_it);
                 }
             }
         }
