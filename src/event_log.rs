@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::body::BodyError;
 use crate::clock::Clock;
+use crate::fulfil::close_refunded;
 use crate::outage::{self, Outage};
 use crate::queue::{Enqueued, Item, LogConsumer, LogEntry, QueueError};
 use crate::store::{LoggedEvent, Store, StoreError};
@@ -192,10 +193,11 @@ impl Drain {
 
     async fn store_entries(&self, entries: Vec<LogEntry>) -> Result<(), DrainError> {
         let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
-        let events = entries
+        let events: Vec<_> = entries
             .into_iter()
             .filter_map(|entry| logged(entry, &self.clock))
             .collect();
+        close_refunded(&*self.store, &events, self.clock.now()).await?;
         self.store.append_events(events).await?;
         self.consumer.settle(&ids).await?;
         Ok(())

@@ -20,6 +20,7 @@ use purchase_log::PurchaseLog;
 use secrecy::SecretString;
 use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
+use surepass::dead_letters::DeadLetters;
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
 use surepass::lookback::Lookback;
@@ -141,10 +142,21 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     };
 
     let purchase_log = Arc::new(PurchaseLog::start(clock.clone()));
-    let fulfiller = Arc::new(
-        Fulfiller::new(store.clone(), settings.stripe.livemode(), clock)
-            .with_client_reference(settings.fulfil.client_reference_id),
-    );
+    let stripe = lookback.as_ref().and_then(|lookback| lookback.stripe.clone());
+    let has_stripe = stripe.is_some();
+    let fulfiller = Fulfiller::new(store.clone(), settings.stripe.livemode(), clock.clone())
+        .with_stripe(stripe)
+        .with_policy(settings.fulfil.unmatched)
+        .with_client_reference(settings.fulfil.client_reference_id);
+    let fulfiller = Arc::new(fulfiller);
+    let dead_letters = DeadLetters {
+        queue: queue.clone(),
+        store: store.clone(),
+        fulfiller: fulfiller.clone(),
+        clock,
+        has_stripe,
+    };
+    let dead_letters = tokio::spawn(dead_letters.run(stop_drain.clone()));
     let mut crew = Vec::new();
     let mut give_back = Vec::new();
     for (queue, slots, own) in held {
@@ -200,7 +212,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     stop_cron.cancel();
     schedules.shutdown().await;
     stop_drain.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(3), drain).await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), futures::future::join(drain, dead_letters)).await;
     if !shutdown.was_asked() {
         return ended;
     }
