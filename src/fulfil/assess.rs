@@ -54,16 +54,7 @@ impl Assessor {
     /// What a purchase ought to become, if it were made at `now`.
     #[must_use]
     pub fn due(&self, purchase: &Purchase, now: DateTime<Utc>) -> Due {
-        let plan = match plan::screen(purchase) {
-            Ok(()) => plan::draw_up(purchase, &self.catalogue, self.rules, now),
-            Err(reason) => Err(reason),
-        };
-        match plan {
-            Ok(Plan::Create { new, .. }) => Due::Subscription(Box::new(new.subscription)),
-            Ok(Plan::Unmatched(one)) => Due::Unmatched(one.reason),
-            Ok(Plan::Ignore(why)) => Due::Nothing(why),
-            Err(reason) => Due::Refused(FulfilError::new(&purchase.session_id, reason)),
-        }
+        due(purchase, &self.catalogue, self.rules, now)
     }
 
     /// The tenant that a purchase belongs to, as far as the purchase tells.
@@ -78,5 +69,16 @@ impl Assessor {
     /// All tenants, by slug.
     pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
         self.catalogue.tenants()
+    }
+}
+
+/// What a purchase ought to become by this catalogue.
+pub(super) fn due(purchase: &Purchase, catalogue: &Catalogue, rules: Rules, now: DateTime<Utc>) -> Due {
+    let plan = plan::screen(purchase).and_then(|()| plan::draw_up(purchase, catalogue, rules, now));
+    match plan {
+        Ok(Plan::Create { new, .. }) => Due::Subscription(Box::new(new.subscription)),
+        Ok(Plan::Unmatched(one)) => Due::Unmatched(one.reason),
+        Ok(Plan::Ignore(why)) => Due::Nothing(why),
+        Err(reason) => Due::Refused(FulfilError::new(&purchase.session_id, reason)),
     }
 }

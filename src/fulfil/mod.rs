@@ -42,7 +42,7 @@ use plan::{NOT_A_PASS, Plan, Rules, TRIAL, UNMATCHED, Unmatched};
 pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
 pub use refunds::close_refunded;
 pub use tenants::{KnownTenant, Tenants};
-pub use triage::{THIN_EVENT, Triage, draft, triage, triage_session};
+pub use triage::{THIN_EVENT, Triage, draft, of_another_type, triage, triage_session};
 
 /// Turns purchases into subscriptions.
 #[derive(Debug)]
