@@ -119,9 +119,12 @@ impl Customers {
             let purchase = case
                 .purchase
                 .as_deref()
-                .and_then(|json| serde_json::from_str(json).ok());
+                .and_then(|json| serde_json::from_str::<Purchase>(json).ok());
             let is_tenants = case.tenant.as_ref().is_none_or(|id| *id == tenant.id);
-            is_tenants && purchase.is_some_and(|purchase| claim(customer, tenant, purchase).is_some())
+            is_tenants
+                && purchase.is_some_and(|purchase| {
+                    claim(customer, tenant, &purchase, self.client_reference).is_some()
+                })
         };
         let Some(case) = cases.into_iter().find(|case| case.is_open() && is_theirs(case)) else {
             return Ok(None);

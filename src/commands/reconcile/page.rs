@@ -199,7 +199,7 @@ fn right_aligned(mut table: comfy_table::Table) -> comfy_table::Table {
     table
 }
 
-fn kinds(balance: &Balance) -> [(&Findings, &'static str, &'static str); 8] {
+fn kinds(balance: &Balance) -> [(&Findings, &'static str, &'static str); 9] {
     [
         (&balance.missing, "MISSING", "paid, and no subscription"),
         (
