@@ -284,10 +284,10 @@ impl Fulfiller {
             }
         };
         let reason = cause.reason.to_owned();
-        let case = self.open_case(purchase, session, cause).await.map_err(stored)?;
+        let opened = self.open_case(purchase, session, cause).await.map_err(stored)?;
         Ok(fulfilled.unwrap_or(Fulfilled::Unmatched {
             reason,
-            reference: case.map(|case| case.reference),
+            reference: opened.map(|opened| opened.reference),
         }))
     }
 

@@ -136,6 +136,7 @@ fn job_of(row: &FoundSession) -> String {
 }
 
 /// What became of one session; `None`: it is still on its way.
+#[expect(clippy::too_many_arguments, reason = "all that is known of one session")]
 fn outcome(
     run: &LookbackRun,
     row: &FoundSession,

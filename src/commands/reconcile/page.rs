@@ -50,13 +50,14 @@ pub(super) fn print(balance: &Balance, days: u16) {
 /// What the ledger comes to, in a sentence.
 pub(super) fn verdict(balance: &Balance) -> String {
     let mut sentences = Vec::new();
-    let mut found = format!(
-        "{} missing, {} doubled",
+    let unmatched = match balance.unmatched.count {
+        0 => String::new(),
+        count => format!(", {count} unmatched"),
+    };
+    let found = format!(
+        "{} missing, {} doubled{unmatched}",
         balance.missing.count, balance.doubled.count
     );
-    if balance.unmatched.count > 0 {
-        found.push_str(&format!(", {} unmatched", balance.unmatched.count));
-    }
     if balance.complete {
         sentences.push(format!("{found}."));
     } else {

@@ -234,11 +234,10 @@ impl<'a> Book<'a> {
             .paid_at
             .is_some_and(|paid_at| self.options.to - paid_at < grace);
         let balance = &mut self.balance;
-        if entry.session.is_refunded() {
+        let resolution = case.and_then(|case| case.resolution);
+        if entry.session.is_refunded() || resolution == Some(Resolution::Refund) {
             balance.refunded_unfulfilled.add(finding);
-        } else if case.is_some_and(|case| case.resolution == Some(Resolution::Refund)) {
-            balance.refunded_unfulfilled.add(finding);
-        } else if case.is_some_and(|case| case.resolution == Some(Resolution::Person)) {
+        } else if resolution == Some(Resolution::Person) {
             balance.closed_unfulfilled.add(finding);
         } else if is_young {
             balance.in_flight.add(finding);
