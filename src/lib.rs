@@ -7,6 +7,7 @@ pub mod coalesce;
 pub mod config;
 pub mod credentials;
 pub mod customer;
+pub mod dead_letters;
 pub mod email;
 pub mod event_log;
 pub mod fulfil;

@@ -54,9 +54,18 @@ pub(crate) fn run(
                 tracing::debug!(subscription = subscription_id, "was there already");
                 Ok(())
             }
-            Ok(Fulfilled::Ignored(why)) => {
-                tracing::info!(why, "ignored: none of ours");
+            Ok(Fulfilled::Unmatched { reason, reference }) => {
+                tracing::warn!(reason, reference, "unmatched payment: a person must look");
                 Ok(())
+            }
+            Ok(Fulfilled::Ignored(why)) => {
+                tracing::info!(why, "ignored: not a purchase of a pass");
+                Ok(())
+            }
+            Err(error) if error.put_off().is_some() => {
+                tracing::info!(code = error.code(), %error, "put off: Stripe's rate limit");
+                let after = error.put_off().unwrap_or_default();
+                Err(JobError::put_off(error.code(), error, after))
             }
             Err(error) if error.is_outage() => {
                 // A backlog must not race round and round through Redis while nothing can be stored.
@@ -67,7 +76,10 @@ pub(crate) fn run(
             Err(error) if error.is_transient() => {
                 telemetry::failed(&Span::current(), error.code());
                 tracing::warn!(code = error.code(), %error, "failed; it runs again");
-                Err(JobError::retry(error.code(), error))
+                Err(match error.retry_after() {
+                    Some(after) => JobError::retry_after(error.code(), error, after),
+                    None => JobError::retry(error.code(), error),
+                })
             }
             Err(error) => {
                 telemetry::failed(&Span::current(), error.code());

@@ -20,6 +20,7 @@ use purchase_log::PurchaseLog;
 use secrecy::SecretString;
 use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
+use surepass::dead_letters::DeadLetters;
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
 use surepass::lookback::Lookback;
@@ -142,10 +143,11 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     };
 
     let purchase_log = Arc::new(PurchaseLog::start(clock.clone()));
-    let fulfiller = Arc::new(
-        Fulfiller::new(store.clone(), settings.stripe.livemode(), clock)
-            .with_client_reference(settings.fulfil.client_reference_id),
-    );
+    let stripe = lookback.as_ref().and_then(|lookback| lookback.stripe.clone());
+    let has_stripe = stripe.is_some();
+    let fulfiller = Arc::new(fulfiller(settings, &store, stripe, &clock));
+    let dead_letters = dead_letters(&queue, &store, &fulfiller, clock, has_stripe);
+    let dead_letters = tokio::spawn(dead_letters.run(stop_drain.clone()));
     let gate = ProcessGate::new();
     let mut crew = Vec::new();
     let mut give_back = Vec::new();
@@ -202,7 +204,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     stop_cron.cancel();
     schedules.shutdown().await;
     stop_drain.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(3), drain).await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), futures::future::join(drain, dead_letters)).await;
     if !shutdown.was_asked() {
         return ended;
     }
@@ -212,6 +214,36 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     }
     tracing::info!("stopped");
     ended
+}
+
+/// What keeps the store's cases in step with the queue.
+fn dead_letters(
+    queue: &Queue,
+    store: &Arc<dyn Store>,
+    fulfiller: &Arc<Fulfiller>,
+    clock: Clock,
+    has_stripe: bool,
+) -> DeadLetters {
+    DeadLetters {
+        queue: queue.clone(),
+        store: store.clone(),
+        fulfiller: fulfiller.clone(),
+        clock,
+        has_stripe,
+    }
+}
+
+/// What turns purchases into subscriptions; without `stripe` it reads no line items.
+fn fulfiller(
+    settings: &Settings,
+    store: &Arc<dyn Store>,
+    stripe: Option<api::Client>,
+    clock: &Clock,
+) -> Fulfiller {
+    Fulfiller::new(store.clone(), settings.stripe.livemode(), clock.clone())
+        .with_stripe(stripe)
+        .with_policy(settings.fulfil.unmatched)
+        .with_client_reference(settings.fulfil.client_reference_id)
 }
 
 /// Waits until the process is told to stop; then the backend claims no more, and its worker ends.

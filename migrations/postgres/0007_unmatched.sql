@@ -57,5 +57,3 @@ ALTER TABLE tenants ADD COLUMN support_url TEXT;
 ALTER TABLE tenants ADD COLUMN shop_url TEXT;
 -- park, ignore: what becomes of paid sessions without any of our keys.
 ALTER TABLE tenants ADD COLUMN unmatched TEXT NOT NULL DEFAULT 'park';
-
-ALTER TABLE lookback_runs ADD COLUMN unmatched BIGINT NOT NULL DEFAULT 0;

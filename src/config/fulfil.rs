@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::value;
+use crate::store::UnmatchedPolicy;
 
 /// `[fulfil]`
 #[derive(Debug, Clone, Deserialize)]
@@ -13,6 +14,8 @@ pub struct FulfilSettings {
     /// What a session's `client_reference_id` is.
     #[serde(deserialize_with = "value::word")]
     pub client_reference_id: ClientReference,
+    /// Of paid sessions without any of our keys, where no tenant is known.
+    pub unmatched: UnmatchedPolicy,
 }
 
 /// What a session's `client_reference_id` is.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{CustomerError, Customers};
-use crate::fulfil::{KnownTenant, Origin, Purchase, Triage, draft, triage_session};
+use crate::fulfil::{KnownTenant, Origin, Purchase, Triage, draft, of_another_type, triage_session};
 use crate::identity::Customer;
 use crate::queue::{Limit, Look};
 use crate::store::CreatedVia;
@@ -40,6 +40,8 @@ pub(super) enum Word {
     /// The bank has refused, or the payment was cancelled.
     Declined,
     Paid,
+    /// Paid, and its `type` says that it is something else.
+    Other,
     /// Stripe did not say.
     Silent,
 }
@@ -75,6 +77,12 @@ impl Heard {
                 Some(SessionStatus::Other) | None => Word::Missing,
             },
         };
+        if let Some(purchase) = of_another_type(session, &origin) {
+            return Self {
+                state: Word::Other,
+                purchase: Some(purchase),
+            };
+        }
         match draft(session, &origin, CreatedVia::Status) {
             Some(purchase) => Self {
                 state,
@@ -90,7 +98,7 @@ impl Heard {
             Word::Silent => 3,
             Word::Open => 5,
             Word::Missing | Word::Pending | Word::Paid => 30,
-            Word::Expired | Word::Declined => 600,
+            Word::Expired | Word::Declined | Word::Other => 600,
         })
     }
 }

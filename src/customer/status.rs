@@ -6,10 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ask::Word;
 use super::{CustomerError, Customers, claim, holds, sync_request};
-use crate::fulfil::{KnownTenant, Purchase, job_ids};
+use crate::fulfil::{Due, KnownTenant, Purchase, job_ids};
 use crate::identity::Customer;
 use crate::queue::{Enqueued, Item, Stage, Standing};
-use crate::store::{CreatedVia, Subscription, SubscriptionFilter};
+use crate::store::{Contact, CreatedVia, Subscription, SubscriptionFilter, UnmatchedPayment};
 
 /// For how long a session's id alone tells that its purchase is active.
 const ALONE: TimeDelta = TimeDelta::hours(1);
@@ -36,6 +36,15 @@ pub enum Status {
     Unpaid,
     /// The checkout ended without a payment.
     Expired,
+    /// Paid, and a person must look. Looking again changes nothing.
+    Unmatched {
+        /// What the customer can quote.
+        reference: String,
+        shop: String,
+        contact: Contact,
+    },
+    /// Paid, for something else than a pass.
+    NotAPass,
     /// Not known, or not theirs.
     Unknown,
 }
@@ -92,7 +101,46 @@ impl Customers {
         if let Some(status) = active(customer, tenant, self.held(session).await?) {
             return Ok(status);
         }
+        if let Some(status) = self.case(customer, tenant, session).await? {
+            return Ok(status);
+        }
         self.unknown(customer, tenant, session).await
+    }
+
+    /// What the store's unmatched payment of a session says, if it is theirs and open.
+    async fn case(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        session: &str,
+    ) -> Result<Option<Status>, CustomerError> {
+        let cases = self.store.unmatched().unmatched_of(&[session]).await?;
+        let is_theirs = |case: &UnmatchedPayment| {
+            let purchase = case
+                .purchase
+                .as_deref()
+                .and_then(|json| serde_json::from_str::<Purchase>(json).ok());
+            let is_tenants = case.tenant.as_ref().is_none_or(|id| *id == tenant.id);
+            is_tenants
+                && purchase.is_some_and(|purchase| {
+                    claim(customer, tenant, &purchase, self.client_reference).is_some()
+                })
+        };
+        let Some(case) = cases.into_iter().find(|case| case.is_open() && is_theirs(case)) else {
+            return Ok(None);
+        };
+        if !case.is_paid {
+            return Ok(Some(Status::NotAPass));
+        }
+        let whole = self.tenants.whole(&tenant.slug).await?;
+        Ok(Some(Status::Unmatched {
+            reference: case.reference,
+            shop: whole
+                .as_ref()
+                .map(|tenant| tenant.name.clone())
+                .unwrap_or_default(),
+            contact: whole.map(|tenant| tenant.contact.clone()).unwrap_or_default(),
+        }))
     }
 
     /// Whether a purchase is active, for who has only the session's id: for an hour after the payment.
@@ -153,14 +201,40 @@ impl Customers {
             Word::Pending => Status::Pending,
             Word::Declined => Status::Declined,
             Word::Missing | Word::Silent => Status::Unknown,
-            Word::Paid => {
-                let item = Item::job(&purchase)?.group(purchase.group()).revive();
-                match self.fulfil.enqueue(&[item]).await?.first() {
-                    Some(Enqueued::Dead) => self.failed(customer, tenant, session).await?,
-                    _ => Status::Processing(Processing::Queued),
-                }
-            }
+            Word::Other => Status::NotAPass,
+            Word::Paid => self.hand_in(customer, tenant, session, &purchase).await?,
         })
+    }
+
+    /// Hands in what Stripe says is paid and nobody here knows: once, however often its page asks. A job that has ended and
+    /// has left neither a pass nor a case is not run again by looking.
+    async fn hand_in(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        session: &str,
+        purchase: &Purchase,
+    ) -> Result<Status, CustomerError> {
+        let due = self.tenants.due(purchase, self.lookback.unmatched).await?;
+        if matches!(due, Due::Nothing(_)) {
+            return Ok(Status::NotAPass);
+        }
+        let note = format!("asked:{}:{session}", tenant.slug);
+        if !self.memo.first(&note, BETWEEN_SYNCS).await? {
+            return Ok(Status::Unknown);
+        }
+        let item = Item::job(purchase)?.group(purchase.group());
+        let answers = match self.fulfil.enqueue(&[item]).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                self.memo.forget(&note).await?;
+                return Err(error.into());
+            }
+        };
+        match answers.first() {
+            Some(Enqueued::Dead) => self.failed(customer, tenant, session).await,
+            _ => Ok(Status::Processing(Processing::Queued)),
+        }
     }
 
     /// Asks for the sync that a failed purchase needs, once. If we die between the note and the sync, the customer's own sync

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Header, logged};
 use crate::clock::Clock;
+use crate::fulfil::close_refunded;
 use crate::outage::{self, Outage};
 use crate::queue::{LogConsumer, LogEntry, QueueError};
 use crate::store::{Store, StoreError};
@@ -105,6 +106,13 @@ impl Drain {
                 Ok(event) => events.push(event),
                 Err(error) => self.park(&id, &error.to_string()).await?,
             }
+        }
+        match close_refunded(&*self.store, &events, self.clock.now()).await {
+            // One event that the store can never act on must not keep the log waiting.
+            Err(error) if !error.is_transient() => {
+                tracing::error!(%error, "the unmatched payments of refunded charges could not be closed");
+            }
+            closed => closed?,
         }
         match self.store.append_events(events).await {
             Ok(()) => Ok(self.consumer.settle(&ids).await?),

@@ -2,18 +2,18 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::store::{Store, StoreError, Subscription, Tenant};
+use crate::store::{Store, StoreError, Subscription, Tenant, UnmatchedPolicy};
 
 use super::catalogue::Catalogue;
 use super::error::FulfilError;
-use super::plan::{self, Plan};
+use super::plan::{self, Plan, Rules};
 use super::purchase::Purchase;
 
 /// Judges purchases by the catalogue of one moment, as [`super::Fulfiller`] would.
 #[derive(Debug)]
 pub struct Assessor {
     catalogue: Catalogue,
-    livemode: Option<bool>,
+    rules: Rules,
 }
 
 /// What a purchase ought to become.
@@ -23,6 +23,8 @@ pub enum Due {
     Subscription(Box<Subscription>),
     /// Something that fulfilment refuses to guess: a person has to act.
     Refused(FulfilError),
+    /// No pass: it is an unmatched payment, for this reason.
+    Unmatched(&'static str),
     /// Nothing: it is none of ours, and why, in a few stable words.
     Nothing(&'static str),
 }
@@ -35,23 +37,24 @@ impl Assessor {
     pub async fn read(store: &dyn Store, livemode: Option<bool>) -> Result<Self, StoreError> {
         Ok(Self {
             catalogue: Catalogue::new(store.tenants().await?),
-            livemode,
+            rules: Rules {
+                livemode,
+                ..Rules::default()
+            },
         })
+    }
+
+    /// The same with `[fulfil] unmatched`, for sessions of which no tenant is known.
+    #[must_use]
+    pub fn with_policy(mut self, unmatched: UnmatchedPolicy) -> Self {
+        self.rules.unmatched = unmatched;
+        self
     }
 
     /// What a purchase ought to become, if it were made at `now`.
     #[must_use]
     pub fn due(&self, purchase: &Purchase, now: DateTime<Utc>) -> Due {
-        let plan = match plan::screen(purchase) {
-            Ok(Some(plan)) => Ok(plan),
-            Ok(None) => plan::draw_up(purchase, &self.catalogue, self.livemode, now),
-            Err(reason) => Err(reason),
-        };
-        match plan {
-            Ok(Plan::Create(new)) => Due::Subscription(Box::new(new.subscription)),
-            Ok(Plan::Ignore(why)) => Due::Nothing(why),
-            Err(reason) => Due::Refused(FulfilError::new(&purchase.session_id, reason)),
-        }
+        due(purchase, &self.catalogue, self.rules, now)
     }
 
     /// The tenant that a purchase belongs to, as far as the purchase tells.
@@ -66,5 +69,16 @@ impl Assessor {
     /// All tenants, by slug.
     pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
         self.catalogue.tenants()
+    }
+}
+
+/// What a purchase ought to become by this catalogue.
+pub(super) fn due(purchase: &Purchase, catalogue: &Catalogue, rules: Rules, now: DateTime<Utc>) -> Due {
+    let plan = plan::screen(purchase).and_then(|()| plan::draw_up(purchase, catalogue, rules, now));
+    match plan {
+        Ok(Plan::Create { new, .. }) => Due::Subscription(Box::new(new.subscription)),
+        Ok(Plan::Unmatched(one)) => Due::Unmatched(one.reason),
+        Ok(Plan::Ignore(why)) => Due::Nothing(why),
+        Err(reason) => Due::Refused(FulfilError::new(&purchase.session_id, reason)),
     }
 }

@@ -197,6 +197,12 @@ impl Catalogue {
         })
     }
 
+    /// Whether any pass can be told by a price of Stripe's.
+    pub(super) fn has_prices(&self) -> bool {
+        let mut passes = self.tenants.iter().flat_map(|shelf| &shelf.tenant.passes);
+        passes.any(|pass| !pass.stripe_price_ids.is_empty())
+    }
+
     fn get(&self, index: &Index, key: &str) -> Option<&Shelf> {
         match index.find(key) {
             Match::One(at) => self.tenants.get(at),

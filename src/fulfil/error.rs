@@ -1,6 +1,7 @@
 //! Why a purchase could not be fulfilled, told to the person who has to mend it.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::store::{StoreError, UpgradeRefusal};
 
@@ -48,6 +49,7 @@ impl FulfilError {
                 UpgradeRefusal::OtherUser => "upgrade_other_user",
                 UpgradeRefusal::AlreadyUpgraded => "upgrade_already_upgraded",
             },
+            Reason::StripeUnavailable { .. } => "stripe_unavailable",
             Reason::StoreUnavailable(_) => "store_unavailable",
             Reason::StoreFailed(_) => "store_failed",
             Reason::StoreRefused(_) => "store_refused",
@@ -68,9 +70,35 @@ impl FulfilError {
             &self.reason,
             Reason::StoreUnavailable(_)
                 | Reason::StoreFailed(_)
+                | Reason::StripeUnavailable { .. }
                 // The webhook of the purchase that made it may still be on its way.
                 | Reason::UpgradeRefused { refusal: UpgradeRefusal::NotFound, .. }
         )
+    }
+}
+
+impl FulfilError {
+    /// How long to wait before another try, where Stripe says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.reason {
+            Reason::StripeUnavailable { after, .. } => *after,
+            _ => None,
+        }
+    }
+
+    /// Its turn at Stripe's shared limit comes after so long: to wait is not to fail.
+    #[must_use]
+    pub fn put_off(&self) -> Option<Duration> {
+        match &self.reason {
+            Reason::StripeUnavailable { is_busy: true, .. } => self.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// The same without the session.
+    pub(super) fn detail(&self) -> String {
+        self.reason.to_string()
     }
 }
 
@@ -156,6 +184,13 @@ pub(super) enum Reason {
     UpgradeSourceMissing,
     #[error("the upgrade of subscription `{from}` was not carried out: {refusal}; {}", upgrade_advice(*.refusal))]
     UpgradeRefused { from: Shown, refusal: UpgradeRefusal },
+    #[error("its line items could not be read: {why}; it is tried again by itself")]
+    StripeUnavailable {
+        why: String,
+        after: Option<Duration>,
+        /// Its turn at the shared limit has not come.
+        is_busy: bool,
+    },
     #[error(
         "{0}; nothing is wrong with this purchase: it waits until the store is back (`surepass doctor` tells why it is not)"
     )]

@@ -5,11 +5,14 @@
 
 mod assess;
 mod cache;
+mod cases;
 mod catalogue;
 mod error;
+mod items;
 mod job;
 mod plan;
 mod purchase;
+mod refunds;
 mod tenants;
 mod triage;
 mod validity;
@@ -19,27 +22,49 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::ClientReference;
-use crate::store::{Created, CreatedVia, Store, Subscription, SubscriptionFilter};
+use crate::store::{
+    Created, CreatedVia, NewSubscription, NewUnmatched, Store, StoreError, Subscription, SubscriptionFilter,
+    UnmatchedPolicy,
+};
+use crate::stripe::CheckoutSession;
+use crate::stripe::api::Client;
 
 pub use assess::{Assessor, Due};
 use cache::Cache;
+use cases::Cause;
+pub(crate) use cases::ITEMS_UNREAD;
 pub use error::FulfilError;
 use error::{Reason, Shown};
 pub(crate) use error::{TENANT_MISMATCH, UNRESOLVED_PASS, UNRESOLVED_TENANT};
+use items::Items;
 pub use job::{is_session_id, job_id, job_ids, session_of};
-use plan::Plan;
+use plan::{NOT_A_PASS, Plan, Rules, TRIAL, UNMATCHED, Unmatched};
 pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
+pub use refunds::close_refunded;
 pub use tenants::{KnownTenant, Tenants};
-pub use triage::{THIN_EVENT, Triage, draft, triage, triage_session};
+pub use triage::{THIN_EVENT, Triage, draft, of_another_type, triage, triage_session};
 
 /// Turns purchases into subscriptions.
 #[derive(Debug)]
 pub struct Fulfiller {
     store: Arc<dyn Store>,
-    livemode: Option<bool>,
+    rules: Rules,
     clock: Clock,
     catalogue: Cache,
     client_reference: ClientReference,
+    /// For line items. `None`: there is no key.
+    stripe: Option<Client>,
+    /// Each call gives a number.
+    random: fn() -> u64,
+}
+
+/// How far a purchase has come at the first look.
+#[derive(Debug)]
+enum Done {
+    Fulfilled(Fulfilled),
+    /// It has its subscription, and more was paid for.
+    Short(Fulfilled),
+    Without(Plan),
 }
 
 /// What became of a purchase.
@@ -52,6 +77,12 @@ pub enum Fulfilled {
     },
     /// Its session, or its payment, had made one before.
     Existing { subscription_id: String },
+    /// It was paid for and has no pass: an unmatched payment of the store.
+    Unmatched {
+        reason: String,
+        /// What the customer can quote; `None`: the case was closed before.
+        reference: Option<String>,
+    },
     /// It is none of ours, and why, in a few stable words.
     Ignored(&'static str),
 }
@@ -63,9 +94,14 @@ impl Fulfiller {
         let catalogue = Cache::new(Arc::clone(&store), clock.clone());
         Self {
             store,
-            livemode,
+            rules: Rules {
+                livemode,
+                ..Rules::default()
+            },
             clock,
             catalogue,
+            stripe: None,
+            random: rand::random,
             client_reference: ClientReference::default(),
         }
     }
@@ -86,14 +122,32 @@ impl Fulfiller {
         outage.map_or(Duration::from_secs(1), |outage| outage.pause())
     }
 
-    /// Makes the purchase's subscription, unless it is there.
+    /// Reads the line items of purchases that name no pass. Without it they become cases.
+    #[must_use]
+    pub fn with_stripe(mut self, stripe: Option<Client>) -> Self {
+        self.stripe = stripe;
+        self
+    }
+
+    /// `[fulfil] unmatched`: what becomes of sessions without any of our keys, where no tenant is known.
+    #[must_use]
+    pub fn with_policy(mut self, unmatched: UnmatchedPolicy) -> Self {
+        self.rules.unmatched = unmatched;
+        self
+    }
+
+    /// Makes the purchase's subscription, unless it is there. What was paid for and gets none is an unmatched payment in
+    /// the store by the time this returns.
     ///
     /// # Errors
     /// [`FulfilError`]: what stands in the way, and whether trying again can help.
     pub async fn fulfil(&self, purchase: &Purchase) -> Result<Fulfilled, FulfilError> {
-        self.carry_out(&purchase.read_as(self.client_reference))
-            .await
-            .map_err(|reason| FulfilError::new(&purchase.session_id, reason))
+        let purchase = &*purchase.read_as(self.client_reference);
+        match self.carry_out(purchase).await {
+            Ok(Done::Fulfilled(fulfilled)) => Ok(fulfilled),
+            // Boxed: hundreds of jobs wait at a time, and nearly none comes here.
+            other => Box::pin(self.look_twice(purchase, other)).await,
+        }
     }
 
     /// Whether another job may have been made for the same purchase, by what another endpoint or the lookback knew of it. What
@@ -137,18 +191,21 @@ impl Fulfiller {
         Ok(held.map_err(|error| Reason::from(&error))?.pop())
     }
 
-    async fn carry_out(&self, purchase: &Purchase) -> Result<Fulfilled, Reason> {
-        let plan = match plan::screen(purchase)? {
-            Some(plan) => plan,
-            None => match self.plan_with_path(purchase).await {
-                Ok(plan) => plan,
-                Err(reason) => return self.existing(purchase, reason).await,
-            },
+    async fn carry_out(&self, purchase: &Purchase) -> Result<Done, Reason> {
+        plan::screen(purchase)?;
+        let (new, is_short) = match self.plan_with_path(purchase).await? {
+            Plan::Create { new, is_short } => (new, is_short),
+            plan => return Ok(Done::Without(plan)),
         };
-        let new = match plan {
-            Plan::Create(new) => new,
-            Plan::Ignore(why) => return Ok(Fulfilled::Ignored(why)),
-        };
+        let fulfilled = self.create(new).await?;
+        Ok(if is_short {
+            Done::Short(fulfilled)
+        } else {
+            Done::Fulfilled(fulfilled)
+        })
+    }
+
+    async fn create(&self, new: Box<NewSubscription>) -> Result<Fulfilled, Reason> {
         let tenant = new.subscription.tenant.clone();
         let upgrade_from = new.subscription.upgraded_from_subscription_id.clone();
         match self.store.create_subscription(new).await {
@@ -172,6 +229,113 @@ impl Fulfiller {
             }),
             Err(error) => Err(Reason::from(&error)),
         }
+    }
+
+    /// Whatever gave no subscription at first: reads the line items where they may help, and opens a case.
+    async fn look_twice(
+        &self,
+        purchase: &Purchase,
+        first: Result<Done, Reason>,
+    ) -> Result<Fulfilled, FulfilError> {
+        let told = |reason| FulfilError::new(&purchase.session_id, reason);
+        let mut session = None;
+        let done = match self.with_items(purchase, first, &mut session).await {
+            Err(reason) => self.existing(purchase, reason).await.map(Done::Fulfilled),
+            done => done,
+        };
+        let session = session.as_deref();
+        let stored = |error: StoreError| told(Reason::from(&error));
+        let (fulfilled, cause) = match done {
+            Ok(Done::Fulfilled(fulfilled)) => return Ok(fulfilled),
+            Ok(Done::Without(Plan::Ignore(why))) => return Ok(Fulfilled::Ignored(why)),
+            Ok(Done::Without(Plan::Create { .. })) => return Ok(Fulfilled::Ignored("not_made")),
+            Ok(Done::Short(fulfilled)) => {
+                let cause = Cause {
+                    reason: NewUnmatched::ITEMS_SHORT,
+                    detail: "paid for two passes or more, and one was made: give the buyer the others by hand or \
+                             refund them, then close this",
+                    tenant: None,
+                    is_paid: true,
+                };
+                (Some(fulfilled), cause)
+            }
+            Ok(Done::Without(Plan::Unmatched(ref unmatched))) => {
+                let cause = Cause {
+                    reason: unmatched.reason,
+                    detail: &unmatched.detail,
+                    tenant: unmatched.tenant.as_deref(),
+                    is_paid: unmatched.reason != TRIAL,
+                };
+                (None, cause)
+            }
+            Err(reason) => {
+                let is_paid = reason.is_paid(purchase) && !purchase.is_trial;
+                let error = told(reason);
+                if !error.is_transient() {
+                    let cause = Cause {
+                        reason: error.code(),
+                        detail: &error.detail(),
+                        tenant: None,
+                        is_paid,
+                    };
+                    self.open_case(purchase, session, cause).await.map_err(stored)?;
+                }
+                return Err(error);
+            }
+        };
+        let reason = cause.reason.to_owned();
+        let opened = self.open_case(purchase, session, cause).await.map_err(stored)?;
+        Ok(fulfilled.unwrap_or(Fulfilled::Unmatched {
+            reason,
+            reference: opened.map(|opened| opened.reference),
+        }))
+    }
+
+    /// The outcome with the line items known, where they were not and may change it.
+    async fn with_items(
+        &self,
+        purchase: &Purchase,
+        first: Result<Done, Reason>,
+        session: &mut Option<Box<CheckoutSession>>,
+    ) -> Result<Done, Reason> {
+        let may_help = match &first {
+            Ok(Done::Without(Plan::Unmatched(unmatched))) => unmatched.reason == UNMATCHED,
+            Ok(Done::Without(Plan::Ignore(NOT_A_PASS))) => {
+                self.catalogue.at_hand().await?.catalogue.has_prices()
+            }
+            Err(Reason::UnresolvedPass { .. } | Reason::UnresolvedTenant { .. }) => true,
+            _ => false,
+        };
+        if !may_help || !purchase.price_ids.is_empty() {
+            return first;
+        }
+        let read = match self.items(purchase).await? {
+            Items::Read(read) => read,
+            Items::Unread(why) => {
+                let tenant = match first {
+                    Ok(Done::Without(Plan::Unmatched(unmatched))) => unmatched.tenant,
+                    Ok(Done::Without(Plan::Ignore(_))) => None,
+                    other => return other,
+                };
+                return Ok(Done::Without(Plan::Unmatched(Unmatched {
+                    reason: ITEMS_UNREAD,
+                    detail: format!("paid, but its line items could not be read: {why}").into(),
+                    tenant,
+                })));
+            }
+        };
+        let read = session.insert(read);
+        if read.is_refunded() {
+            let closed = self.close_refunded(purchase).await;
+            closed.map_err(|error| Reason::from(&error))?;
+            return Ok(Done::Without(Plan::Ignore("refunded")));
+        }
+        if read.price_ids.is_empty() {
+            return first;
+        }
+        let mut known = purchase.clone();
+        known.price_ids.clone_from(&read.price_ids);
+        self.carry_out(&known).await
     }
 
     /// What cannot be granted (any more) takes nothing from who holds it: another event, or another job, may have come before.
@@ -217,10 +381,10 @@ impl Fulfiller {
         let moment = self.catalogue.moment();
         let snapshot = self.catalogue.at_hand().await?;
         let draw_up = |snapshot: &cache::Snapshot| {
-            plan::draw_up(purchase, &snapshot.catalogue, self.livemode, self.clock.now())
+            plan::draw_up(purchase, &snapshot.catalogue, self.rules, self.clock.now())
         };
         match draw_up(&snapshot) {
-            Ok(Plan::Create(new)) => Ok(Plan::Create(new)),
+            Ok(create @ Plan::Create { .. }) => Ok(create),
             verdict if snapshot.is_after(moment) => verdict,
             _ => draw_up(&*self.catalogue.after(moment).await?),
         }

@@ -1,10 +1,12 @@
 //! From a purchase and the catalogue to the subscription that it makes. Pure.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::email;
 use crate::money::{Currency, Money};
-use crate::store::{Buyer, NewSubscription, Pass, Subscription, SubscriptionType, Tenant};
+use crate::store::{Buyer, NewSubscription, Pass, Subscription, SubscriptionType, Tenant, UnmatchedPolicy};
 
 use super::catalogue::{Catalogue, NoTenant, Shelf};
 use super::error::{Reason, Shown};
@@ -15,10 +17,41 @@ use super::validity;
 /// What a purchase comes to.
 #[derive(Debug)]
 pub(super) enum Plan {
-    Create(Box<NewSubscription>),
+    Create {
+        new: Box<NewSubscription>,
+        /// More was paid for than this one pass.
+        is_short: bool,
+    },
+    /// It names nothing that is sold here: a person must look.
+    Unmatched(Unmatched),
     /// It is none of ours, and why, in a few stable words.
     Ignore(&'static str),
 }
+
+/// A paid purchase without a pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unmatched {
+    pub(super) reason: &'static str,
+    pub(super) detail: Cow<'static, str>,
+    /// The tenant's id.
+    pub(super) tenant: Option<String>,
+}
+
+/// How purchases are judged, beside the catalogue.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rules {
+    /// The configured key's: true for live, false for test.
+    pub(super) livemode: Option<bool>,
+    /// Of sessions without any of our keys, where no tenant is known.
+    pub(super) unmatched: UnmatchedPolicy,
+}
+
+/// The reason of a case that names nothing that is sold here.
+pub(crate) const UNMATCHED: &str = "unmatched";
+/// The reason of a case of which nothing was paid.
+pub(crate) const TRIAL: &str = "trial";
+/// Why a paid purchase without any of our keys is left alone.
+pub(crate) const NOT_A_PASS: &str = "not_a_pass";
 
 /// Why a purchase at one tenant's endpoint is ignored: another tenant of the same Stripe account sold it, and that tenant's own
 /// endpoint, the platform's or the lookback fulfils it.
@@ -30,11 +63,11 @@ const HARMLESS: [&str; 3] = ["mode", "customer", "customer_details.name"];
 /// Unreadable fields that matter only where nothing else tells who the buyer is.
 const EMAILS: [&str; 3] = ["customer_email", "customer_details", "customer_details.email"];
 
-/// What can be said without the catalogue: `Some` if the purchase is none of ours.
+/// What can be said without the catalogue.
 ///
 /// # Errors
 /// The session cannot be read.
-pub(super) fn screen(purchase: &Purchase) -> Result<Option<Plan>, Reason> {
+pub(super) fn screen(purchase: &Purchase) -> Result<(), Reason> {
     let has_user = purchase.user().is_some();
     let mut wrong: Vec<&str> = purchase
         .unreadable
@@ -65,10 +98,7 @@ pub(super) fn screen(purchase: &Purchase) -> Result<Option<Plan>, Reason> {
             fields: wrong.join(", "),
         });
     }
-    let names_a_pass =
-        purchase.pass_id.is_some() || purchase.pass_name.is_some() || !purchase.price_ids.is_empty();
-    let is_ours = purchase.kind.is_some() || names_a_pass;
-    Ok((!is_ours).then_some(Plan::Ignore("no_pass_named")))
+    Ok(())
 }
 
 /// Draws up the subscription that the purchase makes, from a purchase that [`screen`] has passed.
@@ -78,34 +108,83 @@ pub(super) fn screen(purchase: &Purchase) -> Result<Option<Plan>, Reason> {
 pub(super) fn draw_up(
     purchase: &Purchase,
     catalogue: &Catalogue,
-    livemode: Option<bool>,
+    rules: Rules,
     now: DateTime<Utc>,
 ) -> Result<Plan, Reason> {
-    let has_type = purchase.kind.is_some();
+    let has_our_keys = purchase.has_our_keys();
     let shelf = match catalogue.tenant(purchase) {
         Ok(shelf) => shelf,
         Err(NoTenant::Another) => return Ok(Plan::Ignore(ANOTHER_TENANTS)),
-        Err(NoTenant::Unresolved(why)) if has_type || catalogue.is_told_by_any(purchase) => {
-            return Err(Reason::UnresolvedTenant { why });
+        Err(NoTenant::Unresolved(why)) if has_our_keys || catalogue.is_told_by_any(purchase) => {
+            return if purchase.is_trial {
+                Ok(trial(None))
+            } else {
+                Err(Reason::UnresolvedTenant { why })
+            };
         }
-        Err(NoTenant::Unresolved(_)) => return Ok(Plan::Ignore("pass_not_told")),
+        Err(NoTenant::Unresolved(_)) => return unnamed(purchase, None, rules),
     };
     let pass = shelf.pass(purchase);
     if let Err(none) = &pass
-        && !has_type
+        && !has_our_keys
         && !none.is_ambiguous
         && !catalogue.is_identified_by_any(purchase)
     {
-        return Ok(Plan::Ignore("pass_not_told"));
+        return unnamed(purchase, Some(&shelf.tenant), rules);
     }
-    check_livemode(purchase, livemode)?;
+    if purchase.is_trial {
+        return Ok(trial(Some(&shelf.tenant)));
+    }
+    check_livemode(purchase, rules.livemode)?;
     check_tenant(purchase, catalogue, shelf)?;
     let tenant = &shelf.tenant;
     let pass = pass.map_err(|none| Reason::UnresolvedPass {
         tenant: Shown::new(&tenant.id),
         why: none.why,
     })?;
-    subscription(purchase, tenant, pass, now).map(|new| Plan::Create(Box::new(new)))
+    let new = subscription(purchase, tenant, pass, now)?;
+    Ok(Plan::Create {
+        is_short: !new.subscription.is_upgrade && is_short(purchase, pass),
+        new: Box::new(new),
+    })
+}
+
+/// "Fulfilment" rule 4, of a purchase without any of our keys.
+fn unnamed(purchase: &Purchase, tenant: Option<&Tenant>, rules: Rules) -> Result<Plan, Reason> {
+    let tenant = tenant.filter(|tenant| tenant.stripe_account == purchase.account);
+    if tenant.map_or(rules.unmatched, |tenant| tenant.unmatched) == UnmatchedPolicy::Ignore {
+        return Ok(Plan::Ignore(NOT_A_PASS));
+    }
+    if purchase.is_trial {
+        return Ok(trial(tenant));
+    }
+    check_livemode(purchase, rules.livemode)?;
+    Ok(Plan::Unmatched(Unmatched {
+        reason: UNMATCHED,
+        detail: "paid, but the session has no passId, passName or known price: add the price to the catalogue and \
+                 run `surepass sync --session`, assign a pass, or refund it"
+            .into(),
+        tenant: tenant.map(|tenant| tenant.id.clone()),
+    }))
+}
+
+fn trial(tenant: Option<&Tenant>) -> Plan {
+    Plan::Unmatched(Unmatched {
+        reason: TRIAL,
+        detail:
+            "a Stripe subscription began without a payment (a trial): no pass was made, and nothing was paid"
+                .into(),
+        tenant: tenant.map(|tenant| tenant.id.clone()),
+    })
+}
+
+/// Whether the money is that of two passes or more, before discounts.
+fn is_short(purchase: &Purchase, pass: &Pass) -> bool {
+    let currency = purchase.currency.as_deref().and_then(|code| code.parse().ok());
+    let paid = purchase.subtotal.or(purchase.amount).unwrap_or_default();
+    pass.price.amount > 0
+        && currency == Some(pass.price.currency)
+        && paid >= pass.price.amount.saturating_mul(2)
 }
 
 /// The id of the subscription that a session makes.

@@ -10,7 +10,7 @@ use super::job::job_id;
 use crate::config::ClientReference;
 use crate::guest;
 use crate::store::CreatedVia;
-use crate::stripe::CheckoutSession;
+use crate::stripe::{CheckoutSession, PaymentStatus, SessionMode};
 
 /// A Checkout Session that is paid for, as a `fulfil` job carries it. Made by [`super::triage`].
 ///
@@ -53,6 +53,12 @@ pub struct Purchase {
     /// Minor units of `currency`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<i64>,
+    /// The same before discounts and taxes, where it differs.
+    #[serde(rename = "sub", skip_serializing_if = "Option::is_none")]
+    pub subtotal: Option<i64>,
+    /// A subscription of Stripe's of which nothing has been paid yet.
+    #[serde(rename = "trial", default, skip_serializing_if = "is_false")]
+    pub is_trial: bool,
     #[serde(rename = "cur", skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -74,6 +80,9 @@ pub struct Purchase {
     pub pass_id: Option<String>,
     #[serde(rename = "passName", skip_serializing_if = "Option::is_none")]
     pub pass_name: Option<String>,
+    /// The name comes from `productName`, which other programs write, too.
+    #[serde(rename = "product", default, skip_serializing_if = "is_false")]
+    pub is_named_by_product: bool,
     /// A tenant's id or slug.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -137,12 +146,17 @@ impl Purchase {
     /// The dedupe key of its job, see [`job_id`]: held while one is waiting, scheduled or running.
     #[must_use]
     pub fn job_key(&self) -> String {
-        let id = match self.session_id.as_str() {
+        let is_own = self.proved_by == Some(ProvedBy::Tenant);
+        job_id(self.name(), self.path_tenant.as_deref().filter(|_| is_own))
+    }
+
+    /// The session's id, else the event's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self.session_id.as_str() {
             "" => self.event_id.as_deref().unwrap_or("unknown"),
             id => id,
-        };
-        let is_own = self.proved_by == Some(ProvedBy::Tenant);
-        job_id(id, self.path_tenant.as_deref().filter(|_| is_own))
+        }
     }
 
     /// The purchase without what is set to be ignored.
@@ -172,6 +186,12 @@ impl Purchase {
         told.into_iter().flatten().next().map_or("", String::as_str)
     }
 
+    /// Whether it carries one of the keys that only Surepass' own checkouts write.
+    #[must_use]
+    pub fn has_our_keys(&self) -> bool {
+        self.kind.is_some() || self.pass_id.is_some() || self.pass_name.is_some() && !self.is_named_by_product
+    }
+
     pub(super) fn new(
         session: CheckoutSession,
         kind: Option<PurchaseKind>,
@@ -179,11 +199,15 @@ impl Purchase {
         created_via: CreatedVia,
     ) -> Self {
         let livemode = livemode(&session, origin);
+        let is_trial = session.mode == Some(SessionMode::Subscription)
+            && session.payment_status == Some(PaymentStatus::NoPaymentRequired);
         let mut entries = session.metadata;
         let mut metadata = |names: &[&str]| {
             let mut values = names.iter().filter_map(|name| entries.remove(*name));
             values.find_map(told_owned)
         };
+        let pass_name = metadata(&["passName", "pass_name"]);
+        let product_name = metadata(&["productName"]);
         Self {
             v: Version,
             session_id: session.id.unwrap_or_default(),
@@ -197,6 +221,10 @@ impl Purchase {
             payment_intent: session.payment_intent,
             customer: session.customer,
             amount: session.amount_total,
+            subtotal: session
+                .amount_subtotal
+                .filter(|amount| Some(*amount) != session.amount_total),
+            is_trial,
             currency: session.currency,
             client_reference_id: session.client_reference_id.and_then(told_owned),
             email: session.email,
@@ -205,7 +233,8 @@ impl Purchase {
             created_via,
             kind,
             pass_id: metadata(&["passId", "pass_id"]),
-            pass_name: metadata(&["passName", "pass_name", "productName"]),
+            is_named_by_product: pass_name.is_none() && product_name.is_some(),
+            pass_name: pass_name.or(product_name),
             tenant: metadata(&["tenantId", "tenant", "tenant_id"]),
             user_id: metadata(&["userId"]),
             promo_code: metadata(&["promoCode"]),
@@ -268,6 +297,11 @@ fn livemode(session: &CheckoutSession, origin: &Origin<'_>) -> Option<bool> {
         .flatten();
     let first = stated.next()?;
     stated.all(|live| live == first).then_some(first)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn by_webhook() -> CreatedVia {

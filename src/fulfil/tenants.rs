@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::store::{Store, StoreError, Tenant};
+use crate::store::{Store, StoreError, Tenant, UnmatchedPolicy};
 
+use super::assess::{self, Due};
 use super::cache::{Cache, Snapshot};
+use super::plan::Rules;
+use super::purchase::Purchase;
 
 /// Knows the tenants by their slugs, without a read of the store for each question. A tenant that was imported a moment
 /// ago is found.
@@ -33,6 +36,21 @@ impl Tenants {
     /// [`StoreError`], where the store does not answer and the tenant is not at hand.
     pub async fn by_slug(&self, slug: &str) -> Result<Option<KnownTenant>, StoreError> {
         Ok(self.whole(slug).await?.as_deref().map(KnownTenant::of))
+    }
+
+    /// What a purchase ought to become.
+    ///
+    /// # Errors
+    /// [`StoreError`], where the store does not answer and no catalogue is at hand.
+    pub async fn due(&self, purchase: &Purchase, unmatched: UnmatchedPolicy) -> Result<Due, StoreError> {
+        let away = |reason: super::error::Reason| StoreError::Transient(reason.to_string());
+        let snapshot = self.0.at_hand().await.map_err(away)?;
+        let rules = Rules {
+            unmatched,
+            ..Rules::default()
+        };
+        let now = purchase.created.unwrap_or_default();
+        Ok(assess::due(purchase, &snapshot.catalogue, rules, now))
     }
 
     /// The tenant with this slug, with its name, its colour and its passes.

@@ -90,6 +90,17 @@ pub fn draft(session: &CheckoutSession, origin: &Origin<'_>, created_via: Create
     Some(Purchase::new(session.clone(), kind, origin, created_via))
 }
 
+/// What a paid session would be as a purchase whose `type` says that it is something else: tells whose it is. Not to be
+/// handed in.
+#[must_use]
+pub fn of_another_type(session: &CheckoutSession, origin: &Origin<'_>) -> Option<Purchase> {
+    let is_paid = session.payment_status == Some(PaymentStatus::Paid)
+        && session.status == Some(SessionStatus::Complete)
+        && session.mode != Some(SessionMode::Setup);
+    let is_other = is_paid && kind(session).is_err();
+    is_other.then(|| Purchase::new(session.clone(), None, origin, CreatedVia::Status))
+}
+
 fn note(session: &mut CheckoutSession, field: &'static str) {
     if !session.unreadable.contains(&field) {
         session.unreadable.push(field);

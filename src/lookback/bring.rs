@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::cases::Case;
 use super::{Lookback, LookbackError};
 use crate::config::ClientReference;
 use crate::fulfil::{
@@ -157,10 +158,16 @@ impl Lookback {
         let sessions: Vec<&str> = found.iter().map(|one| one.row.session.as_str()).collect();
         let purchases = found.iter().filter_map(|one| one.purchase.as_ref());
         let held = self.held(&sessions, purchases).await?;
+        let cases = self.cases(&sessions).await?;
         let mut missing = Vec::new();
         for (n, one) in found.iter_mut().enumerate() {
             if held.has(&one.row.session, one.purchase.as_ref()) {
                 one.settle(SessionState::Existing, None);
+                continue;
+            }
+            // An open one is handed in again: the catalogue may know its price by now.
+            if cases.of(&one.row.session) == Some(Case::Settled) {
+                one.settle(SessionState::Ignored, None);
                 continue;
             }
             if one.purchase.is_none() {

@@ -20,6 +20,7 @@ use super::{Customer, Lookback, LookbackError, SyncRequest};
 use crate::config::ClientReference;
 use crate::email;
 use crate::store::{CreatedVia, LookbackMark, LookbackRun, Subscription, SubscriptionFilter, Tenant};
+use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, SessionFilter, StripeError};
 
 /// So many of a user's subscriptions are looked at.
@@ -71,6 +72,8 @@ struct Look<'a> {
     met: HashSet<String>,
     /// Sessions that are paid for or never will be: nobody has to look at them again for being unpaid.
     closed: Vec<String>,
+    /// Sessions whose money was given back in full.
+    refunded: Vec<CheckoutSession>,
     seen: Seen,
 }
 
@@ -111,6 +114,7 @@ impl Lookback {
             stripe: self.stripe()?.account(account),
             met: HashSet::new(),
             closed: Vec::new(),
+            refunded: Vec::new(),
             seen: Seen::default(),
         };
         let looked = match &request.customer {
@@ -144,6 +148,9 @@ impl Lookback {
             _ => self.look_through(&mut look, attempt).await?,
         };
         look.seen.error = looked.err();
+        let refunded = std::mem::take(&mut look.refunded);
+        self.close_cases_of_refunded(look.account, refunded.iter())
+            .await?;
         Ok(look.seen)
     }
 

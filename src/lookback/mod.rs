@@ -6,6 +6,7 @@
 mod attempt;
 pub mod audit;
 mod bring;
+mod cases;
 pub mod cron;
 mod cycle;
 mod error;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::{ClientReference, Settings};
 use crate::queue::Queue;
-use crate::store::{LookbackStore, Store, Tenant};
+use crate::store::{LookbackStore, Store, Tenant, UnmatchedPolicy};
 use crate::stripe::api::Client;
 
 pub use error::LookbackError;
@@ -49,6 +50,8 @@ pub struct Lookback {
     pub remember_events: Duration,
     /// What a `client_reference_id` is set to be.
     pub client_reference: ClientReference,
+    /// `[fulfil] unmatched`.
+    pub unmatched: UnmatchedPolicy,
     /// How long a sweep works before it hands on to its next slice. A few seconds: short beside a job's time-out.
     pub slice: Duration,
 }
@@ -78,6 +81,7 @@ impl Lookback {
             clock,
             remember_events: settings.queue.event_dedupe,
             client_reference: settings.fulfil.client_reference_id,
+            unmatched: settings.fulfil.unmatched,
             slice: Duration::ZERO,
         }
     }

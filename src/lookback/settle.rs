@@ -1,6 +1,7 @@
 //! What became of what was handed in.
 
 use super::bring::dead_letter;
+use super::cases::{Case, Cases};
 use super::{Lookback, LookbackError, RunId};
 use crate::fulfil::{Assessor, Due, Purchase, job_id};
 use crate::queue::Fate;
@@ -74,9 +75,12 @@ impl Lookback {
             .filter_map(|(_, purchase)| purchase.as_ref()?.payment_intent.as_deref())
             .collect();
         let held = self.records().held(&sessions, &payments).await?;
+        // A job that is gone by now has written its case before.
+        let cases = self.cases(&sessions).await?;
         // In which mode they were made tells who is refused, not whose they are.
         let assessor = if fates.contains(&Fate::Gone) {
-            Some(Assessor::read(&*self.store, None).await?)
+            let assessor = Assessor::read(&*self.store, None).await?;
+            Some(assessor.with_policy(self.unmatched))
         } else {
             None
         };
@@ -86,7 +90,9 @@ impl Lookback {
         };
         let mut settled = Vec::new();
         for (((row, purchase), job), fate) in rows.into_iter().zip(jobs).zip(fates) {
-            if let Some((state, error)) = outcome(run, &row, purchase.as_ref(), &job, fate, &held, is_ours) {
+            if let Some((state, error)) =
+                outcome(run, &row, purchase.as_ref(), &job, fate, &held, &cases, is_ours)
+            {
                 settled.push(FoundSession {
                     state,
                     error,
@@ -130,6 +136,7 @@ fn job_of(row: &FoundSession) -> String {
 }
 
 /// What became of one session; `None`: it is still on its way.
+#[expect(clippy::too_many_arguments, reason = "all that is known of one session")]
 fn outcome(
     run: &LookbackRun,
     row: &FoundSession,
@@ -137,6 +144,7 @@ fn outcome(
     job: &str,
     fate: Fate,
     held: &[HeldPurchase],
+    cases: &Cases,
     is_ours: impl Fn(&Purchase) -> bool,
 ) -> Option<(SessionState, Option<String>)> {
     if let Some(own) = held.iter().find(|one| one.session == row.session) {
@@ -150,6 +158,14 @@ fn outcome(
     let payment = purchase.and_then(|purchase| purchase.payment_intent.as_ref());
     if payment.is_some_and(|payment| held.iter().any(|one| one.payment.as_ref() == Some(payment))) {
         return Some((SessionState::Existing, None));
+    }
+    if fate == Fate::Gone
+        && let Some(case) = cases.of(&row.session)
+    {
+        return Some(match case {
+            Case::Open(advice) => (SessionState::Dead, Some(advice)),
+            Case::Settled => (SessionState::Ignored, None),
+        });
     }
     match fate {
         Fate::Live => None,

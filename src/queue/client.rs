@@ -225,6 +225,23 @@ impl Queue {
         Ok(score.and(reason))
     }
 
+    /// Jobs that died at `since` (in ms since 1970) or later, oldest first, each with when it died; at most `limit`.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn died_since(&self, since: u64, limit: u32) -> Result<Vec<(String, u64)>, QueueError> {
+        let limit = isize::try_from(limit).unwrap_or(isize::MAX);
+        let call = redis::Cmd::zrangebyscore_limit_withscores(self.key("dead"), since, "+inf", 0, limit);
+        let died: Vec<(Vec<u8>, f64)> = call.query_async(&mut self.connection.clone()).await?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a time in ms, which Redis keeps as a float"
+        )]
+        let read = |(id, at): (Vec<u8>, f64)| (String::from_utf8_lossy(&id).into_owned(), at as u64);
+        Ok(died.into_iter().map(read).collect())
+    }
+
     /// How a job's failed attempts ended, oldest first: a JSON object each, with `attempt`, `worker`, `claimed` (not
     /// for a worker that died), `ended` (both in ms since 1970), `code` and `error`.
     ///

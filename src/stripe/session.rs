@@ -31,6 +31,8 @@ pub struct CheckoutSession {
     pub customer: Option<String>,
     /// Minor units of `currency`.
     pub amount_total: Option<i64>,
+    /// The same before discounts and taxes.
+    pub amount_subtotal: Option<i64>,
     /// As given; Stripe writes a lower-case ISO 4217 code.
     pub currency: Option<String>,
     pub client_reference_id: Option<String>,
@@ -81,6 +83,7 @@ pub(super) struct SessionFields<'a> {
     payment_intent: Option<&'a RawValue>,
     customer: Option<&'a RawValue>,
     amount_total: Option<&'a RawValue>,
+    amount_subtotal: Option<&'a RawValue>,
     currency: Option<&'a RawValue>,
     client_reference_id: Option<&'a RawValue>,
     customer_email: Option<&'a RawValue>,
@@ -101,6 +104,7 @@ impl<'de> Fields<'de> for SessionFields<'de> {
             "payment_intent" => &mut self.payment_intent,
             "customer" => &mut self.customer,
             "amount_total" => &mut self.amount_total,
+            "amount_subtotal" => &mut self.amount_subtotal,
             "currency" => &mut self.currency,
             "client_reference_id" => &mut self.client_reference_id,
             "customer_email" => &mut self.customer_email,
@@ -131,6 +135,8 @@ impl SessionFields<'_> {
             ),
             customer: noted(&mut unreadable, "customer", json::reference(self.customer)),
             amount_total: noted(&mut unreadable, "amount_total", json::integer(self.amount_total)),
+            // What is odd here takes nothing from a pass.
+            amount_subtotal: json::integer(self.amount_subtotal).unwrap_or_default(),
             currency: noted(&mut unreadable, "currency", json::text(self.currency)),
             client_reference_id: noted(
                 &mut unreadable,

@@ -169,3 +169,52 @@ async fn what_names_another_tenant_is_not_told_of_or_fulfilled_at_this_one() {
     studio.shop.settled().await;
     assert_eq!(studio.shop.fulfilled().await, [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paid_session_that_is_no_pass_is_told_with_a_reference_and_looking_runs_its_job_once() {
+    let studio = Studio::open().await;
+    let token = studio.sign_in.token("kari").await;
+    let order = json!({"outcome": "paid", "guests": true, "email": "kari@example.com", "webhooks": "none",
+        "metadata": {"userId": "kari", "tenantId": "tenant-1"}});
+    let session = studio.stripe.session_with(order).await;
+    let told = studio.until(&token, &session, "unmatched").await;
+    assert_eq!(
+        (&told["found"], &told["processing"]),
+        (&json!(false), &json!(false))
+    );
+    let cases = studio.shop.store().await;
+    let case = cases
+        .unmatched()
+        .find_unmatched(&session)
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(told["reference"], json!(case.reference));
+    for _ in 0..30 {
+        let again = studio.told(&token, &session).await;
+        assert_eq!(again["state"], "unmatched", "{again}");
+    }
+    let said = studio.shop.workers[0].said();
+    let runs = said
+        .lines()
+        .filter(|line| line.contains("unmatched payment") && line.contains(&session));
+    assert_eq!(runs.count(), 1, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_paid_for_something_else_is_not_a_pass_and_runs_nothing() {
+    let studio = Studio::open().await;
+    let token = studio.sign_in.token("kari").await;
+    let order = json!({"outcome": "paid", "guests": true, "email": "kari@example.com", "webhooks": "none",
+        "metadata": {"type": "mug", "userId": "kari", "tenantId": "tenant-1"}});
+    let session = studio.stripe.session_with(order).await;
+    for _ in 0..30 {
+        let told = studio.told(&token, &session).await;
+        assert_eq!(
+            (&told["state"], &told["processing"]),
+            (&json!("not_a_pass"), &json!(false)),
+            "{told}"
+        );
+    }
+    assert_eq!(studio.shop.counts().await.done, 0);
+}

@@ -12,3 +12,4 @@ mod resolution;
 mod rules;
 mod shop;
 mod terms;
+mod unmatched;

@@ -51,7 +51,7 @@ async fn rule_3_without_path_account_or_metadata_the_only_tenant_that_sells_the_
     };
     let two = [seller("t1"), seller("t2")];
     assert_eq!(of(&two, &priced("price_of_t2")).await, "t2");
-    assert_eq!(of(&two, &priced("price_unknown")).await, "ignored: pass_not_told");
+    assert_eq!(of(&two, &priced("price_unknown")).await, "unmatched: unmatched");
     let three = [seller("t1"), seller("t2"), twin];
     assert_eq!(
         of(&three, &priced("price_of_t1")).await,

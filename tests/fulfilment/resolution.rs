@@ -168,43 +168,46 @@ async fn rule_4_a_name_that_two_passes_have_is_never_a_guess() {
 async fn rule_4_a_type_that_says_something_else_is_ignored_and_no_type_is_ours_if_the_pass_can_be_told() {
     let of = |metadata: Value| completed(&session_with("a", metadata));
     let shop = [tenant("t1")];
-    assert_eq!(
-        outcome(&shop, &of(json!({"type": "gift_card", "passId": "pass-10"}))).await,
-        "ignored: other_purchase_type"
-    );
-    assert_eq!(
-        outcome(&shop, &of(json!({"passType": "pass_purchase", "passId": "gone"}))).await,
-        "dead: unresolved_pass"
-    );
-    assert_eq!(
-        outcome(&shop, &of(json!({"passType": "multi", "passId": "pass-10"}))).await,
-        "created"
-    );
-    assert_eq!(
-        outcome(
-            &shop,
-            &of(json!({"passType": "multi", "type": "pass_purchase", "passId": "pass-10"}))
-        )
-        .await,
-        "created"
-    );
-    assert_eq!(outcome(&shop, &of(json!({"passId": "pass-10"}))).await, "created");
-    assert_eq!(
-        outcome(&shop, &of(json!({"productName": "A jumper"}))).await,
-        "ignored: pass_not_told"
-    );
-    assert_eq!(
-        outcome(&shop, &of(json!({"classId": "c1", "tenantId": "t1"}))).await,
-        "ignored: no_pass_named"
-    );
-    assert_eq!(outcome(&shop, &of(json!([]))).await, "ignored: no_pass_named");
+    for (metadata, expected) in [
+        (
+            json!({"type": "gift_card", "passId": "pass-10"}),
+            "ignored: other_purchase_type",
+        ),
+        (
+            json!({"passType": "pass_purchase", "passId": "gone"}),
+            "dead: unresolved_pass",
+        ),
+        (json!({"passType": "multi", "passId": "pass-10"}), "created"),
+        (
+            json!({"passType": "multi", "type": "pass_purchase", "passId": "pass-10"}),
+            "created",
+        ),
+        (json!({"passId": "pass-10"}), "created"),
+        // Our keys that name no pass of ours: a mistake that a person must correct.
+        (json!({"passId": "gone"}), "dead: unresolved_pass"),
+        (json!({"passName": "gone"}), "dead: unresolved_pass"),
+        // None of our keys: without a key for Stripe nobody can read the line items.
+        (json!({"productName": "A jumper"}), "unmatched: items_unread"),
+        (
+            json!({"classId": "c1", "tenantId": "t1"}),
+            "unmatched: items_unread",
+        ),
+        (json!({"tenant": "elsewhere"}), "unmatched: items_unread"),
+        (json!([]), "unmatched: items_unread"),
+    ] {
+        assert_eq!(
+            outcome(&shop, &of(metadata.clone())).await,
+            expected,
+            "{metadata}"
+        );
+    }
     assert_eq!(
         outcome(
             &[tenant("t1"), tenant("t2")],
             &of(json!({"productName": "A jumper"}))
         )
         .await,
-        "ignored: pass_not_told"
+        "unmatched: items_unread"
     );
 }
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use surepass::clock::Clock;
 use surepass::fulfil::{Fulfilled, Fulfiller, Purchase, Triage, triage};
 use surepass::store::{
-    Options, Pass, SqliteStore, Store, Subscription, SubscriptionFilter, Synchronous, Tenant, Validity,
+    Options, Pass, SqliteStore, Store, Subscription, SubscriptionFilter, Synchronous, Tenant,
+    UnmatchedPayment, Validity,
 };
 use surepass::stripe::Event;
 use tempfile::TempDir;
@@ -64,6 +65,7 @@ impl Shop {
         {
             Ok(Fulfilled::Created { .. }) => "created".to_owned(),
             Ok(Fulfilled::Existing { .. }) => "existing".to_owned(),
+            Ok(Fulfilled::Unmatched { reason, .. }) => format!("unmatched: {reason}"),
             Ok(Fulfilled::Ignored(why)) => format!("ignored: {why}"),
             Err(error) if error.is_transient() => format!("retry: {}", error.code()),
             Err(error) => format!("dead: {}", error.code()),
@@ -75,6 +77,11 @@ impl Shop {
             .subscriptions(&SubscriptionFilter::default(), 1_000)
             .await
             .unwrap()
+    }
+
+    pub(crate) async fn cases(&self) -> Vec<UnmatchedPayment> {
+        let all = surepass::store::UnmatchedFilter::default();
+        self.store.unmatched().list_unmatched(&all, 1_000).await.unwrap()
     }
 
     /// The one subscription of a session.

@@ -127,7 +127,14 @@ async fn what_is_none_of_ours_or_not_paid_is_not_missing() {
     };
     with("A", "mode", json!("setup"));
     with("B", "metadata", json!({"type": "donation"}));
-    with("C", "metadata", json!({}));
+    let ignoring = office.shop.file(
+        "ignoring.json",
+        &json!({"tenants": [{"id": "tenant-1", "slug": "studio", "name": "Studio", "unmatched": "ignore"}]})
+            .to_string(),
+    );
+    let import = ["catalog", "import", ignoring.to_str().unwrap()];
+    assert!(office.shop.surepass(&import).await.status.success());
+    with("C", "metadata", json!({"tenantId": "tenant-1"}));
     with("D", "payment_status", json!("unpaid"));
     with("E", "status", json!("open"));
     with("F", "status", json!("expired"));

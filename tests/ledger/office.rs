@@ -111,10 +111,10 @@ impl Office {
         };
         if ledger.json["complete"] == true {
             let findings = |kind: &str| ledger.json[kind]["count"].as_u64().unwrap();
-            let parts = ["missing", "inFlight", "refundedUnfulfilled"].map(findings);
+            let parts = ["missing", "inFlight", "refundedUnfulfilled", "closedUnfulfilled"].map(findings);
             let sum = ledger.count("fulfilled") + parts.iter().sum::<u64>();
             assert_eq!(ledger.count("paid"), sum, "{}", ledger.json);
-            let ok = findings("missing") + findings("doubled") == 0;
+            let ok = findings("missing") + findings("doubled") + findings("unmatched") == 0;
             assert_eq!(ledger.json["ok"], ok);
             assert_eq!(ledger.status, i32::from(!ok), "{}", ledger.stderr);
         }

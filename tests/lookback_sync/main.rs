@@ -22,4 +22,5 @@ mod runs;
 mod shop;
 mod stripe;
 mod sweeps;
+mod unmatched;
 mod world;

@@ -36,6 +36,8 @@ struct State {
     circle: Option<usize>,
     /// Sessions that only a list of one customer, or of one email, holds.
     unlisted: BTreeSet<String>,
+    /// So many of the next calls for a single session fail.
+    refused: usize,
     /// From this list of sessions on, none is answered.
     held: Option<usize>,
     /// How long each list of sessions or events takes.
@@ -131,6 +133,21 @@ impl Stripe {
         self.state().closed.remove(account);
     }
 
+    /// The next calls for a single session fail, so many.
+    pub(crate) fn refuse_sessions(&self, calls: usize) {
+        self.state().refused = calls;
+    }
+
+    /// Gives all the money of a session of the key's own account back.
+    pub(crate) fn refund(&self, id: &str) {
+        let mut state = self.state();
+        let mut sessions = state.sessions.get_mut("").unwrap().iter_mut();
+        let session = sessions.find(|one| one["id"] == id).unwrap();
+        let (payment, amount) = (session["payment_intent"].clone(), session["amount_total"].clone());
+        session["payment_intent"] = json!({"id": payment, "object": "payment_intent", "amount": amount, "status": "succeeded",
+            "latest_charge": {"id": "ch_1", "object": "charge", "amount": amount, "amount_refunded": amount}});
+    }
+
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }
@@ -217,6 +234,10 @@ async fn session(
 ) -> HttpResponse {
     let mut state = state.lock().unwrap();
     note(&mut state, &request, query.0.clone());
+    if state.refused > 0 {
+        state.refused -= 1;
+        return error(500, "api_error");
+    }
     let found = state
         .sessions
         .get(&account(&request))

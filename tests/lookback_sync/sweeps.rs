@@ -431,9 +431,16 @@ async fn a_session_without_a_type_whose_job_vanished_proves_nothing_and_one_that
     let world = World::open().await;
     let typeless = || world.shop.session().with("type", None);
     let ours = typeless();
-    let other = typeless()
-        .with("passId", Some("pass-of-another"))
-        .with("passName", None);
+    let ignoring = world.shop.file(
+        "ignoring.toml",
+        "[[tenants]]\nid = \"tenant-1\"\nslug = \"studio\"\nname = \"Studio\"\nunmatched = \"ignore\"\n",
+    );
+    let imported = world
+        .shop
+        .surepass(&["catalog", "import", ignoring.to_str().unwrap()])
+        .await;
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    let other = typeless().with("passId", None).with("passName", None);
     world.stripe.sell(&ours);
     world.stripe.sell(&other);
     let paused = world.shop.surepass(&["jobs", "pause", "fulfil"]).await;

@@ -115,6 +115,7 @@ impl World {
             clock: Clock::system(),
             remember_events: Duration::from_hours(24),
             client_reference: ClientReference::User,
+            unmatched: surepass::store::UnmatchedPolicy::Park,
             slice: Duration::ZERO,
         }
     }

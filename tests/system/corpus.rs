@@ -60,8 +60,8 @@ async fn outcome(shop: &Shop, body: Vec<u8>) -> String {
     if said("was there already") {
         return "fulfil, existing".to_owned();
     }
-    assert!(said(r#""why":"no_pass_named""#), "{worker}");
-    "fulfil, ignored: no_pass_named".to_owned()
+    assert!(said(r#""reason":"items_unread""#), "{worker}");
+    "fulfil, unmatched: items_unread".to_owned()
 }
 
 #[tokio::test]

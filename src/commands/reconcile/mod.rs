@@ -36,8 +36,8 @@ const STEPS: u64 = 1_000;
 /// Compare what Stripe was paid for with what the store holds
 ///
 /// Reads the Checkout Sessions of all accounts (the key's own and each tenant's `stripeAccount`) and their subscriptions,
-/// and trusts neither queue nor logs. It changes nothing. Exit 0 only if nothing is missing, nothing is doubled and all
-/// of it could be read.
+/// and trusts neither queue nor logs. It changes nothing. Exit 0 only if nothing is missing, nothing is doubled, no
+/// paid purchase waits for a person (`surepass unmatched list`), and all of it could be read.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
     /// How far back, by when a session was created
@@ -67,6 +67,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             tenant: arguments.tenant.clone(),
             livemode: settings.stripe.livemode(),
             client_reference: settings.fulfil.client_reference_id,
+            unmatched: settings.fulfil.unmatched,
         };
         let bar = bar()?;
         let drawn =

@@ -50,8 +50,12 @@ pub(super) fn print(balance: &Balance, days: u16) {
 /// What the ledger comes to, in a sentence.
 pub(super) fn verdict(balance: &Balance) -> String {
     let mut sentences = Vec::new();
+    let unmatched = match balance.unmatched.count {
+        0 => String::new(),
+        count => format!(", {count} unmatched"),
+    };
     let found = format!(
-        "{} missing, {} doubled",
+        "{} missing, {} doubled{unmatched}",
         balance.missing.count, balance.doubled.count
     );
     if balance.complete {
@@ -100,15 +104,28 @@ fn sums(balance: &Balance) -> String {
             balance.refunded_unfulfilled.count,
             "in full, without a subscription",
         ),
+        (
+            "  closed",
+            balance.closed_unfulfilled.count,
+            "by a person, without a subscription",
+        ),
         ("  missing", balance.missing.count, "paid, and no subscription"),
+        (
+            "unmatched",
+            balance.unmatched.count,
+            "paid, and a person must look, also older ones",
+        ),
         (
             "doubled",
             balance.doubled.count,
             "one session or payment, more than one subscription",
         ),
     ];
-    let rows = rows.map(|(name, count, what)| format!("{name:<14}{count:>9}   {what}"));
-    rows.join("\n")
+    let rows = rows.into_iter();
+    // What hardly a shop has is left out where there is none.
+    let shown = rows.filter(|(name, count, _)| *count > 0 || !["  closed", "unmatched"].contains(name));
+    let rows = shown.map(|(name, count, what)| format!("{name:<14}{count:>9}   {what}"));
+    rows.collect::<Vec<_>>().join("\n")
 }
 
 fn layers(balance: &Balance) -> comfy_table::Table {
@@ -183,9 +200,14 @@ fn right_aligned(mut table: comfy_table::Table) -> comfy_table::Table {
     table
 }
 
-fn kinds(balance: &Balance) -> [(&Findings, &'static str, &'static str); 8] {
+fn kinds(balance: &Balance) -> [(&Findings, &'static str, &'static str); 9] {
     [
         (&balance.missing, "MISSING", "paid, and no subscription"),
+        (
+            &balance.unmatched,
+            "UNMATCHED",
+            "paid, and a person must look (`surepass unmatched list`)",
+        ),
         (&balance.doubled, "DOUBLED", "more than one subscription"),
         (
             &balance.wrong,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::visit::Credential;
 use super::{Door, Refusal};
 use crate::customer::{self, Processing, Status};
-use crate::store::{CreatedVia, Subscription};
+use crate::store::{Contact, CreatedVia, Subscription};
 
 #[derive(Deserialize)]
 struct Asked {
@@ -116,8 +116,41 @@ pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
             "expired",
             "This checkout has expired, and nothing was charged. Please start again.",
         ),
+        Status::Unmatched {
+            reference,
+            shop,
+            contact,
+        } => json!({
+            "found": false,
+            "processing": false,
+            "state": "unmatched",
+            "reference": reference,
+            "supportEmail": contact.support_email,
+            "supportUrl": contact.support_url,
+            "shopUrl": contact.shop_url,
+            "contact": whom_to_ask(contact, shop),
+            "message": format!(
+                "Your payment is safe: we received it, and you won't be charged again. We could not tell which pass you \
+                 bought, so a person looks at it. Questions? Contact {} and quote {reference}.",
+                whom_to_ask(contact, shop)
+            ),
+        }),
+        Status::NotAPass => waiting(
+            "not_a_pass",
+            "This payment was not for a pass, so no pass appears here.",
+        ),
         Status::Unknown => unknown(),
     }
+}
+
+/// The address that a customer is told.
+pub(in crate::http) fn whom_to_ask<'a>(contact: &'a Contact, shop: &'a str) -> &'a str {
+    let addresses = [&contact.support_email, &contact.support_url];
+    addresses
+        .into_iter()
+        .flatten()
+        .next()
+        .map_or(shop, String::as_str)
 }
 
 fn unknown() -> Value {

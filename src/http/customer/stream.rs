@@ -180,7 +180,7 @@ fn is_final(sight: &Sight) -> bool {
         Sight::Active(active) => *active,
         Sight::Status(status) => matches!(
             status,
-            Status::Active(_) | Status::Failed { .. } | Status::Declined | Status::Expired
+            Status::Active(_) | Status::Failed { .. } | Status::Declined | Status::Expired | Status::NotAPass
         ),
     }
 }

@@ -12,6 +12,7 @@ use super::words::fill;
 use super::{Page, Visit};
 use crate::customer::{CustomerError, Status};
 use crate::fulfil::KnownTenant;
+use crate::http::customer::whom_to_ask;
 
 /// How long the page waits for a status. Most take milliseconds; where Stripe must be asked, it goes on without the page, and
 /// the next look finds the answer.
@@ -87,6 +88,18 @@ fn of_status(reader: &Reader, status: Option<&Status>, attempt: u32, now: DateTi
         Some(Status::Declined) => return Told::end("declined", &words.declined),
         Some(Status::Unpaid) => return Told::end("unpaid", &words.unpaid),
         Some(Status::Expired) => return Told::end("expired", &words.expired),
+        Some(Status::NotAPass) => return Told::end("not_a_pass", &words.not_a_pass),
+        Some(Status::Unmatched {
+            reference,
+            shop,
+            contact,
+        }) => {
+            let values = [
+                ("reference", reference.as_str()),
+                ("contact", whom_to_ask(contact, shop)),
+            ];
+            return Told::end("unmatched", &fill(&words.unmatched, &values));
+        }
         Some(Status::Failed { synced: false }) => return Told::end("failed", &words.problem),
         Some(Status::Failed { synced: true }) => ("syncing", words.syncing.clone()),
         Some(Status::Processing(_) | Status::Unknown) | None => {

@@ -65,6 +65,8 @@ pub(super) struct Script {
     pub(super) expired: String,
     pub(super) unpaid: String,
     pub(super) problem: String,
+    pub(super) unmatched: String,
+    pub(super) not_a_pass: String,
     pub(super) syncing: String,
     pub(super) found: Text,
     pub(super) already: String,

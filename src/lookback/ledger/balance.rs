@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::delay::{Delays, Layer};
 use super::finding::Findings;
 
-/// The ledger of a span of time. `paid` = `fulfilled` + `missing` + `inFlight` + `refundedUnfulfilled`.
+/// The ledger of a span of time. `paid` = `fulfilled` + `missing` + `inFlight` + `refundedUnfulfilled`
+/// + `closedUnfulfilled`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Balance {
@@ -14,7 +15,7 @@ pub struct Balance {
     pub from: DateTime<Utc>,
     /// to here.
     pub to: DateTime<Utc>,
-    /// Nothing is missing, nothing is doubled, and all of it was read.
+    /// Nothing is missing, nothing is doubled, nothing is unmatched, and all of it was read.
     pub ok: bool,
     /// All of it was read: no account failed, and no session was unreadable.
     pub complete: bool,
@@ -41,6 +42,11 @@ pub struct Balance {
     pub missing: Findings,
     /// The same, but paid only just now.
     pub in_flight: Findings,
+    /// Open unmatched payments, those of this span (which are missing, too) and older ones: a person must look (`surepass
+    /// unmatched list`).
+    pub unmatched: Findings,
+    /// Paid, without a subscription, and a person has closed the case: settled.
+    pub closed_unfulfilled: Findings,
     /// A session, or a payment, that has more than one subscription.
     pub doubled: Findings,
     /// The subscription is not what was paid for.

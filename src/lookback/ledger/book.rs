@@ -12,7 +12,7 @@ use super::delay::{Delays, Stopwatch};
 use super::finding::{Finding, Findings};
 use super::owner::{self, Doubt};
 use crate::fulfil::{Assessor, Due, Origin, Purchase, Triage, triage_session};
-use crate::store::{CreatedVia, Store, StoreError, Subscription};
+use crate::store::{CreatedVia, Resolution, Store, StoreError, Subscription, UnmatchedPayment};
 use crate::stripe::CheckoutSession;
 
 pub(super) struct Book<'a> {
@@ -51,11 +51,13 @@ impl Listed {
 struct Held<'a> {
     by_session: HashMap<&'a str, &'a Subscription>,
     by_payment: HashMap<&'a str, Vec<&'a Subscription>>,
+    cases: HashMap<&'a str, &'a UnmatchedPayment>,
 }
 
 impl<'a> Held<'a> {
-    fn new(all: &'a [Subscription]) -> Self {
+    fn new(all: &'a [Subscription], cases: &'a [UnmatchedPayment]) -> Self {
         let mut held = Self {
+            cases: cases.iter().map(|case| (case.session.as_str(), case)).collect(),
             by_session: HashMap::with_capacity(all.len()),
             by_payment: HashMap::with_capacity(all.len()),
         };
@@ -143,7 +145,8 @@ impl<'a> Book<'a> {
             .filter_map(|one| one.payment_intent.as_deref())
             .collect();
         let all = self.store.subscriptions_of(&sessions, &payments).await?;
-        let held = Held::new(&all);
+        let cases = self.store.unmatched().unmatched_of(&sessions).await?;
+        let held = Held::new(&all, &cases);
         for session in page {
             self.enter_session(tally, session, &held);
         }
@@ -159,8 +162,9 @@ impl<'a> Book<'a> {
         match triage(session, tally.account.as_deref()) {
             Triage::Fulfil(purchase) => {
                 let purchase = purchase.read_as(self.options.client_reference);
+                let case = held.cases.get(id).copied();
                 let held = held.of(id, purchase.payment_intent.as_deref());
-                self.enter_purchase(tally, session, &purchase, &held);
+                self.enter_purchase(tally, session, &purchase, &held, case);
             }
             Triage::Ignore(why) => {
                 let own = held.of(id, None).into_iter().next();
@@ -182,9 +186,10 @@ impl<'a> Book<'a> {
         session: &CheckoutSession,
         purchase: &Purchase,
         held: &[&Subscription],
+        case: Option<&UnmatchedPayment>,
     ) {
         let due = self.assessor.due(purchase, self.options.to);
-        if held.is_empty() && matches!(due, Due::Nothing(_)) {
+        if held.is_empty() && (purchase.is_trial || matches!(due, Due::Nothing(_))) {
             return;
         }
         let tenant = match (held.first(), &due) {
@@ -209,12 +214,17 @@ impl<'a> Book<'a> {
         tally.paid += 1;
         self.balance.paid += 1;
         match held {
-            [] => self.enter_unfulfilled(tally, &entry),
+            [] => self.enter_unfulfilled(tally, &entry, case),
             [first, others @ ..] => self.enter_fulfilled(&entry, first, others),
         }
     }
 
-    fn enter_unfulfilled(&mut self, tally: &mut AccountBalance, entry: &Entry<'_>) {
+    fn enter_unfulfilled(
+        &mut self,
+        tally: &mut AccountBalance,
+        entry: &Entry<'_>,
+        case: Option<&UnmatchedPayment>,
+    ) {
         let mut finding = entry.finding(&[]);
         if let Due::Refused(refusal) = entry.due {
             finding.why = Some(format!("{}: {refusal}", refusal.code()));
@@ -224,8 +234,11 @@ impl<'a> Book<'a> {
             .paid_at
             .is_some_and(|paid_at| self.options.to - paid_at < grace);
         let balance = &mut self.balance;
-        if entry.session.is_refunded() {
+        let resolution = case.and_then(|case| case.resolution);
+        if entry.session.is_refunded() || resolution == Some(Resolution::Refund) {
             balance.refunded_unfulfilled.add(finding);
+        } else if resolution == Some(Resolution::Person) {
+            balance.closed_unfulfilled.add(finding);
         } else if is_young {
             balance.in_flight.add(finding);
         } else {
@@ -302,7 +315,8 @@ impl<'a> Book<'a> {
         balance.complete = balance.failed.is_none()
             && balance.unreadable == 0
             && accounts.iter().all(|account| account.failed.is_none());
-        balance.ok = balance.complete && balance.missing.count == 0 && balance.doubled.count == 0;
+        let found = [&balance.missing, &balance.doubled, &balance.unmatched];
+        balance.ok = balance.complete && found.iter().all(|findings| findings.count == 0);
         balance
     }
 }
@@ -345,6 +359,8 @@ fn empty(options: &Options) -> Balance {
         delay: Delays::default(),
         missing: Findings::default(),
         in_flight: Findings::default(),
+        unmatched: Findings::default(),
+        closed_unfulfilled: Findings::default(),
         doubled: Findings::default(),
         wrong: Findings::default(),
         other_owner: Findings::default(),

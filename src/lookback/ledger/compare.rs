@@ -44,7 +44,7 @@ pub(super) fn differences(purchase: &Purchase, due: &Due, held: &Subscription) -
                 store: held.tenant.clone(),
             });
         }
-        Due::Refused(_) | Due::Nothing(_) => {
+        Due::Refused(_) | Due::Unmatched(_) | Due::Nothing(_) => {
             if let (Some(paid), false) = (paid(purchase), held.is_upgrade) {
                 found.tell("purchasePrice", &paid, &held.purchase_price);
             }

@@ -8,6 +8,7 @@
 
 mod balance;
 mod book;
+mod cases;
 mod compare;
 mod delay;
 mod entries;
@@ -20,7 +21,7 @@ use chrono::{DateTime, Utc};
 
 use crate::config::ClientReference;
 use crate::fulfil::Assessor;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, UnmatchedPolicy};
 use crate::stripe::api::Client;
 
 use book::Book;
@@ -47,6 +48,8 @@ pub struct Options {
     pub livemode: Option<bool>,
     /// What a `client_reference_id` is set to be.
     pub client_reference: ClientReference,
+    /// `[fulfil] unmatched`.
+    pub unmatched: UnmatchedPolicy,
 }
 
 /// Why there is no ledger at all. What Stripe or the store refuses later on stands in [`AccountBalance::failed`].
@@ -81,7 +84,9 @@ pub async fn reconcile(
     options: Options,
     mut tell: impl FnMut(Progress<'_>),
 ) -> Result<Balance, LedgerError> {
-    let assessor = Assessor::read(store, options.livemode).await?;
+    let assessor = Assessor::read(store, options.livemode)
+        .await?
+        .with_policy(options.unmatched);
     let only = options.tenant.as_deref().map(|slug| {
         let found = assessor.tenants().find(|tenant| tenant.slug == slug);
         found.ok_or_else(|| LedgerError::UnknownTenant(slug.to_owned()))
@@ -102,5 +107,6 @@ pub async fn reconcile(
         entries::read(&mut book, &listing, &mut tell).await;
     }
     entries::look_for_strangers(&mut book, client).await;
+    book.enter_cases().await?;
     Ok(book.close())
 }

@@ -12,6 +12,9 @@ use crate::stripe::api::{Page, SessionFilter, StripeError};
 impl Look<'_> {
     /// Takes a session, if it is the customer's and paid for.
     fn take(&mut self, session: &CheckoutSession) {
+        if session.is_refunded() {
+            self.refunded.push(session.clone());
+        }
         let via = self.request.via;
         let (purchase, is_complete) = match listed(session, self.account, via, self.client_reference) {
             Listed::Purchase(purchase) => (purchase, true),

@@ -120,6 +120,7 @@ impl Lookback {
         }
         let mut found = Vec::with_capacity(page.items.len());
         let (mut open, mut closed) = (Vec::new(), Vec::new());
+        self.close_cases_of_refunded(account, page.items.iter()).await?;
         for session in &page.items {
             let note = |purchase: &Purchase| OpenSession {
                 session: purchase.session_id.clone(),
@@ -157,6 +158,8 @@ impl Lookback {
                 closed.push(one.row.session.clone());
             }
         }
+        let held: Vec<&str> = sessions_in(&found, SessionState::Existing).collect();
+        self.store.unmatched().close_fulfilled(&held, now).await?;
         open.retain(|one| !closed.contains(&one.session));
         let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
         let step = RunStep {
@@ -175,6 +178,11 @@ impl Lookback {
         };
         self.step(run, step, &rows).await
     }
+}
+
+fn sessions_in(found: &[Found], state: SessionState) -> impl Iterator<Item = &str> {
+    let fit = found.iter().filter(move |one| one.row.state == state);
+    fit.map(|one| one.row.session.as_str())
 }
 
 type Called = (Part, Listing, Result<Option<Page<CheckoutSession>>, StripeError>);

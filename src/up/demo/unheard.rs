@@ -9,7 +9,7 @@ use super::stage::Stage;
 use super::{PATIENCE, Scene};
 use crate::lookback::ledger;
 use crate::lookback::{Lookback, SweepRequest};
-use crate::store::Subscription;
+use crate::store::{Subscription, UnmatchedPolicy};
 use crate::stripe::api::{self, Client, Unpaced};
 use crate::up::{DEMO_KEY, UpError};
 
@@ -54,6 +54,7 @@ impl Stage<'_> {
         let begun = Instant::now();
         let to = self.now() + TimeDelta::seconds(1);
         let options = ledger::Options {
+            unmatched: UnmatchedPolicy::Park,
             from: to - TimeDelta::days(1),
             to,
             grace: std::time::Duration::ZERO,

@@ -110,6 +110,10 @@ class Confirmation {
     } else if (state === "declined" || state === "expired") {
       this.stop();
       this.desk.ended(this.session, state);
+    } else if (state === "unmatched" || state === "not_a_pass") {
+      // Paid, and no waiting helps: the page says whom to ask.
+      this.stop();
+      this.desk.ended(this.session, state, { reference: status.reference, contact: status.contact });
     } else if (status.webhookError) {
       if (!this.hasSynced) this.sync();
     } else {

@@ -4,7 +4,7 @@
 const TRIES = 4;
 const LONGEST_WAIT = 15000;
 // What the server says of a purchase when there is nothing to wait for any more.
-const FINAL = ["active", "declined", "expired"];
+const FINAL = ["active", "declined", "expired", "unmatched", "not_a_pass"];
 // `data-state` of messages whose key it is not.
 const STATES = {
   exchanged: "active",
@@ -210,8 +210,8 @@ class Desk {
     await this.quietly();
   }
 
-  ended(session, kind) {
-    this.show(kind);
+  ended(session, kind, values) {
+    this.show(kind, values);
     this.end(session);
     this.quietly();
   }
