@@ -61,6 +61,8 @@ pub enum UpError {
     #[error(transparent)]
     Queue(#[from] crate::queue::QueueError),
     #[error(transparent)]
+    Inspect(#[from] crate::queue::inspector::InspectError),
+    #[error(transparent)]
     Stripe(#[from] StripeError),
     #[error(transparent)]
     Lookback(#[from] LookbackError),
@@ -209,7 +211,7 @@ async fn present(
             played.page
         );
         println!(
-            "And the purchase that nobody could make out:\n  . {}; {program} jobs list --state dead",
+            "And whether everybody who paid has a pass:\n  . {}; {program} doctor",
             commands.display()
         );
     }

@@ -111,6 +111,9 @@ pub(super) fn tell_commands(place: &Place, settings: &Settings, options: Options
         tell("STRIPE_API_BASE", &place.stripe());
         tell("STRIPE_SECRET_KEY", DEMO_KEY);
     }
+    if options.demo || settings.stripe.webhook_secrets.is_empty() {
+        tell("STRIPE_WEBHOOK_SECRET", place.webhook_secret.expose_secret());
+    }
     if place.prefix != settings.queue.prefix {
         tell("SUREPASS_QUEUE_PREFIX", &place.prefix);
     }

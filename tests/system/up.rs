@@ -144,6 +144,40 @@ async fn the_demo_ends_with_0_with_every_outcome_right_and_leaves_no_process_beh
 }
 
 #[tokio::test]
+async fn the_doctor_finds_nothing_wrong_at_the_end_of_the_demo() {
+    let machine = Machine::new();
+    let mut up = Program::start(command(SUREPASS, &["up", "--demo"], &machine.environment));
+    up.says("/pay/cs_test_").await;
+    let file = machine.path().join("data/demo/environment");
+    let script = format!(". '{}'; exec \"$0\" doctor", file.display());
+    // The worker audits the endpoints a moment after its start, and sweeps the last month.
+    let examined = async {
+        loop {
+            let doctor = run(command(
+                "/bin/sh",
+                &["-c", &script, SUREPASS],
+                &machine.environment,
+            ))
+            .await;
+            if doctor.status.success() {
+                return stdout(&doctor);
+            }
+            let wrong = stdout(&doctor);
+            assert!(!wrong.contains("Purchases\n  ✗"), "{wrong}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let page = crate::program::awaited("a doctor who finds nothing wrong", examined).await;
+    assert!(
+        page.starts_with("Nothing is wrong: everybody who paid has a pass"),
+        "{page}"
+    );
+    up.signal(Signal::SIGTERM);
+    assert!(up.ended().await.success(), "{}", up.said());
+    machine.left(false).await;
+}
+
+#[tokio::test]
 async fn a_demo_that_is_interrupted_has_not_shown_that_all_is_right_and_exits_1() {
     let machine = Machine::new();
     let arguments = ["up", "--demo", "--exit-when-done"];

@@ -9,6 +9,7 @@ use super::PATIENCE;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::queue::Queue;
+use crate::queue::inspector::{Inspector, Operator, Outcome};
 use crate::store::{Store, Subscription, SubscriptionFilter};
 use crate::stripe::signature::sign;
 use crate::up::sample::SampleSession;
@@ -70,6 +71,18 @@ impl Stage<'_> {
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
         Ok(None)
+    }
+
+    /// Discards a dead letter, as `surepass jobs discard` does. Answers whether it is gone.
+    pub(super) async fn discarded(&self, job: String) -> Result<bool, UpError> {
+        let inspector = Inspector::new(vec![self.queue.clone()]);
+        let operator = Operator {
+            inspector: &inspector,
+            store: self.store.as_ref(),
+            who: "demo".to_owned(),
+            why: Some("refunded by hand".to_owned()),
+        };
+        Ok(operator.discard(&[job]).await? == [Outcome::Discarded])
     }
 
     /// Waits until the queue has nothing to do.
