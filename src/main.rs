@@ -12,7 +12,8 @@ use clap::{Parser, Subcommand};
 use surepass::config::Settings;
 
 use commands::{
-    catalog, doctor, healthcheck, jobs, migrate, reconcile, serve, subscriptions, sync, up, workers,
+    catalog, doctor, healthcheck, jobs, migrate, reconcile, serve, subscriptions, sync, unmatched, up,
+    workers,
 };
 
 /// Everyone who pays for a pass through Stripe Checkout gets it: exactly once, within seconds, whatever fails.
@@ -46,6 +47,9 @@ enum Command {
     Subscriptions(subscriptions::Command),
     /// Find what somebody paid for and does not have, and bring it
     Sync(sync::Arguments),
+    /// List payments that have no pass, and resolve them
+    #[command(subcommand)]
+    Unmatched(unmatched::Command),
     /// Look into the queues, and steer them
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -89,6 +93,7 @@ fn run(arguments: Arguments) -> ExitCode {
             Command::Catalog(command) => catalog::run(&settings, command),
             Command::Subscriptions(command) => subscriptions::run(&settings, command),
             Command::Sync(arguments) => sync::run(&settings, &arguments),
+            Command::Unmatched(command) => unmatched::run(&settings, command),
             Command::Jobs(command) => jobs::run(&settings, command),
             Command::Workers(command) => workers::run(&settings, &command),
             Command::Doctor(arguments) => doctor::run(Ok(settings), &arguments),

@@ -51,8 +51,11 @@ pub struct Problem {
 pub struct Facts {
     /// Of the queue of purchases; the error where Redis does not answer.
     pub overdue: Option<Result<Overdue, String>>,
-    /// Reasons of dead letters whose session has no subscription, and how many there are of each.
+    /// Reasons of dead letters whose session has neither a subscription nor an unmatched payment, and how many there are of
+    /// each.
     pub dead: BTreeMap<String, usize>,
+    /// Open unmatched payments that were paid for.
+    pub unmatched: usize,
     /// Living workers, where that is known.
     pub workers: Option<usize>,
     /// Why the store takes no writes, and what to do about it, where that is known.
@@ -81,15 +84,25 @@ impl Facts {
             Ok(overdue) if overdue.dead > 0 => without_pass(overdue, store).await,
             _ => BTreeMap::new(),
         };
+        let unmatched = match store {
+            Some(store) => tokio::time::timeout(PATIENCE, store.unmatched().count_unmatched())
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .map_or(0, |open| usize::try_from(open.paid).unwrap_or(usize::MAX)),
+            None => 0,
+        };
         Self {
             overdue: Some(overdue),
             dead,
+            unmatched,
             ..Self::default()
         }
     }
 }
 
-/// Dead letters whose session has no subscription, by reason. The store away: all of them.
+/// Dead letters whose session has neither a subscription nor an unmatched payment, by reason: of the others the unmatched
+/// payment says whether somebody still has to look. The store away: all of them.
 async fn without_pass(overdue: &Overdue, store: Option<&dyn Store>) -> BTreeMap<String, usize> {
     let letters = &overdue.dead_letters;
     let sessions: Vec<&str> = letters.iter().map(|(id, _)| session_of(id)).collect();
@@ -101,9 +114,18 @@ async fn without_pass(overdue: &Overdue, store: Option<&dyn Store>) -> BTreeMap<
             .unwrap_or_default(),
         None => Vec::new(),
     };
+    let cases = match store {
+        Some(store) => tokio::time::timeout(PATIENCE, store.unmatched().unmatched_of(&sessions))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default(),
+        None => Vec::new(),
+    };
     let mut reasons = BTreeMap::new();
     for ((_, reason), session) in letters.iter().zip(sessions) {
-        if !held.iter().any(|one| one.stripe_session_id == session) {
+        let has_pass = held.iter().any(|one| one.stripe_session_id == session);
+        if !has_pass && !cases.iter().any(|one| one.session == session) {
             *reasons.entry(reason.clone()).or_default() += 1;
         }
     }
@@ -133,7 +155,7 @@ impl Verdict {
                 next: "start Redis, or correct REDIS_URL".to_owned(),
             }),
             Some(Ok(overdue)) => {
-                problems.extend(dead(facts, overdue));
+                problems.extend(without_any_pass(facts, overdue));
                 problems.extend(waiting(facts, overdue));
                 causes.clone_from(&overdue.causes);
             }
@@ -164,9 +186,14 @@ impl Verdict {
     }
 }
 
-fn dead(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
-    let count: usize = facts.dead.values().sum();
+fn without_any_pass(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
+    let dead: usize = facts.dead.values().sum();
+    let count = dead + facts.unmatched;
     let more = overdue.dead > overdue.dead_letters.len();
+    let mut reasons = facts.dead.clone();
+    if facts.unmatched > 0 {
+        reasons.insert("unmatched".to_owned(), facts.unmatched);
+    }
     (count > 0).then(|| Problem {
         code: PAID_WITHOUT_PASS,
         count: Some(count),
@@ -174,9 +201,13 @@ fn dead(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
             "{}{} no pass: {}",
             if more { "at least " } else { "" },
             purchases(count, "has", "have"),
-            listed(&facts.dead)
+            listed(&reasons)
         ),
-        next: "`surepass jobs list --state dead`".to_owned(),
+        next: if facts.unmatched > 0 {
+            "`surepass unmatched list`".to_owned()
+        } else {
+            "`surepass jobs list --state dead`".to_owned()
+        },
     })
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod serve;
 pub(crate) mod subscriptions;
 pub(crate) mod sync;
 mod terminal;
+pub(crate) mod unmatched;
 pub(crate) mod up;
 pub(crate) mod workers;
 

@@ -61,7 +61,7 @@ pub enum UpError {
     #[error(transparent)]
     Queue(#[from] crate::queue::QueueError),
     #[error(transparent)]
-    Inspect(#[from] crate::queue::inspector::InspectError),
+    Case(#[from] crate::unmatched::CaseError),
     #[error(transparent)]
     Stripe(#[from] StripeError),
     #[error(transparent)]

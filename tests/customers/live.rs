@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::program::awaited;
 use crate::shop::now;
-use crate::studio::{Studio, of};
+use crate::studio::{Studio, of, upgrade_from};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queued_purchase_that_becomes_active_is_pushed_as_the_post_answers_and_the_stream_ends() {
@@ -58,8 +58,8 @@ async fn what_a_worker_settles_is_pushed_and_not_only_looked_for() {
 async fn a_retrying_purchase_is_pushed_with_its_attempt_and_when_the_next_comes() {
     let studio = Studio::open().await;
     let token = studio.sign_in.token("kari").await;
-    let session = of(studio.shop.session(), "kari");
-    let store = studio.shop.lock_store().await;
+    let old = of(studio.shop.session(), "kari");
+    let session = upgrade_from(&old, of(studio.shop.session(), "kari"));
     let mut listening = studio.follow(&token, &session.session_id()).await;
     studio.shop.buy(&session).await;
     let mut attempts = Vec::new();
@@ -71,7 +71,7 @@ async fn a_retrying_purchase_is_pushed_with_its_attempt_and_when_the_next_comes(
         attempts.push(retrying.data["attempt"].as_u64().unwrap());
     }
     assert_eq!(attempts, [1, 2, 3], "each attempt is told as it fails");
-    store.release().await;
+    studio.shop.buy(&old).await;
     listening.until("active").await;
     listening.expect_end().await;
 }

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::shop::now;
-use crate::studio::{Reply, STATUS, Studio, UNAUTHORIZED, of};
+use crate::studio::{Reply, STATUS, Studio, UNAUTHORIZED, of, upgrade_from};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_active_purchase_is_told_as_the_existing_page_expects() {
@@ -122,8 +122,8 @@ async fn a_queued_a_retrying_and_then_an_active_purchase_are_told_apart_with_att
 
     studio.shop.start_worker().await;
     studio.until(&token, &session.session_id(), "active").await;
-    let store = studio.shop.lock_store().await;
-    let session = of(studio.shop.session(), "kari");
+    let old = of(studio.shop.session(), "kari");
+    let session = upgrade_from(&old, of(studio.shop.session(), "kari"));
     studio.shop.buy(&session).await;
     let told = studio.until(&token, &session.session_id(), "retrying").await;
     assert_eq!(told["processing"], true);
@@ -135,7 +135,7 @@ async fn a_queued_a_retrying_and_then_an_active_purchase_are_told_apart_with_att
     }
     let next = chrono::DateTime::parse_from_rfc3339(next.as_str().unwrap()).unwrap();
     assert!((next.to_utc() - now()).abs() < TimeDelta::minutes(2), "{next}");
-    store.release().await;
+    studio.shop.buy(&old).await;
     studio.until(&token, &session.session_id(), "active").await;
 }
 

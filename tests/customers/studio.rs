@@ -194,3 +194,11 @@ pub(crate) fn of(session: SampleSession, user: &str) -> SampleSession {
     session.email = format!("{user}@example.com");
     session
 }
+
+/// An upgrade from this purchase: it is tried again until that one has its pass.
+pub(crate) fn upgrade_from(old: &SampleSession, session: SampleSession) -> SampleSession {
+    let old = format!("subscription-{}", old.session_id());
+    session
+        .with("type", Some("pass_upgrade"))
+        .with("upgradeFromSubscriptionId", Some(&old))
+}

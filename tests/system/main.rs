@@ -47,6 +47,7 @@ mod sync_cost;
 mod tenants;
 #[cfg(feature = "otlp")]
 mod traces;
+mod unmatched;
 mod up;
 mod visitor;
 mod where_it_looks;

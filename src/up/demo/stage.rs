@@ -9,9 +9,9 @@ use super::PATIENCE;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::queue::Queue;
-use crate::queue::inspector::{Inspector, Operator, Outcome};
-use crate::store::{Store, Subscription, SubscriptionFilter};
+use crate::store::{Store, Subscription, SubscriptionFilter, UnmatchedPayment};
 use crate::stripe::signature::sign;
+use crate::unmatched::{Assignment, CaseWorker};
 use crate::up::sample::SampleSession;
 use crate::up::{Place, UpError};
 
@@ -73,16 +73,40 @@ impl Stage<'_> {
         Ok(None)
     }
 
-    /// Discards a dead letter, as `surepass jobs discard` does. Answers whether it is gone.
-    pub(super) async fn discarded(&self, job: String) -> Result<bool, UpError> {
-        let inspector = Inspector::new(vec![self.queue.clone()]);
-        let operator = Operator {
-            inspector: &inspector,
+    /// Waits for the unmatched payment of a session.
+    pub(super) async fn parked(&self, session: &SampleSession) -> Result<Option<UnmatchedPayment>, UpError> {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            let mut cases = self
+                .store
+                .unmatched()
+                .unmatched_of(&[&session.session_id()])
+                .await?;
+            if let Some(case) = cases.pop() {
+                return Ok(Some(case));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(None)
+    }
+
+    /// Assigns it a pass, as `surepass unmatched assign` does, once its job has ended.
+    pub(super) async fn assign(&self, case: &UnmatchedPayment, pass: &str) -> Result<(), UpError> {
+        self.idle().await?;
+        let worker = CaseWorker {
             store: self.store.as_ref(),
-            who: "demo".to_owned(),
-            why: Some("refunded by hand".to_owned()),
+            queue: &self.queue,
+            clock: self.clock.clone(),
+            who: "demo",
+            why: "the buyer wrote which pass it was",
         };
-        Ok(operator.discard(&[job]).await? == [Outcome::Discarded])
+        let wanted = Assignment {
+            pass,
+            user: None,
+            tenant: None,
+        };
+        worker.assign(case, wanted).await?;
+        Ok(())
     }
 
     /// Waits until the queue has nothing to do.

@@ -1,0 +1,245 @@
+//! What a person does about an unmatched payment: assign it a pass, or close it. Every act is in the audit log.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::fulfil::{Purchase, PurchaseKind};
+use crate::queue::{Enqueued, Item, Queue, QueueError};
+use crate::store::{
+    AuditRecord, CreatedVia, NewUnmatched, Pass, Resolution, Store, StoreError, Tenant, UnmatchedNote,
+    UnmatchedPayment,
+};
+
+/// A person who works on unmatched payments.
+#[derive(Debug)]
+pub struct CaseWorker<'a> {
+    pub store: &'a dyn Store,
+    /// The queue of purchases.
+    pub queue: &'a Queue,
+    pub clock: Clock,
+    /// `user@host`.
+    pub who: &'a str,
+    pub why: &'a str,
+}
+
+/// What was bought, as a person decided.
+#[derive(Debug, Clone, Copy)]
+pub struct Assignment<'a> {
+    /// The pass' id or name.
+    pub pass: &'a str,
+    /// The user's id; `None`: whoever the purchase leads to by the ordinary rules.
+    pub user: Option<&'a str>,
+    /// The tenant's id or slug; `None`: the case's own, else the only one of its account.
+    pub tenant: Option<&'a str>,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    #[error("unmatched payment {0} is closed already: surepass unmatched list --all shows how")]
+    Closed(String),
+    #[error(
+        "unmatched payment {0} has its first pass, and more was paid for: give the rest by hand or refund it in Stripe, then \
+         close it: surepass unmatched close {0} --why '…'"
+    )]
+    HasItsPass(String),
+    #[error(
+        "unmatched payment {0} holds too little of its purchase: surepass sync --session {1} reads it from Stripe again"
+    )]
+    NoPurchase(String, String),
+    #[error("no tenant can be told for {reference}: name one with --tenant; there are: {tenants}")]
+    UnknownTenant { reference: String, tenants: String },
+    #[error(
+        "{reference} was paid on {account}, and tenant `{tenant}` sells on another Stripe account: nothing was assigned"
+    )]
+    OtherAccount {
+        reference: String,
+        account: String,
+        tenant: String,
+    },
+    #[error("tenant `{tenant}` has no pass `{pass}`; it has: {passes}")]
+    UnknownPass {
+        tenant: String,
+        pass: String,
+        passes: String,
+    },
+    #[error(
+        "the job of {0} is waiting or running: wait for its end (surepass jobs show {1}), then assign again"
+    )]
+    Busy(String, String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl CaseWorker<'_> {
+    /// Enqueues the purchase as a person decided it: the ordinary job makes the subscription, which closes the case.
+    /// Returns the tenant and the pass.
+    ///
+    /// # Errors
+    /// [`CaseError`]; then nothing was enqueued.
+    pub async fn assign(
+        &self,
+        case: &UnmatchedPayment,
+        wanted: Assignment<'_>,
+    ) -> Result<(String, String), CaseError> {
+        let reference = || case.reference.clone();
+        if !case.is_open() {
+            return Err(CaseError::Closed(reference()));
+        }
+        if case.reason == NewUnmatched::ITEMS_SHORT {
+            return Err(CaseError::HasItsPass(reference()));
+        }
+        let purchase = case
+            .purchase
+            .as_deref()
+            .and_then(|json| serde_json::from_str(json).ok());
+        let Some(mut purchase): Option<Purchase> = purchase else {
+            return Err(CaseError::NoPurchase(reference(), case.session.clone()));
+        };
+        let tenants = self.store.tenants().await?;
+        let tenant = tenant_of(case, &tenants, wanted.tenant)?;
+        let pass = pass_of(tenant, wanted.pass)?;
+        purchase.pass_id = Some(pass.id.clone());
+        purchase.pass_name = None;
+        purchase.tenant = Some(tenant.id.clone());
+        purchase.path_tenant = None;
+        purchase.proved_by = None;
+        purchase.is_trial = false;
+        if purchase.upgrade_from.is_none() || case.reason.starts_with("upgrade") {
+            purchase.kind = Some(PurchaseKind::Pass);
+            purchase.upgrade_from = None;
+        }
+        if let Some(user) = wanted.user {
+            purchase.user_id = Some(user.to_owned());
+        }
+        purchase.created_via = CreatedVia::Support;
+        let item = Item::job(&purchase)?.group(purchase.group()).rerun();
+        let target = json!({ "case": case.id, "session": case.session, "tenant": tenant.id, "pass": pass.id, "user": wanted.user });
+        let audit = self.begin("unmatched.assign", &target.to_string()).await?;
+        let note = self.note(format!("assigned: {} of {}", pass.id, tenant.slug));
+        let done = async {
+            self.store.unmatched().note_unmatched(&case.id, &note).await?;
+            match self.queue.enqueue(&[item]).await?.first() {
+                Some(Enqueued::Live) => Err(CaseError::Busy(reference(), case.session.clone())),
+                _ => Ok(()),
+            }
+        }
+        .await;
+        self.end(&audit, &done, "enqueued").await?;
+        done.map(|()| (tenant.slug.clone(), pass.name.clone()))
+    }
+
+    /// Closes a case for good: neither `reconcile` nor `doctor` counts it any more. A later fulfilment is still possible.
+    ///
+    /// # Errors
+    /// [`CaseError`]; then it is as it was.
+    pub async fn close(&self, case: &UnmatchedPayment) -> Result<(), CaseError> {
+        let target = json!({ "case": case.id, "session": case.session }).to_string();
+        let audit = self.begin("unmatched.close", &target).await?;
+        let note = self.note("closed".to_owned());
+        let closed = self
+            .store
+            .unmatched()
+            .close_unmatched(&case.id, Resolution::Person, &note)
+            .await;
+        let done = match closed {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(CaseError::Closed(case.reference.clone())),
+            Err(error) => Err(error.into()),
+        };
+        self.end(&audit, &done, "closed").await?;
+        done
+    }
+
+    fn note(&self, what: String) -> UnmatchedNote {
+        UnmatchedNote {
+            at: self.clock.now(),
+            who: self.who.to_owned(),
+            what,
+            why: Some(self.why.to_owned()),
+        }
+    }
+
+    /// What cannot be written to the audit log is not done.
+    async fn begin(&self, action: &str, target: &str) -> Result<String, CaseError> {
+        let record = AuditRecord {
+            id: ulid::Ulid::generate().to_string(),
+            actor: self.who.to_owned(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            reason: Some(self.why.to_owned()),
+            began_at: self.now(),
+            ended_at: None,
+            outcome: None,
+        };
+        self.store.begin_audit(&record).await?;
+        Ok(record.id)
+    }
+
+    async fn end(&self, audit: &str, done: &Result<(), CaseError>, word: &str) -> Result<(), CaseError> {
+        let outcome = match done {
+            Ok(()) => word.to_owned(),
+            Err(error) => format!("failed: {error}"),
+        };
+        Ok(self.store.end_audit(audit, self.now(), &outcome).await?)
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+}
+
+fn tenant_of<'a>(
+    case: &UnmatchedPayment,
+    tenants: &'a [Tenant],
+    wanted: Option<&str>,
+) -> Result<&'a Tenant, CaseError> {
+    let named = wanted.or(case.tenant.as_deref());
+    let tenant = if let Some(name) = named {
+        tenants.iter().find(|one| one.id == name || one.slug == name)
+    } else {
+        let mut of_account = tenants.iter().filter(|one| one.stripe_account == case.account);
+        of_account.next().filter(|_| of_account.next().is_none())
+    };
+    let tenant = tenant.ok_or_else(|| CaseError::UnknownTenant {
+        reference: case.reference.clone(),
+        tenants: listed(tenants.iter().map(|one| one.slug.as_str())),
+    })?;
+    // One school's account must not make another's passes, whoever assigns.
+    if tenant.stripe_account != case.account {
+        return Err(CaseError::OtherAccount {
+            reference: case.reference.clone(),
+            account: case
+                .account
+                .clone()
+                .unwrap_or_else(|| "the platform's own account".to_owned()),
+            tenant: tenant.slug.clone(),
+        });
+    }
+    Ok(tenant)
+}
+
+fn pass_of<'a>(tenant: &'a Tenant, wanted: &str) -> Result<&'a Pass, CaseError> {
+    let by_id = tenant.passes.iter().find(|one| one.id == wanted);
+    let mut by_name = tenant.passes.iter().filter(|one| one.name == wanted);
+    by_id
+        .or_else(|| by_name.next().filter(|_| by_name.next().is_none()))
+        .ok_or_else(|| CaseError::UnknownPass {
+            tenant: tenant.slug.clone(),
+            pass: wanted.to_owned(),
+            passes: listed(tenant.passes.iter().map(|one| one.id.as_str())),
+        })
+}
+
+/// The first twenty of them.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.take(20).collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}

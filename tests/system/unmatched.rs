@@ -1,0 +1,133 @@
+//! Payments that no pass can be told of: a person finds them, and gives the pass or closes them.
+
+use surepass::up::sample::SampleSession;
+
+use crate::program::{stderr, stdout};
+use crate::shop::Shop;
+
+/// What the page shows of the only open one: its reference.
+async fn reference(shop: &Shop) -> String {
+    let list = shop.json(&["unmatched", "list", "--json"]).await;
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    list[0]["reference"].as_str().unwrap().to_owned()
+}
+
+/// Without a key for Stripe, so that no line items can be read.
+async fn open() -> Shop {
+    let mut shop = Shop::prepare("").await;
+    shop.set("STRIPE_SECRET_KEY", "");
+    shop.start_server().await;
+    shop.start_worker().await;
+    shop
+}
+
+fn without_metadata(shop: &Shop) -> SampleSession {
+    let keys = ["type", "passId", "passName", "userId", "tenantId"];
+    keys.into_iter()
+        .fold(shop.session(), |session, key| session.with(key, None))
+}
+
+#[tokio::test]
+async fn a_payment_without_metadata_is_listed_and_assigned_and_its_buyer_has_the_pass() {
+    let shop = open().await;
+    let session = without_metadata(&shop);
+    shop.buy(&session).await;
+    shop.worked_off().await;
+    let reference = reference(&shop).await;
+    let list = shop.surepass(&["unmatched", "list"]).await;
+    let page = stdout(&list);
+    assert!(
+        page.contains(&reference) && page.contains(&session.session_id()),
+        "{page}"
+    );
+    assert!(
+        !page.contains(&session.email),
+        "who it is needs --personal: {page}"
+    );
+
+    let wrong = shop
+        .surepass(&[
+            "unmatched",
+            "assign",
+            &reference,
+            "--pass",
+            "no-such-pass",
+            "--why",
+            "ticket 1",
+        ])
+        .await;
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr(&wrong).contains("it has: pass-"), "{}", stderr(&wrong));
+    assert!(shop.fulfilled().await.is_empty());
+
+    let given = shop
+        .surepass(&[
+            "unmatched",
+            "assign",
+            &reference.to_lowercase(),
+            "--pass",
+            "pass-10",
+            "--why",
+            "ticket 1",
+        ])
+        .await;
+    assert!(given.status.success(), "{}{}", stdout(&given), stderr(&given));
+    assert_eq!(shop.fulfilled().await, [session.session_id()]);
+    assert_eq!(shop.subscriptions().await[0]["createdVia"], "support");
+    let list = stdout(&shop.surepass(&["unmatched", "list"]).await);
+    assert!(list.starts_with("No unmatched payments"), "{list}");
+    let again = shop
+        .surepass(&[
+            "unmatched",
+            "assign",
+            &reference,
+            "--pass",
+            "pass-10",
+            "--why",
+            "ticket 1",
+        ])
+        .await;
+    assert!(stderr(&again).contains("closed already"), "{}", stderr(&again));
+    let audit = shop.store().await.audit(10).await.unwrap();
+    let acts: Vec<_> = audit
+        .iter()
+        .map(|one| (one.action.as_str(), one.outcome.as_deref()))
+        .collect();
+    assert_eq!(acts, [("unmatched.assign", Some("enqueued"))]);
+}
+
+#[tokio::test]
+async fn a_payment_that_a_person_closed_is_counted_by_nobody_any_more() {
+    let shop = open().await;
+    let session = shop.session().with("passId", Some("gone")).with("passName", None);
+    shop.buy(&session).await;
+    shop.worked_off().await;
+    let reference = reference(&shop).await;
+    let verdict = stdout(&shop.surepass(&["doctor"]).await);
+    assert!(
+        verdict.starts_with("1 paid purchase has no pass: unmatched (1)"),
+        "{verdict}"
+    );
+    let without_reason = shop
+        .surepass(&["unmatched", "close", &reference, "--why", " "])
+        .await;
+    assert_eq!(without_reason.status.code(), Some(2));
+    let closed = shop
+        .surepass(&[
+            "unmatched",
+            "close",
+            &session.session_id(),
+            "--why",
+            "refunded by bank transfer",
+        ])
+        .await;
+    assert!(closed.status.success(), "{}", stderr(&closed));
+    let verdict = stdout(&shop.surepass(&["doctor"]).await);
+    assert!(!verdict.contains("has no pass:"), "{verdict}");
+    let all = shop.json(&["unmatched", "list", "--all", "--json"]).await;
+    assert_eq!(all[0]["resolution"], "person");
+    assert_eq!(
+        all[0]["history"].as_array().unwrap().last().unwrap()["why"],
+        "refunded by bank transfer"
+    );
+}
