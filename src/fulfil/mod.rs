@@ -309,9 +309,12 @@ impl Fulfiller {
         if !may_help || !purchase.price_ids.is_empty() {
             return first;
         }
-        let read = match self.items(purchase).await? {
-            Items::Read(read) => read,
-            Items::Unread(why) => {
+        let read = match self.items(purchase).await {
+            // It names something wrongly: a person learns of it now, and a lookback that has the items revives it.
+            Err(_) if first.is_err() => return first,
+            Err(reason) => return Err(reason),
+            Ok(Items::Read(read)) => read,
+            Ok(Items::Unread(why)) => {
                 let tenant = match first {
                     Ok(Done::Without(Plan::Unmatched(unmatched))) => unmatched.tenant,
                     Ok(Done::Without(Plan::Ignore(_))) => None,
