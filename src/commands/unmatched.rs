@@ -59,7 +59,8 @@ pub(crate) enum Command {
         /// For the audit log, such as the ticket's number
         #[arg(long)]
         why: String,
-        #[arg(long, hide = true)]
+        /// Print one JSON document
+        #[arg(long)]
         json: bool,
     },
     /// Close one that needs no pass, such as one that was refunded elsewhere
@@ -69,7 +70,8 @@ pub(crate) enum Command {
         /// For the audit log, such as the ticket's number
         #[arg(long)]
         why: String,
-        #[arg(long, hide = true)]
+        /// Print one JSON document
+        #[arg(long)]
         json: bool,
     },
 }

@@ -90,10 +90,11 @@ impl Stage<'_> {
     }
 
     pub(super) async fn by_email(&self) -> Result<Scene, UpError> {
-        let session = self
+        let mut session = self
             .sample()
             .with("userId", None)
             .with("passId", Some("pass-single"));
+        session.amount = 20_000;
         let single = |one: &Subscription| one.kind.as_str() == "single" && crate::guest::is_guest(&one.user);
         self.bought("a drop-in class; the buyer is only an email", session, single)
             .await
