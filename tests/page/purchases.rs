@@ -125,8 +125,7 @@ async fn without_a_worker_the_page_says_honestly_that_it_takes_longer_and_then_t
     tab.was_calm().await;
 }
 
-/// A pass that only its price tells: its webhook names none, so its job is a dead letter until a sync reads the session's
-/// line items.
+/// A pass that only its price names: the worker reads the session's line items before it concludes anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_that_only_its_line_items_explain_gets_its_pass_without_a_sync() {
     let studio = Studio::open().await;
