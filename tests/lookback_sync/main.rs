@@ -10,6 +10,7 @@
 #[path = "../support/answer.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod answer;
+mod bad_lists;
 mod customers;
 mod detectors;
 mod letters;
