@@ -22,6 +22,24 @@ pub fn is_guest(id: &str) -> bool {
     })
 }
 
+/// The longest user id, in bytes.
+pub const LONGEST_USER: usize = 500;
+
+/// Whether a token may carry this id of a user: of no blanks around it, no control characters, and not a template's nobody.
+#[must_use]
+pub fn is_user_id(id: &str) -> bool {
+    id.trim() == id
+        && !matches!(id, "" | "undefined" | "null")
+        && id.len() <= LONGEST_USER
+        && !id.chars().any(char::is_control)
+}
+
+/// Whether a person may name this user as an owner. What nobody can sign in as would keep a pass from everybody.
+#[must_use]
+pub fn is_assignable_user(id: &str) -> bool {
+    is_user_id(id) && !is_guest(id)
+}
+
 /// The guest of a tenant with this email, as [`email::folded`] gives it: the same for two jobs at once.
 #[must_use]
 pub fn of_email(tenant: &str, email: &str) -> String {

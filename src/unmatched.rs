@@ -4,12 +4,16 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::fulfil::{Purchase, PurchaseKind};
+use crate::fulfil::{self, Purchase, PurchaseKind};
+use crate::guest;
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::store::{
     AuditRecord, CreatedVia, NewUnmatched, Pass, Resolution, Store, StoreError, Tenant, UnmatchedNote,
     UnmatchedPayment,
 };
+
+/// The reason of a case whose session cannot be read.
+const MALFORMED_SESSION: &str = "malformed_session";
 
 /// A person who works on unmatched payments.
 #[derive(Debug)]
@@ -45,9 +49,12 @@ pub enum CaseError {
     )]
     HasItsPass(String),
     #[error(
-        "unmatched payment {0} holds too little of its purchase: surepass sync --session {1} reads it from Stripe again"
+        "the session of unmatched payment {0} cannot be read, so no pass can be made of it: look it up in Stripe, refund it, and \
+         close this: surepass unmatched close {0} --why '…'"
     )]
-    NoPurchase(String, String),
+    Unreadable(String),
+    #[error("`{0}` cannot be a pass' owner: a user's id, as their token has it in `sub`, and no guest's")]
+    NoUser(String),
     #[error("no tenant can be told for {reference}: name one with --tenant; there are: {tenants}")]
     UnknownTenant { reference: String, tenants: String },
     #[error(
@@ -96,9 +103,15 @@ impl CaseWorker<'_> {
             .purchase
             .as_deref()
             .and_then(|json| serde_json::from_str(json).ok());
-        let Some(mut purchase): Option<Purchase> = purchase else {
-            return Err(CaseError::NoPurchase(reference(), case.session.clone()));
+        let readable = purchase.filter(|one: &Purchase| {
+            case.reason != MALFORMED_SESSION && fulfil::is_session_id(&one.session_id)
+        });
+        let Some(mut purchase) = readable else {
+            return Err(CaseError::Unreadable(reference()));
         };
+        if let Some(user) = wanted.user.filter(|user| !guest::is_assignable_user(user)) {
+            return Err(CaseError::NoUser(user.to_owned()));
+        }
         let tenants = self.store.tenants().await?;
         let tenant = tenant_of(case, &tenants, wanted.tenant)?;
         let pass = pass_of(tenant, wanted.pass)?;
@@ -128,6 +141,11 @@ impl CaseWorker<'_> {
             }
         }
         .await;
+        if let Err(error) = &done {
+            // Two may assign at once: the history must not name a pass that was not given.
+            let note = self.note(format!("not assigned: {error}"));
+            self.store.unmatched().note_unmatched(&case.id, &note).await?;
+        }
         self.end(&audit, &done, "enqueued").await?;
         done.map(|()| (tenant.slug.clone(), pass.name.clone()))
     }

@@ -13,8 +13,8 @@ use super::terminal::{print_json, safe};
 use super::{open_for_reading, open_store};
 use crate::Failure;
 
-/// The longest id of a user, in bytes: as long as a token's may be.
-const LONGEST_USER: usize = 500;
+pub(super) const NO_USER_ID: &str = "--user must be a user's id as their token has it in `sub`: not empty, without spaces around it, \
+     500 bytes at most, and no guest's (guest-…)";
 /// So many others of the owner's are counted.
 const MOST_OTHERS: u32 = 1_000;
 
@@ -191,12 +191,8 @@ async fn target(
         return Ok(Ok((to, Some(email))));
     }
     let user = owner.user.unwrap_or_default();
-    let is_id = user.trim() == user && !matches!(user.as_str(), "" | "undefined" | "null");
-    if !is_id || user.len() > LONGEST_USER || user.chars().any(char::is_control) {
-        return Ok(Err(
-            "--user must be a user's id as their token has it in `sub`: not empty, without spaces around it"
-                .to_owned(),
-        ));
+    if !guest::is_assignable_user(&user) {
+        return Ok(Err(NO_USER_ID.to_owned()));
     }
     Ok(Ok((user, None)))
 }

@@ -7,12 +7,15 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
+use surepass::fulfil::job_id;
+use surepass::guest;
 use surepass::money::Money;
 use surepass::queue::{Queue, Redis, RedisOptions};
 use surepass::store::{Resolution, Store, UnmatchedFilter, UnmatchedPayment, UnmatchedState};
 use surepass::unmatched::{Assignment, CaseWorker};
 
 use super::jobs::who;
+use super::owner::NO_USER_ID;
 use super::terminal::{print_json, safe};
 use super::{block_on, open_for_reading, open_store};
 use crate::Failure;
@@ -196,6 +199,10 @@ async fn assign(
     why: &str,
     json: bool,
 ) -> Result<ExitCode, Failure> {
+    if wanted.user.is_some_and(|user| !guest::is_assignable_user(user)) {
+        eprintln!("surepass: {NO_USER_ID}");
+        return Ok(ExitCode::from(2));
+    }
     let store = open_store(settings).await?;
     let case = match one(store.as_ref(), id, why).await? {
         Ok(case) => case,
@@ -211,7 +218,7 @@ async fn assign(
         why,
     };
     let (tenant, pass) = worker.assign(&case, wanted).await?;
-    let has_pass = fulfilled(store.as_ref(), &case).await?;
+    let has_pass = fulfilled(store.as_ref(), &queue, &case).await?;
     if json {
         print_json(
             &json!({ "reference": case.reference, "tenant": tenant, "pass": pass, "hasPass": has_pass }),
@@ -225,11 +232,10 @@ async fn assign(
         );
     } else {
         println!(
-            "{}: enqueued with {} of {}, and not done after {} s. Look: surepass jobs show {}",
+            "{}: enqueued with {} of {}, and the pass is not there yet. Look: surepass jobs show {}",
             case.reference,
             safe(&pass),
             safe(&tenant),
-            PATIENCE.as_secs(),
             safe(&case.session)
         );
     }
@@ -240,8 +246,9 @@ async fn assign(
     })
 }
 
-/// Waits for the subscription, which closes the case; not longer than a person waits.
-async fn fulfilled(store: &dyn Store, case: &UnmatchedPayment) -> Result<bool, Failure> {
+/// Waits for the subscription, which closes the case; not longer than a person waits, and not for a job that died.
+async fn fulfilled(store: &dyn Store, queue: &Queue, case: &UnmatchedPayment) -> Result<bool, Failure> {
+    let job = job_id(&case.session, None);
     let end = tokio::time::Instant::now() + PATIENCE;
     loop {
         let cases = store.unmatched().unmatched_of(&[&case.session]).await?;
@@ -249,7 +256,8 @@ async fn fulfilled(store: &dyn Store, case: &UnmatchedPayment) -> Result<bool, F
         if own.is_some_and(|one| one.resolution == Some(Resolution::Subscription)) {
             return Ok(true);
         }
-        if tokio::time::Instant::now() >= end {
+        let is_dead = queue.death(&job).await?.is_some();
+        if is_dead || tokio::time::Instant::now() >= end {
             return Ok(false);
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;

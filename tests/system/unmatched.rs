@@ -60,6 +60,21 @@ async fn a_payment_without_metadata_is_listed_and_assigned_and_its_buyer_has_the
     assert!(stderr(&wrong).contains("it has: pass-"), "{}", stderr(&wrong));
     assert!(shop.fulfilled().await.is_empty());
 
+    // An owner whom nobody can sign in as would keep the pass from everybody.
+    for user in [
+        " ",
+        " user_ada ",
+        "guest-00000000000000000000000000000000",
+        "a\u{1b}b",
+    ] {
+        let arguments = [
+            "assign", &reference, "--pass", "pass-10", "--user", user, "--why", "ticket 1",
+        ];
+        let refused = shop.surepass(&[&["unmatched"], &arguments[..]].concat()).await;
+        assert_eq!(refused.status.code(), Some(2), "{user:?}: {}", stderr(&refused));
+    }
+    assert!(shop.fulfilled().await.is_empty());
+
     let given = shop
         .surepass(&[
             "unmatched",
