@@ -14,7 +14,7 @@ use super::{open_for_reading, open_store};
 use crate::Failure;
 
 pub(super) const NO_USER_ID: &str = "--user must be a user's id as their token has it in `sub`: not empty, without spaces around it, \
-     500 bytes at most, and no guest's (guest-…)";
+     500 bytes at most";
 /// So many others of the owner's are counted.
 const MOST_OTHERS: u32 = 1_000;
 
@@ -120,7 +120,9 @@ pub(crate) async fn give(
         } else if moved {
             println!("{}: moved from {} to {}.", safe(&one.id), safe(&from), safe(&to));
             if guest::is_guest(&to) {
-                println!("A guest holds it: the first who signs in with the buyer's email verified gets it.");
+                println!(
+                    "A guest holds it now: only who signs in with that guest's email verified gets it. --email names a guest by its email."
+                );
             }
         } else {
             println!(
@@ -191,7 +193,8 @@ async fn target(
         return Ok(Ok((to, Some(email))));
     }
     let user = owner.user.unwrap_or_default();
-    if !guest::is_assignable_user(&user) {
+    // A guest's id is what `reconcile` names; it is the id of one email at one tenant.
+    if !guest::is_user_id(&user) {
         return Ok(Err(NO_USER_ID.to_owned()));
     }
     Ok(Ok((user, None)))

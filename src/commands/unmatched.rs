@@ -200,7 +200,7 @@ async fn assign(
     json: bool,
 ) -> Result<ExitCode, Failure> {
     if wanted.user.is_some_and(|user| !guest::is_assignable_user(user)) {
-        eprintln!("surepass: {NO_USER_ID}");
+        eprintln!("surepass: {NO_USER_ID}, and no guest's (guest-…)");
         return Ok(ExitCode::from(2));
     }
     let store = open_store(settings).await?;
