@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::studio::{LATE, SUCCESS, SYNCING, Studio, confirming};
+use crate::studio::{Checkout, LATE, SUCCESS, SYNCING, Studio, confirming};
 use crate::tab::Tab;
 
 /// Waits until the page has settled after a purchase: the passes are listed and the address names no session any more.
@@ -171,6 +171,41 @@ async fn a_dead_letter_that_no_sync_can_mend_is_told_with_whom_to_ask() {
     assert!(messages.iter().any(|message| message == SYNCING), "{messages:#?}");
     tab.portraits("problem").await;
     assert_eq!(tab.count("#passes .pass").await, 0);
+    tab.was_calm().await;
+}
+
+/// Nothing names a pass, and no pass has its price: a person must look.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unmatched_payment_is_said_to_be_safe_with_its_reference_and_no_sync() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    let success = format!(
+        "{}?success=true&session_id={{CHECKOUT_SESSION_ID}}",
+        studio.page()
+    );
+    let form = [
+        ("mode", "payment"),
+        ("success_url", success.as_str()),
+        ("metadata[userId]", "kari"),
+        ("line_items[0][price_data][unit_amount]", "12300"),
+        ("line_items[0][price_data][currency]", "nok"),
+        ("line_items[0][price_data][product_data][name]", "A gift card"),
+    ];
+    let session = studio.stripe.post("checkout/sessions", &form).await;
+    let text = |name: &str| session[name].as_str().unwrap().to_owned();
+    tab.pays(&Checkout {
+        session: text("id"),
+        url: text("url"),
+    })
+    .await;
+    tab.hears("Your payment is safe: we received it, and you won't be charged again.")
+        .await;
+    let messages = tab.messages().await;
+    let last = messages.last().unwrap();
+    let open = studio.shop.json(&["unmatched", "list", "--json"]).await;
+    assert!(last.contains(open[0]["reference"].as_str().unwrap()), "{last}");
+    assert!(messages.iter().all(|message| message != SYNCING), "{messages:#?}");
+    tab.portraits("unmatched").await;
     tab.was_calm().await;
 }
 
