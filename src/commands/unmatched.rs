@@ -1,6 +1,7 @@
 //! `surepass unmatched list|assign|close`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -203,22 +204,13 @@ async fn assign(
         eprintln!("surepass: {NO_USER_ID}, and no guest's (guest-…)");
         return Ok(ExitCode::from(2));
     }
-    let store = open_store(settings).await?;
-    let case = match one(store.as_ref(), id, why).await? {
-        Ok(case) => case,
+    let opened = match open(settings, id, why).await? {
+        Ok(opened) => opened,
         Err(status) => return Ok(status),
     };
-    let queue = queue(settings)?;
-    let who = who();
-    let worker = CaseWorker {
-        store: store.as_ref(),
-        queue: &queue,
-        clock: Clock::system(),
-        who: &who,
-        why,
-    };
-    let (tenant, pass) = worker.assign(&case, wanted).await?;
-    let has_pass = fulfilled(store.as_ref(), &queue, &case).await?;
+    let case = &opened.case;
+    let (tenant, pass) = opened.worker(why).assign(case, wanted).await?;
+    let has_pass = fulfilled(opened.store.as_ref(), &opened.queue, case).await?;
     if json {
         print_json(
             &json!({ "reference": case.reference, "tenant": tenant, "pass": pass, "hasPass": has_pass }),
@@ -265,21 +257,12 @@ async fn fulfilled(store: &dyn Store, queue: &Queue, case: &UnmatchedPayment) ->
 }
 
 async fn close(settings: &Settings, id: &str, why: &str, json: bool) -> Result<ExitCode, Failure> {
-    let store = open_store(settings).await?;
-    let case = match one(store.as_ref(), id, why).await? {
-        Ok(case) => case,
+    let opened = match open(settings, id, why).await? {
+        Ok(opened) => opened,
         Err(status) => return Ok(status),
     };
-    let queue = queue(settings)?;
-    let who = who();
-    let worker = CaseWorker {
-        store: store.as_ref(),
-        queue: &queue,
-        clock: Clock::system(),
-        who: &who,
-        why,
-    };
-    worker.close(&case).await?;
+    let case = &opened.case;
+    opened.worker(why).close(case).await?;
     if json {
         print_json(&json!({ "reference": case.reference, "closed": true }))?;
     } else {
@@ -290,6 +273,41 @@ async fn close(settings: &Settings, id: &str, why: &str, json: bool) -> Result<E
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A case, and what a person needs to act on it.
+struct Opened {
+    store: Arc<dyn Store>,
+    queue: Queue,
+    case: UnmatchedPayment,
+    who: String,
+}
+
+impl Opened {
+    fn worker<'a>(&'a self, why: &'a str) -> CaseWorker<'a> {
+        CaseWorker {
+            store: self.store.as_ref(),
+            queue: &self.queue,
+            clock: Clock::system(),
+            who: &self.who,
+            why,
+        }
+    }
+}
+
+/// Opens the case that is meant; `Err`: the exit status, after saying why there is none.
+async fn open(settings: &Settings, id: &str, why: &str) -> Result<Result<Opened, ExitCode>, Failure> {
+    let store = open_store(settings).await?;
+    let case = match one(store.as_ref(), id, why).await? {
+        Ok(case) => case,
+        Err(status) => return Ok(Err(status)),
+    };
+    Ok(Ok(Opened {
+        queue: queue(settings)?,
+        who: who(),
+        store,
+        case,
+    }))
 }
 
 /// The case that is meant; `Err`: the exit status, after saying why there is none.
