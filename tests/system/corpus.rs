@@ -6,6 +6,7 @@ use surepass::event_log;
 use crate::answer::Answer;
 use crate::recorded_events::{EXPECTED, WITH_A_PASS, read};
 use crate::shop::Shop;
+use crate::stripe_sandbox::{StripeSandbox, TEST_KEY};
 
 /// The body with an event id that no other has: many recordings have `evt_00000000000000` or the like.
 fn with_id_of_its_own(name: &str, body: &[u8]) -> Vec<u8> {
@@ -64,10 +65,22 @@ async fn outcome(shop: &Shop, body: Vec<u8>) -> String {
     "fulfil, unmatched: items_unread".to_owned()
 }
 
+/// A shop whose Stripe knows none of the sessions: what the recordings leave out cannot be read there.
+async fn shop() -> (Shop, StripeSandbox) {
+    let stripe = StripeSandbox::start(&[]).await;
+    let mut shop = Shop::prepare("").await;
+    shop.set("STRIPE_API_BASE", &stripe.url);
+    shop.set("STRIPE_SECRET_KEY", TEST_KEY);
+    shop.set("SUREPASS_STRIPE_RATE", "100");
+    shop.start_server().await;
+    shop.start_worker().await;
+    (shop, stripe)
+}
+
 #[tokio::test]
 async fn every_recorded_event_goes_through_the_whole_system_to_its_expected_outcome() {
     let Some(events) = read(&EXPECTED) else { return };
-    let shop = Shop::open().await;
+    let (shop, _stripe) = shop().await;
     for (name, body, expected) in events {
         assert_eq!(
             outcome(&shop, with_id_of_its_own(name, &body)).await,
@@ -82,7 +95,7 @@ async fn every_recorded_event_goes_through_the_whole_system_to_its_expected_outc
 #[tokio::test]
 async fn every_recorded_purchase_is_fulfilled_by_the_whole_system_if_it_names_a_pass() {
     let Some(events) = read(&WITH_A_PASS) else { return };
-    let shop = Shop::open().await;
+    let (shop, _stripe) = shop().await;
     for (name, body, expected) in events {
         let mut event: Value = serde_json::from_slice(&with_id_of_its_own(name, &body)).unwrap();
         event["data"]["object"]["metadata"] = json!({"type": "pass_purchase", "passId": "pass-10"});
