@@ -281,6 +281,14 @@ async fn a_scrape_storm_costs_redis_one_reading_of_each_queue_a_second() {
     );
 }
 
+/// The workers that hold a lease of the queue.
+async fn leases(shop: &Shop) -> Vec<String> {
+    let held = shop
+        .redis(&["ZRANGE", &shop.queue().key("lease"), "0", "-1"])
+        .await;
+    redis::from_redis_value(held.unwrap()).unwrap()
+}
+
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_says_so() {
     // It has a lease for each of its queues.
@@ -291,17 +299,15 @@ async fn a_worker_that_lost_its_lease_says_so() {
     of_worker(&shop, 0)
         .await
         .says("surepass_lease_losses_total", &[], 0.0);
+    let first = leases(&shop).await;
+    assert_eq!(first.len(), 1);
     shop.workers[0].frozen().await;
     // Another finds the lease ended and takes over what there was.
     shop.start_worker().await;
     let session = shop.session();
     assert_eq!(shop.buy(&session).await, Answer::accepted());
     awaited("the first one's lease is gone", async {
-        loop {
-            let leases = shop.redis(&["ZCARD", &shop.queue().key("lease")]).await.unwrap();
-            if redis::from_redis_value::<u64>(leases).unwrap() == 1 {
-                return;
-            }
+        while leases(&shop).await.contains(&first[0]) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
