@@ -175,6 +175,43 @@ async fn chunked_bodies_are_taken_however_small_their_chunks() {
     assert_eq!(shop.subscriptions().await.len(), 1);
 }
 
+/// The processor time, in the kernel's ticks, that a process' threads have had: those that serve connections, and the
+/// others.
+fn ticks(pid: i32) -> (u64, u64) {
+    let (mut serving, mut others) = (0, 0);
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+        let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else {
+            continue;
+        };
+        // The name is in brackets and may hold anything; user and system time are the 12th and 13th field after it.
+        let (name, rest) = stat.rsplit_once(") ").unwrap();
+        let spent = rest.split(' ').skip(11).take(2);
+        let spent: u64 = spent.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        let of = if name.contains("actix-rt") {
+            &mut serving
+        } else {
+            &mut others
+        };
+        *of += spent;
+    }
+    (serving, others)
+}
+
+#[tokio::test]
+async fn large_bodies_are_hashed_and_read_off_the_threads_that_serve_small_ones() {
+    let shop = Shop::open().await;
+    let pid = shop.servers[0].program.pid();
+    let before = ticks(pid);
+    for _ in 0..30 {
+        let large = padded(shop.session().event(COMPLETED, 1), LIMIT);
+        assert_eq!(shop.deliver(large).await, Answer::accepted());
+    }
+    let after = ticks(pid);
+    let (serving, others) = (after.0 - before.0, after.1 - before.1);
+    // The body itself is received by the thread that serves its connection.
+    assert!(others > 3 * serving, "{serving} ticks served, {others} elsewhere");
+}
+
 #[tokio::test]
 async fn an_event_of_a_type_we_do_not_act_on_is_ignored_and_logged() {
     let shop = Shop::open().await;
