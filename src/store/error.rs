@@ -78,11 +78,10 @@ fn sort(refusal: &dyn DatabaseError) -> StoreError {
         // A value is larger than an index holds; the rest of its class is about statements.
         Some("54") if code == "54000" => StoreError::Permanent(message),
         // Connection; feature (of a pooler); transaction, and its state (read-only); prepared statement unknown; login;
-        // catalog and schema name; rollback (deadlock); syntax or access rule (no permission, no such table);
-        // resources; object in use; operator; system; internal.
+        // catalog and schema name; syntax or access rule (no permission, no such table); resources; object in use;
+        // operator; system; internal. Not class 40, rollback: two transactions met, and the store is well.
         Some(
-            "08" | "0A" | "25" | "26" | "28" | "3D" | "3F" | "40" | "42" | "53" | "55" | "57" | "58" | "F0"
-            | "XX",
+            "08" | "0A" | "25" | "26" | "28" | "3D" | "3F" | "42" | "53" | "55" | "57" | "58" | "F0" | "XX",
         ) => StoreError::Outage(message),
         _ => StoreError::Transient(message),
     }

@@ -147,13 +147,13 @@ async fn a_postgres_error_is_sorted_by_its_class() {
         StoreError::from(connection.execute(AssertSqlSafe(raise)).await.unwrap_err())
     };
     for code in [
-        "08006", "08P01", "0A000", "25006", "26000", "28P01", "3D000", "3F000", "40001", "40P01", "42501",
-        "42703", "42P01", "42P05", "53100", "53300", "55P03", "57014", "57P03", "58030", "XX000", "23502",
+        "08006", "08P01", "0A000", "25006", "26000", "28P01", "3D000", "3F000", "42501", "42703", "42P01",
+        "42P05", "53100", "53300", "55P03", "57014", "57P03", "58030", "XX000", "23502",
     ] {
         assert_eq!(sorted(code).await, StoreError::Outage(format!("why ({code})")));
     }
-    // Unknown, and a tenant that is not there (any more).
-    for code in ["P0001", "38000", "54001", "23503"] {
+    // Unknown, a tenant that is not there (any more), and transactions that met.
+    for code in ["P0001", "40001", "40P01", "38000", "54001", "23503"] {
         assert_eq!(sorted(code).await, StoreError::Transient(format!("why ({code})")));
     }
     for code in ["23514", "22021", "22003", "54000"] {
