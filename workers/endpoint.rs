@@ -57,7 +57,11 @@ pub(crate) fn serve<'a>(
             if let Some(address) = server.addrs().first() {
                 tracing::debug!(%address, "listening: GET /metrics");
             }
-            tokio::spawn(server.run());
+            let running = server.run();
+            tokio::spawn(async move {
+                let ended = running.await;
+                tracing::error!(%bind, ?ended, "/healthz, /readyz and /metrics of this worker have ended: restart it");
+            });
         }
         Err(error) => tracing::warn!(%bind, %error, "no /healthz, /readyz and /metrics of this worker"),
     }
