@@ -6,7 +6,10 @@ use std::thread::ThreadId;
 
 use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, Connection, Row};
-use surepass::store::{CreatedVia, LookbackRun, Store, SubscriptionFilter};
+use surepass::store::{
+    CreatedVia, EmailProof, LookbackRun, Move, NewUnmatched, RefundedPayments, Resolution, Store,
+    SubscriptionFilter, UnmatchedFilter, UnmatchedNote, UnmatchedState,
+};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
@@ -103,6 +106,95 @@ async fn ask(store: &Arc<dyn Store>, run: &LookbackRun) {
     store.create_subscription(purchase("a")).await.unwrap();
 }
 
+/// All that is asked of cases and of who has proved which email.
+async fn ask_of_people(store: &Arc<dyn Store>) {
+    let note = UnmatchedNote {
+        at: minute(ROWS),
+        who: "kari@studio".to_owned(),
+        what: "closed".to_owned(),
+        why: None,
+    };
+    let cases = store.unmatched();
+    let new = NewUnmatched {
+        id: "case_new".to_owned(),
+        random: 1,
+        account: None,
+        session: "cs_new".to_owned(),
+        payment: Some("pi_new".to_owned()),
+        tenant: None,
+        path_tenant: None,
+        reason: "unresolved_pass".to_owned(),
+        detail: String::new(),
+        evidence: surepass::store::Evidence::default(),
+        purchase: None,
+        is_paid: true,
+        at: minute(ROWS),
+    };
+    assert!(cases.open_unmatched(&new).await.unwrap().is_some());
+    assert!(
+        cases.open_unmatched(&new).await.unwrap().is_some(),
+        "the same case"
+    );
+    for name in ["case_new", "cs_new", "pi_new"] {
+        assert_eq!(cases.find_unmatched(name).await.unwrap().len(), 1, "{name}");
+    }
+    cases.unmatched_of(&["cs_lost_19000"]).await.unwrap();
+    let open = UnmatchedFilter {
+        state: Some(UnmatchedState::Open),
+        ..UnmatchedFilter::default()
+    };
+    let first = cases.list_unmatched(&open, 10).await.unwrap();
+    assert_eq!(first.len(), 1);
+    let after = UnmatchedFilter {
+        after: first.last().map(|case| (case.opened_at, case.id.as_str())),
+        ..open
+    };
+    cases.list_unmatched(&after, 10).await.unwrap();
+    assert_eq!(cases.count_unmatched().await.unwrap().paid, 1);
+    let refunded = RefundedPayments {
+        account: None,
+        path_tenant: None,
+        payments: &["pi_19000"],
+        sessions: &["cs_19000"],
+        at: minute(ROWS),
+    };
+    cases.close_refunded(&refunded).await.unwrap();
+    cases.close_fulfilled(&["cs_19000"], minute(ROWS)).await.unwrap();
+    cases.note_unmatched("case_new", &note).await.unwrap();
+    let by_a_person = Resolution::Person;
+    assert!(
+        cases
+            .close_unmatched("case_new", by_a_person, &note)
+            .await
+            .unwrap()
+    );
+    assert_eq!(cases.drop_unmatched(minute(20), 10).await.unwrap(), 10);
+
+    let ownership = store.ownership();
+    ownership
+        .provers(&["19000@example.com", "nobody@example.com"])
+        .await
+        .unwrap();
+    for email in ["19001@example.com", "new@example.com"] {
+        let proof = EmailProof {
+            email,
+            user: "user-new",
+            at: minute(ROWS),
+            audit: email,
+        };
+        ownership.prove_email(&proof).await.unwrap();
+    }
+    ownership.moved(&["subscription-cs_19000"]).await.unwrap();
+    let wanted = Move {
+        subscription: "subscription-cs_19002",
+        from: "user-19002",
+        to: "user-new",
+        email: None,
+        at: minute(ROWS),
+    };
+    ownership.move_subscription(&wanted).await.unwrap();
+}
+
 async fn filled(home: &Home) -> LookbackRun {
     home.ready().await.close().await;
     let (at, numbers) = match home {
@@ -133,7 +225,13 @@ async fn filled(home: &Home) -> LookbackRun {
          INSERT INTO events (id, type, livemode, object_id, outcome, created_at, received_at, body) \
          SELECT 'evt_' || n, 'checkout.session.completed', {no}, 'cs_' || n, 'enqueued', {at}, {at}, NULL FROM {numbers}; \
          INSERT INTO lookback_open (customer, session, account, created_at) \
-         SELECT 'user-' || n, 'cs_' || n, '', {at} FROM {numbers}; ANALYZE;"
+         SELECT 'user-' || n, 'cs_' || n, '', {at} FROM {numbers}; \
+         INSERT INTO unmatched_payments (id, reference, account, session, payment, reason, detail, evidence, is_paid, \
+         state, resolution, history, opened_at, updated_at) \
+         SELECT 'case_' || n, 'R' || n, '', 'cs_lost_' || n, 'pi_lost_' || n, 'unresolved_pass', '', '{{}}', {yes}, \
+         'closed', 'person', '', {at}, {at} FROM {numbers}; \
+         INSERT INTO proved_emails (email, user_id, proved_at) \
+         SELECT n || '@example.com', 'user-' || n, {at} FROM {numbers}; ANALYZE;"
     )
     .unwrap();
     home.run(&sql).await;
@@ -156,6 +254,7 @@ async fn no_query_reads_a_whole_table_or_tenant_of_a_full_sqlite() {
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(seen.clone())).unwrap();
     let store = home.open().await;
     ask(&store, &run).await;
+    ask_of_people(&store).await;
     let own = std::thread::current().id();
     let seen = seen.0.lock().unwrap().clone();
     let mut texts: Vec<String> = seen
@@ -188,11 +287,15 @@ async fn no_query_reads_a_whole_table_or_tenant_of_a_full_sqlite() {
                     "events",
                     "lookback_open",
                     "lookback_sessions",
+                    "unmatched_payments",
+                    "proved_emails",
                 ]
                 .iter()
                 .any(|table| step.split(' ').nth(1) == Some(table))
                 && !step.contains("USING INDEX subscriptions_by_age")
-                && !step.contains("USING INDEX events_by_age");
+                && !step.contains("USING INDEX events_by_age")
+                // Holds the open ones only.
+                && !step.contains("USING INDEX unmatched_open_by_age");
             // In the order of their age a page of a tenant is read from its newest end.
             let is_tenant = step.contains("subscriptions_by_tenant (tenant_id=?)")
                 && steps.iter().any(|step| step.contains("TEMP B-TREE FOR ORDER BY"));
@@ -208,7 +311,8 @@ async fn no_query_reads_a_whole_table_or_tenant_of_a_full_postgres() {
     let read = async || {
         home.number(
             "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::bigint FROM pg_stat_user_tables \
-             WHERE relname IN ('subscriptions', 'users', 'events', 'lookback_open', 'lookback_sessions')",
+             WHERE relname IN ('subscriptions', 'users', 'events', 'lookback_open', 'lookback_sessions', \
+             'unmatched_payments', 'proved_emails')",
         )
         .await
     };
@@ -216,6 +320,7 @@ async fn no_query_reads_a_whole_table_or_tenant_of_a_full_postgres() {
     let (rows, scans) = (read().await, home.number(calls).await);
     let store = home.open().await;
     ask(&store, &run).await;
+    ask_of_people(&store).await;
     store.close().await;
     // The server counts when a connection ends, a moment after it was closed here.
     while home.number(calls).await < scans + 10 {
