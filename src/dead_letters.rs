@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::fulfil::{Fulfiller, ITEMS_UNREAD, Purchase};
+use crate::fulfil::{Fulfiller, ITEMS_UNREAD, Purchase, session_of};
 use crate::queue::{Item, Queue, QueueError};
 use crate::store::{Resolution, Store, StoreError, UnmatchedFilter, UnmatchedPayment, UnmatchedState};
 
@@ -112,10 +112,7 @@ impl DeadLetters {
         if jobs.is_empty() {
             return Ok(());
         }
-        // The session is the last word of a job's id.
-        let session_of = |job: &str| job.rsplit(':').next().unwrap_or(job).to_owned();
-        let sessions: Vec<String> = jobs.iter().map(|job| session_of(job)).collect();
-        let sessions: Vec<&str> = sessions.iter().map(String::as_str).collect();
+        let sessions: Vec<&str> = jobs.iter().map(|job| session_of(job).unwrap_or(job)).collect();
         let cases = self.store.unmatched().unmatched_of(&sessions).await?;
         let needs_none = |case: &UnmatchedPayment| {
             case.is_open() || matches!(case.resolution, Some(Resolution::Person | Resolution::Refund))

@@ -2,14 +2,14 @@
 //!
 //! `doctor`, the first page, `/readyz` and alerts share it, so that they never contradict each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::fulfil;
+use crate::fulfil::session_of;
 use crate::queue::{Overdue, Queue};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How long a paid purchase may wait for its pass before that is an error.
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub const PAID_WITHOUT_PASS: &str = "paid_without_pass";
 /// Somebody has paid and has waited for over a minute.
 pub const WAITING_TOO_LONG: &str = "waiting_too_long";
-/// Redis does not answer.
+/// Redis does not answer, or the store does not say.
 pub const UNKNOWN: &str = "unknown";
 
 /// What keeps somebody from what they paid for, the worst first. Empty: nobody waits too long, and everybody has a pass.
@@ -54,8 +54,10 @@ pub struct Facts {
     /// Reasons of dead letters whose session has neither a subscription nor an unmatched payment, and how many there are of
     /// each.
     pub dead: BTreeMap<String, usize>,
-    /// Open unmatched payments that were paid for.
-    pub unmatched: usize,
+    /// Reasons of open unmatched payments that were paid for, and how many there are of each.
+    pub unmatched: BTreeMap<String, usize>,
+    /// Why the store could not be asked for unmatched payments.
+    pub store_unread: Option<String>,
     /// Living workers, where that is known.
     pub workers: Option<usize>,
     /// Why the store takes no writes, and what to do about it, where that is known.
@@ -80,24 +82,29 @@ impl Facts {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) => Err("no answer within 2 s".to_owned()),
         };
-        let dead = match &overdue {
-            Ok(overdue) if overdue.dead > 0 => without_pass(overdue, store).await,
-            _ => BTreeMap::new(),
-        };
-        let unmatched = match store {
-            Some(store) => tokio::time::timeout(PATIENCE, store.unmatched().count_unmatched())
-                .await
-                .ok()
-                .and_then(Result::ok)
-                .map_or(0, |open| usize::try_from(open.paid).unwrap_or(usize::MAX)),
-            None => 0,
-        };
-        Self {
+        let mut facts = Self {
             overdue: Some(overdue),
-            dead,
-            unmatched,
             ..Self::default()
+        };
+        if let Some(store) = store {
+            match in_time(store.unmatched().count_unmatched()).await {
+                Ok(open) => facts.unmatched = open.by_reason,
+                Err(error) => facts.store_unread = Some(error),
+            }
         }
+        if let Some(Ok(overdue)) = &facts.overdue
+            && overdue.dead > 0
+        {
+            facts.dead = without_pass(overdue, store).await;
+        }
+        facts
+    }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err("the store did not answer within 2 s".to_owned()),
     }
 }
 
@@ -105,37 +112,28 @@ impl Facts {
 /// payment says whether somebody still has to look. The store away: all of them.
 async fn without_pass(overdue: &Overdue, store: Option<&dyn Store>) -> BTreeMap<String, usize> {
     let letters = &overdue.dead_letters;
-    let sessions: Vec<&str> = letters.iter().map(|(id, _)| session_of(id)).collect();
-    let held = match store {
-        Some(store) => tokio::time::timeout(PATIENCE, store.subscriptions_of(&sessions, &[]))
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let cases = match store {
-        Some(store) => tokio::time::timeout(PATIENCE, store.unmatched().unmatched_of(&sessions))
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default(),
-        None => Vec::new(),
-    };
+    let sessions: Vec<&str> = letters
+        .iter()
+        .map(|(job, _)| session_of(job).unwrap_or(job))
+        .collect();
+    let mut settled = HashSet::new();
+    if let Some(store) = store {
+        let held = in_time(store.subscriptions_of(&sessions, &[])).await;
+        settled.extend(
+            held.unwrap_or_default()
+                .into_iter()
+                .map(|one| one.stripe_session_id),
+        );
+        let cases = in_time(store.unmatched().unmatched_of(&sessions)).await;
+        settled.extend(cases.unwrap_or_default().into_iter().map(|one| one.session));
+    }
     let mut reasons = BTreeMap::new();
     for ((_, reason), session) in letters.iter().zip(sessions) {
-        let has_pass = held.iter().any(|one| one.stripe_session_id == session);
-        if !has_pass && !cases.iter().any(|one| one.session == session) {
+        if !settled.contains(session) {
             *reasons.entry(reason.clone()).or_default() += 1;
         }
     }
     reasons
-}
-
-/// The session of a job: its id ends with it.
-#[must_use]
-pub fn session_of(job: &str) -> &str {
-    fulfil::session_of(job).unwrap_or(job)
 }
 
 impl Verdict {
@@ -158,6 +156,14 @@ impl Verdict {
                 problems.extend(without_any_pass(facts, overdue));
                 problems.extend(waiting(facts, overdue));
                 causes.clone_from(&overdue.causes);
+                if let Some(error) = &facts.store_unread {
+                    problems.push(Problem {
+                        code: UNKNOWN,
+                        count: None,
+                        message: format!("whether payments are unmatched is not known: {error}"),
+                        next: "start the database, or correct DATABASE_URL".to_owned(),
+                    });
+                }
             }
         }
         Self { problems, causes }
@@ -187,13 +193,12 @@ impl Verdict {
 }
 
 fn without_any_pass(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
-    let dead: usize = facts.dead.values().sum();
-    let count = dead + facts.unmatched;
-    let more = overdue.dead > overdue.dead_letters.len();
     let mut reasons = facts.dead.clone();
-    if facts.unmatched > 0 {
-        reasons.insert("unmatched".to_owned(), facts.unmatched);
+    for (reason, count) in &facts.unmatched {
+        *reasons.entry(reason.clone()).or_default() += count;
     }
+    let count: usize = reasons.values().sum();
+    let more = overdue.dead > overdue.dead_letters.len();
     (count > 0).then(|| Problem {
         code: PAID_WITHOUT_PASS,
         count: Some(count),
@@ -203,10 +208,10 @@ fn without_any_pass(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
             purchases(count, "has", "have"),
             listed(&reasons)
         ),
-        next: if facts.unmatched > 0 {
-            "`surepass unmatched list`".to_owned()
-        } else {
+        next: if facts.unmatched.is_empty() {
             "`surepass jobs list --state dead`".to_owned()
+        } else {
+            "`surepass unmatched list`".to_owned()
         },
     })
 }
@@ -351,8 +356,25 @@ mod tests {
     }
 
     #[test]
-    fn a_jobs_session_is_its_last_part() {
-        assert_eq!(session_of("fulfil:cs_test_1"), "cs_test_1");
-        assert_eq!(session_of("fulfil:studio:cs_test_1"), "cs_test_1");
+    fn a_store_that_cannot_be_asked_is_never_a_good_verdict_and_comes_after_what_is_known() {
+        let mut facts = facts(Overdue {
+            jobs: 1,
+            ..Overdue::default()
+        });
+        facts.store_unread = Some("no connection".to_owned());
+        let verdict = Verdict::of(&facts);
+        let codes: Vec<_> = verdict.problems.iter().map(|one| one.code).collect();
+        assert_eq!(codes, ["waiting_too_long", "unknown"]);
+    }
+
+    #[test]
+    fn unmatched_payments_are_counted_by_reason_together_with_dead_letters() {
+        let mut facts = facts(Overdue::default());
+        facts.dead = BTreeMap::from([("poison".to_owned(), 1)]);
+        facts.unmatched = BTreeMap::from([("poison".to_owned(), 1), ("unresolved_pass".to_owned(), 3)]);
+        assert_eq!(
+            first(&facts),
+            "5 paid purchases have no pass: unresolved_pass (3), poison (2); next: `surepass unmatched list`"
+        );
     }
 }

@@ -227,7 +227,7 @@ async fn a_dead_letter_and_a_paused_queue_are_told() {
     let found = checkup.doctor().await;
     assert_eq!(
         found.only_wrong(),
-        "Purchases/passes: 1 paid purchase has no pass: unmatched (1)"
+        "Purchases/passes: 1 paid purchase has no pass: unresolved_pass (1)"
     );
     let warnings = found.warnings();
     assert_eq!(warnings[0], "Work/dead letters: 1 dead letter in fulfil");

@@ -32,7 +32,7 @@ async fn a_customer_who_paid_and_is_a_dead_letter_is_the_first_line() {
         first_line(&checkup.shop).await,
         (
             1,
-            "1 paid purchase has no pass: unmatched (1); next: `surepass unmatched list`".to_owned()
+            "1 paid purchase has no pass: unresolved_pass (1); next: `surepass unmatched list`".to_owned()
         )
     );
 }

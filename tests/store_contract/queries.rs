@@ -150,7 +150,7 @@ async fn ask_of_people(store: &Arc<dyn Store>) {
         ..open
     };
     cases.list_unmatched(&after, 10).await.unwrap();
-    assert_eq!(cases.count_unmatched().await.unwrap().paid, 1);
+    assert_eq!(cases.count_unmatched().await.unwrap().paid(), 1);
     let refunded = RefundedPayments {
         account: None,
         path_tenant: None,

@@ -243,7 +243,7 @@ async fn open_cases_are_counted_by_whether_money_was_paid(home: Home) {
         .await
         .unwrap();
     let open = cases.count_unmatched().await.unwrap();
-    assert_eq!((open.paid, open.informational), (1, 1));
+    assert_eq!((open.paid(), open.informational), (1, 1));
     assert_eq!(open.oldest, Some(minute(1)));
     let listed = async |filter: UnmatchedFilter<'_>| {
         let listed = cases.list_unmatched(&filter, 10).await.unwrap();

@@ -120,7 +120,7 @@ async fn a_payment_that_a_person_closed_is_counted_by_nobody_any_more() {
     let reference = reference(&shop).await;
     let verdict = stdout(&shop.surepass(&["doctor"]).await);
     assert!(
-        verdict.starts_with("1 paid purchase has no pass: unmatched (1)"),
+        verdict.starts_with("1 paid purchase has no pass: unresolved_pass (1)"),
         "{verdict}"
     );
     let without_reason = shop

@@ -11,13 +11,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use surepass::clock::Clock;
 use surepass::config::Settings;
-use surepass::fulfil::job_id;
+use surepass::fulfil::{job_id, session_of};
 use surepass::lookback::ledger::{self, Balance, LedgerError, Progress};
 use surepass::queue::inspector::{Life, State};
 use surepass::queue::{Bucket, Queue, Redis, RedisOptions};
 use surepass::store::Store;
 use surepass::stripe::api::{self, Client, Pace, Unpaced};
-use surepass::verdict::{LONGEST_WAIT, session_of};
+use surepass::verdict::LONGEST_WAIT;
 
 use super::jobs::inspector;
 use super::terminal::{print_json, safe};
@@ -175,7 +175,7 @@ async fn dead_sessions(settings: &Settings) -> HashSet<String> {
     };
     letters
         .iter()
-        .map(|(job, _)| session_of(job).to_owned())
+        .filter_map(|(job, _)| session_of(job).map(str::to_owned))
         .collect()
 }
 

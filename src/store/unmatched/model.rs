@@ -267,14 +267,22 @@ pub struct UnmatchedFilter<'a> {
 }
 
 /// How many cases are open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct OpenUnmatched {
-    /// Somebody has paid: a person must look.
-    pub paid: u64,
+    /// Somebody has paid, so that a person must look: how many cases there are of each reason.
+    pub by_reason: BTreeMap<String, usize>,
     /// Nothing was paid.
-    pub informational: u64,
+    pub informational: usize,
     /// When the oldest paid one was opened.
     pub oldest: Option<DateTime<Utc>>,
+}
+
+impl OpenUnmatched {
+    /// How many were paid for.
+    #[must_use]
+    pub fn paid(&self) -> usize {
+        self.by_reason.values().sum()
+    }
 }
 
 /// Payments of an account that were refunded in full.

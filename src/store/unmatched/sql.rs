@@ -133,19 +133,19 @@ pub(super) async fn list<D: Dialect>(
 }
 
 pub(super) async fn count<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<OpenUnmatched> {
-    // An instant cannot be absent: of none, the group is missing.
     let text = SqlStr::from_static(
-        "SELECT is_paid, count(*) AS n, min(opened_at) AS oldest FROM unmatched_payments WHERE state = 'open' \
-         GROUP BY is_paid",
+        "SELECT is_paid, reason, count(*) AS n, min(opened_at) AS oldest FROM unmatched_payments \
+         WHERE state = 'open' GROUP BY is_paid, reason",
     );
     let mut open = OpenUnmatched::default();
     for row in D::rows(connection, text, Vec::new()).await? {
-        let n = u64::try_from(row.int("n")?).unwrap_or_default();
+        let count = usize::try_from(row.int("n")?).unwrap_or_default();
         if row.flag("is_paid")? {
-            open.paid = n;
-            open.oldest = Some(row.instant("oldest")?);
+            open.by_reason.insert(row.text("reason")?, count);
+            let oldest = row.instant("oldest")?;
+            open.oldest = Some(open.oldest.map_or(oldest, |other| other.min(oldest)));
         } else {
-            open.informational = n;
+            open.informational += count;
         }
     }
     Ok(open)
