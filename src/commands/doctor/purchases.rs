@@ -102,7 +102,7 @@ fn tell(refused: &Refused, report: &mut Report) {
             .map(|(reason, count)| (reason.as_str(), *count))
             .collect()
     };
-    let serious = of(&[
+    let mut serious = of(&[
         "invalid_signature",
         "stale_timestamp",
         "malformed_event",
@@ -119,6 +119,8 @@ fn tell(refused: &Refused, report: &mut Report) {
         );
         return;
     }
+    // What to do is said of the most frequent reason.
+    serious.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let count: u64 = serious.iter().map(|(_, count)| count).sum();
     let reasons: Vec<_> = serious
         .iter()
