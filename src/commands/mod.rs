@@ -33,16 +33,12 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 /// Opens the configured store to read it. Creates no store and migrates nothing: a command that looks in the wrong place must
 /// say so, and never answer that nothing is there.
 async fn open_for_reading(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
-    let store = open(settings, Access::Reading).await?;
-    check_tables(store.as_ref()).await?;
-    Ok(store)
+    open_checked(settings, Access::Reading).await
 }
 
 /// Opens the configured store, which must be there, to change it.
 async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
-    let store = open(settings, Access::Existing).await?;
-    check_tables(store.as_ref()).await?;
-    Ok(store)
+    open_checked(settings, Access::Existing).await
 }
 
 /// Opens the configured store, and creates it with its tables where it is missing.
@@ -51,8 +47,16 @@ async fn open_or_create_store(settings: &Settings) -> Result<Arc<dyn Store>, Fai
     let schema = store.schema().await.map_err(of_database)?;
     if schema.applied.is_none() && schema.broken.is_none() {
         store.migrate().await.map_err(of_database)?;
+    } else {
+        schema.check().map_err(of_database)?;
     }
-    check_tables(store.as_ref()).await?;
+    Ok(store)
+}
+
+async fn open_checked(settings: &Settings, access: Access) -> Result<Arc<dyn Store>, Failure> {
+    let store = open(settings, access).await?;
+    let schema = store.schema().await.map_err(of_database)?;
+    schema.check().map_err(of_database)?;
     Ok(store)
 }
 
@@ -68,30 +72,6 @@ async fn open(settings: &Settings, access: Access) -> Result<Arc<dyn Store>, Fai
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn of_database(error: StoreError) -> Failure {
     format!("DATABASE_URL: {error}").into()
-}
-
-/// Refuses a store whose tables are missing or older than this program.
-async fn check_tables(store: &dyn Store) -> Result<(), Failure> {
-    let schema = store.schema().await.map_err(of_database)?;
-    if let Some(version) = schema.broken {
-        return Err(format!(
-            "DATABASE_URL: the migration to version {version} broke off half-way: run `surepass migrate` and see what it says"
-        )
-        .into());
-    }
-    match schema.applied {
-        None => Err(
-            "DATABASE_URL: the store has no tables: is it the right one? `surepass migrate` creates them in a new store"
-                .into(),
-        ),
-        Some(applied) if schema.missing > 0 => Err(format!(
-            "DATABASE_URL: the tables are at version {applied}, and this program needs {}: run `surepass migrate` when all \
-             programs of this installation may be upgraded",
-            schema.newest
-        )
-        .into()),
-        Some(_) => schema.check().map_err(of_database),
-    }
 }
 
 /// A table for people: no lines, columns two spaces apart, numbers as they come.

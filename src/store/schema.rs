@@ -42,7 +42,7 @@ impl Schema {
             _ if let Some(broken) = self.broken => format!(
                 "version {broken} of its tables broke off half-way: run `surepass migrate` and see what it says"
             ),
-            None => "it has no tables yet: run `surepass migrate`".to_owned(),
+            None => "it has no tables yet: is it the right one? `surepass migrate` creates them".to_owned(),
             Some(applied) if self.missing > 0 => format!(
                 "its tables are of version {applied}, and this program needs {newest} ({} more): run \
                  `surepass migrate` (or set `database.migrate_on_start` for one service)",
