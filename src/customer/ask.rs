@@ -42,6 +42,8 @@ pub(super) enum Word {
     Paid,
     /// Paid, and its `type` says that it is something else.
     Other,
+    /// Paid, and all of the money was given back.
+    Refunded,
     /// Stripe did not say.
     Silent,
 }
@@ -61,7 +63,7 @@ impl Heard {
         };
         // Who has all of the money back and never had the pass does not get it now.
         if session.is_refunded() {
-            return Self::nothing(Word::Missing);
+            return Self::drafted(Word::Refunded, session, &origin);
         }
         let state = match triage_session(session, &origin, CreatedVia::Status) {
             Triage::Fulfil(purchase) => {
@@ -83,7 +85,12 @@ impl Heard {
                 purchase: Some(purchase),
             };
         }
-        match draft(session, &origin, CreatedVia::Status) {
+        Self::drafted(state, session, &origin)
+    }
+
+    /// Not to be handed in; the purchase tells whose it is.
+    fn drafted(state: Word, session: &CheckoutSession, origin: &Origin<'_>) -> Self {
+        match draft(session, origin, CreatedVia::Status) {
             Some(purchase) => Self {
                 state,
                 purchase: Some(purchase),
@@ -98,7 +105,7 @@ impl Heard {
             Word::Silent => 3,
             Word::Open => 5,
             Word::Missing | Word::Pending | Word::Paid => 30,
-            Word::Expired | Word::Declined | Word::Other => 600,
+            Word::Expired | Word::Declined | Word::Other | Word::Refunded => 600,
         })
     }
 }

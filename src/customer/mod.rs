@@ -4,6 +4,7 @@
 //! with an email that they were the first to prove. What is not theirs looks like what is not there.
 
 mod ask;
+mod cases;
 mod error;
 mod live;
 mod proof;
@@ -24,6 +25,7 @@ use crate::store::{CreatedVia, Store, StoreError, Subscription};
 use crate::stripe::api::Client;
 
 pub use crate::fulfil::is_session_id;
+pub use cases::Support;
 pub use error::CustomerError;
 pub use live::{FollowError, Follower, Following, Live, Next, Sight};
 pub use proof::Proofs;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ask::Word;
-use super::{CustomerError, Customers, claim, holds, sync_request};
+use super::{CustomerError, Customers, Support, claim, holds, sync_request};
 use crate::fulfil::{Due, KnownTenant, Purchase, job_ids};
 use crate::identity::Customer;
 use crate::queue::{Enqueued, Item, Stage, Standing};
-use crate::store::{Contact, CreatedVia, Subscription, SubscriptionFilter, UnmatchedPayment};
+use crate::store::{CreatedVia, Subscription, SubscriptionFilter};
 
 /// For how long a session's id alone tells that its purchase is active.
 const ALONE: TimeDelta = TimeDelta::hours(1);
@@ -27,6 +27,7 @@ pub enum Status {
     Failed {
         /// A sync has been asked for, by this call or by one before: there is a key for Stripe.
         synced: bool,
+        support: Support,
     },
     /// The checkout is complete and the bank has not confirmed the money yet.
     Pending,
@@ -37,12 +38,11 @@ pub enum Status {
     /// The checkout ended without a payment.
     Expired,
     /// Paid, and a person must look. Looking again changes nothing.
-    Unmatched {
-        /// What the customer can quote.
-        reference: String,
-        shop: String,
-        contact: Contact,
-    },
+    Unmatched(Support),
+    /// Paid, and a person has closed its case: no pass is due.
+    Closed(Support),
+    /// Paid, never fulfilled, and all of the money was given back.
+    Refunded(Support),
     /// Paid, for something else than a pass.
     NotAPass,
     /// Not known, or not theirs.
@@ -94,53 +94,19 @@ impl Customers {
                 }
             }
         }
-        if is_dead {
-            return self.failed(customer, tenant, session).await;
-        }
         // It may have been done between the two looks.
         if let Some(status) = active(customer, tenant, self.held(session).await?) {
             return Ok(status);
         }
-        if let Some(status) = self.case(customer, tenant, session).await? {
-            return Ok(status);
+        match self.case(customer, tenant, session).await? {
+            Some(case) if is_dead && case.is_open() => {
+                let reference = case.is_paid.then_some(case.reference);
+                self.failed(customer, tenant, session, reference).await
+            }
+            Some(case) => self.status_of_case(tenant, case).await,
+            None if is_dead => self.failed(customer, tenant, session, None).await,
+            None => self.unknown(customer, tenant, session).await,
         }
-        self.unknown(customer, tenant, session).await
-    }
-
-    /// What the store's unmatched payment of a session says, if it is theirs and open.
-    async fn case(
-        &self,
-        customer: &Customer,
-        tenant: &KnownTenant,
-        session: &str,
-    ) -> Result<Option<Status>, CustomerError> {
-        let cases = self.store.unmatched().unmatched_of(&[session]).await?;
-        let is_theirs = |case: &UnmatchedPayment| {
-            let purchase = case
-                .purchase
-                .as_deref()
-                .and_then(|json| serde_json::from_str::<Purchase>(json).ok());
-            let is_tenants = case.tenant.as_ref().is_none_or(|id| *id == tenant.id);
-            is_tenants
-                && purchase.is_some_and(|purchase| {
-                    claim(customer, tenant, &purchase, self.client_reference).is_some()
-                })
-        };
-        let Some(case) = cases.into_iter().find(|case| case.is_open() && is_theirs(case)) else {
-            return Ok(None);
-        };
-        if !case.is_paid {
-            return Ok(Some(Status::NotAPass));
-        }
-        let whole = self.tenants.whole(&tenant.slug).await?;
-        Ok(Some(Status::Unmatched {
-            reference: case.reference,
-            shop: whole
-                .as_ref()
-                .map(|tenant| tenant.name.clone())
-                .unwrap_or_default(),
-            contact: whole.map(|tenant| tenant.contact.clone()).unwrap_or_default(),
-        }))
     }
 
     /// Whether a purchase is active, for who has only the session's id: for an hour after the payment.
@@ -202,6 +168,7 @@ impl Customers {
             Word::Declined => Status::Declined,
             Word::Missing | Word::Silent => Status::Unknown,
             Word::Other => Status::NotAPass,
+            Word::Refunded => Status::Refunded(self.support(tenant, None).await?),
             Word::Paid => self.hand_in(customer, tenant, session, &purchase).await?,
         })
     }
@@ -232,7 +199,7 @@ impl Customers {
             }
         };
         match answers.first() {
-            Some(Enqueued::Dead) => self.failed(customer, tenant, session).await,
+            Some(Enqueued::Dead) => self.failed(customer, tenant, session, None).await,
             _ => Ok(Status::Processing(Processing::Queued)),
         }
     }
@@ -244,9 +211,14 @@ impl Customers {
         customer: &Customer,
         tenant: &KnownTenant,
         session: &str,
+        reference: Option<String>,
     ) -> Result<Status, CustomerError> {
+        let support = self.support(tenant, reference).await?;
         if self.stripe.is_none() {
-            return Ok(Status::Failed { synced: false });
+            return Ok(Status::Failed {
+                synced: false,
+                support,
+            });
         }
         let note = format!("sync:{}:{session}", tenant.slug);
         let request = sync_request(customer, tenant, CreatedVia::Status);
@@ -268,9 +240,15 @@ impl Customers {
             }
         });
         match asking.await {
-            Ok(asked) => asked.map(|()| Status::Failed { synced: true }),
+            Ok(asked) => asked.map(|()| Status::Failed {
+                synced: true,
+                support,
+            }),
             // The process stops.
-            Err(_) => Ok(Status::Failed { synced: false }),
+            Err(_) => Ok(Status::Failed {
+                synced: false,
+                support,
+            }),
         }
     }
 }

@@ -11,6 +11,7 @@
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod answer;
 mod browser;
+mod cases;
 mod hostile;
 mod limits;
 mod listening;

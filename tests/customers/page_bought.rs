@@ -137,6 +137,26 @@ async fn each_state_of_a_purchase_has_its_own_words_and_pending_is_never_failed(
     let seen = kari.get(&bought(&dead.session_id())).await;
     assert_eq!(seen.message(), "🔄 Syncing your passes…");
     assert!(seen.refresh().is_some());
+    // Where that has not helped, the page does not say that the pass will come.
+    let last = format!("{}&attempt=16", bought(&dead.session_id()));
+    let open = studio.shop.json(&["unmatched", "list", "--json"]).await;
+    let reference = open[0]["reference"].as_str().unwrap();
+    for (lang, words) in [
+        (
+            "en",
+            "⚠️ We received your payment but couldn't activate your pass yet. You won't be charged again. Contact Studio One \
+             and quote",
+        ),
+        (
+            "nb",
+            "⚠️ Vi har mottatt betalingen din, men fikk ikke aktivert kortet ennå. Du blir ikke belastet igjen. Kontakt \
+             Studio One og oppgi",
+        ),
+    ] {
+        let seen = kari.get(&format!("{last}&lang={lang}")).await;
+        assert_eq!(seen.message(), format!("{words} {reference}."));
+        assert_eq!(seen.refresh(), None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

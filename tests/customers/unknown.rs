@@ -64,10 +64,11 @@ async fn who_has_all_of_the_money_back_and_never_had_the_pass_is_not_given_it_fo
     let token = studio.sign_in.token("kari").await;
     let told = studio.told(&token, &session).await;
     assert_eq!(
-        (&told["found"], &told["state"]),
-        (&json!(false), &json!("unknown")),
+        (&told["found"], &told["processing"], &told["state"]),
+        (&json!(false), &json!(false), &json!("refunded")),
         "{told}"
     );
+    assert_eq!(told["contact"], "Studio One");
     studio.shop.settled().await;
     assert_eq!(studio.shop.fulfilled().await, Vec::<String>::new());
 }

@@ -159,14 +159,19 @@ async fn a_purchase_that_only_its_line_items_explain_gets_its_pass_without_a_syn
 
 /// A pass that nobody sells: only a person can mend that.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_that_no_sync_can_mend_is_told_with_whom_to_ask() {
+async fn a_dead_letter_that_no_sync_can_mend_is_told_with_its_reference_and_whom_to_ask() {
     let studio = Studio::open().await;
     let tab = studio.browser_of("kari").await;
     let parameters = [("metadata[userId]", "kari"), ("metadata[passId]", "pass-none")];
     let checkout = studio.checkout_of(&studio.page(), &parameters).await;
     tab.pays(&checkout).await;
-    tab.hears("Your payment has arrived: please contact the shop.")
-        .await;
+    let open = studio.shop.json(&["unmatched", "list", "--json"]).await;
+    let reference = open[0]["reference"].as_str().unwrap();
+    tab.hears(&format!(
+        "⚠️ We received your payment but couldn't activate your pass yet. You won't be charged again. Contact Studio One and \
+         quote {reference}."
+    ))
+    .await;
     let messages = tab.messages().await;
     assert!(messages.iter().any(|message| message == SYNCING), "{messages:#?}");
     tab.portraits("problem").await;
@@ -174,11 +179,8 @@ async fn a_dead_letter_that_no_sync_can_mend_is_told_with_whom_to_ask() {
     tab.was_calm().await;
 }
 
-/// Nothing names a pass, and no pass has its price: a person must look.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_unmatched_payment_is_said_to_be_safe_with_its_reference_and_no_sync() {
-    let studio = Studio::open().await;
-    let tab = studio.browser_of("kari").await;
+/// A checkout that names no pass and whose price no pass has.
+async fn gift_card(studio: &Studio) -> Checkout {
     let success = format!(
         "{}?success=true&session_id={{CHECKOUT_SESSION_ID}}",
         studio.page()
@@ -193,11 +195,19 @@ async fn an_unmatched_payment_is_said_to_be_safe_with_its_reference_and_no_sync(
     ];
     let session = studio.stripe.post("checkout/sessions", &form).await;
     let text = |name: &str| session[name].as_str().unwrap().to_owned();
-    tab.pays(&Checkout {
+    Checkout {
         session: text("id"),
         url: text("url"),
-    })
-    .await;
+    }
+}
+
+/// Nothing names a pass, and no pass has its price: a person must look.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unmatched_payment_is_said_to_be_safe_with_its_reference_and_no_sync() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    let checkout = gift_card(&studio).await;
+    tab.pays(&checkout).await;
     tab.hears("Your payment is safe: we received it, and you won't be charged again.")
         .await;
     let messages = tab.messages().await;
@@ -206,6 +216,57 @@ async fn an_unmatched_payment_is_said_to_be_safe_with_its_reference_and_no_sync(
     assert!(last.contains(open[0]["reference"].as_str().unwrap()), "{last}");
     assert!(messages.iter().all(|message| message != SYNCING), "{messages:#?}");
     tab.portraits("unmatched").await;
+    tab.was_calm().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_is_over_says_that_it_was_closed_or_refunded_and_waits_for_nothing() {
+    let studio = Studio::open().await;
+    let tab = studio.browser_of("kari").await;
+    for (picture, message) in [
+        (
+            "closed",
+            "ℹ️ We received your payment, and the shop has looked at it and closed the case, so no pass appears here. You won't \
+             be charged again. Questions? Contact Studio One and quote ",
+        ),
+        (
+            "refunded",
+            "ℹ️ This payment was refunded in full, so there is no pass for it. If you did not expect this, contact Studio One.",
+        ),
+    ] {
+        let Checkout { session, url } = gift_card(&studio).await;
+        tab.pays(&Checkout {
+            session: session.clone(),
+            url,
+        })
+        .await;
+        tab.hears("Your payment is safe: we received it, and you won't be charged again.")
+            .await;
+        let close = ["unmatched", "close", &session, "--why", "paid in cash"];
+        let sync = ["sync", "--session", &session, "--tenant", "studio"];
+        if picture == "refunded" {
+            let held = studio
+                .stripe
+                .get(&format!("checkout/sessions/{session}"), &[])
+                .await;
+            let payment = held["payment_intent"].as_str().unwrap();
+            studio
+                .stripe
+                .post("refunds", &[("payment_intent", payment)])
+                .await;
+        }
+        let act = if picture == "closed" {
+            &close[..]
+        } else {
+            &sync[..]
+        };
+        assert!(studio.shop.surepass(act).await.status.success());
+        tab.visit(&studio.page_after(&session)).await;
+        tab.hears(message).await;
+        tab.arrives(&studio.page()).await;
+        assert_eq!(tab.messages().await.len(), 1, "rendered so, and not changed");
+        tab.portraits(picture).await;
+    }
     tab.was_calm().await;
 }
 

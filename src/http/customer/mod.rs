@@ -25,7 +25,6 @@ use crate::customer::Customers;
 use crate::identity::Identity;
 
 pub(super) use refusal::Refusal;
-pub(super) use status::whom_to_ask;
 pub(super) use visit::LONGEST_SLUG;
 
 /// The longest body of these routes, in bytes: it holds a session's id.

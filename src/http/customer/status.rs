@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::visit::Credential;
 use super::{Door, Refusal};
-use crate::customer::{self, Processing, Status};
-use crate::store::{Contact, CreatedVia, Subscription};
+use crate::customer::{self, Processing, Status, Support};
+use crate::store::{CreatedVia, Subscription};
 
 #[derive(Deserialize)]
 struct Asked {
@@ -90,17 +90,7 @@ pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
                 "message": "Your payment is being processed. Please wait...",
             })
         }
-        Status::Failed { synced } => json!({
-            "found": false,
-            "webhookError": true,
-            "state": "failed",
-            "error": "Your pass could not be activated at the first go.",
-            "message": if *synced {
-                "There was an issue with your purchase. We are looking for it again."
-            } else {
-                "There was an issue with your purchase. Your payment has arrived: please contact the shop."
-            },
-        }),
+        Status::Failed { synced, support } => failed(*synced, support),
         Status::Pending => json!({
             "found": false,
             "processing": true,
@@ -116,25 +106,39 @@ pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
             "expired",
             "This checkout has expired, and nothing was charged. Please start again.",
         ),
-        Status::Unmatched {
-            reference,
-            shop,
-            contact,
-        } => json!({
-            "found": false,
-            "processing": false,
-            "state": "unmatched",
-            "reference": reference,
-            "supportEmail": contact.support_email,
-            "supportUrl": contact.support_url,
-            "shopUrl": contact.shop_url,
-            "contact": whom_to_ask(contact, shop),
-            "message": format!(
-                "Your payment is safe: we received it, and you won't be charged again. We could not tell which pass you \
-                 bought, so a person looks at it. Questions? Contact {} and quote {reference}.",
-                whom_to_ask(contact, shop)
+        Status::Unmatched(support) => with(
+            support,
+            waiting(
+                "unmatched",
+                &format!(
+                    "Your payment is safe: we received it, and you won't be charged again. We could not tell which pass you \
+                     bought, so a person looks at it. Questions? {}",
+                    ask(support)
+                ),
             ),
-        }),
+        ),
+        Status::Closed(support) => {
+            let mut told = waiting(
+                "unmatched",
+                &format!(
+                    "We received your payment, and the shop has looked at it and closed the case, so no pass appears here. \
+                     You won't be charged again. Questions? {}",
+                    ask(support)
+                ),
+            );
+            told["closed"] = true.into();
+            with(support, told)
+        }
+        Status::Refunded(support) => with(
+            support,
+            waiting(
+                "refunded",
+                &format!(
+                    "This payment was refunded in full, so there is no pass for it. If you did not expect this, contact {}.",
+                    support.whom_to_ask()
+                ),
+            ),
+        ),
         Status::NotAPass => waiting(
             "not_a_pass",
             "This payment was not for a pass, so no pass appears here.",
@@ -143,14 +147,43 @@ pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
     }
 }
 
-/// The address that a customer is told.
-pub(in crate::http) fn whom_to_ask<'a>(contact: &'a Contact, shop: &'a str) -> &'a str {
-    let addresses = [&contact.support_email, &contact.support_url];
-    addresses
-        .into_iter()
-        .flatten()
-        .next()
-        .map_or(shop, String::as_str)
+/// `webhookError` and `error` are what the existing page reads.
+fn failed(synced: bool, support: &Support) -> Value {
+    let next = match (&support.reference, synced) {
+        (None, true) => "We are looking for it again.".to_owned(),
+        _ => ask(support),
+    };
+    let told = json!({
+        "found": false,
+        "webhookError": true,
+        "state": "failed",
+        "error": "Your pass could not be activated at the first go.",
+        "message": format!(
+            "We received your payment but couldn't activate your pass yet. You won't be charged again. {next}"
+        ),
+    });
+    with(support, told)
+}
+
+fn ask(support: &Support) -> String {
+    let contact = support.whom_to_ask();
+    match &support.reference {
+        Some(reference) => format!("Contact {contact} and quote {reference}."),
+        None => format!("Contact {contact}."),
+    }
+}
+
+/// Adds whom to ask.
+fn with(support: &Support, mut told: Value) -> Value {
+    if let Some(reference) = &support.reference {
+        told["reference"] = reference.as_str().into();
+    }
+    let contact = &support.contact;
+    told["supportEmail"] = json!(contact.support_email);
+    told["supportUrl"] = json!(contact.support_url);
+    told["shopUrl"] = json!(contact.shop_url);
+    told["contact"] = support.whom_to_ask().into();
+    told
 }
 
 fn unknown() -> Value {

@@ -180,7 +180,13 @@ fn is_final(sight: &Sight) -> bool {
         Sight::Active(active) => *active,
         Sight::Status(status) => matches!(
             status,
-            Status::Active(_) | Status::Failed { .. } | Status::Declined | Status::Expired | Status::NotAPass
+            Status::Active(_)
+                | Status::Failed { .. }
+                | Status::Declined
+                | Status::Expired
+                | Status::NotAPass
+                | Status::Closed(_)
+                | Status::Refunded(_)
         ),
     }
 }

@@ -10,9 +10,8 @@ use super::format;
 use super::language::Reader;
 use super::words::fill;
 use super::{Page, Visit};
-use crate::customer::{CustomerError, Status};
+use crate::customer::{CustomerError, Status, Support};
 use crate::fulfil::KnownTenant;
-use crate::http::customer::whom_to_ask;
 
 /// How long the page waits for a status. Most take milliseconds; where Stripe must be asked, it goes on without the page, and
 /// the next look finds the answer.
@@ -89,19 +88,20 @@ fn of_status(reader: &Reader, status: Option<&Status>, attempt: u32, now: DateTi
         Some(Status::Unpaid) => return Told::end("unpaid", &words.unpaid),
         Some(Status::Expired) => return Told::end("expired", &words.expired),
         Some(Status::NotAPass) => return Told::end("not_a_pass", &words.not_a_pass),
-        Some(Status::Unmatched {
-            reference,
-            shop,
-            contact,
-        }) => {
-            let values = [
-                ("reference", reference.as_str()),
-                ("contact", whom_to_ask(contact, shop)),
-            ];
-            return Told::end("unmatched", &fill(&words.unmatched, &values));
+        Some(Status::Unmatched(support)) => {
+            return Told::end("unmatched", &asking(&words.unmatched, support));
         }
-        Some(Status::Failed { synced: false }) => return Told::end("failed", &words.problem),
-        Some(Status::Failed { synced: true }) => ("syncing", words.syncing.clone()),
+        Some(Status::Closed(support)) => return Told::end("unmatched", &asking(&words.closed, support)),
+        Some(Status::Refunded(support)) => return Told::end("refunded", &asking(&words.refunded, support)),
+        // Where the sync has mended nothing, waiting does not, either.
+        Some(Status::Failed { synced, support }) if !synced || attempt > ATTEMPTS => {
+            let text = match support.reference {
+                Some(_) => &words.problem_quoted,
+                None => &words.problem,
+            };
+            return Told::end("failed", &asking(text, support));
+        }
+        Some(Status::Failed { .. }) => ("syncing", words.syncing.clone()),
         Some(Status::Processing(_) | Status::Unknown) | None => {
             let number = |count: u32| format::count(&reader.locale, count.into());
             let values = [("n", &*number(attempt)), ("of", &*number(ATTEMPTS))];
@@ -116,6 +116,14 @@ fn of_status(reader: &Reader, status: Option<&Status>, attempt: u32, now: DateTi
         text,
         goes_on: true,
     }
+}
+
+fn asking(text: &str, support: &Support) -> String {
+    let values = [
+        ("reference", support.reference.as_deref().unwrap_or_default()),
+        ("contact", support.whom_to_ask()),
+    ];
+    fill(text, &values)
 }
 
 /// What a sync came to that was asked for by the form.

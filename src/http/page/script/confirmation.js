@@ -5,6 +5,8 @@ const ATTEMPTS = 15;
 const SLOWLY = 10000;
 const GIVE_UP = 600000;
 
+const whomToAsk = ({ reference, contact }) => ({ reference, contact });
+
 /** Waits for a purchase: asks every two seconds for half a minute, then seldom, and listens to the stream beside it. */
 class Confirmation {
   /** `begun`: when it began to be waited for. `kind`: what the server has said so far. */
@@ -20,6 +22,8 @@ class Confirmation {
     // Once the customer has been told of something else, such as what the button came to, only what is final is told.
     this.isAside = this.hasSynced;
     this.isFailed = kind === "syncing";
+    // Whom to ask, once a failure has said so.
+    this.support = null;
   }
 
   get isOver() {
@@ -110,12 +114,14 @@ class Confirmation {
     } else if (state === "declined" || state === "expired") {
       this.stop();
       this.desk.ended(this.session, state);
-    } else if (state === "unmatched" || state === "not_a_pass") {
+    } else if (state === "unmatched" || state === "not_a_pass" || state === "refunded") {
       // Paid, and no waiting helps: the page says whom to ask.
       this.stop();
-      this.desk.ended(this.session, state, { reference: status.reference, contact: status.contact });
+      this.desk.ended(this.session, status.closed ? "closed" : state, whomToAsk(status));
     } else if (status.webhookError) {
+      this.support = whomToAsk(status);
       if (!this.hasSynced) this.sync();
+      else if (this.isProblem) this.problem();
     } else {
       this.kind = state === "pending" || state === "unpaid" ? state : "confirming";
       this.tell();
@@ -129,11 +135,19 @@ class Confirmation {
     const outcome = await this.desk.sync();
     if (!outcome || this.isOver) return;
     // What only a person can mend is not mended by pressing the button again.
-    this.desk.told(outcome.isKnown ? { kind: "problem" } : outcome);
+    this.isProblem = outcome.isKnown;
+    if (this.isProblem) this.problem();
+    else this.desk.show(outcome.kind, { n: outcome.n });
+    this.desk.synced(this.isProblem ? { kind: "problem" } : outcome);
     this.desk.refresh();
     // The stream has ended with the failure.
     this.follow();
     this.wake();
+  }
+
+  /** The sync has not helped. Until a status has said whom to ask, it waits for that. */
+  problem() {
+    if (this.support) this.desk.show(this.support.reference ? "problem_quoted" : "problem", this.support);
   }
 
   tell() {

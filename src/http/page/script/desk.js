@@ -4,7 +4,7 @@
 const TRIES = 4;
 const LONGEST_WAIT = 15000;
 // What the server says of a purchase when there is nothing to wait for any more.
-const FINAL = ["active", "declined", "expired", "unmatched", "not_a_pass"];
+const FINAL = ["active", "declined", "expired", "unmatched", "not_a_pass", "refunded"];
 // `data-state` of messages whose key it is not.
 const STATES = {
   exchanged: "active",
@@ -13,6 +13,8 @@ const STATES = {
   already: "synced",
   none: "synced",
   problem: "failed",
+  problem_quoted: "failed",
+  closed: "unmatched",
   too_many: "failed",
   under_way: "syncing",
 };
@@ -194,6 +196,10 @@ class Desk {
 
   told(outcome) {
     this.show(outcome.kind, { n: outcome.n });
+    this.synced(outcome);
+  }
+
+  synced(outcome) {
     this.emit("synced", { outcome: outcome.kind, found: outcome.n || 0 });
   }
 

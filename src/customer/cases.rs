@@ -1,0 +1,89 @@
+//! What a customer is told of a purchase that a person must look at, or has.
+
+use super::{CustomerError, Customers, Status, claim};
+use crate::fulfil::{KnownTenant, Purchase};
+use crate::identity::Customer;
+use crate::store::{Contact, Resolution, UnmatchedPayment};
+
+/// Whom a customer can ask about a purchase.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Support {
+    /// What they can quote; `None`: there is no case.
+    pub reference: Option<String>,
+    /// The shop's name.
+    pub shop: String,
+    pub contact: Contact,
+}
+
+impl Support {
+    /// The address that a customer is told; a shop without any is told by its name.
+    #[must_use]
+    pub fn whom_to_ask(&self) -> &str {
+        let addresses = [&self.contact.support_email, &self.contact.support_url];
+        addresses
+            .into_iter()
+            .flatten()
+            .next()
+            .map_or(&self.shop, String::as_str)
+    }
+}
+
+impl Customers {
+    /// The customer's own case of a session: the open one, else one that a person or a refund has closed.
+    pub(super) async fn case(
+        &self,
+        customer: &Customer,
+        tenant: &KnownTenant,
+        session: &str,
+    ) -> Result<Option<UnmatchedPayment>, CustomerError> {
+        let is_theirs = |case: &UnmatchedPayment| {
+            let purchase = case
+                .purchase
+                .as_deref()
+                .and_then(|json| serde_json::from_str::<Purchase>(json).ok());
+            let is_tenants = case.tenant.as_ref().is_none_or(|id| *id == tenant.id);
+            is_tenants
+                && purchase.is_some_and(|purchase| {
+                    claim(customer, tenant, &purchase, self.client_reference).is_some()
+                })
+        };
+        // What was closed by its subscription says nothing once that is gone.
+        let counts = |case: &UnmatchedPayment| {
+            case.is_open() || matches!(case.resolution, Some(Resolution::Person | Resolution::Refund))
+        };
+        let cases = self.store.unmatched().unmatched_of(&[session]).await?;
+        let theirs = cases.into_iter().filter(|case| counts(case) && is_theirs(case));
+        Ok(theirs.max_by_key(|case| (case.is_open(), case.updated_at)))
+    }
+
+    /// What a case says of its purchase, which has no pass and no job under way.
+    pub(super) async fn status_of_case(
+        &self,
+        tenant: &KnownTenant,
+        case: UnmatchedPayment,
+    ) -> Result<Status, CustomerError> {
+        if !case.is_paid {
+            return Ok(Status::NotAPass);
+        }
+        let (is_open, resolution) = (case.is_open(), case.resolution);
+        let support = self.support(tenant, Some(case.reference)).await?;
+        Ok(match resolution {
+            _ if is_open => Status::Unmatched(support),
+            Some(Resolution::Refund) => Status::Refunded(support),
+            _ => Status::Closed(support),
+        })
+    }
+
+    pub(super) async fn support(
+        &self,
+        tenant: &KnownTenant,
+        reference: Option<String>,
+    ) -> Result<Support, CustomerError> {
+        let whole = self.tenants.whole(&tenant.slug).await?;
+        Ok(whole.map_or_else(Support::default, |tenant| Support {
+            reference,
+            shop: tenant.name.clone(),
+            contact: tenant.contact.clone(),
+        }))
+    }
+}
