@@ -211,6 +211,9 @@ pub struct StripeSettings {
     /// The API key; without one there is no lookback.
     #[serde(deserialize_with = "value::stripe_key")]
     pub secret_key: Option<SecretString>,
+    /// Whether purchases are live or test ones, where no key says so; `None`: nobody has said.
+    #[serde(deserialize_with = "value::optional_flag")]
+    pub livemode: Option<bool>,
     /// The endpoint's signing secrets, each well-formed; `surepass serve` needs at least one.
     #[serde(deserialize_with = "value::webhook_secrets")]
     pub webhook_secrets: Vec<SecretString>,
@@ -223,10 +226,16 @@ pub struct StripeSettings {
 }
 
 impl StripeSettings {
-    /// Whether the key is for live payments (`sk_live_…`, `rk_live_…`) or for test ones (`sk_test_…`, `rk_test_…`);
-    /// `None` without a key and where the key does not say.
+    /// Whether purchases are live ones (`sk_live_…`, `rk_live_…`) or test ones (`sk_test_…`, `rk_test_…`): what the key says,
+    /// else the setting; `None`: neither says.
     #[must_use]
     pub fn livemode(&self) -> Option<bool> {
+        self.livemode_of_key().or(self.livemode)
+    }
+
+    /// What the key alone says.
+    #[must_use]
+    pub fn livemode_of_key(&self) -> Option<bool> {
         api::livemode(self.secret_key.as_ref()?)
     }
 }

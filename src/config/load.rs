@@ -8,11 +8,12 @@ use super::Settings;
 use crate::credentials::{Misfit, is_quoted};
 
 /// The environment variables that are settings, with their keys.
-pub const VARIABLES: [(&str, &str); 24] = [
+pub const VARIABLES: [(&str, &str); 25] = [
     ("REDIS_URL", "redis.url"),
     ("DATABASE_URL", "database.url"),
     ("SUREPASS_MIGRATE_ON_START", "database.migrate_on_start"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
+    ("SUREPASS_LIVEMODE", "stripe.livemode"),
     ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
     ("STRIPE_API_BASE", "stripe.api_base"),
     ("SUREPASS_STRIPE_RATE", "stripe.rate_per_second"),
@@ -144,9 +145,32 @@ impl Settings {
                 problem: "must not be longer than `queue.backoff_cap_seconds`".to_owned(),
             });
         }
+        if let Some(problem) = contradiction(&settings) {
+            return Err(ConfigError::Value {
+                place: place("stripe.livemode", &layers, variable),
+                problem,
+            });
+        }
         settings.folder = in_folder;
         Ok(settings)
     }
+}
+
+/// How `stripe.livemode` contradicts the key.
+fn contradiction(settings: &Settings) -> Option<String> {
+    let set = settings.stripe.livemode?;
+    let live = settings.stripe.livemode_of_key()?;
+    let key = if live {
+        "a live key (…_live_…)"
+    } else {
+        "a test key (…_test_…)"
+    };
+    (set != live).then(|| {
+        format!(
+            "is {set}, but STRIPE_SECRET_KEY is {key}: probably one of the two is another environment's; correct it, or leave \
+             `stripe.livemode` unset, as the key says it already"
+        )
+    })
 }
 
 /// The layers that are there, from the weakest to the strongest, their keys checked.

@@ -115,6 +115,7 @@ fn every_variable_of_the_contract_reaches_its_setting() {
         ("REDIS_URL", "rediss://:r@cache:6380"),
         ("DATABASE_URL", "postgres://u:p@db/surepass"),
         ("STRIPE_SECRET_KEY", "rk_live_1"),
+        ("SUREPASS_LIVEMODE", "true"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_first-11, whsec_second-2"),
         ("STRIPE_API_BASE", "http://127.0.0.1:12111"),
         ("SUREPASS_STRIPE_RATE", "5"),
@@ -138,6 +139,7 @@ fn every_variable_of_the_contract_reaches_its_setting() {
         "postgres://u:p@db/surepass"
     );
     assert_eq!(settings.stripe.livemode(), Some(true));
+    assert_eq!(settings.stripe.livemode, Some(true));
     let secrets: Vec<_> = settings
         .stripe
         .webhook_secrets
@@ -281,6 +283,40 @@ fn the_keys_prefix_tells_live_from_test() {
     assert_eq!(livemode("sk_test_1"), Some(false));
     assert_eq!(livemode("rk_test_1"), Some(false));
     assert_eq!(livemode(""), None);
+}
+
+#[test]
+fn without_a_key_the_setting_tells_live_from_test_and_it_may_not_contradict_a_key() {
+    let set = |key, mode| with(&[("STRIPE_SECRET_KEY", key), ("SUREPASS_LIVEMODE", mode)]);
+    let livemode = |key, mode| set(key, mode).unwrap().stripe.livemode();
+    assert_eq!(livemode("", "true"), Some(true));
+    assert_eq!(livemode("", "false"), Some(false));
+    assert_eq!(livemode("", " "), None);
+    assert_eq!(livemode("rk_live_1", "true"), Some(true));
+    assert_eq!(livemode("rk_test_1", "false"), Some(false));
+    let in_file = |value| with_file(&format!("[stripe]\nlivemode = {value}"));
+    assert_eq!(in_file("true").unwrap().stripe.livemode(), Some(true));
+    assert_eq!(in_file("\"\"").unwrap().stripe.livemode(), None);
+    for (key, mode, told) in [
+        (
+            "rk_test_1",
+            "true",
+            "SUREPASS_LIVEMODE is true, but STRIPE_SECRET_KEY is a test key",
+        ),
+        (
+            "sk_live_1",
+            "false",
+            "SUREPASS_LIVEMODE is false, but STRIPE_SECRET_KEY is a live key",
+        ),
+        (
+            "",
+            "live",
+            "SUREPASS_LIVEMODE must be `true` or `false`, and is `live`",
+        ),
+    ] {
+        let refusal = refusal(set(key, mode));
+        assert!(refusal.starts_with(told), "{refusal}");
+    }
 }
 
 #[test]

@@ -296,8 +296,18 @@ where
 
 pub(super) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     let text = filled(from)?.unwrap_or_default();
+    truth(&text).map_err(D::Error::custom)
+}
+
+/// Empty is `None`.
+pub(super) fn optional_flag<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
+    let text = filled(from)?;
+    text.as_deref().map(truth).transpose().map_err(D::Error::custom)
+}
+
+fn truth(text: &str) -> Result<bool, String> {
     text.parse()
-        .map_err(|_| D::Error::custom(format_args!("must be `true` or `false`, and is `{text}`")))
+        .map_err(|_| format!("must be `true` or `false`, and is `{text}`"))
 }
 
 pub(super) fn optional_word<'de, D, T>(from: D) -> Result<Option<T>, D::Error>

@@ -6,6 +6,7 @@ use crate::store::{Store, StoreError, Subscription, Tenant, UnmatchedPolicy};
 
 use super::catalogue::Catalogue;
 use super::error::FulfilError;
+use super::mode::Mode;
 use super::plan::{self, Plan, Rules};
 use super::purchase::Purchase;
 
@@ -38,7 +39,7 @@ impl Assessor {
         Ok(Self {
             catalogue: Catalogue::new(store.tenants().await?),
             rules: Rules {
-                livemode,
+                mode: Mode::read(store, livemode).await?,
                 ..Rules::default()
             },
         })

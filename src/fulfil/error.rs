@@ -110,13 +110,10 @@ pub(super) enum Reason {
          `surepass sync --session` or refund it"
     )]
     MalformedSession { fields: String },
-    #[error(
-        "{stated}, but this system is configured for {configured}: nothing was granted; check which keys and webhook \
-         endpoints are in use"
-    )]
+    #[error("{stated}, but {mode}: nothing was granted; check which keys and webhook endpoints are in use")]
     LivemodeMismatch {
         stated: &'static str,
-        configured: &'static str,
+        mode: &'static str,
     },
     #[error(
         "paid, but {why}: no tenant can be told; correct the catalogue (`surepass catalog import`) and retry the job, \

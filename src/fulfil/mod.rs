@@ -10,6 +10,7 @@ mod catalogue;
 mod error;
 mod items;
 mod job;
+mod mode;
 mod plan;
 mod purchase;
 mod refunds;
@@ -38,6 +39,8 @@ use error::{Reason, Shown};
 pub(crate) use error::{TENANT_MISMATCH, UNRESOLVED_PASS, UNRESOLVED_TENANT};
 use items::Items;
 pub use job::{is_session_id, job_id, job_ids, session_of};
+pub use mode::Mode;
+use mode::ModeInForce;
 use plan::{NOT_A_PASS, Plan, Rules, TRIAL, UNMATCHED, Unmatched};
 pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
 pub use refunds::close_refunded;
@@ -48,6 +51,7 @@ pub use triage::{THIN_EVENT, Triage, draft, of_another_type, triage, triage_sess
 #[derive(Debug)]
 pub struct Fulfiller {
     store: Arc<dyn Store>,
+    mode: ModeInForce,
     rules: Rules,
     clock: Clock,
     catalogue: Cache,
@@ -88,16 +92,14 @@ pub enum Fulfilled {
 }
 
 impl Fulfiller {
-    /// `livemode` is the configured key's: true for live, false for test, `None` where no key tells.
+    /// `livemode` is what the key or the setting says: true for live, false for test, `None` where neither tells.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, livemode: Option<bool>, clock: Clock) -> Self {
         let catalogue = Cache::new(Arc::clone(&store), clock.clone());
         Self {
+            mode: ModeInForce::new(Arc::clone(&store), livemode),
             store,
-            rules: Rules {
-                livemode,
-                ..Rules::default()
-            },
+            rules: Rules::default(),
             clock,
             catalogue,
             stripe: None,
@@ -381,10 +383,12 @@ impl Fulfiller {
     /// Nothing but a subscription is concluded from a copy of the catalogue that is older than this call: a person who
     /// corrects the catalogue and retries the job at once must be right.
     async fn plan(&self, purchase: &Purchase) -> Result<Plan, Reason> {
+        let mode = self.mode.for_purchase(purchase).await?;
+        let rules = Rules { mode, ..self.rules };
         let moment = self.catalogue.moment();
         let snapshot = self.catalogue.at_hand().await?;
         let draw_up = |snapshot: &cache::Snapshot| {
-            plan::draw_up(purchase, &snapshot.catalogue, self.rules, self.clock.now())
+            plan::draw_up(purchase, &snapshot.catalogue, rules, self.clock.now())
         };
         match draw_up(&snapshot) {
             Ok(create @ Plan::Create { .. }) => Ok(create),

@@ -11,6 +11,7 @@ use crate::store::{Buyer, NewSubscription, Pass, Subscription, SubscriptionType,
 use super::catalogue::{Catalogue, NoTenant, Shelf};
 use super::error::{Reason, Shown};
 use super::is_session_id;
+use super::mode::Mode;
 use super::purchase::{Purchase, PurchaseKind};
 use super::validity;
 
@@ -40,8 +41,7 @@ pub(super) struct Unmatched {
 /// How purchases are judged, beside the catalogue.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rules {
-    /// The configured key's: true for live, false for test.
-    pub(super) livemode: Option<bool>,
+    pub(super) mode: Mode,
     /// Of sessions without any of our keys, where no tenant is known.
     pub(super) unmatched: UnmatchedPolicy,
 }
@@ -135,7 +135,7 @@ pub(super) fn draw_up(
     if purchase.is_trial {
         return Ok(trial(Some(&shelf.tenant)));
     }
-    check_livemode(purchase, rules.livemode)?;
+    rules.mode.check(purchase)?;
     check_tenant(purchase, catalogue, shelf)?;
     let tenant = &shelf.tenant;
     let pass = pass.map_err(|none| Reason::UnresolvedPass {
@@ -158,7 +158,7 @@ fn unnamed(purchase: &Purchase, tenant: Option<&Tenant>, rules: Rules) -> Result
     if purchase.is_trial {
         return Ok(trial(tenant));
     }
-    check_livemode(purchase, rules.livemode)?;
+    rules.mode.check(purchase)?;
     Ok(Plan::Unmatched(Unmatched {
         reason: UNMATCHED,
         detail: "paid, but the session has no passId, passName or known price: add the price to the catalogue and \
@@ -190,27 +190,6 @@ fn is_short(purchase: &Purchase, pass: &Pass) -> bool {
 /// The id of the subscription that a session makes.
 pub(super) fn subscription_id(session_id: &str) -> String {
     format!("subscription-{session_id}")
-}
-
-/// "Fulfilment" rule 9.
-fn check_livemode(purchase: &Purchase, configured: Option<bool>) -> Result<(), Reason> {
-    let name = |live| if live { "live mode" } else { "test mode" };
-    let mismatch = |stated, configured| Err(Reason::LivemodeMismatch { stated, configured });
-    match (purchase.livemode, configured) {
-        (Some(stated), Some(configured)) if stated != configured => mismatch(
-            if stated {
-                "it is a live purchase"
-            } else {
-                "it is a test purchase"
-            },
-            name(configured),
-        ),
-        (None, configured) => mismatch(
-            "its event, its session and its id disagree about live and test mode",
-            configured.map_or("either", name),
-        ),
-        (Some(_), _) => Ok(()),
-    }
 }
 
 /// "Fulfilment" rule 10.

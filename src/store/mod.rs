@@ -207,6 +207,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
 
+    /// Whether there is a subscription of a live purchase, which its session's id tells. It costs one step in an index.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn has_live_subscription(&self) -> Result<bool, StoreError>;
+
     /// Every tenant with its passes, by slug.
     ///
     /// # Errors

@@ -307,6 +307,20 @@ pub(super) async fn list<D: Dialect>(
         .collect()
 }
 
+/// The first of the ids that live purchases make, in every order of texts: what live ids begin with alone. Ids of test
+/// purchases come after all live ones.
+const LIVE: &str = "subscription-cs_live_";
+
+/// Whether there is one of a live purchase. Compared with the first id from there on, not by `LIKE`: PostgreSQL's index is in
+/// the order of the database's language, and takes no prefix.
+pub(super) async fn has_live<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<bool> {
+    let first = SqlStr::from_static("SELECT id FROM subscriptions WHERE id >= $1 ORDER BY id LIMIT 1");
+    match D::rows(connection, first, vec![Bind::Text(LIVE)]).await?.first() {
+        Some(row) => Ok(row.text("id")?.starts_with(LIVE)),
+        None => Ok(false),
+    }
+}
+
 /// What any of these users holds of a tenant, newest first: by the index of users, who have few.
 pub(super) async fn list_of<D: Dialect>(
     connection: &mut D::Connection,

@@ -196,6 +196,10 @@ impl<D: Dialect> Store for SqlStore<D> {
         ))
     }
 
+    async fn has_live_subscription(&self) -> Result<bool, StoreError> {
+        ask!(self.pools, Read, |c| purchases::has_live::<D>(&mut c))
+    }
+
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         ask!(self.pools, Read, |c| tenants::list::<D>(&mut c))
     }

@@ -110,6 +110,7 @@ pub(super) fn tell_commands(place: &Place, settings: &Settings, options: Options
     if options.demo {
         tell("STRIPE_API_BASE", &place.stripe());
         tell("STRIPE_SECRET_KEY", DEMO_KEY);
+        tell("SUREPASS_LIVEMODE", "false");
     }
     if options.demo || settings.stripe.webhook_secrets.is_empty() {
         tell("STRIPE_WEBHOOK_SECRET", place.webhook_secret.expose_secret());
@@ -151,6 +152,7 @@ pub(super) fn environment(
         ));
         // The demo has a Stripe of its own, whatever key is set.
         variables.push(("STRIPE_SECRET_KEY", DEMO_KEY.into()));
+        variables.push(("SUREPASS_LIVEMODE", "false".into()));
         variables.push(("STRIPE_API_BASE", place.stripe().into()));
     }
     variables

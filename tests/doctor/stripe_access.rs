@@ -11,6 +11,7 @@ async fn where_all_is_in_order_nothing_is_wrong_and_the_exit_status_is_0() {
     assert_eq!(findings.warnings(), <[String; 0]>::default());
     assert_eq!((findings.wrong(), findings.status), (vec![], 0));
     for words in [
+        "Stripe/mode: test purchases only, by STRIPE_SECRET_KEY",
         "Stripe/key: restricted, test mode",
         "reads Checkout Sessions, Events, Customers, PaymentIntents, Charges, Refunds, Webhook Endpoints",
         "gets every event, API 2025-03-31.basil; our own ping came back",
@@ -107,6 +108,13 @@ async fn without_a_key_the_lookback_is_off_and_the_doctor_says_so() {
     let findings = checkup.doctor().await;
     assert_eq!((findings.wrong(), findings.status), (vec![], 0));
     findings.says("STRIPE_SECRET_KEY is not set: the lookback is off");
+    findings
+        .says("Stripe/mode: undecided: test and live purchases are both fulfilled until the first live one");
+    checkup.shop.set("SUREPASS_LIVEMODE", "true");
+    checkup
+        .doctor()
+        .await
+        .says("Stripe/mode: live purchases only, by stripe.livemode");
 }
 
 #[tokio::test]

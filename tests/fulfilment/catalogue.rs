@@ -78,6 +78,10 @@ impl Store for Watched {
         self.answers()?.subscriptions_held_by(tenant, users, limit).await
     }
 
+    async fn has_live_subscription(&self) -> Result<bool, StoreError> {
+        self.answers()?.has_live_subscription().await
+    }
+
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.answers()?.tenants().await
@@ -172,7 +176,7 @@ impl Bench {
             let now = Arc::clone(&now);
             move || *now.lock().unwrap()
         });
-        shop.fulfiller = Fulfiller::new(Arc::<Watched>::clone(&store), None, clock);
+        shop.fulfiller = Fulfiller::new(Arc::<Watched>::clone(&store), Some(false), clock);
         Self { shop, store, now }
     }
 

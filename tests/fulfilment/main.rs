@@ -5,6 +5,7 @@
 mod catalogue;
 mod corpus;
 mod existing_site_faults;
+mod livemode;
 mod ownership;
 #[path = "../support/recorded_events.rs"]
 mod recorded_events;

@@ -31,6 +31,7 @@ mod audit;
 mod catalogue;
 mod events;
 mod ledger;
+mod livemode;
 mod lookback;
 mod marks;
 mod ownership;

@@ -73,6 +73,7 @@ async fn ask(store: &Arc<dyn Store>, run: &LookbackRun) {
         .subscriptions_begun(run.from, run.to, page.last(), 10)
         .await
         .unwrap();
+    store.has_live_subscription().await.unwrap();
     store.event("evt_1").await.unwrap();
     store.events(10).await.unwrap();
     store.drop_event_bodies(minute(0), 10).await.unwrap();

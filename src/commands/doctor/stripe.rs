@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret;
+use surepass::fulfil::Mode;
 use surepass::stripe::api::{self, Account, Client, ClientOptions, EventFilter, StripeError, Unpaced};
 
 use super::Patient;
@@ -20,6 +21,7 @@ const NOBODY: &str = "surepass_doctor";
 const ACCOUNTS: usize = 20;
 
 pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
+    mode(patient, report).await;
     let Some(options) = patient.settings.stripe_options() else {
         report.warn(
             "key",
@@ -92,6 +94,34 @@ fn key(patient: &Patient, report: &mut Report) {
             format!("{mode}, and it may write: whoever gets hold of it can move money"),
             "Surepass only reads: make a restricted key (rk_…, Dashboard, Developers, API keys) with the permissions below",
         );
+    }
+}
+
+/// Which purchases are taken, and why.
+async fn mode(patient: &Patient, report: &mut Report) {
+    let name = "mode";
+    let stripe = &patient.settings.stripe;
+    let only = |live| {
+        if live {
+            "live purchases only"
+        } else {
+            "test purchases only"
+        }
+    };
+    match (stripe.livemode_of_key(), stripe.livemode, &patient.store) {
+        (Some(live), ..) => report.good(name, format!("{}, by STRIPE_SECRET_KEY", only(live))),
+        (None, Some(live), _) => report.good(name, format!("{}, by stripe.livemode", only(live))),
+        // That the store does not answer has been told.
+        (None, None, None) => {}
+        (None, None, Some(store)) => match Mode::read(store.as_ref(), None).await {
+            Ok(Mode::Undecided) => report.warn(
+                name,
+                "undecided: test and live purchases are both fulfilled until the first live one",
+                "set SUREPASS_LIVEMODE to true or false (or STRIPE_SECRET_KEY, which says it, too)",
+            ),
+            Ok(_) => report.good(name, format!("{}, since the first live one", only(true))),
+            Err(error) => report.warn(name, format!("it could not be read: {error}"), "run this again"),
+        },
     }
 }
 

@@ -62,7 +62,7 @@ fn an_error_names_the_variable_or_the_key_and_says_what_to_do() {
         ),
         (
             refusal(with_file("[stripe]\nwebhok_secrets = \"whsec_a\"")),
-            "development.toml: there is no setting `stripe.webhok_secrets`; here it could be one of: api_base, \
+            "development.toml: there is no setting `stripe.webhok_secrets`; here it could be one of: api_base, livemode, \
              rate_per_second, secret_key, webhook_secrets",
         ),
     ];

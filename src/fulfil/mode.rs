@@ -1,0 +1,118 @@
+//! Live and test mode ("Fulfilment" rule 9): which of the two is taken here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::OnceCell;
+
+use crate::coalesce::{Coalescer, Limits};
+use crate::store::{Store, StoreError};
+
+use super::error::Reason;
+use super::purchase::Purchase;
+
+/// Purchases that ask the store together, at most.
+const BATCH: usize = 256;
+
+/// Which purchases are taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing tells, and no live purchase was fulfilled yet: live and test ones.
+    #[default]
+    Undecided,
+    /// What the key, or else `stripe.livemode`, says.
+    Configured { live: bool },
+    /// Live ones: nothing else tells, and a live purchase was fulfilled.
+    FirstLive,
+}
+
+impl Mode {
+    /// The mode in force; `configured` is what the key or the setting says. Every way to a subscription decides by this.
+    ///
+    /// # Errors
+    /// [`StoreError`], which is asked where nothing is configured.
+    pub async fn read(store: &dyn Store, configured: Option<bool>) -> Result<Self, StoreError> {
+        match configured {
+            Some(live) => Ok(Self::Configured { live }),
+            None if store.has_live_subscription().await? => Ok(Self::FirstLive),
+            None => Ok(Self::Undecided),
+        }
+    }
+
+    pub(super) fn check(self, purchase: &Purchase) -> Result<(), Reason> {
+        let (live, mode) = match self {
+            Self::Undecided => (None, "this system takes both"),
+            Self::Configured { live: true } => (Some(true), "this system is configured for live mode"),
+            Self::Configured { live: false } => (Some(false), "this system is configured for test mode"),
+            Self::FirstLive => (
+                Some(true),
+                "without STRIPE_SECRET_KEY and `stripe.livemode` this system is in live mode since its first live purchase",
+            ),
+        };
+        let stated = match purchase.livemode {
+            None => "its event, its session and its id disagree about live and test mode",
+            stated if live.is_none() || stated == live => return Ok(()),
+            Some(true) => "it is a live purchase",
+            Some(false) => "it is a test purchase",
+        };
+        Err(Reason::LivemodeMismatch { stated, mode })
+    }
+}
+
+/// Knows the mode in force at little cost: only test purchases of a system without key and setting ask the store.
+#[derive(Debug)]
+pub(super) struct ModeInForce {
+    store: Arc<dyn Store>,
+    configured: Option<bool>,
+    /// That a live purchase was fulfilled stays true. That none was, another worker may change at any moment.
+    is_live: Arc<AtomicBool>,
+    /// Purchases that run at the same time share an answer.
+    ask: OnceCell<Coalescer<(), Result<Mode, StoreError>>>,
+}
+
+impl ModeInForce {
+    pub(super) fn new(store: Arc<dyn Store>, configured: Option<bool>) -> Self {
+        Self {
+            store,
+            configured,
+            is_live: Arc::default(),
+            ask: OnceCell::new(),
+        }
+    }
+
+    /// The mode, as far as it matters to this purchase: a live one is taken whether it is the first or not.
+    pub(super) async fn for_purchase(&self, purchase: &Purchase) -> Result<Mode, Reason> {
+        if let Some(live) = self.configured {
+            return Ok(Mode::Configured { live });
+        }
+        if purchase.livemode != Some(false) {
+            return Ok(Mode::Undecided);
+        }
+        if self.is_live.load(Ordering::Relaxed) {
+            return Ok(Mode::FirstLive);
+        }
+        let mode = self.shared().await.call(()).await;
+        let mode = mode.map_err(|unanswered| StoreError::Transient(unanswered.to_string()));
+        mode.flatten().map_err(|error| Reason::from(&error))
+    }
+
+    async fn shared(&self) -> &Coalescer<(), Result<Mode, StoreError>> {
+        let start = async || {
+            let limits = Limits {
+                batch: BATCH,
+                waiting: BATCH,
+                parallel: 1,
+            };
+            let (store, is_live) = (Arc::clone(&self.store), Arc::clone(&self.is_live));
+            Coalescer::start(limits, move |batch: Vec<()>| {
+                let (store, is_live) = (Arc::clone(&store), Arc::clone(&is_live));
+                async move {
+                    let mode = Mode::read(store.as_ref(), None).await;
+                    is_live.fetch_or(matches!(mode, Ok(Mode::FirstLive)), Ordering::Relaxed);
+                    vec![mode; batch.len()]
+                }
+            })
+        };
+        self.ask.get_or_init(start).await
+    }
+}
