@@ -106,7 +106,7 @@ async fn rule_4_a_trial_gives_no_pass_and_an_informational_case() {
     trial["amount_total"] = json!(0);
     assert_eq!(shop.deliver(&completed(&trial)).await, "unmatched: trial");
     let open = shop.store.unmatched().count_unmatched().await.unwrap();
-    assert_eq!((open.paid, open.informational), (0, 1));
+    assert_eq!((open.paid(), open.informational), (0, 1));
     assert!(shop.subscriptions().await.is_empty());
     // What was paid for goes on as before.
     let mut paid = session("paid");
