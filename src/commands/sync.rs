@@ -114,8 +114,10 @@ struct Outcome {
     pending_count: u64,
     unreadable_count: u64,
     total_sessions_found: u64,
+    refunded_count: u64,
     pages: u64,
     created: Vec<String>,
+    refunded: Vec<String>,
     errors: Vec<FailedSession>,
     /// What kept a run, or an account, from its end.
     failures: Vec<String>,
@@ -135,8 +137,10 @@ impl Outcome {
             all.pending_count += one.pending_count;
             all.unreadable_count += one.unreadable_count;
             all.total_sessions_found += one.total_sessions_found;
+            all.refunded_count += one.refunded_count;
             all.pages += one.pages;
             all.created.extend(one.created);
+            all.refunded.extend(one.refunded);
             all.errors.extend(one.errors);
             all.failures.extend(one.error);
             all.runs.push(one.run);
@@ -151,8 +155,12 @@ impl Outcome {
         };
         // What kept a run from its end counts as an error, and is no purchase.
         let failed = self.error_count.saturating_sub(self.failures.len() as u64);
+        let refunded = match self.refunded_count {
+            0 => String::new(),
+            count => format!("; {count} refunded: no pass is due"),
+        };
         format!(
-            "{purchases} found: {} brought, {} in order already, {} on their way, {failed} failed",
+            "{purchases} found: {} brought, {} in order already, {} on their way, {failed} failed{refunded}",
             self.created_count, self.skipped_count, self.pending_count,
         )
     }
@@ -161,6 +169,9 @@ impl Outcome {
         println!("{}.", self.line());
         for session in &self.created {
             println!("  brought  {}", safe(session));
+        }
+        for session in &self.refunded {
+            println!("  refunded {}", safe(session));
         }
         for one in &self.errors {
             println!("  failed   {}: {}", safe(&one.session), safe(&one.error));

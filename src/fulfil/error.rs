@@ -152,7 +152,8 @@ pub(super) enum Reason {
     },
     #[error(
         "paid at tenant `{tenant}`, but {why}: no pass can be told and none is guessed; add it to the catalogue \
-         (`surepass catalog import`) and retry the job, or refund it"
+         (`surepass catalog import`) and retry the job, give one (`surepass unmatched assign ID --pass P --why …`), or \
+         refund it"
     )]
     UnresolvedPass { tenant: Shown, why: String },
     #[error(

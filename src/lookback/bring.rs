@@ -42,7 +42,9 @@ pub(super) enum Listed {
     Incomplete(Purchase),
     /// Not paid for, but it may be yet: open, or a bank has not confirmed. What it would be, which tells whose it is.
     Unpaid(Purchase),
-    /// Never to be paid for, paid back in full, or none of ours.
+    /// All of its money was given back. What it was, which tells whose it was.
+    Refunded(Purchase),
+    /// Never to be paid for, or none of ours.
     Other,
     /// Not even its id can be read.
     Unreadable,
@@ -56,7 +58,10 @@ pub(super) fn listed(
     reference: ClientReference,
 ) -> Listed {
     let mut listed = as_it_is(session, account, via);
-    if let Listed::Purchase(purchase) | Listed::Incomplete(purchase) | Listed::Unpaid(purchase) = &mut listed
+    if let Listed::Purchase(purchase)
+    | Listed::Incomplete(purchase)
+    | Listed::Unpaid(purchase)
+    | Listed::Refunded(purchase) = &mut listed
         && reference == ClientReference::Ignore
     {
         purchase.client_reference_id = None;
@@ -74,7 +79,7 @@ fn as_it_is(session: &CheckoutSession, account: Option<&str>, via: CreatedVia) -
     }
     // Who has all of the money back and never had the pass does not get it now.
     if session.is_refunded() {
-        return Listed::Other;
+        return draft(session, &origin, via).map_or(Listed::Other, Listed::Refunded);
     }
     match triage_session(session, &origin, via) {
         Triage::Fulfil(purchase)
@@ -141,7 +146,7 @@ impl Lookback {
     }
 
     /// Hands in what has no subscription, and notes in `found` what became of each: [`SessionState::Existing`],
-    /// `Ignored`, `Enqueued`, `Dead` or `Failed`; `Staged` where it must be looked at again, with the reason. A session
+    /// `Ignored`, `Refunded`, `Enqueued`, `Dead` or `Failed`; `Staged` where it must be looked at again, with the reason. A session
     /// of which no purchase is known is retrieved.
     ///
     /// Redis may have taken what is not noted any more when we die here: it is found again, and its key is taken.
@@ -163,6 +168,10 @@ impl Lookback {
         for (n, one) in found.iter_mut().enumerate() {
             if held.has(&one.row.session, one.purchase.as_ref()) {
                 one.settle(SessionState::Existing, None);
+                continue;
+            }
+            if one.is_refunded {
+                one.settle(SessionState::Refunded, None);
                 continue;
             }
             // An open one is handed in again: the catalogue may know its price by now.
@@ -274,6 +283,8 @@ impl Unfinished {
 pub(super) struct Found {
     pub(super) row: FoundSession,
     pub(super) purchase: Option<Purchase>,
+    /// All of its money was given back: it is never handed in.
+    pub(super) is_refunded: bool,
     /// It is still to be retrieved, and its turn at Stripe's limit comes after so long.
     put_off: Option<Duration>,
 }
@@ -290,7 +301,16 @@ impl Found {
                 error: None,
             },
             purchase,
+            is_refunded: false,
             put_off: None,
+        }
+    }
+
+    /// One whose money was given back.
+    pub(super) fn refunded(session: &str, customer: String) -> Self {
+        Self {
+            is_refunded: true,
+            ..Self::new(session, customer, None)
         }
     }
 
@@ -325,6 +345,7 @@ impl Found {
             Ok(Some(session)) => match listed(&session, account, via, lookback.client_reference) {
                 Listed::Purchase(purchase) | Listed::Incomplete(purchase) => self.purchase = Some(purchase),
                 Listed::Unpaid(_) | Listed::Other => self.settle(SessionState::Ignored, None),
+                Listed::Refunded(_) => self.settle(SessionState::Refunded, None),
                 Listed::Unreadable => self.settle(SessionState::Failed, Some("stripe_answer".to_owned())),
             },
             // What Stripe has never heard of was not paid for: a test's event, or another installation's.

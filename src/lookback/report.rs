@@ -52,10 +52,13 @@ pub struct Report {
     pub pending_count: u64,
     /// Sessions that Stripe gave and that could not be read: what they are is not known.
     pub unreadable_count: u64,
-    /// All purchases.
+    /// All purchases, without those whose money was given back.
     pub total_sessions_found: u64,
+    /// Purchases without a subscription whose money was given back in full, a thousand at most: no pass is due.
+    pub refunded_count: u64,
     /// Of the newest run of this kind a thousand at most, each.
     pub created: Vec<String>,
+    pub refunded: Vec<String>,
     pub errors: Vec<FailedSession>,
     /// Why the run itself failed, or an account of it.
     pub error: Option<String>,
@@ -194,6 +197,7 @@ impl Lookback {
                 .await
         };
         let created = named(&[SessionState::Created]).await?;
+        let refunded = named(&[SessionState::Refunded]).await?;
         let failed = named(&[SessionState::Dead, SessionState::Failed]).await?;
         Ok(Some(Report {
             done: row.phase.is_over(),
@@ -204,7 +208,9 @@ impl Lookback {
             pending_count: counts.pending,
             unreadable_count: row.unreadable,
             total_sessions_found: counts.found,
+            refunded_count: refunded.len() as u64,
             created: created.into_iter().map(|one| one.session).collect(),
+            refunded: refunded.into_iter().map(|one| one.session).collect(),
             errors: failed
                 .into_iter()
                 .map(|one| FailedSession {

@@ -59,5 +59,6 @@ MISSING 1: paid, and no subscription
     tenant-1 · 1500.00 NOK · paid 26 h ago · pi_30000000000000000000LOST
     unresolved_pass: paid at tenant `tenant-1`, but it sells no pass with the id
     `pass-gone`: no pass can be told and none is guessed; add it to the
-    catalogue (`surepass catalog import`) and retry the job, or refund it
+    catalogue (`surepass catalog import`) and retry the job, give one (`surepass
+    unmatched assign ID --pass P --why …`), or refund it
 ";

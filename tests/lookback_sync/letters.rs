@@ -236,11 +236,32 @@ async fn who_has_all_of_the_money_back_gets_no_pass_any_more_and_who_has_a_part_
         world.stripe.add(None, listed);
         session
     };
-    let (_all, part) = (sold(-1), sold(1));
+    let (all, part) = (sold(-1), sold(1));
     let (report, is_content) = world.sync(&["--user", "user_kari"]).await;
     assert!(is_content, "{report}");
     assert_eq!(report["createdCount"], 1, "{report}");
+    // It is named, and no purchase of anybody's any more.
+    let refunded = |report: &serde_json::Value| {
+        (
+            report["totalSessionsFound"].clone(),
+            report["refundedCount"].clone(),
+            report["refunded"].clone(),
+        )
+    };
+    let expected = (json!(1), json!(1), json!([all.session_id()]));
+    assert_eq!(refunded(&report), expected, "{report}");
     let asked = world.ask_sweep(&crate::world::sweep("nightly", 30)).await;
-    world.report(&asked.run).await;
+    let swept = json!(world.report(&asked.run).await);
+    assert_eq!(refunded(&swept), expected, "{swept}");
+    let told = world.shop.surepass(&["sync", "--user", "user_kari"]).await;
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(
+        told,
+        format!(
+            "1 purchase found: 0 brought, 1 in order already, 0 on their way, 0 failed; 1 refunded: no pass is due.\n  \
+             refunded {}\n",
+            all.session_id()
+        )
+    );
     assert_eq!(world.shop.fulfilled().await, ids(&[part]));
 }

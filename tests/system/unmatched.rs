@@ -146,3 +146,55 @@ async fn a_payment_that_a_person_closed_is_counted_by_nobody_any_more() {
         "refunded by bank transfer"
     );
 }
+
+#[tokio::test]
+async fn a_job_is_shown_with_its_case_and_what_to_type_next() {
+    let shop = open().await;
+    let session = shop.session().with("passId", Some("gone")).with("passName", None);
+    shop.buy(&session).await;
+    shop.worked_off().await;
+    let reference = reference(&shop).await;
+    let id = session.session_id();
+    let show = async || stdout(&shop.surepass(&["jobs", "show", &id]).await);
+    let text = show().await;
+    let case = &shop.json(&["unmatched", "list", "--json"]).await[0]["id"];
+    let case = case.as_str().unwrap();
+    assert!(
+        text.contains(&format!(
+            "  unmatched  {reference}, open (unresolved_pass, {case})\n  next       surepass unmatched assign {reference} --pass \
+             P --why '…'\n             or surepass unmatched close {reference} --why '…'\n"
+        )),
+        "{text}"
+    );
+    // What killed it says how a person gives the pass.
+    let advice = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        advice.contains("surepass unmatched assign ID --pass P --why …"),
+        "{text}"
+    );
+    let document = shop.json(&["jobs", "show", &id, "--json"]).await;
+    assert_eq!(
+        (
+            &document["state"],
+            &document["case"]["reference"],
+            &document["case"]["state"]
+        ),
+        (
+            &serde_json::json!("dead"),
+            &serde_json::json!(reference),
+            &serde_json::json!("open")
+        ),
+        "{document}"
+    );
+    let closed = shop
+        .surepass(&["unmatched", "close", &reference, "--why", "paid in cash"])
+        .await;
+    assert!(closed.status.success(), "{}", stderr(&closed));
+    let text = show().await;
+    assert!(
+        text.contains(&format!(
+            "  unmatched  {reference}, closed by hand (unresolved_pass, "
+        )) && !text.contains("  next  "),
+        "{text}"
+    );
+}

@@ -187,7 +187,7 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
             Outcome::Left(state) if !fine => {
                 eprintln!("surepass: {shown} is {}: nothing was done", state.as_str());
             }
-            Outcome::Unknown => eprintln!("surepass: {}", no_such_job(id)),
+            Outcome::Unknown => eprintln!("surepass: {}", no_such_job(id, None)),
             _ => {}
         }
     }

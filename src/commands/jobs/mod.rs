@@ -27,7 +27,7 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
         let inspector = inspector(settings)?;
         let done = match command {
             Command::List(arguments) => list::run(&inspector, arguments).await,
-            Command::Show(arguments) => show::run(&inspector, &arguments).await,
+            Command::Show(arguments) => show::run(settings, &inspector, &arguments).await,
             Command::Retry(arguments) => act::act(settings, &inspector, Act::Retry, arguments.meant()).await,
             Command::Discard(arguments) => {
                 act::act(settings, &inspector, Act::Discard, arguments.meant()).await

@@ -2,40 +2,135 @@
 
 use std::process::ExitCode;
 
-use surepass::fulfil::session_of;
+use serde::Serialize;
+use surepass::config::Settings;
+use surepass::fulfil::{is_session_id, session_of};
 use surepass::queue::inspector::{Attempt, Inspector, Life, State};
+use surepass::store::{Resolution, UnmatchedPayment, UnmatchedState};
 
 use super::arguments::ShowArguments;
 use super::job_ids;
 use crate::Failure;
+use crate::commands::open_for_reading;
 use crate::commands::terminal::{absolute, print_json, relative, safe, span};
 
-pub(super) async fn run(inspector: &Inspector, arguments: &ShowArguments) -> Result<ExitCode, Failure> {
+/// A job, and the unmatched payment of its session.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    life: &'a Life,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    case: Option<&'a Case>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Case {
+    id: String,
+    reference: String,
+    reason: String,
+    state: UnmatchedState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<Resolution>,
+}
+
+impl From<UnmatchedPayment> for Case {
+    fn from(case: UnmatchedPayment) -> Self {
+        Self {
+            id: case.id,
+            reference: case.reference,
+            reason: case.reason,
+            state: case.state,
+            resolution: case.resolution,
+        }
+    }
+}
+
+impl Case {
+    fn line(&self) -> String {
+        let state = match self.resolution {
+            None => "open",
+            Some(Resolution::Subscription) => "closed: it has its pass",
+            Some(Resolution::Refund) => "closed: refunded",
+            Some(Resolution::Person) => "closed by hand",
+        };
+        let Self {
+            id,
+            reference,
+            reason,
+            ..
+        } = self;
+        safe(&format!("{reference}, {state} ({reason}, {id})"))
+    }
+}
+
+pub(super) async fn run(
+    settings: &Settings,
+    inspector: &Inspector,
+    arguments: &ShowArguments,
+) -> Result<ExitCode, Failure> {
     let ids = job_ids(inspector, &arguments.id).await?;
     let mut lives = Vec::new();
     for id in &ids {
         lives.extend(inspector.job(id, arguments.personal).await?);
     }
+    let id = ids.first().unwrap_or(&arguments.id);
+    let case = match case_of(settings, id).await {
+        Ok(case) => case,
+        Err(error) => {
+            if !lives.is_empty() {
+                let error = safe(&error.to_string());
+                eprintln!("surepass: whether it is an unmatched payment cannot be read: {error}");
+            }
+            None
+        }
+    };
+    let case = case.as_ref();
+    let shown = |life| Shown { life, case };
     match lives.as_slice() {
-        [] => return Err(no_such_job(ids.first().unwrap_or(&arguments.id)).into()),
-        [life] if arguments.json => print_json(life)?,
-        several if arguments.json => print_json(&several)?,
+        [] => return Err(no_such_job(id, case).into()),
+        [life] if arguments.json => print_json(&shown(life))?,
+        several if arguments.json => print_json(&several.iter().map(shown).collect::<Vec<_>>())?,
         lives => {
             for (n, life) in lives.iter().enumerate() {
                 if n > 0 {
                     println!();
                 }
-                print_life(life, arguments.personal)?;
+                print_life(&shown(life), arguments.personal)?;
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_life(life: &Life, personal: bool) -> Result<(), Failure> {
+/// The unmatched payment of a job's session: the open one, else the newest.
+async fn case_of(settings: &Settings, job: &str) -> Result<Option<Case>, Failure> {
+    let Some(session) = session_of(job).filter(|session| is_session_id(session)) else {
+        return Ok(None);
+    };
+    let store = open_for_reading(settings).await?;
+    let cases = store.unmatched().unmatched_of(&[session]).await?;
+    let case = cases
+        .into_iter()
+        .max_by_key(|case| (case.is_open(), case.opened_at));
+    Ok(case.map(Case::from))
+}
+
+fn print_life(shown: &Shown<'_>, personal: bool) -> Result<(), Failure> {
+    let life = shown.life;
     println!("{}", safe(&life.job.id));
     for (name, value) in facts(life) {
         println!("  {name:<10} {value}");
+    }
+    if let Some(case) = shown.case {
+        println!("  {:<10} {}", "unmatched", case.line());
+        if case.state == UnmatchedState::Open {
+            let reference = safe(&case.reference);
+            println!(
+                "  {:<10} surepass unmatched assign {reference} --pass P --why '…'",
+                "next"
+            );
+            println!("  {:<10} or surepass unmatched close {reference} --why '…'", "");
+        }
     }
     if !life.failed_attempts.is_empty() {
         println!("\nFailed attempts (the last {} at most)", 20);
@@ -59,13 +154,15 @@ fn print_life(life: &Life, personal: bool) -> Result<(), Failure> {
 }
 
 /// There is nothing to show; where else to look.
-pub(super) fn no_such_job(id: &str) -> String {
+pub(super) fn no_such_job(id: &str, case: Option<&Case>) -> String {
     let session = session_of(id).unwrap_or("cs_…");
+    let case = case.map(|case| format!(". Its unmatched payment is {}", case.line()));
     format!(
         "there is no job `{}`: it was never enqueued, or was done and has been trimmed. Look with: surepass \
-         subscriptions list --session {}",
+         subscriptions list --session {}{}",
         safe(id),
-        safe(session)
+        safe(session),
+        case.unwrap_or_default()
     )
 }
 

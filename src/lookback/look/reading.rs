@@ -10,16 +10,22 @@ use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Page, SessionFilter, StripeError};
 
 impl Look<'_> {
-    /// Takes a session, if it is the customer's and paid for.
+    /// Takes a session, if it is the customer's and was paid for.
     fn take(&mut self, session: &CheckoutSession) {
         if session.is_refunded() {
             self.refunded.push(session.clone());
         }
         let via = self.request.via;
+        let mut is_refunded = false;
         let (purchase, is_complete) = match listed(session, self.account, via, self.client_reference) {
             Listed::Purchase(purchase) => (purchase, true),
             Listed::Incomplete(purchase) => (purchase, false),
             Listed::Unpaid(_) => return,
+            Listed::Refunded(purchase) => {
+                self.closed.push(purchase.session_id.clone());
+                is_refunded = true;
+                (purchase, false)
+            }
             Listed::Other => {
                 self.closed.extend(session.id.clone());
                 return;
@@ -37,9 +43,12 @@ impl Look<'_> {
         }
         if let Some(purchase) = self.whose.claim(purchase) {
             let session = purchase.session_id.clone();
-            let purchase = Some(purchase).filter(|_| is_complete);
-            let found = Found::new(&session, self.request.customer.key(), purchase);
-            self.seen.found.push(found);
+            let key = self.request.customer.key();
+            self.seen.found.push(if is_refunded {
+                Found::refunded(&session, key)
+            } else {
+                Found::new(&session, key, Some(purchase).filter(|_| is_complete))
+            });
         }
     }
 

@@ -135,6 +135,11 @@ impl Lookback {
                     open.push(note(&purchase));
                     continue;
                 }
+                Listed::Refunded(purchase) => {
+                    closed.push(purchase.session_id.clone());
+                    found.push(Found::refunded(&purchase.session_id, whose::key(&purchase)));
+                    continue;
+                }
                 Listed::Other => {
                     closed.extend(session.id.clone());
                     continue;
@@ -156,6 +161,8 @@ impl Lookback {
             if held.has(&one.row.session, one.purchase.as_ref()) {
                 one.row.state = SessionState::Existing;
                 closed.push(one.row.session.clone());
+            } else if one.is_refunded {
+                one.row.state = SessionState::Refunded;
             }
         }
         let held: Vec<&str> = sessions_in(&found, SessionState::Existing).collect();

@@ -130,7 +130,7 @@ impl std::str::FromStr for RunPhase {
 /// The sessions of a run, by what became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RunCounts {
-    /// All of them.
+    /// All of them but those whose money was given back.
     pub found: u64,
     /// Got their subscription by this run.
     pub created: u64,
@@ -156,6 +156,8 @@ pub enum SessionState {
     Created,
     /// Fulfilment found that it is none of ours.
     Ignored,
+    /// All of its money was given back, and it has no subscription. Not counted as a purchase.
+    Refunded,
     /// Its fulfil job is a dead letter.
     Dead,
     /// It could not be handed in.
@@ -164,12 +166,13 @@ pub enum SessionState {
 
 impl SessionState {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Staged,
         Self::Enqueued,
         Self::Existing,
         Self::Created,
         Self::Ignored,
+        Self::Refunded,
         Self::Dead,
         Self::Failed,
     ];
@@ -183,6 +186,7 @@ impl SessionState {
             Self::Existing => "existing",
             Self::Created => "created",
             Self::Ignored => "ignored",
+            Self::Refunded => "refunded",
             Self::Dead => "dead",
             Self::Failed => "failed",
         }
@@ -199,6 +203,7 @@ impl std::str::FromStr for SessionState {
             "existing" => Self::Existing,
             "created" => Self::Created,
             "ignored" => Self::Ignored,
+            "refunded" => Self::Refunded,
             "dead" => Self::Dead,
             "failed" => Self::Failed,
             other => return Err(UnknownName::new(other)),

@@ -56,7 +56,7 @@ pub(super) async fn drop_portion<D: Dialect>(
         binds.push(Bind::Text(last));
     }
     if !all {
-        text.push_str(" AND state NOT IN ('created', 'dead', 'failed')");
+        text.push_str(" AND state NOT IN ('created', 'refunded', 'dead', 'failed')");
     }
     D::execute(connection, sql(text), binds).await?;
     Ok(last)
@@ -162,10 +162,14 @@ pub(super) async fn tally<D: Dialect>(connection: &mut D::Connection, run: &str)
     let mut counts = RunCounts::default();
     for row in &rows {
         let number = u64::try_from(row.int("number")?).unwrap_or_default();
+        let state = parsed(row, "state")?;
+        if state == SessionState::Refunded {
+            continue;
+        }
         counts.found += number;
-        *match parsed(row, "state")? {
+        *match state {
             SessionState::Staged | SessionState::Enqueued => &mut counts.pending,
-            SessionState::Existing | SessionState::Ignored => &mut counts.skipped,
+            SessionState::Existing | SessionState::Ignored | SessionState::Refunded => &mut counts.skipped,
             SessionState::Created => &mut counts.created,
             SessionState::Dead | SessionState::Failed => &mut counts.failed,
         } += number;
