@@ -3,11 +3,14 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::answer::Answer;
 use crate::program::stderr;
 use crate::shop::Shop;
 use crate::stripe_sandbox::{StripeSandbox, TEST_KEY};
 
 const SLUGS: [&str; 2] = ["alpha", "beta"];
+
+const LINK: &str = include_str!("cases/12-payment-link-on-the-tenants-path.json");
 
 struct Mall {
     shop: Shop,
@@ -20,6 +23,25 @@ fn secret(slug: &str) -> String {
     format!("whsec_Hemmelig{slug}")
 }
 
+/// Imports both tenants, each with a pass of these Stripe prices.
+async fn import(shop: &Shop, prices: [&[String]; 2]) {
+    let tenants = SLUGS.iter().zip(prices).map(|(slug, prices)| {
+        json!({
+            "id": format!("tenant-{slug}"), "slug": slug, "name": slug, "timeZone": "Europe/Oslo",
+            "webhookSecrets": [secret(slug)],
+            "passes": [{"id": "p-multi", "name": "10 classes", "type": "multi", "classesLimit": 10,
+                "price": 150_000, "currency": "nok", "validityType": "days", "validityDays": 90,
+                "stripePriceIds": prices, "isActive": true}],
+        })
+    });
+    let catalogue = json!({ "tenants": tenants.collect::<Vec<_>>() });
+    let file = shop.file("mall.json", &catalogue.to_string());
+    let imported = shop
+        .surepass(&["catalog", "import", file.to_str().unwrap()])
+        .await;
+    assert!(imported.status.success(), "{}", stderr(&imported));
+}
+
 impl Mall {
     /// Two tenants with secrets and endpoints of their own, `first` being told first.
     async fn open(first: &str) -> Self {
@@ -29,7 +51,6 @@ impl Mall {
         shop.set("STRIPE_SECRET_KEY", TEST_KEY);
         shop.set("SUREPASS_STRIPE_RATE", "100");
         let mut prices = Vec::new();
-        let mut tenants = Vec::new();
         for slug in SLUGS {
             let form = [
                 ("currency", "nok"),
@@ -40,20 +61,9 @@ impl Mall {
                 .as_str()
                 .unwrap()
                 .to_owned();
-            tenants.push(json!({
-                "id": format!("tenant-{slug}"), "slug": slug, "name": slug, "timeZone": "Europe/Oslo",
-                "webhookSecrets": [secret(slug)],
-                "passes": [{"id": "p-multi", "name": "10 classes", "type": "multi", "classesLimit": 10,
-                    "price": 150_000, "currency": "nok", "validityType": "days", "validityDays": 90,
-                    "stripePriceIds": [&price], "isActive": true}],
-            }));
             prices.push(price);
         }
-        let file = shop.file("mall.json", &json!({ "tenants": tenants }).to_string());
-        let imported = shop
-            .surepass(&["catalog", "import", file.to_str().unwrap()])
-            .await;
-        assert!(imported.status.success(), "{}", stderr(&imported));
+        import(&shop, [&prices[..1], &prices[1..]]).await;
         shop.start_server().await;
         shop.start_worker().await;
         let mut order = SLUGS;
@@ -64,6 +74,25 @@ impl Mall {
             stripe.control(Method::POST, "webhook_endpoints", endpoint).await;
         }
         Self { shop, stripe, prices }
+    }
+
+    /// Sells by a Payment Link, which puts nothing but its price into the session, and sends its event to alpha's path alone.
+    async fn sells_by_link(&self, price: &str) -> Value {
+        let order = json!({"price": price, "webhooks": "drop", "client_reference_id": "user_link"});
+        let sold = self.stripe.purchases(order).await.remove(0);
+        let path = format!("checkout/sessions/{}", sold["id"].as_str().unwrap());
+        let session = self.stripe.get(&path, &[]).await;
+        let mut case: Value = serde_json::from_str(LINK).unwrap();
+        let object = &mut case["event"]["data"]["object"];
+        for field in ["id", "created", "payment_intent"] {
+            object[field] = session[field].clone();
+        }
+        assert_eq!(case["post_to"], "/webhooks/stripe/alpha");
+        let body = case["event"].to_string().into_bytes();
+        let answer = self.shop.deliver_to("alpha", &secret("alpha"), body).await;
+        assert_eq!(answer, Answer::accepted());
+        self.shop.settled().await;
+        sold
     }
 
     /// What each session has become: the tenant of its subscription.
@@ -111,4 +140,53 @@ async fn a_purchase_that_only_its_price_tells_is_brought_to_the_tenant_that_sell
     assert_eq!(mall.owner(&of_alpha).await.as_deref(), Some("tenant-alpha"));
     assert_eq!(mall.owner(&of_beta).await.as_deref(), Some("tenant-beta"));
     assert_eq!(mall.shop.counts().await.dead, 0);
+}
+
+/// The webhook cannot hold line items: they are read from Stripe.
+#[tokio::test]
+async fn a_payment_link_on_the_tenants_path_has_its_pass_by_the_webhook_alone_and_is_in_order_for_a_sync() {
+    let mall = Mall::open("alpha").await;
+    let sold = mall.sells_by_link(&mall.prices[0]).await;
+    assert_eq!(mall.owner(&sold).await.as_deref(), Some("tenant-alpha"));
+    let held = mall.shop.subscriptions().await.remove(0);
+    assert_eq!(
+        (&held["createdVia"], &held["user"]),
+        (&json!("webhook"), &json!("user_link"))
+    );
+    let synced = mall.shop.json(&["sync", "--all", "--json"]).await;
+    assert_eq!(
+        (&synced["totalSessionsFound"], &synced["skippedCount"]),
+        (&json!(1), &json!(1)),
+        "{synced}"
+    );
+    assert_eq!(mall.shop.counts().await.dead, 0);
+}
+
+/// Nobody sells that price at first, and both tenants later: nothing but the path of the webhook tells whose it is.
+#[tokio::test]
+async fn what_the_path_told_is_kept_for_the_sync_that_brings_the_pass() {
+    let mall = Mall::open("beta").await;
+    let form = [
+        ("currency", "nok"),
+        ("unit_amount", "150000"),
+        ("product_data[name]", "10 classes"),
+    ];
+    let price = mall.stripe.post("prices", &form).await["id"].clone();
+    let price = price.as_str().unwrap().to_owned();
+    let sold = mall.sells_by_link(&price).await;
+    assert_eq!(mall.owner(&sold).await, None);
+    let open = mall.shop.json(&["unmatched", "list", "--json"]).await;
+    assert_eq!(
+        (&open[0]["session"], &open[0]["reason"], &open[0]["pathTenant"]),
+        (&sold["id"], &json!("unmatched"), &json!("alpha")),
+        "{open}"
+    );
+    let both = std::slice::from_ref(&price);
+    import(&mall.shop, [both, both]).await;
+    let synced = mall.shop.surepass(&["sync", "--all"]).await;
+    assert!(synced.status.success(), "{}", stderr(&synced));
+    assert_eq!(mall.owner(&sold).await.as_deref(), Some("tenant-alpha"));
+    assert_eq!(mall.shop.json(&["unmatched", "list", "--json"]).await, json!([]));
+    let reconciled = mall.shop.surepass(&["reconcile", "--grace", "0"]).await;
+    assert!(reconciled.status.success(), "{}", stderr(&reconciled));
 }
