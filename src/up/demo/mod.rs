@@ -1,13 +1,14 @@
 //! Purchases played against the system through its real intake, each with the outcome that is right for it.
 
 mod claimed;
+mod neighbours;
 mod scenes;
 mod shop;
 mod stage;
 mod unheard;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Place, UpError};
 use crate::clock::Clock;
@@ -21,11 +22,11 @@ use stage::Stage;
 /// How long an outcome may take before it counts as missing.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Loads the sample tenant and its passes.
+/// Loads the sample tenant and its passes, and two neighbours that share an account.
 pub(super) async fn import_catalog(store: &dyn Store) -> Result<(), UpError> {
     let sample = catalog::Catalog::parse(include_str!("../../../config/catalog.example.toml"))?;
     store.import(&sample.tenants).await?;
-    Ok(())
+    neighbours::import(store).await
 }
 
 /// What the demo came to.
@@ -36,7 +37,7 @@ pub(super) struct Played {
     pub(super) page: String,
 }
 
-/// Plays all purchases and prints a line for each as it settles.
+/// Plays all purchases and prints what came of each as it settles.
 pub(super) async fn play(
     client: &reqwest::Client,
     place: &Place,
@@ -60,16 +61,16 @@ pub(super) async fn play(
         sync: queue(QueueName::Sync)?,
         clock: Clock::system(),
     };
-    println!("\n{:<51}{:<55}{:>7}", "SENT", "CAME OUT", "MS");
+    println!();
     let (mut right, mut wrong) = (0, 0);
     let mut count = |scene: Scene| {
         let mark = if scene.right { '✓' } else { '✗' };
         println!(
-            "{mark} {:<49}{:<55}{:>7.1}",
+            "{mark} {:<66}{:>9.1} ms",
             scene.sent,
-            scene.came_out,
             scene.took.as_secs_f64() * 1e3
         );
+        println!("    {}", scene.came_out);
         if scene.right { right += 1 } else { wrong += 1 }
     };
     // The first purchase opens connections and reads the catalogue.
@@ -96,7 +97,8 @@ pub(super) async fn play(
     count(stage.free().await?);
     count(stage.bank_transfer().await?);
     count(stage.upgrade().await?);
-    count(stage.no_pass_named().await?);
+    count(stage.nothing_named().await?);
+    count(stage.shared_account().await?);
     count(
         stage
             .refused(
@@ -123,10 +125,21 @@ pub(super) async fn play(
     })
 }
 
-/// One line of the demo.
+/// What was sent, and what came out.
 struct Scene {
     sent: &'static str,
     came_out: String,
     right: bool,
     took: Duration,
+}
+
+impl Scene {
+    fn of(sent: &'static str, came_out: String, right: bool, begun: Instant) -> Self {
+        Self {
+            sent,
+            came_out,
+            right,
+            took: begun.elapsed(),
+        }
+    }
 }

@@ -173,23 +173,24 @@ impl Stage<'_> {
         Ok(scene)
     }
 
-    pub(super) async fn no_pass_named(&self) -> Result<Scene, UpError> {
-        let session = self.sample().with("passId", None).with("passName", None);
+    pub(super) async fn nothing_named(&self) -> Result<Scene, UpError> {
+        let mut session = self.sample();
+        session.metadata.clear();
         let begun = Instant::now();
         let (status, _) = self.post(session.event(COMPLETED, 1)).await?;
         let parked = self.parked(&session).await?;
         let took = begun.elapsed();
-        let mut came_out = format!("{status} → nobody can tell");
+        let mut came_out = format!("{status} → NOBODY IS ASKED");
         let mut right = false;
         // A person decides which pass it was: the demo leaves nobody without one.
         if let Some(case) = parked {
-            self.assign(&case, "pass-10").await?;
+            self.assign(&case, "studio", "pass-10").await?;
             right = status == 200 && self.granted(&session).await?.is_some();
             let end = if right { "assigned" } else { "NOT ASSIGNED" };
             came_out = format!("{status} → unmatched {}, {end}", case.reference);
         }
         Ok(Scene {
-            sent: "metadata missing: nothing names the pass",
+            sent: "no metadata at all: a person is asked, and assigns the pass",
             came_out,
             right,
             took,

@@ -38,7 +38,16 @@ impl Stage<'_> {
     }
 
     pub(super) async fn send(&self, body: Vec<u8>, header: String) -> Result<(u16, String), UpError> {
-        let url = format!("http://{}/webhooks/stripe", self.place.address);
+        self.send_to("/webhooks/stripe", body, header).await
+    }
+
+    pub(super) async fn send_to(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        header: String,
+    ) -> Result<(u16, String), UpError> {
+        let url = format!("http://{}{path}", self.place.address);
         let request = self
             .client
             .post(url)
@@ -91,7 +100,12 @@ impl Stage<'_> {
     }
 
     /// Assigns it a pass, as `surepass unmatched assign` does, once its job has ended.
-    pub(super) async fn assign(&self, case: &UnmatchedPayment, pass: &str) -> Result<(), UpError> {
+    pub(super) async fn assign(
+        &self,
+        case: &UnmatchedPayment,
+        tenant: &str,
+        pass: &str,
+    ) -> Result<(), UpError> {
         self.idle().await?;
         let worker = CaseWorker {
             store: self.store.as_ref(),
@@ -103,7 +117,7 @@ impl Stage<'_> {
         let wanted = Assignment {
             pass,
             user: None,
-            tenant: None,
+            tenant: Some(tenant),
         };
         worker.assign(case, wanted).await?;
         Ok(())
