@@ -26,6 +26,7 @@ mod program;
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod proxy;
 mod redis_faults;
+mod shared_account;
 #[path = "../support/shop/mod.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod shop;
@@ -56,6 +57,9 @@ type Fault = fn(Scale) -> BoxFuture<'static, Tally>;
 const FAULTS: &[(&str, Fault)] = &[
     ("workers killed every second, 4 of them", |scale| {
         worker_faults::killed(scale).boxed()
+    }),
+    ("workers killed, two endpoints in one account", |scale| {
+        shared_account::killed(scale).boxed()
     }),
     ("worker frozen past its lease, and thawed", |scale| {
         worker_faults::frozen(scale).boxed()

@@ -1,6 +1,6 @@
 //! What became of every purchase.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -63,10 +63,29 @@ impl Tally {
             };
             awaited("200 after the fault", again).await;
         }
+        let sold = bought
+            .iter()
+            .map(|(session, _)| (session.session_id(), "tenant-1"));
+        tally.count(shop, sold.collect()).await;
+        tally
+    }
+
+    /// The same of what was sold at several tenants and sent again already: `sold` are the sessions and their tenants' ids.
+    pub(crate) async fn of(shop: &Shop, jobs: usize, refused: usize, sold: BTreeMap<String, &str>) -> Self {
+        let mut tally = Self {
+            jobs,
+            refused,
+            ..Self::default()
+        };
+        tally.count(shop, sold).await;
+        tally
+    }
+
+    async fn count(&mut self, shop: &Shop, sold: BTreeMap<String, &str>) {
         // Not the event log: what a broken read of it left behind is taken up after half a minute only.
         ended(shop).await;
 
-        let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+        let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
         // Past the command that lists them: it shows the newest 10,000 only.
         let store = shop.store().await;
         let everything = store
@@ -74,23 +93,24 @@ impl Tally {
             .await
             .unwrap();
         for subscription in everything {
-            *rows.entry(subscription.stripe_session_id).or_default() += 1;
+            let tenants = rows.entry(subscription.stripe_session_id).or_default();
+            tenants.push(subscription.tenant);
         }
         let queue = shop.queue();
-        let sold: BTreeSet<_> = bought.iter().map(|(session, _)| session.session_id()).collect();
-        for session in &sold {
-            match rows.remove(session) {
-                Some(1) => tally.once += 1,
-                Some(_) => tally.doubled += 1,
+        for (session, tenant) in &sold {
+            match rows.remove(session).as_deref() {
+                Some([owner]) if owner == tenant => self.once += 1,
+                // Whoever has paid at another tenant has nothing.
+                Some([_]) => self.lost += 1,
+                Some(_) => self.doubled += 1,
                 None => match queue.death(&format!("fulfil:{session}")).await.unwrap() {
-                    Some(reason) => *tally.dead.entry(reason).or_default() += 1,
-                    None => tally.lost += 1,
+                    Some(reason) => *self.dead.entry(reason).or_default() += 1,
+                    None => self.lost += 1,
                 },
             }
         }
         // A subscription that nobody bought.
-        tally.doubled += rows.len();
-        tally
+        self.doubled += rows.len();
     }
 }
 

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::Scale;
 use crate::program::{Program, awaited};
-use crate::shop::check_output;
+use crate::shop::{Shop, check_output};
 use crate::site::{Site, hire, play, running};
 use crate::tally::Tally;
 
@@ -21,15 +21,8 @@ pub(crate) async fn killed(scale: Scale) -> Tally {
     let customers = play(shop, scale, async |customers| {
         let mut kills = 0;
         while kills < 3 || customers.accepted.load(Ordering::Relaxed) < scale.jobs {
-            // With the store locked for a moment, so that it dies with jobs in its hands.
-            let lock = shop.lock_store().await;
-            running(shop, 4).await;
-            let mut victim = workers.swap_remove(rand::random_range(0..workers.len()));
-            victim.killed().await;
-            dead.push(victim);
-            lock.release().await;
+            dead.push(replace_one(shop, &mut workers).await);
             kills += 1;
-            workers.push(hire(shop).await);
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })
@@ -39,6 +32,18 @@ pub(crate) async fn killed(scale: Scale) -> Tally {
         check_output(&program.said());
     }
     tally
+}
+
+/// Kills one of the workers, with the store locked for a moment, so that it dies with jobs in its hands; hires another, and
+/// answers the dead one.
+pub(crate) async fn replace_one(shop: &Shop, workers: &mut Vec<Program>) -> Program {
+    let lock = shop.lock_store().await;
+    running(shop, 4).await;
+    let mut victim = workers.swap_remove(rand::random_range(0..workers.len()));
+    victim.killed().await;
+    lock.release().await;
+    workers.push(hire(shop).await);
+    victim
 }
 
 /// One of two workers stands still until others have its jobs, then goes on as if nothing had been.
