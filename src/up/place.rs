@@ -111,6 +111,11 @@ pub(super) fn tell_commands(place: &Place, settings: &Settings, options: Options
         tell("STRIPE_API_BASE", &place.stripe());
         tell("STRIPE_SECRET_KEY", DEMO_KEY);
         tell("SUREPASS_LIVEMODE", "false");
+        tell("SUREPASS_DATA_DIR", &place.folder.display().to_string());
+        // As private as the webhook secret below, which could make passes: the folder is ours alone, and each demo has others.
+        if let Some(secret) = &place.jwt_secret {
+            tell("SUREPASS_JWT_SECRET", secret.expose_secret());
+        }
     }
     if options.demo || settings.stripe.webhook_secrets.is_empty() {
         tell("STRIPE_WEBHOOK_SECRET", place.webhook_secret.expose_secret());

@@ -23,4 +23,5 @@ mod program;
 mod shop;
 mod stripe;
 mod stripe_access;
+mod unconfigured;
 mod verdicts;

@@ -1,5 +1,6 @@
 //! `surepass up`: everything on one machine.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -138,6 +139,19 @@ async fn the_demo_ends_with_0_with_every_outcome_right_and_leaves_no_process_beh
         said.contains("the lookback found 20 → 20 subscriptions"),
         "{said}"
     );
+    for scene in [
+        "✓ no metadata at all: ",
+        "✓ two endpoints in one Stripe account: ",
+        "✓ a guest's purchase, claimed by signing in later ",
+    ] {
+        assert!(said.contains(scene), "{scene}: {said}");
+    }
+    // Apart from where the data are, everything fits a terminal.
+    let path = machine.path().to_str().unwrap();
+    let wide = said
+        .lines()
+        .find(|line| line.chars().count() > 80 && !line.contains(path) && !line.contains("http"));
+    assert_eq!(wide, None);
     for log in ["server.log", "worker.log", "sandbox.log"] {
         check_output(&std::fs::read_to_string(machine.path().join("data/demo").join(log)).unwrap());
     }
@@ -172,6 +186,20 @@ async fn the_doctor_finds_nothing_wrong_at_the_end_of_the_demo() {
         page.starts_with("Nothing is wrong: everybody who paid has a pass"),
         "{page}"
     );
+    // It looks at the demo's own settings, in the demo's own folder.
+    assert!(page.contains("tokens by a shared secret"), "{page}");
+    let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("data/demo: `surepass up` can write to it"),
+        "{page}"
+    );
+    assert!(
+        words.contains(" last slot 20") && words.contains(" UTC, enqueued; next slot in "),
+        "{page}"
+    );
+    // What it was told of is for this user alone.
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
     up.signal(Signal::SIGTERM);
     assert!(up.ended().await.success(), "{}", up.said());
     machine.left(false).await;
@@ -182,7 +210,7 @@ async fn a_demo_that_is_interrupted_has_not_shown_that_all_is_right_and_exits_1(
     let machine = Machine::new();
     let arguments = ["up", "--demo", "--exit-when-done"];
     let mut demo = Program::start(command(SUREPASS, &arguments, &machine.environment));
-    demo.says("CAME OUT").await;
+    demo.says("a pass of 10 classes").await;
     demo.signal(Signal::SIGTERM);
     let status = demo.ended().await;
     assert_eq!(status.code(), Some(1), "{}", demo.said());

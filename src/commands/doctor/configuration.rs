@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use secrecy::ExposeSecret;
-use surepass::config::VARIABLES;
+use surepass::config::{Settings, VARIABLES};
 
 use super::Patient;
 use super::report::Report;
@@ -16,6 +16,25 @@ pub(super) fn check(patient: &Patient, report: &mut Report) {
     admin(patient, report);
     customers(patient, report);
     data_dir(patient, report);
+}
+
+/// Whether no source names anything that this could look at, so that all of it would be defaults.
+pub(super) fn is_nothing_set(settings: &Settings) -> bool {
+    let nowhere = settings.redis.url.is_none() && settings.database.url.is_none();
+    nowhere && settings.stripe.secret_key.is_none() && settings.stripe.webhook_secrets.is_empty()
+}
+
+pub(super) fn nothing_here(settings: &Settings, report: &mut Report) {
+    report.wrong(
+        "settings",
+        format!(
+            "nothing is configured here: neither the environment nor a file in the config folder names a Redis, a store or a key \
+             for Stripe, no `surepass up` runs on {}, and no Redis answers at the default address",
+            settings.data_dir.display()
+        ),
+        "`surepass up --demo` shows the whole system, `surepass up` runs it on this machine; to examine one that runs elsewhere set \
+         REDIS_URL, DATABASE_URL, STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET as its programs have them",
+    );
 }
 
 fn sources(report: &mut Report) {

@@ -101,11 +101,17 @@ async fn examine(settings: Settings, report: &mut Report) {
         settings,
     };
     report.begin("Settings");
+    if let Ok(redis) = &redis {
+        patient.redis = Some(redis.clone());
+    }
+    if configuration::is_nothing_set(&patient.settings) && !patient.has_redis().await {
+        configuration::nothing_here(&patient.settings, report);
+        return;
+    }
     configuration::check(&patient, report);
     report.begin("Redis");
     match redis {
-        Ok(redis) => {
-            patient.redis = Some(redis);
+        Ok(_) => {
             redis::check(&mut patient, report).await;
         }
         Err(error) => report.wrong("address", error.to_string(), "correct REDIS_URL"),
@@ -134,6 +140,13 @@ impl Patient {
     /// A queue, whether it answers or not.
     fn queue(&self, name: QueueName) -> Option<Queue> {
         Queue::new(self.redis.as_ref()?, self.settings.queue_config_of(name)).ok()
+    }
+
+    async fn has_redis(&self) -> bool {
+        match self.queue(QueueName::Fulfil) {
+            Some(queue) => queue.ping().await.is_ok(),
+            None => false,
+        }
     }
 
     /// How long ago, in words.

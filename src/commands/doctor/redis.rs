@@ -39,12 +39,16 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
             None
         }
         Err(error) => {
-            report.wrong(
-                "connection",
-                format!("{place}: {error}"),
-                "start it, correct REDIS_URL, or see whether a firewall or a password stands between; meanwhile webhooks \
-                 are answered with 503, and Stripe sends them again",
-            );
+            let mend = match &patient.settings.redis.url {
+                None => {
+                    "REDIS_URL is not set, and this is its default: set it to your Redis' address, or start one here"
+                }
+                Some(_) => {
+                    "start it, correct REDIS_URL, or see whether a firewall or a password stands between; meanwhile webhooks \
+                     are answered with 503, and Stripe sends them again"
+                }
+            };
+            report.wrong("connection", format!("{place}: {error}"), mend);
             return;
         }
     };

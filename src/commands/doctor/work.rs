@@ -137,16 +137,20 @@ fn schedule(patient: &Patient, one: &ScheduleStatus, report: &mut Report) {
         report.wrong(one.name, "no worker has fired it yet", mend);
         return;
     };
-    let last = format!("last {} ({})", written(last), patient.ago(last));
-    if one.overdue.is_some_and(|due| patient.now - due > LATE) {
+    // The slot is when it was due: a worker that starts catches up the last one that none has enqueued.
+    let last = format!("last slot {}, enqueued", written(last));
+    if let Some(due) = one.overdue.filter(|due| patient.now - *due > LATE) {
         report.wrong(
             one.name,
-            format!("{last}, and since then no worker has fired it"),
+            format!(
+                "{last}; no worker has enqueued the one since, of {}",
+                written(due)
+            ),
             mend,
         );
         return;
     }
-    let next = one.next.map(|next| format!(", next {}", patient.ago(next)));
+    let next = one.next.map(|next| format!("; next slot {}", patient.ago(next)));
     report.good(one.name, format!("{last}{}", next.unwrap_or_default()));
 }
 

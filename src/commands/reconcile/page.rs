@@ -237,7 +237,8 @@ fn kinds(balance: &Balance) -> [(&Findings, &'static str, &'static str); 9] {
         (
             &balance.unknown_session,
             "UNKNOWN",
-            "Stripe does not list the subscription's session",
+            "a pass, and Stripe does not know its session in this account. Nobody lacks one: it was sold on another account, \
+             with another key, or by an event that Stripe never sent, such as a test's or the demo's own",
         ),
     ]
 }
@@ -246,7 +247,10 @@ fn print_findings(findings: &Findings, name: &str, what: &str, now: DateTime<Utc
     if findings.count == 0 {
         return;
     }
-    println!("\n{name} {}: {what}", findings.count);
+    println!();
+    for line in wrapped(&format!("{name} {}: {what}", findings.count), COLUMNS) {
+        println!("{line}");
+    }
     for finding in findings.items.iter().take(SHOWN) {
         println!("  {}", safe(&finding.session));
         for line in details(finding, now) {
