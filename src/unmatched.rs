@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::fulfil::{self, Purchase, PurchaseKind};
 use crate::guest;
+use crate::money::Money;
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::store::{
     AuditRecord, CreatedVia, NewUnmatched, Pass, Resolution, Store, StoreError, Tenant, UnmatchedNote,
@@ -38,6 +39,17 @@ pub struct Assignment<'a> {
     pub tenant: Option<&'a str>,
 }
 
+/// What was assigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// The tenant's slug.
+    pub tenant: String,
+    /// The pass' name.
+    pub pass: String,
+    /// What the pass costs by the catalogue.
+    pub price: Money,
+}
+
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
 pub enum CaseError {
@@ -55,6 +67,8 @@ pub enum CaseError {
     Unreadable(String),
     #[error("`{0}` cannot be a pass' owner: a user's id, as their token has it in `sub`, and no guest's")]
     NoUser(String),
+    #[error("no tenant has the id or slug `{typed}`: there are {tenants}")]
+    NoSuchTenant { typed: String, tenants: String },
     #[error("no tenant can be told for {reference}: name one with --tenant; there are: {tenants}")]
     UnknownTenant { reference: String, tenants: String },
     #[error(
@@ -83,7 +97,6 @@ pub enum CaseError {
 
 impl CaseWorker<'_> {
     /// Enqueues the purchase as a person decided it: the ordinary job makes the subscription, which closes the case.
-    /// Returns the tenant and the pass.
     ///
     /// # Errors
     /// [`CaseError`]; then nothing was enqueued.
@@ -91,7 +104,7 @@ impl CaseWorker<'_> {
         &self,
         case: &UnmatchedPayment,
         wanted: Assignment<'_>,
-    ) -> Result<(String, String), CaseError> {
+    ) -> Result<Assigned, CaseError> {
         let reference = || case.reference.clone();
         if !case.is_open() {
             return Err(CaseError::Closed(reference()));
@@ -147,7 +160,11 @@ impl CaseWorker<'_> {
             self.store.unmatched().note_unmatched(&case.id, &note).await?;
         }
         self.end(&audit, &done, "enqueued").await?;
-        done.map(|()| (tenant.slug.clone(), pass.name.clone()))
+        done.map(|()| Assigned {
+            tenant: tenant.slug.clone(),
+            pass: pass.name.clone(),
+            price: pass.price,
+        })
     }
 
     /// Closes a case for good: neither `reconcile` nor `doctor` counts it any more. A later fulfilment is still possible.
@@ -222,9 +239,18 @@ fn tenant_of<'a>(
         let mut of_account = tenants.iter().filter(|one| one.stripe_account == case.account);
         of_account.next().filter(|_| of_account.next().is_none())
     };
-    let tenant = tenant.ok_or_else(|| CaseError::UnknownTenant {
-        reference: case.reference.clone(),
-        tenants: listed(tenants.iter().map(|one| one.slug.as_str())),
+    let tenant = tenant.ok_or_else(|| {
+        let tenants = listed(tenants.iter().map(|one| one.slug.as_str()));
+        match wanted {
+            Some(typed) => CaseError::NoSuchTenant {
+                typed: typed.to_owned(),
+                tenants,
+            },
+            None => CaseError::UnknownTenant {
+                reference: case.reference.clone(),
+                tenants,
+            },
+        }
     })?;
     // One school's account must not make another's passes, whoever assigns.
     if tenant.stripe_account != case.account {

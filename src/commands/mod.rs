@@ -10,6 +10,7 @@ pub(crate) mod reconcile;
 pub(crate) mod serve;
 pub(crate) mod subscriptions;
 pub(crate) mod sync;
+mod tenant;
 mod terminal;
 pub(crate) mod unmatched;
 pub(crate) mod up;

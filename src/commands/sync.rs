@@ -18,6 +18,7 @@ use surepass::store::{AuditRecord, CreatedVia, Store, Tenant};
 use tokio::time::Instant;
 
 use super::jobs::{inspector, who};
+use super::tenant::named;
 use super::terminal::{print_json, safe};
 use super::{block_on, open_store};
 use crate::Failure;
@@ -37,8 +38,8 @@ const AHEAD: TimeDelta = TimeDelta::minutes(5);
 pub(crate) struct Arguments {
     #[command(flatten)]
     whom: Whom,
-    /// Only in this tenant's Stripe account [default: all, each in its own]
-    #[arg(long, value_name = "SLUG")]
+    /// Only in the Stripe account of this tenant, by its id or slug [default: all, each in its own]
+    #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
     /// How far to look back, by when the session was created
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_650))]
@@ -210,14 +211,15 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     block_on(async {
         let store = open_store(settings).await?;
         let tenants = store.tenants().await?;
-        let named = arguments.tenant.as_ref();
-        let tenant = tenants.iter().find(|tenant| Some(&tenant.slug) == named);
-        if let (Some(slug), None) = (named, tenant) {
-            let slug = safe(slug);
-            return Ok(misuse(&format!(
-                "no tenant has the slug `{slug}`: `surepass catalog list` shows those that there are"
-            )));
-        }
+        let tenant = match arguments
+            .tenant
+            .as_deref()
+            .map(|typed| named(&tenants, typed))
+            .transpose()
+        {
+            Ok(tenant) => tenant,
+            Err(words) => return Ok(misuse(&words)),
+        };
         let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
         let queue = |name| Queue::new(&redis, settings.queue_config_of(name));
         let (fulfil, sync) = (queue(QueueName::Fulfil)?, queue(QueueName::Sync)?);
@@ -225,7 +227,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         let inspector = inspector(settings)?;
         let audit = begin(store.as_ref(), &lookback.clock, arguments, customer.as_ref()).await?;
         let asked = match customer {
-            Some(customer) => ask(&lookback, &inspector, arguments, customer).await,
+            Some(customer) => ask(&lookback, &inspector, arguments, tenant, customer).await,
             None => ask_all(&lookback, arguments, tenant, &tenants).await,
         };
         let told = match &asked {
@@ -301,10 +303,11 @@ async fn ask(
     lookback: &Lookback,
     inspector: &Inspector,
     arguments: &Arguments,
+    tenant: Option<&Tenant>,
     customer: Customer,
 ) -> Result<Vec<RunId>, Failure> {
     let request = SyncRequest {
-        tenant: arguments.tenant.clone(),
+        tenant: tenant.map(|tenant| tenant.slug.clone()),
         customer,
         days: arguments.days,
         via: CreatedVia::Support,

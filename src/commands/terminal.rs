@@ -15,6 +15,42 @@ pub(super) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A JSON array on stdout, printed in parts as they come: all of it need not be in memory.
+pub(super) struct JsonArray {
+    is_empty: bool,
+}
+
+impl JsonArray {
+    pub(super) fn begin() -> Self {
+        print!("[");
+        Self { is_empty: true }
+    }
+
+    pub(super) fn add(&mut self, items: &[impl Serialize]) -> Result<(), Failure> {
+        let mut text = String::new();
+        for item in items {
+            text.push_str(if self.is_empty { "\n  " } else { ",\n  " });
+            self.is_empty = false;
+            // Line breaks within texts are escaped: these are between fields.
+            text.push_str(&serde_json::to_string_pretty(item)?.replace('\n', "\n  "));
+        }
+        print!("{}", safe_json(&text));
+        Ok(())
+    }
+
+    pub(super) fn end(self) {
+        println!("{}]", if self.is_empty { "" } else { "\n" });
+    }
+}
+
+/// How wide the terminal is to which stdout goes (80, where it does not say); `None`: it goes to none.
+pub(super) fn columns() -> Option<usize> {
+    let out = std::io::stdout();
+    let size = terminal_size::terminal_size_of(&out);
+    out.is_terminal()
+        .then(|| size.map_or(80, |(width, _)| width.0.into()))
+}
+
 /// The text within so many columns.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {

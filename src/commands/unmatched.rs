@@ -1,31 +1,22 @@
 //! `surepass unmatched list|assign|close`
 
+mod assign;
+mod list;
+
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde_json::json;
 use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
-use surepass::fulfil::job_id;
-use surepass::guest;
-use surepass::money::Money;
 use surepass::queue::{Queue, Redis, RedisOptions};
-use surepass::store::{Resolution, Store, UnmatchedFilter, UnmatchedPayment, UnmatchedState};
+use surepass::store::{Store, UnmatchedPayment};
 use surepass::unmatched::{Assignment, CaseWorker};
 
 use super::jobs::who;
-use super::owner::NO_USER_ID;
 use super::terminal::{print_json, safe};
-use super::{block_on, open_for_reading, open_store};
+use super::{block_on, open_store};
 use crate::Failure;
-
-/// Read from the store in one go.
-const TOGETHER: u32 = 500;
-/// How long `assign` waits for the pass.
-const PATIENCE: Duration = Duration::from_secs(10);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Command {
@@ -57,7 +48,7 @@ pub(crate) enum Command {
         /// The user's id; without it the session's own user, else the guest of its email
         #[arg(long)]
         user: Option<String>,
-        /// The tenant's slug or id, where it is not known
+        /// The tenant's id or slug, where it is not known
         #[arg(long)]
         tenant: Option<String>,
         /// For the audit log, such as the ticket's number
@@ -83,7 +74,7 @@ pub(crate) enum Command {
 pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Failure> {
     block_on(async {
         match command {
-            Command::List { all, personal, json } => list(settings, all, personal, json).await,
+            Command::List { all, personal, json } => list::list(settings, all, personal, json).await,
             Command::Assign {
                 id,
                 pass,
@@ -97,163 +88,11 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
                     user: user.as_deref(),
                     tenant: tenant.as_deref(),
                 };
-                assign(settings, &id, wanted, &why, json).await
+                assign::assign(settings, &id, wanted, &why, json).await
             }
             Command::Close { id, why, json } => close(settings, &id, &why, json).await,
         }
     })
-}
-
-async fn list(settings: &Settings, all: bool, personal: bool, json: bool) -> Result<ExitCode, Failure> {
-    let store = open_for_reading(settings).await?;
-    let mut cases: Vec<UnmatchedPayment> = Vec::new();
-    loop {
-        let filter = UnmatchedFilter {
-            state: (!all).then_some(UnmatchedState::Open),
-            after: cases.last().map(|last| (last.opened_at, last.id.as_str())),
-            ..UnmatchedFilter::default()
-        };
-        let page = store.unmatched().list_unmatched(&filter, TOGETHER).await?;
-        let is_last = page.len() < TOGETHER as usize;
-        cases.extend(page);
-        if is_last {
-            break;
-        }
-    }
-    if !personal {
-        for case in &mut cases {
-            case.evidence.email = case.evidence.email.as_ref().map(|_| "(--personal)".to_owned());
-            case.evidence.name = case.evidence.name.as_ref().map(|_| "(--personal)".to_owned());
-        }
-    }
-    if json {
-        print_json(&serde_json::to_value(&cases)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    for case in &cases {
-        show(case, personal);
-    }
-    let open = cases.iter().filter(|case| case.is_open());
-    let (paid, informational): (Vec<_>, Vec<_>) = open.partition(|case| case.is_paid);
-    if paid.is_empty() && informational.is_empty() {
-        println!("No unmatched payments: every payment that we know of has its pass, or was closed.");
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!(
-        "{} paid without a pass, {} for information only. Next, for each of them:",
-        paid.len(),
-        informational.len()
-    );
-    println!("  surepass unmatched assign REFERENCE --pass PASS --why '…'   give the pass");
-    println!("  refund it in Stripe                                         it closes by itself");
-    println!("  surepass unmatched close REFERENCE --why '…'                nothing is owed");
-    Ok(ExitCode::SUCCESS)
-}
-
-fn show(case: &UnmatchedPayment, personal: bool) {
-    let minute = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
-    let evidence = &case.evidence;
-    let currency = evidence.currency.as_deref().and_then(|code| code.parse().ok());
-    let amount = match (evidence.amount, currency) {
-        (Some(amount), Some(currency)) => Money { amount, currency }.to_string(),
-        _ => "an unknown amount".to_owned(),
-    };
-    let paid = if case.is_paid {
-        amount
-    } else {
-        "nothing paid".to_owned()
-    };
-    let tenant = case.tenant.as_deref().or(case.path_tenant.as_deref());
-    let tenant = tenant.map(|name| format!(" at {name}")).unwrap_or_default();
-    let ended = match case.resolution {
-        None => String::new(),
-        Some(Resolution::Subscription) => ", closed: it has its pass".to_owned(),
-        Some(Resolution::Refund) => ", closed: refunded".to_owned(),
-        Some(Resolution::Person) => ", closed by hand".to_owned(),
-    };
-    let line = |text: &str| println!("  {}", safe(text));
-    println!(
-        "{}  {}{ended}",
-        safe(&case.reference),
-        safe(&format!("{paid}{tenant}, {}", minute(case.opened_at)))
-    );
-    line(&format!("{}: {}", case.reason, case.detail));
-    line(&format!("session {}", case.session));
-    if personal && let Some(email) = &evidence.email {
-        line(&format!("buyer {email}"));
-    }
-    for note in &case.history {
-        let why = note
-            .why
-            .as_deref()
-            .map(|why| format!(" ({why})"))
-            .unwrap_or_default();
-        line(&format!("{}  {}: {}{why}", minute(note.at), note.who, note.what));
-    }
-    println!();
-}
-
-async fn assign(
-    settings: &Settings,
-    id: &str,
-    wanted: Assignment<'_>,
-    why: &str,
-    json: bool,
-) -> Result<ExitCode, Failure> {
-    if wanted.user.is_some_and(|user| !guest::is_assignable_user(user)) {
-        eprintln!("surepass: {NO_USER_ID}, and no guest's (guest-…)");
-        return Ok(ExitCode::from(2));
-    }
-    let opened = match open(settings, id, why).await? {
-        Ok(opened) => opened,
-        Err(status) => return Ok(status),
-    };
-    let case = &opened.case;
-    let (tenant, pass) = opened.worker(why).assign(case, wanted).await?;
-    let has_pass = fulfilled(opened.store.as_ref(), &opened.queue, case).await?;
-    if json {
-        print_json(
-            &json!({ "reference": case.reference, "tenant": tenant, "pass": pass, "hasPass": has_pass }),
-        )?;
-    } else if has_pass {
-        println!(
-            "{}: its buyer has {} of {}.",
-            case.reference,
-            safe(&pass),
-            safe(&tenant)
-        );
-    } else {
-        println!(
-            "{}: enqueued with {} of {}, and the pass is not there yet. Look: surepass jobs show {}",
-            case.reference,
-            safe(&pass),
-            safe(&tenant),
-            safe(&case.session)
-        );
-    }
-    Ok(if has_pass {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-/// Waits for the subscription, which closes the case; not longer than a person waits, and not for a job that died.
-async fn fulfilled(store: &dyn Store, queue: &Queue, case: &UnmatchedPayment) -> Result<bool, Failure> {
-    let job = job_id(&case.session, None);
-    let end = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        let cases = store.unmatched().unmatched_of(&[&case.session]).await?;
-        let own = cases.iter().find(|one| one.id == case.id);
-        if own.is_some_and(|one| one.resolution == Some(Resolution::Subscription)) {
-            return Ok(true);
-        }
-        let is_dead = queue.death(&job).await?.is_some();
-        if is_dead || tokio::time::Instant::now() >= end {
-            return Ok(false);
-        }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
-    }
 }
 
 async fn close(settings: &Settings, id: &str, why: &str, json: bool) -> Result<ExitCode, Failure> {

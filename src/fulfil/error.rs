@@ -105,10 +105,7 @@ impl FulfilError {
 /// What stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Reason {
-    #[error(
-        "Stripe's session could not be read ({fields}); look the session up in Stripe, and grant the pass by \
-         `surepass sync --session` or refund it"
-    )]
+    #[error("Stripe's session could not be read ({fields}); {}", session_advice(fields))]
     MalformedSession { fields: String },
     #[error("{stated}, but {mode}: nothing was granted; check which keys and webhook endpoints are in use")]
     LivemodeMismatch {
@@ -249,6 +246,16 @@ fn account(account: Option<&Shown>) -> String {
         || "the platform's own account".to_owned(),
         |account| format!("the connected account `{account}`"),
     )
+}
+
+/// Of a session whose own id cannot be read nothing but the event is known.
+fn session_advice(fields: &str) -> &'static str {
+    if fields.split(", ").any(|field| field == "id") {
+        "look its event up in Stripe (Developers, Events), and grant the pass by `surepass sync --session` with the id of the \
+         session (cs_…) that stands there, or refund it"
+    } else {
+        "look the session up in Stripe, and grant the pass by `surepass sync --session` or refund it"
+    }
 }
 
 fn upgrade_advice(refusal: UpgradeRefusal) -> &'static str {

@@ -95,7 +95,7 @@ async fn an_unknown_tenant_is_misuse() {
     assert_eq!(ledger.status, 2);
     assert_eq!(
         ledger.stderr,
-        "surepass: no tenant has the slug `nobody`: `surepass catalog list` shows them\n"
+        "surepass: no tenant has the id or slug `nobody`: there are studio\n"
     );
     assert_eq!(office.stripe.calls(), 0);
 }

@@ -323,7 +323,7 @@ async fn what_cannot_be_asked_for_is_refused_in_words() {
         stderr(&output)
     };
     let told = refused(&world, &["--all", "--tenant", "nobody"], 2).await;
-    assert!(told.contains("no tenant has the slug `nobody`"), "{told}");
+    assert!(told.contains("no tenant has the id or slug `nobody`"), "{told}");
     refused(&world, &[], 2).await;
     refused(&world, &["--all", "--user", "a"], 2).await;
     refused(&world, &["--session", "cs_\n"], 2).await;

@@ -140,12 +140,18 @@ impl Stripe {
 
     /// Gives all the money of a session of the key's own account back.
     pub(crate) fn refund(&self, id: &str) {
+        self.refund_part(id, None);
+    }
+
+    /// Gives so much of it back; `None`: all.
+    pub(crate) fn refund_part(&self, id: &str, part: Option<i64>) {
         let mut state = self.state();
         let mut sessions = state.sessions.get_mut("").unwrap().iter_mut();
         let session = sessions.find(|one| one["id"] == id).unwrap();
         let (payment, amount) = (session["payment_intent"].clone(), session["amount_total"].clone());
+        let refunded = part.map_or_else(|| amount.clone(), Value::from);
         session["payment_intent"] = json!({"id": payment, "object": "payment_intent", "amount": amount, "status": "succeeded",
-            "latest_charge": {"id": "ch_1", "object": "charge", "amount": amount, "amount_refunded": amount}});
+            "latest_charge": {"id": "ch_1", "object": "charge", "amount": amount, "amount_refunded": refunded}});
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {

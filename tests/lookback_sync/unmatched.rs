@@ -159,6 +159,46 @@ async fn a_full_refund_closes_the_case_by_its_event_and_by_a_sync() {
 }
 
 #[tokio::test]
+async fn an_assignment_says_first_when_another_amount_was_paid_or_part_of_it_was_refunded() {
+    let mut world = World::open().await;
+    world.shop.start_server().await;
+    let (odd, right) = (unnamed(&world), unnamed(&world));
+    for session in [&odd, &right] {
+        world.stripe.add(None, object(session));
+        world.shop.buy(session).await;
+    }
+    world.shop.settled().await;
+    world.stripe.refund_part(&odd.session_id(), Some(50_000));
+    let assign = async |session: &SampleSession, pass: &str, more: &[&str]| {
+        let id = session.session_id();
+        let arguments = ["unmatched", "assign", &id, "--pass", pass, "--why", "ticket 1"];
+        let output = world.shop.surepass(&[&arguments[..], more].concat()).await;
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let reference = case(&world, &odd).await.unwrap().reference;
+    assert_eq!(
+        assign(&odd, "pass-month", &[]).await.lines().collect::<Vec<_>>(),
+        [
+            format!("{reference}: note that 1500.00 NOK was paid, and the pass costs 990.00 NOK."),
+            format!("{reference}: note that 500.00 NOK of it was refunded."),
+            format!("{reference}: its buyer has Unlimited month of studio."),
+        ]
+    );
+    let document: Value = serde_json::from_str(&assign(&right, "pass-10", &["--json"]).await).unwrap();
+    let money = json!({"amount": 150_000, "currency": "nok"});
+    assert_eq!((&document["paid"], &document["price"]), (&money, &money));
+    assert_eq!(
+        (&document["differs"], &document["refunded"], &document["hasPass"]),
+        (&json!(false), &Value::Null, &json!(true))
+    );
+}
+
+#[tokio::test]
 async fn a_dead_letter_that_no_handler_could_open_a_case_for_gets_one() {
     let mut world = World::open().await;
     world.shop.start_server().await;

@@ -7,9 +7,9 @@ use surepass::queue::inspector::{Inspector, Listed, PageOptions, QueueStatus, St
 
 use super::arguments::ListArguments;
 use crate::Failure;
-use crate::commands::terminal::{cut, print_json, relative, safe, span};
+use crate::commands::terminal::{columns, cut, print_json, relative, safe, span};
 
-/// What a person's terminal is wide.
+/// So much is printed of a line where there is no terminal.
 const COLUMNS: usize = 100;
 /// Where a job's id begins.
 const INDENT: usize = 23;
@@ -35,11 +35,12 @@ pub(super) async fn run(inspector: &Inspector, arguments: ListArguments) -> Resu
         println!("{}", summary(queue));
     }
     println!();
+    let room = columns().unwrap_or(COLUMNS).saturating_sub(INDENT);
     for job in &page.jobs {
         let [first, second] = lines(job, page.now);
         println!("{first}");
         if !second.is_empty() {
-            println!("{:INDENT$}{}", "", cut(&second, COLUMNS - INDENT));
+            println!("{:INDENT$}{}", "", cut(&second, room));
         }
     }
     match (&page.next, page.jobs.is_empty()) {

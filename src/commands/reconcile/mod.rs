@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use surepass::clock::Clock;
 use surepass::config::Settings;
 use surepass::fulfil::{job_id, session_of};
-use surepass::lookback::ledger::{self, Balance, LedgerError, Progress};
+use surepass::lookback::ledger::{self, Balance, Progress};
 use surepass::queue::inspector::{Life, State};
 use surepass::queue::{Bucket, Queue, Redis, RedisOptions};
 use surepass::store::Store;
@@ -21,7 +21,7 @@ use surepass::verdict::LONGEST_WAIT;
 
 use super::jobs::inspector;
 use super::terminal::{print_json, safe};
-use super::{block_on, open_for_reading};
+use super::{block_on, open_for_reading, tenant};
 use crate::Failure;
 
 /// How long the command waits for Redis, which its verdict does not need.
@@ -43,8 +43,8 @@ pub(crate) struct Arguments {
     /// How far back, by when a session was created
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3650))]
     days: u16,
-    /// Only this tenant's purchases, in the account it sells on
-    #[arg(long, value_name = "SLUG")]
+    /// Only the purchases of this tenant (its id or slug), in the account it sells on
+    #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
     /// What was paid less than so many minutes ago is in flight, not missing
     #[arg(long, value_name = "MINUTES", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1440))]
@@ -58,13 +58,20 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     block_on(async {
         let client = client(settings).await?;
         let store = open_for_reading(settings).await?;
+        let tenant = match tenant::option(store.as_ref(), arguments.tenant.as_deref()).await? {
+            Ok(tenant) => tenant.map(|tenant| tenant.slug),
+            Err(words) => {
+                eprintln!("surepass: {words}");
+                return Ok(ExitCode::from(2));
+            }
+        };
         let now = Clock::system().now();
         let to = DateTime::<Utc>::from_timestamp(now.timestamp(), 0).unwrap_or(now);
         let options = ledger::Options {
             from: to - TimeDelta::days(arguments.days.into()),
             to,
             grace: Duration::from_mins(arguments.grace.into()),
-            tenant: arguments.tenant.clone(),
+            tenant,
             livemode: settings.stripe.livemode(),
             client_reference: settings.fulfil.client_reference_id,
             unmatched: settings.fulfil.unmatched,
@@ -73,13 +80,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         let drawn =
             ledger::reconcile(&client, store.as_ref(), options, |progress| show(&bar, progress)).await;
         bar.finish_and_clear();
-        let mut balance = match drawn {
-            Err(error @ LedgerError::UnknownTenant(_)) => {
-                eprintln!("surepass: {}", safe(&error.to_string()));
-                return Ok(ExitCode::from(2));
-            }
-            drawn => drawn?,
-        };
+        let mut balance = drawn?;
         look_up_jobs(settings, store.as_ref(), &mut balance).await;
         let dead = dead_sessions(settings).await;
         balance.dead_are_missing(|session| dead.contains(session));

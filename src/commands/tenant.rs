@@ -1,0 +1,38 @@
+//! The tenant that `--tenant` names.
+
+use surepass::store::{Store, Tenant};
+
+use super::terminal::safe;
+use crate::Failure;
+
+/// So many are named where somebody has named none that there is.
+const NAMED: usize = 10;
+
+/// The tenant with this id, else with this slug; `Err`: what to say instead, as it is misuse.
+pub(super) fn named<'a>(tenants: &'a [Tenant], typed: &str) -> Result<&'a Tenant, String> {
+    let by_id = tenants.iter().find(|tenant| tenant.id == typed);
+    let found = by_id.or_else(|| tenants.iter().find(|tenant| tenant.slug == typed));
+    found.ok_or_else(|| {
+        let typed = safe(typed);
+        let slugs: Vec<String> = tenants.iter().take(NAMED).map(|one| safe(&one.slug)).collect();
+        let more = tenants.len().saturating_sub(NAMED);
+        match (slugs.as_slice(), more) {
+            ([], _) => format!("no tenant has the id or slug `{typed}`: there are none yet (`surepass catalog import`)"),
+            (slugs, 0) => format!("no tenant has the id or slug `{typed}`: there are {}", slugs.join(", ")),
+            (slugs, more) => format!(
+                "no tenant has the id or slug `{typed}`: there are {} and {more} more (`surepass catalog list`)",
+                slugs.join(", ")
+            ),
+        }
+    })
+}
+
+/// The same of a command's option.
+pub(super) async fn option(
+    store: &dyn Store,
+    typed: Option<&str>,
+) -> Result<Result<Option<Tenant>, String>, Failure> {
+    let Some(typed) = typed else { return Ok(Ok(None)) };
+    let tenants = store.tenants().await?;
+    Ok(named(&tenants, typed).map(|tenant| Some(tenant.clone())))
+}
