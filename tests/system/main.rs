@@ -18,6 +18,7 @@ mod demo_shop;
 mod event_log;
 mod health;
 mod intake;
+mod lists;
 mod livemode;
 mod logs;
 mod metrics;
