@@ -26,6 +26,7 @@ pub mod stripe;
 pub mod telemetry;
 pub mod terminal;
 pub mod time_zone;
+pub mod tls;
 pub mod unmatched;
 pub mod up;
 pub mod verdict;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::fulfil::session_of;
 use crate::queue::{Overdue, Queue};
 use crate::store::{Store, StoreError};
+use crate::tls;
 
 /// How long a paid purchase may wait for its pass before that is an error.
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -150,7 +151,7 @@ impl Verdict {
                 message: format!(
                     "Redis does not answer ({error}): webhooks get 503, and no purchase is fulfilled until it does"
                 ),
-                next: "start Redis, or correct REDIS_URL".to_owned(),
+                next: tls::next_step(&error.to_string(), "start Redis, or correct REDIS_URL").to_owned(),
             }),
             Some(Ok(overdue)) => {
                 problems.extend(without_any_pass(facts, overdue));

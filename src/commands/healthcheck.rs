@@ -23,6 +23,7 @@ fn http_url(text: &str) -> Result<Url, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    surepass::tls::check_for(&arguments.url)?;
     super::block_on(async {
         let client = surepass::outbound::http()
             .timeout(Duration::from_secs(3))

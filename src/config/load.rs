@@ -6,6 +6,7 @@ use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::Settings;
 use crate::credentials::{Misfit, is_quoted};
+use crate::tls::{self, TrustError};
 
 /// The environment variables that are settings, with their keys.
 pub const VARIABLES: [(&str, &str); 25] = [
@@ -75,6 +76,9 @@ pub enum ConfigError {
         /// The keys that this place has, with commas between them.
         known: String,
     },
+    /// Stripe's API or the customers' keys are at an https address, and what to trust there is not known.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A value cannot be used.
     #[error("{place} {problem}")]
     Value {
@@ -99,7 +103,19 @@ impl Settings {
     ///
     /// [`ConfigError`] with the first thing that is wrong.
     pub fn load() -> Result<Self, ConfigError> {
-        Self::load_from(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        let settings =
+            Self::load_from(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))?;
+        // Redis and the store see to it where they are opened.
+        let stripe = settings
+            .stripe
+            .secret_key
+            .is_some()
+            .then_some(&settings.stripe.api_base);
+        stripe
+            .into_iter()
+            .chain(&settings.customers.jwks_url)
+            .try_for_each(tls::check_for)?;
+        Ok(settings)
     }
 
     /// The same with `variable` in the place of the environment. An empty variable counts as unset, since that is what

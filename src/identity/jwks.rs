@@ -13,6 +13,7 @@ use url::Url;
 
 use super::TokenError;
 use crate::clock::Clock;
+use crate::outbound::innermost;
 
 /// How old the keys may be: one that is withdrawn counts no longer than this, while the host answers.
 const LIFE: TimeDelta = TimeDelta::minutes(10);
@@ -95,6 +96,13 @@ impl Jwks {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Reads the keys from the host, and answers how many there are; else why there are none.
+    pub(super) async fn read_now(&self) -> Result<usize, String> {
+        let read = tokio::time::timeout(PATIENCE, self.fetch()).await;
+        read.unwrap_or_else(|_| Err("no answer within 3 s".to_owned()))
+            .map(|keys| keys.len())
+    }
+
     /// Reads the keys, unless that was tried a moment ago. Where the host does not answer, those known go on. Answers
     /// whether they are new.
     async fn look(&self, mut asked: MutexGuard<'_, Option<DateTime<Utc>>>) -> bool {
@@ -125,7 +133,7 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<Vec<Key>, String> {
-        let told = |error: reqwest::Error| error.without_url().to_string();
+        let told = |error: reqwest::Error| innermost(&error.without_url());
         let mut response = self.http.get(self.url.clone()).send().await.map_err(told)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(format!("it answers {}", response.status()));

@@ -125,6 +125,12 @@ impl Identity {
         self.secret.is_some() || self.jwks.is_some()
     }
 
+    /// Reads the keys of the JWKS, and answers how many there are, or why there are none; `None` without a JWKS. For a check
+    /// that nobody waits for.
+    pub async fn try_jwks(&self) -> Option<Result<usize, String>> {
+        Some(self.jwks.as_ref()?.read_now().await)
+    }
+
     /// The customer whose token it is.
     ///
     /// # Errors

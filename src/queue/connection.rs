@@ -2,6 +2,7 @@
 
 mod address;
 mod moving;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::address::{Address, Parsed, parse};
 use self::moving::{Moving, find};
+use self::trust::trust;
 use super::QueueError;
 use crate::outage::Outage;
 
@@ -48,9 +50,14 @@ impl Redis {
     /// Reads the address; connects to nothing yet.
     ///
     /// # Errors
-    /// [`QueueError::Address`] where the address is none that Surepass can use.
+    /// [`QueueError::Address`] where the address is none that Surepass can use, [`QueueError::Trust`] where it asks for TLS
+    /// and the certificates to trust are missing.
     pub fn open(url: &SecretString, options: RedisOptions) -> Result<Self, QueueError> {
-        let Parsed { address, replicas } = parse(url.expose_secret())?;
+        let Parsed {
+            mut address,
+            replicas,
+        } = parse(url.expose_secret())?;
+        trust(&mut address)?;
         Ok(Self {
             address,
             replicas,

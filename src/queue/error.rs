@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use apalis_core::error::{AbortError, BoxDynError, RetryAfterError};
 
+use crate::tls::{self, TrustError};
+
 /// Why the queue could not do it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
-    #[error("Redis: {0}")]
+    #[error("Redis: {}", tls::told(.0))]
     Redis(#[from] redis::RedisError),
     #[error("Redis did not answer in time")]
     Timeout,
     #[error("REDIS_URL: {0}")]
     Address(String),
+    #[error("REDIS_URL needs TLS, but {0}")]
+    Trust(#[from] TrustError),
     #[error("a job's payload could not be encoded: {0}")]
     Encode(#[from] serde_json::Error),
     #[error("the queue is shutting down")]

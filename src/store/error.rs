@@ -2,6 +2,8 @@
 
 use sqlx::error::{DatabaseError, ErrorKind};
 
+use crate::tls;
+
 /// Why the store could not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -45,9 +47,8 @@ impl From<sqlx::Error> for StoreError {
                 "a record is not as this version of Surepass keeps it: {error}"
             )),
             sqlx::Error::Encode(_) => Self::Permanent(error.to_string()),
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Outage(tls::told(&error)),
+            sqlx::Error::Protocol(_)
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::BeginFailed => Self::Outage(error.to_string()),

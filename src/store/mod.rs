@@ -22,6 +22,7 @@ mod schema;
 mod sql;
 mod sqlite;
 mod tenants;
+mod trust;
 mod unmatched;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use sqlx::{
 use super::dialect::{Bind, Dialect, STATEMENTS, fields};
 use super::pools::Pools;
 use super::sql::SqlStore;
+use super::trust::trusting;
 use super::{ACQUIRE, Options, StoreError};
 use crate::address::masked;
 
@@ -70,6 +71,7 @@ impl PostgresStore {
             // For floats, of which there are none; poolers refuse it.
             .extra_float_digits(None)
             .disable_statement_logging();
+        let address = trusting(address, url.expose_secret())?;
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections.max(1))
             .acquire_timeout(ACQUIRE)

@@ -6,15 +6,18 @@ use opentelemetry::Context;
 use opentelemetry::trace::{
     SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
 };
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::{Layer, Registry};
+use url::Url;
 
 use super::trace::TraceParent;
+use crate::outbound::blocking_http;
+use crate::tls::{self, TrustError};
 
 /// How long the end of the process waits for the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(3);
@@ -25,14 +28,20 @@ const ENDPOINTS: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
 ];
 
+const TIMEOUTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+
 /// Why spans cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectorError {
-    /// We bring no TLS for it; a collector is a neighbour.
-    #[error(
-        "it must be an http:// address: for a collector elsewhere, run one on this machine that passes spans on"
-    )]
+    /// There is no way to such an address.
+    #[error("it must begin with http:// or https://")]
     NotHttp,
+    /// It needs TLS.
+    #[error("it needs TLS, but {0}")]
+    Trust(#[from] TrustError),
+    /// The system lets no HTTP client be made.
+    #[error("no HTTP client can be set up: {0}")]
+    Client(#[from] reqwest::Error),
     /// The exporter refuses it.
     #[error(transparent)]
     Exporter(#[from] ExporterBuildError),
@@ -61,12 +70,17 @@ pub(super) fn start(program: &'static str) -> Result<Option<(Spans, Exporting)>,
     if endpoints.is_empty() || disabled {
         return Ok(None);
     }
-    if !endpoints.iter().all(|endpoint| endpoint.starts_with("http://")) {
-        return Err(CollectorError::NotHttp);
+    for endpoint in &endpoints {
+        let url = Url::parse(endpoint).ok();
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+        tls::check_for(&url.ok_or(CollectorError::NotHttp)?)?;
     }
-    // The exporter makes an HTTP client of its own.
-    crate::outbound::install();
-    let exporter = SpanExporter::builder().with_http().build()?;
+    // The exporter's own client would trust what the system does.
+    let client = blocking_http().timeout(longest_export()).build()?;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .build()?;
     let resource = match named("OTEL_SERVICE_NAME") {
         Some(_) => Resource::builder(),
         None => Resource::builder().with_service_name(program),
@@ -83,6 +97,14 @@ pub(super) fn start(program: &'static str) -> Result<Option<(Spans, Exporting)>,
         .with_tracked_inactivity(false)
         .with_filter(FilterFn::new(is_ours).with_max_level_hint(tracing::Level::DEBUG));
     Ok(Some((Spans(provider), layer.boxed())))
+}
+
+/// How long one export may take, by the variables for it: milliseconds, 10 s unless they are set.
+fn longest_export() -> Duration {
+    let set = TIMEOUTS
+        .iter()
+        .find_map(|name| std::env::var(name).ok()?.parse().ok());
+    Duration::from_millis(set.unwrap_or(10_000))
 }
 
 /// Our own spans, and none of the log's lines: what an error says may be for the operator's eyes only.

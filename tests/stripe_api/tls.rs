@@ -22,7 +22,7 @@ async fn server() -> (Fake, String) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, &authority).unwrap();
-    surepass::outbound::install();
+    surepass::tls::install();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder()
         .with_no_client_auth()

@@ -5,6 +5,7 @@ mod left_behind;
 mod purchases;
 mod redis;
 mod report;
+mod sign_in;
 mod store;
 mod stripe;
 mod webhooks;
@@ -109,6 +110,7 @@ async fn examine(settings: Settings, report: &mut Report) {
         return;
     }
     configuration::check(&patient, report);
+    sign_in::check(&patient, report).await;
     report.begin("Redis");
     match redis {
         Ok(_) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use surepass::config::QueueName;
 use surepass::queue::{LEAST_VERSION, Server};
+use surepass::tls::next_step;
 
 use super::report::Report;
 use super::{Patient, place};
@@ -48,6 +49,7 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
                      are answered with 503, and Stripe sends them again"
                 }
             };
+            let mend = next_step(&error.to_string(), mend);
             report.wrong("connection", format!("{place}: {error}"), mend);
             return;
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 use surepass::store::{self, sqlite_file};
+use surepass::tls::next_step;
 
 use super::redis::size;
 use super::report::Report;
@@ -41,7 +42,10 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
             report.wrong(
                 "connection",
                 format!("{place}: {error}"),
-                "start the database, or correct DATABASE_URL; meanwhile jobs wait in Redis",
+                next_step(
+                    &error.to_string(),
+                    "start the database, or correct DATABASE_URL; meanwhile jobs wait in Redis",
+                ),
             );
             return;
         }

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use secrecy::ExposeSecret;
 use surepass::fulfil::Mode;
 use surepass::stripe::api::{self, Account, Client, ClientOptions, EventFilter, StripeError, Unpaced};
+use surepass::tls::next_step;
 
 use super::Patient;
 use super::report::Report;
@@ -60,7 +61,8 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
                 Some(_) => "see status.stripe.com, and STRIPE_API_BASE",
                 None => "let this machine reach it, or correct STRIPE_API_BASE",
             };
-            report.wrong("connection", error.to_string(), mend);
+            let told = error.to_string();
+            report.wrong("connection", told.as_str(), next_step(&told, mend));
             return;
         }
     }

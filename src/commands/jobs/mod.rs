@@ -13,6 +13,7 @@ use surepass::config::{QueueName, Settings};
 use surepass::fulfil;
 use surepass::queue::inspector::{InspectError, Inspector};
 use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
+use surepass::tls::distrust;
 
 use super::block_on;
 use super::terminal::safe;
@@ -62,6 +63,12 @@ pub(super) fn told(settings: &Settings, error: &InspectError) -> Result<ExitCode
             eprintln!("surepass: {}", safe(&error.to_string()));
             Ok(ExitCode::from(2))
         }
+        InspectError::Queue(QueueError::Redis(cause)) if distrust(cause).is_some() => Err(format!(
+            "REDIS_URL, `{}`: {}",
+            masked(settings.redis.url_or_default().expose_secret()),
+            safe(&error.to_string())
+        )
+        .into()),
         InspectError::Queue(QueueError::Redis(_) | QueueError::Timeout) => Err(format!(
             "{}. Is it running, and is REDIS_URL, `{}`, its address? Jobs that were accepted are kept where Redis keeps its data",
             safe(&error.to_string()),

@@ -1,6 +1,6 @@
 //! What `REDIS_URL` may say.
 
-use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsMode};
+use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates, TlsMode};
 
 use super::super::QueueError;
 use crate::address::{masked, misspelled};
@@ -10,15 +10,23 @@ use crate::address::{masked, misspelled};
 pub(super) enum Address {
     /// One server that stays where it is.
     Fixed(ConnectionInfo),
-    /// The server that the sentinels call the master of this name.
-    Sentinel {
-        sentinels: Vec<ConnectionInfo>,
-        master: String,
-        tls: Option<TlsMode>,
-        redis: Box<RedisConnectionInfo>,
-    },
+    /// The server that the sentinels call the master.
+    Sentinel(Box<Sentinels>),
     /// The node of a cluster that holds the keys; these know it.
     Cluster(Vec<ConnectionInfo>),
+}
+
+/// Who knows where a master is, and how to connect to it.
+#[derive(Clone)]
+pub(super) struct Sentinels {
+    pub(super) nodes: Vec<ConnectionInfo>,
+    /// The name by which they know it.
+    pub(super) master: String,
+    pub(super) tls: Option<TlsMode>,
+    /// What the master's certificate may be signed by; `None`: Mozilla's CAs.
+    pub(super) certificates: Option<TlsCertificates>,
+    /// The master's user, password and database.
+    pub(super) redis: RedisConnectionInfo,
 }
 
 /// An address, and how many replicas must hold what is acknowledged.
@@ -112,12 +120,13 @@ fn sentinel(
     let own = query.sentinel_password.map_or(String::new(), |password| {
         format!("{}:{password}", query.sentinel_user)
     });
-    Ok(Address::Sentinel {
-        sentinels: each(hosts, 26379, |host| node(secure, &own, host, ""))?,
+    Ok(Address::Sentinel(Box::new(Sentinels {
+        nodes: each(hosts, 26379, |host| node(secure, &own, host, ""))?,
         master: master.to_owned(),
         tls: secure.then_some(TlsMode::Secure),
-        redis: Box::new(redis.redis_settings().clone()),
-    })
+        certificates: None,
+        redis: redis.redis_settings().clone(),
+    })))
 }
 
 fn each(
@@ -192,38 +201,40 @@ mod tests {
     #[test]
     fn sentinels_are_listed_by_commas_and_the_password_is_for_their_master() {
         let parsed = parse("redis+sentinel://app:p%40ss@a:1,b,[::1]:3/shop/2?replicas=1").unwrap();
-        let Address::Sentinel {
-            sentinels,
-            master,
-            tls,
-            redis,
-        } = parsed.address
-        else {
+        let Address::Sentinel(sentinels) = parsed.address else {
             panic!("no sentinels");
         };
-        assert_eq!(hosts(&sentinels), ["a:1", "b:26379", "::1:3"]);
+        assert_eq!(hosts(&sentinels.nodes), ["a:1", "b:26379", "::1:3"]);
         assert!(
             sentinels
+                .nodes
                 .iter()
                 .all(|one| one.redis_settings().password().is_none())
         );
         assert_eq!(
-            (master.as_str(), tls.is_none(), parsed.replicas),
+            (
+                sentinels.master.as_str(),
+                sentinels.tls.is_none(),
+                parsed.replicas
+            ),
             ("shop", true, 1)
         );
-        assert_eq!((redis.username(), redis.password()), (Some("app"), Some("p@ss")));
-        assert_eq!(redis.db(), 2);
+        assert_eq!(
+            (sentinels.redis.username(), sentinels.redis.password()),
+            (Some("app"), Some("p@ss"))
+        );
+        assert_eq!(sentinels.redis.db(), 2);
     }
 
     #[test]
     fn sentinels_have_a_password_of_their_own_where_one_is_given() {
         let parsed = parse("rediss+sentinel://a/shop?sentinel_user=u&sentinel_password=w").unwrap();
-        let Address::Sentinel { sentinels, tls, .. } = parsed.address else {
+        let Address::Sentinel(sentinels) = parsed.address else {
             panic!("no sentinels");
         };
-        let settings = sentinels[0].redis_settings();
+        let settings = sentinels.nodes[0].redis_settings();
         assert_eq!((settings.username(), settings.password()), (Some("u"), Some("w")));
-        assert!(matches!(tls, Some(TlsMode::Secure)));
+        assert!(matches!(sentinels.tls, Some(TlsMode::Secure)));
     }
 
     #[test]

@@ -15,36 +15,22 @@ use futures::future::{BoxFuture, Shared};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, RedisError,
-    RedisResult, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
+    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value,
 };
 
 use super::RedisOptions;
-use super::address::Address;
+use super::address::{Address, Sentinels};
 
 /// The node that holds `key` and takes writes, by what sentinels or nodes say now.
 pub(super) async fn find(address: &Address, key: &str, options: RedisOptions) -> RedisResult<Client> {
     let finding = async {
         match address {
             Address::Fixed(info) => Client::open(info.clone()),
-            Address::Sentinel {
-                sentinels,
-                master,
-                tls,
-                redis,
-            } => {
-                let mut node =
-                    SentinelNodeConnectionInfo::default().set_redis_connection_info((**redis).clone());
-                if let Some(tls) = tls {
-                    node = node.set_tls_mode(*tls);
-                }
-                // A new one each time: its connections belong to the runtime that made them.
-                SentinelClient::build(sentinels.clone(), master, Some(node), SentinelServerType::Master)?
-                    .async_get_client()
-                    .await
-            }
+            // A new one each time: its connections belong to the runtime that made them.
+            Address::Sentinel(sentinels) => ask(sentinels)?.async_get_client().await,
             Address::Cluster(nodes) => {
                 let mut last = None;
                 for node in nodes {
@@ -60,6 +46,41 @@ pub(super) async fn find(address: &Address, key: &str, options: RedisOptions) ->
     // Boxed: a future of many levels, within those of all who connect.
     let found = in_time(options.connect_timeout * 2, finding.boxed()).await?;
     Client::open(found.get_connection_info().clone().set_tcp_settings(settings()))
+}
+
+fn ask(sentinels: &Sentinels) -> RedisResult<SentinelClient> {
+    let Sentinels {
+        nodes,
+        master,
+        tls,
+        certificates,
+        redis,
+    } = sentinels;
+    let addresses = nodes.iter().map(|node| node.addr().clone());
+    let mut client = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
+        .set_client_to_redis_db(redis.db())
+        .set_client_to_redis_protocol(redis.protocol());
+    // All have the same.
+    let own = nodes.first().map(ConnectionInfo::redis_settings);
+    if let Some(user) = own.and_then(RedisConnectionInfo::username) {
+        client = client.set_client_to_sentinel_username(user);
+    }
+    if let Some(password) = own.and_then(RedisConnectionInfo::password) {
+        client = client.set_client_to_sentinel_password(password);
+    }
+    if let Some(user) = redis.username() {
+        client = client.set_client_to_redis_username(user);
+    }
+    if let Some(password) = redis.password() {
+        client = client.set_client_to_redis_password(password);
+    }
+    if let Some(tls) = tls {
+        client = client.set_client_to_redis_tls_mode(*tls);
+    }
+    if let Some(certificates) = certificates {
+        client = client.set_client_to_redis_certificates(certificates.clone());
+    }
+    client.build()
 }
 
 /// An idle connection shows that it is there: who stands in between forgets the silent ones, and tells nobody. A call does
@@ -321,7 +342,7 @@ impl Moving {
     pub(super) fn db(&self) -> i64 {
         match &self.0.address {
             Address::Fixed(info) => info.redis_settings().db(),
-            Address::Sentinel { redis, .. } => redis.db(),
+            Address::Sentinel(sentinels) => sentinels.redis.db(),
             Address::Cluster(_) => 0,
         }
     }

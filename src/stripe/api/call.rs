@@ -13,6 +13,7 @@ use super::client::{Account, Inner};
 use super::error::{Problem, Refusal, word};
 use super::route::Route;
 use super::{API_VERSION, StripeError, retry};
+use crate::tls;
 
 /// The longest answer that is read, in bytes after gzip: a page of a hundred expanded sessions has some 2 MB.
 const LONGEST_BODY: usize = 32 << 20;
@@ -163,6 +164,9 @@ async fn read_body(mut response: reqwest::Response, longest: usize) -> Result<By
 /// What reqwest says without the address, whose query may hold an email.
 fn network(error: reqwest::Error) -> Problem {
     let error = error.without_url();
+    if let Some(distrust) = tls::distrust(&error) {
+        return Problem::Network(distrust);
+    }
     let mut reason = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
