@@ -151,7 +151,7 @@ impl Verdict {
                 message: format!(
                     "Redis does not answer ({error}): webhooks get 503, and no purchase is fulfilled until it does"
                 ),
-                next: tls::next_step(&error.to_string(), "start Redis, or correct REDIS_URL").to_owned(),
+                next: tls::next_step(error, "start Redis, or correct REDIS_URL").to_owned(),
             }),
             Some(Ok(overdue)) => {
                 problems.extend(without_any_pass(facts, overdue));

@@ -21,7 +21,7 @@ use crate::outage::Outage;
 /// A Redis, by its address: a server, a master among sentinels, or a cluster. Hands out connections.
 #[derive(Clone)]
 pub struct Redis {
-    address: Address,
+    address: Arc<Address>,
     replicas: usize,
     options: RedisOptions,
     /// Whether it answers the workers of this process.
@@ -59,7 +59,7 @@ impl Redis {
         } = parse(url.expose_secret())?;
         trust(&mut address)?;
         Ok(Self {
-            address,
+            address: Arc::new(address),
             replicas,
             options,
             outage: Arc::default(),
@@ -73,7 +73,7 @@ impl Redis {
     /// # Errors
     /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn connection(&self, key: &str) -> Result<Connection, QueueError> {
-        if let Address::Fixed(info) = &self.address {
+        if let Address::Fixed(info) = self.address.as_ref() {
             // What no client can be made of is told now, not at the first call.
             Client::open(info.clone())?;
         }

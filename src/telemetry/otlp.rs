@@ -6,6 +6,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::{
     SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
 };
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -16,7 +17,8 @@ use tracing_subscriber::{Layer, Registry};
 use url::Url;
 
 use super::trace::TraceParent;
-use crate::outbound::blocking_http;
+use crate::outage::{Outage, millis};
+use crate::outbound::{blocking_http, innermost};
 use crate::tls::{self, TrustError};
 
 /// How long the end of the process waits for the last spans.
@@ -45,6 +47,38 @@ pub enum CollectorError {
     /// The exporter refuses it.
     #[error(transparent)]
     Exporter(#[from] ExporterBuildError),
+}
+
+/// Sends spans, and logs why it cannot: the exporter itself names no cause.
+#[derive(Debug)]
+struct Sender {
+    http: reqwest::blocking::Client,
+    outage: Outage,
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Sender {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let sent = self.http.send_bytes(request).await;
+        match &sent {
+            Ok(_) => {
+                if let Some(away) = self.outage.answered() {
+                    tracing::info!(away_ms = millis(away), "the collector takes spans again");
+                }
+            }
+            Err(error) => {
+                if let Some(away) = self.outage.failed() {
+                    let (error, away_ms) = (innermost(error.as_ref()), millis(away));
+                    tracing::warn!(
+                        error,
+                        away_ms,
+                        "OTEL_EXPORTER_OTLP_ENDPOINT: the collector takes no spans, and they are lost"
+                    );
+                }
+            }
+        }
+        sent
+    }
 }
 
 /// The export of spans.
@@ -76,10 +110,13 @@ pub(super) fn start(program: &'static str) -> Result<Option<(Spans, Exporting)>,
         tls::check_for(&url.ok_or(CollectorError::NotHttp)?)?;
     }
     // The exporter's own client would trust what the system does.
-    let client = blocking_http().timeout(longest_export()).build()?;
+    let http = blocking_http().timeout(longest_export()).build()?;
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(client)
+        .with_http_client(Sender {
+            http,
+            outage: Outage::default(),
+        })
         .build()?;
     let resource = match named("OTEL_SERVICE_NAME") {
         Some(_) => Resource::builder(),

@@ -227,7 +227,7 @@ async fn a_collector_that_never_answers_delays_neither_request_nor_job_nor_the_e
 #[tokio::test]
 async fn an_endpoint_that_cannot_be_used_is_refused_at_the_start_with_what_to_do() {
     let mut shop = Shop::prepare("").await;
-    shop.set("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example.com");
+    shop.set("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector.example.com:4317");
     let mut server = shop.launch_server();
     assert!(!server.ended().await.success());
     server.says("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used").await;

@@ -6,18 +6,16 @@ use super::super::QueueError;
 use crate::address::{masked, misspelled};
 
 /// Where Redis is, and how to find it when it moves.
-#[derive(Clone)]
 pub(super) enum Address {
     /// One server that stays where it is.
     Fixed(ConnectionInfo),
     /// The server that the sentinels call the master.
-    Sentinel(Box<Sentinels>),
+    Sentinel(Sentinels),
     /// The node of a cluster that holds the keys; these know it.
     Cluster(Vec<ConnectionInfo>),
 }
 
 /// Who knows where a master is, and how to connect to it.
-#[derive(Clone)]
 pub(super) struct Sentinels {
     pub(super) nodes: Vec<ConnectionInfo>,
     /// The name by which they know it.
@@ -30,7 +28,6 @@ pub(super) struct Sentinels {
 }
 
 /// An address, and how many replicas must hold what is acknowledged.
-#[derive(Clone)]
 pub(super) struct Parsed {
     pub(super) address: Address,
     pub(super) replicas: usize,
@@ -120,13 +117,13 @@ fn sentinel(
     let own = query.sentinel_password.map_or(String::new(), |password| {
         format!("{}:{password}", query.sentinel_user)
     });
-    Ok(Address::Sentinel(Box::new(Sentinels {
+    Ok(Address::Sentinel(Sentinels {
         nodes: each(hosts, 26379, |host| node(secure, &own, host, ""))?,
         master: master.to_owned(),
         tls: secure.then_some(TlsMode::Secure),
         certificates: None,
         redis: redis.redis_settings().clone(),
-    })))
+    }))
 }
 
 fn each(

@@ -147,7 +147,7 @@ type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>
 pub(super) struct Moving(Arc<Inner>);
 
 struct Inner {
-    address: Address,
+    address: Arc<Address>,
     key: String,
     options: RedisOptions,
     state: Mutex<State>,
@@ -161,7 +161,7 @@ struct State {
 }
 
 impl Moving {
-    pub(super) fn new(address: Address, key: &str, options: RedisOptions) -> Self {
+    pub(super) fn new(address: Arc<Address>, key: &str, options: RedisOptions) -> Self {
         Self(Arc::new(Inner {
             address,
             key: key.to_owned(),
@@ -245,7 +245,7 @@ impl Moving {
     /// Calls; where the node says that it is the wrong one it has changed nothing, so the right one is called at once.
     pub(super) async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
         // Where nobody can tell who is the right one, the name may soon: the next call sees.
-        let knows_another = !matches!(self.0.address, Address::Fixed(_));
+        let knows_another = !matches!(*self.0.address, Address::Fixed(_));
         match self.call_once(cmd).await {
             Err((_, Doubt::WrongNode)) if knows_another => {
                 self.call_once(cmd).await.map_err(|(error, _)| error)
@@ -302,7 +302,11 @@ impl Drop for Wait<'_> {
     }
 }
 
-async fn connect(address: Address, key: String, options: RedisOptions) -> RedisResult<MultiplexedConnection> {
+async fn connect(
+    address: Arc<Address>,
+    key: String,
+    options: RedisOptions,
+) -> RedisResult<MultiplexedConnection> {
     let client = find(&address, &key, options).await?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(options.connect_timeout))
@@ -340,7 +344,7 @@ impl Doubt {
 impl Moving {
     /// The number of the database that the address names.
     pub(super) fn db(&self) -> i64 {
-        match &self.0.address {
+        match self.0.address.as_ref() {
             Address::Fixed(info) => info.redis_settings().db(),
             Address::Sentinel(sentinels) => sentinels.redis.db(),
             Address::Cluster(_) => 0,
