@@ -155,8 +155,8 @@ async fn a_job_is_shown_with_its_case_and_what_to_type_next() {
     shop.worked_off().await;
     let reference = reference(&shop).await;
     let id = session.session_id();
-    let show = async || stdout(&shop.surepass(&["jobs", "show", &id]).await);
-    let text = show().await;
+    let told = async || stdout(&shop.surepass(&["jobs", "show", &id]).await);
+    let text = told().await;
     let case = &shop.json(&["unmatched", "list", "--json"]).await[0]["id"];
     let case = case.as_str().unwrap();
     assert!(
@@ -190,7 +190,7 @@ async fn a_job_is_shown_with_its_case_and_what_to_type_next() {
         .surepass(&["unmatched", "close", &reference, "--why", "paid in cash"])
         .await;
     assert!(closed.status.success(), "{}", stderr(&closed));
-    let text = show().await;
+    let text = told().await;
     assert!(
         text.contains(&format!(
             "  unmatched  {reference}, closed by hand (unresolved_pass, "
