@@ -1,6 +1,8 @@
 //! What keys, secrets and tokens look like. Whatever takes one in refuses a text that is something else: a guard that cannot
 //! read its key would turn everybody away, or let the wrong ones in.
 
+use secrecy::{ExposeSecret, SecretString};
+
 /// A shorter HS256 secret can be guessed from one token: RFC 7518, 3.2.
 const SHORTEST_JWT_SECRET: usize = 32;
 /// A shorter admin token can be guessed.
@@ -83,6 +85,15 @@ pub fn check_webhook_secret(text: &str) -> Result<(), Misfit> {
         }
         None => Err(Misfit::NoWebhookSecret),
     }
+}
+
+/// Refuses a tenant's secrets where one of them is none. What surrounds them may be blank.
+///
+/// # Errors
+/// [`Misfit`].
+pub fn check_webhook_secrets(secrets: &[SecretString]) -> Result<(), Misfit> {
+    let mut secrets = secrets.iter().map(|secret| secret.expose_secret().trim());
+    secrets.try_for_each(check_webhook_secret)
 }
 
 /// Refuses what is no API key of Stripe that says whether it is for live or for test payments.

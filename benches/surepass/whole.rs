@@ -119,7 +119,7 @@ async fn prepared(url: &str, synchronous: Synchronous) -> Outcome<Arc<dyn Store>
     let store = store::open(&url.into(), &options).await?;
     store.migrate().await?;
     let sample = Catalog::parse(include_str!("../../config/catalog.example.toml"))?;
-    store.import(&sample.tenants).await?;
+    store.import(&sample.tenants, &sample.secrets).await?;
     Ok(store)
 }
 

@@ -36,11 +36,11 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
                 // Read before the store is opened: a bad file changes nothing.
                 let mut catalog = catalog::Catalog::read(&file).map_err(|error| refused(&file, error))?;
                 let store = open_or_create_store(settings).await?;
-                catalog.keep_secrets(&store.tenants().await?);
+                catalog.warn_of_lost_secrets(&store.webhook_secrets(None).await?);
                 for warning in &catalog.warnings {
                     eprintln!("warning: {warning}");
                 }
-                let imported = store.import(&catalog.tenants).await?;
+                let imported = store.import(&catalog.tenants, &catalog.secrets).await?;
                 println!(
                     "tenants: {} new, {} updated; passes: {} new, {} updated; unchanged: {}",
                     imported.tenants_created,
@@ -52,9 +52,10 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
             }
             Command::Example => print!("{}", include_str!("../../config/catalog.example.toml")),
             Command::List { json } => {
-                let tenants = open_for_reading(settings).await?.tenants().await?;
+                let store = open_for_reading(settings).await?;
+                let tenants = store.tenants().await?;
                 if json {
-                    print_json(&catalog::to_json(&tenants))?;
+                    print_json(&catalog::to_json(&tenants, &store.webhook_secrets(None).await?))?;
                 } else if tenants.is_empty() {
                     println!(
                         "No tenants yet. `surepass catalog example > catalog.toml` writes an example, and `surepass catalog import \

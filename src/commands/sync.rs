@@ -14,7 +14,7 @@ use surepass::lookback::{
 };
 use surepass::queue::inspector::Inspector;
 use surepass::queue::{Queue, Redis, RedisOptions};
-use surepass::store::{AuditRecord, CreatedVia, Store, Tenant};
+use surepass::store::{AuditRecord, CreatedVia, KnownTenant, Store};
 use tokio::time::Instant;
 
 use super::jobs::{inspector, who};
@@ -210,7 +210,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     }
     block_on(async {
         let store = open_store(settings).await?;
-        let tenants = store.tenants().await?;
+        let tenants = store.known_tenants().await?;
         let tenant = match arguments
             .tenant
             .as_deref()
@@ -303,7 +303,7 @@ async fn ask(
     lookback: &Lookback,
     inspector: &Inspector,
     arguments: &Arguments,
-    tenant: Option<&Tenant>,
+    tenant: Option<&KnownTenant>,
     customer: Customer,
 ) -> Result<Vec<RunId>, Failure> {
     let request = SyncRequest {
@@ -336,8 +336,8 @@ async fn ask(
 async fn ask_all(
     lookback: &Lookback,
     arguments: &Arguments,
-    tenant: Option<&Tenant>,
-    tenants: &[Tenant],
+    tenant: Option<&KnownTenant>,
+    tenants: &[KnownTenant],
 ) -> Result<Vec<RunId>, Failure> {
     let accounts = match tenant {
         Some(tenant) => vec![tenant.stripe_account.clone()],

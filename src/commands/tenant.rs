@@ -1,6 +1,6 @@
 //! The tenant that `--tenant` names.
 
-use surepass::store::{Store, Tenant};
+use surepass::store::{KnownTenant, Store};
 
 use super::terminal::safe;
 use crate::Failure;
@@ -9,7 +9,7 @@ use crate::Failure;
 const NAMED: usize = 10;
 
 /// The tenant with this id, else with this slug; `Err`: what to say instead, as it is misuse.
-pub(super) fn named<'a>(tenants: &'a [Tenant], typed: &str) -> Result<&'a Tenant, String> {
+pub(super) fn named<'a>(tenants: &'a [KnownTenant], typed: &str) -> Result<&'a KnownTenant, String> {
     let by_id = tenants.iter().find(|tenant| tenant.id == typed);
     let found = by_id.or_else(|| tenants.iter().find(|tenant| tenant.slug == typed));
     found.ok_or_else(|| {
@@ -31,8 +31,8 @@ pub(super) fn named<'a>(tenants: &'a [Tenant], typed: &str) -> Result<&'a Tenant
 pub(super) async fn option(
     store: &dyn Store,
     typed: Option<&str>,
-) -> Result<Result<Option<Tenant>, String>, Failure> {
+) -> Result<Result<Option<KnownTenant>, String>, Failure> {
     let Some(typed) = typed else { return Ok(Ok(None)) };
-    let tenants = store.tenants().await?;
+    let tenants = store.known_tenants().await?;
     Ok(named(&tenants, typed).map(|tenant| Some(tenant.clone())))
 }

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{CustomerError, Customers};
-use crate::fulfil::{KnownTenant, Origin, Purchase, Triage, draft, of_another_type, triage_session};
+use crate::fulfil::{Origin, Purchase, Triage, draft, of_another_type, triage_session};
 use crate::identity::Customer;
 use crate::queue::{Limit, Look};
-use crate::store::CreatedVia;
+use crate::store::{CreatedVia, KnownTenant};
 use crate::stripe::api::{Account, Client};
 use crate::stripe::{CheckoutSession, SessionStatus};
 

@@ -1,9 +1,9 @@
 //! What a customer is told of a purchase that a person must look at, or has.
 
 use super::{CustomerError, Customers, Status, claim};
-use crate::fulfil::{KnownTenant, Purchase};
+use crate::fulfil::Purchase;
 use crate::identity::Customer;
-use crate::store::{Contact, Resolution, UnmatchedPayment};
+use crate::store::{Contact, KnownTenant, Resolution, UnmatchedPayment};
 
 /// Whom a customer can ask about a purchase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

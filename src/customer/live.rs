@@ -9,9 +9,10 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::{CustomerError, Customers, Status};
-use crate::fulfil::{KnownTenant, job_ids};
+use crate::fulfil::job_ids;
 use crate::identity::Customer;
 use crate::queue::{Closed, Counted, Told, Waiting};
+use crate::store::KnownTenant;
 
 /// Who follows looks this often, even if nothing is told: for what Redis did not pass on, and for what only Stripe knows.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(15);

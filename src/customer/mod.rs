@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::ClientReference;
-use crate::fulfil::{KnownTenant, Purchase, Tenants};
+use crate::fulfil::{Purchase, Tenants};
 use crate::guest;
 use crate::identity::Customer;
 use crate::lookback::{self, Lookback, SyncRequest, Whose};
 use crate::queue::{Counted, Limit, Limiter, Memo, Queue, QueueError};
-use crate::store::{CreatedVia, Store, StoreError, Subscription};
+use crate::store::{CreatedVia, KnownTenant, Store, StoreError, Subscription};
 use crate::stripe::api::Client;
 
 pub use crate::fulfil::is_session_id;

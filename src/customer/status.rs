@@ -6,10 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ask::Word;
 use super::{CustomerError, Customers, Support, claim, holds, sync_request};
-use crate::fulfil::{Due, KnownTenant, Purchase, job_ids};
+use crate::fulfil::{Due, Purchase, job_ids};
 use crate::identity::Customer;
 use crate::queue::{Enqueued, Item, Stage, Standing};
-use crate::store::{CreatedVia, Subscription, SubscriptionFilter};
+use crate::store::{CreatedVia, KnownTenant, Subscription, SubscriptionFilter};
 
 /// For how long a session's id alone tells that its purchase is active.
 const ALONE: TimeDelta = TimeDelta::hours(1);

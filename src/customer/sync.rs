@@ -5,11 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{CustomerError, Customers, sync_request};
-use crate::fulfil::KnownTenant;
 use crate::identity::Customer;
 use crate::lookback::{Report, RunId};
 use crate::queue::{Counted, Limit, Look};
-use crate::store::CreatedVia;
+use crate::store::{CreatedVia, KnownTenant};
 
 /// How often a run is looked at: from often to seldom.
 const FIRST_LOOK: Duration = Duration::from_millis(50);

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::store::{Store, StoreError, Subscription, Tenant, UnmatchedPolicy};
+use crate::store::{KnownTenant, Store, StoreError, Subscription, Tenant, UnmatchedPolicy};
 
 use super::catalogue::Catalogue;
 use super::error::FulfilError;
@@ -37,7 +37,7 @@ impl Assessor {
     /// [`StoreError`].
     pub async fn read(store: &dyn Store, livemode: Option<bool>) -> Result<Self, StoreError> {
         Ok(Self {
-            catalogue: Catalogue::new(store.tenants().await?),
+            catalogue: Catalogue::whole(store.tenants().await?),
             rules: Rules {
                 mode: Mode::read(store, livemode).await?,
                 ..Rules::default()
@@ -68,7 +68,8 @@ impl Assessor {
     }
 
     /// All tenants, by slug.
-    pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
+    #[must_use]
+    pub fn tenants(&self) -> &[KnownTenant] {
         self.catalogue.tenants()
     }
 }

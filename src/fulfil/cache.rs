@@ -1,8 +1,10 @@
-//! The catalogue, kept at hand: a purchase costs no read of it.
+//! The catalogue, kept at hand: a purchase costs no read of it, and a catalogue that has not changed is not read again.
+//!
+//! The store's version of the catalogue is asked for first, then what belongs to it: what changes in between is newer than its
+//! version says, and is read again with the next one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, MutexGuard};
@@ -10,24 +12,23 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::clock::Clock;
 use crate::store::{Store, StoreError};
 
-use super::catalogue::Catalogue;
+use super::copy::{Copy, PATIENCE, too_slow};
 use super::error::Reason;
 
 /// How old the copy may grow while every purchase is found in it.
 const FRESH: TimeDelta = TimeDelta::seconds(2);
 
-/// How long a read may take: a job has its time limit, and a store that hangs must not use it up.
-const PATIENCE: Duration = Duration::from_secs(8);
-
 /// The least time between two reads, so that a flood of purchases that nobody sells does not hammer the store.
 const SPACING: TimeDelta = TimeDelta::milliseconds(50);
 
-/// A copy of the catalogue, and the number of the read that made it.
+/// A copy of the catalogue, and the number of the read that found it to be right.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) copy: Arc<Copy>,
     /// The store's, when it was read.
     version: Option<String>,
+    /// The read that made the copy.
+    made: u64,
     read: u64,
     read_at: DateTime<Utc>,
 }
@@ -36,6 +37,11 @@ impl Snapshot {
     /// Whether it was read after `moment`, so that what is not in it was not there.
     pub(super) fn is_after(&self, moment: Moment) -> bool {
         self.read > moment.0
+    }
+
+    /// Another one when the catalogue has changed.
+    pub(super) fn edition(&self) -> u64 {
+        self.made
     }
 }
 
@@ -138,19 +144,10 @@ impl Cache {
             began,
             failed: None,
         });
-        let read = tokio::time::timeout(PATIENCE, self.look()).await;
-        match read.unwrap_or_else(|_| {
-            Err(StoreError::Outage(
-                "the catalogue was not read within 8 s".to_owned(),
-            ))
-        }) {
-            Ok((catalogue, version)) => {
-                let snapshot = Arc::new(Snapshot {
-                    catalogue,
-                    version,
-                    read: number,
-                    read_at: began,
-                });
+        let read = tokio::time::timeout(PATIENCE, self.look(number, began)).await;
+        match read.unwrap_or_else(|_| Err(too_slow())) {
+            Ok(snapshot) => {
+                let snapshot = Arc::new(snapshot);
                 *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
                 Ok(snapshot)
             }
@@ -166,15 +163,21 @@ impl Cache {
         }
     }
 
-    /// The copy at hand, where the store says that it has not changed since; else a new one. The version is asked for first:
-    /// what changes in between is read again.
-    async fn look(&self) -> Result<(Arc<Catalogue>, Option<String>), StoreError> {
+    /// The copy at hand, where the store says that it has not changed since; else a new one.
+    async fn look(&self, number: u64, began: DateTime<Utc>) -> Result<Snapshot, StoreError> {
         let version = self.store.catalogue_version().await?;
         let same = |held: &Arc<Snapshot>| version.is_some() && held.version == version;
-        if let Some(held) = self.newest().filter(same) {
-            return Ok((Arc::clone(&held.catalogue), version));
-        }
-        Ok((Arc::new(Catalogue::new(self.store.tenants().await?)), version))
+        let (copy, made) = match self.newest().filter(same) {
+            Some(held) => (Arc::clone(&held.copy), held.made),
+            None => (Arc::new(Copy::read(Arc::clone(&self.store)).await?), number),
+        };
+        Ok(Snapshot {
+            copy,
+            version,
+            made,
+            read: number,
+            read_at: began,
+        })
     }
 
     fn newest(&self) -> Option<Arc<Snapshot>> {

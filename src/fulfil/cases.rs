@@ -92,7 +92,8 @@ impl Fulfiller {
 
     async fn tenant_at_hand(&self, purchase: &Purchase) -> Option<String> {
         let snapshot = self.catalogue.at_hand().await.ok()?;
-        let tenant = &snapshot.catalogue.tenant(purchase).ok()?.tenant;
+        let catalogue = snapshot.copy.of(purchase).await.ok()?;
+        let tenant = &catalogue.tenant(purchase).ok()?.tenant;
         (tenant.stripe_account == purchase.account).then(|| tenant.id.clone())
     }
 }

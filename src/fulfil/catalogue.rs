@@ -1,31 +1,32 @@
-//! The catalogue, indexed: which tenant a purchase belongs to and which of its passes was bought.
+//! The catalogue, as far as a purchase asks: which tenant it belongs to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::email;
-use crate::store::{Pass, Tenant};
+use crate::store::{KnownTenant, Tenant};
 
 use super::error::Shown;
+use super::keys::Keys;
 use super::purchase::{ProvedBy, Purchase};
+use super::shelf::Shelf;
 
-/// The tenants and their passes at one moment.
+/// Every tenant, without its passes. A tenant's place is its index.
 #[derive(Debug)]
-pub(super) struct Catalogue {
-    tenants: Vec<Shelf>,
-    by_id: Index,
-    by_slug: Index,
-    by_account: Index,
+pub(super) struct Directory {
+    tenants: Vec<KnownTenant>,
+    by_id: HashMap<Arc<str>, usize>,
+    by_slug: HashMap<Arc<str>, usize>,
+    by_account: HashMap<Arc<str>, usize>,
 }
 
-/// One tenant with its passes.
+/// What a purchase asks of the catalogue of one moment.
 #[derive(Debug)]
-pub(super) struct Shelf {
-    pub(super) tenant: Arc<Tenant>,
-    by_id: Index,
-    by_name: Index,
-    by_folded_name: Index,
-    by_price: Index,
+pub(super) struct Catalogue {
+    directory: Arc<Directory>,
+    /// The passes of the tenants that the purchase may be meant for, by place.
+    shelves: BTreeMap<usize, Arc<Shelf>>,
+    /// `None`: nothing of the purchase asks for them.
+    keys: Option<Arc<Keys>>,
 }
 
 /// A purchase is not for a tenant of this catalogue to fulfil.
@@ -37,38 +38,130 @@ pub(super) enum NoTenant {
     Unresolved(String),
 }
 
-/// A pass that a purchase does not tell.
-#[derive(Debug)]
-pub(super) struct NoPass {
-    /// What it says fits more than one: it is meant for us.
-    pub(super) is_ambiguous: bool,
-    pub(super) why: String,
+impl Directory {
+    /// No two share an id, a slug or an account: the store sees to that.
+    pub(super) fn new(tenants: Vec<KnownTenant>) -> Self {
+        let index = |key: fn(&KnownTenant) -> Option<&str>| {
+            let keys = tenants.iter().enumerate();
+            keys.filter_map(|(at, tenant)| Some((Arc::from(key(tenant)?), at)))
+                .collect()
+        };
+        Self {
+            by_id: index(|tenant| Some(&tenant.id)),
+            by_slug: index(|tenant| Some(&tenant.slug)),
+            by_account: index(|tenant| tenant.stripe_account.as_deref()),
+            tenants,
+        }
+    }
+
+    /// The places of the tenants, by their ids.
+    pub(super) fn by_id(&self) -> &HashMap<Arc<str>, usize> {
+        &self.by_id
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<&KnownTenant> {
+        self.tenants.get(at)
+    }
+
+    /// The tenant with this slug.
+    pub(super) fn of_slug(&self, slug: &str) -> Option<usize> {
+        self.by_slug.get(slug).copied()
+    }
+
+    /// The tenant with this id, or else with this slug.
+    pub(super) fn named(&self, id_or_slug: &str) -> Option<usize> {
+        self.by_id
+            .get(id_or_slug)
+            .copied()
+            .or_else(|| self.of_slug(id_or_slug))
+    }
+
+    /// The same, whole.
+    pub(super) fn tenant(&self, id_or_slug: &str) -> Option<&KnownTenant> {
+        self.get(self.named(id_or_slug)?)
+    }
+
+    /// The tenants that the purchase names: by its path, its account, its metadata, or by there being no other.
+    pub(super) fn named_by(&self, purchase: &Purchase) -> Vec<usize> {
+        let path = purchase.path_tenant.as_deref();
+        let account = purchase.account.as_deref();
+        let named = [
+            path.and_then(|slug| self.of_slug(slug)),
+            account.and_then(|account| self.by_account.get(account).copied()),
+            purchase.tenant.as_deref().and_then(|name| self.named(name)),
+            (self.tenants.len() == 1).then_some(0),
+        ];
+        named.into_iter().flatten().collect()
+    }
 }
 
 impl Catalogue {
-    pub(super) fn new(tenants: Vec<Tenant>) -> Self {
-        let tenants: Vec<Shelf> = tenants.into_iter().map(Shelf::new).collect();
-        let mut catalogue = Self {
-            by_id: Index::default(),
-            by_slug: Index::default(),
-            by_account: Index::default(),
-            tenants,
-        };
-        for (at, Shelf { tenant, .. }) in catalogue.tenants.iter().enumerate() {
-            catalogue.by_id.add(tenant.id.clone(), at);
-            catalogue.by_slug.add(tenant.slug.clone(), at);
-            if let Some(account) = &tenant.stripe_account {
-                catalogue.by_account.add(account.clone(), at);
-            }
+    /// With the passes of the tenants that the purchase names.
+    pub(super) fn new(directory: Arc<Directory>, shelves: BTreeMap<usize, Arc<Shelf>>) -> Self {
+        Self {
+            directory,
+            shelves,
+            keys: None,
         }
-        catalogue
+    }
+
+    /// With the passes of all tenants, for any purchase.
+    pub(super) fn whole(tenants: Vec<Tenant>) -> Self {
+        let mut keys = Keys::default();
+        for (at, pass) in tenants
+            .iter()
+            .enumerate()
+            .flat_map(|(at, one)| one.passes.iter().map(move |pass| (at, pass)))
+        {
+            keys.add(at, &pass.id, &pass.name, &pass.stripe_price_ids);
+        }
+        let known = tenants.iter().map(KnownTenant::of).collect();
+        let shelves = tenants.into_iter().map(|tenant| Arc::new(Shelf::new(tenant)));
+        Self {
+            directory: Arc::new(Directory::new(known)),
+            shelves: shelves.enumerate().collect(),
+            keys: Some(Arc::new(keys.sorted())),
+        }
+    }
+
+    /// Whether the passes of tenants that the purchase does not name may decide about it.
+    pub(super) fn needs_keys(&self, purchase: &Purchase) -> bool {
+        self.asks_others(purchase)
+            || !purchase.has_our_keys() && !self.tenant(purchase).is_ok_and(|shelf| shelf.tells(purchase))
+    }
+
+    /// Whether they may decide whose it is.
+    fn asks_others(&self, purchase: &Purchase) -> bool {
+        if purchase.tenant.is_some() {
+            return false;
+        }
+        let has_prices = !purchase.price_ids.is_empty();
+        let directory = &self.directory;
+        match purchase.path_tenant.as_deref() {
+            Some(slug) => directory.of_slug(slug).is_some_and(|at| {
+                let tells = || self.shelves.get(&at).is_some_and(|own| own.tells(purchase));
+                has_prices || purchase.proved_by == Some(ProvedBy::Tenant) && !tells()
+            }),
+            None => has_prices && directory.named_by(purchase).is_empty(),
+        }
+    }
+
+    /// With what tells the passes of the others. Answers whose passes are still to be added.
+    pub(super) fn learn(&mut self, keys: Arc<Keys>, purchase: &Purchase) -> Option<usize> {
+        let sellers = keys.sellers(purchase);
+        self.keys = Some(keys);
+        sellers.first().copied().filter(|_| sellers.len() == 1)
+    }
+
+    pub(super) fn add(&mut self, at: usize, passes: Arc<Shelf>) {
+        self.shelves.insert(at, passes);
     }
 
     /// "Fulfilment" rule 3: the path's tenant, else the account's, else the metadata's, else the only one that sells the line
     /// items' price, else the only one there is. On an account that tenants share, the path decides last.
     pub(super) fn tenant(&self, purchase: &Purchase) -> Result<&Shelf, NoTenant> {
         if let Some(slug) = purchase.path_tenant.as_deref() {
-            return match self.of_slug(slug) {
+            return match self.directory.of_slug(slug) {
                 Some(own) => self.at_path(own, purchase),
                 None => unresolved(format!(
                     "no tenant has the slug `{}` of its path",
@@ -76,16 +169,13 @@ impl Catalogue {
                 )),
             };
         }
-        if let Some(shelf) = purchase
-            .account
-            .as_deref()
-            .and_then(|account| self.get(&self.by_account, account))
-        {
-            return Ok(shelf);
+        let account = purchase.account.as_deref();
+        if let Some(&at) = account.and_then(|account| self.directory.by_account.get(account)) {
+            return self.shelf(at);
         }
         if let Some(name) = purchase.tenant.as_deref() {
-            return match self.named(name) {
-                Some(named) => Ok(named),
+            return match self.directory.named(name) {
+                Some(named) => self.shelf(named),
                 None => unresolved(format!(
                     "no tenant has the id or slug `{}` of its metadata",
                     Shown::new(name)
@@ -93,7 +183,7 @@ impl Catalogue {
             };
         }
         match self.sellers(purchase).as_slice() {
-            [only] => return Ok(only),
+            [only] => return self.shelf(*only),
             [] => {}
             several => {
                 return unresolved(format!(
@@ -102,47 +192,48 @@ impl Catalogue {
                 ));
             }
         }
-        match self.tenants.as_slice() {
-            [only] => Ok(only),
-            [] => unresolved("the catalogue is empty".to_owned()),
+        match self.directory.tenants.len() {
+            1 => self.shelf(0),
+            0 => unresolved("the catalogue is empty".to_owned()),
             several => unresolved(format!(
-                "neither its path nor its account nor its metadata nor a price names one of the {} tenants",
-                several.len()
+                "neither its path nor its account nor its metadata nor a price names one of the {several} tenants"
             )),
         }
     }
 
     /// Whose a purchase is that came in by the path of `own`: Stripe sends each event to every endpoint of an account, so
     /// tenants that share one receive each other's. What does not fit the account is for the caller to refuse.
-    fn at_path<'a>(&'a self, own: &'a Shelf, purchase: &Purchase) -> Result<&'a Shelf, NoTenant> {
-        let is_neighbour = |other: &Shelf| {
-            other.tenant.id != own.tenant.id && other.tenant.stripe_account == purchase.account
+    fn at_path(&self, own: usize, purchase: &Purchase) -> Result<&Shelf, NoTenant> {
+        let tenants = &self.directory.tenants;
+        let is_on_account = |at: usize| {
+            tenants
+                .get(at)
+                .is_some_and(|one| one.stripe_account == purchase.account)
         };
-        if own.tenant.stripe_account != purchase.account {
-            return Ok(own);
+        let is_neighbour = |other: usize| other != own && is_on_account(other);
+        if !is_on_account(own) {
+            return self.shelf(own);
         }
         let owner = match purchase.tenant.as_deref() {
-            Some(name) => self.named(name),
+            Some(name) => self.directory.named(name),
             None => match self.sellers(purchase).as_slice() {
                 [only] => Some(*only),
                 _ => None,
             },
         };
-        if let Some(owner) = owner.filter(|owner| is_neighbour(owner)) {
+        if let Some(owner) = owner.filter(|owner| is_neighbour(*owner)) {
             return match purchase.proved_by {
-                Some(ProvedBy::Platform) => Ok(owner),
+                Some(ProvedBy::Platform) => self.shelf(owner),
                 Some(ProvedBy::Tenant) => Err(NoTenant::Another),
                 // A job of an older program, which does not say what proved it: refused, and kept for a person.
-                None => Ok(own),
+                None => self.shelf(own),
             };
         }
+        let own = self.shelf(own)?;
         let is_theirs = purchase.tenant.is_none()
             && purchase.proved_by == Some(ProvedBy::Tenant)
             && !own.tells(purchase)
-            && self
-                .tenants
-                .iter()
-                .any(|other| is_neighbour(other) && other.tells(purchase));
+            && self.keys.iter().any(|keys| keys.told(purchase).any(is_neighbour));
         if is_theirs {
             Err(NoTenant::Another)
         } else {
@@ -151,199 +242,44 @@ impl Catalogue {
     }
 
     /// The tenants that sell a price of the purchase's line items.
-    fn sellers(&self, purchase: &Purchase) -> Vec<&Shelf> {
-        if purchase.price_ids.is_empty() {
-            return Vec::new();
+    fn sellers(&self, purchase: &Purchase) -> Vec<usize> {
+        let keys = self.keys.iter();
+        keys.flat_map(|keys| keys.sellers(purchase)).collect()
+    }
+
+    /// A tenant that the purchase names.
+    fn shelf(&self, at: usize) -> Result<&Shelf, NoTenant> {
+        match (self.shelves.get(&at), self.directory.get(at)) {
+            (Some(found), _) => Ok(found),
+            (None, Some(gone)) => unresolved(format!(
+                "its tenant `{}` has gone meanwhile",
+                Shown::new(&gone.id)
+            )),
+            (None, None) => unresolved("its tenant has gone meanwhile".to_owned()),
         }
-        let sells = |shelf: &&Shelf| {
-            let mut prices = purchase.price_ids.iter();
-            prices.any(|price| shelf.by_price.find(price) != Match::None)
-        };
-        self.tenants.iter().filter(sells).collect()
     }
 
     /// All of them, in the order in which they were given.
-    pub(super) fn tenants(&self) -> impl Iterator<Item = &Tenant> {
-        self.tenants.iter().map(|shelf| shelf.tenant.as_ref())
+    pub(super) fn tenants(&self) -> &[KnownTenant] {
+        &self.directory.tenants
     }
 
     /// The tenant with this id, or else with this slug.
-    pub(super) fn named(&self, id_or_slug: &str) -> Option<&Shelf> {
-        self.get(&self.by_id, id_or_slug)
-            .or_else(|| self.get(&self.by_slug, id_or_slug))
-    }
-
-    /// The tenant with this slug.
-    pub(super) fn of_slug(&self, slug: &str) -> Option<&Shelf> {
-        self.get(&self.by_slug, slug)
+    pub(super) fn named(&self, id_or_slug: &str) -> Option<&KnownTenant> {
+        self.directory.tenant(id_or_slug)
     }
 
     /// Whether any tenant would find a pass in the purchase.
     pub(super) fn is_told_by_any(&self, purchase: &Purchase) -> bool {
-        self.tenants.iter().any(|shelf| shelf.tells(purchase))
+        self.keys.iter().any(|keys| keys.told(purchase).next().is_some())
     }
 
     /// Whether the purchase names a pass by the id or the price of any tenant's: these are nobody else's.
     pub(super) fn is_identified_by_any(&self, purchase: &Purchase) -> bool {
-        self.tenants.iter().any(|shelf| {
-            purchase
-                .pass_id
-                .as_deref()
-                .is_some_and(|id| shelf.by_id.find(id) != Match::None)
-                || purchase
-                    .price_ids
-                    .iter()
-                    .any(|id| shelf.by_price.find(id) != Match::None)
-        })
-    }
-
-    /// Whether any pass can be told by a price of Stripe's.
-    pub(super) fn has_prices(&self) -> bool {
-        let mut passes = self.tenants.iter().flat_map(|shelf| &shelf.tenant.passes);
-        passes.any(|pass| !pass.stripe_price_ids.is_empty())
-    }
-
-    fn get(&self, index: &Index, key: &str) -> Option<&Shelf> {
-        match index.find(key) {
-            Match::One(at) => self.tenants.get(at),
-            Match::None | Match::Several => None,
-        }
-    }
-}
-
-impl Shelf {
-    fn new(tenant: Tenant) -> Self {
-        let mut shelf = Self {
-            by_id: Index::default(),
-            by_name: Index::default(),
-            by_folded_name: Index::default(),
-            by_price: Index::default(),
-            tenant: Arc::new(tenant),
-        };
-        for (at, pass) in shelf.tenant.passes.iter().enumerate() {
-            shelf.by_id.add(pass.id.clone(), at);
-            shelf.by_name.add(email::nfc(&pass.name).into_owned(), at);
-            shelf.by_folded_name.add(email::name_key(&pass.name), at);
-            for price in &pass.stripe_price_ids {
-                shelf.by_price.add(price.clone(), at);
-            }
-        }
-        shelf
-    }
-
-    /// "Fulfilment" rule 4: by the metadata's id, else by name, else by the line items' price, among this tenant's
-    /// passes only, whether they are still sold or not.
-    ///
-    /// A name fits as it is written, else without regard to case and outer spaces. What fits two passes fits none.
-    pub(super) fn pass(&self, purchase: &Purchase) -> Result<&Pass, NoPass> {
-        let mut missing = Vec::new();
-        if let Some(id) = purchase.pass_id.as_deref() {
-            match self.by_id.find(id) {
-                Match::One(at) => return self.at(at),
-                Match::Several => {
-                    return Err(ambiguous(format!(
-                        "it has two passes with the id `{}`",
-                        Shown::new(id)
-                    )));
-                }
-                Match::None => missing.push(format!("it sells no pass with the id `{}`", Shown::new(id))),
-            }
-        }
-        if let Some(name) = purchase.pass_name.as_deref() {
-            let exact = self.by_name.find(&email::nfc(name));
-            match if exact == Match::None {
-                self.by_folded_name.find(&email::name_key(name))
-            } else {
-                exact
-            } {
-                Match::One(at) => return self.at(at),
-                Match::Several => {
-                    return Err(ambiguous(format!(
-                        "it has more than one pass named `{}`",
-                        Shown::new(name)
-                    )));
-                }
-                Match::None => missing.push(format!("it sells no pass named `{}`", Shown::new(name))),
-            }
-        }
-        let mut by_price = Match::None;
-        for price in &purchase.price_ids {
-            by_price = by_price.and(self.by_price.find(price));
-        }
-        match by_price {
-            Match::One(at) => return self.at(at),
-            Match::Several => {
-                return Err(ambiguous(
-                    "the prices of its line items fit more than one pass".to_owned(),
-                ));
-            }
-            Match::None if !purchase.price_ids.is_empty() => {
-                missing.push("no pass has a price of its line items".to_owned());
-            }
-            Match::None if missing.is_empty() => {
-                missing.push("it names no pass, neither by id nor by name nor by price".to_owned());
-            }
-            Match::None => {}
-        }
-        Err(NoPass {
-            is_ambiguous: false,
-            why: missing.join(" and "),
-        })
-    }
-
-    /// Whether what the purchase names fits a pass of this tenant's, or several.
-    fn tells(&self, purchase: &Purchase) -> bool {
-        self.pass(purchase)
-            .map_or_else(|none| none.is_ambiguous, |_| true)
-    }
-
-    fn at(&self, at: usize) -> Result<&Pass, NoPass> {
-        self.tenant.passes.get(at).ok_or_else(|| NoPass {
-            is_ambiguous: false,
-            why: "its index is wrong".to_owned(),
-        })
+        self.keys.iter().any(|keys| keys.identify(purchase))
     }
 }
 
 fn unresolved<T>(why: String) -> Result<T, NoTenant> {
     Err(NoTenant::Unresolved(why))
-}
-
-fn ambiguous(why: String) -> NoPass {
-    NoPass {
-        is_ambiguous: true,
-        why,
-    }
-}
-
-/// From a key to a position, knowing when a key has two.
-#[derive(Debug, Default)]
-struct Index(HashMap<String, Match>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Match {
-    None,
-    One(usize),
-    Several,
-}
-
-impl Match {
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::None, found) | (found, Self::None) => found,
-            (Self::One(a), Self::One(b)) if a == b => self,
-            _ => Self::Several,
-        }
-    }
-}
-
-impl Index {
-    fn add(&mut self, key: String, at: usize) {
-        let found = self.0.entry(key).or_insert(Match::None);
-        *found = found.and(Match::One(at));
-    }
-
-    fn find(&self, key: &str) -> Match {
-        self.0.get(key).copied().unwrap_or(Match::None)
-    }
 }

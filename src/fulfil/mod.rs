@@ -7,13 +7,16 @@ mod assess;
 mod cache;
 mod cases;
 mod catalogue;
+mod copy;
 mod error;
 mod items;
 mod job;
+mod keys;
 mod mode;
 mod plan;
 mod purchase;
 mod refunds;
+mod shelf;
 mod tenants;
 mod triage;
 mod validity;
@@ -31,7 +34,7 @@ use crate::stripe::CheckoutSession;
 use crate::stripe::api::Client;
 
 pub use assess::{Assessor, Due};
-use cache::Cache;
+use cache::{Cache, Snapshot};
 use cases::Cause;
 pub(crate) use cases::ITEMS_UNREAD;
 pub use error::FulfilError;
@@ -44,7 +47,7 @@ use mode::ModeInForce;
 use plan::{NOT_A_PASS, Plan, Rules, TRIAL, UNMATCHED, Unmatched};
 pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
 pub use refunds::close_refunded;
-pub use tenants::{KnownTenant, Tenants};
+pub use tenants::{Found, Tenants};
 pub use triage::{THIN_EVENT, Triage, draft, of_another_type, triage, triage_session};
 
 /// Turns purchases into subscriptions.
@@ -167,20 +170,14 @@ impl Fulfiller {
         if purchase.proved_by == Some(ProvedBy::Tenant) {
             return Ok(vec![job_id(&purchase.session_id, None)]);
         }
-        let slug = async {
-            let Some(held) = self.held(purchase).await? else {
-                return Ok(None);
-            };
-            let snapshot = self.catalogue.at_hand().await?;
-            let owner = snapshot.catalogue.named(&held.tenant);
-            Ok(owner.map(|owner| owner.tenant.slug.clone()))
+        let told = |reason| FulfilError::new(&purchase.session_id, reason);
+        let Some(held) = self.held(purchase).await.map_err(told)? else {
+            return Ok(vec![]);
         };
-        let slug = slug.await;
-        let slug = slug.map_err(|reason| FulfilError::new(&purchase.session_id, reason))?;
-        Ok(slug
-            .map(|slug| job_id(&purchase.session_id, Some(&slug)))
-            .into_iter()
-            .collect())
+        let snapshot = self.catalogue.at_hand().await.map_err(told)?;
+        let owner = snapshot.copy.directory().tenant(&held.tenant);
+        let job = owner.map(|owner| job_id(&purchase.session_id, Some(&owner.slug)));
+        Ok(job.into_iter().collect())
     }
 
     /// The subscription that the purchase's session has made.
@@ -303,7 +300,7 @@ impl Fulfiller {
         let may_help = match &first {
             Ok(Done::Without(Plan::Unmatched(unmatched))) => unmatched.reason == UNMATCHED,
             Ok(Done::Without(Plan::Ignore(NOT_A_PASS))) => {
-                self.catalogue.at_hand().await?.catalogue.has_prices()
+                self.catalogue.at_hand().await?.copy.keys().await?.has_prices()
             }
             Err(Reason::UnresolvedPass { .. } | Reason::UnresolvedTenant { .. }) => true,
             _ => false,
@@ -387,13 +384,14 @@ impl Fulfiller {
         let rules = Rules { mode, ..self.rules };
         let moment = self.catalogue.moment();
         let snapshot = self.catalogue.at_hand().await?;
-        let draw_up = |snapshot: &cache::Snapshot| {
-            plan::draw_up(purchase, &snapshot.catalogue, rules, self.clock.now())
+        let draw_up = async |snapshot: Arc<Snapshot>| {
+            let catalogue = snapshot.copy.of(purchase).await?;
+            plan::draw_up(purchase, &catalogue, rules, self.clock.now())
         };
-        match draw_up(&snapshot) {
+        match draw_up(Arc::clone(&snapshot)).await {
             Ok(create @ Plan::Create { .. }) => Ok(create),
             verdict if snapshot.is_after(moment) => verdict,
-            _ => draw_up(&*self.catalogue.after(moment).await?),
+            _ => draw_up(self.catalogue.after(moment).await?).await,
         }
     }
 }

@@ -8,11 +8,12 @@ use crate::email;
 use crate::money::{Currency, Money};
 use crate::store::{Buyer, NewSubscription, Pass, Subscription, SubscriptionType, Tenant, UnmatchedPolicy};
 
-use super::catalogue::{Catalogue, NoTenant, Shelf};
+use super::catalogue::{Catalogue, NoTenant};
 use super::error::{Reason, Shown};
 use super::is_session_id;
 use super::mode::Mode;
 use super::purchase::{Purchase, PurchaseKind};
+use super::shelf::Shelf;
 use super::validity;
 
 /// What a purchase comes to.
@@ -206,11 +207,11 @@ fn check_tenant(purchase: &Purchase, catalogue: &Catalogue, shelf: &Shelf) -> Re
         return Ok(());
     };
     match catalogue.named(named) {
-        Some(owner) if owner.tenant.id == tenant.id => Ok(()),
+        Some(owner) if owner.id == tenant.id => Ok(()),
         owner => Err(Reason::MetadataTenantMismatch {
             tenant: Shown::new(&tenant.id),
             named: Shown::new(named),
-            owner: owner.map(|owner| Shown::new(&owner.tenant.id)),
+            owner: owner.map(|owner| Shown::new(&owner.id)),
         }),
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::store::{Store, StoreError, Tenant, UnmatchedPolicy};
+use crate::store::{KnownTenant, Store, StoreError, Tenant, UnmatchedPolicy};
 
 use super::assess::{self, Due};
 use super::cache::{Cache, Snapshot};
+use super::error::Reason;
 use super::plan::Rules;
 use super::purchase::Purchase;
 
@@ -15,13 +16,12 @@ use super::purchase::Purchase;
 #[derive(Debug)]
 pub struct Tenants(Cache);
 
-/// What tells a tenant from the others.
+/// A tenant, as of an edition of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownTenant {
-    pub id: String,
-    pub slug: String,
-    /// `acct_…`; `None`: it sells on the key's own account.
-    pub stripe_account: Option<String>,
+pub struct Found {
+    pub tenant: KnownTenant,
+    /// Another one when any tenant or pass has changed.
+    pub edition: u64,
 }
 
 impl Tenants {
@@ -35,22 +35,42 @@ impl Tenants {
     /// # Errors
     /// [`StoreError`], where the store does not answer and the tenant is not at hand.
     pub async fn by_slug(&self, slug: &str) -> Result<Option<KnownTenant>, StoreError> {
-        Ok(self.whole(slug).await?.as_deref().map(KnownTenant::of))
+        let place = self.place(slug).await?;
+        Ok(place.and_then(|(snapshot, at)| snapshot.copy.directory().get(at).cloned()))
+    }
+
+    /// The tenant with this slug, as the copy at hand knows it.
+    ///
+    /// # Errors
+    /// [`StoreError`], where the store does not answer and no copy is at hand.
+    pub async fn at_hand(&self, slug: &str) -> Result<Option<Found>, StoreError> {
+        let snapshot = self.0.at_hand().await.map_err(away)?;
+        Ok(find(&snapshot, slug))
+    }
+
+    /// The tenant with this slug, as the store knows it now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn anew(&self, slug: &str) -> Result<Option<Found>, StoreError> {
+        let snapshot = self.0.after(self.0.moment()).await.map_err(away)?;
+        Ok(find(&snapshot, slug))
     }
 
     /// What a purchase ought to become.
     ///
     /// # Errors
-    /// [`StoreError`], where the store does not answer and no catalogue is at hand.
+    /// [`StoreError`], where the store does not answer and what the purchase asks for is not at hand.
     pub async fn due(&self, purchase: &Purchase, unmatched: UnmatchedPolicy) -> Result<Due, StoreError> {
-        let away = |reason: super::error::Reason| StoreError::Transient(reason.to_string());
+        let away = |reason: Reason| StoreError::Transient(reason.to_string());
         let snapshot = self.0.at_hand().await.map_err(away)?;
+        let catalogue = snapshot.copy.of(purchase).await.map_err(away)?;
         let rules = Rules {
             unmatched,
             ..Rules::default()
         };
         let now = purchase.created.unwrap_or_default();
-        Ok(assess::due(purchase, &snapshot.catalogue, rules, now))
+        Ok(assess::due(purchase, &catalogue, rules, now))
     }
 
     /// The tenant with this slug, with its name, its colour and its passes.
@@ -58,31 +78,37 @@ impl Tenants {
     /// # Errors
     /// As [`Self::by_slug`].
     pub async fn whole(&self, slug: &str) -> Result<Option<Arc<Tenant>>, StoreError> {
-        let away = |reason: super::error::Reason| StoreError::Outage(reason.to_string());
+        let Some((snapshot, at)) = self.place(slug).await? else {
+            return Ok(None);
+        };
+        let found = snapshot.copy.shelf(at).await.map_err(away)?;
+        Ok(found.map(|found| Arc::clone(&found.tenant)))
+    }
+
+    /// The tenant, and the copy that knows it: the one at hand, or else one that was read just now.
+    async fn place(&self, slug: &str) -> Result<Option<(Arc<Snapshot>, usize)>, StoreError> {
         let moment = self.0.moment();
         let snapshot = self.0.at_hand().await.map_err(away)?;
-        if let Some(tenant) = find(&snapshot, slug) {
-            return Ok(Some(tenant));
+        if let Some(at) = snapshot.copy.directory().of_slug(slug) {
+            return Ok(Some((snapshot, at)));
         }
         if snapshot.is_after(moment) {
             return Ok(None);
         }
         let snapshot = self.0.after(moment).await.map_err(away)?;
-        Ok(find(&snapshot, slug))
+        let at = snapshot.copy.directory().of_slug(slug);
+        Ok(at.map(|at| (snapshot, at)))
     }
 }
 
-impl KnownTenant {
-    #[must_use]
-    pub fn of(tenant: &Tenant) -> Self {
-        Self {
-            id: tenant.id.clone(),
-            slug: tenant.slug.clone(),
-            stripe_account: tenant.stripe_account.clone(),
-        }
-    }
+fn find(snapshot: &Snapshot, slug: &str) -> Option<Found> {
+    let directory = snapshot.copy.directory();
+    let tenant = directory.get(directory.of_slug(slug)?)?.clone();
+    let edition = snapshot.edition();
+    Some(Found { tenant, edition })
 }
 
-fn find(snapshot: &Snapshot, slug: &str) -> Option<Arc<Tenant>> {
-    Some(snapshot.catalogue.of_slug(slug)?.tenant.clone())
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn away(reason: Reason) -> StoreError {
+    StoreError::Outage(reason.to_string())
 }

@@ -1,41 +1,51 @@
 //! Whose secrets sign what arrives where: the configured ones, or a tenant's own.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use secrecy::ExposeSecret;
-use tokio::sync::Mutex;
+use secrecy::SecretString;
 
 use crate::credentials;
-use crate::fulfil::ProvedBy;
-use crate::store::{Store, StoreError, Tenant};
+use crate::fulfil::{ProvedBy, Tenants};
+use crate::store::{Store, StoreError};
 use crate::stripe::signature::{SignatureError, Verifier};
 
-/// How old the copy of the tenants' secrets may be: an imported secret counts from then on.
-const LIFE: Duration = Duration::from_secs(5);
-/// How often the store is asked, whoever knocks: a stranger who guesses slugs must not keep it busy.
+/// How often the store is asked anew, whoever knocks: a stranger who guesses slugs must not keep it busy.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// How long a webhook waits for the store: Checkout holds a buyer for the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The verifiers of all webhook endpoints.
+/// The verifiers of all webhook endpoints. Which tenants there are is known by the copy of the catalogue at hand; a tenant's
+/// secrets are read when its endpoint is first used, and again when the catalogue has changed.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     platform: Arc<Verifier>,
     tolerance: Duration,
+    tenants: Arc<Tenants>,
     store: Arc<dyn Store>,
-    tenants: RwLock<Arc<Tenants>>,
-    looking: Mutex<()>,
+    /// By slug.
+    known: Mutex<HashMap<String, Known>>,
+    looks: tokio::sync::Mutex<Look>,
 }
 
+/// A tenant's endpoint.
+#[derive(Debug, Clone)]
+struct Known {
+    /// `None`: a stored secret of this tenant is unusable, and nobody gets in until it is imported again; or none was read yet.
+    verifier: Option<Arc<Verifier>>,
+    /// The edition of the catalogue that its secrets are of.
+    edition: u64,
+    /// When they could not be read: the verifier is of an older edition, if there is one.
+    failed: Option<Instant>,
+}
+
+/// The last time that the store was asked anew.
 #[derive(Debug, Default)]
-struct Tenants {
-    /// `None`: a stored secret of this tenant is unusable, and nobody gets in until it is imported again.
-    by_slug: HashMap<String, Option<Arc<Verifier>>>,
-    looked: Option<Instant>,
-    /// The last look was in vain: there may be tenants that are not known here.
+struct Look {
+    began: Option<Instant>,
+    /// There may be tenants that are not known here.
     in_vain: bool,
 }
 
@@ -50,14 +60,27 @@ pub(super) enum Verdict {
     Unsure,
 }
 
+impl Known {
+    /// Whether nothing newer is to be read.
+    fn is_of(&self, edition: u64) -> bool {
+        self.edition == edition && self.failed.is_none_or(|at| at.elapsed() < BETWEEN_LOOKS)
+    }
+}
+
 impl Endpoints {
-    pub(super) fn new(platform: Verifier, tolerance: Duration, store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(
+        platform: Verifier,
+        tolerance: Duration,
+        tenants: Arc<Tenants>,
+        store: Arc<dyn Store>,
+    ) -> Self {
         Self {
             platform: Arc::new(platform),
             tolerance,
+            tenants,
             store,
-            tenants: RwLock::default(),
-            looking: Mutex::default(),
+            known: Mutex::default(),
+            looks: tokio::sync::Mutex::default(),
         }
     }
 
@@ -69,16 +92,11 @@ impl Endpoints {
         now: DateTime<Utc>,
     ) -> Option<Verdict> {
         let refusal = self.platform.check_header(header, now).err()?;
-        if let Some(slug) = tenant.filter(|slug| !self.has_seen(slug)) {
-            self.look().await;
-            let known = self.tenants();
-            if !known.by_slug.contains_key(slug) {
-                return Some(if known.in_vain {
-                    Verdict::Unsure
-                } else {
-                    Verdict::Unknown
-                });
-            }
+        if let Some(slug) = tenant.filter(|slug| !self.has_seen(slug))
+            && let Err(verdict) = self.look(slug).await
+            && !self.has_seen(slug)
+        {
+            return Some(verdict);
         }
         Some(Verdict::Refused(refusal))
     }
@@ -94,30 +112,24 @@ impl Endpoints {
         let Some(slug) = tenant else {
             return self.verify_by(&self.platform, header, body, now);
         };
-        let known = self.tenants();
-        let fresh = known.looked.is_some_and(|at| at.elapsed() < LIFE);
-        let verdict = known
-            .by_slug
-            .get(slug)
-            .and_then(Option::as_ref)
-            .map(|verifier| self.verify_by(verifier, header, body, now));
-        match verdict {
-            Some(genuine @ Verdict::Genuine(_)) if fresh => return genuine,
-            // The secret may have been rolled, or the tenant imported, a moment ago.
-            _ => self.look().await,
+        if let Ok(Some(Known { verifier, .. })) = self.known_at(slug).await
+            && let Some(verifier) = verifier
+        {
+            let verdict = self.verify_by(&verifier, header, body, now);
+            if matches!(verdict, Verdict::Genuine(_)) {
+                return verdict;
+            }
         }
-        let known = self.tenants();
-        match known.by_slug.get(slug) {
-            Some(Some(verifier)) => self.verify_by(verifier, header, body, now),
-            Some(None) => Verdict::Unsure,
-            None if known.in_vain => Verdict::Unsure,
-            None => Verdict::Unknown,
+        // The secret may have been rolled, or the tenant imported, a moment ago.
+        match self.look(slug).await {
+            Ok(verifier) => self.verify_by(&verifier, header, body, now),
+            Err(verdict) => verdict,
         }
     }
 
-    /// Whether the last look at the store has found this tenant.
+    /// Whether this tenant's endpoint has been used.
     pub(super) fn has_seen(&self, slug: &str) -> bool {
-        self.tenants().by_slug.contains_key(slug)
+        self.known().contains_key(slug)
     }
 
     /// What a verifier says, and whose secrets it holds: a tenant without its own uses the platform's.
@@ -135,59 +147,72 @@ impl Endpoints {
         }
     }
 
-    fn tenants(&self) -> Arc<Tenants> {
-        self.tenants
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the tenants' secrets, one caller for all. The store away: what is known goes on.
-    async fn look(&self) {
-        let _one = self.looking.lock().await;
-        if self
-            .tenants()
-            .looked
-            .is_some_and(|at| at.elapsed() < BETWEEN_LOOKS)
-        {
-            return;
+    /// The endpoint's verifier by a new look at the store, unless there was one a moment ago; one caller looks for all.
+    async fn look(&self, slug: &str) -> Result<Arc<Verifier>, Verdict> {
+        let in_vain = {
+            let mut look = self.looks.lock().await;
+            if look.began.is_none_or(|at| at.elapsed() >= BETWEEN_LOOKS) {
+                let found = in_time(self.tenants.anew(slug)).await;
+                *look = Look {
+                    began: Some(Instant::now()),
+                    in_vain: found.is_err(),
+                };
+            }
+            look.in_vain
+        };
+        match self.known_at(slug).await {
+            Ok(Some(known)) => known.verifier.ok_or(Verdict::Unsure),
+            Ok(None) if !in_vain => Err(Verdict::Unknown),
+            Ok(None) | Err(_) => Err(Verdict::Unsure),
         }
-        let read = tokio::time::timeout(PATIENCE, self.store.tenants()).await;
-        let read = read.unwrap_or_else(|_| Err(StoreError::Outage("no answer within 1 s".to_owned())));
-        let in_vain = read.is_err();
-        let by_slug = match read {
-            Ok(tenants) => tenants
-                .into_iter()
-                .map(|tenant| {
-                    let verifier = self.verifier(&tenant);
-                    (tenant.slug, verifier)
-                })
-                .collect(),
+    }
+
+    /// What is known of the endpoint by the copy of the catalogue at hand; `None`: there is no such tenant. The store away: what
+    /// was known goes on.
+    async fn known_at(&self, slug: &str) -> Result<Option<Known>, StoreError> {
+        let found = match in_time(self.tenants.at_hand(slug)).await {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                self.known().remove(slug);
+                return Ok(None);
+            }
+            Err(error) => return self.known().get(slug).cloned().map(Some).ok_or(error),
+        };
+        let held = self.known().get(slug).cloned();
+        if held.as_ref().is_some_and(|known| known.is_of(found.edition)) {
+            return Ok(held);
+        }
+        let known = match in_time(self.store.webhook_secrets(Some(&[&found.tenant.id]))).await {
+            Ok(mut secrets) => Known {
+                verifier: self.verifier(slug, &secrets.remove(&found.tenant.id).unwrap_or_default()),
+                edition: found.edition,
+                failed: None,
+            },
             Err(error) => {
-                tracing::warn!(%error, "tenants' secrets not read; those known go on");
-                self.tenants().by_slug.clone()
+                tracing::warn!(tenant = slug, %error, "webhook secrets were not read; those known go on");
+                Known {
+                    verifier: held.and_then(|known| known.verifier),
+                    edition: found.edition,
+                    failed: Some(Instant::now()),
+                }
             }
         };
-        let looked = Some(Instant::now());
-        *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Tenants {
-            by_slug,
-            looked,
-            in_vain,
-        });
+        self.known().insert(slug.to_owned(), known.clone());
+        Ok(Some(known))
     }
 
     /// `None`, and an error in the log, where a stored secret is not what it should be.
-    fn verifier(&self, tenant: &Tenant) -> Option<Arc<Verifier>> {
-        let secrets = &tenant.webhook_secrets;
+    fn verifier(&self, slug: &str, secrets: &[SecretString]) -> Option<Arc<Verifier>> {
         if secrets.is_empty() {
             return Some(self.platform.clone());
         }
-        let misfit = secrets
-            .iter()
-            .find_map(|secret| credentials::check_webhook_secret(secret.expose_secret().trim()).err());
-        if let Some(misfit) = misfit {
+        if let Err(misfit) = credentials::check_webhook_secrets(secrets) {
             tracing::error!(
-                tenant = tenant.slug,
+                tenant = slug,
                 "webhooks of this tenant are answered with 503, because a stored webhook secret {misfit}; correct \
                  `webhookSecrets` in the catalogue file and import it again"
             );
@@ -196,4 +221,9 @@ impl Endpoints {
         let verifier = Verifier::new(secrets).ok()?;
         Some(Arc::new(verifier.with_tolerance(self.tolerance)))
     }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    answer.unwrap_or_else(|_| Err(StoreError::Outage("no answer within 1 s".to_owned())))
 }

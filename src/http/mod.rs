@@ -118,9 +118,10 @@ impl Application {
         let metrics = Arc::new(IntakeMetrics::new(Arc::new(refusals)));
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
         let tolerance = settings.server.signature_tolerance;
-        let endpoints = Endpoints::new(verifier.with_tolerance(tolerance), tolerance, store.clone());
-        let endpoints = Arc::new(endpoints);
         let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
+        let tenants = door.customers.tenants.clone();
+        let verifier = verifier.with_tolerance(tolerance);
+        let endpoints = Arc::new(Endpoints::new(verifier, tolerance, tenants, store.clone()));
         let page_of_customers = web::Data::new(Page::new(door.clone(), &settings.folder)?);
         let live = door.customers.live.clone();
         let health = Health::of_server(queue.clone(), store);

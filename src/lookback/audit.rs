@@ -7,6 +7,8 @@ mod judge;
 mod probe;
 mod rounds;
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use self::judge::Listing;
 use self::probe::Ping;
 use crate::clock::Clock;
 use crate::queue::Queue;
-use crate::store::Tenant;
+use crate::store::{KnownTenant, Store, StoreError, WebhookSecrets};
 use crate::stripe::api::{Client, StripeError};
 
 pub use self::finding::{Finding, Severity};
@@ -100,11 +102,16 @@ const API_VERSIONS: (&str, &str) = ("2020-03-02", "2025-03-31");
 impl Auditor {
     /// Looks at the endpoints that `tenants` need: one call for the key's own account and one for each connected account
     /// that no endpoint of ours hears of; one for the events of each, of 50 connected ones at most, and one for those that
-    /// failed; and a ping to each of our addresses.
+    /// failed; and a ping to each of our addresses, signed with the tenant's own secret of the
+    /// store, where it has one.
     ///
     /// # Errors
-    /// [`StripeError`] where Stripe could not be asked now. What the key may not see is a finding.
-    pub async fn audit(&self, tenants: &[Tenant]) -> Result<Audit, StripeError> {
+    /// [`RoundError`] where Stripe or the store could not be asked now. What the key may not see is a finding.
+    pub async fn audit(
+        &self,
+        tenants: &[KnownTenant],
+        store: Option<&dyn Store>,
+    ) -> Result<Audit, RoundError> {
         let mut findings = Vec::new();
         let mut ours = None;
         if let Some(own) = self.listing(None, &mut findings).await? {
@@ -115,7 +122,10 @@ impl Auditor {
                 }
             }
             let mut endpoints = judge::judge(&listings, tenants, self.public_url.as_ref(), &mut findings);
-            self.try_out(&mut endpoints, tenants, &mut findings).await;
+            let owners = self.owners(&endpoints, tenants);
+            let secrets = own_secrets(store, &owners).await?;
+            self.try_out(&mut endpoints, &owners, &secrets, &mut findings)
+                .await;
             ours = Some(endpoints);
         }
         if findings.iter().all(|finding| finding.code != KEY_REFUSED) {
@@ -154,20 +164,38 @@ impl Auditor {
         }))
     }
 
-    /// Pings each address once.
-    async fn try_out(&self, endpoints: &mut [Endpoint], tenants: &[Tenant], findings: &mut Vec<Finding>) {
+    /// The ids of the tenants whose own the endpoints' addresses are; none where nothing is tried.
+    fn owners(&self, endpoints: &[Endpoint], tenants: &[KnownTenant]) -> HashMap<String, String> {
         let Some(public) = &self.public_url else {
-            return;
+            return HashMap::new();
         };
+        let owner = |url: &str| {
+            let slug = address::tenant_of(url, Some(public), tenants)?;
+            let tenant = tenants.iter().find(|tenant| tenant.slug == slug)?;
+            Some((url.to_owned(), tenant.id.clone()))
+        };
+        let endpoints = endpoints.iter().filter(|endpoint| endpoint.enabled);
+        endpoints.filter_map(|endpoint| owner(&endpoint.url)).collect()
+    }
+
+    /// Pings each address once.
+    async fn try_out(
+        &self,
+        endpoints: &mut [Endpoint],
+        owners: &HashMap<String, String>,
+        secrets: &WebhookSecrets,
+        findings: &mut Vec<Finding>,
+    ) {
+        if self.public_url.is_none() {
+            return;
+        }
         let mut tried: Vec<(String, bool)> = Vec::new();
         for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.enabled) {
             if let Some((_, answers)) = tried.iter().find(|(url, _)| *url == endpoint.url) {
                 endpoint.answers = Some(*answers);
                 continue;
             }
-            let slug = address::tenant_of(&endpoint.url, Some(public), tenants);
-            let tenant = slug.and_then(|slug| tenants.iter().find(|tenant| tenant.slug == slug));
-            let own = tenant.map(|tenant| &tenant.webhook_secrets);
+            let own = owners.get(&endpoint.url).and_then(|tenant| secrets.get(tenant));
             let secret = own.and_then(|own| own.first()).or_else(|| self.secrets.first());
             let ping = Ping {
                 http: &self.http,
@@ -182,5 +210,17 @@ impl Auditor {
             endpoint.answers = Some(answers);
             tried.push((endpoint.url.clone(), answers));
         }
+    }
+}
+
+/// The secrets of these tenants' own endpoints.
+async fn own_secrets(
+    store: Option<&dyn Store>,
+    owners: &HashMap<String, String>,
+) -> Result<WebhookSecrets, StoreError> {
+    let ids: Vec<&str> = owners.values().map(String::as_str).collect();
+    match store {
+        Some(store) if !ids.is_empty() => store.webhook_secrets(Some(&ids)).await,
+        _ => Ok(WebhookSecrets::new()),
     }
 }

@@ -255,7 +255,7 @@ impl Cron {
 
     /// The key's own account, and each that a tenant names.
     async fn accounts(&self) -> Result<Vec<Option<String>>, StoreError> {
-        Ok(accounts(&self.store.tenants().await?))
+        Ok(accounts(&self.store.known_tenants().await?))
     }
 
     fn until_next(&self) -> Duration {

@@ -19,7 +19,7 @@ use super::whose::{self, Whose};
 use super::{Customer, Lookback, LookbackError, SyncRequest};
 use crate::config::ClientReference;
 use crate::email;
-use crate::store::{CreatedVia, LookbackMark, LookbackRun, Subscription, SubscriptionFilter, Tenant};
+use crate::store::{CreatedVia, KnownTenant, LookbackMark, LookbackRun, Subscription, SubscriptionFilter};
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, SessionFilter, StripeError};
 
@@ -64,7 +64,7 @@ pub(super) struct Asker {
 struct Look<'a> {
     request: &'a SyncRequest,
     account: Option<&'a str>,
-    tenant: Option<&'a Tenant>,
+    tenant: Option<&'a KnownTenant>,
     whose: &'a Whose,
     client_reference: ClientReference,
     stripe: Account,
@@ -101,7 +101,7 @@ impl Lookback {
         request: &SyncRequest,
         attempt: &mut Attempt<'_>,
         account: Option<&str>,
-        (tenants, tenant): (&[Tenant], Option<&Tenant>),
+        (tenants, tenant): (&[KnownTenant], Option<&KnownTenant>),
         asker: &Asker,
     ) -> Result<Seen, LookbackError> {
         let run = attempt.run;
@@ -323,7 +323,12 @@ fn emails(customer: &Customer) -> Vec<String> {
 }
 
 /// Whether a subscription is of the account, and of the tenant where one is asked for.
-fn is_sold_by(one: &Subscription, tenants: &[Tenant], account: Option<&str>, asked: Option<&Tenant>) -> bool {
+fn is_sold_by(
+    one: &Subscription,
+    tenants: &[KnownTenant],
+    account: Option<&str>,
+    asked: Option<&KnownTenant>,
+) -> bool {
     let seller = tenants.iter().find(|tenant| tenant.id == one.tenant);
     seller.is_some_and(|seller| {
         seller.stripe_account.as_deref() == account && asked.is_none_or(|asked| asked.id == seller.id)

@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::{ClientReference, Settings};
 use crate::queue::Queue;
-use crate::store::{LookbackStore, Store, Tenant, UnmatchedPolicy};
+use crate::store::{KnownTenant, LookbackStore, Store, UnmatchedPolicy};
 use crate::stripe::api::Client;
 
 pub use error::LookbackError;
@@ -58,7 +58,7 @@ pub struct Lookback {
 
 /// The accounts that are looked at: the key's own, and each that a tenant sells on.
 #[must_use]
-pub fn accounts<'a>(tenants: impl IntoIterator<Item = &'a Tenant>) -> Vec<Option<String>> {
+pub fn accounts<'a>(tenants: impl IntoIterator<Item = &'a KnownTenant>) -> Vec<Option<String>> {
     let mut connected: Vec<_> = tenants
         .into_iter()
         .filter_map(|tenant| tenant.stripe_account.clone())

@@ -1,9 +1,12 @@
 //! What became of what was handed in.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::bring::dead_letter;
 use super::cases::{Case, Cases};
 use super::{Lookback, LookbackError, RunId};
-use crate::fulfil::{Assessor, Due, Purchase, job_id};
+use crate::fulfil::{Due, Purchase, Tenants, job_id};
 use crate::queue::Fate;
 use crate::store::{FoundSession, HeldPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
 
@@ -57,6 +60,24 @@ impl Lookback {
         Ok(fates.iter().any(|fate| *fate != Fate::Live))
     }
 
+    /// The sessions without a job that are no purchases of ours.
+    async fn nobodys(
+        &self,
+        rows: &[(FoundSession, Option<Purchase>)],
+        fates: &[Fate],
+    ) -> Result<HashSet<String>, LookbackError> {
+        let tenants = Tenants::new(Arc::clone(&self.store), self.clock.clone());
+        let mut nobodys = HashSet::new();
+        for ((_, purchase), fate) in rows.iter().zip(fates) {
+            if let (Fate::Gone, Some(purchase)) = (fate, purchase)
+                && matches!(tenants.due(purchase, self.unmatched).await?, Due::Nothing(_))
+            {
+                nobodys.insert(purchase.session_id.clone());
+            }
+        }
+        Ok(nobodys)
+    }
+
     async fn settle_part(&self, run: &LookbackRun, rows: Vec<FoundSession>) -> Result<(), LookbackError> {
         let rows: Vec<(FoundSession, Option<Purchase>)> = rows
             .into_iter()
@@ -77,17 +98,8 @@ impl Lookback {
         let held = self.records().held(&sessions, &payments).await?;
         // A job that is gone by now has written its case before.
         let cases = self.cases(&sessions).await?;
-        // In which mode they were made tells who is refused, not whose they are.
-        let assessor = if fates.contains(&Fate::Gone) {
-            let assessor = Assessor::read(&*self.store, None).await?;
-            Some(assessor.with_policy(self.unmatched))
-        } else {
-            None
-        };
-        let is_ours = |purchase: &Purchase| {
-            let due = assessor.as_ref().map(|one| one.due(purchase, self.clock.now()));
-            !matches!(due, Some(Due::Nothing(_)))
-        };
+        let nobodys = self.nobodys(&rows, &fates).await?;
+        let is_ours = |purchase: &Purchase| !nobodys.contains(&purchase.session_id);
         let mut settled = Vec::new();
         for (((row, purchase), job), fate) in rows.into_iter().zip(jobs).zip(fates) {
             if let Some((state, error)) =

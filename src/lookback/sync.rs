@@ -63,7 +63,7 @@ impl Lookback {
     /// Looks into each account; answers whether any of them knows whom the request names. A failure in one does not keep from
     /// the others: one is answered at the end, a passing one if there is any.
     async fn look(&self, request: &SyncRequest, run: &LookbackRun) -> Result<bool, LookbackError> {
-        let tenants = self.store.tenants().await?;
+        let tenants = self.store.known_tenants().await?;
         let tenant = match &request.tenant {
             Some(slug) => Some(
                 tenants

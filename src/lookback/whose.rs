@@ -3,7 +3,7 @@
 use super::Customer;
 use crate::email;
 use crate::fulfil::Purchase;
-use crate::store::Tenant;
+use crate::store::KnownTenant;
 
 /// What tells that a session is the customer's.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Whose {
 }
 
 /// Whether a purchase on the tenant's account may be the tenant's: it names this one, or none.
-pub(super) fn may_be_of(tenant: &Tenant, purchase: &Purchase) -> bool {
+pub(super) fn may_be_of(tenant: &KnownTenant, purchase: &Purchase) -> bool {
     purchase
         .tenant
         .as_ref()

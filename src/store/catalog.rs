@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use self::entries::Findings;
 use self::fields::Fields;
-use super::model::{Pass, Tenant};
+use super::model::{Pass, Tenant, WebhookSecrets};
 
 /// The size of a catalogue file, at most, in bytes.
 pub const MAX_BYTES: u64 = 256 * 1024 * 1024;
@@ -20,6 +20,8 @@ pub const MAX_BYTES: u64 = 256 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Catalog {
     pub tenants: Vec<Tenant>,
+    /// Those of the tenants whose `webhookSecrets` the file names.
+    pub secrets: WebhookSecrets,
     /// What is allowed and yet likely a mistake, a sentence each.
     pub warnings: Vec<String>,
     /// The tenants whose `webhookSecrets` the file does not name, and how many it says that they have.
@@ -91,22 +93,17 @@ impl Catalog {
         }
         Ok(Self {
             tenants,
+            secrets: found.secrets,
             warnings: found.warnings,
             without_secrets: found.without_secrets,
         })
     }
 
-    /// Leaves the stored secrets of tenants whose `webhookSecrets` the file does not name, as those that `catalog list --json`
-    /// prints: a tenant that lost its secrets would take the platform's. `held` is what the store holds.
-    pub fn keep_secrets(&mut self, held: &[Tenant]) {
+    /// Tenants whose `webhookSecrets` the file does not name, as those that `catalog list --json` prints, keep what the store
+    /// holds. Warns of those that it holds none of: such a tenant takes the platform's.
+    pub fn warn_of_lost_secrets(&mut self, held: &WebhookSecrets) {
         for (id, count) in &self.without_secrets {
-            let Some(tenant) = self.tenants.iter_mut().find(|tenant| tenant.id == *id) else {
-                continue;
-            };
-            if let Some(held) = held.iter().find(|held| held.id == *id) {
-                tenant.webhook_secrets.clone_from(&held.webhook_secrets);
-            }
-            if *count > 0 && tenant.webhook_secrets.is_empty() {
+            if *count > 0 && held.get(id).is_none_or(Vec::is_empty) {
                 self.warnings.push(format!(
                     "tenant `{id}`: it had {count} webhook secrets of its own, which are not in the file: add them as \
                      `webhookSecrets`, or its own endpoint takes the platform's"
@@ -158,12 +155,16 @@ fn plain(value: toml::Value) -> Value {
 /// The tenants as `catalog list --json` prints them: the file's keys, but for the webhook secrets their number,
 /// `webhookSecretsCount`.
 #[must_use]
-pub fn to_json(tenants: &[Tenant]) -> Value {
-    let tenants: Vec<_> = tenants.iter().map(tenant_to_json).collect();
+pub fn to_json(tenants: &[Tenant], secrets: &WebhookSecrets) -> Value {
+    let count = |tenant: &Tenant| secrets.get(&tenant.id).map_or(0, Vec::len);
+    let tenants: Vec<_> = tenants
+        .iter()
+        .map(|tenant| tenant_to_json(tenant, count(tenant)))
+        .collect();
     json!({ "tenants": tenants })
 }
 
-fn tenant_to_json(tenant: &Tenant) -> Value {
+fn tenant_to_json(tenant: &Tenant, secrets: usize) -> Value {
     let passes: Vec<_> = tenant.passes.iter().map(pass_to_json).collect();
     json!({
         "id": tenant.id,
@@ -171,7 +172,7 @@ fn tenant_to_json(tenant: &Tenant) -> Value {
         "name": tenant.name,
         "timeZone": tenant.time_zone.name(),
         "color": tenant.color,
-        "webhookSecretsCount": tenant.webhook_secrets.len(),
+        "webhookSecretsCount": secrets,
         "stripeAccount": tenant.stripe_account,
         "supportEmail": tenant.contact.support_email,
         "supportUrl": tenant.contact.support_url,

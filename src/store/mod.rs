@@ -220,6 +220,31 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// [`StoreError`].
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError>;
 
+    /// Every tenant, without its passes, by slug.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn known_tenants(&self) -> Result<Vec<KnownTenant>, StoreError>;
+
+    /// The tenant with this id, with its passes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn tenant(&self, id: &str) -> Result<Option<Tenant>, StoreError>;
+
+    /// By what all passes are told, by tenant and id; at most `limit`, and only those that come after `after`, the last one of
+    /// the page before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn pass_keys(&self, after: Option<&PassKeys>, limit: u32) -> Result<Vec<PassKeys>, StoreError>;
+
+    /// The secrets of these tenants' own webhook endpoints; `None`: of all. Nothing else reads them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn webhook_secrets(&self, ids: Option<&[&str]>) -> Result<WebhookSecrets, StoreError>;
+
     /// What changes whenever a tenant or a pass does; `None`: it is not known, so nothing tells that they have not.
     ///
     /// # Errors
@@ -228,11 +253,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Creates or updates these tenants and passes; keeps what is not named. All or nothing.
+    /// Creates or updates these tenants and passes; keeps what is not named, and the webhook secrets of tenants that
+    /// `secrets` does not name. All or nothing.
     ///
     /// # Errors
     /// [`StoreError`]; `Conflict` where a slug or an account belongs to another tenant.
-    async fn import(&self, tenants: &[Tenant]) -> Result<Imported, StoreError>;
+    async fn import(&self, tenants: &[Tenant], secrets: &WebhookSecrets) -> Result<Imported, StoreError>;
 
     /// Appends events to the log; one that is there already is left as it is.
     ///

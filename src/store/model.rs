@@ -1,5 +1,6 @@
 //! What the store holds: tenants with their passes, users, subscriptions, the event log.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,7 +14,7 @@ use crate::time_zone::Tz;
 use super::UnmatchedPolicy;
 
 /// A school, shop or studio.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tenant {
     pub id: String,
     /// Names the tenant in addresses: `/webhooks/stripe/{slug}`.
@@ -23,14 +24,45 @@ pub struct Tenant {
     pub time_zone: Tz,
     /// The pages' accent colour, `#RRGGBB`.
     pub color: Option<String>,
-    /// The secrets of this tenant's own webhook endpoints; none: the configured ones apply.
-    pub webhook_secrets: Vec<SecretString>,
     /// The connected account (Stripe Connect, direct charges); `None`: the key's own account.
     pub stripe_account: Option<String>,
     pub contact: Contact,
     /// What becomes of paid sessions without any of our keys.
     pub unmatched: UnmatchedPolicy,
     pub passes: Vec<Pass>,
+}
+
+/// What tells a tenant from the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownTenant {
+    pub id: String,
+    pub slug: String,
+    /// `acct_…`; `None`: it sells on the key's own account.
+    pub stripe_account: Option<String>,
+}
+
+impl KnownTenant {
+    #[must_use]
+    pub fn of(tenant: &Tenant) -> Self {
+        Self {
+            id: tenant.id.clone(),
+            slug: tenant.slug.clone(),
+            stripe_account: tenant.stripe_account.clone(),
+        }
+    }
+}
+
+/// The secrets of tenants' own webhook endpoints, by the tenants' ids; of one that has none the configured ones apply.
+pub type WebhookSecrets = HashMap<String, Vec<SecretString>>;
+
+/// By what a purchase tells a pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassKeys {
+    /// The tenant's id.
+    pub tenant: String,
+    pub id: String,
+    pub name: String,
+    pub stripe_price_ids: Vec<String>,
 }
 
 /// Where customers turn to whose purchase needs a person.

@@ -12,7 +12,8 @@ use super::error::is_passing;
 use super::joined::Joined;
 use super::lookback::{self, Note};
 use super::model::{
-    AuditRecord, Buyer, Created, LoggedEvent, NewSubscription, Subscription, SubscriptionFilter, Tenant,
+    AuditRecord, Buyer, Created, KnownTenant, LoggedEvent, NewSubscription, PassKeys, Subscription,
+    SubscriptionFilter, Tenant, WebhookSecrets,
 };
 use super::outage::{Access, Outage};
 use super::pools::{Pools, ask, in_time};
@@ -204,10 +205,28 @@ impl<D: Dialect> Store for SqlStore<D> {
         ask!(self.pools, Read, |c| tenants::list::<D>(&mut c))
     }
 
-    async fn import(&self, tenants: &[Tenant]) -> Result<Imported, StoreError> {
+    async fn known_tenants(&self) -> Result<Vec<KnownTenant>, StoreError> {
+        ask!(self.pools, Read, |c| tenants::known::<D>(&mut c))
+    }
+
+    async fn tenant(&self, id: &str) -> Result<Option<Tenant>, StoreError> {
+        ask!(self.pools, Read, |c| tenants::find::<D>(&mut c, id))
+    }
+
+    async fn pass_keys(&self, after: Option<&PassKeys>, limit: u32) -> Result<Vec<PassKeys>, StoreError> {
+        ask!(self.pools, Read, |c| tenants::pass_keys::<D>(
+            &mut c, after, limit
+        ))
+    }
+
+    async fn webhook_secrets(&self, ids: Option<&[&str]>) -> Result<WebhookSecrets, StoreError> {
+        ask!(self.pools, Read, |c| tenants::secrets::<D>(&mut c, ids))
+    }
+
+    async fn import(&self, tenants: &[Tenant], secrets: &WebhookSecrets) -> Result<Imported, StoreError> {
         let imported = async {
             let mut connection = self.pools.acquire(Access::Write).await?;
-            let imported = timeout(IMPORT, tenants::import::<D>(&mut connection, tenants)).await;
+            let imported = timeout(IMPORT, tenants::import::<D>(&mut connection, tenants, secrets)).await;
             in_time(connection, imported)
         };
         let imported = imported.await;

@@ -3,20 +3,31 @@
 use std::collections::{HashMap, HashSet};
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{Connection, SqlStr};
+use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
 
 use super::dialect::{Bind, Dialect, Fields};
-use super::model::{Contact, Pass, Tenant, Validity};
+use super::model::{Contact, KnownTenant, Pass, PassKeys, Tenant, Validity, WebhookSecrets};
 use super::purchases::parsed;
 use super::{Imported, StoreError};
 use crate::money::Money;
 
-const PUT_TENANT: &str = "INSERT INTO tenants (id, slug, name, time_zone, color, webhook_secrets, stripe_account, \
-    support_email, support_url, shop_url, unmatched) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET slug = excluded.slug, \
-    name = excluded.name, time_zone = excluded.time_zone, color = excluded.color, \
-    webhook_secrets = excluded.webhook_secrets, stripe_account = excluded.stripe_account, \
-    support_email = excluded.support_email, support_url = excluded.support_url, shop_url = excluded.shop_url, \
-    unmatched = excluded.unmatched";
+/// All but the webhook secrets, which only those read who need them.
+macro_rules! columns {
+    () => {
+        "id, slug, name, time_zone, color, stripe_account, support_email, support_url, shop_url, unmatched"
+    };
+}
+
+const PUT_TENANT: &str = concat!(
+    "INSERT INTO tenants (",
+    columns!(),
+    ", webhook_secrets) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '[]') ON CONFLICT (id) DO UPDATE SET \
+     slug = excluded.slug, name = excluded.name, time_zone = excluded.time_zone, color = excluded.color, \
+     stripe_account = excluded.stripe_account, support_email = excluded.support_email, \
+     support_url = excluded.support_url, shop_url = excluded.shop_url, unmatched = excluded.unmatched"
+);
+
+const PUT_SECRETS: &str = "UPDATE tenants SET webhook_secrets = $2 WHERE id = $1";
 
 const PUT_PASS: &str = "INSERT INTO passes (tenant_id, id, name, type, classes_limit, price, currency, \
     validity_type, validity_days, expiry_date, stripe_price_ids, is_active) \
@@ -55,7 +66,7 @@ pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
             _ => break,
         }
     }
-    let tenants = SqlStr::from_static("SELECT * FROM tenants ORDER BY slug");
+    let tenants = SqlStr::from_static(concat!("SELECT ", columns!(), " FROM tenants ORDER BY slug"));
     D::rows(connection, tenants, vec![])
         .await?
         .iter()
@@ -67,6 +78,88 @@ pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
         .collect()
 }
 
+/// Every tenant by slug, without its passes.
+pub(super) async fn known<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<KnownTenant>> {
+    let text = SqlStr::from_static("SELECT id, slug, stripe_account FROM tenants ORDER BY slug");
+    let rows = D::rows(connection, text, vec![]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(KnownTenant {
+                id: row.text("id")?,
+                slug: row.text("slug")?,
+                stripe_account: row.maybe_text("stripe_account")?,
+            })
+        })
+        .collect()
+}
+
+/// One tenant, with its passes by id.
+pub(super) async fn find<D: Dialect>(
+    connection: &mut D::Connection,
+    id: &str,
+) -> sqlx::Result<Option<Tenant>> {
+    let text = SqlStr::from_static(concat!("SELECT ", columns!(), " FROM tenants WHERE id = $1"));
+    let rows = D::rows(connection, text, vec![Bind::Text(id)]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let text = SqlStr::from_static("SELECT * FROM passes WHERE tenant_id = $1 ORDER BY id");
+    let passes = D::rows(connection, text, vec![Bind::Text(id)]).await?;
+    let passes = passes.iter().map(pass).collect::<sqlx::Result<_>>()?;
+    tenant(row, row.text("id")?, passes).map(Some)
+}
+
+/// By what all passes are told, a page of them.
+pub(super) async fn pass_keys<D: Dialect>(
+    connection: &mut D::Connection,
+    after: Option<&PassKeys>,
+    limit: u32,
+) -> sqlx::Result<Vec<PassKeys>> {
+    let text = SqlStr::from_static(
+        "SELECT tenant_id, id, name, stripe_price_ids FROM passes WHERE (tenant_id, id) > ($1, $2) \
+         ORDER BY tenant_id, id LIMIT $3",
+    );
+    let (tenant, id) = after.map_or(("", ""), |after| (&after.tenant, &after.id));
+    let binds = vec![Bind::Text(tenant), Bind::Text(id), Bind::Int(limit.into())];
+    let rows = D::rows(connection, text, binds).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(PassKeys {
+                tenant: row.text("tenant_id")?,
+                id: row.text("id")?,
+                name: row.text("name")?,
+                stripe_price_ids: list_of(row, "stripe_price_ids")?,
+            })
+        })
+        .collect()
+}
+
+/// The webhook secrets of these tenants, or of all.
+pub(super) async fn secrets<D: Dialect>(
+    connection: &mut D::Connection,
+    ids: Option<&[&str]>,
+) -> sqlx::Result<WebhookSecrets> {
+    const ALL: &str = "SELECT id, webhook_secrets FROM tenants";
+    let (text, binds) = match ids {
+        Some(ids) => {
+            let text = format!("{ALL} WHERE id {}", D::one_of(1));
+            (
+                AssertSqlSafe(text).into_sql_str(),
+                vec![Bind::Texts(ids.to_vec())],
+            )
+        }
+        None => (SqlStr::from_static(ALL), vec![]),
+    };
+    let rows = D::rows(connection, text, binds).await?;
+    rows.iter()
+        .map(|row| {
+            let secrets = list_of(row, "webhook_secrets")?;
+            let secrets = secrets.into_iter().map(SecretString::from).collect();
+            Ok((row.text("id")?, secrets))
+        })
+        .collect()
+}
+
 fn tenant(row: &impl Fields, id: String, passes: Vec<Pass>) -> sqlx::Result<Tenant> {
     Ok(Tenant {
         id,
@@ -74,10 +167,6 @@ fn tenant(row: &impl Fields, id: String, passes: Vec<Pass>) -> sqlx::Result<Tena
         name: row.text("name")?,
         time_zone: parsed(row, "time_zone")?,
         color: row.maybe_text("color")?,
-        webhook_secrets: list_of(row, "webhook_secrets")?
-            .into_iter()
-            .map(SecretString::from)
-            .collect(),
         stripe_account: row.maybe_text("stripe_account")?,
         contact: Contact {
             support_email: row.maybe_text("support_email")?,
@@ -122,6 +211,7 @@ fn list_of(row: &impl Fields, column: &str) -> sqlx::Result<Vec<String>> {
 pub(super) async fn import<D: Dialect>(
     connection: &mut D::Connection,
     tenants: &[Tenant],
+    secrets: &WebhookSecrets,
 ) -> Result<Imported, StoreError> {
     let mut transaction = connection.begin_with(D::begin(connection)).await?;
     if let Some(lock) = D::LOCK_CATALOGUE {
@@ -129,14 +219,20 @@ pub(super) async fn import<D: Dialect>(
     }
     let held = list::<D>(&mut transaction).await?;
     refuse_conflicts(&held, tenants)?;
+    let held_secrets = self::secrets::<D>(&mut transaction, None).await?;
     let held: HashMap<&str, &Tenant> = held.iter().map(|old| (old.id.as_str(), old)).collect();
     let mut imported = Imported::default();
     for tenant in tenants {
         let old = held.get(tenant.id.as_str()).copied();
-        if old.is_some_and(|old| is_same(old, tenant)) {
+        let new_secrets = secrets.get(&tenant.id).map(|secrets| exposed(secrets));
+        let new_secrets = new_secrets.filter(|new| *new != exposed(of(&held_secrets, &tenant.id)));
+        if new_secrets.is_none() && old.is_some_and(|old| is_same(old, tenant)) {
             imported.unchanged += 1;
         } else {
             put_tenant::<D>(&mut transaction, tenant).await?;
+            if let Some(secrets) = new_secrets {
+                put_secrets::<D>(&mut transaction, &tenant.id, &secrets).await?;
+            }
             *if old.is_some() {
                 &mut imported.tenants_updated
             } else {
@@ -162,19 +258,12 @@ pub(super) async fn import<D: Dialect>(
 }
 
 async fn put_tenant<D: Dialect>(connection: &mut D::Connection, tenant: &Tenant) -> sqlx::Result<u64> {
-    let secrets: Vec<_> = tenant
-        .webhook_secrets
-        .iter()
-        .map(ExposeSecret::expose_secret)
-        .collect();
-    let secrets = serde_json::Value::from(secrets).to_string();
     let binds = vec![
         Bind::Text(&tenant.id),
         Bind::Text(&tenant.slug),
         Bind::Text(&tenant.name),
         Bind::Text(tenant.time_zone.name()),
         Bind::MaybeText(tenant.color.as_deref()),
-        Bind::Text(&secrets),
         Bind::MaybeText(tenant.stripe_account.as_deref()),
         Bind::MaybeText(tenant.contact.support_email.as_deref()),
         Bind::MaybeText(tenant.contact.support_url.as_deref()),
@@ -182,6 +271,16 @@ async fn put_tenant<D: Dialect>(connection: &mut D::Connection, tenant: &Tenant)
         Bind::Text(tenant.unmatched.as_str()),
     ];
     D::execute(connection, SqlStr::from_static(PUT_TENANT), binds).await
+}
+
+async fn put_secrets<D: Dialect>(
+    connection: &mut D::Connection,
+    tenant: &str,
+    secrets: &[&str],
+) -> sqlx::Result<u64> {
+    let secrets = serde_json::Value::from(secrets).to_string();
+    let binds = vec![Bind::Text(tenant), Bind::Text(&secrets)];
+    D::execute(connection, SqlStr::from_static(PUT_SECRETS), binds).await
 }
 
 async fn put_pass<D: Dialect>(
@@ -210,13 +309,6 @@ async fn put_pass<D: Dialect>(
 
 /// Apart from the passes.
 fn is_same(old: &Tenant, new: &Tenant) -> bool {
-    let secrets = |tenant: &Tenant| -> Vec<String> {
-        tenant
-            .webhook_secrets
-            .iter()
-            .map(|secret| secret.expose_secret().to_owned())
-            .collect()
-    };
     old.slug == new.slug
         && old.name == new.name
         && old.time_zone == new.time_zone
@@ -224,7 +316,14 @@ fn is_same(old: &Tenant, new: &Tenant) -> bool {
         && old.stripe_account == new.stripe_account
         && old.contact == new.contact
         && old.unmatched == new.unmatched
-        && secrets(old) == secrets(new)
+}
+
+fn of<'a>(secrets: &'a WebhookSecrets, tenant: &str) -> &'a [SecretString] {
+    secrets.get(tenant).map_or(&[], Vec::as_slice)
+}
+
+fn exposed(secrets: &[SecretString]) -> Vec<&str> {
+    secrets.iter().map(ExposeSecret::expose_secret).collect()
 }
 
 /// A slug or an account that another tenant of the store holds, and keeps.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use surepass::lookback::cron::Cron;
 use surepass::queue::{Item, Queue, Redis, RedisOptions};
-use surepass::store::{Options, SqliteStore, Store};
+use surepass::store::{Options, SqliteStore, Store, WebhookSecrets};
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy::Proxy;
@@ -164,7 +164,9 @@ async fn a_tick_that_comes_while_the_store_is_away_fires_when_it_is_back() {
     cron.look().await.unwrap_err();
     assert_eq!(world.jobs().await, [], "no account is left out for good");
     late.migrate().await.unwrap();
-    late.import(&[tenant(0, Some("acct_a"))]).await.unwrap();
+    late.import(&[tenant(0, Some("acct_a"))], &WebhookSecrets::new())
+        .await
+        .unwrap();
     cron.look().await.unwrap();
     assert_eq!(world.sweeps("nightly").await.len(), 2);
 }

@@ -11,7 +11,9 @@ use surepass::config::{LookbackSettings, QueueName, Settings};
 use surepass::lookback::cron::Cron;
 use surepass::lookback::{LookbackJob, SweepRequest, UndeliveredRequest};
 use surepass::queue::{Job, Queue, Redis, RedisOptions};
-use surepass::store::{LookbackMark, LookbackRun, Options, RunCounts, RunPhase, SqliteStore, Store, Tenant};
+use surepass::store::{
+    LookbackMark, LookbackRun, Options, RunCounts, RunPhase, SqliteStore, Store, Tenant, WebhookSecrets,
+};
 use surepass::up::{RedisServer, RedisServerOptions};
 use tempfile::TempDir;
 
@@ -82,7 +84,7 @@ impl World {
             .enumerate()
             .map(|(n, account)| tenant(n, *account))
             .collect();
-        store.import(&tenants).await.unwrap();
+        store.import(&tenants, &WebhookSecrets::new()).await.unwrap();
         Self {
             queue: Queue::new(&redis, config).unwrap(),
             store: Arc::new(store),
@@ -245,7 +247,6 @@ pub(crate) fn tenant(n: usize, account: Option<&str>) -> Tenant {
         name: format!("School {n}"),
         time_zone: "Europe/Oslo".parse().unwrap(),
         color: None,
-        webhook_secrets: vec![],
         stripe_account: account.map(str::to_owned),
         contact: surepass::store::Contact::default(),
         unmatched: surepass::store::UnmatchedPolicy::default(),

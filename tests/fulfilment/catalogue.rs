@@ -3,158 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use surepass::clock::Clock;
 use surepass::fulfil::Fulfiller;
-use surepass::store::{
-    AuditRecord, Created, Imported, LoggedEvent, LookbackStore, NewSubscription, OwnershipStore, Schema,
-    Store, StoreError, Subscription, SubscriptionFilter, Tenant,
-};
+use surepass::store::{Tenant, WebhookSecrets};
 
 use crate::shop::{Shop, completed, pass, purchase, session, tenant};
-
-/// A store that counts the reads of its catalogue, and can be away or refuse to write.
-#[derive(Debug)]
-struct Watched {
-    store: Arc<dyn Store>,
-    reads: AtomicUsize,
-    is_away: AtomicBool,
-    is_read_only: AtomicBool,
-}
-
-impl Watched {
-    fn answers(&self) -> Result<&dyn Store, StoreError> {
-        if self.is_away.load(Ordering::SeqCst) {
-            return Err(StoreError::Outage("connection refused".to_owned()));
-        }
-        Ok(&*self.store)
-    }
-}
-
-#[async_trait]
-impl Store for Watched {
-    async fn create_subscription(&self, new: Box<NewSubscription>) -> Result<Created, StoreError> {
-        if self.is_read_only.load(Ordering::SeqCst) {
-            return Err(StoreError::Outage("permission 'create' required".to_owned()));
-        }
-        self.answers()?.create_subscription(new).await
-    }
-
-    async fn subscriptions(
-        &self,
-        filter: &SubscriptionFilter,
-        limit: u32,
-    ) -> Result<Vec<Subscription>, StoreError> {
-        self.answers()?.subscriptions(filter, limit).await
-    }
-
-    async fn subscriptions_of(
-        &self,
-        sessions: &[&str],
-        payments: &[&str],
-    ) -> Result<Vec<Subscription>, StoreError> {
-        self.answers()?.subscriptions_of(sessions, payments).await
-    }
-
-    async fn subscriptions_begun(
-        &self,
-        from: DateTime<Utc>,
-        before: DateTime<Utc>,
-        after: Option<&Subscription>,
-        limit: u32,
-    ) -> Result<Vec<Subscription>, StoreError> {
-        let store = self.answers()?;
-        store.subscriptions_begun(from, before, after, limit).await
-    }
-
-    async fn subscriptions_held_by(
-        &self,
-        tenant: &str,
-        users: &[&str],
-        limit: u32,
-    ) -> Result<Vec<Subscription>, StoreError> {
-        self.answers()?.subscriptions_held_by(tenant, users, limit).await
-    }
-
-    async fn has_live_subscription(&self) -> Result<bool, StoreError> {
-        self.answers()?.has_live_subscription().await
-    }
-
-    async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        self.answers()?.tenants().await
-    }
-
-    async fn import(&self, tenants: &[Tenant]) -> Result<Imported, StoreError> {
-        self.answers()?.import(tenants).await
-    }
-
-    async fn append_events(&self, events: Vec<LoggedEvent>) -> Result<(), StoreError> {
-        self.answers()?.append_events(events).await
-    }
-
-    async fn drop_event_bodies(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        self.answers()?.drop_event_bodies(before, limit).await
-    }
-
-    async fn events(&self, limit: u32) -> Result<Vec<LoggedEvent>, StoreError> {
-        self.answers()?.events(limit).await
-    }
-
-    async fn event(&self, id: &str) -> Result<Option<LoggedEvent>, StoreError> {
-        self.answers()?.event(id).await
-    }
-
-    async fn paths_of(&self, session: &str) -> Result<Vec<String>, StoreError> {
-        self.answers()?.paths_of(session).await
-    }
-
-    async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
-        self.answers()?.begin_audit(record).await
-    }
-
-    async fn end_audit(&self, id: &str, ended_at: DateTime<Utc>, outcome: &str) -> Result<(), StoreError> {
-        self.answers()?.end_audit(id, ended_at, outcome).await
-    }
-
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
-        self.answers()?.audit(limit).await
-    }
-
-    fn unmatched(&self) -> &dyn surepass::store::UnmatchedStore {
-        self.store.unmatched()
-    }
-
-    fn lookback(&self) -> &dyn LookbackStore {
-        self.store.lookback()
-    }
-
-    fn ownership(&self) -> &dyn OwnershipStore {
-        self.store.ownership()
-    }
-
-    async fn migrate(&self) -> Result<(), StoreError> {
-        self.answers()?.migrate().await
-    }
-
-    async fn schema(&self) -> Result<Schema, StoreError> {
-        self.answers()?.schema().await
-    }
-
-    async fn try_write(&self) -> Result<(), StoreError> {
-        self.answers()?.try_write().await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.answers()?.ping().await
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
-    }
-}
+use crate::watched::Watched;
 
 struct Bench {
     shop: Shop,
@@ -164,10 +20,15 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let mut shop = Shop::open(&[tenant("t1")]).await;
+        Self::with(&[tenant("t1")]).await
+    }
+
+    async fn with(tenants: &[Tenant]) -> Self {
+        let mut shop = Shop::open(tenants).await;
         let store = Arc::new(Watched {
             store: Arc::clone(&shop.store),
-            reads: AtomicUsize::new(0),
+            looks: AtomicUsize::new(0),
+            reads: Mutex::default(),
             is_away: AtomicBool::new(false),
             is_read_only: AtomicBool::new(false),
         });
@@ -189,11 +50,20 @@ impl Bench {
     async fn sell(&self, pass_id: &str) {
         let mut shop = tenant("t1");
         shop.passes.push(pass(pass_id, "multi"));
-        self.shop.store.import(&[shop]).await.unwrap();
+        self.shop
+            .store
+            .import(&[shop], &WebhookSecrets::new())
+            .await
+            .unwrap();
     }
 
-    fn reads(&self) -> usize {
-        self.store.reads.load(Ordering::SeqCst)
+    fn looks(&self) -> usize {
+        self.store.looks.load(Ordering::SeqCst)
+    }
+
+    /// What was read of the catalogue since the last time.
+    fn reads(&self) -> Vec<String> {
+        std::mem::take(&mut self.store.reads.lock().unwrap())
     }
 
     fn pass_time(&self, by: TimeDelta) {
@@ -202,31 +72,95 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn many_purchases_cost_one_read_of_the_catalogue() {
+async fn many_purchases_cost_one_read_of_their_tenant() {
     let bench = Bench::new().await;
     for n in 0..100 {
         assert_eq!(bench.buy(&n.to_string(), "pass-10").await, "created");
     }
-    assert_eq!(bench.reads(), 1);
+    assert_eq!(bench.reads(), ["tenants", "t1"]);
+    assert_eq!(bench.looks(), 1);
 }
 
 #[tokio::test]
-async fn the_catalogue_is_read_again_when_it_is_two_seconds_old() {
+async fn a_catalogue_that_has_not_changed_is_not_read_again() {
     let bench = Bench::new().await;
     bench.buy("a", "pass-10").await;
+    assert_eq!(bench.reads(), ["tenants", "t1"]);
+    for n in 2..10 {
+        bench.pass_time(TimeDelta::seconds(2));
+        bench.buy(&n.to_string(), "pass-10").await;
+        assert_eq!((bench.looks(), bench.reads().len()), (n, 0));
+    }
+    // What nobody sells is looked for in the catalogue of this moment, which is the one at hand.
+    assert_eq!(bench.buy("b", "gone").await, "dead: unresolved_pass");
+    assert_eq!((bench.looks(), bench.reads().len()), (10, 0));
+}
+
+#[tokio::test]
+async fn a_changed_price_counts_after_two_seconds() {
+    let bench = Bench::new().await;
+    bench.buy("a", "pass-10").await;
+    let mut shop = tenant("t1");
+    shop.passes[0].classes_limit = Some(11);
+    bench
+        .shop
+        .store
+        .import(&[shop], &WebhookSecrets::new())
+        .await
+        .unwrap();
+    bench.reads();
     bench.pass_time(TimeDelta::milliseconds(1_999));
     bench.buy("b", "pass-10").await;
-    assert_eq!(bench.reads(), 1);
+    assert_eq!(bench.reads().len(), 0);
     bench.pass_time(TimeDelta::milliseconds(1));
     bench.buy("c", "pass-10").await;
-    assert_eq!(bench.reads(), 2);
+    assert_eq!(bench.reads(), ["tenants", "t1"]);
+    let clips = async |name: &str| {
+        bench
+            .shop
+            .subscription(&format!("cs_test_{name}"))
+            .await
+            .remaining_clips
+    };
+    assert_eq!((clips("b").await, clips("c").await), (Some(10), Some(11)));
+    let looks = bench.looks();
     bench.pass_time(TimeDelta::hours(-1));
     bench.buy("d", "pass-10").await;
     assert_eq!(
-        bench.reads(),
-        3,
+        bench.looks(),
+        looks + 1,
         "a clock that is set back does not keep a copy for ever"
     );
+}
+
+#[tokio::test]
+async fn of_many_tenants_only_the_one_that_a_purchase_names_is_read() {
+    let tenants: Vec<_> = (0..50).map(|n| tenant(&format!("t{n}"))).collect();
+    let bench = Bench::with(&tenants).await;
+    for (name, id) in [("a", "t7"), ("b", "t7"), ("c", "t30")] {
+        let mut session = session(name);
+        session["metadata"]["tenantId"] = json!(id);
+        assert_eq!(
+            bench.shop.fulfil(&purchase(&completed(&session))).await,
+            "created"
+        );
+    }
+    assert_eq!(bench.reads(), ["tenants", "t7", "t30"]);
+}
+
+#[tokio::test]
+async fn a_purchase_that_names_no_tenant_is_told_by_its_price_and_reads_only_its_seller() {
+    let mut tenants: Vec<_> = (0..50).map(|n| tenant(&format!("t{n}"))).collect();
+    tenants[7].passes[0].stripe_price_ids = vec!["price_7".to_owned()];
+    let bench = Bench::with(&tenants).await;
+    for name in ["a", "b"] {
+        let mut session = session(name);
+        session["metadata"].as_object_mut().unwrap().remove("tenantId");
+        let mut purchase = purchase(&completed(&session));
+        purchase.price_ids = vec!["price_7".to_owned()];
+        assert_eq!(bench.shop.fulfil(&purchase).await, "created");
+    }
+    assert_eq!(bench.reads(), ["tenants", "keys", "t7"]);
 }
 
 #[tokio::test]
@@ -235,7 +169,7 @@ async fn a_pass_that_is_new_in_the_catalogue_is_found_at_once() {
     assert_eq!(bench.buy("a", "pass-10").await, "created");
     bench.sell("pass-11").await;
     assert_eq!(bench.buy("b", "pass-11").await, "created");
-    assert_eq!(bench.reads(), 2);
+    assert_eq!(bench.reads(), ["tenants", "t1", "tenants", "t1"]);
 }
 
 #[tokio::test]
@@ -243,9 +177,19 @@ async fn a_pass_that_was_corrected_is_granted_at_once() {
     let bench = Bench::new().await;
     let mut shop = tenant("t1");
     shop.passes[0].classes_limit = None;
-    bench.shop.store.import(&[shop]).await.unwrap();
+    bench
+        .shop
+        .store
+        .import(&[shop], &WebhookSecrets::new())
+        .await
+        .unwrap();
     assert_eq!(bench.buy("a", "pass-10").await, "dead: invalid_pass");
-    bench.shop.store.import(&[tenant("t1")]).await.unwrap();
+    bench
+        .shop
+        .store
+        .import(&[tenant("t1")], &WebhookSecrets::new())
+        .await
+        .unwrap();
     assert_eq!(bench.buy("a", "pass-10").await, "created");
 }
 
@@ -255,7 +199,12 @@ async fn a_pass_that_was_spoilt_since_takes_nothing_from_who_holds_it() {
     assert_eq!(bench.buy("a", "pass-10").await, "created");
     let mut shop = tenant("t1");
     shop.passes[0].classes_limit = None;
-    bench.shop.store.import(&[shop]).await.unwrap();
+    bench
+        .shop
+        .store
+        .import(&[shop], &WebhookSecrets::new())
+        .await
+        .unwrap();
     bench.pass_time(TimeDelta::seconds(2));
     assert_eq!(bench.buy("a", "pass-10").await, "existing");
     assert_eq!(bench.buy("b", "pass-10").await, "dead: invalid_pass");
@@ -268,7 +217,8 @@ async fn a_flood_of_purchases_that_nobody_sells_does_not_hammer_the_store() {
     let flood: Vec<_> = (0..500).map(|n| format!("flood{n}")).collect();
     let said = futures::future::join_all(flood.iter().map(|name| bench.buy(name, "gone"))).await;
     assert!(said.iter().all(|said| said == "dead: unresolved_pass"));
-    assert!(bench.reads() <= 3, "{} reads", bench.reads());
+    assert_eq!(bench.reads(), ["tenants", "t1"]);
+    assert!(bench.looks() <= 3, "{} looks", bench.looks());
 }
 
 #[tokio::test]
@@ -277,7 +227,7 @@ async fn the_first_purchases_at_once_share_one_read() {
     let names: Vec<_> = (0..100).map(|n| n.to_string()).collect();
     let said = futures::future::join_all(names.iter().map(|name| bench.buy(name, "pass-10"))).await;
     assert!(said.iter().all(|said| said == "created"));
-    assert_eq!(bench.reads(), 1);
+    assert_eq!(bench.reads(), ["tenants", "t1"]);
 }
 
 #[tokio::test]
@@ -290,13 +240,13 @@ async fn while_the_store_is_away_purchases_are_tried_again_and_none_is_given_up(
     bench.store.is_away.store(true, Ordering::SeqCst);
     assert_eq!(bench.buy("b", "gone").await, "retry: store_unavailable");
     bench.pass_time(TimeDelta::hours(1));
-    let reads = bench.reads();
+    let looks = bench.looks();
     for _ in 0..10 {
         assert_eq!(bench.buy("b", "pass-10").await, "retry: store_unavailable");
     }
     assert_eq!(
-        bench.reads(),
-        reads + 1,
+        bench.looks(),
+        looks + 1,
         "the copy at hand is served while the store is away"
     );
     bench.store.is_away.store(false, Ordering::SeqCst);

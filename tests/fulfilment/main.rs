@@ -14,3 +14,4 @@ mod rules;
 mod shop;
 mod terms;
 mod unmatched;
+mod watched;

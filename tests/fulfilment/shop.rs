@@ -7,7 +7,7 @@ use surepass::clock::Clock;
 use surepass::fulfil::{Fulfilled, Fulfiller, Purchase, Triage, triage};
 use surepass::store::{
     Options, Pass, SqliteStore, Store, Subscription, SubscriptionFilter, Synchronous, Tenant,
-    UnmatchedPayment, Validity,
+    UnmatchedPayment, Validity, WebhookSecrets,
 };
 use surepass::stripe::Event;
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ impl Shop {
         };
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&address, &options).await.unwrap());
         store.migrate().await.unwrap();
-        store.import(tenants).await.unwrap();
+        store.import(tenants, &WebhookSecrets::new()).await.unwrap();
         let fulfiller = Fulfiller::new(Arc::clone(&store), Some(false), Clock::system());
         Self {
             store,
@@ -104,7 +104,6 @@ pub(crate) fn tenant(id: &str) -> Tenant {
         name: format!("Studio {id}"),
         time_zone: "Europe/Oslo".parse().unwrap(),
         color: None,
-        webhook_secrets: Vec::new(),
         stripe_account: None,
         contact: surepass::store::Contact::default(),
         unmatched: surepass::store::UnmatchedPolicy::default(),

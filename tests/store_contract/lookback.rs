@@ -2,7 +2,7 @@
 
 use surepass::store::{
     CreatedVia, FoundSession, HeldPurchase, LoggedEvent, LookbackRun, RunCounts, RunPhase, RunStep,
-    SessionState,
+    SessionState, WebhookSecrets,
 };
 
 use crate::create;
@@ -307,7 +307,7 @@ async fn recent_buyers_and_logged_sessions_are_those_of_the_account_that_the_run
     let records = store.lookback();
     let mut connected = tenant("connected");
     connected.stripe_account = Some("acct_1".to_owned());
-    store.import(&[connected]).await.unwrap();
+    store.import(&[connected], &WebhookSecrets::new()).await.unwrap();
     let buy = async |name: &str, tenant: &str, at: i64| {
         let mut new = purchase(name);
         new.subscription.tenant = tenant.to_owned();

@@ -17,7 +17,7 @@ use crate::support::home::Home;
 use crate::support::postgres::Cluster;
 use crate::support::purchases::{minute, purchase, upgrade};
 
-/// One tenant's purchases, one a minute, each by a user of its own.
+/// One tenant's purchases, one a minute, each by a user of its own; and so many passes of other tenants, 20 each.
 const ROWS: i64 = 20_000;
 
 /// All that customers, workers and lookbacks ask; `run` is a lookback's of the last hour.
@@ -79,6 +79,7 @@ async fn ask(store: &Arc<dyn Store>, run: &LookbackRun) {
     store.drop_event_bodies(minute(0), 10).await.unwrap();
     store.audit(10).await.unwrap();
     store.ping().await.unwrap();
+    ask_of_the_catalogue(store).await;
 
     let lookback = store.lookback();
     lookback.held(&["cs_19000"], &["pi_19001"]).await.unwrap();
@@ -196,6 +197,16 @@ async fn ask_of_people(store: &Arc<dyn Store>) {
     ownership.move_subscription(&wanted).await.unwrap();
 }
 
+async fn ask_of_the_catalogue(store: &Arc<dyn Store>) {
+    store.catalogue_version().await.unwrap();
+    let tenant = store.tenant("t-500").await.unwrap().unwrap();
+    assert_eq!(tenant.passes.len(), 20);
+    let ids = ["t-500", "t-501"];
+    assert_eq!(store.webhook_secrets(Some(&ids)).await.unwrap().len(), 2);
+    let page = store.pass_keys(None, 10).await.unwrap();
+    assert_eq!(store.pass_keys(page.last(), 10).await.unwrap().len(), 10);
+}
+
 async fn filled(home: &Home) -> LookbackRun {
     home.ready().await.close().await;
     let (at, numbers) = match home {
@@ -232,7 +243,11 @@ async fn filled(home: &Home) -> LookbackRun {
          SELECT 'case_' || n, 'R' || n, '', 'cs_lost_' || n, 'pi_lost_' || n, 'unresolved_pass', '', '{{}}', {yes}, \
          'closed', 'person', '', {at}, {at} FROM {numbers}; \
          INSERT INTO proved_emails (email, user_id, proved_at) \
-         SELECT n || '@example.com', 'user-' || n, {at} FROM {numbers}; ANALYZE;"
+         SELECT n || '@example.com', 'user-' || n, {at} FROM {numbers}; \
+         INSERT INTO tenants (id, slug, name, time_zone, webhook_secrets) \
+         SELECT 't-' || n, 's-' || n, 'S', 'UTC', '[]' FROM {numbers} WHERE n <= {ROWS} / 20; \
+         INSERT INTO passes (tenant_id, id, name, type, price, currency, stripe_price_ids, is_active) \
+         SELECT 't-' || (1 + n % ({ROWS} / 20)), 'p-' || n, 'P', 'single', 1, 'nok', '[]', {yes} FROM {numbers}; ANALYZE;"
     )
     .unwrap();
     home.run(&sql).await;
@@ -290,6 +305,7 @@ async fn no_query_reads_a_whole_table_or_tenant_of_a_full_sqlite() {
                     "lookback_sessions",
                     "unmatched_payments",
                     "proved_emails",
+                    "passes",
                 ]
                 .iter()
                 .any(|table| step.split(' ').nth(1) == Some(table))
@@ -313,7 +329,7 @@ async fn no_query_reads_a_whole_table_or_tenant_of_a_full_postgres() {
         home.number(
             "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::bigint FROM pg_stat_user_tables \
              WHERE relname IN ('subscriptions', 'users', 'events', 'lookback_open', 'lookback_sessions', \
-             'unmatched_payments', 'proved_emails')",
+             'unmatched_payments', 'proved_emails', 'passes')",
         )
         .await
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Executor, PgConnection, Row};
-use surepass::store::{self, Created, Options, SubscriptionFilter};
+use surepass::store::{self, Created, Options, SubscriptionFilter, WebhookSecrets};
 use tokio::task::JoinSet;
 
 use crate::buy_and_upgrade;
@@ -51,7 +51,10 @@ async fn behind(settings: &str) {
         made.unwrap();
     }
     let tenants = [tenant("studio"), tenant("other")];
-    programs[0].import(&tenants).await.unwrap();
+    programs[0]
+        .import(&tenants, &WebhookSecrets::new())
+        .await
+        .unwrap();
 
     let mut buyers = JoinSet::new();
     for number in 0..60 {

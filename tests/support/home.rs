@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use surepass::store::{self, Options, Store, Synchronous};
+use surepass::store::{self, Options, Store, Synchronous, WebhookSecrets};
 use tempfile::TempDir;
 
 use super::postgres::Cluster;
@@ -58,7 +58,7 @@ impl Home {
         let store = self.open().await;
         store.migrate().await.expect("the tables are made");
         store
-            .import(&[tenant("studio"), tenant("other")])
+            .import(&[tenant("studio"), tenant("other")], &WebhookSecrets::new())
             .await
             .expect("the tenants are imported");
         store

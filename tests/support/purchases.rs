@@ -26,7 +26,6 @@ pub(crate) fn tenant(slug: &str) -> Tenant {
         name: slug.to_uppercase(),
         time_zone: "Europe/Oslo".parse().expect("a time zone"),
         color: None,
-        webhook_secrets: vec![],
         stripe_account: None,
         contact: surepass::store::Contact::default(),
         unmatched: surepass::store::UnmatchedPolicy::default(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use surepass::store::WebhookSecrets;
 
 use crate::answer::Answer;
 use crate::program::PATIENCE;
@@ -250,17 +251,26 @@ async fn line_of(shop: &Shop, id: &str) -> String {
 
 #[tokio::test]
 async fn a_tenant_whose_stored_secret_is_unusable_lets_nobody_in_until_it_is_imported_again() {
+    an_unusable_secret_lets_nobody_in(&format!("\"{OWN}\""), "is in quotes").await;
+}
+
+#[tokio::test]
+async fn a_tenant_whose_stored_secret_is_blank_lets_nobody_in_and_the_log_and_the_doctor_say_so() {
+    an_unusable_secret_lets_nobody_in(" ", "is empty").await;
+}
+
+async fn an_unusable_secret_lets_nobody_in(unusable: &str, why: &str) {
     let shop = Shop::open().await;
     import_yoga(&shop, &[OWN]).await;
-    // As an older version has stored it, quotes and all.
+    // As an older version has stored it.
     let store = shop.store().await;
     let mut tenants = store.tenants().await.unwrap();
     tenants.retain(|tenant| tenant.slug == "yoga");
-    tenants[0].webhook_secrets = vec![format!("\"{OWN}\"").into()];
-    store.import(&tenants).await.unwrap();
+    let stored = WebhookSecrets::from([(tenants[0].id.clone(), vec![unusable.into()])]);
+    store.import(&tenants, &stored).await.unwrap();
     let session = shop.session().with("tenantId", Some("tenant-2"));
     let body = session.event(COMPLETED, 1);
-    for secret in [OWN, &format!("\"{OWN}\""), PLATFORM] {
+    for secret in [OWN, unusable, PLATFORM] {
         assert!(
             shop.deliver_to("yoga", secret, body.clone())
                 .await
@@ -270,8 +280,18 @@ async fn a_tenant_whose_stored_secret_is_unusable_lets_nobody_in_until_it_is_imp
     }
     shop.servers[0]
         .program
-        .says("a stored webhook secret is in quotes")
+        .says(&format!("a stored webhook secret {why}"))
         .await;
+    let doctor = shop.surepass(&["doctor"]).await;
+    let text = String::from_utf8_lossy(&doctor.stdout)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        text.contains("webhooks of yoga are answered with 503: a stored webhook secret")
+            && text.contains(why),
+        "{text}"
+    );
     import_yoga(&shop, &[OWN]).await;
     let taken = async {
         while shop.deliver_to("yoga", OWN, body.clone()).await != Answer::accepted() {
@@ -279,4 +299,38 @@ async fn a_tenant_whose_stored_secret_is_unusable_lets_nobody_in_until_it_is_imp
         }
     };
     tokio::time::timeout(PATIENCE, taken).await.expect("it is let in");
+}
+
+#[tokio::test]
+async fn only_the_intake_reads_secrets_and_only_those_of_the_endpoint_that_is_used() {
+    let mut shop = Shop::prepare("").await;
+    import_yoga(&shop, &[OWN]).await;
+    shop.set("RUST_LOG", "info,surepass::sql=trace");
+    shop.start_server().await;
+    shop.start_worker().await;
+    for stranger in ["a", "b", "c", "d", "e"] {
+        let answer = shop
+            .deliver_to(stranger, OWN, shop.session().event(COMPLETED, 1))
+            .await;
+        assert_eq!(answer.refusal(), (404, "unknown_tenant"));
+    }
+    for _ in 0..5 {
+        let session = shop.session().with("tenantId", Some("tenant-2"));
+        let answer = shop.deliver_to("yoga", OWN, session.event(COMPLETED, 1)).await;
+        assert_eq!(answer, Answer::accepted());
+    }
+    shop.settled().await;
+    assert_eq!(shop.subscriptions().await.len(), 5);
+    let (server, worker) = (shop.servers[0].program.said(), shop.workers[0].said());
+    let count = |said: &str, words: &str| said.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        count(&server, "webhook_secrets FROM tenants WHERE id"),
+        1,
+        "{server}"
+    );
+    assert_eq!(count(&server, "webhook_secrets"), 1, "{server}");
+    assert_eq!(count(&server, "FROM passes"), 0, "{server}");
+    assert_eq!(count(&worker, "webhook_secrets"), 0, "{worker}");
+    assert_eq!(count(&worker, "FROM passes WHERE tenant_id = $1"), 1, "{worker}");
+    assert_eq!(count(&worker, "FROM passes"), 1, "{worker}");
 }

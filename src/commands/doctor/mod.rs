@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use surepass::clock::Clock;
 use surepass::config::{ConfigError, QueueName, Settings};
 use surepass::queue::{Queue, Redis, RedisOptions};
-use surepass::store::{Store, Tenant};
+use surepass::store::{KnownTenant, Store};
 use surepass::stripe::api::Client;
 
 use super::block_on;
@@ -43,7 +43,7 @@ struct Patient {
     purchases: Option<Queue>,
     lookbacks: Option<Queue>,
     store: Option<Arc<dyn Store>>,
-    tenants: Vec<Tenant>,
+    tenants: Vec<KnownTenant>,
     /// Why it takes no writes, and what to do.
     store_refuses: Option<(String, String)>,
     /// How many are alive, where that is known.

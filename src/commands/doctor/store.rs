@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use secrecy::ExposeSecret;
-use surepass::store::{self, sqlite_file};
+use surepass::credentials::check_webhook_secrets;
+use surepass::store::{self, KnownTenant, Store, Tenant, sqlite_file};
 use surepass::tls::next_step;
 
 use super::redis::size;
@@ -103,10 +104,13 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
             }
         }
         match store.tenants().await {
-            Ok(tenants) => patient.tenants = tenants,
+            Ok(tenants) => {
+                catalogue(&tenants, report);
+                patient.tenants = tenants.iter().map(KnownTenant::of).collect();
+                secrets(&*store, &patient.tenants, report).await;
+            }
             Err(error) => report.wrong("tenants", error.to_string(), "import the catalogue again"),
         }
-        catalogue(patient, report);
         patient.store = Some(store);
     }
 }
@@ -135,8 +139,30 @@ fn room(folder: &Path, report: &mut Report) {
     }
 }
 
-fn catalogue(patient: &Patient, report: &mut Report) {
-    let tenants = &patient.tenants;
+/// Whether webhooks at the tenants' own endpoints can be verified. Nothing is said of those that can.
+async fn secrets(store: &dyn Store, tenants: &[KnownTenant], report: &mut Report) {
+    let secrets = match store.webhook_secrets(None).await {
+        Ok(secrets) => secrets,
+        Err(error) => {
+            return report.wrong("webhookSecrets", error.to_string(), "import the catalogue again");
+        }
+    };
+    for tenant in tenants {
+        let own = secrets.get(&tenant.id).map_or(&[][..], Vec::as_slice);
+        if let Err(misfit) = check_webhook_secrets(own) {
+            report.wrong(
+                "webhookSecrets",
+                format!(
+                    "webhooks of {} are answered with 503: a stored webhook secret {misfit}",
+                    tenant.slug
+                ),
+                "correct `webhookSecrets` in the catalogue file and import it again",
+            );
+        }
+    }
+}
+
+fn catalogue(tenants: &[Tenant], report: &mut Report) {
     let passes: usize = tenants.iter().map(|tenant| tenant.passes.len()).sum();
     let many =
         |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });

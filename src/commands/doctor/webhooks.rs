@@ -66,7 +66,7 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
         secrets: settings.stripe.webhook_secrets.clone(),
         livemode: settings.stripe.livemode().unwrap_or(false),
     };
-    match auditor.audit(&patient.tenants).await {
+    match auditor.audit(&patient.tenants, patient.store.as_deref()).await {
         Ok(audit) => tell(&audit, report),
         Err(error) => report.warn("endpoints", error.to_string(), "run this again"),
     }

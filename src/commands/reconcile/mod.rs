@@ -143,7 +143,7 @@ async fn look_up_jobs(settings: &Settings, store: &dyn Store, balance: &mut Bala
     let late = balance.missing.items.iter_mut().take(MOST_JOBS);
     let late = late.chain(balance.in_flight.items.iter_mut().take(MOST_JOBS));
     let looking = async {
-        let tenants = store.tenants().await.unwrap_or_default();
+        let tenants = store.known_tenants().await.unwrap_or_default();
         for finding in late {
             let tenant = tenants
                 .iter()

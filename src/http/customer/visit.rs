@@ -8,9 +8,9 @@ use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use url::{Origin, Url};
 
 use super::{Door, Refusal, TENANT_SLUG};
-use crate::fulfil::KnownTenant;
 use crate::identity::Customer;
 use crate::queue::{Counted, Limit};
+use crate::store::KnownTenant;
 
 /// The cookie that carries a token; `__Host-`: the browser takes it over TLS only, for this host and no other.
 pub(super) const COOKIE: &str = "__Host-surepass";

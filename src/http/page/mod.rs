@@ -28,9 +28,8 @@ use maud::Markup;
 
 use super::customer::{Door, Refusal};
 use super::read;
-use crate::fulfil::KnownTenant;
 use crate::identity::Customer;
-use crate::store::{StoreError, Tenant};
+use crate::store::{KnownTenant, StoreError, Tenant};
 
 use address::{Asked, Bought};
 use assets::Assets;

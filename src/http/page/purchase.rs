@@ -11,7 +11,7 @@ use super::language::Reader;
 use super::words::fill;
 use super::{Page, Visit};
 use crate::customer::{CustomerError, Status, Support};
-use crate::fulfil::KnownTenant;
+use crate::store::KnownTenant;
 
 /// How long the page waits for a status. Most take milliseconds; where Stripe must be asked, it goes on without the page, and
 /// the next look finds the answer.

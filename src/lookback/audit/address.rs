@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::store::Tenant;
+use crate::store::KnownTenant;
 
 /// Where the intake is, below the public address.
 const INTAKE: &str = "/webhooks/stripe";
@@ -19,7 +19,7 @@ pub(super) enum Place {
 }
 
 /// Tells it by the public address; without one by the path alone.
-pub(super) fn place(url: &str, public: Option<&Url>, tenants: &[Tenant]) -> Place {
+pub(super) fn place(url: &str, public: Option<&Url>, tenants: &[KnownTenant]) -> Place {
     let Ok(url) = Url::parse(url) else {
         return Place::Other;
     };
@@ -60,7 +60,7 @@ pub(super) fn place(url: &str, public: Option<&Url>, tenants: &[Tenant]) -> Plac
 }
 
 /// The slug of the tenant whose own intake it is.
-pub(super) fn tenant_of(url: &str, public: Option<&Url>, tenants: &[Tenant]) -> Option<String> {
+pub(super) fn tenant_of(url: &str, public: Option<&Url>, tenants: &[KnownTenant]) -> Option<String> {
     match place(url, public, tenants) {
         Place::Ours(slug) => slug,
         Place::Nearly | Place::Other => None,
@@ -84,18 +84,11 @@ fn host(url: &Url) -> &str {
 mod tests {
     use super::*;
 
-    fn tenant(slug: &str) -> Tenant {
-        Tenant {
+    fn tenant(slug: &str) -> KnownTenant {
+        KnownTenant {
             id: slug.to_owned(),
             slug: slug.to_owned(),
-            name: slug.to_owned(),
-            time_zone: crate::time_zone::Tz::UTC,
-            color: None,
-            webhook_secrets: vec![],
             stripe_account: None,
-            contact: crate::store::Contact::default(),
-            unmatched: crate::store::UnmatchedPolicy::default(),
-            passes: vec![],
         }
     }
 

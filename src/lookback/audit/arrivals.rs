@@ -8,7 +8,7 @@ use super::finding::Finding;
 use super::{Auditor, Endpoint, NEEDED};
 use crate::lookback::accounts;
 use crate::queue::Hand;
-use crate::store::Tenant;
+use crate::store::KnownTenant;
 use crate::stripe::api::{EventFilter, StripeError};
 
 /// An event that is younger may still be on its way.
@@ -35,7 +35,7 @@ impl Auditor {
     /// known which there are.
     pub(super) async fn arrivals(
         &self,
-        tenants: &[Tenant],
+        tenants: &[KnownTenant],
         endpoints: Option<&[Endpoint]>,
         findings: &mut Vec<Finding>,
     ) -> Result<(), StripeError> {
@@ -107,12 +107,12 @@ impl Auditor {
         }
     }
 
-    async fn judged(&self, mut heard: Heard, tenants: &[Tenant]) -> Option<Finding> {
+    async fn judged(&self, mut heard: Heard, tenants: &[KnownTenant]) -> Option<Finding> {
         heard.newest.sort_by(|one, other| other.cmp(one));
         heard.newest.truncate(NEWEST.into());
         let ids: Vec<&str> = heard.newest.iter().map(|(_, id)| id.as_str()).collect();
         // Redis away: nothing can be said, and the doctor says that.
-        let sells_there = |tenant: &&Tenant| heard.accounts.contains(&tenant.stripe_account);
+        let sells_there = |tenant: &&KnownTenant| heard.accounts.contains(&tenant.stripe_account);
         let slugs = tenants.iter().filter(sells_there);
         let slugs: Vec<&str> = slugs.map(|tenant| tenant.slug.as_str()).collect();
         let hands = self.purchases.hands_at(&ids, &slugs).await.ok()?;

@@ -7,7 +7,7 @@ use url::Url;
 use super::address::{self, Place};
 use super::finding::Finding;
 use super::{API_VERSIONS, Endpoint};
-use crate::store::Tenant;
+use crate::store::KnownTenant;
 use crate::stripe::api::WebhookEndpoint;
 
 /// The events that bring a purchase. Without them only the lookback does.
@@ -57,7 +57,7 @@ impl Ours<'_> {
     }
 
     /// Enabled or not, it is there for this tenant's purchases.
-    fn hears(&self, tenant: Option<&Tenant>) -> bool {
+    fn hears(&self, tenant: Option<&KnownTenant>) -> bool {
         if let Some(slug) = &self.tenant
             && tenant.is_none_or(|tenant| tenant.slug != *slug)
         {
@@ -73,7 +73,7 @@ impl Ours<'_> {
 }
 
 /// The connected accounts of tenants of which no endpoint in our own account hears.
-pub(super) fn unheard(own: &Listing, tenants: &[Tenant], public: Option<&Url>) -> BTreeSet<String> {
+pub(super) fn unheard(own: &Listing, tenants: &[KnownTenant], public: Option<&Url>) -> BTreeSet<String> {
     let ours = ours(std::slice::from_ref(own), tenants, public);
     tenants
         .iter()
@@ -85,7 +85,7 @@ pub(super) fn unheard(own: &Listing, tenants: &[Tenant], public: Option<&Url>) -
 /// Our endpoints among those listed; what is wrong with them goes to `findings`.
 pub(super) fn judge(
     listings: &[Listing],
-    tenants: &[Tenant],
+    tenants: &[KnownTenant],
     public: Option<&Url>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Endpoint> {
@@ -123,7 +123,7 @@ pub(super) fn judge(
         .collect()
 }
 
-fn ours<'a>(listings: &'a [Listing], tenants: &[Tenant], public: Option<&Url>) -> Vec<Ours<'a>> {
+fn ours<'a>(listings: &'a [Listing], tenants: &[KnownTenant], public: Option<&Url>) -> Vec<Ours<'a>> {
     all(listings)
         .filter_map(
             |(account, endpoint, url)| match address::place(url, public, tenants) {
@@ -151,7 +151,7 @@ fn all(listings: &[Listing]) -> impl Iterator<Item = (Option<&str>, &WebhookEndp
 fn missing(
     ours: &[Ours<'_>],
     listings: &[Listing],
-    tenants: &[Tenant],
+    tenants: &[KnownTenant],
     public: Option<&Url>,
     findings: &mut Vec<Finding>,
 ) {
@@ -175,7 +175,7 @@ fn missing(
             register(&wanted),
         ));
     }
-    let (connected, own): (Vec<&Tenant>, Vec<&Tenant>) = tenants
+    let (connected, own): (Vec<&KnownTenant>, Vec<&KnownTenant>) = tenants
         .iter()
         .filter(|tenant| !heard(Some(tenant)))
         .partition(|tenant| tenant.stripe_account.is_some());
@@ -264,7 +264,7 @@ fn is_enabled(endpoint: &WebhookEndpoint) -> bool {
     endpoint.status.as_deref() != Some("disabled")
 }
 
-fn names(tenants: &[&Tenant]) -> String {
+fn names(tenants: &[&KnownTenant]) -> String {
     let first: Vec<_> = tenants
         .iter()
         .take(NAMED)

@@ -128,8 +128,8 @@ impl Rounds {
     }
 
     async fn auditor_finds(&self) -> Result<Audit, RoundError> {
-        let tenants = self.store.tenants().await?;
-        Ok(self.auditor.audit(&tenants).await?)
+        let tenants = self.store.known_tenants().await?;
+        self.auditor.audit(&tenants, Some(&*self.store)).await
     }
 
     async fn take_over(&self) -> Result<(), RoundError> {

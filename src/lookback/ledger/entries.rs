@@ -183,6 +183,7 @@ async fn stranger(
     let tenant = book
         .assessor
         .tenants()
+        .iter()
         .find(|tenant| tenant.id == subscription.tenant);
     let account = tenant.and_then(|tenant| tenant.stripe_account.clone());
     let of_live_mode = session.starts_with("cs_live_");

@@ -88,7 +88,7 @@ pub async fn reconcile(
         .await?
         .with_policy(options.unmatched);
     let only = options.tenant.as_deref().map(|slug| {
-        let found = assessor.tenants().find(|tenant| tenant.slug == slug);
+        let found = assessor.tenants().iter().find(|tenant| tenant.slug == slug);
         found.ok_or_else(|| LedgerError::UnknownTenant(slug.to_owned()))
     });
     let only = only.transpose()?;

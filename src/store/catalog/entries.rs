@@ -10,7 +10,7 @@ use crate::credentials;
 use crate::email;
 use crate::money::{Currency, Money};
 use crate::store::UnmatchedPolicy;
-use crate::store::model::{Contact, Expiry, Pass, Tenant, Validity};
+use crate::store::model::{Contact, Expiry, Pass, Tenant, Validity, WebhookSecrets};
 use crate::time_zone::Tz;
 
 /// A hundred years: a longer validity is a slip of the pen.
@@ -26,6 +26,7 @@ const PASS_TYPES: [&str; 4] = ["single", "multi-pass", "multi", "unlimited"];
 pub(super) struct Findings {
     pub(super) errors: Vec<String>,
     pub(super) warnings: Vec<String>,
+    pub(super) secrets: WebhookSecrets,
     /// The ids of tenants whose secrets the file does not name, with how many there were where it was printed.
     pub(super) without_secrets: Vec<(String, i64)>,
 }
@@ -77,12 +78,13 @@ fn tenant(position: usize, value: Value, found: &mut Findings) -> Option<Tenant>
     let printed = found
         .ok(fields.integer("webhookSecretsCount", 0..=i64::MAX))
         .flatten();
-    if !fields.has("webhookSecrets") {
-        found
-            .without_secrets
-            .extend(id.clone().map(|id| (id, printed.unwrap_or_default())));
+    let is_silent = !fields.has("webhookSecrets");
+    let secrets = found.ok(webhook_secrets(&mut fields));
+    match id.clone() {
+        Some(id) if is_silent => found.without_secrets.push((id, printed.unwrap_or_default())),
+        Some(id) => found.secrets.extend(secrets.map(|secrets| (id, secrets))),
+        None => {}
     }
-    let webhook_secrets = found.ok(webhook_secrets(&mut fields));
     let stripe_account = found.ok(stripe_account(&mut fields));
     let contact = found.ok(contact(&mut fields));
     let unmatched = found.ok(unmatched(&mut fields));
@@ -110,7 +112,6 @@ fn tenant(position: usize, value: Value, found: &mut Findings) -> Option<Tenant>
         name: name?,
         time_zone: time_zone?,
         color: color?,
-        webhook_secrets: webhook_secrets?,
         stripe_account: stripe_account?,
         contact: contact?,
         unmatched: unmatched?,

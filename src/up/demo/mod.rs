@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Loads the sample tenant and its passes, and two neighbours that share an account.
 pub(super) async fn import_catalog(store: &dyn Store) -> Result<(), UpError> {
     let sample = catalog::Catalog::parse(include_str!("../../../config/catalog.example.toml"))?;
-    store.import(&sample.tenants).await?;
+    store.import(&sample.tenants, &sample.secrets).await?;
     neighbours::import(store).await
 }
 

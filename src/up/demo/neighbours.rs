@@ -25,7 +25,7 @@ pub(super) async fn import(store: &dyn Store) -> Result<(), UpError> {
         })
     });
     let catalogue = catalog::Catalog::parse(&json!({ "tenants": tenants }).to_string())?;
-    store.import(&catalogue.tenants).await?;
+    store.import(&catalogue.tenants, &catalogue.secrets).await?;
     Ok(())
 }
 
@@ -36,11 +36,10 @@ fn tenant_of(slug: &str) -> String {
 impl Stage<'_> {
     /// A purchase at each tenant, told to its own endpoint first; then one of each told to the other's first.
     pub(super) async fn shared_account(&self) -> Result<Scene, UpError> {
-        let tenants = self.store.tenants().await?;
-        let secret = |slug: &str| {
-            let tenant = tenants.iter().find(|tenant| tenant.slug == slug);
-            tenant.and_then(|tenant| tenant.webhook_secrets.first().cloned())
-        };
+        let ids = SLUGS.map(tenant_of);
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let secrets = self.store.webhook_secrets(Some(&ids)).await?;
+        let secret = |slug: &str| secrets.get(&tenant_of(slug))?.first().cloned();
         let [Some(north), Some(south)] = SLUGS.map(secret) else {
             return Ok(Scene::of(
                 SENT,

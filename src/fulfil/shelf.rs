@@ -1,0 +1,166 @@
+//! One tenant's passes, indexed: which of them was bought.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::email;
+use crate::store::{Pass, Tenant};
+
+use super::error::Shown;
+use super::purchase::Purchase;
+
+/// One tenant with its passes.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    pub(super) tenant: Arc<Tenant>,
+    by_id: Index,
+    by_name: Index,
+    by_folded_name: Index,
+    by_price: Index,
+}
+
+/// A pass that a purchase does not tell.
+#[derive(Debug)]
+pub(super) struct NoPass {
+    /// What it says fits more than one: it is meant for us.
+    pub(super) is_ambiguous: bool,
+    pub(super) why: String,
+}
+
+impl Shelf {
+    pub(super) fn new(tenant: Tenant) -> Self {
+        let mut shelf = Self {
+            by_id: Index::default(),
+            by_name: Index::default(),
+            by_folded_name: Index::default(),
+            by_price: Index::default(),
+            tenant: Arc::new(tenant),
+        };
+        for (at, pass) in shelf.tenant.passes.iter().enumerate() {
+            shelf.by_id.add(pass.id.clone(), at);
+            shelf.by_name.add(email::nfc(&pass.name).into_owned(), at);
+            shelf.by_folded_name.add(email::name_key(&pass.name), at);
+            for price in &pass.stripe_price_ids {
+                shelf.by_price.add(price.clone(), at);
+            }
+        }
+        shelf
+    }
+
+    /// "Fulfilment" rule 4: by the metadata's id, else by name, else by the line items' price, among this tenant's
+    /// passes only, whether they are still sold or not.
+    ///
+    /// A name fits as it is written, else without regard to case and outer spaces. What fits two passes fits none.
+    pub(super) fn pass(&self, purchase: &Purchase) -> Result<&Pass, NoPass> {
+        let mut missing = Vec::new();
+        if let Some(id) = purchase.pass_id.as_deref() {
+            match self.by_id.find(id) {
+                Match::One(at) => return self.at(at),
+                Match::Several => {
+                    return Err(ambiguous(format!(
+                        "it has two passes with the id `{}`",
+                        Shown::new(id)
+                    )));
+                }
+                Match::None => missing.push(format!("it sells no pass with the id `{}`", Shown::new(id))),
+            }
+        }
+        if let Some(name) = purchase.pass_name.as_deref() {
+            let exact = self.by_name.find(&email::nfc(name));
+            match if exact == Match::None {
+                self.by_folded_name.find(&email::name_key(name))
+            } else {
+                exact
+            } {
+                Match::One(at) => return self.at(at),
+                Match::Several => {
+                    return Err(ambiguous(format!(
+                        "it has more than one pass named `{}`",
+                        Shown::new(name)
+                    )));
+                }
+                Match::None => missing.push(format!("it sells no pass named `{}`", Shown::new(name))),
+            }
+        }
+        let mut by_price = Match::None;
+        for price in &purchase.price_ids {
+            by_price = by_price.and(self.by_price.find(price));
+        }
+        match by_price {
+            Match::One(at) => return self.at(at),
+            Match::Several => {
+                return Err(ambiguous(
+                    "the prices of its line items fit more than one pass".to_owned(),
+                ));
+            }
+            Match::None if !purchase.price_ids.is_empty() => {
+                missing.push("no pass has a price of its line items".to_owned());
+            }
+            Match::None if missing.is_empty() => {
+                missing.push("it names no pass, neither by id nor by name nor by price".to_owned());
+            }
+            Match::None => {}
+        }
+        Err(NoPass {
+            is_ambiguous: false,
+            why: missing.join(" and "),
+        })
+    }
+
+    /// In passes, and one for the tenant.
+    pub(super) fn weight(&self) -> usize {
+        1 + self.tenant.passes.len()
+    }
+
+    /// Whether what the purchase names fits a pass of this tenant's, or several.
+    pub(super) fn tells(&self, purchase: &Purchase) -> bool {
+        self.pass(purchase)
+            .map_or_else(|none| none.is_ambiguous, |_| true)
+    }
+
+    fn at(&self, at: usize) -> Result<&Pass, NoPass> {
+        self.tenant.passes.get(at).ok_or_else(|| NoPass {
+            is_ambiguous: false,
+            why: "its index is wrong".to_owned(),
+        })
+    }
+}
+
+fn ambiguous(why: String) -> NoPass {
+    NoPass {
+        is_ambiguous: true,
+        why,
+    }
+}
+
+/// From a key to a position, knowing when a key has two.
+#[derive(Debug, Default)]
+struct Index(HashMap<String, Match>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Match {
+    None,
+    One(usize),
+    Several,
+}
+
+impl Match {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, found) | (found, Self::None) => found,
+            (Self::One(a), Self::One(b)) if a == b => self,
+            _ => Self::Several,
+        }
+    }
+}
+
+impl Index {
+    fn add(&mut self, key: String, at: usize) {
+        let found = self.0.entry(key).or_insert(Match::None);
+        *found = found.and(Match::One(at));
+    }
+
+    fn find(&self, key: &str) -> Match {
+        self.0.get(key).copied().unwrap_or(Match::None)
+    }
+}
