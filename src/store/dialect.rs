@@ -140,7 +140,7 @@ pub(super) use fields;
 pub(super) struct Insert {
     /// Up to `VALUES`.
     head: &'static str,
-    /// What to do with a row that is there: `ON CONFLICT …`, or nothing.
+    /// What comes after the rows, such as `ON CONFLICT …`, or nothing.
     tail: &'static str,
     texts: [OnceLock<SqlStr>; SIZES],
 }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
 
 use super::dialect::{Bind, Dialect, Insert, SIZES, power};
 
-/// Inserts into `N` tables: for each record one row in each, in the order of the tables.
+/// `N` statements that take rows: each record is one row of each, in their order.
 #[derive(Debug)]
 pub(super) struct Joined<const N: usize> {
     inserts: [Insert; N],

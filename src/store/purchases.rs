@@ -17,7 +17,8 @@ pub(super) struct Statements {
     upgradable: SqlStr,
     users: Insert,
     subscriptions: Insert,
-    at_once: Joined<2>,
+    closed_cases: Insert,
+    at_once: Joined<3>,
 }
 
 const fn insert_users() -> Insert {
@@ -35,6 +36,18 @@ const fn insert_subscriptions() -> Insert {
          stripe_payment_id, stripe_session_id, stripe_customer_id, webhook_event_id, is_active, is_upgrade, \
          upgraded_from_subscription_id, upgrade_cost, created_via, created_at, updated_at) VALUES ",
         "",
+    )
+}
+
+/// Closes the cases of the sessions that follow, which have their subscription. A pass for the first of several paid places
+/// closes none.
+const fn close_cases() -> Insert {
+    Insert::new(
+        "UPDATE unmatched_payments SET state = 'closed', resolution = 'subscription', updated_at = \
+         (SELECT created_at FROM subscriptions WHERE id = 'subscription-' || session) \
+         WHERE state = 'open' AND reason <> 'items_short' AND session IN (VALUES ",
+        ") AND (tenant_id IS NULL OR tenant_id = \
+         (SELECT tenant_id FROM subscriptions WHERE id = 'subscription-' || session))",
     )
 }
 
@@ -56,7 +69,8 @@ impl Statements {
             )),
             users: insert_users(),
             subscriptions: insert_subscriptions(),
-            at_once: Joined::new([insert_users(), insert_subscriptions()]),
+            closed_cases: close_cases(),
+            at_once: Joined::new([insert_users(), insert_subscriptions(), close_cases()]),
         }
     }
 
@@ -93,8 +107,14 @@ impl Statements {
             return Ok(None);
         };
         let records = plan.created.iter().zip(users);
-        let records =
-            records.map(|((new, id), user)| [user_binds(&plan.users[user]), binds(&new.subscription, id)]);
+        let records = records.map(|((new, id), user)| {
+            let session = vec![Bind::Text(&new.subscription.stripe_session_id)];
+            [
+                user_binds(&plan.users[user]),
+                binds(&new.subscription, id),
+                session,
+            ]
+        });
         match self.at_once.run::<D>(connection, records).await {
             Ok(()) => Ok(Some(plan.outcomes)),
             Err(sqlx::Error::Database(refusal)) if refusal.is_unique_violation() => {
@@ -192,7 +212,12 @@ impl Statements {
             .created
             .iter()
             .map(|(new, user)| binds(&new.subscription, user));
-        self.subscriptions.run::<D>(connection, subscriptions).await
+        self.subscriptions.run::<D>(connection, subscriptions).await?;
+        let sessions = plan
+            .created
+            .iter()
+            .map(|(new, _)| vec![Bind::Text(&new.subscription.stripe_session_id)]);
+        self.closed_cases.run::<D>(connection, sessions).await
     }
 }
 

@@ -62,13 +62,13 @@ async fn tables_are_made_where_there_are_none_and_others_are_only_looked_at(home
     store::make_tables(store.as_ref(), false).await.unwrap();
     check().await.unwrap();
 
-    home.run("UPDATE _sqlx_migrations SET version = 9000 WHERE version = 9")
+    home.run("UPDATE _sqlx_migrations SET version = 9000 WHERE version = 10")
         .await;
     let older = store::make_tables(store.as_ref(), false).await;
     refused(older, "run `surepass migrate`");
     home.run(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         SELECT 9, description, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 9000",
+         SELECT 10, description, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 9000",
     )
     .await;
 

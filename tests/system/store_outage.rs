@@ -126,7 +126,7 @@ async fn programs_refuse_older_tables_by_naming_the_cure_and_take_newer_ones_tha
     let mut shop = Shop::prepare("").await;
     run(
         &shop,
-        "UPDATE _sqlx_migrations SET version = 9000 WHERE version = 9",
+        "UPDATE _sqlx_migrations SET version = 9000 WHERE version = 10",
     )
     .await;
     for mut program in [shop.launch_worker(&[]), shop.launch_server()] {
@@ -143,7 +143,7 @@ async fn programs_refuse_older_tables_by_naming_the_cure_and_take_newer_ones_tha
 
     run(
         &shop,
-        "INSERT INTO _sqlx_migrations SELECT 9, description, installed_on, success, checksum, execution_time \
+        "INSERT INTO _sqlx_migrations SELECT 10, description, installed_on, success, checksum, execution_time \
          FROM _sqlx_migrations WHERE version = 9000",
     )
     .await;
