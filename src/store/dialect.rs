@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Database, SqlSafeStr, SqlStr};
 
-/// The target under which statements are traced: texts without their parameters.
+/// The target under which statements are traced: texts without their parameters; then the `rows` that one has changed.
 pub(super) const STATEMENTS: &str = "surepass::sql";
 
 /// A database that the SQL stores speak to.

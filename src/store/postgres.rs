@@ -165,17 +165,19 @@ impl Dialect for Postgres {
     async fn execute(connection: &mut PgConnection, sql: SqlStr, binds: Vec<Bind<'_>>) -> sqlx::Result<u64> {
         tracing::trace!(target: STATEMENTS, statement = sql.as_str());
         let query = sqlx::query_with(sql, arguments(binds)?);
-        if !is_pooled(connection) {
-            return Ok(query.execute(connection).await?.rows_affected());
-        }
-        let query = query.persistent(false);
-        if connection.is_in_transaction() {
-            return Ok(query.execute(connection).await?.rows_affected());
-        }
-        let mut transaction = connection.begin_with(BEGIN_POOLED).await?;
-        let done = query.execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(done.rows_affected())
+        let done = if !is_pooled(connection) {
+            query.execute(connection).await?
+        } else if connection.is_in_transaction() {
+            query.persistent(false).execute(connection).await?
+        } else {
+            let mut transaction = connection.begin_with(BEGIN_POOLED).await?;
+            let done = query.persistent(false).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            done
+        };
+        let rows = done.rows_affected();
+        tracing::trace!(target: STATEMENTS, rows);
+        Ok(rows)
     }
 
     async fn script(connection: &mut PgConnection, sql: SqlStr) -> sqlx::Result<()> {

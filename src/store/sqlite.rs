@@ -266,7 +266,9 @@ impl Dialect for Sqlite {
         let done = sqlx::query_with(sql, arguments(binds)?)
             .execute(connection)
             .await?;
-        Ok(done.rows_affected())
+        let rows = done.rows_affected();
+        tracing::trace!(target: STATEMENTS, rows);
+        Ok(rows)
     }
 
     async fn script(connection: &mut SqliteConnection, sql: SqlStr) -> sqlx::Result<()> {

@@ -35,10 +35,12 @@ mod livemode;
 mod lookback;
 mod marks;
 mod ownership;
+mod portions;
 mod purchases;
 mod queries;
 mod schema;
 mod sharing;
+mod statements;
 mod unmatched;
 mod upgrades;
 

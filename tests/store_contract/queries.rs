@@ -1,8 +1,7 @@
 //! What queries read of a store that is full: rows that they are about, never a whole table or tenant.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
-use std::thread::ThreadId;
+use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, Connection, Row};
@@ -10,9 +9,8 @@ use surepass::store::{
     CreatedVia, EmailProof, LookbackRun, Move, NewUnmatched, RefundedPayments, Resolution, Store,
     SubscriptionFilter, UnmatchedFilter, UnmatchedNote, UnmatchedState,
 };
-use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
+use crate::statements::Statements;
 use crate::support::home::Home;
 use crate::support::postgres::Cluster;
 use crate::support::purchases::{minute, purchase, upgrade};
@@ -265,18 +263,12 @@ async fn filled(home: &Home) -> LookbackRun {
 async fn no_query_reads_a_whole_table_or_tenant_of_a_full_sqlite() {
     let home = Home::sqlite();
     let run = filled(&home).await;
-    let seen = Seen::default();
-    // For all tests of this program: a subscriber of one thread may miss what another thread has met first.
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(seen.clone())).unwrap();
+    let statements = Statements::watched();
+    statements.taken();
     let store = home.open().await;
     ask(&store, &run).await;
     ask_of_people(&store).await;
-    let own = std::thread::current().id();
-    let seen = seen.0.lock().unwrap().clone();
-    let mut texts: Vec<String> = seen
-        .into_iter()
-        .filter_map(|(thread, text)| (thread == own).then_some(text))
-        .collect();
+    let mut texts: Vec<String> = statements.taken().into_iter().map(|one| one.text).collect();
     texts.sort();
     texts.dedup();
     assert!(texts.len() > 20, "{texts:?}");
@@ -345,29 +337,4 @@ async fn no_query_reads_a_whole_table_or_tenant_of_a_full_postgres() {
     }
     let rows = read().await - rows;
     assert!(rows < ROWS / 10, "{rows} rows were read");
-}
-
-/// The texts of the statements that stores run, with the threads that asked.
-#[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(ThreadId, String)>>>);
-
-impl<S: tracing::Subscriber> Layer<S> for Seen {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "surepass::sql" {
-            event.record(&mut Texts(&self.0));
-        }
-    }
-}
-
-struct Texts<'a>(&'a Mutex<Vec<(ThreadId, String)>>);
-
-impl Visit for Texts<'_> {
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "statement" {
-            let thread = std::thread::current().id();
-            self.0.lock().unwrap().push((thread, value.to_owned()));
-        }
-    }
 }
