@@ -162,7 +162,7 @@ impl Verdict {
                         code: UNKNOWN,
                         count: None,
                         message: format!("whether payments are unmatched is not known: {error}"),
-                        next: "start the database, or correct DATABASE_URL".to_owned(),
+                        next: tls::next_step(error, "start the database, or correct DATABASE_URL").to_owned(),
                     });
                 }
             }
