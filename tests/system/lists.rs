@@ -185,6 +185,39 @@ async fn a_session_whose_id_cannot_be_read_is_listed_by_its_event() {
 }
 
 #[tokio::test]
+async fn jobs_of_a_tenant_are_found_by_any_of_its_names_whichever_they_carry() {
+    let mut shop = Shop::prepare("").await;
+    shop.set("STRIPE_SECRET_KEY", "");
+    shop.start_server().await;
+    shop.start_worker().await;
+    for name in ["studio", "tenant-1", "nowhere"] {
+        let session = shop
+            .session()
+            .with("tenantId", Some(name))
+            .with("passId", Some("gone"));
+        shop.buy(&session.with("passName", None)).await;
+    }
+    shop.worked_off().await;
+    for (name, expected) in [("studio", 2), ("tenant-1", 2), ("nowhere", 1)] {
+        let page = shop.json(&["jobs", "list", "--tenant", name, "--json"]).await;
+        assert_eq!(page["jobs"].as_array().unwrap().len(), expected, "{name}: {page}");
+    }
+    let unknown = shop.surepass(&["jobs", "list", "--tenant", "nope"]).await;
+    assert_eq!(unknown.status.code(), Some(2));
+    let said = stderr(&unknown);
+    assert!(
+        said.contains("no job fits, and no tenant has the id or slug `nope`: there are studio"),
+        "{said}"
+    );
+    let retried = shop
+        .json(&[
+            "jobs", "retry", "--dead", "--tenant", "tenant-1", "--yes", "--json",
+        ])
+        .await;
+    assert_eq!(retried["done"], 2, "{retried}");
+}
+
+#[tokio::test]
 async fn an_empty_list_says_for_whom_and_an_unknown_tenant_is_an_error_that_names_the_known() {
     let shop = Shop::prepare("").await;
     for (arguments, told) in [

@@ -105,6 +105,7 @@ async fn many(
         json,
         ..
     } = arguments;
+    let unknown_tenant = filter.unknown_tenant.clone();
     let filter: Filter = filter.with(state);
     let count = inspector.count(&filter, COUNTED).await?;
     if count > 0 && !yes {
@@ -150,7 +151,7 @@ async fn many(
     if json {
         print_json(&tally)?;
     } else if tally.matched == 0 {
-        println!("No job fits.");
+        return Ok(no_job(unknown_tenant.as_deref()));
     } else {
         let jobs = if tally.done == 1 { "job" } else { "jobs" };
         print!("{} {} {jobs}", act.past(), tally.done);
@@ -160,6 +161,15 @@ async fn many(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// That no job fits, which is misuse where the tenant is none that there is.
+pub(super) fn no_job(unknown_tenant: Option<&str>) -> ExitCode {
+    if let Some(words) = unknown_tenant {
+        return misuse(&format!("no job fits, and {words}"));
+    }
+    println!("No job fits.");
+    ExitCode::SUCCESS
 }
 
 fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Result<ExitCode, Failure> {

@@ -45,6 +45,17 @@ Examples:
     Resume(QueueArguments),
 }
 
+impl Command {
+    pub(super) fn filter(&mut self) -> Option<&mut FilterArguments> {
+        match self {
+            Self::List(arguments) => Some(&mut arguments.filter),
+            Self::Retry(arguments) => Some(&mut arguments.act.filter),
+            Self::Discard(arguments) => Some(&mut arguments.act.filter),
+            Self::Show(_) | Self::Pause(_) | Self::Resume(_) => None,
+        }
+    }
+}
+
 #[derive(clap::Args, Debug)]
 pub(super) struct FilterArguments {
     /// Only of this queue
@@ -53,9 +64,15 @@ pub(super) struct FilterArguments {
     /// Only of this kind
     #[arg(long, value_name = "KIND")]
     pub(super) kind: Option<String>,
-    /// Only of this tenant, by the name that the job carries: its slug, id or Stripe account
+    /// Only of this tenant, by its id, slug or Stripe account
     #[arg(long, value_name = "TENANT")]
     pub(super) tenant: Option<String>,
+    /// All names of that tenant, as far as the store tells.
+    #[arg(skip)]
+    pub(super) tenant_names: Vec<String>,
+    /// What to say where no job fits, as the store knows no such tenant.
+    #[arg(skip)]
+    pub(super) unknown_tenant: Option<String>,
     /// Only with this text in the last error, its code, or the reason of death
     #[arg(long, value_name = "TEXT")]
     pub(super) error: Option<String>,
@@ -74,6 +91,7 @@ impl FilterArguments {
             queue: self.queue,
             kind: self.kind,
             tenant: self.tenant,
+            tenant_names: self.tenant_names,
             error: self.error,
             older_than: self.older_than,
             younger_than: self.younger_than,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use surepass::queue::inspector::{Inspector, Listed, PageOptions, QueueStatus, State};
 
+use super::act::no_job;
 use super::arguments::ListArguments;
 use crate::Failure;
 use crate::commands::terminal::{columns, cut, print_json, relative, safe, span};
@@ -21,6 +22,7 @@ pub(super) async fn run(inspector: &Inspector, arguments: ListArguments) -> Resu
         order: arguments.order(),
         ..PageOptions::default()
     };
+    let unknown_tenant = arguments.filter.unknown_tenant.clone();
     let filter = arguments.filter.with(arguments.state.map(State::from));
     let page = inspector.list(&filter, &options).await?;
     let queues = inspector.queues().await?;
@@ -44,7 +46,7 @@ pub(super) async fn run(inspector: &Inspector, arguments: ListArguments) -> Resu
         }
     }
     match (&page.next, page.jobs.is_empty()) {
-        (None, true) => println!("No job fits."),
+        (None, true) => return Ok(no_job(unknown_tenant.as_deref())),
         (None, false) => {}
         (Some(next), empty) => {
             let so_far = if empty {

@@ -6,6 +6,7 @@ mod list;
 mod show;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use surepass::address::masked;
@@ -15,17 +16,24 @@ use surepass::queue::inspector::{InspectError, Inspector};
 use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
 use surepass::tls::distrust;
 
-use super::block_on;
 use super::terminal::safe;
+use super::{block_on, open_for_reading, tenant};
 use crate::Failure;
 
 use act::Act;
 pub(super) use act::who;
 pub(crate) use arguments::Command;
+use arguments::FilterArguments;
 
-pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Failure> {
+/// How long the store may take to say which names a tenant has.
+const STORE: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(settings: &Settings, mut command: Command) -> Result<ExitCode, Failure> {
     block_on(async {
         let inspector = inspector(settings)?;
+        if let Some(filter) = command.filter() {
+            name_tenant(settings, filter).await;
+        }
         let done = match command {
             Command::List(arguments) => list::run(&inspector, arguments).await,
             Command::Show(arguments) => show::run(settings, &inspector, &arguments).await,
@@ -44,6 +52,28 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
             done => done,
         }
     })
+}
+
+/// A job carries its tenant as its session, its path or its account told it: by any of the tenant's names. Where the store cannot
+/// say which there are, the typed one counts alone: to look at jobs Redis is enough.
+async fn name_tenant(settings: &Settings, filter: &mut FilterArguments) {
+    let Some(typed) = filter.tenant.as_deref() else {
+        return;
+    };
+    let asked = async { open_for_reading(settings).await.ok()?.known_tenants().await.ok() };
+    let Ok(Some(tenants)) = tokio::time::timeout(STORE, asked).await else {
+        return;
+    };
+    let by_account = tenants
+        .iter()
+        .find(|one| one.stripe_account.as_deref() == Some(typed));
+    match by_account.map_or_else(|| tenant::named(&tenants, typed), Ok) {
+        Ok(tenant) => {
+            filter.tenant_names = vec![tenant.id.clone(), tenant.slug.clone()];
+            filter.tenant_names.extend(tenant.stripe_account.clone());
+        }
+        Err(words) => filter.unknown_tenant = Some(words),
+    }
 }
 
 /// Over all queues of this installation.

@@ -76,6 +76,9 @@ pub struct Filter {
     /// The job's group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// Other names of that tenant, any of which a job may carry in its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tenant_names: Vec<String>,
     /// Stands in the last error or its code, or in why the job is dead; upper and lower case are the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -111,9 +114,11 @@ impl Filter {
     /// Whether jobs of this group are the tenant's: it lines up in its own, and in those beside it.
     pub(super) fn is_tenants(&self, told: &str) -> bool {
         let Some(tenant) = &self.tenant else { return true };
-        let own = group(tenant).unwrap_or_else(|| "-".to_owned());
-        told.strip_prefix(&own)
-            .is_some_and(|beside| beside.is_empty() || beside.starts_with('.'))
+        std::iter::once(tenant).chain(&self.tenant_names).any(|name| {
+            let own = group(name).unwrap_or_else(|| "-".to_owned());
+            told.strip_prefix(&own)
+                .is_some_and(|beside| beside.is_empty() || beside.starts_with('.'))
+        })
     }
 
     pub(super) fn fits(&self, job: &Listed, now: u64) -> bool {
