@@ -4,7 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::dialect::{Bind, Dialect};
 use super::model::Subscription;
-use super::purchases::{sql, subscription};
+use super::purchases::sql;
+use super::subscriptions::subscription;
 
 /// How far the clock of the program that made a subscription may be behind Stripe's, which tells when it begins.
 const SKEW: TimeDelta = TimeDelta::days(1);

@@ -21,6 +21,7 @@ mod purchases;
 mod schema;
 mod sql;
 mod sqlite;
+mod subscriptions;
 mod tenants;
 mod trust;
 mod unmatched;

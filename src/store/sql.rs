@@ -17,10 +17,10 @@ use super::model::{
 };
 use super::outage::{Access, Outage};
 use super::pools::{Pools, ask, in_time};
-use super::purchases::{self, Statements};
+use super::purchases::Statements;
 use super::{
     Imported, LookbackStore, OwnershipStore, STATEMENT, Schema, Store, StoreError, UnmatchedStore, audit,
-    events, ledger, schema, tenants,
+    events, ledger, schema, subscriptions, tenants,
 };
 use crate::coalesce::{Coalescer, Limits};
 use crate::email;
@@ -163,7 +163,9 @@ impl<D: Dialect> Store for SqlStore<D> {
         filter: &SubscriptionFilter,
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError> {
-        ask!(self.pools, Read, |c| purchases::list::<D>(&mut c, filter, limit))
+        ask!(self.pools, Read, |c| subscriptions::list::<D>(
+            &mut c, filter, limit
+        ))
     }
 
     async fn subscriptions_of(
@@ -192,13 +194,13 @@ impl<D: Dialect> Store for SqlStore<D> {
         users: &[&str],
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError> {
-        ask!(self.pools, Read, |c| purchases::list_of::<D>(
+        ask!(self.pools, Read, |c| subscriptions::list_of::<D>(
             &mut c, tenant, users, limit
         ))
     }
 
     async fn has_live_subscription(&self) -> Result<bool, StoreError> {
-        ask!(self.pools, Read, |c| purchases::has_live::<D>(&mut c))
+        ask!(self.pools, Read, |c| subscriptions::has_live::<D>(&mut c))
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
