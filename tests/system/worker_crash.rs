@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use surepass::up::sample::SampleSession;
 
 use crate::answer::Answer;
 use crate::program::PATIENCE;
@@ -92,7 +93,7 @@ async fn workers_killed_again_and_again_while_the_store_is_locked_bury_no_purcha
     shop.worked_off().await;
     let mut fulfilled = shop.fulfilled().await;
     fulfilled.sort();
-    let mut bought: Vec<_> = sessions.iter().map(|session| session.session_id()).collect();
+    let mut bought: Vec<_> = sessions.iter().map(SampleSession::session_id).collect();
     bought.sort();
     assert_eq!(fulfilled, bought);
     assert_eq!(shop.counts().await.dead, 0);
