@@ -117,7 +117,7 @@ async fn the_element_tells_of_each_pass_the_same_end_as_the_page() {
     }
 }
 
-/// The shop's script comes after the element's, as in the README.
+/// The shop's script comes after the element's, as in docs/customers.md.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_element_asks_for_nothing_before_the_pages_own_script_has_given_it_the_token() {
     let (studio, site) = with_site().await;

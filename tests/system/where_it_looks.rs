@@ -136,7 +136,7 @@ async fn commands_without_addresses_use_the_up_that_runs_here_and_say_so() {
     );
 }
 
-/// README's first steps, from an empty folder.
+/// The first steps of docs/quickstart.md, from an empty folder.
 #[tokio::test]
 async fn what_was_imported_before_the_first_up_is_what_up_sells() {
     let folder = TempDir::new().unwrap();
