@@ -1,8 +1,8 @@
 //! One customer's sessions in one account: what Stripe is asked for, and what need not be asked.
 //!
 //! Stripe's lists know neither our users nor emails without regard to case, so by themselves they must be read whole: a call
-//! for each 100 sessions of the shop. What the sweeps have proven need not be: see ARCHITECTURE.md, "What a customer's own
-//! look costs".
+//! for each 100 sessions of the shop. What the sweeps have proven need not be: see docs/decisions/lookback.md, "A customer's own
+//! look".
 
 mod reading;
 
