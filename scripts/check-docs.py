@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that relative links in the documentation lead to a file, and their #fragments to a heading."""
+"""Checks that links in the documentation lead somewhere, and that the runbook has a heading for each error code."""
 
 import re
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r'(?:=>|str =) "([a-z]+(?:_[a-z]+)+)"')
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
@@ -29,7 +30,11 @@ def broken(page: Path) -> list[str]:
     return found
 
 
+sources = [ROOT / "src" / module / "error.rs" for module in ("fulfil", "lookback", "stripe/api")]
+codes = {code for source in sources for code in CODE.findall(source.read_text())}
 pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 problems = [problem for page in sorted(pages) for problem in broken(page)]
-print("\n".join(problems) or f"{len(pages)} pages: all links lead somewhere", file=sys.stderr if problems else sys.stdout)
+runbook = anchors((ROOT / "docs/runbook.md").read_text())
+problems += [f"docs/runbook.md: the error code {code} has no heading" for code in sorted(codes - runbook)]
+print("\n".join(problems) or f"{len(pages)} pages and {len(codes)} error codes are in order")
 sys.exit(1 if problems else 0)
