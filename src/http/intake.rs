@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use actix_web::http::{StatusCode, header};
+use actix_web::http::{ConnectionType, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -377,10 +377,11 @@ async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
+    let mut stays_open = true;
     let body = match intake.refusal_by_head(tenant, request.headers()).await {
         None => body::read(payload, intake.settings.largest).await,
         Some(refused) => {
-            body::pass_over(payload).await;
+            stays_open = body::pass_over(payload).await;
             Err(refused)
         }
     };
@@ -396,5 +397,10 @@ async fn answer(
         intake.metrics.refused(answer.received(), tenant);
     }
     intake.metrics.took(began.elapsed());
-    answer.respond()
+    let mut response = answer.respond();
+    if !stays_open {
+        // Else a client would send its next request into a connection that is about to be closed.
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    response
 }

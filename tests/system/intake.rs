@@ -1,6 +1,8 @@
 //! The contract of `POST /webhooks/stripe`: every answer that it names.
 
 use surepass::stripe::signature::sign;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::answer::Answer;
 use crate::program::stdout;
@@ -173,6 +175,18 @@ async fn chunked_bodies_are_taken_however_small_their_chunks() {
     assert_eq!(status, 200, "{answer}");
     shop.settled().await;
     assert_eq!(shop.subscriptions().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_whose_body_is_not_waited_for_says_that_it_closes() {
+    let shop = Shop::open().await;
+    let mut connection = TcpStream::connect(shop.servers[0].address).await.unwrap();
+    let head = "POST /webhooks/stripe HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
 }
 
 /// The processor time, in the kernel's ticks, that a process' threads have had: those that serve connections, and the

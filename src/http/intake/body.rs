@@ -34,9 +34,15 @@ pub(super) async fn read(mut payload: web::Payload, largest: usize) -> Result<By
 }
 
 /// Takes in what has come already of a body that is not wanted, so that a connection whose client has sent all of it stays
-/// open. Waits for nothing: actix closes other connections after the answer.
-pub(super) async fn pass_over(mut payload: web::Payload) {
+/// open. Waits for nothing; `false`: there is more to come, and actix closes the connection after the answer.
+pub(super) async fn pass_over(mut payload: web::Payload) -> bool {
     // The body that came with the head is at hand when this is polled again.
     tokio::task::yield_now().await;
-    while let Some(Some(Ok(_))) = payload.next().now_or_never() {}
+    loop {
+        match payload.next().now_or_never() {
+            Some(Some(Ok(_))) => {}
+            Some(None) => return true,
+            Some(Some(Err(_))) | None => return false,
+        }
+    }
 }
