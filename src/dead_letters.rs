@@ -23,8 +23,8 @@ const KEEP_CLOSED: TimeDelta = TimeDelta::days(400);
 const UNREAD: TimeDelta = TimeDelta::days(1);
 const UNREAD_AT_START: TimeDelta = TimeDelta::minutes(10);
 
-/// Opens cases for dead letters that no handler could open one for, asks again for line items that could not be read, and
-/// forgets cases that were closed long ago.
+/// Opens cases for dead letters that no handler could open one for, closes those whose pass came meanwhile, asks again for
+/// line items that could not be read, and forgets cases that were closed long ago.
 #[derive(Debug)]
 pub struct DeadLetters {
     /// The queue of purchases.
@@ -62,6 +62,8 @@ impl DeadLetters {
         while !stop.is_cancelled() {
             let turn = async {
                 self.open_cases(&mut position).await?;
+                let now = self.clock.now();
+                self.store.unmatched().close_fulfilled(now, TOGETHER).await?;
                 if tokio::time::Instant::now() >= next_chores {
                     self.read_again(unread).await?;
                     self.forget().await?;

@@ -147,7 +147,9 @@ impl CaseWorker<'_> {
         let audit = self.begin("unmatched.assign", &target.to_string()).await?;
         let note = self.note(format!("assigned: {} of {}", pass.id, tenant.slug));
         let done = async {
-            self.store.unmatched().note_unmatched(&case.id, &note).await?;
+            // The subscription closes the case of its own tenant only.
+            let of = Some(tenant.id.as_str());
+            self.store.unmatched().note_unmatched(&case.id, of, &note).await?;
             match self.queue.enqueue(&[item]).await?.first() {
                 Some(Enqueued::Live) => Err(CaseError::Busy(reference(), case.session.clone())),
                 _ => Ok(()),
@@ -157,7 +159,10 @@ impl CaseWorker<'_> {
         if let Err(error) = &done {
             // Two may assign at once: the history must not name a pass that was not given.
             let note = self.note(format!("not assigned: {error}"));
-            self.store.unmatched().note_unmatched(&case.id, &note).await?;
+            self.store
+                .unmatched()
+                .note_unmatched(&case.id, None, &note)
+                .await?;
         }
         self.end(&audit, &done, "enqueued").await?;
         done.map(|()| Assigned {

@@ -25,8 +25,9 @@ const TRIES: u32 = 5;
 #[async_trait]
 pub trait UnmatchedStore: Send + Sync {
     /// Opens the case of an account's session, or updates the one that is open. A case that a person or a refund closed
-    /// stays closed, and a session that has its subscription gets none (except for [`NewUnmatched::ITEMS_SHORT`]). Returns
-    /// the case if it is open.
+    /// stays closed, and a session that has its subscription, of the case's tenant, gets none (except for
+    /// [`NewUnmatched::ITEMS_SHORT`]). What came in by one tenant's path changes no case of another. Returns the case if it is
+    /// open and was written.
     ///
     /// # Errors
     /// [`StoreError`]; asking again is safe.
@@ -72,11 +73,16 @@ pub trait UnmatchedStore: Send + Sync {
         note: &UnmatchedNote,
     ) -> Result<bool, StoreError>;
 
-    /// Adds a line to the history of an open case; `false`: it is not open.
+    /// Adds a line to the history of an open case, and makes it `tenant`'s, where one is given; `false`: it is not open.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn note_unmatched(&self, id: &str, note: &UnmatchedNote) -> Result<bool, StoreError>;
+    async fn note_unmatched(
+        &self,
+        id: &str,
+        tenant: Option<&str>,
+        note: &UnmatchedNote,
+    ) -> Result<bool, StoreError>;
 
     /// Closes the open cases whose payment was refunded in full. Returns how many.
     ///
@@ -84,11 +90,12 @@ pub trait UnmatchedStore: Send + Sync {
     /// [`StoreError`].
     async fn close_refunded(&self, refunded: &RefundedPayments<'_>) -> Result<u64, StoreError>;
 
-    /// Closes the open cases of these sessions of an account that have a subscription by now. Returns how many.
+    /// Closes open cases whose session has a subscription of the same tenant after all; at most `limit` in one go. Returns
+    /// how many. A case that was opened while its subscription was being made does not see it, nor the other way round.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn close_fulfilled(&self, sessions: &[&str], at: DateTime<Utc>) -> Result<u64, StoreError>;
+    async fn close_fulfilled(&self, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
 
     /// Forgets cases that were closed before `before`; at most `limit` in one go. Returns how many.
     ///
@@ -140,17 +147,22 @@ impl<D: Dialect> UnmatchedStore for SqlStore<D> {
         ))
     }
 
-    async fn note_unmatched(&self, id: &str, note: &UnmatchedNote) -> Result<bool, StoreError> {
-        ask!(self.pools, Write, |c| sql::note::<D>(&mut c, id, note))
+    async fn note_unmatched(
+        &self,
+        id: &str,
+        tenant: Option<&str>,
+        note: &UnmatchedNote,
+    ) -> Result<bool, StoreError> {
+        ask!(self.pools, Write, |c| sql::note::<D>(&mut c, id, tenant, note))
     }
 
     async fn close_refunded(&self, refunded: &RefundedPayments<'_>) -> Result<u64, StoreError> {
         ask!(self.pools, Write, |c| sql::close_refunded::<D>(&mut c, refunded))
     }
 
-    async fn close_fulfilled(&self, sessions: &[&str], at: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn close_fulfilled(&self, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
         ask!(self.pools, Write, |c| sql::close_fulfilled::<D>(
-            &mut c, sessions, at
+            &mut c, at, limit
         ))
     }
 

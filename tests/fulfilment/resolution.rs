@@ -344,6 +344,12 @@ async fn rule_10_a_session_that_another_tenant_has_fulfilled_is_parked() {
     let mut forged = session("a");
     forged["metadata"]["tenantId"] = json!("t2");
     assert_eq!(shop.deliver(&completed(&forged)).await, "dead: tenant_mismatch");
+    // One of the two has paid and has no pass: a person must look which.
+    let case = &shop.cases().await[0];
+    assert_eq!(
+        (case.is_open(), case.reason.as_str(), case.tenant.as_deref()),
+        (true, "tenant_mismatch", Some("t2"))
+    );
     let mut same_payment = session("b");
     same_payment["metadata"]["tenantId"] = json!("t2");
     same_payment["payment_intent"] = json!("pi_a");

@@ -159,8 +159,8 @@ async fn ask_of_people(store: &Arc<dyn Store>) {
         at: minute(ROWS),
     };
     cases.close_refunded(&refunded).await.unwrap();
-    cases.close_fulfilled(&["cs_19000"], minute(ROWS)).await.unwrap();
-    cases.note_unmatched("case_new", &note).await.unwrap();
+    cases.close_fulfilled(minute(ROWS), 10).await.unwrap();
+    cases.note_unmatched("case_new", None, &note).await.unwrap();
     let by_a_person = Resolution::Person;
     assert!(
         cases

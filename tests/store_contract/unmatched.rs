@@ -18,6 +18,10 @@ contract!(
     a_subscription_closes_the_case_of_its_session_and_no_other,
     a_pass_for_the_first_of_several_places_leaves_the_case_open,
     a_session_with_its_subscription_gets_no_case,
+    a_session_whose_subscription_is_another_tenants_gets_its_case,
+    what_came_by_one_tenants_path_changes_no_case_of_another,
+    a_case_and_a_subscription_that_missed_each_other_are_brought_together,
+    a_case_given_to_another_tenant_is_closed_by_its_subscription,
     what_a_person_or_a_refund_has_closed_stays_closed,
     a_full_refund_closes_the_case_of_its_payment_on_its_account,
     a_tenants_own_secret_closes_no_other_tenants_case,
@@ -160,7 +164,7 @@ async fn a_pass_for_the_first_of_several_places_leaves_the_case_open(home: Home)
         ..case("a")
     };
     assert!(open(&store, &short).await.unwrap().is_open());
-    let held = store.unmatched().close_fulfilled(&["cs_a"], minute(3)).await;
+    let held = store.unmatched().close_fulfilled(minute(3), 10).await;
     assert_eq!(held.unwrap(), 0);
     assert!(found(&store, "cs_a").await.is_open());
 }
@@ -171,15 +175,86 @@ async fn a_session_with_its_subscription_gets_no_case(home: Home) {
     assert_eq!(open(&store, &case("a")).await, None);
 }
 
+async fn a_session_whose_subscription_is_another_tenants_gets_its_case(home: Home) {
+    let store = home.ready().await;
+    create(&store, purchase("a")).await;
+    let others = NewUnmatched {
+        tenant: Some("tenant-other".to_owned()),
+        ..case("a")
+    };
+    assert!(open(&store, &others).await.is_some());
+    assert_eq!(store.unmatched().close_fulfilled(minute(3), 10).await.unwrap(), 0);
+    assert!(found(&store, "cs_a").await.is_open());
+}
+
+async fn what_came_by_one_tenants_path_changes_no_case_of_another(home: Home) {
+    let store = home.ready().await;
+    let of = |tenant: Option<&str>, path: Option<&str>, detail: &str| NewUnmatched {
+        tenant: tenant.map(str::to_owned),
+        path_tenant: path.map(str::to_owned),
+        detail: detail.to_owned(),
+        ..case("a")
+    };
+    let studios = open(&store, &of(Some("tenant-studio"), None, "studio's"))
+        .await
+        .unwrap();
+    let neighbour = of(None, Some("neighbour"), "a neighbour's");
+    assert_eq!(open(&store, &neighbour).await, None);
+    assert_eq!(found(&store, "cs_a").await, studios);
+    // Its own path, and the platform's.
+    for (path, detail) in [(Some("studio"), "by its path"), (None, "by the platform's")] {
+        let own = open(&store, &of(None, path, detail)).await.unwrap();
+        assert_eq!(
+            (own.detail.as_str(), own.tenant.as_deref()),
+            (detail, Some("tenant-studio"))
+        );
+    }
+}
+
+async fn a_case_and_a_subscription_that_missed_each_other_are_brought_together(home: Home) {
+    let store = home.ready().await;
+    open(&store, &case("a")).await.unwrap();
+    create(&store, purchase("a")).await;
+    home.run("UPDATE unmatched_payments SET state = 'open', resolution = NULL")
+        .await;
+    let cases = store.unmatched();
+    assert_eq!(cases.close_fulfilled(minute(3), 10).await.unwrap(), 1);
+    let closed = found(&store, "cs_a").await;
+    assert_eq!(
+        (closed.is_open(), closed.resolution),
+        (false, Some(Resolution::Subscription))
+    );
+    assert_eq!(cases.close_fulfilled(minute(3), 10).await.unwrap(), 0);
+}
+
+async fn a_case_given_to_another_tenant_is_closed_by_its_subscription(home: Home) {
+    let store = home.ready().await;
+    let others = NewUnmatched {
+        tenant: Some("tenant-other".to_owned()),
+        ..case("a")
+    };
+    let id = open(&store, &others).await.unwrap().id;
+    let assigned = note("assigned");
+    let cases = store.unmatched();
+    assert!(
+        cases
+            .note_unmatched(&id, Some("tenant-studio"), &assigned)
+            .await
+            .unwrap()
+    );
+    create(&store, purchase("a")).await;
+    assert!(!found(&store, &id).await.is_open());
+}
+
 async fn what_a_person_or_a_refund_has_closed_stays_closed(home: Home) {
     let store = home.ready().await;
     let cases = store.unmatched();
     for (name, how) in [("a", Resolution::Person), ("b", Resolution::Refund)] {
         let id = open(&store, &case(name)).await.unwrap().id;
-        assert!(cases.note_unmatched(&id, &note("assigned")).await.unwrap());
+        assert!(cases.note_unmatched(&id, None, &note("assigned")).await.unwrap());
         assert!(cases.close_unmatched(&id, how, &note("closed")).await.unwrap());
         assert!(!cases.close_unmatched(&id, how, &note("closed")).await.unwrap());
-        assert!(!cases.note_unmatched(&id, &note("assigned")).await.unwrap());
+        assert!(!cases.note_unmatched(&id, None, &note("assigned")).await.unwrap());
         assert_eq!(open(&store, &case(name)).await, None);
         let closed = found(&store, &id).await;
         assert_eq!((closed.is_open(), closed.resolution), (false, Some(how)));

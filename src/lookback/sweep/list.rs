@@ -165,8 +165,6 @@ impl Lookback {
                 one.row.state = SessionState::Refunded;
             }
         }
-        let held: Vec<&str> = sessions_in(&found, SessionState::Existing).collect();
-        self.store.unmatched().close_fulfilled(&held, now).await?;
         open.retain(|one| !closed.contains(&one.session));
         let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
         let step = RunStep {
@@ -185,11 +183,6 @@ impl Lookback {
         };
         self.step(run, step, &rows).await
     }
-}
-
-fn sessions_in(found: &[Found], state: SessionState) -> impl Iterator<Item = &str> {
-    let fit = found.iter().filter(move |one| one.row.state == state);
-    fit.map(|one| one.row.session.as_str())
 }
 
 type Called = (Part, Listing, Result<Option<Page<CheckoutSession>>, StripeError>);

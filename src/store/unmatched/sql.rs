@@ -17,7 +17,8 @@ const OURSELVES: &str = "surepass";
 const OPEN: &str = "INSERT INTO unmatched_payments (id, reference, account, session, payment, tenant_id, path_tenant, reason, \
      detail, evidence, purchase, is_paid, state, history, opened_at, updated_at) \
      SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'open', $13, $14, $14 \
-     WHERE $8 = 'items_short' OR NOT EXISTS (SELECT 1 FROM subscriptions WHERE id = $15) \
+     WHERE $8 = 'items_short' OR NOT EXISTS \
+         (SELECT 1 FROM subscriptions WHERE id = $15 AND ($6 IS NULL OR tenant_id = $6)) \
      ON CONFLICT (account, session) DO UPDATE SET \
      payment = COALESCE(excluded.payment, unmatched_payments.payment), \
      tenant_id = COALESCE(excluded.tenant_id, unmatched_payments.tenant_id), \
@@ -27,7 +28,9 @@ const OPEN: &str = "INSERT INTO unmatched_payments (id, reference, account, sess
      reason = excluded.reason, detail = excluded.detail, evidence = excluded.evidence, \
      purchase = COALESCE(excluded.purchase, unmatched_payments.purchase), is_paid = excluded.is_paid, \
      state = 'open', resolution = NULL, updated_at = excluded.updated_at \
-     WHERE unmatched_payments.state = 'open' OR unmatched_payments.resolution = 'subscription' \
+     WHERE (unmatched_payments.state = 'open' OR unmatched_payments.resolution = 'subscription') \
+         AND (excluded.path_tenant IS NULL OR unmatched_payments.path_tenant = excluded.path_tenant \
+         OR unmatched_payments.tenant_id = (SELECT id FROM tenants WHERE slug = excluded.path_tenant)) \
      RETURNING *";
 
 pub(super) async fn open<D: Dialect>(
@@ -173,12 +176,18 @@ pub(super) async fn close<D: Dialect>(
 pub(super) async fn note<D: Dialect>(
     connection: &mut D::Connection,
     id: &str,
+    tenant: Option<&str>,
     note: &UnmatchedNote,
 ) -> sqlx::Result<bool> {
-    let text = "UPDATE unmatched_payments SET history = history || $1, updated_at = $2 \
-         WHERE id = $3 AND state = 'open'";
+    let text = "UPDATE unmatched_payments SET history = history || $1, updated_at = $2, \
+         tenant_id = COALESCE($3, tenant_id) WHERE id = $4 AND state = 'open'";
     let line = line(note)?;
-    let binds = vec![Bind::Text(&line), Bind::Instant(note.at), Bind::Text(id)];
+    let binds = vec![
+        Bind::Text(&line),
+        Bind::Instant(note.at),
+        Bind::MaybeText(tenant),
+        Bind::Text(id),
+    ];
     let written = D::execute(connection, SqlStr::from_static(text), binds).await?;
     Ok(written > 0)
 }
@@ -220,20 +229,31 @@ pub(super) async fn close_refunded<D: Dialect>(
 
 pub(super) async fn close_fulfilled<D: Dialect>(
     connection: &mut D::Connection,
-    sessions: &[&str],
     at: DateTime<Utc>,
+    limit: u32,
 ) -> sqlx::Result<u64> {
-    if sessions.is_empty() {
+    // Looked for before anything is written: nearly always there is none, and SQLite has one writer.
+    let found = SqlStr::from_static(
+        "SELECT held.id FROM unmatched_payments AS held \
+         JOIN subscriptions AS made ON made.id = 'subscription-' || held.session \
+         WHERE held.state = 'open' AND held.reason <> 'items_short' \
+         AND (held.tenant_id IS NULL OR held.tenant_id = made.tenant_id) LIMIT $1",
+    );
+    let rows = D::rows(connection, found, vec![Bind::Int(limit.into())]).await?;
+    let ids = rows
+        .iter()
+        .map(|row| row.text("id"))
+        .collect::<sqlx::Result<Vec<_>>>()?;
+    if ids.is_empty() {
         return Ok(0);
     }
     let text = format!(
         "UPDATE unmatched_payments SET state = 'closed', resolution = 'subscription', updated_at = $1 \
-         WHERE state = 'open' AND reason <> 'items_short' AND session {} \
-         AND EXISTS (SELECT 1 FROM subscriptions WHERE id = 'subscription-' || session)",
+         WHERE state = 'open' AND reason <> 'items_short' AND id {}",
         D::one_of(2)
     );
-    let binds = vec![Bind::Instant(at), Bind::Texts(sessions.to_vec())];
-    D::execute(connection, sql(text), binds).await
+    let ids = ids.iter().map(String::as_str).collect();
+    D::execute(connection, sql(text), vec![Bind::Instant(at), Bind::Texts(ids)]).await
 }
 
 pub(super) async fn drop_closed<D: Dialect>(
