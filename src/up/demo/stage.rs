@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::PATIENCE;
@@ -14,6 +15,9 @@ use crate::stripe::signature::sign;
 use crate::unmatched::{Assignment, CaseWorker};
 use crate::up::sample::SampleSession;
 use crate::up::{Place, UpError};
+
+/// How often a webhook is sent that gets no answer.
+const ATTEMPTS: u32 = 4;
 
 pub(super) struct Stage<'a> {
     pub(super) client: &'a reqwest::Client,
@@ -48,12 +52,16 @@ impl Stage<'_> {
         header: String,
     ) -> Result<(u16, String), UpError> {
         let url = format!("http://{}{path}", self.place.address);
-        let request = self
-            .client
-            .post(url)
-            .header("Stripe-Signature", header)
-            .body(body);
-        let response = request.send().await?;
+        let (body, mut attempt) = (Bytes::from(body), 1);
+        let response = loop {
+            let request = self.client.post(&url).header("Stripe-Signature", &header);
+            match request.body(body.clone()).send().await {
+                // Stripe sends again what got no answer, too. A slow machine opens 500 connections faster than it uses
+                // them, and the server closes those of one address that are over its limit.
+                Err(_) if attempt < ATTEMPTS => attempt += 1,
+                answer => break answer?,
+            }
+        };
         Ok((response.status().as_u16(), response.text().await?))
     }
 
