@@ -1,6 +1,6 @@
 //! Reads tenants and passes, and goes on after an error: who corrects a file wants to know of all of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use secrecy::SecretString;
 use serde_json::Value;
@@ -20,6 +20,9 @@ const RESERVED_SLUGS: [&str; 7] = [
     "admin", "api", "assets", "healthz", "metrics", "readyz", "webhooks",
 ];
 const PASS_TYPES: [&str; 4] = ["single", "multi-pass", "multi", "unlimited"];
+
+/// So many of a kind are warned of one by one.
+const MOST_NEIGHBOURS: usize = 10;
 
 /// What was found in a file beside its tenants, a sentence each with its place.
 #[derive(Debug, Default)]
@@ -62,7 +65,42 @@ pub(super) fn tenants(root: &mut Fields, found: &mut Findings) -> Vec<Tenant> {
         }
         tenants.push(tenant);
     }
+    warn_of_neighbours(&tenants, found);
     tenants
+}
+
+/// Stripe sends each event of an account to all its endpoints. So between tenants that share the platform's account and have
+/// endpoints of their own, a purchase that names no tenant is told apart by what only one of them sells.
+fn warn_of_neighbours(tenants: &[Tenant], found: &mut Findings) {
+    let has_endpoint = |tenant: &&Tenant| {
+        let secrets = found.secrets.get(&tenant.id);
+        tenant.stripe_account.is_none() && secrets.is_some_and(|secrets| !secrets.is_empty())
+    };
+    let mut sellers: HashMap<String, &Tenant> = HashMap::new();
+    let mut warnings = Vec::new();
+    for tenant in tenants.iter().filter(has_endpoint) {
+        for pass in &tenant.passes {
+            let name = format!("the name `{}`", email::name_key(&pass.name));
+            let prices = pass.stripe_price_ids.iter();
+            let prices = prices.map(|price| format!("the Stripe price `{price}`"));
+            for sold in prices.chain([name]) {
+                let other = *sellers.entry(sold.clone()).or_insert(tenant);
+                if other.id != tenant.id {
+                    warnings.push(format!(
+                        "tenants `{}` and `{}` share a Stripe account, and passes of both have {sold}: put `tenantId` into the \
+                         metadata of their checkouts, else the wrong one may get a purchase",
+                        other.id, tenant.id
+                    ));
+                }
+            }
+        }
+    }
+    let more = warnings.len().saturating_sub(MOST_NEIGHBOURS);
+    warnings.truncate(MOST_NEIGHBOURS);
+    if more > 0 {
+        warnings.push(format!("{more} more names and prices are shared in this way"));
+    }
+    found.warnings.extend(warnings);
 }
 
 fn tenant(position: usize, value: Value, found: &mut Findings) -> Option<Tenant> {

@@ -308,6 +308,38 @@ fn what_is_likely_a_mistake_is_warned_of() {
 }
 
 #[test]
+fn what_two_endpoints_of_one_account_both_sell_is_warned_of() {
+    let warned = |account: Value, secrets: Value| {
+        let mut document = example();
+        document["tenants"][0]["stripeAccount"] = Value::Null;
+        let mut second = document["tenants"][0].clone();
+        second["id"] = json!("tenant-2");
+        second["slug"] = json!("yoga");
+        second["stripeAccount"] = account;
+        second["webhookSecrets"] = secrets;
+        document["tenants"].as_array_mut().unwrap().push(second);
+        Catalog::parse(&document.to_string()).unwrap().warnings
+    };
+    let warnings = warned(Value::Null, json!(["whsec_another-one"]));
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with(
+            "tenants `tenant-1` and `tenant-2` share a Stripe account, and passes of both have the Stripe price `price_1`: put \
+             `tenantId` into the metadata"
+        ),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].contains("have the name `10 classes`"), "{warnings:?}");
+    // Another account, or no endpoint of its own: events of one never come in by the other's.
+    for (account, secrets) in [
+        (json!("acct_2"), json!(["whsec_another-one"])),
+        (Value::Null, json!([])),
+    ] {
+        assert_eq!(warned(account, secrets), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_malformed_file_is_refused_by_place_without_quoting_it() {
     let json = Catalog::parse("{\"tenants\":\n [{\"webhookSecrets\": [whsec_secret]}]}")
         .unwrap_err()
