@@ -47,7 +47,7 @@ pub(super) async fn show(request: HttpRequest) -> HttpResponse {
 
 /// For a webhook's address that is asked for in another way than by POST, as somebody does who tries it in a browser.
 pub(super) async fn only_post(request: HttpRequest) -> HttpResponse {
-    let message = "This address works. It takes webhooks from Stripe, by POST only: enter it in Stripe under \
+    let message = "Webhooks from Stripe come here, by POST only: enter this address in Stripe under \
                    Developers → Webhooks.";
     let mut response = answer(
         &request,

@@ -46,7 +46,7 @@ pub(super) async fn check(patient: &Patient, refused: Option<Refused>, report: &
         report.wrong(
             "passes",
             "not known: there is no way to Redis",
-            "correct REDIS_URL",
+            "see Redis below: its line says why",
         );
         return;
     };
