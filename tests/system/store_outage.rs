@@ -89,7 +89,7 @@ async fn readyz(shop: &Shop) -> (u16, Value) {
 }
 
 /// Runs a statement past our programs.
-async fn run(shop: &Shop, sql: &str) {
+pub(crate) async fn run(shop: &Shop, sql: &str) {
     let (sql, address) = (AssertSqlSafe(sql.to_owned()), shop.setting("DATABASE_URL"));
     if address.starts_with("sqlite:") {
         let mut connection = sqlx::SqliteConnection::connect(address).await.unwrap();

@@ -2,8 +2,9 @@
 
 use surepass::up::sample::SampleSession;
 
-use crate::program::{stderr, stdout};
+use crate::program::{awaited, stderr, stdout};
 use crate::shop::Shop;
+use crate::store_outage::run;
 
 /// What the page shows of the only open one: its reference.
 async fn reference(shop: &Shop) -> String {
@@ -109,6 +110,39 @@ async fn a_payment_without_metadata_is_listed_and_assigned_and_its_buyer_has_the
         .map(|one| (one.action.as_str(), one.outcome.as_deref()))
         .collect();
     assert_eq!(acts, [("unmatched.assign", Some("enqueued"))]);
+}
+
+#[tokio::test]
+async fn a_case_whose_pass_came_unseen_is_closed_by_the_workers() {
+    let shop = open().await;
+    let session = without_metadata(&shop);
+    shop.buy(&session).await;
+    shop.worked_off().await;
+    let reference = reference(&shop).await;
+    let assigned = shop
+        .surepass(&[
+            "unmatched",
+            "assign",
+            &reference,
+            "--pass",
+            "pass-10",
+            "--why",
+            "a test",
+        ])
+        .await;
+    assert!(assigned.status.success(), "{}", stderr(&assigned));
+    // As where the case was opened in the moment in which its pass was made.
+    run(
+        &shop,
+        "UPDATE unmatched_payments SET state = 'open', resolution = NULL",
+    )
+    .await;
+    awaited("the case is closed again", async {
+        while shop.json(&["unmatched", "list", "--json"]).await != serde_json::json!([]) {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
