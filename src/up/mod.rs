@@ -87,7 +87,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let shutdown = Shutdown::listen().map_err(|error| UpError::Io("signals".to_owned(), error))?;
     let folder = if options.demo {
-        settings.data_dir.join("demo")
+        settings.data_dir.join(running::DEMO)
     } else {
         settings.data_dir.clone()
     };

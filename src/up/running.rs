@@ -11,8 +11,11 @@ use crate::config::Settings;
 /// The file in which a running `up` writes down where its parts are, as a shell reads it.
 pub(super) const ENVIRONMENT: &str = "environment";
 pub(super) const DATABASE: &str = "surepass.db";
+/// Where in the data folder the demo keeps its own.
+pub(super) const DEMO: &str = "demo";
 
-/// Fills in what nobody has set, from the `up` that runs on the data folder, else from the store that an earlier one left there.
+/// Fills in what nobody has set, from the `up` that runs on the data folder, else from its demo, else from the store that an
+/// earlier one left there.
 /// Returns what to tell the user; `None`: nothing was filled in.
 pub fn fill_in(settings: &mut Settings) -> Option<String> {
     let (no_redis, no_store) = (settings.redis.url.is_none(), settings.database.url.is_none());
@@ -20,7 +23,8 @@ pub fn fill_in(settings: &mut Settings) -> Option<String> {
         return None;
     }
     let folder = settings.data_dir.clone();
-    if is_running(&folder) {
+    let running = [folder.clone(), folder.join(DEMO)];
+    if let Some(folder) = running.into_iter().find(|folder| is_running(folder)) {
         let mut filled = Vec::new();
         for (name, value) in told(&folder) {
             match name.as_str() {

@@ -136,6 +136,24 @@ async fn commands_without_addresses_use_the_up_that_runs_here_and_say_so() {
     );
 }
 
+#[tokio::test]
+async fn commands_without_addresses_find_the_demo_that_runs_here_too() {
+    let folder = TempDir::new().unwrap();
+    let mut command = command(SUREPASS, &["up", "--demo"], &settings());
+    command.current_dir(folder.path());
+    let mut running = Program::start(command);
+    running.says("/pay/cs_test_").await;
+    let list = surepass(folder.path(), &["subscriptions", "list"]).await;
+    assert!(stdout(&list).contains("cs_test_"), "{}", stderr(&list));
+    assert!(
+        stderr(&list).contains("using the `surepass up` that runs on data/demo"),
+        "{}",
+        stderr(&list)
+    );
+    running.signal(Signal::SIGTERM);
+    running.ended().await;
+}
+
 /// The first steps of docs/quickstart.md, from an empty folder.
 #[tokio::test]
 async fn what_was_imported_before_the_first_up_is_what_up_sells() {
