@@ -12,6 +12,8 @@ mod cost;
 mod fulfil;
 mod intake;
 mod load;
+#[path = "../../tests/support/ports.rs"]
+mod ports;
 mod post;
 #[expect(
     dead_code,

@@ -16,6 +16,8 @@ mod answer;
 #[path = "../support/customers.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod customers;
+#[path = "../support/ports.rs"]
+mod ports;
 #[path = "../support/postgres.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod postgres;

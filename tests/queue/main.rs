@@ -21,6 +21,8 @@ mod lost_keys;
 mod metrics;
 mod model;
 mod outages;
+#[path = "../support/ports.rs"]
+mod ports;
 mod processes;
 #[path = "../support/proxy.rs"]
 mod proxy;

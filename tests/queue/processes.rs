@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
+use crate::ports::free_port;
 use crate::world::{World, quick};
 
 struct Process {
@@ -21,9 +22,7 @@ impl Drop for Process {
 
 impl Process {
     fn start(world: &World) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = free_port();
         let store = format!("sqlite://{}", world.folder().join("shop.db").display());
         let child = Command::new(env!("CARGO_BIN_EXE_surepass-worker"))
             .env("REDIS_URL", world.server.url().expose_secret())

@@ -21,6 +21,7 @@ use surepass::store::{self, Created, Options, Store, StoreError, SubscriptionFil
 use tokio::task::JoinSet;
 
 use support::home::Home;
+use support::ports;
 use support::postgres::Cluster;
 use support::purchases::{purchase, upgrade};
 

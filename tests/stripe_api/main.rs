@@ -12,6 +12,8 @@ mod fixtures;
 mod localstripe;
 mod paging;
 mod peer;
+#[path = "../support/ports.rs"]
+mod ports;
 mod requests;
 mod retries;
 mod tls;

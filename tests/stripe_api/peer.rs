@@ -1,10 +1,8 @@
 //! Others' fakes of Stripe, as programs on this machine.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use surepass::stripe::api::{Client, ClientOptions, Unpaced, http};
@@ -12,18 +10,7 @@ use tokio::process::{Child, Command};
 use url::Url;
 
 use crate::fake::{PATIENCE, options};
-
-/// A free port below those that the kernel hands out: none of these tests' servers takes it before the peer does.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 10_000).unwrap();
-    loop {
-        let port = 10_000 + first + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
+use crate::ports::free_port;
 
 pub(crate) struct Peer {
     pub(crate) base: Url,

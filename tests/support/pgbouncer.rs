@@ -1,12 +1,14 @@
 //! A private `PgBouncer` in transaction mode, in front of a test's PostgreSQL.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+use super::ports::free_port;
 
 /// A running `PgBouncer`, on 127.0.0.1 and a free port.
 pub(crate) struct PgBouncer {
@@ -23,10 +25,7 @@ impl PgBouncer {
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|free| free.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={port_of_server} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 8\n\

@@ -1,6 +1,5 @@
 //! A private PostgreSQL cluster for the tests: its own folder, its own port, gone when it is dropped.
 
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
+
+use super::ports::free_port;
 
 /// A running server, on 127.0.0.1 and a free port.
 #[derive(Debug)]
@@ -42,10 +43,7 @@ impl Cluster {
         if let Some((user, group)) = user {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).expect("chown");
         }
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|free| free.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         let cluster = Self {
             folder,
             binaries: binaries(),

@@ -25,6 +25,8 @@ mod metrics;
 mod own_redis;
 #[path = "../support/pgbouncer.rs"]
 mod pgbouncer;
+#[path = "../support/ports.rs"]
+mod ports;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/program.rs"]

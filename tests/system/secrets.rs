@@ -1,6 +1,7 @@
 //! Secrets never reach logs or errors; emails are masked. (Every other test looks at its programs' output as well.)
 
 use crate::answer::Answer;
+use crate::ports::free_port;
 use crate::postgres::Cluster;
 use crate::shop::{COMPLETED, Shop};
 
@@ -12,12 +13,7 @@ async fn secrets_and_emails_never_reach_a_log_or_an_error_even_at_debug() {
     cluster.make("system_secrets").await;
     let mut shop = Shop::prepare("[queue]\nbackoff_base_ms = 50").await;
     // Over TCP, so that the address carries a password.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-        .to_string();
+    let port = free_port().to_string();
     shop.redis(&["CONFIG", "SET", "port", &port]).await.unwrap();
     shop.redis(&["CONFIG", "SET", "requirepass", REDIS_PASSWORD])
         .await

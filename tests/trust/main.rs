@@ -18,6 +18,8 @@ mod https;
 #[path = "../topologies/node.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod node;
+#[path = "../support/ports.rs"]
+mod ports;
 #[path = "../support/postgres.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod postgres;
