@@ -13,6 +13,13 @@ async fn reference(shop: &Shop) -> String {
     list[0]["reference"].as_str().unwrap().to_owned()
 }
 
+/// Buys what no pass can be told of, and answers its reference.
+async fn parked(shop: &Shop, session: &SampleSession) -> String {
+    shop.buy(session).await;
+    shop.worked_off().await;
+    reference(shop).await
+}
+
 /// Without a key for Stripe, so that no line items can be read.
 async fn open() -> Shop {
     let mut shop = Shop::prepare("").await;
@@ -32,9 +39,7 @@ fn without_metadata(shop: &Shop) -> SampleSession {
 async fn a_payment_without_metadata_is_listed_and_assigned_and_its_buyer_has_the_pass() {
     let shop = open().await;
     let session = without_metadata(&shop);
-    shop.buy(&session).await;
-    shop.worked_off().await;
-    let reference = reference(&shop).await;
+    let reference = parked(&shop, &session).await;
     let list = shop.surepass(&["unmatched", "list"]).await;
     let page = stdout(&list);
     assert!(
@@ -116,9 +121,7 @@ async fn a_payment_without_metadata_is_listed_and_assigned_and_its_buyer_has_the
 async fn a_case_whose_pass_came_unseen_is_closed_by_the_workers() {
     let shop = open().await;
     let session = without_metadata(&shop);
-    shop.buy(&session).await;
-    shop.worked_off().await;
-    let reference = reference(&shop).await;
+    let reference = parked(&shop, &session).await;
     let assigned = shop
         .surepass(&[
             "unmatched",
@@ -149,9 +152,7 @@ async fn a_case_whose_pass_came_unseen_is_closed_by_the_workers() {
 async fn a_payment_that_a_person_closed_is_counted_by_nobody_any_more() {
     let shop = open().await;
     let session = shop.session().with("passId", Some("gone")).with("passName", None);
-    shop.buy(&session).await;
-    shop.worked_off().await;
-    let reference = reference(&shop).await;
+    let reference = parked(&shop, &session).await;
     let verdict = stdout(&shop.surepass(&["doctor"]).await);
     assert!(
         verdict.starts_with("1 paid purchase has no pass: unresolved_pass (1)"),
@@ -185,9 +186,7 @@ async fn a_payment_that_a_person_closed_is_counted_by_nobody_any_more() {
 async fn a_job_is_shown_with_its_case_and_what_to_type_next() {
     let shop = open().await;
     let session = shop.session().with("passId", Some("gone")).with("passName", None);
-    shop.buy(&session).await;
-    shop.worked_off().await;
-    let reference = reference(&shop).await;
+    let reference = parked(&shop, &session).await;
     let id = session.session_id();
     let told = async || stdout(&shop.surepass(&["jobs", "show", &id]).await);
     let text = told().await;
