@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::fulfil::{Fulfiller, ITEMS_UNREAD, Purchase, session_of};
 use crate::queue::{Item, Queue, QueueError};
-use crate::store::{Resolution, Store, StoreError, UnmatchedFilter, UnmatchedPayment, UnmatchedState};
+use crate::store::{Store, StoreError, UnmatchedFilter, UnmatchedState};
 
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(10);
 const BETWEEN_CHORES: Duration = Duration::from_hours(1);
@@ -116,12 +116,9 @@ impl DeadLetters {
         }
         let sessions: Vec<&str> = jobs.iter().map(|job| session_of(job).unwrap_or(job)).collect();
         let cases = self.store.unmatched().unmatched_of(&sessions).await?;
-        let needs_none = |case: &UnmatchedPayment| {
-            case.is_open() || matches!(case.resolution, Some(Resolution::Person | Resolution::Refund))
-        };
         let known: HashSet<&str> = cases
             .iter()
-            .filter(|case| needs_none(case))
+            .filter(|case| case.counts())
             .map(|case| case.session.as_str())
             .collect();
         for (job, session) in jobs.iter().zip(&sessions) {
@@ -165,11 +162,10 @@ impl DeadLetters {
                 after: after.as_ref().map(|(at, id)| (*at, id.as_str())),
             };
             let cases = self.store.unmatched().list_unmatched(&filter, TOGETHER).await?;
-            let purchases = cases
+            let items = cases
                 .iter()
-                .filter_map(|case| serde_json::from_str(case.purchase.as_deref()?).ok());
-            let items = purchases
-                .map(|purchase: Purchase| Ok(Item::job(&purchase)?.group(purchase.group())))
+                .filter_map(Purchase::of_case)
+                .map(|purchase| Ok(Item::job(&purchase)?.group(purchase.group())))
                 .collect::<Result<Vec<_>, QueueError>>()?;
             self.queue.enqueue(&items).await?;
             match cases.last() {

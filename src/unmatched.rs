@@ -112,11 +112,7 @@ impl CaseWorker<'_> {
         if case.reason == NewUnmatched::ITEMS_SHORT {
             return Err(CaseError::HasItsPass(reference()));
         }
-        let purchase = case
-            .purchase
-            .as_deref()
-            .and_then(|json| serde_json::from_str(json).ok());
-        let readable = purchase.filter(|one: &Purchase| {
+        let readable = Purchase::of_case(case).filter(|one: &Purchase| {
             case.reason != MALFORMED_SESSION && fulfil::is_session_id(&one.session_id)
         });
         let Some(mut purchase) = readable else {

@@ -37,22 +37,14 @@ impl Customers {
         session: &str,
     ) -> Result<Option<UnmatchedPayment>, CustomerError> {
         let is_theirs = |case: &UnmatchedPayment| {
-            let purchase = case
-                .purchase
-                .as_deref()
-                .and_then(|json| serde_json::from_str::<Purchase>(json).ok());
             let is_tenants = case.tenant.as_ref().is_none_or(|id| *id == tenant.id);
             is_tenants
-                && purchase.is_some_and(|purchase| {
+                && Purchase::of_case(case).is_some_and(|purchase| {
                     claim(customer, tenant, &purchase, self.client_reference).is_some()
                 })
         };
-        // What was closed by its subscription says nothing once that is gone.
-        let counts = |case: &UnmatchedPayment| {
-            case.is_open() || matches!(case.resolution, Some(Resolution::Person | Resolution::Refund))
-        };
         let cases = self.store.unmatched().unmatched_of(&[session]).await?;
-        let theirs = cases.into_iter().filter(|case| counts(case) && is_theirs(case));
+        let theirs = cases.into_iter().filter(|case| case.counts() && is_theirs(case));
         Ok(theirs.max_by_key(|case| (case.is_open(), case.updated_at)))
     }
 

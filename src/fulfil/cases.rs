@@ -98,6 +98,14 @@ impl Fulfiller {
     }
 }
 
+impl Purchase {
+    /// What the job of a case would carry; `None`: the case has none, or it cannot be read.
+    #[must_use]
+    pub fn of_case(case: &UnmatchedPayment) -> Option<Self> {
+        serde_json::from_str(case.purchase.as_deref()?).ok()
+    }
+}
+
 impl Reason {
     /// Whether somebody has paid real money. A test purchase that comes in at a live shop costs nobody anything.
     pub(super) fn is_paid(&self, purchase: &Purchase) -> bool {

@@ -161,9 +161,12 @@ impl<D: Dialect> UnmatchedStore for SqlStore<D> {
     }
 
     async fn close_fulfilled(&self, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        ask!(self.pools, Write, |c| sql::close_fulfilled::<D>(
-            &mut c, at, limit
-        ))
+        // Nearly always there is none, and SQLite has one writer.
+        let ids = ask!(self.pools, Read, |c| sql::fulfilled::<D>(&mut c, limit))?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        ask!(self.pools, Write, |c| sql::close_fulfilled::<D>(&mut c, &ids, at))
     }
 
     async fn drop_unmatched(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {

@@ -242,6 +242,12 @@ impl UnmatchedPayment {
     pub fn is_open(&self) -> bool {
         self.state == UnmatchedState::Open
     }
+
+    /// Whether it says something of its session: what was closed by a subscription says nothing once that is gone.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.is_open() || matches!(self.resolution, Some(Resolution::Person | Resolution::Refund))
+    }
 }
 
 /// A line of a case's history.

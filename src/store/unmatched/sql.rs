@@ -227,12 +227,11 @@ pub(super) async fn close_refunded<D: Dialect>(
     Ok(closed)
 }
 
-pub(super) async fn close_fulfilled<D: Dialect>(
+/// The ids of open cases whose session has a subscription of the same tenant.
+pub(super) async fn fulfilled<D: Dialect>(
     connection: &mut D::Connection,
-    at: DateTime<Utc>,
     limit: u32,
-) -> sqlx::Result<u64> {
-    // Looked for before anything is written: nearly always there is none, and SQLite has one writer.
+) -> sqlx::Result<Vec<String>> {
     let found = SqlStr::from_static(
         "SELECT held.id FROM unmatched_payments AS held \
          JOIN subscriptions AS made ON made.id = 'subscription-' || held.session \
@@ -240,13 +239,14 @@ pub(super) async fn close_fulfilled<D: Dialect>(
          AND (held.tenant_id IS NULL OR held.tenant_id = made.tenant_id) LIMIT $1",
     );
     let rows = D::rows(connection, found, vec![Bind::Int(limit.into())]).await?;
-    let ids = rows
-        .iter()
-        .map(|row| row.text("id"))
-        .collect::<sqlx::Result<Vec<_>>>()?;
-    if ids.is_empty() {
-        return Ok(0);
-    }
+    rows.iter().map(|row| row.text("id")).collect()
+}
+
+pub(super) async fn close_fulfilled<D: Dialect>(
+    connection: &mut D::Connection,
+    ids: &[String],
+    at: DateTime<Utc>,
+) -> sqlx::Result<u64> {
     let text = format!(
         "UPDATE unmatched_payments SET state = 'closed', resolution = 'subscription', updated_at = $1 \
          WHERE state = 'open' AND reason <> 'items_short' AND id {}",
