@@ -16,6 +16,7 @@ pub(crate) mod unmatched;
 pub(crate) mod up;
 pub(crate) mod workers;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use surepass::config::Settings;
@@ -73,6 +74,12 @@ async fn open(settings: &Settings, access: Access) -> Result<Arc<dyn Store>, Fai
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn of_database(error: StoreError) -> Failure {
     format!("DATABASE_URL: {error}").into()
+}
+
+/// Says what cannot be meant; answers the exit status of misuse.
+fn misuse(words: &str) -> ExitCode {
+    eprintln!("surepass: {words}");
+    ExitCode::from(2)
 }
 
 /// A table for people: no lines, columns two spaces apart, numbers as they come.

@@ -10,7 +10,7 @@ use surepass::{email, guest};
 
 use super::jobs::who;
 use super::terminal::{print_json, safe};
-use super::{open_for_reading, open_store};
+use super::{misuse, open_for_reading, open_store};
 use crate::Failure;
 
 pub(super) const NO_USER_ID: &str = "--user must be a user's id as their token has it in `sub`: not empty, without spaces around it, \
@@ -216,9 +216,4 @@ fn unknown(id: &str) -> ExitCode {
          surepass sync --session cs_…"
     );
     ExitCode::FAILURE
-}
-
-fn misuse(words: &str) -> ExitCode {
-    eprintln!("surepass: {words}");
-    ExitCode::from(2)
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::jobs::{inspector, who};
 use super::tenant::named;
 use super::terminal::{print_json, safe};
-use super::{block_on, open_store};
+use super::{block_on, misuse, open_store};
 use crate::Failure;
 use outcome::Outcome;
 
@@ -157,11 +157,6 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             ExitCode::FAILURE
         })
     })
-}
-
-fn misuse(words: &str) -> ExitCode {
-    eprintln!("surepass: {words}");
-    ExitCode::from(2)
 }
 
 fn enqueued(runs: &[RunId], json: bool) -> Result<ExitCode, Failure> {

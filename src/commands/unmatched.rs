@@ -13,9 +13,11 @@ use surepass::queue::{Queue, Redis, RedisOptions};
 use surepass::store::{Store, UnmatchedPayment};
 use surepass::unmatched::{Assignment, CaseWorker};
 
+pub(super) use list::ended;
+
 use super::jobs::who;
 use super::terminal::{print_json, safe};
-use super::{block_on, open_store};
+use super::{block_on, misuse, open_store};
 use crate::Failure;
 
 #[derive(clap::Subcommand, Debug)]
@@ -152,18 +154,14 @@ async fn open(settings: &Settings, id: &str, why: &str) -> Result<Result<Opened,
 /// The case that is meant; `Err`: the exit status, after saying why there is none.
 async fn one(store: &dyn Store, id: &str, why: &str) -> Result<Result<UnmatchedPayment, ExitCode>, Failure> {
     if why.trim().is_empty() {
-        eprintln!("surepass: --why is empty: say why, for the audit log, such as the ticket's number");
-        return Ok(Err(ExitCode::from(2)));
+        let words = "--why is empty: say why, for the audit log, such as the ticket's number";
+        return Ok(Err(misuse(words)));
     }
     let mut found = store.unmatched().find_unmatched(id).await?;
     if found.len() > 1 {
         let ids: Vec<&str> = found.iter().map(|case| case.reference.as_str()).collect();
-        eprintln!(
-            "surepass: {} fits several: name one of {}",
-            safe(id),
-            ids.join(", ")
-        );
-        return Ok(Err(ExitCode::from(2)));
+        let words = format!("{} fits several: name one of {}", safe(id), ids.join(", "));
+        return Ok(Err(misuse(&words)));
     }
     Ok(found.pop().ok_or_else(|| {
         eprintln!(

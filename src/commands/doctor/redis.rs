@@ -40,7 +40,7 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
             None
         }
         Err(error) => {
-            let mend = match &patient.settings.redis.url {
+            let next = match &patient.settings.redis.url {
                 None => {
                     "REDIS_URL is not set, and this is its default: set it to your Redis' address, or start one here"
                 }
@@ -49,8 +49,8 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
                      are answered with 503, and Stripe sends them again"
                 }
             };
-            let mend = next_step(&error.to_string(), mend);
-            report.wrong("connection", format!("{place}: {error}"), mend);
+            let next = next_step(&error.to_string(), next);
+            report.wrong("connection", format!("{place}: {error}"), next);
             return;
         }
     };

@@ -12,8 +12,8 @@ use super::arguments::{ActArguments, Meant, QueueArguments};
 use super::job_ids;
 use super::show::no_such_job;
 use crate::Failure;
-use crate::commands::open_store;
 use crate::commands::terminal::{confirm, print_json, safe};
+use crate::commands::{misuse, open_store};
 
 /// Beyond this, counting what an act would be for takes longer than it is worth.
 const COUNTED: usize = 10_000;
@@ -209,11 +209,6 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
     } else {
         ExitCode::SUCCESS
     })
-}
-
-fn misuse(words: &str) -> ExitCode {
-    eprintln!("surepass: {words}");
-    ExitCode::from(2)
 }
 
 /// The store, for its audit log: what cannot be written there is not done.

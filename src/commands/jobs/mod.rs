@@ -17,7 +17,7 @@ use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
 use surepass::tls::distrust;
 
 use super::terminal::safe;
-use super::{block_on, open_for_reading, tenant};
+use super::{block_on, misuse, open_for_reading, tenant};
 use crate::Failure;
 
 use act::Act;
@@ -90,8 +90,7 @@ pub(super) fn inspector(settings: &Settings) -> Result<Inspector, Failure> {
 pub(super) fn told(settings: &Settings, error: &InspectError) -> Result<ExitCode, Failure> {
     match error {
         InspectError::UnknownQueue(..) | InspectError::Cursor | InspectError::Filter(_) => {
-            eprintln!("surepass: {}", safe(&error.to_string()));
-            Ok(ExitCode::from(2))
+            Ok(misuse(&safe(&error.to_string())))
         }
         InspectError::Queue(QueueError::Redis(cause)) if distrust(cause).is_some() => Err(format!(
             "REDIS_URL, `{}`: {}",

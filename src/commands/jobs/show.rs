@@ -13,6 +13,7 @@ use super::job_ids;
 use crate::Failure;
 use crate::commands::open_for_reading;
 use crate::commands::terminal::{absolute, print_json, relative, safe, span};
+use crate::commands::unmatched::ended;
 
 /// A job, and the unmatched payment of its session.
 #[derive(Serialize)]
@@ -47,12 +48,7 @@ impl From<UnmatchedPayment> for Case {
 
 impl Case {
     fn line(&self) -> String {
-        let state = match self.resolution {
-            None => "open",
-            Some(Resolution::Subscription) => "closed: it has its pass",
-            Some(Resolution::Refund) => "closed: refunded",
-            Some(Resolution::Person) => "closed by hand",
-        };
+        let state = self.resolution.map_or("open", ended);
         let Self {
             id,
             reference,

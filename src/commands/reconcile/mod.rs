@@ -21,7 +21,7 @@ use surepass::verdict::LONGEST_WAIT;
 
 use super::jobs::inspector;
 use super::terminal::{print_json, safe};
-use super::{block_on, open_for_reading, tenant};
+use super::{block_on, misuse, open_for_reading, tenant};
 use crate::Failure;
 
 /// How long the command waits for Redis, which its verdict does not need.
@@ -60,10 +60,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         let store = open_for_reading(settings).await?;
         let tenant = match tenant::option(store.as_ref(), arguments.tenant.as_deref()).await? {
             Ok(tenant) => tenant.map(|tenant| tenant.slug),
-            Err(words) => {
-                eprintln!("surepass: {words}");
-                return Ok(ExitCode::from(2));
-            }
+            Err(words) => return Ok(misuse(&words)),
         };
         let now = Clock::system().now();
         let to = DateTime::<Utc>::from_timestamp(now.timestamp(), 0).unwrap_or(now);

@@ -10,7 +10,7 @@ use surepass::store::{Store, StoreError, Subscription, SubscriptionFilter};
 
 use crate::Failure;
 use crate::commands::terminal::{JsonArray, columns, cut, safe};
-use crate::commands::{open_for_reading, table, tenant};
+use crate::commands::{misuse, open_for_reading, table, tenant};
 
 /// Read from the store in one go.
 const PAGE: u32 = 1_000;
@@ -45,10 +45,7 @@ pub(super) async fn run(settings: &Settings, arguments: Arguments) -> Result<Exi
     let store = open_for_reading(settings).await?;
     let slug = match tenant::option(store.as_ref(), arguments.tenant.as_deref()).await? {
         Ok(tenant) => tenant.map(|tenant| tenant.slug),
-        Err(words) => {
-            eprintln!("surepass: {words}");
-            return Ok(ExitCode::from(2));
-        }
+        Err(words) => return Ok(misuse(&words)),
     };
     let filter = SubscriptionFilter {
         tenant_slug: slug,

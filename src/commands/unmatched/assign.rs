@@ -16,6 +16,7 @@ use surepass::unmatched::{Assigned, Assignment};
 
 use super::list::paid;
 use crate::Failure;
+use crate::commands::misuse;
 use crate::commands::owner::NO_USER_ID;
 use crate::commands::terminal::{print_json, safe};
 
@@ -33,8 +34,7 @@ pub(super) async fn assign(
     json: bool,
 ) -> Result<ExitCode, Failure> {
     if wanted.user.is_some_and(|user| !guest::is_assignable_user(user)) {
-        eprintln!("surepass: {NO_USER_ID}, and no guest's (guest-…)");
-        return Ok(ExitCode::from(2));
+        return Ok(misuse(&format!("{NO_USER_ID}, and no guest's (guest-…)")));
     }
     let opened = match super::open(settings, id, why).await? {
         Ok(opened) => opened,

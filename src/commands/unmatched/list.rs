@@ -131,12 +131,9 @@ impl Page {
         let tenant = case.tenant.as_ref().map(|id| self.slugs.get(id).unwrap_or(id));
         let tenant = tenant.or(case.path_tenant.as_ref());
         let tenant = tenant.map(|name| format!(" at {name}")).unwrap_or_default();
-        let ended = match case.resolution {
-            None => "",
-            Some(Resolution::Subscription) => ", closed: it has its pass",
-            Some(Resolution::Refund) => ", closed: refunded",
-            Some(Resolution::Person) => ", closed by hand",
-        };
+        let ended = case
+            .resolution
+            .map_or_else(String::new, |how| format!(", {}", ended(how)));
         println!(
             "{}  {}{ended}",
             safe(&case.reference),
@@ -165,6 +162,15 @@ impl Page {
         for line in wrapped(&safe(text), self.columns - INDENT) {
             println!("{:INDENT$}{line}", "");
         }
+    }
+}
+
+/// How a case was closed.
+pub(in crate::commands) fn ended(how: Resolution) -> &'static str {
+    match how {
+        Resolution::Subscription => "closed: it has its pass",
+        Resolution::Refund => "closed: refunded",
+        Resolution::Person => "closed by hand",
     }
 }
 
