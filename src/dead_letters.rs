@@ -63,7 +63,7 @@ impl DeadLetters {
             let turn = async {
                 self.open_cases(&mut position).await?;
                 let now = self.clock.now();
-                self.store.unmatched().close_fulfilled(now, TOGETHER).await?;
+                self.store.unmatched().close_resolved(now, TOGETHER).await?;
                 if tokio::time::Instant::now() >= next_chores {
                     self.read_again(unread).await?;
                     self.forget().await?;

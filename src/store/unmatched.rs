@@ -84,20 +84,23 @@ pub trait UnmatchedStore: Send + Sync {
         note: &UnmatchedNote,
     ) -> Result<bool, StoreError>;
 
-    /// Closes the open cases whose payment was refunded in full. Returns how many.
+    /// Closes the open cases whose payment was refunded in full, and remembers the payments for cases that open later.
+    /// Returns how many were closed.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn close_refunded(&self, refunded: &RefundedPayments<'_>) -> Result<u64, StoreError>;
 
-    /// Closes open cases whose session has a subscription of the same tenant after all; at most `limit` in one go. Returns
-    /// how many. A case that was opened while its subscription was being made does not see it, nor the other way round.
+    /// Closes open cases whose session has a subscription of the same tenant, or whose payment is recorded as refunded; at
+    /// most `limit` of each in one go. Returns how many. Transactions that run at the same time do not see each other: a case
+    /// that opens while its subscription is made stays open until this is called.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn close_fulfilled(&self, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
+    async fn close_resolved(&self, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
 
-    /// Forgets cases that were closed before `before`; at most `limit` in one go. Returns how many.
+    /// Deletes cases that were closed before `before`, and refunds that were recorded before it; at most `limit` of each in
+    /// one go. Returns `limit` where there may be more.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -160,13 +163,15 @@ impl<D: Dialect> UnmatchedStore for SqlStore<D> {
         ask!(self.pools, Write, |c| sql::close_refunded::<D>(&mut c, refunded))
     }
 
-    async fn close_fulfilled(&self, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+    async fn close_resolved(&self, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
         // Nearly always there is none, and SQLite has one writer.
-        let ids = ask!(self.pools, Read, |c| sql::fulfilled::<D>(&mut c, limit))?;
-        if ids.is_empty() {
+        let resolved = ask!(self.pools, Read, |c| sql::resolved::<D>(&mut c, None, limit))?;
+        if resolved.is_empty() {
             return Ok(0);
         }
-        ask!(self.pools, Write, |c| sql::close_fulfilled::<D>(&mut c, &ids, at))
+        ask!(self.pools, Write, |c| sql::close_resolved::<D>(
+            &mut c, &resolved, at
+        ))
     }
 
     async fn drop_unmatched(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {

@@ -159,7 +159,7 @@ async fn ask_of_people(store: &Arc<dyn Store>) {
         at: minute(ROWS),
     };
     cases.close_refunded(&refunded).await.unwrap();
-    cases.close_fulfilled(minute(ROWS), 10).await.unwrap();
+    cases.close_resolved(minute(ROWS), 10).await.unwrap();
     cases.note_unmatched("case_new", None, &note).await.unwrap();
     let by_a_person = Resolution::Person;
     assert!(
@@ -240,6 +240,8 @@ async fn filled(home: &Home) -> LookbackRun {
          state, resolution, history, opened_at, updated_at) \
          SELECT 'case_' || n, 'R' || n, '', 'cs_lost_' || n, 'pi_lost_' || n, 'unresolved_pass', '', '{{}}', {yes}, \
          'closed', 'person', '', {at}, {at} FROM {numbers}; \
+         INSERT INTO refunded_payments (account, payment, path_tenant, seen_at) \
+         SELECT '', 'pi_lost_' || n, '', {at} FROM {numbers}; \
          INSERT INTO proved_emails (email, user_id, proved_at) \
          SELECT n || '@example.com', 'user-' || n, {at} FROM {numbers}; \
          INSERT INTO tenants (id, slug, name, time_zone, webhook_secrets) \
@@ -296,6 +298,7 @@ async fn no_query_reads_a_whole_table_or_tenant_of_a_full_sqlite() {
                     "lookback_open",
                     "lookback_sessions",
                     "unmatched_payments",
+                    "refunded_payments",
                     "proved_emails",
                     "passes",
                 ]
@@ -321,7 +324,7 @@ async fn no_query_reads_a_whole_table_or_tenant_of_a_full_postgres() {
         home.number(
             "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::bigint FROM pg_stat_user_tables \
              WHERE relname IN ('subscriptions', 'users', 'events', 'lookback_open', 'lookback_sessions', \
-             'unmatched_payments', 'proved_emails', 'passes')",
+             'unmatched_payments', 'refunded_payments', 'proved_emails', 'passes')",
         )
         .await
     };

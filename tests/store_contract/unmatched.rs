@@ -24,6 +24,9 @@ contract!(
     a_case_given_to_another_tenant_is_closed_by_its_subscription,
     what_a_person_or_a_refund_has_closed_stays_closed,
     a_full_refund_closes_the_case_of_its_payment_on_its_account,
+    a_refund_that_is_reported_before_the_case_opens_closes_it,
+    a_case_and_a_refund_that_missed_each_other_are_brought_together,
+    a_refund_that_one_tenants_secret_proves_closes_no_later_case_of_another,
     a_tenants_own_secret_closes_no_other_tenants_case,
     open_cases_are_counted_by_whether_money_was_paid,
     closed_cases_are_forgotten_after_their_time_and_open_ones_never,
@@ -164,7 +167,7 @@ async fn a_pass_for_the_first_of_several_places_leaves_the_case_open(home: Home)
         ..case("a")
     };
     assert!(open(&store, &short).await.unwrap().is_open());
-    let held = store.unmatched().close_fulfilled(minute(3), 10).await;
+    let held = store.unmatched().close_resolved(minute(3), 10).await;
     assert_eq!(held.unwrap(), 0);
     assert!(found(&store, "cs_a").await.is_open());
 }
@@ -183,7 +186,7 @@ async fn a_session_whose_subscription_is_another_tenants_gets_its_case(home: Hom
         ..case("a")
     };
     assert!(open(&store, &others).await.is_some());
-    assert_eq!(store.unmatched().close_fulfilled(minute(3), 10).await.unwrap(), 0);
+    assert_eq!(store.unmatched().close_resolved(minute(3), 10).await.unwrap(), 0);
     assert!(found(&store, "cs_a").await.is_open());
 }
 
@@ -218,13 +221,13 @@ async fn a_case_and_a_subscription_that_missed_each_other_are_brought_together(h
     home.run("UPDATE unmatched_payments SET state = 'open', resolution = NULL")
         .await;
     let cases = store.unmatched();
-    assert_eq!(cases.close_fulfilled(minute(3), 10).await.unwrap(), 1);
+    assert_eq!(cases.close_resolved(minute(3), 10).await.unwrap(), 1);
     let closed = found(&store, "cs_a").await;
     assert_eq!(
         (closed.is_open(), closed.resolution),
         (false, Some(Resolution::Subscription))
     );
-    assert_eq!(cases.close_fulfilled(minute(3), 10).await.unwrap(), 0);
+    assert_eq!(cases.close_resolved(minute(3), 10).await.unwrap(), 0);
 }
 
 async fn a_case_given_to_another_tenant_is_closed_by_its_subscription(home: Home) {
@@ -282,6 +285,60 @@ async fn a_full_refund_closes_the_case_of_its_payment_on_its_account(home: Home)
     assert_eq!(found(&store, "cs_a").await.resolution, Some(Resolution::Refund));
     assert!(found(&store, "cs_c").await.is_open());
     assert!(found(&store, "cs_d").await.is_open());
+}
+
+async fn a_refund_that_is_reported_before_the_case_opens_closes_it(home: Home) {
+    let store = home.ready().await;
+    let cases = store.unmatched();
+    assert_eq!(
+        cases.close_refunded(&refunded(&["pi_a", "pi_b"])).await.unwrap(),
+        0
+    );
+    assert_eq!(open(&store, &case("a")).await, None);
+    let closed = found(&store, "cs_a").await;
+    assert_eq!(
+        (closed.is_open(), closed.resolution),
+        (false, Some(Resolution::Refund))
+    );
+    let elsewhere = NewUnmatched {
+        account: Some("acct_1".to_owned()),
+        ..case("b")
+    };
+    assert!(
+        open(&store, &elsewhere).await.is_some(),
+        "another account's payment"
+    );
+    assert!(open(&store, &case("c")).await.is_some(), "another payment");
+}
+
+async fn a_case_and_a_refund_that_missed_each_other_are_brought_together(home: Home) {
+    let store = home.ready().await;
+    let cases = store.unmatched();
+    open(&store, &case("a")).await.unwrap();
+    cases.close_refunded(&refunded(&["pi_a"])).await.unwrap();
+    home.run("UPDATE unmatched_payments SET state = 'open', resolution = NULL")
+        .await;
+    assert_eq!(cases.close_resolved(minute(3), 10).await.unwrap(), 1);
+    assert_eq!(found(&store, "cs_a").await.resolution, Some(Resolution::Refund));
+    assert_eq!(cases.close_resolved(minute(3), 10).await.unwrap(), 0);
+}
+
+async fn a_refund_that_one_tenants_secret_proves_closes_no_later_case_of_another(home: Home) {
+    let store = home.ready().await;
+    let by_path = RefundedPayments {
+        path_tenant: Some("studio"),
+        ..refunded(&["pi_a", "pi_b", "pi_c", "pi_d"])
+    };
+    store.unmatched().close_refunded(&by_path).await.unwrap();
+    let of = |name: &str, tenant: Option<&str>, path: Option<&str>| NewUnmatched {
+        tenant: tenant.map(str::to_owned),
+        path_tenant: path.map(str::to_owned),
+        ..case(name)
+    };
+    assert_eq!(open(&store, &of("a", Some("tenant-studio"), None)).await, None);
+    assert_eq!(open(&store, &of("b", None, Some("studio"))).await, None);
+    assert!(open(&store, &of("c", Some("tenant-other"), None)).await.is_some());
+    assert!(open(&store, &of("d", None, None)).await.is_some());
 }
 
 async fn a_tenants_own_secret_closes_no_other_tenants_case(home: Home) {

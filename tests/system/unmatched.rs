@@ -1,5 +1,6 @@
 //! Payments that no pass can be told of: a person finds them, and gives the pass or closes them.
 
+use serde_json::{Value, json};
 use surepass::up::sample::SampleSession;
 
 use crate::program::{awaited, stderr, stdout};
@@ -141,7 +142,7 @@ async fn a_case_whose_pass_came_unseen_is_closed_by_the_workers() {
     )
     .await;
     awaited("the case is closed again", async {
-        while shop.json(&["unmatched", "list", "--json"]).await != serde_json::json!([]) {
+        while shop.json(&["unmatched", "list", "--json"]).await != json!([]) {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     })
@@ -212,11 +213,7 @@ async fn a_job_is_shown_with_its_case_and_what_to_type_next() {
             &document["case"]["reference"],
             &document["case"]["state"]
         ),
-        (
-            &serde_json::json!("dead"),
-            &serde_json::json!(reference),
-            &serde_json::json!("open")
-        ),
+        (&json!("dead"), &json!(reference), &json!("open")),
         "{document}"
     );
     let closed = shop
@@ -230,4 +227,48 @@ async fn a_job_is_shown_with_its_case_and_what_to_type_next() {
         )) && !text.contains("  next  "),
         "{text}"
     );
+}
+
+/// The object is a charge, as Stripe's own is: it names the payment, and no session.
+fn full_refund(shop: &Shop, session: &SampleSession) -> Vec<u8> {
+    let event: Value = serde_json::from_slice(&session.event("checkout.session.completed", 1)).unwrap();
+    let payment = &event["data"]["object"]["payment_intent"];
+    let mut refund: Value = serde_json::from_slice(&shop.session().event("charge.refunded", 1)).unwrap();
+    refund["data"]["object"] = json!({
+        "id": "ch_refunded", "object": "charge", "payment_intent": payment, "amount": 150_000, "amount_captured": 150_000,
+        "amount_refunded": 150_000, "currency": "nok", "refunded": true
+    });
+    serde_json::to_vec(&refund).unwrap()
+}
+
+#[tokio::test]
+async fn a_full_refund_closes_the_case_of_its_payment_whichever_event_comes_first() {
+    let shop = open().await;
+    for refund_first in [true, false] {
+        let session = without_metadata(&shop);
+        let refund = full_refund(&shop, &session);
+        if refund_first {
+            shop.deliver(refund).await;
+            shop.settled().await;
+            shop.buy(&session).await;
+        } else {
+            shop.buy(&session).await;
+            shop.worked_off().await;
+            reference(&shop).await;
+            shop.deliver(refund).await;
+        }
+        shop.settled().await;
+        let open = shop.json(&["unmatched", "list", "--json"]).await;
+        assert_eq!(open, json!([]), "refund first: {refund_first}");
+    }
+    let all = shop.json(&["unmatched", "list", "--all", "--json"]).await;
+    let resolutions: Vec<&Value> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|case| &case["resolution"])
+        .collect();
+    assert_eq!(resolutions, ["refund", "refund"]);
+    let doctor = stdout(&shop.surepass(&["doctor"]).await);
+    assert!(!doctor.contains("has no pass"), "{doctor}");
 }

@@ -65,7 +65,16 @@ pub(super) async fn open<D: Dialect>(
         Bind::Text(&subscription),
     ];
     let rows = D::rows(connection, SqlStr::from_static(OPEN), binds).await?;
-    rows.first().map(payment).transpose()
+    let Some(case) = rows.first().map(payment).transpose()? else {
+        return Ok(None);
+    };
+    // Its refund may have been reported first.
+    let resolved = resolved::<D>(connection, Some(&case.id), 1).await?;
+    if resolved.is_empty() {
+        return Ok(Some(case));
+    }
+    close_resolved::<D>(connection, &resolved, new.at).await?;
+    Ok(None)
 }
 
 /// The newest first.
@@ -192,17 +201,28 @@ pub(super) async fn note<D: Dialect>(
     Ok(written > 0)
 }
 
+/// Records the payments as refunded, and closes their open cases.
 pub(super) async fn close_refunded<D: Dialect>(
     connection: &mut D::Connection,
     refunded: &RefundedPayments<'_>,
 ) -> sqlx::Result<u64> {
-    let line = line(&UnmatchedNote {
-        at: refunded.at,
-        who: OURSELVES.to_owned(),
-        what: "closed".to_owned(),
-        why: Some("refunded in full".to_owned()),
-    })?;
+    let line = refund_line(refunded.at)?;
+    let account = refunded.account.unwrap_or_default();
+    let path = refunded.path_tenant.unwrap_or_default();
     let mut transaction = connection.begin_with(D::begin(connection)).await?;
+    for payment in refunded.payments {
+        let text = SqlStr::from_static(
+            "INSERT INTO refunded_payments (account, payment, path_tenant, seen_at) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT DO NOTHING",
+        );
+        let binds = vec![
+            Bind::Text(account),
+            Bind::Text(payment),
+            Bind::Text(path),
+            Bind::Instant(refunded.at),
+        ];
+        D::execute(&mut transaction, text, binds).await?;
+    }
     let mut closed = 0;
     for (column, values) in [("payment", refunded.payments), ("session", refunded.sessions)] {
         if values.is_empty() {
@@ -217,9 +237,9 @@ pub(super) async fn close_refunded<D: Dialect>(
         let binds = vec![
             Bind::Text(&line),
             Bind::Instant(refunded.at),
-            Bind::Text(refunded.account.unwrap_or_default()),
+            Bind::Text(account),
             Bind::Texts(values.to_vec()),
-            Bind::Text(refunded.path_tenant.unwrap_or_default()),
+            Bind::Text(path),
         ];
         closed += D::execute(&mut transaction, sql(text), binds).await?;
     }
@@ -227,46 +247,107 @@ pub(super) async fn close_refunded<D: Dialect>(
     Ok(closed)
 }
 
-/// The ids of open cases whose session has a subscription of the same tenant.
-pub(super) async fn fulfilled<D: Dialect>(
+/// Open cases that something closes without a person.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// Their session has a subscription of the same tenant.
+    fulfilled: Vec<String>,
+    /// Their payment was refunded in full.
+    refunded: Vec<String>,
+}
+
+impl Resolved {
+    pub(super) fn is_empty(&self) -> bool {
+        self.fulfilled.is_empty() && self.refunded.is_empty()
+    }
+}
+
+/// At most `limit` of each kind; only the case `id`, where one is given.
+pub(super) async fn resolved<D: Dialect>(
     connection: &mut D::Connection,
+    id: Option<&str>,
     limit: u32,
-) -> sqlx::Result<Vec<String>> {
-    let found = SqlStr::from_static(
-        "SELECT held.id FROM unmatched_payments AS held \
+) -> sqlx::Result<Resolved> {
+    const FULFILLED: &str = "SELECT held.id FROM unmatched_payments AS held \
          JOIN subscriptions AS made ON made.id = 'subscription-' || held.session \
          WHERE held.state = 'open' AND held.reason <> 'items_short' \
-         AND (held.tenant_id IS NULL OR held.tenant_id = made.tenant_id) LIMIT $1",
-    );
-    let rows = D::rows(connection, found, vec![Bind::Int(limit.into())]).await?;
-    rows.iter().map(|row| row.text("id")).collect()
+         AND (held.tenant_id IS NULL OR held.tenant_id = made.tenant_id)";
+    const REFUNDED: &str = "SELECT held.id FROM unmatched_payments AS held \
+         JOIN refunded_payments AS known ON known.payment = held.payment AND known.account = held.account \
+         WHERE held.state = 'open' AND (known.path_tenant = '' OR known.path_tenant = held.path_tenant \
+         OR held.tenant_id = (SELECT id FROM tenants WHERE slug = known.path_tenant))";
+    let mut found = [Vec::new(), Vec::new()];
+    for (ids, select) in found.iter_mut().zip([FULFILLED, REFUNDED]) {
+        let (narrowed, mut binds) = match id {
+            Some(id) => (" AND held.id = $2", vec![Bind::Text(id)]),
+            None => ("", vec![]),
+        };
+        binds.insert(0, Bind::Int(limit.into()));
+        let rows = D::rows(connection, sql(format!("{select}{narrowed} LIMIT $1")), binds).await?;
+        *ids = rows
+            .iter()
+            .map(|row| row.text("id"))
+            .collect::<sqlx::Result<_>>()?;
+    }
+    let [fulfilled, refunded] = found;
+    Ok(Resolved { fulfilled, refunded })
 }
 
-pub(super) async fn close_fulfilled<D: Dialect>(
+pub(super) async fn close_resolved<D: Dialect>(
     connection: &mut D::Connection,
-    ids: &[String],
+    resolved: &Resolved,
     at: DateTime<Utc>,
 ) -> sqlx::Result<u64> {
-    let text = format!(
-        "UPDATE unmatched_payments SET state = 'closed', resolution = 'subscription', updated_at = $1 \
-         WHERE state = 'open' AND reason <> 'items_short' AND id {}",
-        D::one_of(2)
-    );
-    let ids = ids.iter().map(String::as_str).collect();
-    D::execute(connection, sql(text), vec![Bind::Instant(at), Bind::Texts(ids)]).await
+    let refund = refund_line(at)?;
+    let mut closed = 0;
+    for (ids, resolution, line) in [
+        (&resolved.fulfilled, Resolution::Subscription, ""),
+        (&resolved.refunded, Resolution::Refund, refund.as_str()),
+    ] {
+        if ids.is_empty() {
+            continue;
+        }
+        let text = format!(
+            "UPDATE unmatched_payments SET state = 'closed', resolution = $1, history = history || $2, updated_at = $3 \
+             WHERE state = 'open' AND ($1 = 'refund' OR reason <> 'items_short') AND id {}",
+            D::one_of(4)
+        );
+        let binds = vec![
+            Bind::Text(resolution.as_str()),
+            Bind::Text(line),
+            Bind::Instant(at),
+            Bind::Texts(ids.iter().map(String::as_str).collect()),
+        ];
+        closed += D::execute(connection, sql(text), binds).await?;
+    }
+    Ok(closed)
 }
 
+fn refund_line(at: DateTime<Utc>) -> sqlx::Result<String> {
+    line(&UnmatchedNote {
+        at,
+        who: OURSELVES.to_owned(),
+        what: "closed".to_owned(),
+        why: Some("refunded in full".to_owned()),
+    })
+}
+
+/// Closed cases and recorded refunds; at most `limit` of each. Returns how many of which there were more.
 pub(super) async fn drop_closed<D: Dialect>(
     connection: &mut D::Connection,
     before: DateTime<Utc>,
     limit: u32,
 ) -> sqlx::Result<u64> {
-    let text = SqlStr::from_static(
-        "DELETE FROM unmatched_payments WHERE id IN (SELECT id FROM unmatched_payments \
-         WHERE state = 'closed' AND updated_at < $1 ORDER BY updated_at LIMIT $2)",
-    );
-    let binds = vec![Bind::Instant(before), Bind::Int(limit.into())];
-    D::execute(connection, text, binds).await
+    const CASES: &str = "DELETE FROM unmatched_payments WHERE id IN (SELECT id FROM unmatched_payments \
+         WHERE state = 'closed' AND updated_at < $1 ORDER BY updated_at LIMIT $2)";
+    const REFUNDS: &str = "DELETE FROM refunded_payments WHERE (payment, account, path_tenant) IN \
+         (SELECT payment, account, path_tenant FROM refunded_payments WHERE seen_at < $1 ORDER BY seen_at LIMIT $2)";
+    let mut most = 0;
+    for text in [CASES, REFUNDS] {
+        let binds = vec![Bind::Instant(before), Bind::Int(limit.into())];
+        most = most.max(D::execute(connection, SqlStr::from_static(text), binds).await?);
+    }
+    Ok(most)
 }
 
 fn payment(row: &impl Fields) -> sqlx::Result<UnmatchedPayment> {

@@ -1,0 +1,12 @@
+-- Payments that a verified event reports as refunded in full, kept for 400 days: the event may come before the case opens.
+CREATE TABLE refunded_payments (
+    -- Empty: the key's own.
+    account     TEXT NOT NULL,
+    payment     TEXT NOT NULL,
+    -- The slug of the path that the webhook came in by; empty: the platform's own.
+    path_tenant TEXT NOT NULL,
+    seen_at     INTEGER NOT NULL,
+    PRIMARY KEY (payment, account, path_tenant)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX refunded_payments_by_age ON refunded_payments (seen_at);
