@@ -4,6 +4,8 @@ WORKDIR /src
 COPY . .
 # rust-toolchain.toml would fetch the lint tools, which a build does not need.
 ENV RUSTUP_TOOLCHAIN=1.95.0
+# What `surepass --version` names, since .git is not copied: --build-arg SUREPASS_COMMIT="$(git log -1 --abbrev=10 --format='%h %cs')"
+ARG SUREPASS_COMMIT=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --locked --release --bins \

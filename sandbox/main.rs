@@ -63,7 +63,7 @@ use crate::world::{World, WorldSettings};
 /// `stripe get /v1/events --api-base http://127.0.0.1:12111 --api-key sk_test_any`.
 #[derive(Parser, Debug)]
 #[expect(clippy::doc_markdown, reason = "this text is what --help prints")]
-#[command(name = "surepass-sandbox", version)]
+#[command(name = "surepass-sandbox", version, long_version = surepass::LONG_VERSION)]
 struct Arguments {
     /// Address to listen on; port 0 takes a free one. The first line that is printed tells the address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]

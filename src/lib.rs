@@ -1,4 +1,5 @@
 //! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
+
 pub mod accept;
 pub mod address;
 pub mod cached;
@@ -31,3 +32,6 @@ pub mod unmatched;
 pub mod up;
 pub mod verdict;
 pub mod watched;
+
+/// The version with the commit that the programs were built from, as `--version` prints it.
+pub const LONG_VERSION: &str = env!("SUREPASS_LONG_VERSION");

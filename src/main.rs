@@ -9,23 +9,23 @@ mod pipe;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use surepass::config::Settings;
+use surepass::config::{ConfigError, Settings};
 
 use commands::{
-    catalog, doctor, healthcheck, jobs, migrate, reconcile, serve, subscriptions, sync, unmatched, up,
-    workers,
+    catalog, completions, doctor, healthcheck, jobs, man, migrate, reconcile, serve, subscriptions, sync,
+    unmatched, up, workers,
 };
 
 /// Everyone who pays for a pass through Stripe Checkout gets it: exactly once, within seconds, whatever fails.
 ///
-/// Try it:      surepass up --demo
-/// Run it:      surepass up                (one machine), or
-///              surepass serve and surepass-worker, any number of each, against one Redis and one store
+/// Try it: `surepass up --demo`. Run it: `surepass up` on one machine; on several, any number of `surepass serve` and
+/// `surepass-worker` against one Redis and one store.
 ///
 /// Settings come from config/*.toml and the environment; config/default.toml lists them all.
-/// Exit status: 0 done, 1 something is wrong (told on stderr), 2 misuse.
+///
+/// Exit status: 0 done, 1 something is wrong (the reason is on stderr), 2 wrong usage.
 #[derive(Parser, Debug)]
-#[command(name = "surepass", version, verbatim_doc_comment)]
+#[command(name = "surepass", version, long_version = surepass::LONG_VERSION)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -62,6 +62,20 @@ enum Command {
     Reconcile(reconcile::Arguments),
     /// Exit 0 if an address answers with success: for containers that have no curl
     Healthcheck(healthcheck::Arguments),
+    /// Print completions for a shell, such as `surepass completions bash > /etc/bash_completion.d/surepass`
+    Completions(completions::Arguments),
+    /// Write the man pages, such as `surepass man /usr/local/share/man/man1`
+    Man(man::Arguments),
+}
+
+impl Command {
+    /// Whether it works on the store and the Redis of an `up` that runs, where the settings name none.
+    fn finds_its_store(&self) -> bool {
+        !matches!(
+            self,
+            Self::Up(_) | Self::Healthcheck(_) | Self::Completions(_) | Self::Man(_)
+        )
+    }
 }
 
 /// What a command found wrong, in words for a person.
@@ -73,34 +87,33 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> ExitCode {
     let mut settings = Settings::load();
-    let starts = matches!(arguments.command, Command::Up(_) | Command::Healthcheck(_));
     if let Ok(settings) = &mut settings
-        && !starts
+        && arguments.command.finds_its_store()
         && let Some(told) = surepass::up::fill_in(settings)
     {
         eprintln!("surepass: {told}");
     }
-    // Settings that cannot be read are for the doctor to tell of.
-    if let Command::Doctor(arguments) = &arguments.command {
-        return ended(doctor::run(settings, arguments));
+    ended(dispatch(arguments.command, settings))
+}
+
+/// The doctor reports settings that cannot be read, and what needs none works without them.
+fn dispatch(command: Command, settings: Result<Settings, ConfigError>) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Up(arguments) => up::run(settings?, &arguments),
+        Command::Serve => serve::run(&settings?),
+        Command::Migrate => migrate::run(&settings?),
+        Command::Catalog(command) => catalog::run(&settings?, command),
+        Command::Subscriptions(command) => subscriptions::run(&settings?, command),
+        Command::Sync(arguments) => sync::run(&settings?, &arguments),
+        Command::Unmatched(command) => unmatched::run(&settings?, command),
+        Command::Jobs(command) => jobs::run(&settings?, command),
+        Command::Workers(command) => workers::run(&settings?, &command),
+        Command::Doctor(arguments) => doctor::run(settings, &arguments),
+        Command::Reconcile(arguments) => reconcile::run(&settings?, &arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(arguments),
     }
-    let done = settings
-        .map_err(Failure::from)
-        .and_then(|settings| match arguments.command {
-            Command::Up(arguments) => up::run(settings, &arguments),
-            Command::Serve => serve::run(&settings),
-            Command::Migrate => migrate::run(&settings),
-            Command::Catalog(command) => catalog::run(&settings, command),
-            Command::Subscriptions(command) => subscriptions::run(&settings, command),
-            Command::Sync(arguments) => sync::run(&settings, &arguments),
-            Command::Unmatched(command) => unmatched::run(&settings, command),
-            Command::Jobs(command) => jobs::run(&settings, command),
-            Command::Workers(command) => workers::run(&settings, &command),
-            Command::Doctor(arguments) => doctor::run(Ok(settings), &arguments),
-            Command::Reconcile(arguments) => reconcile::run(&settings, &arguments),
-            Command::Healthcheck(arguments) => healthcheck::run(&arguments),
-        });
-    ended(done)
 }
 
 fn ended(done: Result<ExitCode, Failure>) -> ExitCode {

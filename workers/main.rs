@@ -50,7 +50,7 @@ const SLICE: Duration = Duration::from_secs(2);
 /// SIGTERM lets running jobs finish; a second one hands them back at once.
 #[derive(Parser, Debug)]
 #[expect(clippy::doc_markdown, reason = "this text is what --help prints")]
-#[command(name = "surepass-worker", version)]
+#[command(name = "surepass-worker", version, long_version = surepass::LONG_VERSION)]
 struct Arguments {
     /// Jobs to run at a time [default: worker.concurrency, 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]

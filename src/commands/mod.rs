@@ -1,9 +1,11 @@
 //! One file for each command.
 
 pub(crate) mod catalog;
+pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod healthcheck;
 pub(crate) mod jobs;
+pub(crate) mod man;
 pub(crate) mod migrate;
 mod owner;
 pub(crate) mod reconcile;

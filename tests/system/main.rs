@@ -17,6 +17,7 @@ mod customers;
 mod demo_shop;
 mod event_log;
 mod health;
+mod installed;
 mod intake;
 mod lists;
 mod livemode;
