@@ -36,6 +36,7 @@ mod purchases;
 #[path = "../support/recorded_events.rs"]
 mod recorded_events;
 mod redis_faults;
+mod reference;
 mod routes;
 mod secrets;
 mod shared_account;
