@@ -2,9 +2,9 @@
 
 pub mod accept;
 pub mod address;
+pub mod batcher;
 pub mod cached;
 pub mod clock;
-pub mod coalesce;
 pub mod config;
 pub mod credentials;
 pub mod customer;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::OnceCell;
 
-use crate::coalesce::{Coalescer, Limits};
+use crate::batcher::{BatchLimits, Batcher};
 use crate::store::{Store, StoreError};
 
 use super::error::Reason;
@@ -67,7 +67,7 @@ pub(super) struct ModeInForce {
     /// That a live purchase was fulfilled stays true. That none was, another worker may change at any moment.
     is_live: Arc<AtomicBool>,
     /// Purchases that run at the same time share an answer.
-    ask: OnceCell<Coalescer<(), Result<Mode, StoreError>>>,
+    ask: OnceCell<Batcher<(), Result<Mode, StoreError>>>,
 }
 
 impl ModeInForce {
@@ -96,15 +96,15 @@ impl ModeInForce {
         mode.flatten().map_err(|error| Reason::from(&error))
     }
 
-    async fn shared(&self) -> &Coalescer<(), Result<Mode, StoreError>> {
+    async fn shared(&self) -> &Batcher<(), Result<Mode, StoreError>> {
         let start = async || {
-            let limits = Limits {
+            let limits = BatchLimits {
                 batch: BATCH,
                 waiting: BATCH,
                 parallel: 1,
             };
             let (store, is_live) = (Arc::clone(&self.store), Arc::clone(&self.is_live));
-            Coalescer::start(limits, move |batch: Vec<()>| {
+            Batcher::start(limits, move |batch: Vec<()>| {
                 let (store, is_live) = (Arc::clone(&store), Arc::clone(&is_live));
                 async move {
                     let mode = Mode::read(store.as_ref(), None).await;

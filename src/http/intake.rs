@@ -19,8 +19,8 @@ use self::headers::{STRIPE_SIGNATURE, TRACEPARENT, is_own_audit, value};
 use super::endpoints::Endpoints;
 use super::metrics::IntakeMetrics;
 use crate::accept::{Accepted, Path, accept};
+use crate::batcher::{BatchLimits, Batcher};
 use crate::clock::Clock;
-use crate::coalesce::{Coalescer, Limits};
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::store::CreatedVia;
 use crate::stripe::Event;
@@ -56,7 +56,7 @@ pub(super) struct Intake {
     metrics: Arc<IntakeMetrics>,
     clock: Clock,
     settings: IntakeSettings,
-    gather: Coalescer<Item, Result<Enqueued, Unavailable>>,
+    gather: Batcher<Item, Result<Enqueued, Unavailable>>,
     /// Whose turn it is among the large bodies of all threads.
     turns: Arc<Semaphore>,
 }
@@ -76,12 +76,12 @@ impl Intake {
     ) -> Self {
         let own = queue.reconnected();
         let log = metrics.clone();
-        let limits = Limits {
+        let limits = BatchLimits {
             batch: LARGEST_BATCH,
             waiting: LONGEST_QUEUE,
             parallel: MOST_CALLS,
         };
-        let gather = Coalescer::start(limits, move |items: Vec<Item>| {
+        let gather = Batcher::start(limits, move |items: Vec<Item>| {
             let (own, log) = (own.as_ref().ok().cloned(), log.clone());
             async move {
                 let enqueued = match &own {

@@ -20,7 +20,7 @@ use super::lease::{Claim, Lease, Term};
 use super::metrics::Operation;
 use super::recover::LONGEST_DELAY;
 use super::scripts;
-use crate::coalesce::{Coalescer, Limits};
+use crate::batcher::{BatchLimits, Batcher};
 
 /// The most attempts settled in one call: what the script unpacks is bounded.
 const LARGEST_SETTLEMENT: usize = 500;
@@ -58,17 +58,17 @@ pub(super) struct Settlement {
 }
 
 /// Settles attempts in batches. Clones share the task that does.
-pub(super) type Settler = Coalescer<Settlement, bool>;
+pub(super) type Settler = Batcher<Settlement, bool>;
 
 /// Starts the settler. It goes on trying while Redis is away, until `abandon`.
 pub(super) fn settler(queue: &Queue, lease: Arc<Lease>, abandon: CancellationToken) -> Settler {
     let queue = queue.clone();
-    let limits = Limits {
+    let limits = BatchLimits {
         batch: LARGEST_SETTLEMENT,
         waiting: LARGEST_SETTLEMENT,
         parallel: 1,
     };
-    Coalescer::start(limits, move |batch: Vec<Settlement>| {
+    Batcher::start(limits, move |batch: Vec<Settlement>| {
         let (queue, lease, abandon) = (queue.clone(), lease.clone(), abandon.clone());
         async move {
             let mut answers = vec![false; batch.len()];

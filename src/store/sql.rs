@@ -22,7 +22,7 @@ use super::{
     Imported, LookbackStore, OwnershipStore, STATEMENT, Schema, Store, StoreError, UnmatchedStore, audit,
     events, ledger, schema, subscriptions, tenants,
 };
-use crate::coalesce::{Coalescer, Limits};
+use crate::batcher::{BatchLimits, Batcher};
 use crate::email;
 
 /// Purchases in one transaction, at most.
@@ -41,9 +41,9 @@ const TRIES: usize = 3;
 )]
 pub struct SqlStore<D: Dialect> {
     pub(super) pools: Arc<Pools<D>>,
-    purchases: Coalescer<Box<NewSubscription>, Result<Created, StoreError>>,
+    purchases: Batcher<Box<NewSubscription>, Result<Created, StoreError>>,
     events: Joined<1>,
-    pub(super) notes: Coalescer<Note, Result<(), StoreError>>,
+    pub(super) notes: Batcher<Note, Result<(), StoreError>>,
 }
 
 #[expect(
@@ -53,13 +53,13 @@ pub struct SqlStore<D: Dialect> {
 impl<D: Dialect> SqlStore<D> {
     pub(super) fn new(pools: Pools<D>, parallel: usize) -> Self {
         let pools = Arc::new(pools);
-        let limits = Limits {
+        let limits = BatchLimits {
             batch: BATCH,
             waiting: 4 * BATCH,
             parallel,
         };
         let writer = Arc::new((Arc::clone(&pools), Statements::new::<D>()));
-        let purchases = Coalescer::start(limits, move |batch| {
+        let purchases = Batcher::start(limits, move |batch| {
             let writer = Arc::clone(&writer);
             async move { create::<D>(&writer.0, &writer.1, &batch).await }
         });

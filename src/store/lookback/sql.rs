@@ -10,7 +10,7 @@ use super::{
     FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, RecentBuyer, RunCounts, RunPhase,
     RunStep, SessionState, marks, open, runs, sessions,
 };
-use crate::coalesce::{Coalescer, Limits};
+use crate::batcher::{BatchLimits, Batcher};
 use crate::store::dialect::Dialect;
 use crate::store::pools::{Pools, ask};
 use crate::store::sql::SqlStore;
@@ -24,14 +24,14 @@ pub(in crate::store) struct Note {
 }
 
 /// Notes of many customers at once are stored in one transaction: a commit for each would make a night of them.
-pub(in crate::store) fn notes<D: Dialect>(pools: &Arc<Pools<D>>) -> Coalescer<Note, Result<(), StoreError>> {
+pub(in crate::store) fn notes<D: Dialect>(pools: &Arc<Pools<D>>) -> Batcher<Note, Result<(), StoreError>> {
     let pools = Arc::clone(pools);
-    let limits = Limits {
+    let limits = BatchLimits {
         batch: 128,
         waiting: 1_024,
         parallel: 1,
     };
-    Coalescer::start(limits, move |batch: Vec<Note>| {
+    Batcher::start(limits, move |batch: Vec<Note>| {
         let pools = Arc::clone(&pools);
         async move {
             let noted = store_notes(&pools, &batch).await;

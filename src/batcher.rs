@@ -1,6 +1,6 @@
 //! Group commit: many callers, few round trips.
 //!
-//! A [`Coalescer`] gathers what concurrent callers ask for, hands it as one batch to one function, and gives each
+//! A [`Batcher`] gathers what concurrent callers ask for, hands it as one batch to one function, and gives each
 //! caller its own answer. It adds no delay: while one batch is under way the next one gathers, so a lone caller is
 //! served at once and a crowd is served together.
 
@@ -10,9 +10,9 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// How much a [`Coalescer`] takes at once.
+/// How much a [`Batcher`] takes at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct BatchLimits {
     /// Requests in one batch, at most. At least 1.
     pub batch: usize,
     /// Requests that wait for a batch; callers beyond that wait to be let in. At least 1.
@@ -34,14 +34,14 @@ struct Pending<Request, Answer> {
 
 /// Gathers requests into batches. Clones share the same batches; when the last one is dropped, what waits is still
 /// served.
-pub struct Coalescer<Request, Answer> {
+pub struct Batcher<Request, Answer> {
     queue: mpsc::Sender<Pending<Request, Answer>>,
 }
 
-impl<Request: Send + 'static, Answer: Send + 'static> Coalescer<Request, Answer> {
+impl<Request: Send + 'static, Answer: Send + 'static> Batcher<Request, Answer> {
     /// Starts the tasks that call `run` with each batch, never an empty one. `run` answers every request, in the
     /// order of the batch. Must be called inside a Tokio runtime.
-    pub fn start<Run, Running>(limits: Limits, run: Run) -> Self
+    pub fn start<Run, Running>(limits: BatchLimits, run: Run) -> Self
     where
         Run: Fn(Vec<Request>) -> Running + Send + Sync + 'static,
         Running: Future<Output = Vec<Answer>> + Send + 'static,
@@ -87,7 +87,7 @@ async fn serve<Request, Answer, Run, Running>(
 {
     let mut pending = Vec::new();
     loop {
-        // The lock is held while waiting: another task of the same coalescer takes its turn when this one has a
+        // The lock is held while waiting: another task of the same batcher takes its turn when this one has a
         // batch in hand.
         if waiting.lock().await.recv_many(&mut pending, limit).await == 0 {
             return;
@@ -108,7 +108,7 @@ async fn serve<Request, Answer, Run, Running>(
     }
 }
 
-impl<Request, Answer> Clone for Coalescer<Request, Answer> {
+impl<Request, Answer> Clone for Batcher<Request, Answer> {
     fn clone(&self) -> Self {
         Self {
             queue: self.queue.clone(),
@@ -116,9 +116,9 @@ impl<Request, Answer> Clone for Coalescer<Request, Answer> {
     }
 }
 
-impl<Request, Answer> std::fmt::Debug for Coalescer<Request, Answer> {
+impl<Request, Answer> std::fmt::Debug for Batcher<Request, Answer> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Coalescer")
+        f.debug_struct("Batcher")
             .field("waiting", &(self.queue.max_capacity() - self.queue.capacity()))
             .finish()
     }
@@ -132,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    const ONE_AT_A_TIME: Limits = Limits {
+    const ONE_AT_A_TIME: BatchLimits = BatchLimits {
         batch: 100,
         waiting: 1_000,
         parallel: 1,
@@ -141,11 +141,11 @@ mod tests {
     type Batches = Arc<StdMutex<Vec<Vec<u32>>>>;
 
     /// Doubles numbers, panics at 13; waits for a permit of `gate` before each batch; records the batches.
-    fn doubler(limits: Limits) -> (Coalescer<u32, u32>, Arc<Semaphore>, Batches) {
+    fn doubler(limits: BatchLimits) -> (Batcher<u32, u32>, Arc<Semaphore>, Batches) {
         let gate = Arc::new(Semaphore::new(0));
         let batches = Arc::new(StdMutex::new(Vec::new()));
         let (inner_gate, inner_batches) = (Arc::clone(&gate), Arc::clone(&batches));
-        let coalescer = Coalescer::start(limits, move |batch: Vec<u32>| {
+        let batcher = Batcher::start(limits, move |batch: Vec<u32>| {
             let (gate, batches) = (Arc::clone(&inner_gate), Arc::clone(&inner_batches));
             async move {
                 gate.acquire().await.unwrap().forget();
@@ -154,14 +154,14 @@ mod tests {
                 batch.iter().map(|number| number * 2).collect()
             }
         });
-        (coalescer, gate, batches)
+        (batcher, gate, batches)
     }
 
     #[tokio::test]
     async fn each_caller_gets_its_own_answer_and_a_crowd_shares_batches() {
-        let (coalescer, gate, batches) = doubler(ONE_AT_A_TIME);
+        let (batcher, gate, batches) = doubler(ONE_AT_A_TIME);
         gate.add_permits(1_000);
-        let answers = futures::future::join_all((100..350).map(|number| coalescer.call(number))).await;
+        let answers = futures::future::join_all((100..350).map(|number| batcher.call(number))).await;
         assert_eq!(
             answers,
             (100..350).map(|number| Ok(number * 2)).collect::<Vec<_>>()
@@ -176,18 +176,18 @@ mod tests {
 
     #[tokio::test]
     async fn while_one_batch_is_under_way_the_next_one_gathers() {
-        let (coalescer, gate, batches) = doubler(ONE_AT_A_TIME);
+        let (batcher, gate, batches) = doubler(ONE_AT_A_TIME);
         let first = tokio::spawn({
-            let coalescer = coalescer.clone();
-            async move { coalescer.call(1).await }
+            let batcher = batcher.clone();
+            async move { batcher.call(1).await }
         });
         tokio::task::yield_now().await;
         // The first batch has been taken when nothing waits any more.
-        while coalescer.queue.capacity() != coalescer.queue.max_capacity() {
+        while batcher.queue.capacity() != batcher.queue.max_capacity() {
             tokio::task::yield_now().await;
         }
         let mut rest = Box::pin(futures::future::join_all(
-            (2..6).map(|number| coalescer.call(number)),
+            (2..6).map(|number| batcher.call(number)),
         ));
         assert!(futures::poll!(rest.as_mut()).is_pending());
         gate.add_permits(2);
@@ -198,29 +198,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_that_goes_away_does_no_harm() {
-        let (coalescer, gate, batches) = doubler(ONE_AT_A_TIME);
-        let mut leaver = Box::pin(coalescer.call(1));
+        let (batcher, gate, batches) = doubler(ONE_AT_A_TIME);
+        let mut leaver = Box::pin(batcher.call(1));
         assert!(futures::poll!(leaver.as_mut()).is_pending());
         drop(leaver);
         gate.add_permits(2);
-        assert_eq!(coalescer.call(2).await, Ok(4));
+        assert_eq!(batcher.call(2).await, Ok(4));
         assert_eq!(batches.lock().unwrap().concat(), [1, 2]);
     }
 
     #[tokio::test]
     async fn where_there_is_no_room_a_request_waits_for_its_turn_and_can_be_taken_back() {
-        let (coalescer, gate, batches) = doubler(Limits {
+        let (batcher, gate, batches) = doubler(BatchLimits {
             batch: 1,
             waiting: 1,
             ..ONE_AT_A_TIME
         });
-        let first = coalescer.call(1);
-        while coalescer.queue.capacity() == 0 {
+        let first = batcher.call(1);
+        while batcher.queue.capacity() == 0 {
             tokio::task::yield_now().await;
         }
-        let second = coalescer.call(2);
-        let mut leaver = Box::pin(coalescer.call(3));
-        let mut last = Box::pin(coalescer.call(4));
+        let second = batcher.call(2);
+        let mut leaver = Box::pin(batcher.call(3));
+        let mut last = Box::pin(batcher.call(4));
         assert!(futures::poll!(leaver.as_mut()).is_pending());
         assert!(futures::poll!(last.as_mut()).is_pending());
         drop(leaver);
@@ -231,31 +231,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_that_panics_fails_its_own_callers_only() {
-        let (coalescer, gate, _) = doubler(Limits {
+        let (batcher, gate, _) = doubler(BatchLimits {
             batch: 1,
             ..ONE_AT_A_TIME
         });
         gate.add_permits(3);
-        let answers = futures::future::join_all([12, 13, 14].map(|number| coalescer.call(number))).await;
+        let answers = futures::future::join_all([12, 13, 14].map(|number| batcher.call(number))).await;
         assert_eq!(answers, [Ok(24), Err(Unanswered), Ok(28)]);
     }
 
     #[tokio::test]
     async fn several_batches_run_at_once_when_asked_to() {
         let barrier = Arc::new(tokio::sync::Barrier::new(3));
-        let limits = Limits {
+        let limits = BatchLimits {
             batch: 1,
             waiting: 10,
             parallel: 3,
         };
-        let coalescer = Coalescer::start(limits, move |batch: Vec<u32>| {
+        let batcher = Batcher::start(limits, move |batch: Vec<u32>| {
             let barrier = Arc::clone(&barrier);
             async move {
                 barrier.wait().await;
                 batch
             }
         });
-        let answers = futures::future::join_all([1, 2, 3].map(|number| coalescer.call(number))).await;
+        let answers = futures::future::join_all([1, 2, 3].map(|number| batcher.call(number))).await;
         assert_eq!(answers, [Ok(1), Ok(2), Ok(3)]);
     }
 }
