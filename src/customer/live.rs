@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{CustomerError, Customers, Status};
 use crate::fulfil::job_ids;
 use crate::identity::Customer;
-use crate::queue::{Closed, Counted, Told, Waiting};
+use crate::queue::{Closed, Counted, JobEvents, JobWatch};
 use crate::store::KnownTenant;
 
 /// Who follows looks this often, even if nothing is told: for what Redis did not pass on, and for what only Stripe knows.
@@ -28,7 +28,7 @@ const FRESH_STARTS: u32 = 2;
 /// Who follow purchases on this server. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Live {
-    told: Told,
+    told: JobEvents,
     places: Arc<Places>,
     /// Each call gives a number from 0 to 1.
     random: fn() -> f64,
@@ -99,7 +99,7 @@ pub struct Following {
     tenant: KnownTenant,
     session: String,
     /// For the jobs that may fulfil it.
-    waiting: [Waiting; 2],
+    waiting: [JobWatch; 2],
     look: bool,
     next_look: Instant,
     until: Instant,
@@ -110,7 +110,7 @@ pub struct Following {
 impl Live {
     /// For `most` at a time, who hear what is `told`. `random` gives a number from 0 to 1 at each call.
     #[must_use]
-    pub fn new(told: Told, most: usize, random: fn() -> f64) -> Self {
+    pub fn new(told: JobEvents, most: usize, random: fn() -> f64) -> Self {
         Self {
             told,
             places: Arc::new(Places {
@@ -164,7 +164,7 @@ impl Customers {
         Ok(Following {
             waiting: {
                 let [job, own] = job_ids(&session, &tenant.slug);
-                [live.told.wait_for(&job)?, live.told.wait_for(&own)?]
+                [live.told.watch(&job)?, live.told.watch(&own)?]
             },
             follower,
             tenant,
@@ -179,10 +179,10 @@ impl Customers {
 }
 
 /// News of any of the jobs. May be dropped and called again.
-async fn news([one, other]: &mut [Waiting; 2]) -> Result<(), Closed> {
+async fn news([one, other]: &mut [JobWatch; 2]) -> Result<(), Closed> {
     tokio::select! {
-        news = one.news() => news,
-        news = other.news() => news,
+        news = one.changed() => news,
+        news = other.changed() => news,
     }
 }
 

@@ -33,7 +33,7 @@
 //! | `note:<name>` | string | what the last audit of the webhook endpoints found |
 //! | `refused:<minute>` | hash | webhooks that were refused in that minute since 1970, by `reason` or `reason slug`, for 11 minutes |
 //! | `wake` | channel | something may be there to take |
-//! | `told` | channel | jobs that stand elsewhere now: `state id`, a line each |
+//! | `told` | channel | changes of jobs: `state id`, a line each |
 //!
 //! Beside the queues, under the tag `{prefix:stripe}`: the hash `bucket`, the limit of calls that all processes share;
 //! under `{prefix:limit}`: `<limit>:<whom>`, strings, when an allowance is whole again, in ms; under `{prefix:memo}`: `<what>`,
@@ -52,6 +52,7 @@ mod fetch;
 pub mod inspector;
 mod item;
 mod job;
+mod job_events;
 mod lease;
 mod limiter;
 mod listen;
@@ -69,7 +70,6 @@ mod settle;
 mod slots;
 mod standing;
 mod steer;
-mod told;
 mod workers;
 
 pub use alone::ProcessGate;
@@ -82,6 +82,7 @@ pub use error::{JobError, QueueError, RetryPolicy};
 pub use fate::Fate;
 pub use item::{Enqueued, Hand, Item, Once, QueuedJob};
 pub use job::{DecodeError, Job, Origin};
+pub use job_events::{Closed, JobEvents, JobWatch};
 pub use limiter::{Counted, Limit, Limiter};
 pub use log::{LogConsumer, LogEntry};
 pub use memo::{Look, Memo};
@@ -93,4 +94,3 @@ pub use settle::{Settle, SettleLayer};
 pub use slots::slots;
 pub use standing::{Stage, Standing};
 pub use steer::Limits;
-pub use told::{Closed, Told, Waiting};

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use surepass::queue::Told;
+use surepass::queue::JobEvents;
 use surepass::up::sample::SampleSession;
 use tempfile::TempDir;
 
@@ -260,12 +260,12 @@ async fn a_node_of_a_cluster_killed_under_load_is_replaced_and_nothing_acknowled
 async fn who_waits_for_a_job_hears_of_it_wherever_the_slot_of_the_queue_has_moved() {
     let cluster = Cluster::start().await;
     let shop = open(&cluster.url(0)).await;
-    let told = Told::of(&shop.queue());
+    let events = JobEvents::of(&shop.queue());
     for _ in 0..3 {
-        heard(&told, &shop).await;
+        heard(&events, &shop).await;
         let home = cluster.index(cluster.home(0).await);
         cluster.open_slot(home, (home + 1) % 3).await;
         cluster.finish_slot(home, (home + 1) % 3).await;
     }
-    heard(&told, &shop).await;
+    heard(&events, &shop).await;
 }

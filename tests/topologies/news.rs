@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use surepass::queue::{Fate, Told};
+use surepass::queue::{Fate, JobEvents};
 
 use crate::program::awaited;
 use crate::shop::Shop;
 
 /// Somebody buys, and who waits for that purchase's job hears that it is done.
-pub(crate) async fn heard(told: &Told, shop: &Shop) {
+pub(crate) async fn heard(events: &JobEvents, shop: &Shop) {
     let session = shop.session();
     let jobs = [format!("fulfil:{}", session.session_id())];
-    let mut waiting = told.wait_for(&jobs[0]).unwrap();
+    let mut watch = events.watch(&jobs[0]).unwrap();
     let bought = async {
         while shop.buy(&session).await.status != 200 {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -20,7 +20,7 @@ pub(crate) async fn heard(told: &Told, shop: &Shop) {
     awaited("a purchase that is accepted", bought).await;
     let queue = shop.queue();
     loop {
-        awaited("news of a purchase", waiting.news()).await.unwrap();
+        awaited("news of a purchase", watch.changed()).await.unwrap();
         // Redis may be on its way to another home.
         let fates = loop {
             match queue.fates(&jobs).await {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use surepass::queue::Told;
+use surepass::queue::JobEvents;
 use tempfile::TempDir;
 
 use crate::customers::Customers;
@@ -173,17 +173,17 @@ async fn a_failover_while_the_old_master_lives_is_followed_at_once_and_nothing_a
 async fn who_waits_for_a_job_hears_of_it_after_failovers_too_also_where_the_old_master_only_fell_silent() {
     let redis = Watched::start().await;
     let shop = open(&redis.url(0)).await;
-    let told = Told::of(&shop.queue());
-    heard(&told, &shop).await;
+    let events = JobEvents::of(&shop.queue());
+    heard(&events, &shop).await;
     let old = redis.master().await;
     let _: () = redis.sentinels[1].ask(&["SENTINEL", "FAILOVER", "shop"]).await;
     redis.until_master_is_not(old).await;
-    heard(&told, &shop).await;
+    heard(&events, &shop).await;
     redis.until_whole().await;
     let frozen = redis.master().await;
     let node = redis.servers.iter().find(|node| node.port == frozen).unwrap();
     node.signal(Signal::SIGSTOP);
     redis.until_master_is_not(frozen).await;
-    heard(&told, &shop).await;
+    heard(&events, &shop).await;
     node.signal(Signal::SIGCONT);
 }

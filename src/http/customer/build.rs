@@ -11,7 +11,7 @@ use crate::fulfil::Tenants;
 use crate::http::{StartError, connections};
 use crate::identity::Identity;
 use crate::lookback::Lookback;
-use crate::queue::{Bucket, BucketOptions, Limiter, Memo, Queue, Redis, Told};
+use crate::queue::{Bucket, BucketOptions, JobEvents, Limiter, Memo, Queue, Redis};
 use crate::store::Store;
 use crate::stripe::api::{self, Client, ClientOptions};
 
@@ -64,7 +64,7 @@ impl Door {
             stripe,
             memo: Memo::new(redis, &settings.queue.prefix)?,
             limiter: Limiter::new(redis, &settings.queue.prefix)?,
-            live: Live::new(Told::of(fulfil), streams(settings), rand::random),
+            live: Live::new(JobEvents::of(fulfil), streams(settings), rand::random),
             proofs: Proofs::default(),
             client_reference: settings.fulfil.client_reference_id,
             asks_per_minute: settings.customers.asks_per_minute,

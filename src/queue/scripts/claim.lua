@@ -44,7 +44,7 @@ if gone then
   repeat
     cursor, held = unpack(redis.call('HSCAN', run, cursor, 'COUNT', 100))
   until #held > 0 or cursor == '0'
-  local back, ids, told = {}, {}, {}
+  local back, ids, changes = {}, {}, {}
   -- A score of 0: this is not the first portion of what it held.
   local alone = #held == 2 and cursor == '0' and ended ~= '0'
   local function crash(attempts, crashes)
@@ -67,10 +67,10 @@ if gone then
           'transient', poison and '0' or '1')
         redis.call('ZADD', KEYS[4], now, id)
         redis.call('HINCRBY', prefix .. 'stats', poison and 'dead_poison' or 'dead_worker_lost', 1)
-        told[#told + 1] = 'dead ' .. id
+        changes[#changes + 1] = 'dead ' .. id
       else
         add(back, group, id)
-        told[#told + 1] = 'waiting ' .. id
+        changes[#changes + 1] = 'waiting ' .. id
       end
     end
   end
@@ -81,7 +81,7 @@ if gone then
     wait_in(back, 'LPUSH')
     returned = true
   end
-  tell(told)
+  publish(changes)
   if redis.call('EXISTS', run) == 0 then
     redis.call('ZREM', KEYS[3], gone)
     redis.call('SREM', spared, gone)

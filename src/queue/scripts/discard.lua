@@ -6,7 +6,7 @@
 -- Answers a word for each: 'discarded', 'unknown', or its state where that is another. Stops early, with fewer answers, when
 -- it has looked at enough: the rest are to be asked for again.
 local only, budget = ARGV[2], tonumber(ARGV[3])
-local answers, gone, over, named, told = {}, {}, 0, {}, {}
+local answers, gone, over, named, changes = {}, {}, 0, {}, {}
 
 local ids = {}
 for i = 4, #ARGV do
@@ -55,7 +55,7 @@ for n, id in ipairs(ids) do
       gone[#gone + 1] = prefix .. name .. id
     end
     over = over + 1
-    told[over] = 'discarded ' .. id
+    changes[over] = 'discarded ' .. id
     named[id] = true
     answers[n] = 'discarded'
     if budget <= 0 then
@@ -66,6 +66,6 @@ end
 if over > 0 then
   redis.call('UNLINK', unpack(gone))
   redis.call('HINCRBY', KEYS[4], 'discarded', over)
-  tell(told)
+  publish(changes)
 end
 return answers

@@ -186,9 +186,9 @@ local function put_back(id, dead)
   return true
 end
 
--- Tells those who wait for these jobs where they stand now: a line each, its state and its id. A hint, which changes
--- nothing: where Redis does not let us publish, the script must not end half-way.
-local function tell(lines)
+-- Publishes changes of jobs, a line each: the new state and the job's id. They are hints: where Redis refuses to publish, the
+-- script must not stop half-way.
+local function publish(lines)
   if #lines > 0 then
     redis.pcall('PUBLISH', prefix .. 'told', table.concat(lines, '\n'))
   end

@@ -81,7 +81,7 @@ if only_count then
   return { cursor, #strays, 0 }
 end
 
-local back, again, told = {}, {}, {}
+local back, again, changes = {}, {}, {}
 for _, id in ipairs(strays) do
   local seen = tonumber(redis.call('ZSCORE', KEYS[4], id) or pass)
   if seen < pass then
@@ -96,14 +96,14 @@ if #back > 0 then
   for _, id in ipairs(back) do
     local list = put_back(id, KEYS[2]) and dead or waiting
     list[#list + 1] = id
-    told[#told + 1] = (list == dead and 'dead ' or 'waiting ') .. id
+    changes[#changes + 1] = (list == dead and 'dead ' or 'waiting ') .. id
   end
   if #waiting > 0 then
     wait_again(waiting, 'RPUSH')
     redis.call('PUBLISH', prefix .. 'wake', '1')
   end
   redis.call('ZREM', KEYS[4], unpack(back))
-  tell(told)
+  publish(changes)
 end
 if cursor == '0' then
   -- What was not met again is gone, or stands in a list.

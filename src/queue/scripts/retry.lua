@@ -6,7 +6,7 @@
 -- Answers a word for each: 'retried', or what it is instead: 'waiting' | 'running' | 'dead' | 'scheduled' | 'unknown'
 local only = ARGV[2]
 -- `rest` holds those that are neither dead nor scheduled, `place` where each is answered.
-local answers, fresh, rest, place, told = {}, {}, {}, {}, {}
+local answers, fresh, rest, place, changes = {}, {}, {}, {}, {}
 
 for i = 3, #ARGV do
   local id, n = ARGV[i], i - 2
@@ -26,7 +26,7 @@ for i = 3, #ARGV do
   end
   if group then
     add(fresh, group, id)
-    told[#told + 1] = 'waiting ' .. id
+    changes[#changes + 1] = 'waiting ' .. id
     answers[n] = 'retried'
   elseif redis.call('EXISTS', prefix .. 'data:' .. id) == 0 then
     answers[n] = 'unknown'
@@ -50,7 +50,7 @@ if #rest > 0 then
       redis.call('UNLINK', prefix .. 'job:' .. id)
       redis.call('HINCRBY', prefix .. 'stats', 'recovered', 1)
       add(fresh, group, id)
-      told[#told + 1] = 'waiting ' .. id
+      changes[#changes + 1] = 'waiting ' .. id
       answers[place[id]] = 'retried'
     end
   end
@@ -58,6 +58,6 @@ end
 if #fresh > 0 then
   wait_in(fresh, 'RPUSH')
   redis.call('PUBLISH', prefix .. 'wake', '1')
-  tell(told)
+  publish(changes)
 end
 return answers

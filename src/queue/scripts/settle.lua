@@ -34,7 +34,7 @@ local function look_again(id, patience)
   return now + math.max(2000, math.min(60000, math.floor(age / 4)))
 end
 
-local answers, settled, mine, done, over, told = {}, {}, {}, {}, {}, {}
+local answers, settled, mine, done, over, changes = {}, {}, {}, {}, {}, {}
 local scheduled = false
 for n, id in ipairs(ids) do
   local i = n * 7 - 2
@@ -47,11 +47,11 @@ for n, id in ipairs(ids) do
     if again then
       redis.call('ZADD', KEYS[1], again, id)
       scheduled = true
-      told[#told + 1] = 'scheduled ' .. id
+      changes[#changes + 1] = 'scheduled ' .. id
     elseif outcome == 'done' then
       done[#done + 1] = id .. ' ' .. stamp .. ' ' .. attempt
       over[#over + 1] = prefix .. 'data:' .. id
-      told[#told + 1] = 'done ' .. id
+      changes[#changes + 1] = 'done ' .. id
       if attempt ~= '1' then
         redis.call('PEXPIRE', prefix .. 'errors:' .. id, ARGV[4])
       end
@@ -64,14 +64,14 @@ for n, id in ipairs(ids) do
         if outcome == 'retry' then
           redis.call('ZADD', KEYS[1], now + ARGV[i + 4], id)
           scheduled = true
-          told[#told + 1] = 'scheduled ' .. id
+          changes[#changes + 1] = 'scheduled ' .. id
         else
           local reason = ARGV[i + 6]
           local passing = string.sub(reason, 1, 1) == '~'
           redis.call('HSET', prefix .. 'job:' .. id, 'reason', passing and string.sub(reason, 2) or reason,
             'transient', passing and '1' or '0')
           redis.call('ZADD', KEYS[3], now, id)
-          told[#told + 1] = 'dead ' .. id
+          changes[#changes + 1] = 'dead ' .. id
           if outcome == 'leave' then
             redis.call('HINCRBY', KEYS[4], 'dead_unknown', 1)
           end
@@ -98,5 +98,5 @@ end
 if scheduled then
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
-tell(told)
+publish(changes)
 return answers

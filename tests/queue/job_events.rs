@@ -2,14 +2,14 @@
 
 use futures::StreamExt;
 use secrecy::ExposeSecret;
-use surepass::queue::{Closed, JobError, RedisOptions, Told, Waiting};
+use surepass::queue::{Closed, JobError, JobEvents, JobWatch, RedisOptions};
 
 use crate::way::Way;
 use crate::world::{PATIENCE, Size, World, act, hang, ok, quick, short_lease, work, works};
 
 /// Waits for news of a job.
-async fn news(waiting: &mut Waiting) {
-    tokio::time::timeout(PATIENCE, waiting.news())
+async fn news(watch: &mut JobWatch) {
+    tokio::time::timeout(PATIENCE, watch.changed())
         .await
         .expect("no news came")
         .unwrap();
@@ -109,10 +109,10 @@ async fn what_is_settled_together_is_told_together() {
 #[tokio::test]
 async fn each_who_waits_for_a_job_hears_of_it_and_of_no_other_within_one_subscription() {
     let world = World::new(quick()).await;
-    let told = Told::of(&world.queue);
-    let mut first = told.wait_for("job-0").unwrap();
-    let mut second = told.wait_for("job-0").unwrap();
-    let mut other = told.wait_for("job-1").unwrap();
+    let events = JobEvents::of(&world.queue);
+    let mut first = events.watch("job-0").unwrap();
+    let mut second = events.watch("job-0").unwrap();
+    let mut other = events.watch("job-1").unwrap();
     // That somebody listens now is news, too.
     news(&mut first).await;
     news(&mut second).await;
@@ -125,30 +125,30 @@ async fn each_who_waits_for_a_job_hears_of_it_and_of_no_other_within_one_subscri
         news(&mut second).await;
         worker.stop().await;
     }
-    assert!(futures::FutureExt::now_or_never(other.news()).is_none());
+    assert!(futures::FutureExt::now_or_never(other.changed()).is_none());
     let listeners: (String, usize) = world.ask(&["PUBSUB", "NUMSUB", &world.queue.key("told")]).await;
     assert_eq!(listeners.1, 1);
 
     // Who has gone leaves nothing behind.
     drop((first, second));
-    assert!(!format!("{told:?}").contains("job-0"));
-    assert!(format!("{told:?}").contains("job-1"));
-    told.close();
-    assert_eq!(other.news().await, Err(Closed));
-    assert_eq!(told.wait_for("job-2").unwrap_err(), Closed);
+    assert!(!format!("{events:?}").contains("job-0"));
+    assert!(format!("{events:?}").contains("job-1"));
+    events.close();
+    assert_eq!(other.changed().await, Err(Closed));
+    assert_eq!(events.watch("job-2").unwrap_err(), Closed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_nobody_waits_nobody_listens() {
     let world = World::new(quick()).await;
-    let told = Told::of(&world.queue);
+    let events = JobEvents::of(&world.queue);
     let mut worker = world.hire("w", Size::of(1, 0), ok());
     world.enqueue(work("job")).await;
     worker.until_ended(1).await;
     let listeners: (String, usize) = world.ask(&["PUBSUB", "NUMSUB", &world.queue.key("told")]).await;
     assert_eq!(listeners.1, 0);
-    let mut waiting = told.wait_for("job").unwrap();
-    news(&mut waiting).await;
+    let mut watch = events.watch("job").unwrap();
+    news(&mut watch).await;
     worker.stop().await;
 }
 
@@ -156,17 +156,17 @@ async fn while_nobody_waits_nobody_listens() {
 #[tokio::test]
 async fn who_waits_looks_again_after_a_gap_since_redis_forgets_what_nobody_hears() {
     let mut world = World::durable(quick()).await;
-    let told = Told::of(&world.queue);
+    let events = JobEvents::of(&world.queue);
     let mut all: Vec<_> = (0..200)
-        .map(|n| told.wait_for(&format!("job-{n}")).unwrap())
+        .map(|n| events.watch(&format!("job-{n}")).unwrap())
         .collect();
-    for waiting in &mut all {
-        news(waiting).await;
+    for watch in &mut all {
+        news(watch).await;
     }
     // Nobody publishes anything here: all of it is news of the gap.
     let _: usize = world.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-    for waiting in &mut all {
-        news(waiting).await;
+    for watch in &mut all {
+        news(watch).await;
     }
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(i32::try_from(world.server.pid().unwrap()).unwrap()),
@@ -175,8 +175,8 @@ async fn who_waits_looks_again_after_a_gap_since_redis_forgets_what_nobody_hears
     .unwrap();
     world.server.wait().await.unwrap();
     world.server.restart().await.unwrap();
-    for waiting in &mut all {
-        news(waiting).await;
+    for watch in &mut all {
+        news(watch).await;
     }
 }
 
@@ -185,16 +185,16 @@ async fn a_connection_whose_other_end_has_vanished_without_a_word_is_given_up() 
     let world = World::new(quick()).await;
     let way = Way::to(&world).await;
     let queue = way.queue(&world, RedisOptions::default());
-    let told = Told::of(&queue);
-    let mut waiting = told.wait_for("job").unwrap();
-    news(&mut waiting).await;
+    let events = JobEvents::of(&queue);
+    let mut watch = events.watch("job").unwrap();
+    news(&mut watch).await;
     assert_eq!(way.connections(), 1);
     way.vanish().await;
-    news(&mut waiting).await;
+    news(&mut watch).await;
     let mut worker = world.hire("w", Size::of(1, 0), ok());
     world.enqueue(work("job")).await;
     worker.until_ended(1).await;
-    news(&mut waiting).await;
+    news(&mut watch).await;
     worker.stop().await;
 }
 
@@ -202,7 +202,7 @@ async fn a_connection_whose_other_end_has_vanished_without_a_word_is_given_up() 
 async fn a_redis_that_does_not_let_us_tell_settles_all_the_same() {
     let world = World::new(quick()).await;
     world.enqueue(work("job")).await;
-    let told = world.queue.key("told");
+    let channel = world.queue.key("told");
     // `wake` may be published, `told` not, as by a list of channels of before it was there.
     let _: () = world
         .ask(&[
@@ -218,6 +218,6 @@ async fn a_redis_that_does_not_let_us_tell_settles_all_the_same() {
     world.until_counts([0, 0, 0, 0]).await;
     assert_eq!(world.queue.counts().await.unwrap().done, 1);
     let log: Vec<redis::Value> = world.ask(&["ACL", "LOG"]).await;
-    assert!(format!("{log:?}").contains(&told), "{log:?}");
+    assert!(format!("{log:?}").contains(&channel), "{log:?}");
     worker.stop().await;
 }
