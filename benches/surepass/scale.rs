@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use apalis::layers::WorkerBuilderExt;
 use apalis::prelude::*;
 use secrecy::SecretString;
-use surepass::queue::inspector::{Filter, Inspector, PageOptions, State};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{Filter, Inspector, PageOptions};
 use surepass::queue::{Item, Job, JobError, Queue, QueueConfig, Redis, RedisBackend, RedisOptions};
 use surepass::up::{RedisServer, RedisServerOptions};
 use tokio::runtime::Runtime;
@@ -215,7 +216,12 @@ impl Stage {
         const TIMES: u32 = 20;
         let begun = Instant::now();
         for _ in 0..TIMES {
-            for state in [State::Waiting, State::Scheduled, State::Dead, State::Done] {
+            for state in [
+                JobState::Waiting,
+                JobState::Scheduled,
+                JobState::Dead,
+                JobState::Done,
+            ] {
                 let filter = Filter {
                     state: Some(state),
                     ..Filter::default()

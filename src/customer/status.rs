@@ -8,7 +8,7 @@ use super::ask::Word;
 use super::{CustomerError, Customers, Support, claim, holds, sync_request};
 use crate::fulfil::{Due, Purchase, job_ids};
 use crate::identity::Customer;
-use crate::queue::{Enqueued, Item, Stage, Standing};
+use crate::queue::{Enqueued, Item, JobProgress, JobState};
 use crate::store::{CreatedVia, KnownTenant, Subscription, SubscriptionFilter};
 
 /// For how long a session's id alone tells that its purchase is active.
@@ -76,19 +76,21 @@ impl Customers {
         session: &str,
     ) -> Result<Status, CustomerError> {
         let [job, own] = job_ids(session, &tenant.slug);
-        let (held, standing, own) = tokio::join!(
+        let (held, shared, own) = tokio::join!(
             self.held(session),
-            self.fulfil.standing::<Purchase>(&job),
-            self.fulfil.standing::<Purchase>(&own)
+            self.fulfil.job_progress::<Purchase>(&job),
+            self.fulfil.job_progress::<Purchase>(&own)
         );
         if let Some(status) = active(customer, tenant, held?) {
             return Ok(status);
         }
         let mut is_dead = false;
-        for Standing { state, attempts, job } in [standing?, own?].into_iter().flatten() {
-            if job.is_some_and(|purchase| claim(customer, tenant, &purchase, self.client_reference).is_some())
+        for progress in [shared?, own?].into_iter().flatten() {
+            let purchase = progress.job.as_ref();
+            if purchase
+                .is_some_and(|purchase| claim(customer, tenant, purchase, self.client_reference).is_some())
             {
-                match under_way(&state, attempts) {
+                match under_way(&progress) {
                     Some(processing) => return Ok(Status::Processing(processing)),
                     None => is_dead = true,
                 }
@@ -259,15 +261,15 @@ fn active(customer: &Customer, tenant: &KnownTenant, held: Option<Subscription>)
 }
 
 /// `None`: it is a dead letter.
-fn under_way(stage: &Stage, attempts: u32) -> Option<Processing> {
-    Some(match stage {
-        Stage::Dead(_) => return None,
-        Stage::Running => Processing::Running { attempt: attempts },
-        Stage::Waiting | Stage::Scheduled(_) if attempts == 0 => Processing::Queued,
-        Stage::Waiting => Processing::Retrying { attempts, next: None },
-        Stage::Scheduled(next) => Processing::Retrying {
+fn under_way(progress: &JobProgress<Purchase>) -> Option<Processing> {
+    let attempts = progress.attempts;
+    Some(match progress.state {
+        JobState::Dead | JobState::Done => return None,
+        JobState::Running => Processing::Running { attempt: attempts },
+        JobState::Waiting | JobState::Scheduled if attempts == 0 => Processing::Queued,
+        JobState::Waiting | JobState::Scheduled => Processing::Retrying {
             attempts,
-            next: *next,
+            next: progress.next_run,
         },
     })
 }

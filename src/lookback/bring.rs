@@ -10,7 +10,7 @@ use crate::fulfil::{
     Origin, Purchase, TENANT_MISMATCH, Triage, UNRESOLVED_PASS, UNRESOLVED_TENANT, draft, is_session_id,
     triage_session,
 };
-use crate::queue::{Enqueued, Fate, Item, QueueError};
+use crate::queue::{Enqueued, Item, JobStatus, QueueError};
 use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
 use crate::stripe::{CheckoutSession, SessionStatus};
 
@@ -209,7 +209,8 @@ impl Lookback {
     /// Why the purchase's job stays dead; `None` where it runs again: with what Stripe says now, where the job died without it.
     async fn dead(&self, purchase: &Purchase) -> Result<Option<String>, LookbackError> {
         let id = purchase.job_key();
-        let Some(Fate::Dead { reason, .. }) = self.fulfil.fates(std::slice::from_ref(&id)).await?.pop()
+        let Some(JobStatus::Dead { reason, .. }) =
+            self.fulfil.job_statuses(std::slice::from_ref(&id)).await?.pop()
         else {
             // It has moved on since.
             return Ok(None);

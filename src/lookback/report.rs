@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::{Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
-use crate::queue::{Enqueued, Fate, Job, QueueError};
+use crate::queue::{Enqueued, Job, JobStatus, QueueError};
 use crate::store::{CreatedVia, LookbackRun, RunPhase, SessionState};
 
 /// So many sessions are named.
@@ -234,16 +234,16 @@ impl Lookback {
         // Whoever hands a sweep on notes the next slice before there is its job.
         let slices = std::iter::once(row.slice).chain(row.slice.checked_sub(1));
         let jobs: Vec<String> = slices.map(job).collect();
-        for (job, fate) in jobs.iter().zip(self.sync.fates(&jobs).await?) {
-            match fate {
-                Fate::Live => return Ok(None),
-                Fate::Dead { reason, .. } => {
+        for (job, status) in jobs.iter().zip(self.sync.job_statuses(&jobs).await?) {
+            match status {
+                JobStatus::Live => return Ok(None),
+                JobStatus::Dead { reason, .. } => {
                     let why = self.last_words(job).await?;
                     return Ok(Some(Halt::Dead(format!(
                         "{reason}: {why} (its job is a dead letter: `surepass jobs retry '{job}'` goes on where it stands)"
                     ))));
                 }
-                Fate::Gone => {}
+                JobStatus::Gone => {}
             }
         }
         // A job that was done has noted it before it went.

@@ -7,7 +7,7 @@ use super::bring::dead_letter;
 use super::cases::{Case, Cases};
 use super::{Lookback, LookbackError, RunId};
 use crate::fulfil::{Due, Purchase, Tenants, job_id};
-use crate::queue::Fate;
+use crate::queue::JobStatus;
 use crate::store::{FoundSession, HeldPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
 
 /// Looked at in one go.
@@ -42,7 +42,7 @@ impl Lookback {
         let Some(row) = self.records().run(run.as_str()).await? else {
             return Ok(true);
         };
-        let fates = match row.phase {
+        let statuses = match row.phase {
             phase if phase.is_over() => return Ok(true),
             RunPhase::Settling => {
                 let rows = self
@@ -53,23 +53,23 @@ impl Lookback {
                     return Ok(true);
                 }
                 let jobs: Vec<String> = rows.iter().map(job_of).collect();
-                self.fulfil.fates(&jobs).await?
+                self.fulfil.job_statuses(&jobs).await?
             }
-            _ => self.sync.fates(&[row.key]).await?,
+            _ => self.sync.job_statuses(&[row.key]).await?,
         };
-        Ok(fates.iter().any(|fate| *fate != Fate::Live))
+        Ok(statuses.iter().any(|status| *status != JobStatus::Live))
     }
 
     /// The sessions without a job that are no purchases of ours.
     async fn nobodys(
         &self,
         rows: &[(FoundSession, Option<Purchase>)],
-        fates: &[Fate],
+        statuses: &[JobStatus],
     ) -> Result<HashSet<String>, LookbackError> {
         let tenants = Tenants::new(Arc::clone(&self.store), self.clock.clone());
         let mut nobodys = HashSet::new();
-        for ((_, purchase), fate) in rows.iter().zip(fates) {
-            if let (Fate::Gone, Some(purchase)) = (fate, purchase)
+        for ((_, purchase), status) in rows.iter().zip(statuses) {
+            if let (JobStatus::Gone, Some(purchase)) = (status, purchase)
                 && matches!(tenants.due(purchase, self.unmatched).await?, Due::Nothing(_))
             {
                 nobodys.insert(purchase.session_id.clone());
@@ -89,7 +89,7 @@ impl Lookback {
             .collect();
         let jobs: Vec<String> = rows.iter().map(|(row, _)| job_of(row)).collect();
         // The queue first: a job that is gone by now has left its subscription in the store before.
-        let fates = self.fulfil.fates(&jobs).await?;
+        let statuses = self.fulfil.job_statuses(&jobs).await?;
         let sessions: Vec<&str> = rows.iter().map(|(row, _)| row.session.as_str()).collect();
         let payments: Vec<&str> = rows
             .iter()
@@ -98,12 +98,12 @@ impl Lookback {
         let held = self.records().held(&sessions, &payments).await?;
         // A job that is gone by now has written its case before.
         let cases = self.cases(&sessions).await?;
-        let nobodys = self.nobodys(&rows, &fates).await?;
+        let nobodys = self.nobodys(&rows, &statuses).await?;
         let is_ours = |purchase: &Purchase| !nobodys.contains(&purchase.session_id);
         let mut settled = Vec::new();
-        for (((row, purchase), job), fate) in rows.into_iter().zip(jobs).zip(fates) {
+        for (((row, purchase), job), status) in rows.into_iter().zip(jobs).zip(statuses) {
             if let Some((state, error)) =
-                outcome(run, &row, purchase.as_ref(), &job, fate, &held, &cases, is_ours)
+                outcome(run, &row, purchase.as_ref(), &job, status, &held, &cases, is_ours)
             {
                 settled.push(FoundSession {
                     state,
@@ -154,7 +154,7 @@ fn outcome(
     row: &FoundSession,
     purchase: Option<&Purchase>,
     job: &str,
-    fate: Fate,
+    status: JobStatus,
     held: &[HeldPurchase],
     cases: &Cases,
     is_ours: impl Fn(&Purchase) -> bool,
@@ -171,7 +171,7 @@ fn outcome(
     if payment.is_some_and(|payment| held.iter().any(|one| one.payment.as_ref() == Some(payment))) {
         return Some((SessionState::Existing, None));
     }
-    if fate == Fate::Gone
+    if status == JobStatus::Gone
         && let Some(case) = cases.of(&row.session)
     {
         return Some(match case {
@@ -179,14 +179,14 @@ fn outcome(
             Case::Settled => (SessionState::Ignored, None),
         });
     }
-    match fate {
-        Fate::Live => None,
-        Fate::Dead { reason, .. } => Some((SessionState::Dead, Some(dead_letter(job, &reason)))),
+    match status {
+        JobStatus::Live => None,
+        JobStatus::Dead { reason, .. } => Some((SessionState::Dead, Some(dead_letter(job, &reason)))),
         // Fulfilment has found the same: no other job goes without a trace.
-        Fate::Gone if purchase.is_some_and(|purchase| !is_ours(purchase)) => {
+        JobStatus::Gone if purchase.is_some_and(|purchase| !is_ours(purchase)) => {
             Some((SessionState::Ignored, None))
         }
-        Fate::Gone => Some((
+        JobStatus::Gone => Some((
             SessionState::Failed,
             Some("job_gone: its job is gone and there is no subscription: was it discarded?".to_owned()),
         )),

@@ -86,13 +86,17 @@ async fn not_yours_and_unknown_get_the_same_answer_and_nothing_is_triggered() {
         store.lookback().runs(10).await.unwrap().is_empty(),
         "nobody was synced"
     );
-    let fate = studio
+    let status = studio
         .shop
         .queue()
-        .fates(&[format!("fulfil:{at_stripe}")])
+        .job_statuses(&[format!("fulfil:{at_stripe}")])
         .await
         .unwrap();
-    assert_eq!(fate, [surepass::queue::Fate::Gone], "nothing was fulfilled");
+    assert_eq!(
+        status,
+        [surepass::queue::JobStatus::Gone],
+        "nothing was fulfilled"
+    );
     studio.shop.signal_workers(nix::sys::signal::Signal::SIGCONT);
 }
 

@@ -1,7 +1,8 @@
 //! Retry and discard while workers run, and the audit log.
 
 use surepass::queue::Enqueued;
-use surepass::queue::inspector::{InspectError, Outcome, State};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{InspectError, Outcome};
 
 use crate::office::{Office, names, of};
 use crate::world::{Size, began, ended, gated, ok, work, works};
@@ -26,16 +27,16 @@ async fn a_running_job_that_is_discarded_is_gone_and_its_settlement_changes_noth
         began("j", 1),
         "the new job runs at its first attempt"
     );
-    assert_eq!(office.state("j").await, Some(State::Running));
+    assert_eq!(office.state("j").await, Some(JobState::Running));
     assert_eq!(
-        office.list(&of(State::Done)).await,
+        office.list(&of(JobState::Done)).await,
         names(&[]),
         "the old one was not counted as done"
     );
     gate.add_permits(1);
     assert_eq!(worker.next().await, ended("j", 1));
     world.until_counts([0, 0, 0, 0]).await;
-    assert_eq!(office.list(&of(State::Done)).await, ["j"]);
+    assert_eq!(office.list(&of(JobState::Done)).await, ["j"]);
     worker.stop().await;
 }
 
@@ -74,10 +75,10 @@ async fn a_running_job_is_not_retried_a_scheduled_one_runs_now_and_a_dead_one_ag
     assert_eq!(
         outcomes,
         [
-            Outcome::Left(State::Running),
+            Outcome::Left(JobState::Running),
             Outcome::Retried,
             Outcome::Retried,
-            Outcome::Left(State::Waiting),
+            Outcome::Left(JobState::Waiting),
             Outcome::Unknown,
             Outcome::Unknown
         ]
@@ -138,7 +139,7 @@ async fn every_act_is_in_the_audit_log_with_who_what_and_why() {
     let operator = office.operator();
     operator.pause("fulfil").await.unwrap();
     operator.retry(&names(&["job-0", "nothing"])).await.unwrap();
-    operator.discard_all(&of(State::Dead), |_| {}).await.unwrap();
+    operator.discard_all(&of(JobState::Dead), |_| {}).await.unwrap();
     operator.resume("fulfil").await.unwrap();
     let mut told: Vec<_> = office.audit().await;
     told.reverse();

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use surepass::queue::inspector::{Filter, InspectError, State, Tally};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{Filter, InspectError, Tally};
 
 use crate::office::{Office, of};
 use crate::world::{Size, ok, work, works};
@@ -21,7 +22,7 @@ async fn five_thousand_dead_jobs_are_retried_in_bounded_portions_and_counted() {
     let mut steps = vec![0];
     let tally = office
         .operator()
-        .retry_all(&of(State::Dead), |tally| steps.push(tally.done))
+        .retry_all(&of(JobState::Dead), |tally| steps.push(tally.done))
         .await
         .unwrap();
     assert_eq!(tally, both(5_000));
@@ -41,14 +42,14 @@ async fn only_what_fits_is_retried_or_discarded() {
     office.kill((0..1_200).map(named).collect()).await;
     let a = Filter {
         tenant: Some("a".to_owned()),
-        ..of(State::Dead)
+        ..of(JobState::Dead)
     };
     assert_eq!(office.inspector.count(&a, 10_000).await.unwrap(), 400);
     assert_eq!(office.operator().retry_all(&a, |_| {}).await.unwrap(), both(400));
     office.world.until_counts([400, 0, 0, 800]).await;
     let nines = Filter {
         error: Some("job-99".to_owned()),
-        ..of(State::Dead)
+        ..of(JobState::Dead)
     };
     // job-99 has been retried, as every third.
     let expected = (990..1_000).filter(|n| n % 3 != 0).count();
@@ -77,13 +78,13 @@ async fn waiting_jobs_that_fit_are_all_discarded_and_the_others_keep_their_order
     }
     let sixth = Filter {
         error: Some("sixth".to_owned()),
-        ..of(State::Waiting)
+        ..of(JobState::Waiting)
     };
     assert_eq!(
         office.operator().discard_all(&sixth, |_| {}).await.unwrap(),
         both(500)
     );
-    let left = office.pages(&of(State::Waiting), 400).await;
+    let left = office.pages(&of(JobState::Waiting), 400).await;
     let expected: Vec<_> = (0..3_000)
         .step_by(2)
         .filter(|n| n % 6 != 0)
@@ -94,7 +95,7 @@ async fn waiting_jobs_that_fit_are_all_discarded_and_the_others_keep_their_order
     assert_eq!(
         office
             .operator()
-            .discard_all(&of(State::Waiting), |_| {})
+            .discard_all(&of(JobState::Waiting), |_| {})
             .await
             .unwrap(),
         both(2_500)
@@ -107,14 +108,14 @@ async fn a_bulk_act_must_say_in_which_state_the_jobs_are() {
     let office = Office::open().await;
     for filter in [
         Filter::default(),
-        of(State::Done),
-        of(State::Waiting),
-        of(State::Running),
+        of(JobState::Done),
+        of(JobState::Waiting),
+        of(JobState::Running),
     ] {
         let refused = office.operator().retry_all(&filter, |_| {}).await;
         assert!(matches!(refused, Err(InspectError::Filter(_))), "{filter:?}");
     }
-    for filter in [Filter::default(), of(State::Done)] {
+    for filter in [Filter::default(), of(JobState::Done)] {
         let refused = office.operator().discard_all(&filter, |_| {}).await;
         assert!(matches!(refused, Err(InspectError::Filter(_))), "{filter:?}");
     }

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use surepass::queue::inspector::State;
+use surepass::queue::JobState;
 
 use crate::office::{Office, of};
 use crate::program::{SUREPASS, command, run, stderr, stdout};
@@ -285,7 +285,7 @@ async fn what_a_terminal_would_obey_never_reaches_it_raw() {
         assert!(!all.is_empty());
     }
     assert_eq!(
-        office.list(&of(State::Dead)).await.len(),
+        office.list(&of(JobState::Dead)).await.len(),
         0,
         "the odd id is understood all the same"
     );
@@ -318,7 +318,7 @@ async fn the_workers_list_shows_who_lives() {
     let entry = r#"1700000000000 1700000000000 {"host":"h\u001b[2J","pid":7,"version":"0.1.0","concurrency":4,"lease":15000}"#;
     let fresh = entry.replace(
         "1700000000000",
-        &office.page(&of(State::Dead), 1, None).await.now.to_string(),
+        &office.page(&of(JobState::Dead), 1, None).await.now.to_string(),
     );
     let _: i64 = office
         .world

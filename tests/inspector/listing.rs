@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use surepass::queue::inspector::{Filter, InspectError, Order, PageOptions, State};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{Filter, InspectError, Order, PageOptions};
 
 use crate::office::{Office, ids, names, of};
 use crate::world::{Size, ok, work, works};
@@ -11,7 +12,7 @@ use crate::world::{Size, ok, work, works};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_listed_in_the_state_in_which_it_is_with_what_is_known_of_it() {
     let (office, worker, gate) = Office::with_each_state().await;
-    for state in State::ALL {
+    for state in JobState::ALL {
         assert_eq!(office.list(&of(state)).await, [state.as_str()], "{state:?}");
     }
     let page = office.page(&Filter::default(), 50, None).await;
@@ -105,7 +106,7 @@ async fn each_filter_narrows_the_list_and_several_together() {
         (
             Filter {
                 queue: text("fulfil"),
-                state: Some(State::Dead),
+                state: Some(JobState::Dead),
                 ..every()
             },
             vec!["dead"],
@@ -127,7 +128,7 @@ async fn each_filter_narrows_the_list_and_several_together() {
         (
             Filter {
                 tenant: text("other"),
-                state: Some(State::Waiting),
+                state: Some(JobState::Waiting),
                 ..every()
             },
             vec!["waiting"],
@@ -156,7 +157,7 @@ async fn a_filter_for_what_is_not_there_is_refused_with_words() {
         "{unknown:?}"
     );
     let forgotten = list(Filter {
-        state: Some(State::Done),
+        state: Some(JobState::Done),
         tenant: text("studio"),
         ..every()
     })
@@ -169,7 +170,7 @@ async fn ages_count_from_the_end_of_a_dead_job_and_stop_the_list_where_nothing_c
     let office = Office::open().await;
     office.kill(works(0..20)).await;
     let key = office.world.queue.key("dead");
-    let now = office.page(&of(State::Dead), 1, None).await.now;
+    let now = office.page(&of(JobState::Dead), 1, None).await.now;
     for n in 0..20_u64 {
         let hours_ago = (now - n * 3_600_000).to_string();
         let _: i64 = office
@@ -181,7 +182,7 @@ async fn ages_count_from_the_end_of_a_dead_job_and_stop_the_list_where_nothing_c
     let filter = Filter {
         younger_than: hours(6),
         older_than: hours(2),
-        ..of(State::Dead)
+        ..of(JobState::Dead)
     };
     let page = office.page(&filter, 50, None).await;
     assert_eq!(ids(&page), ["job-3", "job-4", "job-5", "job-6"]);
@@ -201,7 +202,7 @@ async fn ages_count_from_the_end_of_a_dead_job_and_stop_the_list_where_nothing_c
 async fn pages_of_waiting_jobs_are_stable_while_jobs_are_added_and_claimed() {
     let office = Office::open().await;
     office.world.queue.enqueue(&works(0..300)).await.unwrap();
-    let waiting = of(State::Waiting);
+    let waiting = of(JobState::Waiting);
     let first = office.page(&waiting, 50, None).await;
     assert_eq!(
         ids(&first),
@@ -254,7 +255,11 @@ async fn pages_of_dead_jobs_are_stable_though_all_died_in_one_moment_and_the_las
                 order: Some(order),
                 ..PageOptions::default()
             };
-            let page = office.inspector.list(&of(State::Dead), &options).await.unwrap();
+            let page = office
+                .inspector
+                .list(&of(JobState::Dead), &options)
+                .await
+                .unwrap();
             seen.extend(ids(&page));
             // The one that the cursor names leaves, and comes back after the next page.
             cursor = page.next;
@@ -279,7 +284,7 @@ async fn pages_of_done_jobs_are_stable_while_more_are_done_and_the_oldest_are_tr
     let mut worker = office.world.hire("w", Size::of(1, 0), ok());
     worker.until_ended(100).await;
     office.world.until_counts([0, 0, 0, 0]).await;
-    let done = of(State::Done);
+    let done = of(JobState::Done);
     let first = office.page(&done, 30, None).await;
     office.world.queue.enqueue(&works(100..150)).await.unwrap();
     worker.until_ended(50).await;
@@ -315,12 +320,12 @@ async fn every_tenants_line_is_listed_and_one_tenants_alone() {
         items.push(work(&format!("c-{n:02}")));
     }
     office.world.queue.enqueue(&items).await.unwrap();
-    let all = office.pages(&of(State::Waiting), 7).await;
+    let all = office.pages(&of(JobState::Waiting), 7).await;
     let distinct: BTreeSet<_> = all.iter().collect();
     assert_eq!((all.len(), distinct.len()), (160, 160));
     let one = Filter {
         tenant: Some("b b".to_owned()),
-        ..of(State::Waiting)
+        ..of(JobState::Waiting)
     };
     let expected: BTreeSet<_> = (0..40).map(|n| format!("b-{n:02}")).collect();
     let found: BTreeSet<_> = office.pages(&one, 7).await.into_iter().collect();
@@ -334,11 +339,11 @@ async fn every_tenants_line_is_listed_and_one_tenants_alone() {
 async fn a_cursor_of_another_list_is_refused_with_words() {
     let office = Office::open().await;
     office.world.queue.enqueue(&works(0..10)).await.unwrap();
-    let next = office.page(&of(State::Waiting), 5, None).await.next.unwrap();
+    let next = office.page(&of(JobState::Waiting), 5, None).await.next.unwrap();
     for (filter, cursor) in [
-        (of(State::Dead), next.clone()),
-        (of(State::Waiting), "nonsense".to_owned()),
-        (of(State::Waiting), format!("{next}A")),
+        (of(JobState::Dead), next.clone()),
+        (of(JobState::Waiting), "nonsense".to_owned()),
+        (of(JobState::Waiting), format!("{next}A")),
     ] {
         let options = PageOptions {
             cursor: Some(cursor),

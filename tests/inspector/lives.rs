@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use surepass::queue::JobError;
-use surepass::queue::inspector::State;
+use surepass::queue::JobState;
 
 use crate::office::Office;
 use crate::world::{Size, act, work};
@@ -23,7 +23,7 @@ async fn a_life_tells_each_failed_attempt_with_worker_times_and_error_and_the_ne
     worker.until_ended(2).await;
     office.world.until_counts([0, 1, 0, 0]).await;
     let life = office.inspector.job("moody", false).await.unwrap().unwrap();
-    assert_eq!(life.job.state, State::Scheduled);
+    assert_eq!(life.job.state, JobState::Scheduled);
     assert_eq!(
         (
             life.job.kind.as_deref(),
@@ -68,7 +68,7 @@ async fn a_life_tells_each_failed_attempt_with_worker_times_and_error_and_the_ne
     worker.until_ended(1).await;
     worker.stop().await;
     let life = office.inspector.job("moody", false).await.unwrap().unwrap();
-    assert_eq!((life.job.state, life.job.attempts), (State::Done, Some(3)));
+    assert_eq!((life.job.state, life.job.attempts), (JobState::Done, Some(3)));
     assert!(life.job.ended.unwrap() >= last);
     assert_eq!(
         life.failed_attempts.len(),
@@ -83,7 +83,7 @@ async fn a_life_tells_who_runs_a_job_and_since_when_and_why_one_is_dead() {
     let running = office.inspector.job("running", false).await.unwrap().unwrap();
     assert_eq!(
         (running.job.state, running.job.worker.as_deref()),
-        (State::Running, Some("holder:1"))
+        (JobState::Running, Some("holder:1"))
     );
     assert!(running.job.claimed.unwrap() >= running.job.enqueued.unwrap());
     let dead = office.inspector.job("dead", false).await.unwrap().unwrap();
@@ -112,7 +112,7 @@ async fn names_and_emails_are_masked_unless_they_are_asked_for() {
     let masked = serde_json::json!({"email": "k…@…", "name": "K…", "passName": "Ten"});
     assert_eq!(life.payload, Some(masked));
     assert_eq!(life.failed_attempts[0].error, "no user k…@…");
-    let listed = office.page(&crate::office::of(State::Dead), 5, None).await;
+    let listed = office.page(&crate::office::of(JobState::Dead), 5, None).await;
     assert_eq!(listed.jobs[0].error.as_deref(), Some("no user k…@…"));
     let life = office.inspector.job("p", true).await.unwrap().unwrap();
     assert_eq!(life.payload.unwrap()["email"], "kari@example.com");

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use surepass::queue::inspector::{Filter, Inspector, Operator, Page, PageOptions, State};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{Filter, Inspector, Operator, Page, PageOptions};
 use surepass::queue::{Item, JobError};
 use surepass::store::{AuditRecord, Options, SqliteStore, Store};
 
@@ -112,7 +113,7 @@ impl Office {
         self.inspector.list(filter, &options).await.unwrap()
     }
 
-    pub(crate) async fn state(&self, id: &str) -> Option<State> {
+    pub(crate) async fn state(&self, id: &str) -> Option<JobState> {
         let life = self.inspector.job(id, false).await.unwrap();
         life.map(|life| life.job.state)
     }
@@ -122,7 +123,7 @@ pub(crate) fn ids(page: &Page) -> Vec<String> {
     page.jobs.iter().map(|job| job.id.clone()).collect()
 }
 
-pub(crate) fn of(state: State) -> Filter {
+pub(crate) fn of(state: JobState) -> Filter {
     Filter {
         state: Some(state),
         ..Filter::default()

@@ -1,6 +1,7 @@
 //! Looking costs the same whatever waits.
 
-use surepass::queue::inspector::{Filter, PageOptions, State};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{Filter, PageOptions};
 
 use crate::office::{Office, ids, of};
 use crate::world::works;
@@ -8,7 +9,7 @@ use crate::world::works;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_100_000_waiting_jobs_asks_redis_no_more_than_a_page_of_1_000() {
     let office = Office::open().await;
-    let waiting = of(State::Waiting);
+    let waiting = of(JobState::Waiting);
     let mut costs = Vec::new();
     for (from, to) in [(0, 1_000), (1_000, 100_000)] {
         office.world.queue.enqueue(&works(from..to)).await.unwrap();
@@ -51,7 +52,7 @@ async fn a_filter_that_fits_nothing_looks_at_a_bounded_number_and_tells_where_to
     office.world.queue.enqueue(&works(0..12_000)).await.unwrap();
     let nothing = Filter {
         kind: Some("sync".to_owned()),
-        ..of(State::Waiting)
+        ..of(JobState::Waiting)
     };
     let mut cursor = None;
     let mut looks = Vec::new();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use surepass::queue::{Enqueued, Fate, Hand, Item, JobError};
+use surepass::queue::{Enqueued, Hand, Item, JobError, JobStatus};
 
 use crate::world::{Size, Work, World, act, gated, ok, quick, work};
 
@@ -102,12 +102,12 @@ async fn a_dead_job_runs_again_for_the_reason_that_is_named_or_at_a_new_word_and
     world.queue.enqueue(&items).await.unwrap();
     world.until_counts([0, 0, 0, 3]).await;
     worker.stop().await;
-    let dead = |id: &str| Fate::Dead {
+    let dead = |id: &str| JobStatus::Dead {
         reason: format!("reason_{id}"),
         transient: false,
     };
     assert_eq!(
-        world.queue.fates(&ids).await.unwrap(),
+        world.queue.job_statuses(&ids).await.unwrap(),
         [dead("a"), dead("b"), dead("c")]
     );
     assert_eq!(
@@ -121,8 +121,11 @@ async fn a_dead_job_runs_again_for_the_reason_that_is_named_or_at_a_new_word_and
     assert_eq!(world.enqueue(work("c").rerun()).await, Enqueued::New);
     assert_eq!(world.enqueue(work("c").rerun()).await, Enqueued::Live);
     let asked = ["a", "b", "c", "never"].map(str::to_owned);
-    let fates = world.queue.fates(&asked).await.unwrap();
-    assert_eq!(fates, [dead("a"), Fate::Live, Fate::Live, Fate::Gone]);
+    let statuses = world.queue.job_statuses(&asked).await.unwrap();
+    assert_eq!(
+        statuses,
+        [dead("a"), JobStatus::Live, JobStatus::Live, JobStatus::Gone]
+    );
     let payload = async |id: &str| world.queue.payload::<Work>(id).await.unwrap();
     assert_eq!(payload("b").await.map(|job| job.0), Some("b".to_owned()));
     assert!(payload("never").await.is_none());
@@ -130,8 +133,8 @@ async fn a_dead_job_runs_again_for_the_reason_that_is_named_or_at_a_new_word_and
         .map(|n| format!("never{n}"))
         .chain(["a".to_owned()])
         .collect();
-    let fates = world.queue.fates(&many).await.unwrap();
-    assert_eq!((fates.len(), fates.last()), (1_201, Some(&dead("a"))));
+    let statuses = world.queue.job_statuses(&many).await.unwrap();
+    assert_eq!((statuses.len(), statuses.last()), (1_201, Some(&dead("a"))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use surepass::queue::{Fate, JobEvents};
+use surepass::queue::{JobEvents, JobStatus};
 
 use crate::program::awaited;
 use crate::shop::Shop;
@@ -22,13 +22,13 @@ pub(crate) async fn heard(events: &JobEvents, shop: &Shop) {
     loop {
         awaited("news of a purchase", watch.changed()).await.unwrap();
         // Redis may be on its way to another home.
-        let fates = loop {
-            match queue.fates(&jobs).await {
-                Ok(fates) => break fates,
+        let statuses = loop {
+            match queue.job_statuses(&jobs).await {
+                Ok(statuses) => break statuses,
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         };
-        if fates == [Fate::Gone] {
+        if statuses == [JobStatus::Gone] {
             return;
         }
     }

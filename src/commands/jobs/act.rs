@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use surepass::config::Settings;
-use surepass::queue::inspector::{Filter, Inspector, Operator, Outcome, State, Tally};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{Filter, Inspector, Operator, Outcome, Tally};
 use surepass::store::Store;
 
 use super::arguments::{ActArguments, Meant, QueueArguments};
@@ -83,7 +84,7 @@ async fn dead_of(inspector: &Inspector, ids: Vec<String>) -> Result<Vec<String>,
         for id in &ids {
             let life = inspector.job(id, false).await?;
             dead.extend(
-                life.filter(|life| life.job.state == State::Dead)
+                life.filter(|life| life.job.state == JobState::Dead)
                     .map(|life| life.job.id),
             );
         }
@@ -96,7 +97,7 @@ async fn many(
     inspector: &Inspector,
     act: Act,
     arguments: ActArguments,
-    state: Option<State>,
+    state: Option<JobState>,
 ) -> Result<ExitCode, Failure> {
     let ActArguments {
         filter,
@@ -114,7 +115,7 @@ async fn many(
         let question = format!(
             "{} {count}{more} {} {jobs}?",
             act.verb(),
-            state.map_or("", State::as_str)
+            state.map_or("", JobState::as_str)
         );
         match confirm(&question)? {
             Some(true) => {}
@@ -181,7 +182,7 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
             Outcome::Retried => ("retried", true),
             Outcome::Discarded => ("discarded", true),
             // It is on its way already.
-            Outcome::Left(State::Waiting) => ("waiting", true),
+            Outcome::Left(JobState::Waiting) => ("waiting", true),
             Outcome::Left(state) => (state.as_str(), false),
             Outcome::Unknown => ("unknown", false),
         };
@@ -191,7 +192,7 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
             println!("{shown}: {word}");
         }
         match outcome {
-            Outcome::Left(State::Running) if act == Act::Retry => eprintln!(
+            Outcome::Left(JobState::Running) if act == Act::Retry => eprintln!(
                 "surepass: {shown} is running, so there is nothing to retry: `surepass jobs show {shown}` tells where"
             ),
             Outcome::Left(state) if !fine => {

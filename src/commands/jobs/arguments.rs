@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use surepass::queue::inspector::{Filter, Order, State};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{Filter, Order};
 
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Command {
@@ -85,7 +86,7 @@ pub(super) struct FilterArguments {
 }
 
 impl FilterArguments {
-    pub(super) fn with(self, state: Option<State>) -> Filter {
+    pub(super) fn with(self, state: Option<JobState>) -> Filter {
         Filter {
             state,
             queue: self.queue,
@@ -118,7 +119,7 @@ pub(super) enum Stage {
     Done,
 }
 
-impl From<Stage> for State {
+impl From<Stage> for JobState {
     fn from(stage: Stage) -> Self {
         match stage {
             Stage::Running => Self::Running,
@@ -230,13 +231,13 @@ pub(crate) struct DiscardArguments {
 }
 
 /// Which jobs an act is for, or in what the command was misused.
-pub(super) type Meant = Result<(ActArguments, Option<State>), &'static str>;
+pub(super) type Meant = Result<(ActArguments, Option<JobState>), &'static str>;
 
 impl RetryArguments {
     pub(super) fn meant(self) -> Meant {
         let state = self.state.map(|state| match state {
-            Retriable::Dead => State::Dead,
-            Retriable::Scheduled => State::Scheduled,
+            Retriable::Dead => JobState::Dead,
+            Retriable::Scheduled => JobState::Scheduled,
         });
         self.act.meant(state)
     }
@@ -245,18 +246,18 @@ impl RetryArguments {
 impl DiscardArguments {
     pub(super) fn meant(self) -> Meant {
         let state = self.state.map(|state| match state {
-            Discardable::Dead => State::Dead,
-            Discardable::Scheduled => State::Scheduled,
-            Discardable::Waiting => State::Waiting,
-            Discardable::Running => State::Running,
+            Discardable::Dead => JobState::Dead,
+            Discardable::Scheduled => JobState::Scheduled,
+            Discardable::Waiting => JobState::Waiting,
+            Discardable::Running => JobState::Running,
         });
         self.act.meant(state)
     }
 }
 
 impl ActArguments {
-    fn meant(self, state: Option<State>) -> Meant {
-        let state = state.or(self.dead.then_some(State::Dead));
+    fn meant(self, state: Option<JobState>) -> Meant {
+        let state = state.or(self.dead.then_some(JobState::Dead));
         match (self.ids.is_empty(), state, self.filter.is_empty()) {
             (true, None, _) => Err("name the jobs by their ids, or say --dead or --state"),
             (false, _, false) => Err("ids and filters do not go together"),

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use surepass::queue::inspector::{Inspector, Listed, PageOptions, QueueStatus, State};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{Inspector, Listed, PageOptions, QueueStatus};
 
 use super::act::no_job;
 use super::arguments::ListArguments;
@@ -23,7 +24,7 @@ pub(super) async fn run(inspector: &Inspector, arguments: ListArguments) -> Resu
         ..PageOptions::default()
     };
     let unknown_tenant = arguments.filter.unknown_tenant.clone();
-    let filter = arguments.filter.with(arguments.state.map(State::from));
+    let filter = arguments.filter.with(arguments.state.map(JobState::from));
     let page = inspector.list(&filter, &options).await?;
     let queues = inspector.queues().await?;
     if arguments.json {

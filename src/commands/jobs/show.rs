@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 use surepass::config::Settings;
 use surepass::fulfil::{is_session_id, session_of};
-use surepass::queue::inspector::{Attempt, Inspector, Life, State};
+use surepass::queue::JobState;
+use surepass::queue::inspector::{Attempt, Inspector, Life};
 use surepass::store::{Resolution, UnmatchedPayment, UnmatchedState};
 
 use super::arguments::ShowArguments;
@@ -167,10 +168,10 @@ fn facts(life: &Life) -> Vec<(&'static str, String)> {
     let state = job.state.as_str();
     let since = |at: Option<u64>| at.map(|ms| absolute(ms, life.now)).unwrap_or_default();
     let mut facts = vec![match job.state {
-        State::Waiting => ("state", "waiting for a worker".to_owned()),
-        State::Scheduled => ("state", format!("scheduled: it runs {}", since(job.due))),
-        State::Running => ("state", format!("running since {}", since(job.claimed))),
-        State::Dead | State::Done => ("state", format!("{state} since {}", since(job.ended))),
+        JobState::Waiting => ("state", "waiting for a worker".to_owned()),
+        JobState::Scheduled => ("state", format!("scheduled: it runs {}", since(job.due))),
+        JobState::Running => ("state", format!("running since {}", since(job.claimed))),
+        JobState::Dead | JobState::Done => ("state", format!("{state} since {}", since(job.ended))),
     }];
     if let Some(reason) = &job.reason {
         let hope = match life.transient {

@@ -13,7 +13,8 @@ use surepass::clock::Clock;
 use surepass::config::Settings;
 use surepass::fulfil::{job_id, session_of};
 use surepass::lookback::ledger::{self, Balance, Progress};
-use surepass::queue::inspector::{Life, State};
+use surepass::queue::JobState;
+use surepass::queue::inspector::Life;
 use surepass::queue::{Bucket, Queue, Redis, RedisOptions};
 use surepass::store::Store;
 use surepass::stripe::api::{self, Client, Pace, Unpaced};
@@ -180,7 +181,7 @@ async fn dead_sessions(settings: &Settings) -> HashSet<String> {
 /// `waiting`, or `dead: unresolved_pass`.
 fn state(life: &Life) -> String {
     match (life.job.state, &life.job.reason) {
-        (State::Dead, Some(reason)) => format!("dead: {reason}"),
+        (JobState::Dead, Some(reason)) => format!("dead: {reason}"),
         (state, _) => state.as_str().to_owned(),
     }
 }

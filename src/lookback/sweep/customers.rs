@@ -10,7 +10,7 @@ use super::{Next, go};
 use crate::fulfil::is_session_id;
 use crate::lookback::bring::{Found, Line, Unfinished};
 use crate::lookback::{Customer, Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
-use crate::queue::{Enqueued, Fate, Item, Job};
+use crate::queue::{Enqueued, Item, Job, JobStatus};
 use crate::store::{CreatedVia, FoundSession, LookbackRun, RecentBuyer, RunPhase, RunStep, SessionState};
 
 /// Looked at in one go.
@@ -182,13 +182,13 @@ impl Lookback {
             .await?;
         let jobs: Vec<LookbackJob> = rows.iter().map(|row| job(run, &row.customer)).collect();
         let ids: Vec<String> = jobs.iter().filter_map(Job::key).collect();
-        let fates = self.sync.fates(&ids).await?;
+        let statuses = self.sync.job_statuses(&ids).await?;
         let (mut dead, mut lost) = (Vec::new(), Vec::new());
-        for (((row, job), id), fate) in rows.into_iter().zip(jobs).zip(ids).zip(fates) {
-            match fate {
-                Fate::Live => {}
-                Fate::Gone => lost.push(job.item()?),
-                Fate::Dead { reason, .. } => dead.push(FoundSession {
+        for (((row, job), id), status) in rows.into_iter().zip(jobs).zip(ids).zip(statuses) {
+            match status {
+                JobStatus::Live => {}
+                JobStatus::Gone => lost.push(job.item()?),
+                JobStatus::Dead { reason, .. } => dead.push(FoundSession {
                     state: SessionState::Failed,
                     purchase: None,
                     error: Some(format!("{reason}: the job `{id}` is a dead letter")),

@@ -4,12 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::{InspectError, Order, State};
+use super::{InspectError, JobState, Order};
 
 /// A place in a list: a job, not a number of jobs, so that it stays where it is while the queue moves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cursor {
-    pub(super) state: State,
+    pub(super) state: JobState,
     pub(super) queue: String,
     pub(super) order: Option<Order>,
     /// `None`: the beginning of the state's jobs.

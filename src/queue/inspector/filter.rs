@@ -5,55 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Listed;
+use crate::queue::JobState;
 use crate::queue::item::group;
-
-/// Where a job is in its life.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It is with a worker.
-    Running,
-    /// It will not run again unless somebody says so.
-    Dead,
-    /// It runs later.
-    Scheduled,
-    /// It runs as soon as a worker is free.
-    #[default]
-    Waiting,
-    /// It succeeded.
-    Done,
-}
-
-impl State {
-    /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [
-        Self::Running,
-        Self::Dead,
-        Self::Scheduled,
-        Self::Waiting,
-        Self::Done,
-    ];
-
-    /// Its name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Dead => "dead",
-            Self::Scheduled => "scheduled",
-            Self::Waiting => "waiting",
-            Self::Done => "done",
-        }
-    }
-
-    /// What has ended is listed newest first, what is to come in the order in which it comes.
-    pub(super) fn own_order(self) -> Order {
-        match self {
-            Self::Dead | Self::Done => Order::Newest,
-            Self::Running | Self::Scheduled | Self::Waiting => Order::Oldest,
-        }
-    }
-}
 
 /// Which end of a list comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,12 +16,22 @@ pub enum Order {
     Oldest,
 }
 
+impl Order {
+    /// What has ended is listed newest first, what is to come in the order in which it comes.
+    pub(super) fn of(state: JobState) -> Self {
+        match state {
+            JobState::Dead | JobState::Done => Self::Newest,
+            JobState::Running | JobState::Scheduled | JobState::Waiting => Self::Oldest,
+        }
+    }
+}
+
 /// Narrows down which jobs are meant; every part that is there must fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<State>,
+    pub state: Option<JobState>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,12 +54,12 @@ pub struct Filter {
 
 impl Filter {
     /// The states to look at: of a done job neither kind nor tenant nor errors are kept.
-    pub(super) fn states(&self) -> Vec<State> {
-        State::ALL
+    pub(super) fn states(&self) -> Vec<JobState> {
+        JobState::ALL
             .into_iter()
             .filter(|state| match self.state {
                 Some(wanted) => *state == wanted,
-                None => *state != State::Done || !self.asks_more_than_done_jobs_tell(),
+                None => *state != JobState::Done || !self.asks_more_than_done_jobs_tell(),
             })
             .collect()
     }

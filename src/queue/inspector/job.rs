@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::personal;
 use super::walk::done;
-use super::{InspectError, Inspector, Listed, State, instant, now};
+use super::{InspectError, Inspector, JobState, Listed, instant, now};
 use crate::queue::QueueError;
 use crate::queue::client::Queue;
 use crate::queue::job::Data;
@@ -134,15 +134,15 @@ async fn look(queue: &Queue, id: &str) -> Result<Option<Life>, InspectError> {
         .await?;
     let (state, at, worker, data, reason, transient, errors) = told;
     let state = match state.as_str() {
-        "waiting" => State::Waiting,
-        "dead" => State::Dead,
-        "scheduled" => State::Scheduled,
-        "running" => State::Running,
-        "" => State::Done,
+        "waiting" => JobState::Waiting,
+        "dead" => JobState::Dead,
+        "scheduled" => JobState::Scheduled,
+        "running" => JobState::Running,
+        "" => JobState::Done,
         _ => return Err(QueueError::Answer("inspect_job").into()),
     };
     let now = now(queue).await?;
-    if state == State::Done {
+    if state == JobState::Done {
         let done = find_done(queue, |done| done == id).await?;
         return Ok(done.map(|(_, ended, attempts)| Life {
             job: Listed::done(queue, id.to_owned(), ended, attempts),
@@ -165,7 +165,7 @@ async fn look(queue: &Queue, id: &str) -> Result<Option<Life>, InspectError> {
         job,
         trace: header.and_then(|header| header.trace).map(str::to_owned),
         crashes: header.map(|header| header.crashes),
-        transient: (state == State::Dead).then(|| transient == "1"),
+        transient: (state == JobState::Dead).then(|| transient == "1"),
         failed_attempts: attempts_of(&errors),
         payload: header.and_then(|header| serde_json::from_slice(header.payload).ok()),
         now,

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::cursor::{Cursor, Place};
 use super::walk::{Found, Walk};
-use super::{Filter, InspectError, Inspector, Listed, Order, State, data_key, instant, now, personal};
+use super::{Filter, InspectError, Inspector, JobState, Listed, Order, data_key, instant, now, personal};
 use crate::queue::client::Queue;
 use crate::queue::job::{Data, LONGEST_HEADER};
 
@@ -117,7 +117,7 @@ impl Inspector {
         // Lines without a job cost a look, too.
         let mut looks = 0;
         for (state, queue) in stops {
-            let mut walk = Walk::new(queue, state, order.unwrap_or(state.own_order()));
+            let mut walk = Walk::new(queue, state, order.unwrap_or(Order::of(state)));
             loop {
                 let room = scan.saturating_sub(looks);
                 if stretch.fit.len() >= limit || room == 0 {
@@ -152,13 +152,13 @@ impl Inspector {
     }
 
     /// The states and queues to go through.
-    fn stops(&self, filter: &Filter, order: Option<Order>) -> Result<Vec<(State, &Queue)>, InspectError> {
-        if filter.state == Some(State::Done) && filter.asks_more_than_done_jobs_tell() {
+    fn stops(&self, filter: &Filter, order: Option<Order>) -> Result<Vec<(JobState, &Queue)>, InspectError> {
+        if filter.state == Some(JobState::Done) && filter.asks_more_than_done_jobs_tell() {
             return Err(InspectError::Filter(
                 "of a done job only its id, its end and its attempts are kept: leave kind, tenant and error out",
             ));
         }
-        if filter.state == Some(State::Waiting) && order == Some(Order::Newest) {
+        if filter.state == Some(JobState::Waiting) && order == Some(Order::Newest) {
             return Err(InspectError::Filter(
                 "waiting jobs are listed in the order in which they will run, each tenant's by themselves",
             ));
@@ -209,7 +209,7 @@ async fn described(walk: &Walk<'_>, found: Vec<Found>) -> Result<Vec<Option<List
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    if state == State::Done {
+    if state == JobState::Done {
         let done = |found: Found| Listed::done(queue, found.id, found.at, found.attempts);
         return Ok(found.into_iter().map(|found| Some(done(found))).collect());
     }
@@ -231,7 +231,7 @@ async fn described(walk: &Walk<'_>, found: Vec<Found>) -> Result<Vec<Option<List
         .map(|(found, told)| {
             let data = bytes(&told[0]).unwrap_or_default();
             // A dead letter whose data is empty is still a dead letter.
-            if data.is_empty() && state != State::Dead {
+            if data.is_empty() && state != JobState::Dead {
                 return None;
             }
             let text = |value| bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());

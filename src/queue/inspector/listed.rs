@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Attempt, State, instant};
+use super::{Attempt, JobState, instant};
 use crate::queue::client::Queue;
 use crate::queue::job::Data;
 
@@ -12,7 +12,7 @@ use crate::queue::job::Data;
 pub struct Listed {
     pub id: String,
     pub queue: String,
-    pub state: State,
+    pub state: JobState,
     /// What is not kept of a done job, or cannot be read of a broken one, is absent.
     pub kind: Option<String>,
     pub version: Option<u32>,
@@ -42,19 +42,19 @@ impl Listed {
     /// A job in this state since, or until, `at`.
     pub(super) fn new(
         queue: &Queue,
-        state: State,
+        state: JobState,
         id: String,
         at: Option<u64>,
         worker: Option<String>,
     ) -> Self {
-        let when = |states: &[State]| at.filter(|_| states.contains(&state));
+        let when = |states: &[JobState]| at.filter(|_| states.contains(&state));
         Self {
             id,
             queue: queue.config.name.clone(),
             state,
-            due: when(&[State::Scheduled]),
-            claimed: when(&[State::Running]),
-            ended: when(&[State::Dead, State::Done]),
+            due: when(&[JobState::Scheduled]),
+            claimed: when(&[JobState::Running]),
+            ended: when(&[JobState::Dead, JobState::Done]),
             worker,
             ..Self::default()
         }
@@ -63,7 +63,7 @@ impl Listed {
     pub(super) fn done(queue: &Queue, id: String, ended: Option<u64>, attempts: Option<u32>) -> Self {
         Self {
             attempts,
-            ..Self::new(queue, State::Done, id, ended, None)
+            ..Self::new(queue, JobState::Done, id, ended, None)
         }
     }
 
@@ -74,12 +74,12 @@ impl Listed {
         self.version = Some(header.version);
         self.tenant = header.group.map(str::to_owned);
         self.enqueued = Some(header.enqueued);
-        self.attempts = Some(header.attempts + u32::from(self.state == State::Running));
+        self.attempts = Some(header.attempts + u32::from(self.state == JobState::Running));
     }
 
     /// Takes how its last failed attempt ended, and why it is dead, if it is.
     pub(super) fn failed(&mut self, last: Option<&str>, reason: Option<String>) {
-        self.reason = reason.filter(|reason| self.state == State::Dead && !reason.is_empty());
+        self.reason = reason.filter(|reason| self.state == JobState::Dead && !reason.is_empty());
         if let Some(Attempt { error, code, .. }) = last.and_then(|last| serde_json::from_str(last).ok()) {
             (self.error, self.code) = (Some(error), Some(code));
         }

@@ -19,9 +19,10 @@ use serde::Serialize;
 use super::client::Queue;
 use super::counts::Counts;
 use super::error::QueueError;
+use super::job_status::JobState;
 use crate::store::StoreError;
 
-pub use filter::{Filter, Order, State};
+pub use filter::{Filter, Order};
 pub use job::{Attempt, Life};
 pub use list::{Page, PageOptions};
 pub use listed::Listed;

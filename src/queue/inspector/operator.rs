@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::cursor::{Cursor, Place};
 use super::list::Stretch;
-use super::{Filter, InspectError, Inspector, Order, State, now};
+use super::{Filter, InspectError, Inspector, JobState, Order, now};
 use crate::queue::QueueError;
 use crate::queue::client::Queue;
 use crate::queue::scripts::{self, Script};
@@ -38,7 +38,7 @@ pub enum Outcome {
     /// It is gone.
     Discarded,
     /// Nothing was done: this is where it is.
-    Left(State),
+    Left(JobState),
     /// Nothing was done: there is no such job, or it is done.
     Unknown,
 }
@@ -86,7 +86,7 @@ impl Operator<'_> {
         filter: &Filter,
         progress: impl FnMut(Tally) + Send,
     ) -> Result<Tally, InspectError> {
-        if !matches!(filter.state, Some(State::Dead | State::Scheduled)) {
+        if !matches!(filter.state, Some(JobState::Dead | JobState::Scheduled)) {
             return Err(InspectError::Filter(
                 "only dead and scheduled jobs can be retried: say which",
             ));
@@ -103,7 +103,7 @@ impl Operator<'_> {
         filter: &Filter,
         progress: impl FnMut(Tally) + Send,
     ) -> Result<Tally, InspectError> {
-        if matches!(filter.state, None | Some(State::Done)) {
+        if matches!(filter.state, None | Some(JobState::Done)) {
             return Err(InspectError::Filter(
                 "dead, scheduled, waiting or running jobs can be discarded: say which",
             ));
@@ -183,7 +183,7 @@ impl Operator<'_> {
     ) -> Result<Tally, InspectError> {
         let state = filter.state;
         // Last first where there is a choice: a job that runs and fails meanwhile does not come up again.
-        let order = (state != Some(State::Waiting)).then_some(Order::Newest);
+        let order = (state != Some(JobState::Waiting)).then_some(Order::Newest);
         let (mut cursor, mut tally) = (None, Tally::default());
         loop {
             let before = cursor.clone();
@@ -257,7 +257,7 @@ impl Operator<'_> {
 /// one that still stands there.
 fn behind_what_is_left(stretch: &Stretch, before: Option<Cursor>, gone: &[String]) -> Option<Cursor> {
     let mut next = stretch.next.clone()?;
-    let Some(place) = next.place.as_mut().filter(|_| next.state == State::Waiting) else {
+    let Some(place) = next.place.as_mut().filter(|_| next.state == JobState::Waiting) else {
         return Some(next);
     };
     let mut in_line = stretch.seen.iter().filter(|(_, at)| at.line == place.line);
@@ -307,7 +307,7 @@ impl Act {
     async fn run(
         self,
         queue: &Queue,
-        only: Option<State>,
+        only: Option<JobState>,
         ids: &[String],
     ) -> Result<Vec<Outcome>, InspectError> {
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(ids.len());
@@ -315,7 +315,7 @@ impl Act {
             let rest = &ids[outcomes.len()..];
             let keys = ["sched", "dead", "lease", "stats"].map(|name| queue.key(name));
             let mut call = self.script().on(&keys);
-            call.arg(queue.prefix()).arg(only.map_or("", State::as_str));
+            call.arg(queue.prefix()).arg(only.map_or("", JobState::as_str));
             if self == Self::Discard {
                 call.arg(LOOKED_AT);
             }
@@ -337,7 +337,7 @@ fn outcome(word: &str) -> Option<Outcome> {
         "retried" => Outcome::Retried,
         "discarded" => Outcome::Discarded,
         "unknown" => Outcome::Unknown,
-        _ => Outcome::Left(State::ALL.into_iter().find(|state| state.as_str() == word)?),
+        _ => Outcome::Left(JobState::ALL.into_iter().find(|state| state.as_str() == word)?),
     })
 }
 

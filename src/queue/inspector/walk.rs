@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redis::Value;
 
 use super::cursor::Place;
-use super::{Filter, InspectError, Order, State, line_key, lines};
+use super::{Filter, InspectError, JobState, Order, line_key, lines};
 use crate::queue::client::Queue;
 use crate::queue::scripts;
 
@@ -24,14 +24,14 @@ pub(super) struct Found {
 /// One state of one queue.
 pub(super) struct Walk<'a> {
     pub(super) queue: &'a Queue,
-    pub(super) state: State,
+    pub(super) state: JobState,
     pub(super) order: Order,
     /// Of waiting and running jobs: the lines that are left, the present one first. Read once for a call.
     lines: Option<Vec<String>>,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(queue: &'a Queue, state: State, order: Order) -> Self {
+    pub(super) fn new(queue: &'a Queue, state: JobState, order: Order) -> Self {
         Self {
             queue,
             state,
@@ -48,14 +48,14 @@ impl<'a> Walk<'a> {
         count: usize,
     ) -> Result<Option<Vec<Found>>, InspectError> {
         match self.state {
-            State::Dead => self.sorted("dead", place, count).await,
-            State::Scheduled => self.sorted("sched", place, count).await,
-            State::Done => {
+            JobState::Dead => self.sorted("dead", place, count).await,
+            JobState::Scheduled => self.sorted("sched", place, count).await,
+            JobState::Done => {
                 let key = self.queue.key("done");
                 let found = self.list(&key, "", place, count).await?;
                 Ok((!found.is_empty()).then_some(found))
             }
-            State::Waiting => {
+            JobState::Waiting => {
                 let Some((line, place)) = self.line(filter, place).await? else {
                     return Ok(None);
                 };
@@ -63,7 +63,7 @@ impl<'a> Walk<'a> {
                 let found = self.list(&key, &line, place, count).await?;
                 Ok(Some(self.went_on(found)))
             }
-            State::Running => {
+            JobState::Running => {
                 let Some((token, place)) = self.line(filter, place).await? else {
                     return Ok(None);
                 };
@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Option<(String, Option<&'p Place>)>, InspectError> {
         if self.lines.is_none() {
             let mut all = match self.state {
-                State::Waiting => {
+                JobState::Waiting => {
                     let mut all = lines(self.queue).await?;
                     // The line of suspects holds those of all tenants.
                     all.retain(|line| line == "!" || filter.is_tenants(line));
@@ -185,7 +185,7 @@ impl<'a> Walk<'a> {
 
     fn entry(&self, line: &str, at: u32, entry: String) -> Found {
         let (id, ended, attempts) = match self.state {
-            State::Done => done(&entry),
+            JobState::Done => done(&entry),
             _ => (entry.as_str(), None, None),
         };
         Found {
