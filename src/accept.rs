@@ -59,10 +59,10 @@ pub fn accept(
         Some(slug) => ["event:", slug, ":", &event.id].concat(),
         None => ["event:", &event.id].concat(),
     };
-    let item = item.once(key, remember);
+    let item = item.dedupe(key, remember);
     let item = match via {
         CreatedVia::Webhook => item,
-        _ => item.second_hand(),
+        _ => item.polled(),
     };
     let item = event_log::attach(item, event, path_tenant, ignored, body)?;
     Ok(Accepted { item, ignored })

@@ -26,7 +26,7 @@ pub use load::{ConfigError, VARIABLES};
 pub use lookback::LookbackSettings;
 pub use queues::{OneQueueSettings, QueueName, QueueSettings};
 
-use crate::queue::{BucketOptions, Limits, QueueConfig, RetryPolicy};
+use crate::queue::{BucketOptions, QueueConfig, QueueLimits, RetryPolicy};
 use crate::store;
 use crate::stripe::api;
 
@@ -94,7 +94,7 @@ impl Settings {
             keep_dead: self.queue.keep_dead,
             log_entries: whole(self.event_log.stream_max_entries),
             leave_unknown: self.queue.leave_unknown,
-            limits: Limits {
+            limits: QueueLimits {
                 running: own.max_running,
                 per_second: own.max_per_second,
             },

@@ -157,7 +157,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
         tracing::info!(queue = queue.as_str(), slots, "working");
         let working = match queue {
             QueueName::Fulfil => {
-                let backend = RedisBackend::<Purchase>::new(&own, &name, slots, prefetch).beside(&gate);
+                let backend = RedisBackend::<Purchase>::new(&own, &name, slots, prefetch).with_gate(&gate);
                 give_back.push(backend.give_back());
                 let stop = asked(&shutdown, backend.stop());
                 let worker = WorkerBuilder::new(name.as_str())
@@ -175,7 +175,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
                     continue;
                 };
                 let may_take = settings.worker.job_timeout * SYNC_MAY_TAKE;
-                let backend = RedisBackend::new(&own, &name, slots, prefetch).beside(&gate);
+                let backend = RedisBackend::new(&own, &name, slots, prefetch).with_gate(&gate);
                 give_back.push(backend.give_back());
                 let stop = asked(&shutdown, backend.stop());
                 sync::work(&name, backend, slots, may_take, lookback, stop).boxed()

@@ -39,7 +39,7 @@ pub(crate) fn run(
 async fn rerun_others(fulfiller: &Fulfiller, queue: &Queue, purchase: &Purchase) {
     match fulfiller.other_jobs(purchase).await {
         Ok(others) => {
-            if let Err(error) = queue.rerun_dead(&others).await {
+            if let Err(error) = queue.retry(&others).await {
                 tracing::warn!(%error, "a dead letter of this fulfilled purchase may be left: retry it");
             }
         }

@@ -282,7 +282,7 @@ async fn bytes_waiting() -> Outcome<Waiting> {
     let life = Duration::from_hours(35 * 24);
     let purchases = requests::purchases(WAITING, 6)?;
     let keyed = |item: Item, id: &Option<String>| {
-        item.once(format!("event:{}", id.as_deref().unwrap_or_default()), life)
+        item.dedupe(format!("event:{}", id.as_deref().unwrap_or_default()), life)
     };
 
     let before = used(&mut redis).await?;

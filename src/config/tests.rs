@@ -368,7 +368,7 @@ fn each_queue_has_its_own_weight_and_limits_and_shares_the_rest() {
         (fulfil.lease, sync.lease),
         (Duration::from_secs(7), Duration::from_secs(7))
     );
-    assert_eq!(fulfil.limits, Limits::default());
+    assert_eq!(fulfil.limits, QueueLimits::default());
     assert_eq!((sync.limits.running, sync.limits.per_second), (4, 20));
     assert_eq!(settings.queue.of(QueueName::Fulfil).weight, 10);
     assert_eq!(settings.queue.of(QueueName::Sync).weight, 1);

@@ -239,7 +239,7 @@ async fn hand_in(queue: &Queue, items: &[Item], patience: Duration) -> Result<Ve
     tokio::time::timeout(patience, handed_in)
         .await
         .unwrap_or_else(|_| {
-            queue.gave_up();
+            queue.count_given_up();
             Err(QueueError::Timeout)
         })
 }

@@ -29,7 +29,7 @@ impl Line {
         let item = Item::job(purchase)?.group(purchase.group());
         Ok(match self {
             Self::Fresh => item,
-            Self::Own => item.beside("lookback"),
+            Self::Own => item.lane("lookback"),
         })
     }
 }

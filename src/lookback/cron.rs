@@ -151,7 +151,7 @@ impl Cron {
     /// [`CronError`]: some of it may have been enqueued; the next look enqueues the rest.
     pub async fn look(&self) -> Result<Vec<Fired>, CronError> {
         let now = self.clock.now();
-        let ticks = self.queue.ticks().await?;
+        let ticks = self.queue.last_ticks().await?;
         let mut fired = Vec::new();
         let mut known = None;
         for plan in self.plans() {
@@ -173,9 +173,9 @@ impl Cron {
                     %now,
                     "a tick was noted in the future: the clock of some machine is, or was, wrong"
                 );
-                self.queue.turn_back(plan.name, due.tick).await?;
+                self.queue.reset_tick(plan.name, due.tick).await?;
             }
-            self.queue.ticked(plan.name, due.tick).await?;
+            self.queue.record_tick(plan.name, due.tick).await?;
             if jobs > 0 {
                 let last = due.last.map(tracing::field::display);
                 tracing::info!(schedule = plan.name, tick = %due.tick, last, jobs, "a lookback begins");
@@ -240,7 +240,7 @@ impl Cron {
                 let tick = due.tick.timestamp();
                 let account = account.as_deref().unwrap_or("own");
                 let once = format!("cron:{}:{tick}:{account}:{what}", plan.name);
-                items.push(job.item()?.once(once, REMEMBERED).after(wait));
+                items.push(job.item()?.dedupe(once, REMEMBERED).after(wait));
             }
         }
         Ok(items)
@@ -318,7 +318,7 @@ pub async fn status(
     settings: &LookbackSettings,
     now: DateTime<Utc>,
 ) -> Result<Vec<ScheduleStatus>, QueueError> {
-    let ticks = queue.ticks().await?;
+    let ticks = queue.last_ticks().await?;
     let all = [
         (NIGHTLY, &settings.nightly),
         (RECENT, &settings.recent),

@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::alone::ProcessGate;
 use super::client::{Queue, QueueConfig};
+use super::enqueue::Item;
 use super::error::{Failure, QueueError, Retry};
 use super::fetch::{Claimed, Fetcher};
-use super::item::Item;
 use super::job::{Data, DecodeError, Job};
 use super::lease::{Lease, keep, resync};
 use super::settle::{Outcome, SettleLayer, Settlement, Settler, settler};
@@ -118,7 +118,7 @@ impl<J: Job> RedisBackend<J> {
 
     /// Shares its process with the workers of other queues: a job that runs alone is alone among all of theirs.
     #[must_use]
-    pub fn beside(mut self, gate: &ProcessGate) -> Self {
+    pub fn with_gate(mut self, gate: &ProcessGate) -> Self {
         self.gate = gate.clone();
         self
     }

@@ -5,11 +5,8 @@ use std::time::Duration;
 use super::ack_health::AckHealth;
 use super::connection::{Connection, Redis};
 use super::error::{QueueError, RetryPolicy};
-use super::item::{Enqueued, Item};
-use super::metrics::{Metrics, Operation};
-use super::recover::LONGEST_DELAY;
+use super::metrics::Metrics;
 use super::scripts;
-use super::steer::Limits;
 use crate::outage;
 
 /// The most items in one call: what a script unpacks is bounded (Lua ends half-way at some 8,000), and so is the time
@@ -37,7 +34,7 @@ pub struct QueueConfig {
     pub log_entries: usize,
     /// How long a job of a kind or version that no worker here knows is left to a newer worker, before it is dead.
     pub leave_unknown: Duration,
-    pub limits: Limits,
+    pub limits: QueueLimits,
     /// Randomness for the jitter of retries: each call gives a number from 0 to 1.
     pub noise: fn() -> f64,
 }
@@ -60,10 +57,19 @@ impl Default for QueueConfig {
             keep_dead: 30 * DAY,
             log_entries: 200_000,
             leave_unknown: DAY,
-            limits: Limits::default(),
+            limits: QueueLimits::default(),
             noise: rand::random,
         }
     }
+}
+
+/// What all workers of a queue together may do, by Redis' count and clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueLimits {
+    /// The most jobs that they hold at a time, prefetched ones included; 0: any number.
+    pub running: u32,
+    /// The most jobs that they begin in a second, on average; up to a second's worth begin at once. 0: any number.
+    pub per_second: u32,
 }
 
 /// A queue in Redis. Clones share a connection.
@@ -129,71 +135,6 @@ impl Queue {
     #[must_use]
     pub fn config(&self) -> &QueueConfig {
         &self.config
-    }
-
-    /// Hands in a batch, in one round trip for each 500; each item is accepted whole or not at all, and answered in its
-    /// place.
-    ///
-    /// # Errors
-    /// [`QueueError`]: then it is unknown whether Redis accepted the batch; handing it in again is safe.
-    pub async fn enqueue(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
-        let mut answers = Vec::with_capacity(items.len());
-        for chunk in items.chunks(LARGEST_CALL) {
-            let enqueued = self.enqueue_chunk(chunk).await;
-            match &enqueued {
-                Ok(answers) => self.metrics.enqueued(chunk, answers),
-                Err(error) => self.metrics.redis_failed(Operation::Enqueue, error),
-            }
-            answers.extend(enqueued?);
-        }
-        self.connection.clone().replicated(&self.key("ready")).await?;
-        Ok(answers)
-    }
-
-    async fn enqueue_chunk(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
-        // An item's payload and body make most of it; the rest are short.
-        let bytes: usize = items.iter().map(|item| 512 + item.bytes()).sum();
-        let keys = ["wait", "sched", "dead", "log", "stats"].map(|name| self.key(name));
-        let mut call = scripts::ENQUEUE.on_with_room(&keys, 2 + 11 * items.len(), bytes);
-        call.arg(&*self.prefix).arg(self.config.log_entries);
-        for item in items {
-            match &item.once {
-                Some(once) => call
-                    .arg(&once.key)
-                    .arg(millis(once.life).max(1))
-                    .arg(once.hand.as_str()),
-                None => call.arg("").arg(0).arg(""),
-            };
-            match &item.job {
-                Some(job) => call
-                    .arg(&job.id)
-                    .arg(job.header())
-                    .arg(job.group.as_deref().unwrap_or("-"))
-                    .arg(&job.payload)
-                    .arg(millis(job.delay.min(LONGEST_DELAY)))
-                    .arg(job.revive.as_str()),
-                None => call.arg("").arg("").arg("").arg("").arg(0).arg(0),
-            };
-            let (header, body) = item
-                .log
-                .as_ref()
-                .map_or((&[][..], &[][..]), |(header, body)| (header, body));
-            call.arg(header).arg(body);
-        }
-        let answers: Vec<u8> = call.invoke_async(&mut self.connection.clone()).await?;
-        let answers: Option<Vec<_>> = answers
-            .split(|byte| *byte == b' ')
-            .map(Enqueued::from_word)
-            .collect();
-        answers
-            .filter(|answers| answers.len() == items.len())
-            .ok_or(QueueError::Answer("enqueue"))
-    }
-
-    /// Counts a call that was given up before its answer came.
-    pub(crate) fn gave_up(&self) {
-        self.metrics
-            .redis_failed(Operation::Enqueue, &QueueError::Timeout);
     }
 
     /// Runs dead jobs again from their first attempt. Answers for each whether it now waits.

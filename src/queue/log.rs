@@ -7,8 +7,8 @@ use redis::streams::StreamAutoClaimReply;
 use redis::{RedisError, cmd, from_redis_value};
 
 use super::client::Queue;
+use super::enqueue::Enqueued;
 use super::error::QueueError;
-use super::item::Enqueued;
 
 /// The consumer group of all workers.
 const GROUP: &str = "store";

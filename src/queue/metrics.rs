@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::enqueue::{Enqueued, Item};
 use super::error::QueueError;
-use super::item::{Enqueued, Item};
 use super::lease::Claim;
 use super::settle::Outcome;
 use crate::telemetry::Histogram;

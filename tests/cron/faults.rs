@@ -130,7 +130,7 @@ async fn a_tick_that_comes_while_redis_is_away_fires_once_when_it_is_back() {
     let come = async {
         while world
             .queue
-            .ticks()
+            .last_ticks()
             .await
             .ok()
             .and_then(|ticks| ticks.get("recent").copied())

@@ -168,7 +168,7 @@ async fn a_running_cron_fires_a_tick_as_it_comes_and_ends_when_it_is_told() {
     let own = stop.clone();
     let running = tokio::spawn(async move { cron.run(own).await });
     let fired = async {
-        while world.queue.ticks().await.unwrap()["recent"] != at("2026-11-23T12:10:00Z") {
+        while world.queue.last_ticks().await.unwrap()["recent"] != at("2026-11-23T12:10:00Z") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -188,7 +188,7 @@ async fn a_worker_that_notes_an_old_tick_late_turns_nothing_back() {
     world.done().await;
     world
         .queue
-        .ticked("recent", at("2026-11-23T12:00:00Z"))
+        .record_tick("recent", at("2026-11-23T12:00:00Z"))
         .await
         .unwrap();
     assert_eq!(cron.look().await.unwrap(), []);

@@ -313,7 +313,7 @@ async fn every_tenants_line_is_listed_and_one_tenants_alone() {
         items.push(work(&format!("a-{n:02}")).group("a"));
         let mut item = work(&format!("b-{n:02}")).group("b b");
         if n % 4 == 0 {
-            item = item.beside("lookback");
+            item = item.lane("lookback");
         }
         items.push(item);
         items.push(work(&format!("bb-{n:02}")).group("b b b"));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use surepass::queue::{Enqueued, Hand, Item, JobError, JobStatus};
+use surepass::queue::{Enqueued, EventSource, Item, JobError, JobStatus};
 
 use crate::world::{Size, Work, World, act, gated, ok, quick, work};
 
@@ -142,7 +142,7 @@ async fn seen_is_never_recorded_without_enqueued() {
     let world = World::new(quick()).await;
     let event = |event: &str, job: &str| {
         work(job)
-            .once(format!("event:{event}"), DAY)
+            .dedupe(format!("event:{event}"), DAY)
             .log(b"h".to_vec(), b"b".to_vec())
     };
     assert_eq!(world.enqueue(event("evt_1", "a")).await, Enqueued::New);
@@ -179,7 +179,7 @@ async fn fault_12_two_processes_every_cron_tick_twice_a_tick_has_a_key_and_fires
     let other = world.queue.reconnected().unwrap();
     for tick in 0..20 {
         let fire = |queue: surepass::queue::Queue| async move {
-            let item: Item = work(&format!("nightly-{tick}")).once(format!("cron:nightly:{tick}"), DAY);
+            let item: Item = work(&format!("nightly-{tick}")).dedupe(format!("cron:nightly:{tick}"), DAY);
             queue.enqueue(&[item]).await.unwrap()[0]
         };
         let answers = tokio::join!(fire(world.queue.clone()), fire(other.clone()));
@@ -192,22 +192,28 @@ async fn fault_12_two_processes_every_cron_tick_twice_a_tick_has_a_key_and_fires
     let mut worker = world.hire("w", Size::of(4, 0), ok());
     worker.until_ended(20).await;
     world.until_counts([0, 0, 0, 0]).await;
-    let again = work("nightly-0").once("cron:nightly:0".to_owned(), DAY);
+    let again = work("nightly-0").dedupe("cron:nightly:0".to_owned(), DAY);
     assert_eq!(world.enqueue(again).await, Enqueued::Seen);
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_heard_of_at_second_hand_is_seen_and_the_first_hand_is_noted_when_it_comes() {
+async fn a_polled_event_that_is_delivered_later_is_a_duplicate_and_its_delivery_is_recorded() {
     let world = World::new(quick()).await;
-    let event = || work("a").once("event:evt_1".to_owned(), DAY);
-    let by = async |event: &str| world.queue.hands(&[event, "evt_never"]).await.unwrap();
-    assert_eq!(world.enqueue(event().second_hand()).await, Enqueued::New);
-    assert_eq!(by("evt_1").await, [Some(Hand::Second), None]);
+    let event = || work("a").dedupe("event:evt_1".to_owned(), DAY);
+    let by = async |event: &str| {
+        world
+            .queue
+            .event_sources(&[event, "evt_never"], &[])
+            .await
+            .unwrap()
+    };
+    assert_eq!(world.enqueue(event().polled()).await, Enqueued::New);
+    assert_eq!(by("evt_1").await, [Some(EventSource::Polled), None]);
     assert_eq!(world.enqueue(event()).await, Enqueued::Seen);
-    assert_eq!(by("evt_1").await, [Some(Hand::First), None]);
-    assert_eq!(world.enqueue(event().second_hand()).await, Enqueued::Seen);
-    assert_eq!(by("evt_1").await, [Some(Hand::First), None]);
+    assert_eq!(by("evt_1").await, [Some(EventSource::Delivered), None]);
+    assert_eq!(world.enqueue(event().polled()).await, Enqueued::Seen);
+    assert_eq!(by("evt_1").await, [Some(EventSource::Delivered), None]);
     let life: i64 = world.ask(&["PTTL", &world.queue.key("event:evt_1")]).await;
     assert!(life > 0, "the key is forgotten one day: {life}");
 }
@@ -215,13 +221,13 @@ async fn what_was_heard_of_at_second_hand_is_seen_and_the_first_hand_is_noted_wh
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_hearsay_could_not_make_out_runs_again_when_the_source_tells_and_once_only() {
     let world = World::new(quick()).await;
-    let event = || work("a").once("event:evt_1".to_owned(), DAY);
+    let event = || work("a").dedupe("event:evt_1".to_owned(), DAY);
     let worker = world.hire(
         "w",
         Size::of(1, 0),
         act(|_, _| async move { Err(JobError::fail("unresolved", "whose is it?").into()) }),
     );
-    assert_eq!(world.enqueue(event().second_hand()).await, Enqueued::New);
+    assert_eq!(world.enqueue(event().polled()).await, Enqueued::New);
     world.until_counts([0, 0, 0, 1]).await;
     worker.stop().await;
     assert_eq!(

@@ -60,7 +60,7 @@ async fn hostile_ids_go_the_whole_way_enqueue_claim_crash_fail_retry_and_done() 
     let ids = hostile_ids();
     let items: Vec<Item> = ids
         .iter()
-        .map(|id| work(id).once(format!("event:{id}"), Duration::from_mins(1)))
+        .map(|id| work(id).dedupe(format!("event:{id}"), Duration::from_mins(1)))
         .collect();
     assert!(
         world
@@ -169,8 +169,8 @@ async fn hostile_durations_stop_no_call_half_way() {
     // The one in the middle must not cost the others around it their place.
     let items = [
         work("a"),
-        work("b").once("event:never-kept".to_owned(), Duration::ZERO),
-        work("c").once("event:kept-for-ever".to_owned(), Duration::MAX),
+        work("b").dedupe("event:never-kept".to_owned(), Duration::ZERO),
+        work("c").dedupe("event:kept-for-ever".to_owned(), Duration::MAX),
         work("d").after(Duration::MAX),
         work("e"),
     ];

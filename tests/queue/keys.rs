@@ -21,7 +21,7 @@ fn moody() -> crate::world::Act {
 fn items() -> [surepass::queue::Item; 3] {
     [
         work("dead"),
-        work("{other}tag").once("event:evt_{1}".to_owned(), Duration::from_mins(1)),
+        work("{other}tag").dedupe("event:evt_{1}".to_owned(), Duration::from_mins(1)),
         work("third").log(b"header".to_vec(), b"body".to_vec()),
     ]
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::Value;
-use surepass::queue::{Enqueued, Limits};
+use surepass::queue::{Enqueued, QueueLimits};
 
 use crate::scripts::{self, HOUR_MS, call, claim_by_hand};
 use crate::world::{Size, World, act, began, ended, ok, quick, work, works};
@@ -105,9 +105,9 @@ async fn a_rate_lets_a_seconds_worth_begin_at_once_and_then_as_many_as_time_allo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_under_a_rate_do_everything() {
     let mut config = quick();
-    config.limits = Limits {
+    config.limits = QueueLimits {
         per_second: 100,
-        ..Limits::default()
+        ..QueueLimits::default()
     };
     let world = World::new(config).await;
     world.queue.enqueue(&works(0..250)).await.unwrap();

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::finding::Finding;
 use super::{Auditor, Endpoint, NEEDED};
 use crate::lookback::accounts;
-use crate::queue::Hand;
+use crate::queue::EventSource;
 use crate::store::KnownTenant;
 use crate::stripe::api::{EventFilter, StripeError};
 
@@ -115,17 +115,17 @@ impl Auditor {
         let sells_there = |tenant: &&KnownTenant| heard.accounts.contains(&tenant.stripe_account);
         let slugs = tenants.iter().filter(sells_there);
         let slugs: Vec<&str> = slugs.map(|tenant| tenant.slug.as_str()).collect();
-        let hands = self.purchases.hands_at(&ids, &slugs).await.ok()?;
+        let sources = self.purchases.event_sources(&ids, &slugs).await.ok()?;
         let (created, newest) = heard.newest.first()?;
         let of = match heard.accounts.as_slice() {
             [None] => String::new(),
             [Some(account)] => format!(" of {account}"),
             several => format!(" of {} connected accounts", several.len()),
         };
-        if hands.len() >= SEVERAL && !hands.contains(&Some(Hand::First)) {
-            return Some(Finding::none_arrives(hands.len(), &of, newest));
+        if sources.len() >= SEVERAL && !sources.contains(&Some(EventSource::Delivered)) {
+            return Some(Finding::none_arrives(sources.len(), &of, newest));
         }
-        let late = hands.first() != Some(&Some(Hand::First));
+        let late = sources.first() != Some(&Some(EventSource::Delivered));
         late.then(|| Finding::not_arrived(newest, &of, *created, self.clock.now()))
     }
 

@@ -96,7 +96,7 @@ impl Rounds {
         };
         let now = self.auditor.clock.now();
         let zone = self.settings.time_zone;
-        let noted = self.queue.ticks().await?.get(AUDIT).copied();
+        let noted = self.queue.last_ticks().await?.get(AUDIT).copied();
         let due = due(schedule, zone, noted, now).map(|due| due.tick);
         let before = last(&self.queue).await?;
         let wrong_since = before
@@ -111,17 +111,17 @@ impl Rounds {
             }
             (false, None, _) => return self.take_over().await,
         };
-        let claim = Item::default().once(key, life);
+        let claim = Item::default().dedupe(key, life);
         let claimed = self.queue.enqueue(&[claim]).await? == [Enqueued::Logged];
         if claimed {
             let audited = tokio::time::timeout(PATIENCE, self.auditor_finds()).await;
             let audit = audited.map_err(|_| RoundError::TooLong)??;
             tell(&audit, before.as_ref(), starting || due.is_some());
             let text = serde_json::to_string(&audit)?;
-            self.queue.note(AUDIT, &text, KEPT).await?;
+            self.queue.save_note(AUDIT, &text, KEPT).await?;
             if let Some(tick) = due.or_else(|| schedule.before(now, zone)) {
-                self.queue.turn_back(AUDIT, tick).await?;
-                self.queue.ticked(AUDIT, tick).await?;
+                self.queue.reset_tick(AUDIT, tick).await?;
+                self.queue.record_tick(AUDIT, tick).await?;
             }
         }
         self.take_over().await
@@ -167,7 +167,7 @@ fn tell(audit: &Audit, before: Option<&Audit>, by_schedule: bool) {
 /// # Errors
 /// [`QueueError`].
 pub async fn last(queue: &Queue) -> Result<Option<Audit>, QueueError> {
-    let text = queue.noted(AUDIT).await?;
+    let text = queue.load_note(AUDIT).await?;
     // One of another version of Surepass is none; the next audit writes it anew.
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }

@@ -215,7 +215,7 @@ fn spread_out(
     let place = f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX);
     let delay = Duration::from_secs(request.spread_seconds.into()).mul_f64(place);
     let once = format!("listed:{}:{key}", run.id);
-    Ok(job.item()?.after(delay).once(once, ONCE))
+    Ok(job.item()?.after(delay).dedupe(once, ONCE))
 }
 
 /// The job of a buyer of whom the list held nothing. Asked for by their Stripe customer, else by their email, Stripe may

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Listed;
 use crate::queue::JobState;
-use crate::queue::item::group;
+use crate::queue::enqueue::group;
 
 /// Which end of a list comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

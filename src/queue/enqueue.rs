@@ -1,51 +1,37 @@
-//! What is handed in.
+//! Enqueueing: what is handed in, and what became of it.
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::client::{LARGEST_CALL, Queue, millis};
 use super::error::QueueError;
+use super::event_sources::EventSource;
 use super::job::Job;
+use super::metrics::Operation;
+use super::recover::LONGEST_DELAY;
+use super::scripts;
 use crate::telemetry::TraceParent;
 
 /// The longest group that is kept as it is.
 const LONGEST_GROUP: usize = 64;
 
-/// One thing to hand in: a job, a log entry, or both, at most once for `once`.
+/// One thing to enqueue: a job, a log entry, or both.
 #[derive(Debug, Clone, Default)]
 pub struct Item {
-    /// A key that is taken for good (for so long): an item whose key is taken changes nothing.
-    pub once: Option<Once>,
+    /// An item whose key is taken changes nothing.
+    pub dedupe: Option<DedupeKey>,
     pub job: Option<QueuedJob>,
     /// Header and body of an entry in the log stream.
     pub log: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// A key, for how long it is taken, and by which hand.
+/// A key that an item takes for some time, and how the item came.
 #[derive(Debug, Clone)]
-pub struct Once {
+pub struct DedupeKey {
     pub(super) key: String,
     pub(super) life: Duration,
-    pub(super) hand: Hand,
-}
-
-/// How something was heard of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hand {
-    /// From its source.
-    First,
-    /// By who went and looked for it.
-    Second,
-}
-
-impl Hand {
-    /// As `enqueue.lua` takes and keeps it.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::First => "1",
-            Self::Second => "2",
-        }
-    }
+    pub(super) source: EventSource,
 }
 
 /// A job, encoded.
@@ -119,12 +105,13 @@ impl Item {
         self
     }
 
-    /// Lines up beside the group rather than in it: `line` has its own turn. To an operator it is one with the group.
+    /// Puts the job into a lane of its group, which is served in turn with the group's other jobs. Operators see lane and
+    /// group as one.
     #[must_use]
-    pub fn beside(mut self, line: &'static str) -> Self {
+    pub fn lane(mut self, lane: &'static str) -> Self {
         if let Some(group) = self.job.as_mut().and_then(|job| job.group.as_mut()) {
             group.push('.');
-            group.push_str(line);
+            group.push_str(lane);
         }
         self
     }
@@ -166,17 +153,18 @@ impl Item {
 
     /// Accepts the item only if `key` has not been taken in the last `life`.
     #[must_use]
-    pub fn once(mut self, key: String, life: Duration) -> Self {
-        let hand = Hand::First;
-        self.once = Some(Once { key, life, hand });
+    pub fn dedupe(mut self, key: String, life: Duration) -> Self {
+        let source = EventSource::Delivered;
+        self.dedupe = Some(DedupeKey { key, life, source });
         self
     }
 
-    /// Its key was heard of at second hand. Who comes with it first hand is seen, too; but from then on the key says so.
+    /// The item was found by polling. When its source delivers the same key later, that is a duplicate, too; but the key
+    /// records the delivery from then on.
     #[must_use]
-    pub fn second_hand(mut self) -> Self {
-        if let Some(once) = &mut self.once {
-            once.hand = Hand::Second;
+    pub fn polled(mut self) -> Self {
+        if let Some(dedupe) = &mut self.dedupe {
+            dedupe.source = EventSource::Polled;
         }
         self
     }
@@ -189,12 +177,79 @@ impl Item {
     }
 }
 
+impl Queue {
+    /// Enqueues a batch, in one round trip for each 500 items. Each item is accepted whole or not at all, and has its answer in
+    /// the same place.
+    ///
+    /// # Errors
+    /// [`QueueError`]: then it is unknown whether Redis accepted the batch; enqueueing it again is safe.
+    pub async fn enqueue(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
+        let mut answers = Vec::with_capacity(items.len());
+        for chunk in items.chunks(LARGEST_CALL) {
+            let enqueued = self.enqueue_chunk(chunk).await;
+            match &enqueued {
+                Ok(answers) => self.metrics.enqueued(chunk, answers),
+                Err(error) => self.metrics.redis_failed(Operation::Enqueue, error),
+            }
+            answers.extend(enqueued?);
+        }
+        self.connection.clone().replicated(&self.key("ready")).await?;
+        Ok(answers)
+    }
+
+    async fn enqueue_chunk(&self, items: &[Item]) -> Result<Vec<Enqueued>, QueueError> {
+        // An item's payload and body make most of it; the rest are short.
+        let bytes: usize = items.iter().map(|item| 512 + item.bytes()).sum();
+        let keys = ["wait", "sched", "dead", "log", "stats"].map(|name| self.key(name));
+        let mut call = scripts::ENQUEUE.on_with_room(&keys, 2 + 11 * items.len(), bytes);
+        call.arg(self.prefix()).arg(self.config.log_entries);
+        for item in items {
+            match &item.dedupe {
+                Some(dedupe) => call
+                    .arg(&dedupe.key)
+                    .arg(millis(dedupe.life).max(1))
+                    .arg(dedupe.source.as_str()),
+                None => call.arg("").arg(0).arg(""),
+            };
+            match &item.job {
+                Some(job) => call
+                    .arg(&job.id)
+                    .arg(job.header())
+                    .arg(job.group.as_deref().unwrap_or("-"))
+                    .arg(&job.payload)
+                    .arg(millis(job.delay.min(LONGEST_DELAY)))
+                    .arg(job.revive.as_str()),
+                None => call.arg("").arg("").arg("").arg("").arg(0).arg(0),
+            };
+            let (header, body) = item
+                .log
+                .as_ref()
+                .map_or((&[][..], &[][..]), |(header, body)| (header, body));
+            call.arg(header).arg(body);
+        }
+        let answers: Vec<u8> = call.invoke_async(&mut self.connection.clone()).await?;
+        let answers: Option<Vec<_>> = answers
+            .split(|byte| *byte == b' ')
+            .map(Enqueued::from_word)
+            .collect();
+        answers
+            .filter(|answers| answers.len() == items.len())
+            .ok_or(QueueError::Answer("enqueue"))
+    }
+
+    /// Counts a call of [`Queue::enqueue`] that the caller gave up before its answer came.
+    pub fn count_given_up(&self) {
+        self.metrics
+            .redis_failed(Operation::Enqueue, &QueueError::Timeout);
+    }
+}
+
 /// What became of an [`Item`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
     /// The job waits.
     New,
-    /// The `once` key was taken: nothing changed.
+    /// The dedupe key was taken: nothing changed.
     Seen,
     /// A job of this id was waiting, scheduled or running already.
     Live,
