@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{CustomerError, Customers};
 use crate::fulfil::{Origin, Purchase, Triage, draft, of_another_type, triage_session};
 use crate::identity::Customer;
-use crate::queue::{Limit, Look};
+use crate::queue::{Lookup, RateLimit};
 use crate::store::{CreatedVia, KnownTenant};
 use crate::stripe::api::{Account, Client};
 use crate::stripe::{CheckoutSession, SessionStatus};
@@ -140,21 +140,21 @@ impl Customers {
         let name = format!("session:{}:{session}", account.as_deref().unwrap_or("own"));
         let give_up = Instant::now() + WAIT;
         loop {
-            match self.memo.look(&name, LEASE).await? {
-                Look::Known(answer) => {
+            match self.memo.lookup(&name, LEASE).await? {
+                Lookup::Known(answer) => {
                     // One that an older or newer program wrote.
                     return Ok(serde_json::from_slice(&answer).unwrap_or(Heard::nothing(Word::Silent)));
                 }
-                Look::Asked if Instant::now() < give_up => tokio::time::sleep(LOOK).await,
-                Look::Asked => return Ok(Heard::nothing(Word::Silent)),
-                Look::Ask if self.has_asked_enough(customer).await? => {
+                Lookup::InFlight if Instant::now() < give_up => tokio::time::sleep(LOOK).await,
+                Lookup::InFlight => return Ok(Heard::nothing(Word::Silent)),
+                Lookup::Fetch if self.has_asked_enough(customer).await? => {
                     self.memo.forget(&name).await?;
                     return Ok(Heard::nothing(Word::Silent));
                 }
-                Look::Ask => {
+                Lookup::Fetch => {
                     let heard = hear(&stripe, account.as_deref(), session).await;
                     let answer = serde_json::to_vec(&heard).unwrap_or_default();
-                    self.memo.tell(&name, &answer, heard.life()).await?;
+                    self.memo.publish(&name, &answer, heard.life()).await?;
                     return Ok(heard);
                 }
             }
@@ -164,7 +164,7 @@ impl Customers {
 
 impl Customers {
     async fn has_asked_enough(&self, customer: &Customer) -> Result<bool, CustomerError> {
-        let asks = Limit {
+        let asks = RateLimit {
             name: "asks",
             per_minute: self.asks_per_minute,
         };

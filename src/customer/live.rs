@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{CustomerError, Customers, Status};
 use crate::fulfil::job_ids;
 use crate::identity::Customer;
-use crate::queue::{Closed, Counted, JobEvents, JobWatch};
+use crate::queue::{Caller, Closed, JobEvents, JobWatch};
 use crate::store::KnownTenant;
 
 /// Who follows looks this often, even if nothing is told: for what Redis did not pass on, and for what only Stripe knows.
@@ -45,7 +45,7 @@ struct Taken {
     total: usize,
     /// Of these, who has no token.
     alone: usize,
-    of: HashMap<Counted, u32>,
+    of: HashMap<Caller, u32>,
 }
 
 /// Who follows a purchase.
@@ -259,15 +259,15 @@ async fn look(
 #[derive(Debug)]
 struct Place {
     places: Arc<Places>,
-    whose: Counted,
+    whose: Caller,
     is_alone: bool,
 }
 
 impl Place {
     fn take(places: &Arc<Places>, follower: &Follower) -> Result<Self, FollowError> {
         let whose = match follower {
-            Follower::Customer(customer) => Counted::user(&customer.id),
-            Follower::Alone(address) => Counted::address(address.unwrap_or(IpAddr::from([0, 0, 0, 0]))),
+            Follower::Customer(customer) => Caller::user(&customer.id),
+            Follower::Alone(address) => Caller::address(address.unwrap_or(IpAddr::from([0, 0, 0, 0]))),
         };
         let is_alone = matches!(follower, Follower::Alone(_));
         let mut taken = places.lock();

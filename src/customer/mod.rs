@@ -20,7 +20,7 @@ use crate::fulfil::{Purchase, Tenants};
 use crate::guest;
 use crate::identity::Customer;
 use crate::lookback::{self, Lookback, SyncRequest, Whose};
-use crate::queue::{Counted, Limit, Limiter, Memo, Queue, QueueError};
+use crate::queue::{Caller, Queue, QueueError, RateLimit, RateLimiter, SingleFlight};
 use crate::store::{CreatedVia, KnownTenant, Store, StoreError, Subscription};
 use crate::stripe::api::Client;
 
@@ -48,8 +48,8 @@ pub struct Customers {
     pub lookback: Arc<Lookback>,
     /// For a session that nobody here knows. `None`: there is no key.
     pub stripe: Option<Client>,
-    pub memo: Memo,
-    pub limiter: Limiter,
+    pub memo: SingleFlight,
+    pub limiter: RateLimiter,
     /// Tells of purchases as they change.
     pub live: Live,
     /// Who has proved which email, as far as this process has looked.
@@ -82,9 +82,9 @@ impl Customers {
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn limit(&self, customer: &Customer, limit: Limit) -> Result<Option<Duration>, QueueError> {
+    pub async fn limit(&self, customer: &Customer, limit: RateLimit) -> Result<Option<Duration>, QueueError> {
         self.limiter
-            .take((limit, &Counted::user(&customer.id)), None)
+            .take((limit, &Caller::user(&customer.id)), None)
             .await
     }
 }

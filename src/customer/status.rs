@@ -189,7 +189,7 @@ impl Customers {
             return Ok(Status::NotAPass);
         }
         let note = format!("asked:{}:{session}", tenant.slug);
-        if !self.memo.first(&note, BETWEEN_SYNCS).await? {
+        if !self.memo.is_first(&note, BETWEEN_SYNCS).await? {
             return Ok(Status::Unknown);
         }
         let item = Item::job(purchase)?.group(purchase.group());
@@ -227,7 +227,7 @@ impl Customers {
         let (memo, lookback, session) = (self.memo.clone(), self.lookback.clone(), session.to_owned());
         // Who asked may hang up: the note and the sync belong together.
         let asking = tokio::spawn(async move {
-            if !memo.first(&note, BETWEEN_SYNCS).await? {
+            if !memo.is_first(&note, BETWEEN_SYNCS).await? {
                 return Ok(());
             }
             match lookback.ask(&request, ulid::Ulid::generate()).await {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{CustomerError, Customers, sync_request};
 use crate::identity::Customer;
 use crate::lookback::{Report, RunId};
-use crate::queue::{Counted, Limit, Look};
+use crate::queue::{Caller, Lookup, RateLimit};
 use crate::store::{CreatedVia, KnownTenant};
 
 /// How often a run is looked at: from often to seldom.
@@ -16,7 +16,7 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 /// A customer's visits make one sync in this time.
 const BETWEEN_VISITS: Duration = Duration::from_mins(1);
 /// And so many for all tenants together, as each costs calls that all customers share.
-const VISITS: Limit = Limit {
+const VISITS: RateLimit = RateLimit {
     name: "visits",
     per_minute: 6,
 };
@@ -50,15 +50,15 @@ impl Customers {
         patience: Duration,
     ) -> Result<Option<Report>, CustomerError> {
         let give_up = Instant::now() + patience;
-        let note = format!("owed:{}:{}", tenant.slug, Counted::user(&customer.id));
-        let owed = self.memo.told(&note).await?;
+        let note = format!("owed:{}:{}", tenant.slug, Caller::user(&customer.id));
+        let owed = self.memo.cached(&note).await?;
         let run = match &owed {
             Some(run) => run_id(run),
             None => self.begin_sync(customer, tenant, CreatedVia::SelfService).await?,
         };
         let report = self.come_to(&run, give_up).await?;
         match &report {
-            Some(report) if !report.done => self.memo.tell(&note, run.as_str().as_bytes(), OWED).await?,
+            Some(report) if !report.done => self.memo.publish(&note, run.as_str().as_bytes(), OWED).await?,
             _ if owed.is_some() => self.memo.forget(&note).await?,
             _ => {}
         }
@@ -97,11 +97,11 @@ impl Customers {
         customer: &Customer,
         tenant: &KnownTenant,
     ) -> Result<Quiet, CustomerError> {
-        let note = format!("visit:{}:{}", tenant.slug, Counted::user(&customer.id));
-        match self.memo.look(&note, LEASE).await? {
-            Look::Known(run) => Ok(Quiet::Run(run_id(&run))),
-            Look::Asked => Ok(Quiet::Beginning),
-            Look::Ask => {
+        let note = format!("visit:{}:{}", tenant.slug, Caller::user(&customer.id));
+        match self.memo.lookup(&note, LEASE).await? {
+            Lookup::Known(run) => Ok(Quiet::Run(run_id(&run))),
+            Lookup::InFlight => Ok(Quiet::Beginning),
+            Lookup::Fetch => {
                 let begun = async {
                     if self.limit(customer, VISITS).await?.is_some() {
                         return Ok(Quiet::Enough);
@@ -113,7 +113,7 @@ impl Customers {
                 match &begun {
                     Ok(Quiet::Run(run)) => {
                         let run = run.as_str().as_bytes();
-                        self.memo.tell(&note, run, BETWEEN_VISITS).await?;
+                        self.memo.publish(&note, run, BETWEEN_VISITS).await?;
                     }
                     _ => self.memo.forget(&note).await?,
                 }

@@ -15,7 +15,7 @@ use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use nix::sys::socket::{Shutdown, shutdown};
 
-use crate::queue::Counted;
+use crate::queue::Caller;
 
 /// How often a thread looks at its connections, and the unit of their ages.
 const TICK: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(super) enum Awaits {
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: RawFd,
-    address: Counted,
+    address: Caller,
     /// How many connections of this address wait for their client.
     waiting: Rc<Cell<usize>>,
     awaits: Cell<Awaits>,
@@ -71,7 +71,7 @@ struct Connections {
     /// The first tick at which the operator may be warned again.
     next_warning: Cell<u32>,
     /// Addresses with open connections.
-    addresses: RefCell<HashMap<Counted, Rc<Cell<usize>>>>,
+    addresses: RefCell<HashMap<Caller, Rc<Cell<usize>>>>,
 }
 
 thread_local! {
@@ -88,7 +88,7 @@ pub(super) fn admit(io: &dyn Any, extensions: &mut Extensions, limits: Limits) {
     };
     let socket = stream.as_raw_fd();
     OPEN.with(|open| {
-        let address = Counted::address(peer.ip());
+        let address = Caller::address(peer.ip());
         let mut addresses = open.addresses.borrow_mut();
         let waiting = addresses.entry(address.clone()).or_default().clone();
         if limits.per_address.is_some() && waiting.get() >= limits.burst {

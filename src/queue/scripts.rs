@@ -35,7 +35,7 @@ script!(DISCARD, "discard.lua");
 script!(BUCKET_TAKE, "bucket_take.lua");
 script!(BUCKET_SLOW, "bucket_slow.lua");
 script!(LIMIT, "limit.lua");
-script!(MEMO, "memo.lua");
+script!(SINGLE_FLIGHT, "single_flight.lua");
 
 /// A script that Redis keeps under its hash.
 pub(super) struct Script(redis::Script);

@@ -17,7 +17,6 @@ mod hostile;
 mod job_events;
 mod keys;
 mod leases;
-mod limiter;
 mod lost_keys;
 mod metrics;
 mod model;
@@ -27,6 +26,7 @@ mod ports;
 mod processes;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod rate_limit;
 mod retention;
 mod scripts;
 mod silence;

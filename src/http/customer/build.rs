@@ -11,7 +11,7 @@ use crate::fulfil::Tenants;
 use crate::http::{StartError, connections};
 use crate::identity::Identity;
 use crate::lookback::Lookback;
-use crate::queue::{Bucket, BucketOptions, JobEvents, Limiter, Memo, Queue, Redis};
+use crate::queue::{Bucket, BucketOptions, JobEvents, Queue, RateLimiter, Redis, SingleFlight};
 use crate::store::Store;
 use crate::stripe::api::{self, Client, ClientOptions};
 
@@ -62,8 +62,8 @@ impl Door {
             fulfil: fulfil.clone(),
             lookback: Arc::new(lookback),
             stripe,
-            memo: Memo::new(redis, &settings.queue.prefix)?,
-            limiter: Limiter::new(redis, &settings.queue.prefix)?,
+            memo: SingleFlight::new(redis, &settings.queue.prefix)?,
+            limiter: RateLimiter::new(redis, &settings.queue.prefix)?,
             live: Live::new(JobEvents::of(fulfil), streams(settings), rand::random),
             proofs: Proofs::default(),
             client_reference: settings.fulfil.client_reference_id,

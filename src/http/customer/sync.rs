@@ -10,7 +10,7 @@ use super::{Door, Refusal};
 use crate::customer::CustomerError;
 use crate::identity::Customer;
 use crate::lookback::Report;
-use crate::queue::Limit;
+use crate::queue::RateLimit;
 use crate::store::RunPhase;
 
 /// How long a page waits for the result; beyond it the sync goes on by itself.
@@ -53,7 +53,7 @@ pub(super) async fn run(
 
 /// Counts a sync that a customer asks for.
 pub(in crate::http) async fn within_limit(door: &Door, customer: &Customer) -> Result<(), Refusal> {
-    let limit = Limit {
+    let limit = RateLimit {
         name: "syncs",
         per_minute: door.settings.syncs_per_minute,
     };

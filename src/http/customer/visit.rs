@@ -9,7 +9,7 @@ use url::{Origin, Url};
 
 use super::{Door, Refusal, TENANT_SLUG};
 use crate::identity::Customer;
-use crate::queue::{Counted, Limit};
+use crate::queue::{Caller, RateLimit};
 use crate::store::KnownTenant;
 
 /// The cookie that carries a token; `__Host-`: the browser takes it over TLS only, for this host and no other.
@@ -85,11 +85,11 @@ impl Door {
 
     /// Counts a call of an address.
     pub(in crate::http) async fn within_limits(&self, request: &HttpRequest) -> Result<(), Refusal> {
-        let limit = Limit {
+        let limit = RateLimit {
             name: "address",
             per_minute: self.settings.address_requests_per_minute,
         };
-        match self.address(request).map(Counted::address) {
+        match self.address(request).map(Caller::address) {
             Some(address) => self.count(limit, &address).await,
             None => Ok(()),
         }
@@ -97,15 +97,15 @@ impl Door {
 
     /// Counts a call of a customer.
     async fn user_within_limits(&self, customer: &Customer) -> Result<(), Refusal> {
-        let limit = Limit {
+        let limit = RateLimit {
             name: "user",
             per_minute: self.settings.requests_per_minute,
         };
-        self.count(limit, &Counted::user(&customer.id)).await
+        self.count(limit, &Caller::user(&customer.id)).await
     }
 
     /// Without Redis nothing is counted: who holds a pass can see it all the same.
-    async fn count(&self, limit: Limit, whom: &Counted) -> Result<(), Refusal> {
+    async fn count(&self, limit: RateLimit, whom: &Caller) -> Result<(), Refusal> {
         match self.customers.limiter.take((limit, whom), None).await {
             Ok(None) => Ok(()),
             Ok(Some(wait)) => Err(Refusal::TooMany(wait)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use surepass::queue::{Counted, Limit, Limiter, Look, Memo, Redis, RedisOptions};
+use surepass::queue::{Caller, Lookup, RateLimit, RateLimiter, Redis, RedisOptions, SingleFlight};
 
 use crate::world::{PATIENCE, World, quick};
 
@@ -11,16 +11,16 @@ fn redis(world: &World) -> Redis {
     Redis::open(&world.server.url(), RedisOptions::default()).unwrap()
 }
 
-const fn limit(name: &'static str, per_minute: u32) -> Limit {
-    Limit { name, per_minute }
+const fn limit(name: &'static str, per_minute: u32) -> RateLimit {
+    RateLimit { name, per_minute }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_a_minutes_calls_may_come_at_once_and_then_one_at_a_time_whoever_counts() {
     let world = World::new(quick()).await;
     let redis = redis(&world);
-    let limiters = [(); 4].map(|()| Limiter::new(&redis, "p").unwrap());
-    let (kari, ola) = (Counted::user("kari"), Counted::user("ola"));
+    let limiters = [(); 4].map(|()| RateLimiter::new(&redis, "p").unwrap());
+    let (kari, ola) = (Caller::user("kari"), Caller::user("ola"));
     let calls = (0..40).map(|n| limiters[n % 4].take((limit("user", 20), &kari), None));
     let waits: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
     // Ten at once; how long this machine takes may let one or two more through, at one in three seconds.
@@ -48,10 +48,10 @@ async fn half_of_a_minutes_calls_may_come_at_once_and_then_one_at_a_time_whoever
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_of_two_limits_refuses_counts_for_neither_and_nothing_stays_behind() {
     let world = World::new(quick()).await;
-    let limiter = Limiter::new(&redis(&world), "p").unwrap();
+    let limiter = RateLimiter::new(&redis(&world), "p").unwrap();
     let (user, address) = (
-        Counted::user("kari"),
-        Counted::address("192.0.2.1".parse().unwrap()),
+        Caller::user("kari"),
+        Caller::address("192.0.2.1".parse().unwrap()),
     );
     let (narrow, wide) = (limit("user", 1), limit("address", 10));
     for n in 0..100 {
@@ -74,8 +74,8 @@ async fn what_one_of_two_limits_refuses_counts_for_neither_and_nothing_stays_beh
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_was_set_back_locks_nobody_out() {
     let world = World::new(quick()).await;
-    let limiter = Limiter::new(&redis(&world), "p").unwrap();
-    let user = Counted::user("kari");
+    let limiter = RateLimiter::new(&redis(&world), "p").unwrap();
+    let user = Caller::user("kari");
     limiter.take((limit("user", 60), &user), None).await.unwrap();
     let keys: Vec<String> = world.ask(&["KEYS", "{p:limit}:*"]).await;
     let _: String = world.ask(&["SET", &keys[0], "99999999999999"]).await;
@@ -88,14 +88,17 @@ async fn a_clock_that_was_set_back_locks_nobody_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_who_look_one_asks_and_the_others_get_its_answer_and_if_it_dies_the_next_one_asks() {
     let world = World::new(quick()).await;
-    let memo = Memo::new(&redis(&world), "p").unwrap();
+    let flight = SingleFlight::new(&redis(&world), "p").unwrap();
     let lease = Duration::from_millis(300);
-    let looks = join_all((0..50).map(|_| memo.look("a", lease))).await;
-    let asks = looks.iter().filter(|look| matches!(look, Ok(Look::Ask))).count();
+    let looks = join_all((0..50).map(|_| flight.lookup("a", lease))).await;
+    let asks = looks
+        .iter()
+        .filter(|look| matches!(look, Ok(Lookup::Fetch)))
+        .count();
     assert_eq!(asks, 1);
     // The one that was to ask says nothing.
     let next = async {
-        while memo.look("a", lease).await.unwrap() != Look::Ask {
+        while flight.lookup("a", lease).await.unwrap() != Lookup::Fetch {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -103,11 +106,14 @@ async fn of_many_who_look_one_asks_and_the_others_get_its_answer_and_if_it_dies_
         .await
         .expect("the lease ends");
     let answer = b"?\0=\xff".to_vec();
-    memo.tell("a", &answer, Duration::from_mins(1)).await.unwrap();
-    assert_eq!(memo.look("a", lease).await.unwrap(), Look::Known(answer));
-    memo.forget("a").await.unwrap();
-    assert_eq!(memo.look("a", lease).await.unwrap(), Look::Ask);
+    flight
+        .publish("a", &answer, Duration::from_mins(1))
+        .await
+        .unwrap();
+    assert_eq!(flight.lookup("a", lease).await.unwrap(), Lookup::Known(answer));
+    flight.forget("a").await.unwrap();
+    assert_eq!(flight.lookup("a", lease).await.unwrap(), Lookup::Fetch);
 
-    assert!(memo.first("b", Duration::from_mins(1)).await.unwrap());
-    assert!(!memo.first("b", Duration::from_mins(1)).await.unwrap());
+    assert!(flight.is_first("b", Duration::from_mins(1)).await.unwrap());
+    assert!(!flight.is_first("b", Duration::from_mins(1)).await.unwrap());
 }

@@ -1,4 +1,4 @@
-//! What one process has found out, for all of them; and who of them finds it out.
+//! Single-flight: one process fetches an answer, and all processes share it.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use super::connection::{Connection, Redis};
 use super::error::QueueError;
 use super::scripts;
 
-/// Answers that are costly to get, shared by all processes: one of them asks, the others wait for what it hears.
+/// Answers that are costly to fetch, shared by all processes: one of them fetches, the others wait for its answer.
 ///
-/// A key holds `?` while somebody asks, and `=` with the answer once it is there.
+/// A key holds `?` while a process fetches, and `=` with the answer afterwards.
 #[derive(Debug, Clone)]
-pub struct Memo {
+pub struct SingleFlight {
     connection: Connection,
     tag: String,
 }
 
-/// What a look finds.
+/// What [`SingleFlight::lookup`] finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Look {
+pub enum Lookup {
     /// The answer.
     Known(Vec<u8>),
-    /// Nobody knows, and nobody else asks: the caller is to ask, and to tell.
-    Ask,
-    /// Somebody else asks.
-    Asked,
+    /// There is no answer: the caller must fetch and publish it.
+    Fetch,
+    /// Another caller is fetching.
+    InFlight,
 }
 
-impl Memo {
+impl SingleFlight {
     /// `prefix` as in [`super::QueueConfig`]. Connects at the first call.
     ///
     /// # Errors
@@ -42,29 +42,29 @@ impl Memo {
         })
     }
 
-    /// Looks for an answer; where there is none the first caller is to ask, and has `lease` for it: if it dies, the next
-    /// one asks then.
+    /// Looks for an answer. Where there is none, the first caller must fetch it within `lease`: if it dies, the next caller
+    /// must fetch after that.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn look(&self, name: &str, lease: Duration) -> Result<Look, QueueError> {
-        let held: Option<Vec<u8>> = scripts::MEMO
+    pub async fn lookup(&self, name: &str, lease: Duration) -> Result<Lookup, QueueError> {
+        let held: Option<Vec<u8>> = scripts::SINGLE_FLIGHT
             .on(&[self.key(name)])
             .arg(&self.tag)
             .arg(millis(lease).max(1))
             .invoke_async(&mut self.connection.clone())
             .await?;
         Ok(match held {
-            None => Look::Ask,
-            Some(held) => answer(&held).map_or(Look::Asked, Look::Known),
+            None => Lookup::Fetch,
+            Some(held) => answer(&held).map_or(Lookup::InFlight, Lookup::Known),
         })
     }
 
-    /// Tells all what was heard, for `life`.
+    /// Shares an answer with all processes, for `life`.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn tell(&self, name: &str, answer: &[u8], life: Duration) -> Result<(), QueueError> {
+    pub async fn publish(&self, name: &str, answer: &[u8], life: Duration) -> Result<(), QueueError> {
         let options = SetOptions::default().with_expiration(SetExpiry::PX(millis(life).max(1)));
         let answer = [b"=", answer].concat();
         Ok(Cmd::set_options(self.key(name), answer, options)
@@ -72,26 +72,26 @@ impl Memo {
             .await?)
     }
 
-    /// What was told, if anything; nobody is to ask.
+    /// The answer, if there is one. Asks no caller to fetch it.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn told(&self, name: &str) -> Result<Option<Vec<u8>>, QueueError> {
+    pub async fn cached(&self, name: &str) -> Result<Option<Vec<u8>>, QueueError> {
         let held: Option<Vec<u8>> = Cmd::get(self.key(name))
             .query_async(&mut self.connection.clone())
             .await?;
         Ok(held.as_deref().and_then(answer))
     }
 
-    /// Whether the caller is the first within `life`.
+    /// Whether the caller is the first one within `life`.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn first(&self, name: &str, life: Duration) -> Result<bool, QueueError> {
-        Ok(self.look(name, life).await? == Look::Ask)
+    pub async fn is_first(&self, name: &str, life: Duration) -> Result<bool, QueueError> {
+        Ok(self.lookup(name, life).await? == Lookup::Fetch)
     }
 
-    /// Forgets the answer, or that somebody asks.
+    /// Removes the answer, or the record that a caller is fetching.
     ///
     /// # Errors
     /// [`QueueError`].

@@ -1,4 +1,4 @@
-//! How often one user or one address may do something, counted in Redis for all servers.
+//! A rate limiter: how often one user or one address may do something, counted in Redis for all servers.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,33 +10,33 @@ use super::connection::{Connection, Redis};
 use super::error::QueueError;
 use super::scripts;
 
-/// So many calls a minute, evenly; after a silence half of them at once.
+/// Calls a minute, evenly spread; after a pause up to half of them at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub struct RateLimit {
     /// What it limits: a word of letters and `-`.
     pub name: &'static str,
     /// Calls a minute, from 1 on.
     pub per_minute: u32,
 }
 
-/// Whom a limit counts for.
+/// Whose calls are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Counted(String);
+pub struct Caller(String);
 
-impl fmt::Display for Counted {
+impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Counted {
-    /// One user. Stands in Redis as a hash.
+impl Caller {
+    /// One user. Redis holds a hash of the id.
     #[must_use]
     pub fn user(id: &str) -> Self {
         Self(hex::encode(&Sha256::digest(id)[..16]))
     }
 
-    /// One address; of IPv6 one network of 64 bits, which is what one subscriber has.
+    /// One IPv4 address, or one IPv6 network of 64 bits, which is what one subscriber has.
     #[must_use]
     pub fn address(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
@@ -51,12 +51,12 @@ impl Counted {
 
 /// Counts calls against limits. Clones share a connection; everyone who has the same Redis and prefix counts together.
 #[derive(Debug, Clone)]
-pub struct Limiter {
+pub struct RateLimiter {
     connection: Connection,
     tag: String,
 }
 
-impl Limiter {
+impl RateLimiter {
     /// `prefix` as in [`super::QueueConfig`]. Connects at the first call.
     ///
     /// # Errors
@@ -69,17 +69,17 @@ impl Limiter {
         })
     }
 
-    /// Counts one call against a limit, or against two at once. `Some`: it is refused, and after this wait it would not
-    /// be; what one of them refuses counts for neither. One round trip.
+    /// Counts one call against a limit, or against two at once. `Some`: it is refused, and would be accepted after this wait.
+    /// A call that one limit refuses counts for neither. One round trip.
     ///
     /// # Errors
     /// [`QueueError`].
     pub async fn take(
         &self,
-        limit: (Limit, &Counted),
-        another: Option<(Limit, &Counted)>,
+        limit: (RateLimit, &Caller),
+        another: Option<(RateLimit, &Caller)>,
     ) -> Result<Option<Duration>, QueueError> {
-        let key = |(limit, whom): (Limit, &Counted)| format!("{}{}:{}", self.tag, limit.name, whom.0);
+        let key = |(limit, caller): (RateLimit, &Caller)| format!("{}{}:{}", self.tag, limit.name, caller.0);
         let mut call = match another {
             None => scripts::LIMIT.on(&[key(limit)]),
             Some(another) => scripts::LIMIT.on(&[key(limit), key(another)]),
@@ -100,13 +100,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_counts_as_its_subscriber_and_a_user_as_a_hash() {
-        let counted = |text: &str| Counted::address(text.parse().unwrap()).0;
+    fn an_ipv6_address_counts_as_its_network_and_a_user_as_a_hash() {
+        let counted = |text: &str| Caller::address(text.parse().unwrap()).0;
         assert_eq!(counted("192.0.2.1"), "192.0.2.1");
         assert_eq!(counted("::ffff:192.0.2.1"), "192.0.2.1");
         assert_eq!(counted("2001:db8:1:2:3:4:5:6"), counted("2001:db8:1:2::1"));
         assert_ne!(counted("2001:db8:1:2::1"), counted("2001:db8:1:3::1"));
-        let odd = Counted::user("kari@example.com} {x").0;
+        let odd = Caller::user("kari@example.com} {x").0;
         assert!(
             odd.len() == 32 && odd.bytes().all(|byte| byte.is_ascii_hexdigit()),
             "{odd}"
