@@ -26,9 +26,10 @@ pub use load::{ConfigError, VARIABLES};
 pub use lookback::LookbackSettings;
 pub use queues::{OneQueueSettings, QueueName, QueueSettings};
 
-use crate::queue::{BucketOptions, QueueConfig, QueueLimits, RetryPolicy};
+use crate::queue::{QueueConfig, QueueLimits, RetryPolicy, TokenBucketOptions};
 use crate::store;
 use crate::stripe::api;
+use crate::stripe_rate_limit;
 
 /// Everything that can be set. Secrets are not in its `Debug`.
 #[derive(Debug, Clone, Deserialize)]
@@ -123,8 +124,8 @@ impl Settings {
 
     /// How often all processes together call it.
     #[must_use]
-    pub fn stripe_bucket(&self) -> BucketOptions {
-        BucketOptions::stripe(&self.queue.prefix, self.stripe.rate_per_second)
+    pub fn stripe_rate_limit(&self) -> TokenBucketOptions {
+        stripe_rate_limit::options(&self.queue.prefix, self.stripe.rate_per_second)
     }
 
     /// How the store is opened.

@@ -24,6 +24,7 @@ pub mod schedule;
 pub mod shutdown;
 pub mod store;
 pub mod stripe;
+pub mod stripe_rate_limit;
 pub mod telemetry;
 pub mod terminal;
 pub mod time_zone;

@@ -26,7 +26,7 @@ use surepass::fulfil::{Fulfiller, Purchase};
 use surepass::lookback::Lookback;
 use surepass::lookback::audit::Findings;
 use surepass::queue::{
-    self, Bucket, GiveBack, LogConsumer, ProcessGate, Queue, Redis, RedisBackend, RedisOptions,
+    self, GiveBack, LogConsumer, ProcessGate, Queue, Redis, RedisBackend, RedisOptions, TokenBucket,
 };
 use surepass::shutdown::Shutdown;
 use surepass::store::{self, Store};
@@ -287,7 +287,7 @@ fn lookback(
         );
         return Ok(None);
     };
-    let pace = Bucket::new(redis, settings.stripe_bucket()).map_err(|error| error.to_string())?;
+    let pace = TokenBucket::new(redis, settings.stripe_rate_limit()).map_err(|error| error.to_string())?;
     let http = api::http().map_err(|error| error.to_string())?;
     let sync =
         Queue::new(redis, settings.queue_config_of(QueueName::Sync)).map_err(|error| error.to_string())?;

@@ -42,7 +42,6 @@
 mod ack_health;
 mod alone;
 mod backend;
-mod bucket;
 mod client;
 mod connection;
 mod counts;
@@ -71,11 +70,11 @@ mod server;
 mod settle;
 mod single_flight;
 mod slots;
+mod token_bucket;
 mod workers;
 
 pub use alone::ProcessGate;
 pub use backend::{GiveBack, RedisBackend};
-pub use bucket::{Bucket, BucketOptions, Place, Taken};
 pub use client::{Queue, QueueConfig, QueueLimits};
 pub use connection::{Redis, RedisOptions};
 pub use counts::Counts;
@@ -94,3 +93,4 @@ pub use server::{LEAST_VERSION, Server};
 pub use settle::{Settle, SettleLayer};
 pub use single_flight::{Lookup, SingleFlight};
 pub use slots::slots;
+pub use token_bucket::{Reservation, Taken, TokenBucket, TokenBucketOptions};

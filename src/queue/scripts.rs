@@ -32,8 +32,8 @@ script!(INSPECT_JOB, "inspect_job.lua");
 script!(COUNTS, "counts.lua");
 script!(OVERDUE, "overdue.lua");
 script!(DISCARD, "discard.lua");
-script!(BUCKET_TAKE, "bucket_take.lua");
-script!(BUCKET_SLOW, "bucket_slow.lua");
+script!(TOKEN_BUCKET_TAKE, "token_bucket_take.lua");
+script!(TOKEN_BUCKET_SLOW_DOWN, "token_bucket_slow_down.lua");
 script!(LIMIT, "limit.lua");
 script!(SINGLE_FLIGHT, "single_flight.lua");
 

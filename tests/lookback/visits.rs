@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::json;
-use surepass::queue::{Bucket, BucketOptions, Redis, RedisOptions};
+use surepass::queue::{Redis, RedisOptions, TokenBucket};
 use surepass::store::{CreatedVia, LookbackMark, RunPhase};
+use surepass::stripe_rate_limit;
 
 use crate::kari::{ACCOUNT, KARI, by_kari, nobodys};
 use crate::mall::{Mall, SETTINGS};
@@ -324,7 +325,7 @@ async fn a_full_bucket_is_waiting_and_no_attempt() {
     let mall = Mall::unheard(&settings).await;
     let session = mall.order(json!({})).await;
     let redis = Redis::open(&mall.shop.setting("REDIS_URL").into(), RedisOptions::default()).unwrap();
-    let bucket = Bucket::new(&redis, BucketOptions::stripe("surepass", 100)).unwrap();
+    let bucket = TokenBucket::new(&redis, stripe_rate_limit::options("surepass", 100)).unwrap();
     // Longer than anyone stands in line.
     bucket.pause(Duration::from_secs(12)).await.unwrap();
     let (report, _) = mall.visit("dance", None).await;

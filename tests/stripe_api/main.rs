@@ -4,7 +4,6 @@
 #![expect(clippy::expect_used, reason = "a test's assumptions may panic")]
 
 mod bodies;
-mod bucket;
 mod emulate;
 mod errors;
 mod fake;
@@ -14,6 +13,7 @@ mod paging;
 mod peer;
 #[path = "../support/ports.rs"]
 mod ports;
+mod rate_limit;
 mod requests;
 mod retries;
 mod tls;

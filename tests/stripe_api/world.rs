@@ -1,7 +1,8 @@
 //! A private Redis with a bucket in it.
 
 use secrecy::ExposeSecret;
-use surepass::queue::{Bucket, BucketOptions, Redis, RedisOptions};
+use surepass::queue::{Redis, RedisOptions, TokenBucket, TokenBucketOptions};
+use surepass::stripe_rate_limit;
 use surepass::up::{RedisServer, RedisServerOptions};
 use tempfile::TempDir;
 
@@ -25,7 +26,7 @@ impl World {
     }
 
     /// A bucket with a connection of its own, as another process would have it.
-    pub(crate) fn bucket(&self, rate: u32, burst: u32) -> Bucket {
+    pub(crate) fn bucket(&self, rate: u32, burst: u32) -> TokenBucket {
         bucket(self.server.url().expose_secret(), rate, burst)
     }
 
@@ -83,8 +84,8 @@ impl SetClock {
         let set = |source: &str| redis::Script::new(&source.replacen("redis.call('TIME')", clock, 1));
         Self {
             connection: world.connection(),
-            take: set(script!("bucket_take.lua")),
-            slow: set(script!("bucket_slow.lua")),
+            take: set(script!("token_bucket_take.lua")),
+            slow: set(script!("token_bucket_slow_down.lua")),
             now: 1_700_000_000_000_000,
         }
     }
@@ -124,11 +125,11 @@ pub(crate) fn now(connection: &mut redis::Connection) -> u64 {
     seconds * 1_000_000 + micros
 }
 
-pub(crate) fn bucket(url: &str, rate: u32, burst: u32) -> Bucket {
+pub(crate) fn bucket(url: &str, rate: u32, burst: u32) -> TokenBucket {
     let redis = Redis::open(&url.to_owned().into(), RedisOptions::default()).unwrap();
-    let options = BucketOptions {
+    let options = TokenBucketOptions {
         burst,
-        ..BucketOptions::stripe("surepass", rate)
+        ..stripe_rate_limit::options("surepass", rate)
     };
-    Bucket::new(&redis, options).unwrap()
+    TokenBucket::new(&redis, options).unwrap()
 }

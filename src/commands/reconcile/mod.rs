@@ -15,7 +15,7 @@ use surepass::fulfil::{job_id, session_of};
 use surepass::lookback::ledger::{self, Balance, Progress};
 use surepass::queue::JobState;
 use surepass::queue::inspector::Life;
-use surepass::queue::{Bucket, Queue, Redis, RedisOptions};
+use surepass::queue::{Queue, Redis, RedisOptions, TokenBucket};
 use surepass::store::Store;
 use surepass::stripe::api::{self, Client, Pace, Unpaced};
 use surepass::verdict::LONGEST_WAIT;
@@ -102,7 +102,7 @@ async fn client(settings: &Settings) -> Result<Client, Failure> {
          access is enough (rk_live_…, rk_test_…)",
     )?;
     let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
-    let bucket = Bucket::new(&redis, settings.stripe_bucket())?;
+    let bucket = TokenBucket::new(&redis, settings.stripe_rate_limit())?;
     let answer = tokio::time::timeout(REDIS, bucket.take(None)).await;
     let pace: Arc<dyn Pace> = if matches!(answer, Ok(Ok(_))) {
         Arc::new(bucket)

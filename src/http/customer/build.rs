@@ -11,7 +11,7 @@ use crate::fulfil::Tenants;
 use crate::http::{StartError, connections};
 use crate::identity::Identity;
 use crate::lookback::Lookback;
-use crate::queue::{Bucket, BucketOptions, JobEvents, Queue, RateLimiter, Redis, SingleFlight};
+use crate::queue::{JobEvents, Queue, RateLimiter, Redis, SingleFlight, TokenBucket, TokenBucketOptions};
 use crate::store::Store;
 use crate::stripe::api::{self, Client, ClientOptions};
 
@@ -32,9 +32,9 @@ impl Door {
         let stripe = match settings.stripe_options() {
             None => None,
             Some(options) => {
-                let bucket = BucketOptions {
+                let bucket = TokenBucketOptions {
                     patience: PATIENCE,
-                    ..settings.stripe_bucket()
+                    ..settings.stripe_rate_limit()
                 };
                 let options = ClientOptions {
                     attempts: ATTEMPTS,
@@ -44,7 +44,7 @@ impl Door {
                 Some(Client::new(
                     http.clone(),
                     options,
-                    Arc::new(Bucket::new(redis, bucket)?),
+                    Arc::new(TokenBucket::new(redis, bucket)?),
                 ))
             }
         };

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::StripeError;
 
-/// Keeps all that call Stripe below its limits, together. [`crate::queue::Bucket`] does it for all processes.
+/// Keeps all that call Stripe below its limits, together. Its implementation for all processes together is in `stripe_rate_limit`.
 #[async_trait]
 pub trait Pace: Debug + Send + Sync {
     /// Waits until one call may be made.

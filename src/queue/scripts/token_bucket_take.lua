@@ -1,13 +1,12 @@
--- Takes a place in the line of those who call, or tells how long one that was taken still waits.
+-- Reserves a turn for a call, or says how long a reserved one still has to wait.
 --
 -- KEYS 1 bucket
--- ARGV 1 prefix  2 calls a second  3 how many may come at once  4 the longest wait that is worth a place, in µs
---      5 the round of the place that the caller has, empty: it has none  6 when that place is, in µs since 1970
--- Answers: 1 if it has a place, 0 if the line is too long; the wait, in µs; the round of the place; when the place is.
+-- ARGV 1 prefix  2 calls a second  3 how many may come at once  4 the longest wait that the caller accepts, in µs
+--      5 the round of the turn that the caller has, empty: it has none  6 when that turn is, in µs since 1970
+-- Returns 1 if it has a turn, 0 if the wait is too long; the wait in µs; the turn's round; when the turn is.
 --
--- `next` is when the next place is, were there no burst: each place moves it on, so that those who wait stand one behind
--- the other. It lies in the past where nobody came, and up to a burst of that may be made up for. `bucket_slow` begins a
--- new round: the places of the one before are void.
+-- `next` is when the next turn is, without the burst. Each reservation moves it on by one gap. After a pause it lies in the
+-- past, and up to a burst of that time may be used. `token_bucket_slow_down` begins a new round, which voids earlier turns.
 local clock = time[1] * 1000000 + time[2]
 local state = redis.call('HMGET', KEYS[1], 'next', 'round', 'factor', 'slow')
 local round = state[2] or '0'
@@ -16,14 +15,14 @@ if ARGV[5] == round then
 end
 local rate, slow = tonumber(ARGV[2]), tonumber(state[4] or 0)
 if state[3] then
-  -- It comes back to the full rate in a minute at most.
+  -- It is back at the full rate within a minute.
   rate = rate * math.min(1, state[3] + math.max(0, clock - slow) / 60000000)
 end
 local gap = math.ceil(1000000 / rate)
 local burst = gap * (ARGV[3] - 1)
 local due = math.max(tonumber(state[1] or 0), clock - burst)
 if due - clock > 120000000 + ARGV[4] then
-  -- No line is that long: Redis' clock was put back, by a failover perhaps.
+  -- No wait is that long: Redis' clock was set back, perhaps by a failover.
   due, slow = clock, 0
 end
 local wait = math.max(0, due - clock)

@@ -1,7 +1,7 @@
--- Nobody calls for a while, and all go on more slowly from there.
+-- Stops all calls for a while; after it they go on at a lower rate.
 --
 -- KEYS 1 bucket
--- ARGV 1 prefix  2 for how long nobody calls, in µs
+-- ARGV 1 prefix  2 length of the stop, in µs
 --
 -- `slow` is when that ends, `factor` the part of the rate that is used from then on.
 local clock = time[1] * 1000000 + time[2]
@@ -9,7 +9,7 @@ local state = redis.call('HMGET', KEYS[1], 'factor', 'slow', 'round')
 local factor, slow = tonumber(state[1] or 1), tonumber(state[2] or 0)
 local till = clock + ARGV[2]
 if slow > clock + 120000000 then
-  -- Redis' clock was put back.
+  -- Redis' clock was set back.
   slow = 0
 end
 if slow >= till then

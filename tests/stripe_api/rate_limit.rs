@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use surepass::queue::{Bucket, BucketOptions, Place, Redis, RedisOptions, Taken};
+use surepass::queue::{Redis, RedisOptions, Reservation, Taken, TokenBucket};
 use surepass::stripe::api::{Client, Pace, http};
+use surepass::stripe_rate_limit;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -16,15 +17,15 @@ use crate::world::{SetClock, World, bucket, now};
 const CHILD: &str = "SUREPASS_TEST_CALLS_BY_THE_BUCKET";
 const CHARGE: &str = r#"{"id":"ch_1","amount":7}"#;
 
-async fn place(bucket: &Bucket, held: Option<&Place>) -> (Place, Duration) {
+async fn place(bucket: &TokenBucket, held: Option<&Reservation>) -> (Reservation, Duration) {
     match bucket.take(held).await.unwrap() {
-        Taken::Place(place, wait) => (place, wait),
+        Taken::Reserved(place, wait) => (place, wait),
         Taken::TooLong(wait) => panic!("no place for {wait:?}"),
     }
 }
 
 /// How long after `from` the place is, in µs; negative: before.
-fn after(place: &Place, from: u64) -> i64 {
+fn after(place: &Reservation, from: u64) -> i64 {
     i64::try_from(place.due).unwrap() - i64::try_from(from).unwrap()
 }
 
@@ -84,7 +85,11 @@ async fn two_processes_never_call_faster_than_the_rate_that_they_share() {
             fake.base
         );
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "bucket::child_that_calls_by_the_bucket", "--nocapture"])
+            .args([
+                "--exact",
+                "rate_limit::child_that_calls_by_the_bucket",
+                "--nocapture",
+            ])
             .env(CHILD, told)
             .stdin(Stdio::null())
             .kill_on_drop(true)
@@ -331,7 +336,7 @@ async fn a_redis_that_is_silent_is_as_one_that_is_away() {
         ..RedisOptions::default()
     };
     let redis = Redis::open(&world.server.url(), patience).unwrap();
-    let bucket = Bucket::new(&redis, BucketOptions::stripe("surepass", 10)).unwrap();
+    let bucket = TokenBucket::new(&redis, stripe_rate_limit::options("surepass", 10)).unwrap();
     bucket.turn().await.unwrap();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(world.server.pid().unwrap()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
