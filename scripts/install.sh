@@ -5,7 +5,7 @@
 #   scripts/install.sh demo    a Redis server
 #   scripts/install.sh test    and a PostgreSQL server, Chromium with playwright-core and axe-core, Stripe's own libraries
 #                              and command line, two fakes of Stripe (emulate, localstripe), Prometheus' parser, and
-#                              libfaketime and PgBouncer where apt can
+#                              libfaketime, PgBouncer, Ruby and PHP where apt can
 #   scripts/install.sh ci      and cargo-deny and docker-compose
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -154,6 +154,13 @@ chromium() {
         fail "there is no Chromium to be had for the tests of the pages: please install it or Google Chrome"
 }
 
+# The languages of docs/checkout.md that nothing else needs. Without them the test of its code leaves theirs out, and says so.
+languages() {
+    if have ruby && have php && have curl; then return; fi
+    say "Ruby, PHP and curl, with apt, for the examples in docs/checkout.md"
+    apt_install ruby php-cli curl || say "not to be had: the examples in these languages are not run"
+}
+
 # A pooler before PostgreSQL. Without it the tests behind one are left out, and say so.
 pgbouncer() {
     if have pgbouncer || [ -x /usr/sbin/pgbouncer ]; then return; fi
@@ -188,7 +195,7 @@ rust() {
 
 case ${1:-} in
 demo) rust; redis ;;
-test) rust; redis; postgres; pgbouncer; peers; chromium; faketime ;;
-ci) rust; redis; postgres; pgbouncer; peers; chromium; faketime; cargo_deny; docker_compose ;;
+test) rust; redis; postgres; pgbouncer; peers; languages; chromium; faketime ;;
+ci) rust; redis; postgres; pgbouncer; peers; languages; chromium; faketime; cargo_deny; docker_compose ;;
 *) fail "what for? demo, test or ci" ;;
 esac

@@ -9,6 +9,7 @@
 #[path = "../support/answer.rs"]
 mod answer;
 mod catalogue;
+mod checkout_code;
 mod commands;
 mod connections;
 mod corpus;
