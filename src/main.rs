@@ -125,3 +125,20 @@ fn ended(done: Result<ExitCode, Failure>) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/support/help.rs"]
+mod help;
+#[cfg(test)]
+#[path = "../tests/support/snapshot.rs"]
+mod snapshot;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_help_of_every_command_is_as_it_was_reviewed() {
+        super::help::check(super::Arguments::command());
+    }
+}

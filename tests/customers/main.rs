@@ -20,6 +20,7 @@ mod live_doors;
 mod page;
 mod page_bought;
 mod page_forms;
+mod page_states;
 mod page_words;
 mod passes;
 #[path = "../support/program.rs"]
@@ -30,6 +31,8 @@ mod reader;
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod shop;
 mod sign_in;
+#[path = "../support/snapshot.rs"]
+mod snapshot;
 mod status;
 mod stripe;
 mod studio;

@@ -15,12 +15,15 @@ mod checkup;
 mod endpoints;
 mod left_behind;
 mod machine;
+mod pages;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod program;
 #[path = "../support/shop/mod.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod shop;
+#[path = "../support/snapshot.rs"]
+mod snapshot;
 mod stripe;
 mod stripe_access;
 mod unconfigured;

@@ -131,12 +131,23 @@ async fn a_reader_who_has_gone_ends_the_list_quietly() {
     assert_eq!((ended.status.code(), stderr(&ended).as_str()), (Some(0), ""));
 }
 
-/// What a command prints on a terminal of 80 columns.
-async fn on_terminal(shop: &Shop, arguments: &str) -> String {
-    let script = format!("stty cols 80 rows 24; {} {arguments}", crate::program::SUREPASS);
+/// What a command prints on a terminal of 80 columns, then what it says on stderr; and its exit status.
+pub(crate) async fn terminal(shop: &Shop, arguments: &str) -> (i32, String) {
+    let errors = shop.file("errors", "").display().to_string();
+    let script = format!(
+        "stty cols 80 rows 24; {} {arguments} </dev/null 2>{errors}; status=$?; cat {errors}; exit $status",
+        crate::program::SUREPASS
+    );
     let output = run(shop.command_of("script", &["-qec", &script, "/dev/null"])).await;
-    assert!(output.status.success(), "{}", stderr(&output));
-    stdout(&output).replace('\r', "")
+    let status = output.status.code().unwrap_or_default();
+    (status, stdout(&output).replace("\r\n", "\n"))
+}
+
+/// The same of one that succeeds.
+async fn on_terminal(shop: &Shop, arguments: &str) -> String {
+    let (status, printed) = terminal(shop, arguments).await;
+    assert_eq!(status, 0, "{printed}");
+    printed
 }
 
 #[tokio::test]

@@ -44,6 +44,8 @@ mod shared_account;
 #[path = "../support/shop/mod.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod shop;
+#[path = "../support/snapshot.rs"]
+mod snapshot;
 mod starting;
 mod stopping;
 mod store_outage;
@@ -51,6 +53,7 @@ mod store_outage;
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod stripe_sandbox;
 mod sync_cost;
+mod tables;
 mod tenants;
 #[cfg(feature = "otlp")]
 mod traces;
