@@ -29,6 +29,7 @@ mod queue;
 mod report;
 mod requests;
 mod scale;
+mod stock;
 mod streams;
 mod system;
 mod whole;

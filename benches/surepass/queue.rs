@@ -15,6 +15,7 @@ use surepass::up::{RedisServer, RedisServerOptions};
 use tokio::runtime::Runtime;
 
 use crate::report::{Goal, Table, float, median, per_second, thousands};
+use crate::stock::{self, Stock};
 use crate::{Outcome, ROUNDS, requests, system};
 
 pub(crate) const CONCURRENCY: usize = 256;
@@ -92,6 +93,7 @@ impl Figures {
 
 struct Stage {
     queue: Queue,
+    stock: Stock,
     redis: MultiplexedConnection,
     payload: Arc<[u8]>,
     workers: AtomicUsize,
@@ -110,15 +112,18 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
             QueueConfig::default(),
         )?;
         let purchase = requests::purchases(1, 2)?.pop().ok_or("no purchase")?;
+        let payload: Arc<[u8]> = purchase.encode()?.into();
         Outcome::Ok(Stage {
             queue,
+            stock: Stock::new(&server, payload.len()).await?,
             redis: system::connect(&server).await?,
-            payload: purchase.encode()?.into(),
+            payload,
             workers: AtomicUsize::new(0),
         })
     })?;
     let (mut bare, mut ours) = (Figures::default(), Figures::default());
     let (mut few, mut many) = (Figures::default(), Figures::default());
+    let (mut locked, mut unlocked) = (Figures::default(), Figures::default());
     for _ in 0..ROUNDS {
         let run = |backlog, is_ours| runtime.block_on(stage.drain(backlog, is_ours));
         bare.add(&[run(JOBS, false)?])?;
@@ -133,6 +138,8 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
         }
         few.add(&small)?;
         many.add(&[run(MANY, true)?])?;
+        locked.add(&[runtime.block_on(stage.drain_stock(true))?])?;
+        unlocked.add(&[runtime.block_on(stage.drain_stock(false))?])?;
     }
 
     let mut table = Table::new("2. Queue: a job that does nothing");
@@ -157,19 +164,32 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
         median(&many.rate) / rate,
         Some(Goal::AtLeast(90.0)),
     );
+    for (what, figures) in [
+        ("RedisStorage, 7,000 waiting", &locked),
+        ("  with its lock off", &unlocked),
+    ] {
+        table.compared(
+            what,
+            figures.told(),
+            median(&figures.rate) / median(&bare.rate),
+            None,
+        );
+    }
     table.note(format!(
         "A purchase's id and payload of {} bytes; {CONCURRENCY} at a time, {PREFETCH} ready. Bare: claims {BARE_BATCH} while it settles",
         stage.payload.len()
     ));
     table.note("the last. Redis appendonly no. 1,000 waiting: 30 times a round, less what a worker with one job takes.");
+    table.note(
+        "RedisStorage: apalis-redis' own, as shipped. With 8,000 due jobs it takes none, so it gets fewer.",
+    );
     runtime.block_on(server.stop())?;
     Ok(table)
 }
 
 impl Stage {
     async fn drain(&self, backlog: usize, is_ours: bool) -> Outcome<Drained> {
-        let mut redis = self.redis.clone();
-        redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await?;
+        self.redis_does(&redis::cmd("FLUSHALL")).await?;
         for from in (0..backlog).step_by(500) {
             let items = (from..backlog.min(from + 500))
                 .map(|nth| {
@@ -179,10 +199,7 @@ impl Stage {
                 .collect::<Result<Vec<_>, _>>()?;
             self.queue.enqueue(&items).await?;
         }
-        redis::cmd("CONFIG")
-            .arg("RESETSTAT")
-            .query_async::<()>(&mut redis)
-            .await?;
+        self.reset_time().await?;
         let time = if is_ours {
             self.worker(backlog).await?
         } else {
@@ -192,9 +209,37 @@ impl Stage {
         if counts.waiting + counts.running + counts.dead > 0 {
             return Err(format!("not drained: {counts:?}").into());
         }
+        Ok(Drained {
+            jobs: backlog,
+            time,
+            redis: self.redis_time().await?,
+        })
+    }
+
+    async fn drain_stock(&self, is_locked: bool) -> Outcome<Drained> {
+        self.redis_does(&redis::cmd("FLUSHALL")).await?;
+        self.stock.fill().await?;
+        self.reset_time().await?;
+        Ok(Drained {
+            jobs: stock::WAITING,
+            time: self.stock.drain(is_locked).await?,
+            redis: self.redis_time().await?,
+        })
+    }
+
+    async fn redis_does(&self, command: &redis::Cmd) -> Outcome<()> {
+        Ok(command.query_async(&mut self.redis.clone()).await?)
+    }
+
+    async fn reset_time(&self) -> Outcome<()> {
+        self.redis_does(redis::cmd("CONFIG").arg("RESETSTAT")).await
+    }
+
+    /// What the scripts have taken since.
+    async fn redis_time(&self) -> Outcome<Duration> {
         let text: String = redis::cmd("INFO")
             .arg("commandstats")
-            .query_async(&mut redis)
+            .query_async(&mut self.redis.clone())
             .await?;
         let scripts = text
             .lines()
@@ -202,11 +247,7 @@ impl Stage {
         let microseconds = scripts
             .and_then(|line| line.split_once("usec=")?.1.split(',').next()?.parse().ok())
             .ok_or("INFO without evalsha")?;
-        Ok(Drained {
-            jobs: backlog,
-            time,
-            redis: Duration::from_micros(microseconds),
-        })
+        Ok(Duration::from_micros(microseconds))
     }
 
     async fn worker(&self, backlog: usize) -> Outcome<Duration> {
