@@ -19,7 +19,7 @@ use crate::config::ClientReference;
 use crate::fulfil::{Purchase, Tenants};
 use crate::guest;
 use crate::identity::Customer;
-use crate::lookback::{self, Lookback, SyncRequest, Whose};
+use crate::lookback::{self, Lookback, OwnershipRule, SyncRequest};
 use crate::queue::{Caller, Queue, QueueError, RateLimit, RateLimiter, SingleFlight};
 use crate::store::{CreatedVia, KnownTenant, Store, StoreError, Subscription};
 use crate::stripe::api::Client;
@@ -121,11 +121,11 @@ fn claim(
         && fits(&purchase.account, &|id| {
             tenant.stripe_account.as_deref() == Some(id)
         });
-    let whose = Whose::User {
+    let rule = OwnershipRule::User {
         id: customer.id.clone(),
         verified_email: customer.verified_email.clone(),
     };
-    is_tenants.then(|| whose.claim(purchase)).flatten()
+    is_tenants.then(|| rule.claim(purchase)).flatten()
 }
 
 /// What the lookback is asked for, for a customer of a tenant.

@@ -14,8 +14,8 @@ use self::reading::since;
 use super::attempt::{Attempt, Place};
 use super::bring::Found;
 use super::listing::Listing;
+use super::ownership::{self, OwnershipRule};
 use super::sweep::DETECTOR;
-use super::whose::{self, Whose};
 use super::{Customer, Lookback, LookbackError, SyncRequest};
 use crate::config::ClientReference;
 use crate::email;
@@ -55,7 +55,7 @@ pub(super) struct Seen {
 
 /// Whom a request is about, as far as our own store knows.
 pub(super) struct Asker {
-    pub(super) whose: Whose,
+    pub(super) rule: OwnershipRule,
     /// What the user holds, newest first.
     held: Vec<Subscription>,
 }
@@ -65,7 +65,7 @@ struct Look<'a> {
     request: &'a SyncRequest,
     account: Option<&'a str>,
     tenant: Option<&'a KnownTenant>,
-    whose: &'a Whose,
+    rule: &'a OwnershipRule,
     client_reference: ClientReference,
     stripe: Account,
     /// Sessions that it has come across.
@@ -90,7 +90,7 @@ impl Lookback {
             _ => Vec::new(),
         };
         Ok(Asker {
-            whose: Whose::of(&request.customer),
+            rule: OwnershipRule::of(&request.customer),
             held,
         })
     }
@@ -109,7 +109,7 @@ impl Lookback {
             request,
             account,
             tenant,
-            whose: &asker.whose,
+            rule: &asker.rule,
             client_reference: self.client_reference,
             stripe: self.stripe()?.account(account),
             met: HashSet::new(),
@@ -287,7 +287,7 @@ impl Lookback {
             .map(|id| Customer::StripeCustomer((*id).to_owned()));
         let email = verified_email.clone().map(Customer::Email);
         let keys = customers.chain(email).map(|one| one.key());
-        let keys: Vec<String> = keys.chain([whose::user_key(id)]).collect();
+        let keys: Vec<String> = keys.chain([ownership::user_key(id)]).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let records = self.records();
         // Those that have their subscription by now may be among them.

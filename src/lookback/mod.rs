@@ -14,12 +14,12 @@ mod job;
 pub mod ledger;
 mod listing;
 mod look;
+mod ownership;
 mod report;
 mod settle;
 mod sweep;
 mod sync;
 mod undelivered;
-mod whose;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,8 @@ use crate::stripe::api::Client;
 
 pub use error::LookbackError;
 pub use job::{Customer, LookbackJob, Resume, RunId, SweepRequest, SyncRequest, UndeliveredRequest};
+pub(crate) use ownership::OwnershipRule;
 pub use report::{Asked, FailedSession, Report};
-pub(crate) use whose::Whose;
 
 /// What a lookback works with.
 #[derive(Debug, Clone)]

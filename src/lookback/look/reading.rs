@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{Look, MOST_SESSIONS};
 use crate::lookback::bring::{Found, Listed, listed};
 use crate::lookback::listing::Listing;
-use crate::lookback::whose::may_be_of;
+use crate::lookback::ownership::may_belong_to;
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Page, SessionFilter, StripeError};
 
@@ -38,10 +38,13 @@ impl Look<'_> {
         if !self.met.insert(purchase.session_id.clone()) {
             return;
         }
-        if self.tenant.is_some_and(|tenant| !may_be_of(tenant, &purchase)) {
+        if self
+            .tenant
+            .is_some_and(|tenant| !may_belong_to(tenant, &purchase))
+        {
             return;
         }
-        if let Some(purchase) = self.whose.claim(purchase) {
+        if let Some(purchase) = self.rule.claim(purchase) {
             let session = purchase.session_id.clone();
             let key = self.request.customer.key();
             self.seen.found.push(if is_refunded {

@@ -11,7 +11,7 @@ use super::parts::{Part, Parts, Rest};
 use crate::fulfil::Purchase;
 use crate::lookback::bring::{Found, Held, Listed, listed};
 use crate::lookback::listing::Listing;
-use crate::lookback::{Lookback, LookbackError, SweepRequest, whose};
+use crate::lookback::{Lookback, LookbackError, SweepRequest, ownership};
 use crate::store::{FoundSession, LookbackRun, OpenSession, RunPhase, RunStep, SessionState};
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, Page, StripeError};
@@ -125,7 +125,7 @@ impl Lookback {
             let note = |purchase: &Purchase| OpenSession {
                 session: purchase.session_id.clone(),
                 account: request.account.clone(),
-                customers: whose::keys(purchase),
+                customers: ownership::customer_keys(purchase),
                 created_at: session.created.unwrap_or(now),
             };
             let (purchase, is_complete) = match listed(session, account, run.via, self.client_reference) {
@@ -137,7 +137,10 @@ impl Lookback {
                 }
                 Listed::Refunded(purchase) => {
                     closed.push(purchase.session_id.clone());
-                    found.push(Found::refunded(&purchase.session_id, whose::key(&purchase)));
+                    found.push(Found::refunded(
+                        &purchase.session_id,
+                        ownership::customer_key(&purchase),
+                    ));
                     continue;
                 }
                 Listed::Other => {
@@ -150,7 +153,7 @@ impl Lookback {
                 }
             };
             open.push(note(&purchase));
-            let (session, key) = (purchase.session_id.clone(), whose::key(&purchase));
+            let (session, key) = (purchase.session_id.clone(), ownership::customer_key(&purchase));
             let purchase = Some(purchase).filter(|_| is_complete);
             found.push(Found::new(&session, key, purchase));
         }

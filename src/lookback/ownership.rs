@@ -1,24 +1,24 @@
-//! Whose a session is.
+//! Decides which customer a session belongs to.
 
 use super::Customer;
 use crate::email;
 use crate::fulfil::Purchase;
 use crate::store::KnownTenant;
 
-/// What tells that a session is the customer's.
+/// Decides whether a session belongs to the customer.
 #[derive(Debug)]
-pub(crate) enum Whose {
+pub(crate) enum OwnershipRule {
     User {
         id: String,
-        /// One that they have proved, and nobody before them.
+        /// An email that this user has verified, and that nobody verified before them.
         verified_email: Option<String>,
     },
     Email(String),
-    /// All that Stripe gives for the question that was asked.
-    Asked,
+    /// Stripe already filtered by session or Stripe customer: everything it returns belongs.
+    Any,
 }
 
-impl Whose {
+impl OwnershipRule {
     pub(crate) fn of(customer: &Customer) -> Self {
         match customer {
             Customer::User { id, verified_email } => Self::User {
@@ -29,17 +29,19 @@ impl Whose {
                     .filter(|email| !email.is_empty()),
             },
             Customer::Email(email) => Self::Email(email::folded(email)),
-            Customer::StripeCustomer(_) | Customer::Session(_) | Customer::Listed(_) => Self::Asked,
+            Customer::StripeCustomer(_) | Customer::Session(_) | Customer::Listed(_) => Self::Any,
         }
     }
 
-    /// The purchase, if it is theirs. One that names nobody is given to the user who has proved its email. An email that was
-    /// only typed proves nothing, nor does a Stripe customer: shops look those up by typed emails. One that names another
-    /// user is that user's, whatever its email.
+    /// Returns the purchase if it belongs to the customer.
+    ///
+    /// A purchase that names a user belongs to that user, whatever its email. A purchase without a user belongs to the
+    /// user who verified its email. An unverified email proves nothing. Nor does a Stripe customer: shops look them up
+    /// by typed emails.
     pub(crate) fn claim(&self, mut purchase: Purchase) -> Option<Purchase> {
         let email = purchase.email.as_deref().map(email::folded);
         match self {
-            Self::Asked => Some(purchase),
+            Self::Any => Some(purchase),
             Self::Email(wanted) => (email.as_ref() == Some(wanted)).then_some(purchase),
             Self::User { id, verified_email } => {
                 if let Some(named) = purchase.user() {
@@ -55,16 +57,16 @@ impl Whose {
     }
 }
 
-/// Whether a purchase on the tenant's account may be the tenant's: it names this one, or none.
-pub(super) fn may_be_of(tenant: &KnownTenant, purchase: &Purchase) -> bool {
+/// Whether a purchase on the tenant's account may be the tenant's: it names this tenant, or none.
+pub(super) fn may_belong_to(tenant: &KnownTenant, purchase: &Purchase) -> bool {
     purchase
         .tenant
         .as_ref()
         .is_none_or(|named| *named == tenant.id || *named == tenant.slug)
 }
 
-/// Under which keys those are known whose a session may be, as [`Whose::claim`] has it; none: nobody can tell yet.
-pub(super) fn keys(purchase: &Purchase) -> Vec<String> {
+/// The keys of all customers whom [`OwnershipRule::claim`] may give the purchase to. Empty: it names nobody yet.
+pub(super) fn customer_keys(purchase: &Purchase) -> Vec<String> {
     if let Some(id) = purchase.user() {
         return vec![user_key(id)];
     }
@@ -81,8 +83,8 @@ pub(super) fn user_key(id: &str) -> String {
     customer.key()
 }
 
-/// Whom a sweep takes a session for: the key under which their sessions are together.
-pub(super) fn key(purchase: &Purchase) -> String {
+/// The key under which an account sync groups the customer's sessions.
+pub(super) fn customer_key(purchase: &Purchase) -> String {
     let customer = match (purchase.user(), &purchase.customer, &purchase.email) {
         (Some(id), _, _) => Customer::User {
             id: id.to_owned(),
