@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::bring::{Found, Line, Unfinished};
+use super::enqueue_missing::{Candidate, Lane, Unfinished};
 use super::look::Seen;
 use super::{Lookback, LookbackError};
 use crate::store::{FoundSession, LookbackRun, RunPhase, RunStep, SessionState};
@@ -72,10 +72,10 @@ impl Lookback {
         let mut found = std::mem::take(&mut seen.found);
         // What an earlier attempt has handed in stays as it was noted.
         found.retain(|one| attempt.known.get(&one.row.session) != Some(&false));
-        self.bring(account, attempt.run.via, Line::Fresh, &mut found)
+        self.enqueue_missing(account, attempt.run.via, Lane::Fresh, &mut found)
             .await?;
         attempt.unfinished.add(&found);
-        let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
+        let rows: Vec<FoundSession> = found.iter().map(Candidate::row).collect::<Result<_, _>>()?;
         for rows in rows.chunks(500) {
             self.records().note_sessions(&attempt.run.id, rows).await?;
         }

@@ -1,4 +1,4 @@
-//! Unmatched payments ("cases") as the lookback meets them.
+//! Unmatched payments ("cases") of sessions that the lookback finds.
 
 use std::collections::HashMap;
 
@@ -6,17 +6,17 @@ use super::{Lookback, LookbackError};
 use crate::store::{RefundedPayments, Resolution, StoreError, UnmatchedPayment};
 use crate::stripe::CheckoutSession;
 
-/// Cases by session. Of a session on several accounts the open one counts.
+/// Cases by session. If a session has cases in several accounts, the open one counts.
 #[derive(Debug, Default)]
 pub(super) struct Cases(HashMap<String, UnmatchedPayment>);
 
-/// What a case says about a session without a subscription.
+/// The state of the case of a session without a subscription.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Case {
-    /// A person must look: what to tell them.
+    /// A person must decide. Contains the text for them.
     Open(String),
-    /// A person or a refund has closed it, or nothing was paid.
-    Settled,
+    /// Closed by a person or by a refund, or nothing was paid.
+    Closed,
 }
 
 impl Cases {
@@ -24,8 +24,8 @@ impl Cases {
         let case = self.0.get(session)?;
         match (case.is_open(), case.resolution) {
             (true, _) if case.is_paid => Some(Case::Open(advice(case))),
-            (true, _) | (false, Some(Resolution::Person | Resolution::Refund)) => Some(Case::Settled),
-            // It had its subscription once.
+            (true, _) | (false, Some(Resolution::Person | Resolution::Refund)) => Some(Case::Closed),
+            // It had a subscription once.
             (false, _) => None,
         }
     }
@@ -34,7 +34,7 @@ impl Cases {
 fn advice(case: &UnmatchedPayment) -> String {
     let reference = &case.reference;
     format!(
-        "{}: unmatched payment {reference}, a person must look (`surepass unmatched assign {reference} --pass P --why …`)",
+        "{}: unmatched payment {reference}; assign it: surepass unmatched assign {reference} --pass P --why …",
         case.reason
     )
 }
@@ -50,7 +50,7 @@ impl Lookback {
         Ok(cases)
     }
 
-    /// Closes the cases of the sessions whose money was given back in full.
+    /// Closes the cases of the sessions that were refunded in full.
     pub(super) async fn close_cases_of_refunded(
         &self,
         account: Option<&str>,

@@ -1,17 +1,17 @@
-//! Detects a list of Stripe's that goes round in circles, across slices and processes.
+//! Detects a Stripe list that repeats itself, across slices and processes.
 
 use serde::{Deserialize, Serialize};
 
-/// Brent's algorithm over the cursors of a list: one remembered cursor and two counters, whatever the list's length. A
-/// circle of `n` pages is detected after `3 n` pages at most.
+/// Brent's algorithm over the cursors of a list. It keeps one cursor and two counters, whatever the list's
+/// length. A cycle of `n` pages is detected after at most `3 n` pages.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct CycleDetector {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     remembered: Option<String>,
-    /// How many cursors came since `remembered`,
+    /// Cursors seen since `remembered`.
     #[serde(default)]
     steps: u64,
-    /// and after how many another is remembered.
+    /// After this many cursors another one is remembered.
     #[serde(default)]
     limit: u64,
 }
@@ -21,7 +21,7 @@ impl CycleDetector {
         self.limit == 0
     }
 
-    /// Takes the next cursor. Returns true if the list has been here before.
+    /// Takes the next cursor. Returns true if the list was here before.
     pub(super) fn is_cycle(&mut self, cursor: &str) -> bool {
         if self.remembered.as_deref() == Some(cursor) {
             return true;

@@ -1,4 +1,4 @@
-//! Why a lookback could not do it.
+//! Why a lookback failed.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::queue::QueueError;
 use crate::store::StoreError;
 use crate::stripe::api::StripeError;
 
-/// How long a lookback leaves a store alone that is out of order.
+/// When a lookback tries again after a store outage.
 const STORE_AWAY: Duration = Duration::from_secs(10);
 
-/// Why a lookback could not do it. Tells nothing of a buyer.
+/// Why a lookback failed. Contains no personal data.
 #[derive(Debug, thiserror::Error)]
 pub enum LookbackError {
     #[error(transparent)]
@@ -18,24 +18,22 @@ pub enum LookbackError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error(
-        "there is no key for Stripe's API: set STRIPE_SECRET_KEY (a restricted key that may read is enough)"
-    )]
+    #[error("no Stripe API key: set STRIPE_SECRET_KEY (a restricted read-only key is enough)")]
     NoKey,
-    #[error("no tenant has the slug `{0}`: `surepass catalog list` shows those that there are")]
+    #[error("no tenant has the slug `{0}`; `surepass catalog list` shows the tenants")]
     UnknownTenant(String),
-    /// All others are done; these are looked at again.
-    #[error("{count} of its sessions could not be handed in yet, the first for: {first}")]
+    /// All other sessions are done; these are tried again.
+    #[error("{count} sessions could not be enqueued yet; the first error: {first}")]
     Unfinished {
         count: usize,
         first: String,
-        /// Nothing but their turn at Stripe's limit is missing, which comes after so long.
+        /// Set if they only wait for the Stripe rate limit: the time until then.
         put_off: Option<Duration>,
     },
 }
 
 impl LookbackError {
-    /// The reason in a stable word, for dead letters, metrics and alerts.
+    /// A stable code, for dead letters, metrics and alerts.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -51,7 +49,7 @@ impl LookbackError {
         }
     }
 
-    /// Whether trying again can help before anyone has acted.
+    /// Whether a retry can help without a change by a person.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -62,13 +60,13 @@ impl LookbackError {
         }
     }
 
-    /// The whole store is out of order, which is no failure of this lookback's.
+    /// Whether the whole store is unavailable, which is not this job's failure.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Store(StoreError::Outage(_)))
     }
 
-    /// After how long it goes on, where nothing failed: its turn at Stripe's limit comes then, or the store may be back;
+    /// When the job continues, if nothing failed and it only waits for the Stripe rate limit or the store.
     /// `None`: it failed.
     #[must_use]
     pub fn put_off(&self) -> Option<Duration> {
@@ -80,7 +78,7 @@ impl LookbackError {
         }
     }
 
-    /// For how long the other side wants to be left alone.
+    /// How long Stripe asks us to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -1,10 +1,10 @@
-//! Stripe's list of sessions, with what has become of the money where the key may read it.
+//! Lists an account's sessions, with their payments if the key may read those.
 
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, Page, Pages, SessionFilter, StripeError};
 
-/// An account's sessions, the newest first, with their payments. A restricted key may read sessions and no payments: then
-/// they come without, and refunds are not seen.
+/// An account's sessions with their payments, newest first. If a restricted key may not read payments, they
+/// come without, and refunds are not seen.
 #[derive(Debug)]
 pub(super) struct Listing {
     pages: Pages<CheckoutSession>,
@@ -24,7 +24,7 @@ impl Listing {
         }
     }
 
-    /// One that does not ask for payments, as the key may not read them.
+    /// Lists without payments, for a key that may not read them.
     pub(super) fn without_payments(stripe: &Account, filter: SessionFilter) -> Self {
         Self {
             pages: stripe.sessions(filter),
@@ -33,7 +33,7 @@ impl Listing {
         }
     }
 
-    /// Whether the sessions come with their payments.
+    /// Whether the listed sessions contain their payments.
     pub(super) fn has_payments(&self) -> bool {
         self.has_payments
     }

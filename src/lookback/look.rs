@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use self::reading::since;
 use super::attempt::{Attempt, Place};
-use super::bring::Found;
+use super::enqueue_missing::Candidate;
 use super::listing::Listing;
 use super::ownership::{self, OwnershipRule};
 use super::sweep::DETECTOR;
@@ -42,7 +42,7 @@ const MOST_CUSTOMERS: usize = 3;
 /// What a look into one account came to.
 #[derive(Default)]
 pub(super) struct Seen {
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<Candidate>,
     /// Calls that were answered.
     pub(super) pages: u64,
     pub(super) unreadable: u64,
@@ -240,7 +240,7 @@ impl Lookback {
         let key = look.request.customer.key();
         for one in newer {
             look.met.insert(one.stripe_session_id.clone());
-            let found = Found::new(&one.stripe_session_id, key.clone(), None);
+            let found = Candidate::new(&one.stripe_session_id, key.clone(), None);
             look.seen.found.push(found);
         }
         let looked: Result<(), StripeError> = async {
@@ -295,9 +295,10 @@ impl Lookback {
         let noted = records.open_sessions(look.account, &keys, run.from, most).await?;
         let is_all = noted.len() < most as usize;
         let sessions: Vec<&str> = noted.iter().map(String::as_str).collect();
-        let held = self.held(&sessions, std::iter::empty()).await?;
-        let (done, open): (Vec<String>, Vec<String>) =
-            noted.into_iter().partition(|session| held.has(session, None));
+        let fulfilled = self.fulfilled(&sessions, std::iter::empty()).await?;
+        let (done, open): (Vec<String>, Vec<String>) = noted
+            .into_iter()
+            .partition(|session| fulfilled.contains(session, None));
         let done: Vec<&str> = done.iter().map(String::as_str).collect();
         records.close_sessions(&done).await?;
         Ok(Some(open).filter(|open| is_all && open.len() <= MOST_OPEN as usize))

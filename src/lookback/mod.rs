@@ -5,10 +5,10 @@
 
 mod attempt;
 pub mod audit;
-mod bring;
 mod cases;
 pub mod cron;
 mod cycle;
+mod enqueue_missing;
 mod error;
 mod job;
 pub mod ledger;

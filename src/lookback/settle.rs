@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::bring::dead_letter;
 use super::cases::{Case, Cases};
+use super::enqueue_missing::dead_letter_message;
 use super::{Lookback, LookbackError, RunId};
 use crate::fulfil::{Due, Purchase, Tenants, job_id};
 use crate::queue::JobStatus;
@@ -176,12 +176,12 @@ fn outcome(
     {
         return Some(match case {
             Case::Open(advice) => (SessionState::Dead, Some(advice)),
-            Case::Settled => (SessionState::Ignored, None),
+            Case::Closed => (SessionState::Ignored, None),
         });
     }
     match status {
         JobStatus::Live => None,
-        JobStatus::Dead { reason, .. } => Some((SessionState::Dead, Some(dead_letter(job, &reason)))),
+        JobStatus::Dead { reason, .. } => Some((SessionState::Dead, Some(dead_letter_message(job, &reason)))),
         // Fulfilment has found the same: no other job goes without a trace.
         JobStatus::Gone if purchase.is_some_and(|purchase| !is_ours(purchase)) => {
             Some((SessionState::Ignored, None))

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Look, MOST_SESSIONS};
-use crate::lookback::bring::{Found, Listed, listed};
+use crate::lookback::enqueue_missing::{Candidate, SessionClass, classify};
 use crate::lookback::listing::Listing;
 use crate::lookback::ownership::may_belong_to;
 use crate::stripe::CheckoutSession;
@@ -17,20 +17,20 @@ impl Look<'_> {
         }
         let via = self.request.via;
         let mut is_refunded = false;
-        let (purchase, is_complete) = match listed(session, self.account, via, self.client_reference) {
-            Listed::Purchase(purchase) => (purchase, true),
-            Listed::Incomplete(purchase) => (purchase, false),
-            Listed::Unpaid(_) => return,
-            Listed::Refunded(purchase) => {
+        let (purchase, is_complete) = match classify(session, self.account, via, self.client_reference) {
+            SessionClass::Purchase(purchase) => (purchase, true),
+            SessionClass::Incomplete(purchase) => (purchase, false),
+            SessionClass::Unpaid(_) => return,
+            SessionClass::Refunded(purchase) => {
                 self.closed.push(purchase.session_id.clone());
                 is_refunded = true;
                 (purchase, false)
             }
-            Listed::Other => {
+            SessionClass::Other => {
                 self.closed.extend(session.id.clone());
                 return;
             }
-            Listed::Unreadable => {
+            SessionClass::Unreadable => {
                 self.seen.unreadable += 1;
                 return;
             }
@@ -48,9 +48,9 @@ impl Look<'_> {
             let session = purchase.session_id.clone();
             let key = self.request.customer.key();
             self.seen.found.push(if is_refunded {
-                Found::refunded(&session, key)
+                Candidate::refunded(&session, key)
             } else {
-                Found::new(&session, key, Some(purchase).filter(|_| is_complete))
+                Candidate::new(&session, key, Some(purchase).filter(|_| is_complete))
             });
         }
     }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Next, go};
 use crate::fulfil::is_session_id;
-use crate::lookback::bring::{Found, Line, Unfinished};
+use crate::lookback::enqueue_missing::{Candidate, Lane, Unfinished};
 use crate::lookback::{Customer, Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
 use crate::queue::{Enqueued, Item, Job, JobStatus};
 use crate::store::{CreatedVia, FoundSession, LookbackRun, RecentBuyer, RunPhase, RunStep, SessionState};
@@ -40,7 +40,7 @@ impl Lookback {
         let rows: Vec<FoundSession> = sessions
             .iter()
             .filter(|session| is_session_id(session))
-            .map(|session| Found::new(session, session.clone(), None).row())
+            .map(|session| Candidate::new(session, session.clone(), None).row())
             .collect::<Result<_, _>>()?;
         Ok(go(self.step(run, step, &rows).await?))
     }
@@ -153,17 +153,17 @@ impl Lookback {
         while let Some(last) = rows.last() {
             let after = last.session.clone();
             let is_last = rows.len() < TOGETHER as usize;
-            let mut found: Vec<Found> = std::mem::take(&mut rows)
+            let mut found: Vec<Candidate> = std::mem::take(&mut rows)
                 .into_iter()
                 .map(|row| {
                     let json = row.purchase.as_deref();
                     let purchase = json.and_then(|json| serde_json::from_str(json).ok());
-                    Found::new(&row.session, row.customer, purchase)
+                    Candidate::new(&row.session, row.customer, purchase)
                 })
                 .collect();
-            self.bring(run.account.as_deref(), run.via, Line::Own, &mut found)
+            self.enqueue_missing(run.account.as_deref(), run.via, Lane::Lookback, &mut found)
                 .await?;
-            let settled: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
+            let settled: Vec<FoundSession> = found.iter().map(Candidate::row).collect::<Result<_, _>>()?;
             self.records().note_sessions(&run.id, &settled).await?;
             unfinished.add(&found);
             if !is_last {

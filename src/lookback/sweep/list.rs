@@ -9,7 +9,7 @@ use tracing::Instrument;
 use super::Next;
 use super::parts::{Part, Parts, Rest};
 use crate::fulfil::Purchase;
-use crate::lookback::bring::{Found, Held, Listed, listed};
+use crate::lookback::enqueue_missing::{Candidate, Fulfilled, SessionClass, classify};
 use crate::lookback::listing::Listing;
 use crate::lookback::{Lookback, LookbackError, SweepRequest, ownership};
 use crate::store::{FoundSession, LookbackRun, OpenSession, RunPhase, RunStep, SessionState};
@@ -128,26 +128,26 @@ impl Lookback {
                 customers: ownership::customer_keys(purchase),
                 created_at: session.created.unwrap_or(now),
             };
-            let (purchase, is_complete) = match listed(session, account, run.via, self.client_reference) {
-                Listed::Purchase(purchase) => (purchase, true),
-                Listed::Incomplete(purchase) => (purchase, false),
-                Listed::Unpaid(purchase) => {
+            let (purchase, is_complete) = match classify(session, account, run.via, self.client_reference) {
+                SessionClass::Purchase(purchase) => (purchase, true),
+                SessionClass::Incomplete(purchase) => (purchase, false),
+                SessionClass::Unpaid(purchase) => {
                     open.push(note(&purchase));
                     continue;
                 }
-                Listed::Refunded(purchase) => {
+                SessionClass::Refunded(purchase) => {
                     closed.push(purchase.session_id.clone());
-                    found.push(Found::refunded(
+                    found.push(Candidate::refunded(
                         &purchase.session_id,
                         ownership::customer_key(&purchase),
                     ));
                     continue;
                 }
-                Listed::Other => {
+                SessionClass::Other => {
                     closed.extend(session.id.clone());
                     continue;
                 }
-                Listed::Unreadable => {
+                SessionClass::Unreadable => {
                     unreadable += 1;
                     continue;
                 }
@@ -155,13 +155,13 @@ impl Lookback {
             open.push(note(&purchase));
             let (session, key) = (purchase.session_id.clone(), ownership::customer_key(&purchase));
             let purchase = Some(purchase).filter(|_| is_complete);
-            found.push(Found::new(&session, key, purchase));
+            found.push(Candidate::new(&session, key, purchase));
         }
         let sessions: Vec<&str> = found.iter().map(|one| one.row.session.as_str()).collect();
         let purchases = found.iter().filter_map(|one| one.purchase.as_ref());
-        let held: Held = self.held(&sessions, purchases).await?;
+        let fulfilled: Fulfilled = self.fulfilled(&sessions, purchases).await?;
         for one in &mut found {
-            if held.has(&one.row.session, one.purchase.as_ref()) {
+            if fulfilled.contains(&one.row.session, one.purchase.as_ref()) {
                 one.row.state = SessionState::Existing;
                 closed.push(one.row.session.clone());
             } else if one.is_refunded {
@@ -169,7 +169,7 @@ impl Lookback {
             }
         }
         open.retain(|one| !closed.contains(&one.session));
-        let rows: Vec<FoundSession> = found.iter().map(Found::row).collect::<Result<_, _>>()?;
+        let rows: Vec<FoundSession> = found.iter().map(Candidate::row).collect::<Result<_, _>>()?;
         let step = RunStep {
             phase: if parts.is_empty() {
                 RunPhase::Gathering
