@@ -3,17 +3,17 @@
 //! It lists, compares with the store, and hands what is missing to the queue of purchases as the ordinary `fulfil` job.
 //! So a lookback and a late webhook meet in one dedupe key and in one subscription.
 
-mod attempt;
 pub mod audit;
 mod cases;
+mod checkpoint;
 pub mod cron;
+mod customer_scan;
 mod cycle;
 mod enqueue_missing;
 mod error;
 mod job;
 pub mod ledger;
 mod listing;
-mod look;
 mod ownership;
 mod report;
 mod settle;

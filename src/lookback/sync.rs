@@ -1,24 +1,24 @@
-//! One customer's sessions.
+//! Syncs one customer: finds their paid sessions and enqueues those without a subscription.
 
 use chrono::TimeDelta;
 
 use super::{Customer, Lookback, LookbackError, RunId, SyncRequest, accounts};
 use crate::store::{LookbackRun, RunPhase, RunStep};
 
-/// What an id that was mistyped comes to, which is not the same as "nothing is missing".
-const UNKNOWN: &str = "unknown: no Stripe account of ours has what was asked for; is the id right, and of the mode (live or \
-    test) of STRIPE_SECRET_KEY?";
+/// The error for an unknown id. It must differ from "nothing is missing".
+const UNKNOWN: &str = "unknown: none of our Stripe accounts has this session or customer; check the id, and that it \
+    is of the same mode (live or test) as STRIPE_SECRET_KEY";
 
 impl Lookback {
-    /// Finds what the customer has paid for, and hands in what has no subscription. `key` is the job's, `enqueued` when
-    /// it was enqueued, in ms: they name the run where the request does not.
+    /// Finds the customer's paid sessions and enqueues those without a subscription. `key` is the job's key
+    /// and `enqueued` its enqueue time in ms. They name the run if the request does not.
     ///
-    /// Each of its accounts is looked into to the end, and what is found before a page fails is handed in; what has to be
-    /// read whole is handed in page by page, and the next attempt goes on from there. To repeat it doubles nothing.
+    /// One account's failure does not affect the others, and pages before a failed one are enqueued. A full
+    /// list is enqueued page by page, and the next attempt continues there. Idempotent.
     ///
     /// # Errors
-    /// [`LookbackError`]; passing ones are worth another attempt, and the others one once a person has mended what was wrong:
-    /// the run stays as it is until then.
+    /// [`LookbackError`]. Retry transient ones; for others a person must first fix the cause. The run keeps
+    /// its state.
     pub async fn sync(&self, request: &SyncRequest, key: &str, enqueued: u64) -> Result<(), LookbackError> {
         if let (Customer::Listed(customer), Some(run)) = (&request.customer, &request.run) {
             return self.sync_listed(run, customer).await;
@@ -31,7 +31,7 @@ impl Lookback {
         if run.phase.is_over() || run.phase == RunPhase::Settling {
             return Ok(());
         }
-        let is_known = self.look(request, &run).await?;
+        let is_known = self.scan(request, &run).await?;
         let step = RunStep {
             phase: RunPhase::Settling,
             error: (!is_known).then(|| UNKNOWN.to_owned()),
@@ -60,9 +60,9 @@ impl Lookback {
         LookbackRun::new(id.as_str(), key, request.via, from, now, now)
     }
 
-    /// Looks into each account; answers whether any of them knows whom the request names. A failure in one does not keep from
-    /// the others: one is answered at the end, a passing one if there is any.
-    async fn look(&self, request: &SyncRequest, run: &LookbackRun) -> Result<bool, LookbackError> {
+    /// Scans each account. Returns whether any of them knows the requested customer. After all accounts,
+    /// returns one of the errors, preferably a transient one.
+    async fn scan(&self, request: &SyncRequest, run: &LookbackRun) -> Result<bool, LookbackError> {
         let tenants = self.store.known_tenants().await?;
         let tenant = match &request.tenant {
             Some(slug) => Some(
@@ -77,24 +77,27 @@ impl Lookback {
             Some(tenant) => vec![tenant.stripe_account.clone()],
             None => accounts(&tenants),
         };
-        let asker = self.asker(request).await?;
+        let known_customer = self.known_customer(request).await?;
         let mut attempt = self.attempt(run).await?;
         let (mut errors, mut is_known) = (Vec::new(), false);
         for account in accounts {
             let account = account.as_deref();
             let of = (&tenants[..], tenant);
-            let mut seen = self.look_into(request, &mut attempt, account, of, &asker).await?;
-            self.hand_in(&mut attempt, account, &mut seen).await?;
-            self.take_down(&attempt, &mut seen).await?;
-            is_known |= !seen.is_unknown;
-            if let Some(error) = seen.error {
-                tracing::warn!(account, %error, "an account could not be read to its end");
+            let mut result = self
+                .scan_account(request, &mut attempt, account, of, &known_customer)
+                .await?;
+            self.enqueue_candidates(&mut attempt, account, &mut result)
+                .await?;
+            self.save_checkpoint(&attempt, &mut result).await?;
+            is_known |= !result.is_unknown;
+            if let Some(error) = result.error {
+                tracing::warn!(account, %error, "could not list all sessions of an account");
                 errors.push(LookbackError::from(error));
             }
         }
         errors.extend(attempt.unfinished.into_result().err());
-        // What failed counts as an attempt, so it goes before what only waits; and what another attempt cannot help waits
-        // for the others.
+        // A failure counts as an attempt, so it goes before a mere wait. Errors that a retry cannot fix come
+        // last: the other accounts are retried first.
         let urgency = |error: &LookbackError| match error {
             error if !error.is_transient() => 0,
             error if error.put_off().is_some() => 1,

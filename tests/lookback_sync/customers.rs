@@ -248,7 +248,7 @@ async fn an_id_that_no_account_knows_is_told_and_not_taken_for_nothing_missing()
         );
         let failure = report["failures"][0].as_str().unwrap();
         assert!(
-            failure.starts_with("unknown: no Stripe account of ours"),
+            failure.starts_with("unknown: none of our Stripe accounts"),
             "{failure}"
         );
     }

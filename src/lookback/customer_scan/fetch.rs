@@ -1,17 +1,17 @@
-//! What a look reads at Stripe: single sessions and lists, and what of them is the customer's.
+//! Reads sessions and lists from Stripe, and keeps the customer's.
 
 use chrono::{DateTime, Utc};
 
-use super::{Look, MOST_SESSIONS};
+use super::{MAX_SESSIONS, Scan};
 use crate::lookback::enqueue_missing::{Candidate, SessionClass, classify};
 use crate::lookback::listing::Listing;
 use crate::lookback::ownership::may_belong_to;
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Page, SessionFilter, StripeError};
 
-impl Look<'_> {
-    /// Takes a session, if it is the customer's and was paid for.
-    fn take(&mut self, session: &CheckoutSession) {
+impl Scan<'_> {
+    /// Adds a session if it is paid and belongs to the customer.
+    fn add_session(&mut self, session: &CheckoutSession) {
         if session.is_refunded() {
             self.refunded.push(session.clone());
         }
@@ -31,11 +31,11 @@ impl Look<'_> {
                 return;
             }
             SessionClass::Unreadable => {
-                self.seen.unreadable += 1;
+                self.result.unreadable += 1;
                 return;
             }
         };
-        if !self.met.insert(purchase.session_id.clone()) {
+        if !self.seen_ids.insert(purchase.session_id.clone()) {
             return;
         }
         if self
@@ -47,7 +47,7 @@ impl Look<'_> {
         if let Some(purchase) = self.rule.claim(purchase) {
             let session = purchase.session_id.clone();
             let key = self.request.customer.key();
-            self.seen.found.push(if is_refunded {
+            self.result.candidates.push(if is_refunded {
                 Candidate::refunded(&session, key)
             } else {
                 Candidate::new(&session, key, Some(purchase).filter(|_| is_complete))
@@ -55,64 +55,65 @@ impl Look<'_> {
         }
     }
 
-    /// The session that is asked for; it may be in another account.
-    pub(super) async fn asked(&mut self, id: &str) -> Result<(), StripeError> {
-        self.seen.is_unknown = !self.one(id).await?;
+    /// Fetches the requested session; it may be in another account.
+    pub(super) async fn fetch_requested(&mut self, id: &str) -> Result<(), StripeError> {
+        self.result.is_unknown = !self.fetch_session(id).await?;
         Ok(())
     }
 
-    /// A single session; answers whether the account has it.
-    pub(super) async fn one(&mut self, id: &str) -> Result<bool, StripeError> {
+    /// Fetches one session. Returns whether the account has it.
+    pub(super) async fn fetch_session(&mut self, id: &str) -> Result<bool, StripeError> {
         let session = self.stripe.session(id).await;
-        self.seen.pages += 1;
+        self.result.pages += 1;
         if let Some(session) = session? {
-            self.take(&session);
+            self.add_session(&session);
             return Ok(true);
         }
-        // A key of the other mode was put in by mistake: its word is no end.
+        // A key of the other mode cannot see this session, so its answer says nothing.
         if self.stripe.can_know(id) {
             self.closed.push(id.to_owned());
         }
         Ok(false)
     }
 
-    /// All pages of a list.
-    pub(super) async fn list(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
+    /// Fetches all pages of a list.
+    pub(super) async fn fetch_list(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
         let mut pages = Listing::new(&self.stripe, filter);
         loop {
-            if self.seen.found.len() >= MOST_SESSIONS {
-                self.seen.too_many = true;
+            if self.result.candidates.len() >= MAX_SESSIONS {
+                self.result.too_many = true;
                 return Ok(());
             }
             let Some(page) = pages.next().await? else {
                 return Ok(());
             };
-            self.read(&page);
+            self.add_page(&page);
         }
     }
 
-    pub(super) fn read(&mut self, page: &Page<CheckoutSession>) {
-        self.seen.pages += 1;
-        self.seen.unreadable += page.unreadable as u64;
-        page.items.iter().for_each(|session| self.take(session));
+    pub(super) fn add_page(&mut self, page: &Page<CheckoutSession>) {
+        self.result.pages += 1;
+        self.result.unreadable += page.unreadable as u64;
+        page.items.iter().for_each(|session| self.add_session(session));
     }
 
-    /// A list of the customer who is asked for; another account may be the one that knows them.
-    pub(super) async fn known(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
-        match self.list(filter).await {
+    /// Fetches the list of the requested Stripe customer, who may exist in another account only.
+    pub(super) async fn fetch_customer_list(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
+        match self.fetch_list(filter).await {
             Err(error) if error.code() == Some("resource_missing") && error.param() == Some("customer") => {
-                self.seen.is_unknown = true;
+                self.result.is_unknown = true;
                 Ok(())
             }
             listed => listed,
         }
     }
 
-    /// A list that is not relied on. Where Stripe will not give it (it knows no such customer any more), nothing is missed.
-    pub(super) async fn also(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
-        match self.list(filter).await {
+    /// Fetches a list that is not needed for completeness. If Stripe refuses it, for example because the
+    /// customer was deleted, nothing is missed.
+    pub(super) async fn fetch_optional_list(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
+        match self.fetch_list(filter).await {
             Err(error) if !error.is_transient() => {
-                tracing::info!(account = self.account, %error, "a list that was to be looked at as well is left out");
+                tracing::info!(account = self.account, %error, "skipped an optional list of sessions: Stripe refused it");
                 Ok(())
             }
             listed => listed,
@@ -120,7 +121,7 @@ impl Look<'_> {
     }
 }
 
-pub(super) fn since(from: DateTime<Utc>) -> SessionFilter {
+pub(super) fn created_since(from: DateTime<Utc>) -> SessionFilter {
     SessionFilter {
         created_from: Some(from),
         expand_line_items: true,
