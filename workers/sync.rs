@@ -50,8 +50,8 @@ async fn run(
     async move {
         let done = match &job {
             LookbackJob::Sync(request) => lookback.sync(request, &key, origin.enqueued).await,
-            LookbackJob::Sweep(request) => lookback.sweep(request, attempt.current()).await,
-            LookbackJob::Undelivered(request) => lookback.undelivered(request).await,
+            LookbackJob::AccountSync(request) => lookback.sync_account(request, attempt.current()).await,
+            LookbackJob::FailedDeliveries(request) => lookback.enqueue_failed_deliveries(request).await,
         };
         done.map_err(|error| failed(&error))
     }

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
-use surepass::lookback::{Customer, Lookback, RunId, SweepRequest, SyncRequest, accounts};
+use surepass::lookback::{AccountSyncRequest, Customer, Lookback, RunId, SyncRequest, accounts};
 use surepass::queue::inspector::Inspector;
 use surepass::queue::{Queue, Redis, RedisOptions};
 use surepass::store::{AuditRecord, CreatedVia, KnownTenant, Store};
@@ -245,10 +245,10 @@ async fn ask_all(
     let from = to - TimeDelta::days(arguments.days.into());
     let mut runs = Vec::new();
     for account in accounts {
-        let mut request = SweepRequest::new("support", account.as_deref(), from, to);
+        let mut request = AccountSyncRequest::new("support", account.as_deref(), from, to);
         request.via = CreatedVia::Support;
         request.run = Some(RunId::new(ulid::Ulid::generate()));
-        runs.push(lookback.ask_sweep(&request).await?.run);
+        runs.push(lookback.request_account_sync(&request).await?.run);
     }
     Ok(runs)
 }

@@ -13,7 +13,7 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{LookbackJob, UndeliveredRequest, accounts};
+use super::{FailedDeliveriesRequest, LookbackJob, accounts};
 use crate::clock::Clock;
 use crate::config::LookbackSettings;
 use crate::outage::{self, Outage};
@@ -225,16 +225,18 @@ impl Cron {
         let mut items = Vec::with_capacity(2 * accounts.len());
         for (place, account) in accounts.iter().enumerate() {
             let wait = spread.mul_f64(share(place, accounts.len()));
-            let mut sweep = self.sweep(plan, account.as_deref(), span, marks, now).await?;
-            sweep.spread_seconds = u32::try_from(spread.as_secs()).unwrap_or(u32::MAX);
-            let undelivered = UndeliveredRequest {
+            let mut request = self
+                .account_sync(plan, account.as_deref(), span, marks, now)
+                .await?;
+            request.spread_seconds = u32::try_from(spread.as_secs()).unwrap_or(u32::MAX);
+            let failed = FailedDeliveriesRequest {
                 account: account.clone(),
                 since: plan.events.map(|events| due.first - events),
                 resume: None,
             };
             let jobs = [
-                ("sweep", LookbackJob::Sweep(sweep)),
-                ("undelivered", LookbackJob::Undelivered(undelivered)),
+                ("sweep", LookbackJob::AccountSync(request)),
+                ("undelivered", LookbackJob::FailedDeliveries(failed)),
             ];
             for (what, job) in jobs {
                 let tick = due.tick.timestamp();

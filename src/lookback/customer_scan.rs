@@ -11,11 +11,11 @@ use std::collections::HashSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use self::fetch::created_since;
+use super::account_sync::DETECTOR;
 use super::checkpoint::{ListPosition, SyncAttempt};
 use super::enqueue_missing::Candidate;
 use super::listing::Listing;
 use super::ownership::{self, OwnershipRule};
-use super::sweep::DETECTOR;
 use super::{Customer, Lookback, LookbackError, SyncRequest};
 use crate::config::ClientReference;
 use crate::email;

@@ -1,4 +1,4 @@
-//! The lookback's jobs, as they wait in the queue `sync`.
+//! The lookback's jobs in the queue `sync`.
 
 use std::fmt;
 
@@ -11,121 +11,121 @@ use crate::email;
 use crate::queue::{DecodeError, Item, Job, QueueError};
 use crate::store::CreatedVia;
 
-/// One piece of work of the lookback.
+/// A job of the lookback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LookbackJob {
-    /// One customer's sessions.
+    /// Syncs one customer.
     Sync(SyncRequest),
-    /// All sessions of an account.
-    Sweep(SweepRequest),
-    /// The events of an account that Stripe could not deliver.
-    Undelivered(UndeliveredRequest),
+    /// Syncs all customers of an account.
+    AccountSync(AccountSyncRequest),
+    /// Enqueues the events that Stripe could not deliver to an account's endpoints.
+    FailedDeliveries(FailedDeliveriesRequest),
 }
 
-/// Names a run, and with it its counts in the store: printable ASCII without spaces, at most 200 bytes.
+/// The id of a run, under which the store keeps its counts. Printable ASCII without spaces, at most 200
+/// bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(String);
 
-/// Finds what one customer has paid for and does not have.
+/// Finds the purchases of one customer that have no subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncRequest {
-    /// A tenant's slug; `None`: all tenants, each in its own account, and the platform's own account.
+    /// A tenant's slug. `None`: all tenants, each in its own account, and the platform's own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     pub customer: Customer,
-    /// How far to look back, 1 to 3,650.
+    /// How many days to look back, 1 to 3,650.
     pub days: u32,
-    /// Stands in the subscriptions that it brings about.
+    /// The `createdVia` of the subscriptions that it creates.
     pub via: CreatedVia,
-    /// Where its counts are kept. `None`: under the job's key and when it was enqueued. Of a customer in a listing: the
-    /// sweep that listed.
+    /// Where its counts are stored. `None`: under the job's key and enqueue time. For a listed customer: the
+    /// account sync that listed them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
 }
 
-/// Whose sessions are looked for.
+/// Which customer's sessions to find.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Customer {
-    /// Sessions that name this user, or that name nobody and were paid by a Stripe customer of theirs or with their
-    /// verified email.
+    /// Sessions that name this user. Also sessions without a user that were paid with their verified email.
     User {
         id: String,
-        /// An email that is proven to be theirs. One that is not must not stand here.
+        /// An email that the user has verified. Never an unverified one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         verified_email: Option<String>,
     },
-    /// Sessions with this email, whoever they name: for an operator, who answers for it.
+    /// Sessions with this email, whichever user they name. Only for an operator, who is responsible for that.
     Email(String),
     /// `cus_…`
     StripeCustomer(String),
     /// `cs_…`
     Session(String),
-    /// One whom a sweep found, by its key in the listing that the sweep has staged.
+    /// A customer that an account sync found, by their key in the staged list.
     Listed(String),
 }
 
 /// Lists an account once, for all of its customers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SweepRequest {
-    /// What the schedule calls it, such as `nightly`.
+pub struct AccountSyncRequest {
+    /// The name of its schedule, such as `nightly`.
     pub name: String,
     /// `acct_…`; `None`: the key's own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// The sessions created from here
+    /// Sessions created from here,
     pub from: DateTime<Utc>,
-    /// to here, exclusive. Also the tick: two sweeps of one name and account that end alike are one.
+    /// to here, exclusive. Also the tick: two account syncs with the same name, account and end are one.
     pub to: DateTime<Utc>,
-    /// Over how many seconds the customers' jobs are spread.
+    /// The customers' jobs are spread over this many seconds.
     #[serde(default)]
     pub spread_seconds: u32,
     #[serde(default = "by_lookback")]
     pub via: CreatedVia,
-    /// `None`: made of name, account and end, so that it is the same whoever enqueues it.
+    /// `None`: made of name, account and end, so it does not depend on who enqueues it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
-    /// A sweep works in slices: each does its part and enqueues the next. 0 is the first.
+    /// An account sync works in slices; each enqueues the next. The first is 0.
     #[serde(default)]
     pub slice: u32,
-    /// Where the sweep stood when an attempt of the slice before was cut off, and how often it has been just there. Set
-    /// by itself.
+    /// Where an attempt of the previous slice was interrupted, and how often it stopped there. Set by the job
+    /// itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_off: Option<(String, u32)>,
 }
 
-/// Reads the events that were not delivered, and takes them in as if they had been.
+/// Reads the events that were not delivered, and enqueues them as if they had been.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UndeliveredRequest {
+pub struct FailedDeliveriesRequest {
     /// `acct_…`; `None`: the key's own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// Events from here on; `None`: from where the last one came to, 30 days at most.
+    /// Events from here on. `None`: from where the last job ended. At most 30 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
-    /// Where it goes on: set by itself.
+    /// Where the list continues. Set by the job itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<Resume>,
 }
 
-/// How far a listing of events has come.
+/// A position in a list of events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
-    /// The last event that was taken in.
+    /// The last event that was enqueued.
     pub after: String,
-    /// The bounds of the whole listing.
+    /// The bounds of the whole list.
     pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
-    /// Whether each event so far could be read.
+    /// Whether every event so far could be read.
     pub whole: bool,
     #[serde(default, skip_serializing_if = "CycleDetector::is_new")]
     pub(super) cycle: CycleDetector,
 }
 
 impl LookbackJob {
-    /// What to hand to the queue `sync`. It is fair between those who asked by themselves, who wait for an answer, and
-    /// the sweeps. A job that died is no answer to who asks anew: it runs again.
+    /// The item to enqueue in `sync`. Customers' own requests, listed customers and accounts are fairness
+    /// groups. A dead job with the same key runs again.
     ///
     /// # Errors
     /// [`QueueError::Encode`].
@@ -136,20 +136,20 @@ impl LookbackJob {
                 ..
             }) => "listed",
             Self::Sync(_) => "asked",
-            Self::Sweep(_) | Self::Undelivered(_) => "accounts",
+            Self::AccountSync(_) | Self::FailedDeliveries(_) => "accounts",
         };
         Ok(Item::job(self)?.group(group).rerun())
     }
 }
 
 impl RunId {
-    /// A run of its own. `ulid` must be new.
+    /// A new run. `ulid` must be new.
     #[must_use]
     pub fn new(ulid: ulid::Ulid) -> Self {
         Self(ulid.to_string())
     }
 
-    /// As it stands in keys and in the store.
+    /// The id in keys and in the store.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -168,8 +168,8 @@ impl fmt::Display for RunId {
     }
 }
 
-impl SweepRequest {
-    /// A sweep over the sessions created from `from` to `to`, not spread.
+impl AccountSyncRequest {
+    /// An account sync over the sessions created from `from` to `to`, not spread.
     #[must_use]
     pub fn new(name: &str, account: Option<&str>, from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
         Self {
@@ -185,7 +185,7 @@ impl SweepRequest {
         }
     }
 
-    /// The run that it is a slice of.
+    /// The run of which this is a slice.
     #[must_use]
     pub fn run(&self) -> RunId {
         self.run.clone().unwrap_or_else(|| {
@@ -197,7 +197,7 @@ impl SweepRequest {
 }
 
 impl Customer {
-    /// Names the customer in keys: no email stands in it, and nothing that a key cannot hold.
+    /// The customer's name in keys. It contains no email and only characters that a key may contain.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
@@ -209,13 +209,13 @@ impl Customer {
 }
 
 impl fmt::Debug for Customer {
-    /// By its key: this reaches logs.
+    /// Prints the key, since this reaches logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Customer({})", self.key())
     }
 }
 
-/// The text, or a hash of it where it is long or holds what a key must not.
+/// The text, or a hash of it if it is too long or contains characters that a key must not.
 fn safe(text: &str) -> String {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-:*~".contains(&byte);
     if (1..=200).contains(&text.len()) && text.bytes().all(is_safe) {
@@ -237,13 +237,13 @@ impl Job for LookbackJob {
     fn kind(&self) -> &'static str {
         match self {
             Self::Sync(_) => "sync",
-            Self::Sweep(_) => "sweep",
-            Self::Undelivered(_) => "undelivered",
+            Self::AccountSync(_) => "sweep",
+            Self::FailedDeliveries(_) => "undelivered",
         }
     }
 
-    /// A customer that a sweep listed is a job of that sweep, whatever else is under way for them: another job cannot
-    /// stand in for it.
+    /// A listed customer's job belongs to its account sync. No other job for the same customer can replace
+    /// it.
     fn key(&self) -> Option<String> {
         Some(match self {
             Self::Sync(SyncRequest {
@@ -255,11 +255,11 @@ impl Job for LookbackJob {
                 let tenant = request.tenant.as_deref().map_or("*".to_owned(), safe);
                 format!("sync:{tenant}:{}", request.customer.key())
             }
-            Self::Sweep(request) => match request.slice {
+            Self::AccountSync(request) => match request.slice {
                 0 => request.run().to_string(),
                 slice => format!("{}:{slice}", request.run()),
             },
-            Self::Undelivered(request) => {
+            Self::FailedDeliveries(request) => {
                 let account = safe(request.account.as_deref().unwrap_or("own"));
                 match &request.resume {
                     None => format!("undelivered:{account}"),
@@ -272,8 +272,8 @@ impl Job for LookbackJob {
     fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         match self {
             Self::Sync(request) => serde_json::to_vec(request),
-            Self::Sweep(request) => serde_json::to_vec(request),
-            Self::Undelivered(request) => serde_json::to_vec(request),
+            Self::AccountSync(request) => serde_json::to_vec(request),
+            Self::FailedDeliveries(request) => serde_json::to_vec(request),
         }
     }
 
@@ -287,8 +287,8 @@ impl Job for LookbackJob {
         }
         Ok(match kind {
             "sync" => Self::Sync(serde_json::from_slice(payload)?),
-            "sweep" => Self::Sweep(serde_json::from_slice(payload)?),
-            _ => Self::Undelivered(serde_json::from_slice(payload)?),
+            "sweep" => Self::AccountSync(serde_json::from_slice(payload)?),
+            _ => Self::FailedDeliveries(serde_json::from_slice(payload)?),
         })
     }
 }
@@ -337,7 +337,7 @@ mod tests {
             DateTime::UNIX_EPOCH,
             DateTime::from_timestamp_nanos(1_000_000_000),
         );
-        let undelivered = UndeliveredRequest {
+        let undelivered = FailedDeliveriesRequest {
             account: Some("acct_1".to_owned()),
             since: Some(from),
             resume: Some(Resume {
@@ -357,8 +357,8 @@ mod tests {
                 },
             ),
             sync(Some("studio"), Customer::Email("a@b.no".into())),
-            LookbackJob::Sweep(SweepRequest::new("nightly", Some("acct_1"), from, to)),
-            LookbackJob::Undelivered(undelivered),
+            LookbackJob::AccountSync(AccountSyncRequest::new("nightly", Some("acct_1"), from, to)),
+            LookbackJob::FailedDeliveries(undelivered),
         ];
         for job in jobs {
             let payload = job.encode().unwrap();
@@ -377,8 +377,8 @@ mod tests {
     #[test]
     fn two_sweeps_of_one_tick_are_one_and_each_slice_is_a_job() {
         let tick = DateTime::from_timestamp_nanos(3_000_000_000_000_000_000);
-        let mut sweep = SweepRequest::new("nightly", None, DateTime::UNIX_EPOCH, tick);
-        let key = |sweep: &SweepRequest| LookbackJob::Sweep(sweep.clone()).key().unwrap();
+        let mut sweep = AccountSyncRequest::new("nightly", None, DateTime::UNIX_EPOCH, tick);
+        let key = |sweep: &AccountSyncRequest| LookbackJob::AccountSync(sweep.clone()).key().unwrap();
         assert_eq!(key(&sweep), "cron:nightly:3000000000:own");
         sweep.slice = 2;
         assert_eq!(key(&sweep), "cron:nightly:3000000000:own:2");

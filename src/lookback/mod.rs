@@ -3,6 +3,7 @@
 //! It lists, compares with the store, and hands what is missing to the queue of purchases as the ordinary `fulfil` job.
 //! So a lookback and a late webhook meet in one dedupe key and in one subscription.
 
+mod account_sync;
 pub mod audit;
 mod cases;
 mod checkpoint;
@@ -11,15 +12,14 @@ mod customer_scan;
 mod cycle;
 mod enqueue_missing;
 mod error;
+mod failed_deliveries;
 mod job;
 pub mod ledger;
 mod listing;
 mod ownership;
 mod report;
 mod settle;
-mod sweep;
 mod sync;
-mod undelivered;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,9 @@ use crate::store::{KnownTenant, LookbackStore, Store, UnmatchedPolicy};
 use crate::stripe::api::Client;
 
 pub use error::LookbackError;
-pub use job::{Customer, LookbackJob, Resume, RunId, SweepRequest, SyncRequest, UndeliveredRequest};
+pub use job::{
+    AccountSyncRequest, Customer, FailedDeliveriesRequest, LookbackJob, Resume, RunId, SyncRequest,
+};
 pub(crate) use ownership::OwnershipRule;
 pub use report::{Asked, FailedSession, Report};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::{Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
-use crate::queue::{Enqueued, Job, JobStatus, QueueError};
+use super::{AccountSyncRequest, Lookback, LookbackError, LookbackJob, RunId, SyncRequest};
+use crate::queue::{Enqueued, JobStatus, Job, QueueError};
 use crate::store::{CreatedVia, LookbackRun, RunPhase, SessionState};
 
 /// So many sessions are named.
@@ -104,10 +104,10 @@ impl Lookback {
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub async fn ask_sweep(&self, request: &SweepRequest) -> Result<Asked, LookbackError> {
+    pub async fn request_account_sync(&self, request: &AccountSyncRequest) -> Result<Asked, LookbackError> {
         let run = request.run();
-        let row = self.new_sweep(request);
-        self.enqueue(&LookbackJob::Sweep(request.clone()), &row, run)
+        let row = self.new_account_run(request);
+        self.enqueue(&LookbackJob::AccountSync(request.clone()), &row, run)
             .await
     }
 
@@ -231,7 +231,7 @@ impl Lookback {
             0 => row.key.clone(),
             slice => format!("{}:{slice}", row.key),
         };
-        // Whoever hands a sweep on notes the next slice before there is its job.
+        // Whoever sources a sweep on notes the next slice before there is its job.
         let slices = std::iter::once(row.slice).chain(row.slice.checked_sub(1));
         let jobs: Vec<String> = slices.map(job).collect();
         for (job, status) in jobs.iter().zip(self.sync.job_statuses(&jobs).await?) {

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use surepass::clock::Clock;
 use surepass::config::{LookbackSettings, QueueName, Settings};
 use surepass::lookback::cron::Cron;
-use surepass::lookback::{LookbackJob, SweepRequest, UndeliveredRequest};
+use surepass::lookback::{AccountSyncRequest, FailedDeliveriesRequest, LookbackJob};
 use surepass::queue::{Job, Queue, Redis, RedisOptions};
 use surepass::store::{
     LookbackMark, LookbackRun, Options, RunCounts, RunPhase, SqliteStore, Store, Tenant, WebhookSecrets,
@@ -124,11 +124,11 @@ impl World {
     }
 
     /// The sweeps of a schedule, by their ends and accounts.
-    pub(crate) async fn sweeps(&self, name: &str) -> Vec<SweepRequest> {
+    pub(crate) async fn sweeps(&self, name: &str) -> Vec<AccountSyncRequest> {
         let jobs = self.jobs().await.into_iter();
         let mut sweeps: Vec<_> = jobs
             .filter_map(|job| match job {
-                LookbackJob::Sweep(sweep) if sweep.name == name => Some(sweep),
+                LookbackJob::AccountSync(sweep) if sweep.name == name => Some(sweep),
                 _ => None,
             })
             .collect();
@@ -136,11 +136,11 @@ impl World {
         sweeps
     }
 
-    pub(crate) async fn undelivered(&self) -> Vec<UndeliveredRequest> {
+    pub(crate) async fn undelivered(&self) -> Vec<FailedDeliveriesRequest> {
         let jobs = self.jobs().await.into_iter();
         let mut found: Vec<_> = jobs
             .filter_map(|job| match job {
-                LookbackJob::Undelivered(request) => Some(request),
+                LookbackJob::FailedDeliveries(request) => Some(request),
                 _ => None,
             })
             .collect();
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// Notes that a sweep stands in this slice.
-    pub(crate) async fn begun(&self, sweep: &SweepRequest, slice: u32) {
+    pub(crate) async fn begun(&self, sweep: &AccountSyncRequest, slice: u32) {
         let id = sweep.run();
         let run = LookbackRun {
             account: sweep.account.clone(),
@@ -180,7 +180,7 @@ impl World {
         assert!(self.store.lookback().begin_run(&run).await.unwrap());
     }
 
-    pub(crate) async fn ended(&self, sweep: &SweepRequest, phase: RunPhase) {
+    pub(crate) async fn ended(&self, sweep: &AccountSyncRequest, phase: RunPhase) {
         let (id, at) = (sweep.run(), sweep.to);
         let records = self.store.lookback();
         let counts = RunCounts::default();
@@ -234,7 +234,7 @@ impl World {
 }
 
 /// What a sweep covers, in few words: `account from..to`.
-pub(crate) fn covers(sweep: &SweepRequest) -> String {
+pub(crate) fn covers(sweep: &AccountSyncRequest) -> String {
     let instant = |at: DateTime<Utc>| at.format("%m-%d %H:%M").to_string();
     let account = sweep.account.as_deref().unwrap_or("own");
     format!("{account} {}..{}", instant(sweep.from), instant(sweep.to))

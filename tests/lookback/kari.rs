@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use surepass::lookback::{Customer, Report, RunId, SweepRequest, SyncRequest};
+use surepass::lookback::{AccountSyncRequest, Customer, Report, RunId, SyncRequest};
 use surepass::store::{CreatedVia, LookbackMark, RunPhase};
 
 use crate::mall::Mall;
@@ -71,8 +71,13 @@ impl Mall {
 
     /// A sweep of the recent past, as there is one every ten minutes.
     pub(crate) async fn begin_sweep_from(&self, from: DateTime<Utc>) -> RunId {
-        let request = SweepRequest::new("recent", Some(ACCOUNT), from, now() + TimeDelta::seconds(1));
-        self.lookback().await.ask_sweep(&request).await.unwrap().run
+        let request = AccountSyncRequest::new("recent", Some(ACCOUNT), from, now() + TimeDelta::seconds(1));
+        self.lookback()
+            .await
+            .request_account_sync(&request)
+            .await
+            .unwrap()
+            .run
     }
 
     pub(crate) async fn mark(&self) -> Option<LookbackMark> {

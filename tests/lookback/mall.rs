@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use surepass::clock::Clock;
 use surepass::config::{ClientReference, QueueName};
-use surepass::lookback::{Lookback, Report, RunId, SweepRequest};
+use surepass::lookback::{AccountSyncRequest, Lookback, Report, RunId};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 
 use crate::program::{Program, awaited, run_for, stderr, stdout};
@@ -150,8 +150,13 @@ impl Mall {
         let nth = self.sweeps.fetch_add(1, Ordering::Relaxed);
         let name = format!("nightly-{nth}");
         // A day more than a visit asks for, as the nights before have come so far.
-        let request = SweepRequest::new(&name, account, to - TimeDelta::days(31), to);
-        self.lookback().await.ask_sweep(&request).await.unwrap().run
+        let request = AccountSyncRequest::new(&name, account, to - TimeDelta::days(31), to);
+        self.lookback()
+            .await
+            .request_account_sync(&request)
+            .await
+            .unwrap()
+            .run
     }
 
     /// What a run has come to in the end.

@@ -31,7 +31,7 @@ async fn a_buyer_of_whom_stripes_list_tells_nothing_is_asked_after_by_their_cust
     world.shop.settled().await;
     let mut request = sweep("nightly", 30);
     request.to = now() + TimeDelta::minutes(1);
-    let asked = world.ask_sweep(&request).await;
+    let asked = world.request_account_sync(&request).await;
     assert_eq!(world.report(&asked.run).await.customers, 2);
     world.idle().await;
     world.shop.settled().await;
@@ -45,7 +45,7 @@ async fn a_page_that_stripe_cannot_list_whole_is_read_in_smaller_pages() {
     let world = World::open().await;
     let sold = world.sold_many(150);
     world.stripe.fail_later_pages(Some(25));
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     assert_eq!(world.report(&asked.run).await.created_count, 150);
     assert_eq!(world.shop.fulfilled().await, ids(&sold));
     assert!(world.mark("sessions").await.is_some());
@@ -56,7 +56,7 @@ async fn what_the_good_pages_of_a_list_held_is_fulfilled_though_a_later_page_alw
     let world = World::open().await;
     let sold = world.sold_many(150);
     world.stripe.fail_later_pages(Some(0));
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     let first_page = async {
         while world.shop.fulfilled().await != ids(&sold[..100]) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -78,7 +78,7 @@ async fn a_list_that_goes_round_in_circles_is_given_up_across_slices_and_what_it
     world.stripe.go_round(Some(200));
     // Each page takes longer than a slice may, so that each slice begins with one cursor.
     world.stripe.delay(Duration::from_secs(3));
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     let report = world.report(&asked.run).await;
     assert_eq!((report.phase, report.created_count), (RunPhase::Done, 200));
     assert!(report.error.unwrap().contains("circles"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::json;
-use surepass::lookback::{Customer, LookbackJob, SyncRequest, UndeliveredRequest};
+use surepass::lookback::{Customer, FailedDeliveriesRequest, LookbackJob, SyncRequest};
 use surepass::store::{CreatedVia, LookbackMark, LookbackRun, OpenSession, RunPhase, RunStep};
 
 use crate::answer::Answer;
@@ -12,7 +12,7 @@ use crate::shop::{COMPLETED, now};
 use crate::world::{World, ids, sweep};
 
 fn undelivered(account: Option<&str>) -> LookbackJob {
-    LookbackJob::Undelivered(UndeliveredRequest {
+    LookbackJob::FailedDeliveries(FailedDeliveriesRequest {
         account: account.map(str::to_owned),
         since: None,
         resume: None,
@@ -133,7 +133,7 @@ async fn a_key_of_the_other_mode_neither_extends_what_is_proven_nor_closes_what_
     };
     records.raise_mark(&live).await.unwrap();
     let live = records.marks().await.unwrap();
-    let asked = world.ask_sweep(&sweep("nightly", 31)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 31)).await;
     world.report(&asked.run).await;
     let marks = records.marks().await.unwrap();
     assert_eq!((marks.len(), &marks[..1]), (2, &live[..]), "{marks:?}");

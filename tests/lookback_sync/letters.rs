@@ -250,7 +250,9 @@ async fn who_has_all_of_the_money_back_gets_no_pass_any_more_and_who_has_a_part_
     };
     let expected = (json!(1), json!(1), json!([all.session_id()]));
     assert_eq!(refunded(&report), expected, "{report}");
-    let asked = world.ask_sweep(&crate::world::sweep("nightly", 30)).await;
+    let asked = world
+        .request_account_sync(&crate::world::sweep("nightly", 30))
+        .await;
     let swept = json!(world.report(&asked.run).await);
     assert_eq!(refunded(&swept), expected, "{swept}");
     let told = world.shop.surepass(&["sync", "--user", "user_kari"]).await;

@@ -164,7 +164,7 @@ async fn an_operators_larger_look_is_made_after_the_customers_smaller_one_that_i
 #[tokio::test]
 async fn what_failed_of_a_customer_whom_a_sweep_found_is_brought_when_a_person_retries_their_job() {
     let world = World::open().await;
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     world.report(&asked.run).await;
     // As the sweep leaves it where the customer's job has died.
     let session = world.sold();

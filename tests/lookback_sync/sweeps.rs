@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use surepass::lookback::{LookbackJob, RunId, SweepRequest};
+use surepass::lookback::{AccountSyncRequest, LookbackJob, RunId};
 use surepass::store::{CreatedVia, RunPhase};
 
 use crate::answer::Answer;
@@ -32,7 +32,7 @@ async fn a_nights_lookback_brings_what_is_missing_at_one_list_call_for_100_sessi
     world.shop.settled().await;
 
     let request = sweep("nightly", 30);
-    let asked = world.ask_sweep(&request).await;
+    let asked = world.request_account_sync(&request).await;
     let report = world.report(&asked.run).await;
     assert_eq!(
         (
@@ -87,14 +87,17 @@ async fn each_customer_is_enqueued_once_a_tick_however_many_ask_and_work() {
     }
     let request = sweep("nightly", 30);
     let lookback = world.lookback().await;
-    let (one, other) = tokio::join!(lookback.ask_sweep(&request), lookback.ask_sweep(&request));
+    let (one, other) = tokio::join!(
+        lookback.request_account_sync(&request),
+        lookback.request_account_sync(&request)
+    );
     assert_eq!(one.unwrap().run, other.unwrap().run);
     let run = request.run();
     let report = world.report(&run).await;
     assert_eq!((report.created_count, report.customers), (250, 231));
     world.idle().await;
     // A third comes late.
-    world.enqueue(LookbackJob::Sweep(request)).await;
+    world.enqueue(LookbackJob::AccountSync(request)).await;
     world.idle().await;
     let jobs = customers_jobs(&world.done().await, &run);
     let distinct: BTreeSet<_> = jobs.iter().collect();
@@ -108,7 +111,7 @@ async fn a_sweep_resumes_where_it_stopped_after_a_crash() {
     let mut world = World::open().await;
     let sold = world.sold_many(450);
     world.stripe.hold(Some(4));
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     let store = world.shop.store().await;
     let third_is_staged = async {
         loop {
@@ -153,7 +156,7 @@ async fn a_sweep_comes_to_its_end_although_calls_fail_and_workers_are_killed_all
     for (list, status) in [(2, 500), (5, 429), (6, 503), (11, 500), (17, 429)] {
         world.stripe.fail(list, status);
     }
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     let run = asked.run.clone();
     let lookback = world.lookback().await;
     let mut killed = 0;
@@ -198,7 +201,7 @@ async fn a_sweep_that_kills_its_worker_at_one_place_is_poison_at_last() {
     let mut world = World::open().await;
     world.sold();
     world.stripe.hold(Some(1));
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     let mut killed = 0;
     while world.queue("sync").counts().await.unwrap().dead == 0 {
         let listing = async {
@@ -252,7 +255,7 @@ async fn recent_customers_are_found_from_the_store_and_the_event_log_too() {
 
     let mut request = sweep("nightly", 30);
     request.to = now() + TimeDelta::minutes(1);
-    let asked = world.ask_sweep(&request).await;
+    let asked = world.request_account_sync(&request).await;
     let report = world.report(&asked.run).await;
     assert_eq!((report.created, report.customers), (vec![lost.session_id()], 2));
     world.idle().await;
@@ -271,7 +274,7 @@ async fn customers_are_spread_over_the_time_that_they_are_given() {
     world.sold_many(60);
     let mut request = sweep("nightly", 30);
     request.spread_seconds = 3_600;
-    let asked = world.ask_sweep(&request).await;
+    let asked = world.request_account_sync(&request).await;
     let store = world.shop.store().await;
     let enqueued = async {
         while store
@@ -309,7 +312,7 @@ async fn customers_are_spread_over_the_time_that_they_are_given() {
 async fn a_sweep_that_may_not_read_fails_in_words_and_proves_nothing() {
     let world = World::open().await;
     world.stripe.close("");
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     let report = world.report(&asked.run).await;
     assert_eq!(report.phase, RunPhase::Failed);
     assert!(report.error.unwrap().starts_with("stripe_forbidden"));
@@ -331,11 +334,11 @@ async fn a_sweep_whose_job_died_goes_on_where_it_stood_when_a_person_retries_it(
     let sold = world.sold_many(250);
     world.stripe.fail(2, 403);
     // An operator's: the next tick of a schedule asks again by itself.
-    let request = SweepRequest {
+    let request = AccountSyncRequest {
         via: CreatedVia::Support,
         ..sweep("support", 30)
     };
-    let asked = world.ask_sweep(&request).await;
+    let asked = world.request_account_sync(&request).await;
     let report = world.report(&asked.run).await;
     assert_eq!((report.phase, report.pages), (RunPhase::Failed, 1));
     let error = report.error.unwrap();
@@ -377,7 +380,7 @@ async fn a_session_without_a_type_whose_job_vanished_proves_nothing_and_one_that
     world.stripe.sell(&other);
     let paused = world.shop.surepass(&["jobs", "pause", "fulfil"]).await;
     assert!(paused.status.success(), "{}", stderr(&paused));
-    let asked = world.ask_sweep(&sweep("nightly", 30)).await;
+    let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     let waiting = async {
         while world.shop.counts().await.waiting < 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;

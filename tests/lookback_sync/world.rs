@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use surepass::clock::Clock;
 use surepass::config::ClientReference;
-use surepass::lookback::{Asked, Lookback, LookbackJob, Report, RunId, SweepRequest};
+use surepass::lookback::{AccountSyncRequest, Asked, Lookback, LookbackJob, Report, RunId};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 use surepass::store::LookbackMark;
 use surepass::up::sample::SampleSession;
@@ -120,8 +120,8 @@ impl World {
         }
     }
 
-    pub(crate) async fn ask_sweep(&self, request: &SweepRequest) -> Asked {
-        self.lookback().await.ask_sweep(request).await.unwrap()
+    pub(crate) async fn request_account_sync(&self, request: &AccountSyncRequest) -> Asked {
+        self.lookback().await.request_account_sync(request).await.unwrap()
     }
 
     pub(crate) async fn enqueue(&self, job: LookbackJob) {
@@ -185,8 +185,8 @@ impl World {
 }
 
 /// A sweep of the key's own account over the last `days`, as a tick of `name` at this moment asks for it.
-pub(crate) fn sweep(name: &str, days: i64) -> SweepRequest {
-    SweepRequest::new(name, None, now() - TimeDelta::days(days), now())
+pub(crate) fn sweep(name: &str, days: i64) -> AccountSyncRequest {
+    AccountSyncRequest::new(name, None, now() - TimeDelta::days(days), now())
 }
 
 pub(crate) fn ids(sessions: &[SampleSession]) -> Vec<String> {

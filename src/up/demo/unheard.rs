@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::stage::Stage;
 use super::{PATIENCE, Scene};
 use crate::lookback::ledger;
-use crate::lookback::{Lookback, SweepRequest};
+use crate::lookback::{AccountSyncRequest, Lookback};
 use crate::store::{Subscription, UnmatchedPolicy};
 use crate::stripe::api::{self, Client, Unpaced};
 use crate::up::{DEMO_KEY, UpError};
@@ -119,8 +119,8 @@ impl Stage<'_> {
             self.clock.clone(),
         );
         let to = self.now() + TimeDelta::seconds(1);
-        let request = SweepRequest::new("demo", None, to - TimeDelta::hours(3), to);
-        lookback.ask_sweep(&request).await?;
+        let request = AccountSyncRequest::new("demo", None, to - TimeDelta::hours(3), to);
+        lookback.request_account_sync(&request).await?;
         Ok(())
     }
 

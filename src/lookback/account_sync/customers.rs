@@ -1,4 +1,4 @@
-//! The customers of a sweep: who they are, and the job of each.
+//! Enqueues one job for each customer of an account sync.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,28 +6,33 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
-use super::{Next, go};
+use super::{Next, continue_if};
 use crate::fulfil::is_session_id;
 use crate::lookback::enqueue_missing::{Candidate, Lane, Unfinished};
-use crate::lookback::{Customer, Lookback, LookbackError, LookbackJob, RunId, SweepRequest, SyncRequest};
-use crate::queue::{Enqueued, Item, Job, JobStatus};
+use crate::lookback::{
+    AccountSyncRequest, Customer, Lookback, LookbackError, LookbackJob, RunId, SyncRequest,
+};
+use crate::queue::{Enqueued, JobStatus, Item, Job};
 use crate::store::{CreatedVia, FoundSession, LookbackRun, RecentBuyer, RunPhase, RunStep, SessionState};
 
-/// Looked at in one go.
-const TOGETHER: u32 = 500;
-/// For how long a customer who was enqueued for a run is not enqueued for it again: longer than a sweep enqueues.
-const ONCE: Duration = Duration::from_hours(6);
-/// Sweeps of a shorter span do not ask after buyers: their webhooks have just come, and each costs a call.
-const SHORTEST_FOR_BUYERS: TimeDelta = TimeDelta::days(1);
-/// What the cursor begins with once the customers of the listing are through; no key holds it.
-const BUYERS: &str = "@";
+/// Rows in one query.
+const BATCH_SIZE: u32 = 500;
+/// How long a customer enqueued for a run is not enqueued for it again. Longer than the enqueueing takes.
+const DEDUPE_FOR: Duration = Duration::from_hours(6);
+/// Account syncs over a shorter time skip buyers: webhooks have just reported these, and each costs a call.
+const MIN_SPAN_FOR_BUYERS: TimeDelta = TimeDelta::days(1);
+/// The cursor's first character after the listed customers are done. No key contains it.
+const BUYER_CURSOR: &str = "@";
 
 impl Lookback {
-    /// Adds the sessions that our own event log knows of and that have neither a subscription nor a place in Stripe's
-    /// list, such as one that was created before the window and paid for in it. Each is a customer of its own.
-    pub(super) async fn gather(&self, run: &mut LookbackRun) -> Result<Next, LookbackError> {
-        let sessions = self.records().logged_sessions(run, &run.cursor, TOGETHER).await?;
-        let is_last = sessions.len() < TOGETHER as usize;
+    /// Adds sessions from our event log that have no subscription and were not in Stripe's list. Example:
+    /// created before the window and paid in it. Each is a customer of its own.
+    pub(super) async fn add_logged_sessions(&self, run: &mut LookbackRun) -> Result<Next, LookbackError> {
+        let sessions = self
+            .records()
+            .logged_sessions(run, &run.cursor, BATCH_SIZE)
+            .await?;
+        let is_last = sessions.len() < BATCH_SIZE as usize;
         let step = RunStep {
             phase: if is_last {
                 RunPhase::Enqueueing
@@ -42,17 +47,17 @@ impl Lookback {
             .filter(|session| is_session_id(session))
             .map(|session| Candidate::new(session, session.clone(), None).row())
             .collect::<Result<_, _>>()?;
-        Ok(go(self.step(run, step, &rows).await?))
+        Ok(continue_if(self.step(run, step, &rows).await?))
     }
 
-    /// Enqueues the jobs of the customers whose sessions are staged, at once, though the list is not read to its end. The
-    /// jobs of all customers follow when it is; they find nothing more to do for these.
+    /// Enqueues the customers' jobs of the sessions staged so far. When the list is complete all customers
+    /// are enqueued, and these find nothing left to do.
     pub(super) async fn enqueue_staged(&self, run: &LookbackRun) -> Result<(), LookbackError> {
         let mut after = String::new();
         loop {
             let rows = self
                 .records()
-                .found_sessions(&run.id, None, &[SessionState::Staged], &after, TOGETHER)
+                .found_sessions(&run.id, None, &[SessionState::Staged], &after, BATCH_SIZE)
                 .await?;
             let Some(last) = rows.last() else {
                 return Ok(());
@@ -61,38 +66,38 @@ impl Lookback {
             let customers: BTreeSet<&str> = rows.iter().map(|row| row.customer.as_str()).collect();
             let items: Vec<Item> = customers
                 .into_iter()
-                .map(|key| job(run, key).item())
+                .map(|key| customer_job(run, key).item())
                 .collect::<Result<_, _>>()?;
             self.sync.enqueue(&items).await?;
         }
     }
 
-    /// Enqueues a job for each customer: those of whom a session was found, then those who have bought in the window by
-    /// our own records and of whom the list held nothing. Stripe is asked about each of these: one call.
+    /// Enqueues a job for each customer in the list. Then one for each buyer of this window in our own
+    /// records who is not in the list, which costs one call to Stripe.
     pub(super) async fn enqueue_customers(
         &self,
-        request: &SweepRequest,
+        request: &AccountSyncRequest,
         run: &mut LookbackRun,
     ) -> Result<Next, LookbackError> {
-        let (items, count, last, is_buyers) = match run.cursor.strip_prefix(BUYERS) {
+        let (items, count, last, is_buyers) = match run.cursor.strip_prefix(BUYER_CURSOR) {
             None => {
                 let keys = self
                     .records()
-                    .found_customers(&run.id, &run.cursor, TOGETHER)
+                    .found_customers(&run.id, &run.cursor, BATCH_SIZE)
                     .await?;
                 let items: Vec<Item> = keys
                     .iter()
-                    .map(|key| spread_out(request, run, key, &job(run, key)))
+                    .map(|key| spread_item(request, run, key, &customer_job(run, key)))
                     .collect::<Result<_, _>>()?;
                 (items, keys.len(), keys.last().cloned(), false)
             }
-            Some(_) if run.to - run.from < SHORTEST_FOR_BUYERS => (Vec::new(), 0, None, true),
+            Some(_) if run.to - run.from < MIN_SPAN_FOR_BUYERS => (Vec::new(), 0, None, true),
             Some(after) => {
-                let buyers = self.records().recent_buyers(run, after, TOGETHER).await?;
+                let buyers = self.records().recent_buyers(run, after, BATCH_SIZE).await?;
                 let items: Vec<Item> = buyers
                     .iter()
-                    .filter_map(|buyer| Some((buyer, buyers_job(run, buyer)?)))
-                    .map(|(buyer, job)| spread_out(request, run, &buyer.key, &job))
+                    .filter_map(|buyer| Some((buyer, buyer_job(run, buyer)?)))
+                    .map(|(buyer, customer_job)| spread_item(request, run, &buyer.key, &customer_job))
                     .collect::<Result<_, _>>()?;
                 let count = buyers.len();
                 (
@@ -105,43 +110,43 @@ impl Lookback {
         };
         let answers = self.sync.enqueue(&items).await?;
         let new = answers.iter().filter(|answer| **answer == Enqueued::New).count();
-        let goes_on = count == TOGETHER as usize;
+        let has_more = count == BATCH_SIZE as usize;
         let step = RunStep {
-            phase: if !goes_on && is_buyers {
+            phase: if !has_more && is_buyers {
                 RunPhase::Settling
             } else {
                 RunPhase::Enqueueing
             },
-            cursor: match (goes_on, is_buyers, last) {
-                (true, true, Some(last)) => format!("{BUYERS}{last}"),
+            cursor: match (has_more, is_buyers, last) {
+                (true, true, Some(last)) => format!("{BUYER_CURSOR}{last}"),
                 (true, false, Some(last)) => last,
                 (_, true, _) => String::new(),
-                (_, false, _) => BUYERS.to_owned(),
+                (_, false, _) => BUYER_CURSOR.to_owned(),
             },
             customers: new as u64,
             ..RunStep::at(self.clock.now())
         };
-        Ok(go(self.step(run, step, &[]).await?))
+        Ok(continue_if(self.step(run, step, &[]).await?))
     }
 
-    /// Brings what a sweep has staged of one customer.
+    /// Enqueues a customer's staged sessions.
     ///
     /// # Errors
-    /// [`LookbackError`]; passing ones are worth another attempt.
+    /// [`LookbackError`]; retry transient ones.
     pub(in crate::lookback) async fn sync_listed(
         &self,
         run: &RunId,
         customer: &str,
     ) -> Result<(), LookbackError> {
-        // What has failed is tried again by a job that a person retries.
+        // A person may retry the job: include failed sessions.
         let states = [SessionState::Staged, SessionState::Failed];
         let staged = async |after: &str| {
             let customer = Some(customer);
             self.records()
-                .found_sessions(run.as_str(), customer, &states, after, TOGETHER)
+                .found_sessions(run.as_str(), customer, &states, after, BATCH_SIZE)
                 .await
         };
-        // Of most customers nothing is missing. Nor is anything staged of a run that is over.
+        // Usually nothing is staged: the customer has all subscriptions, or the run is over.
         let mut rows = staged("").await?;
         if rows.is_empty() {
             return Ok(());
@@ -152,7 +157,7 @@ impl Lookback {
         let mut unfinished = Unfinished::default();
         while let Some(last) = rows.last() {
             let after = last.session.clone();
-            let is_last = rows.len() < TOGETHER as usize;
+            let is_last = rows.len() < BATCH_SIZE as usize;
             let mut found: Vec<Candidate> = std::mem::take(&mut rows)
                 .into_iter()
                 .map(|row| {
@@ -173,21 +178,21 @@ impl Lookback {
         unfinished.into_result()
     }
 
-    /// Sessions that are still staged after all customers' jobs should have run: where the job is dead, so are they; where
-    /// there is none, it is enqueued again.
-    pub(super) async fn look_after(&self, run: &LookbackRun) -> Result<(), LookbackError> {
+    /// Checks sessions that are still staged after all customers' jobs should have run. A dead letter's
+    /// sessions are marked as failed; a lost job is enqueued again.
+    pub(super) async fn check_customer_jobs(&self, run: &LookbackRun) -> Result<(), LookbackError> {
         let rows = self
             .records()
-            .found_sessions(&run.id, None, &[SessionState::Staged], "", TOGETHER)
+            .found_sessions(&run.id, None, &[SessionState::Staged], "", BATCH_SIZE)
             .await?;
-        let jobs: Vec<LookbackJob> = rows.iter().map(|row| job(run, &row.customer)).collect();
+        let jobs: Vec<LookbackJob> = rows.iter().map(|row| customer_job(run, &row.customer)).collect();
         let ids: Vec<String> = jobs.iter().filter_map(Job::key).collect();
         let statuses = self.sync.job_statuses(&ids).await?;
         let (mut dead, mut lost) = (Vec::new(), Vec::new());
-        for (((row, job), id), status) in rows.into_iter().zip(jobs).zip(ids).zip(statuses) {
+        for (((row, customer_job), id), status) in rows.into_iter().zip(jobs).zip(ids).zip(statuses) {
             match status {
                 JobStatus::Live => {}
-                JobStatus::Gone => lost.push(job.item()?),
+                JobStatus::Gone => lost.push(customer_job.item()?),
                 JobStatus::Dead { reason, .. } => dead.push(FoundSession {
                     state: SessionState::Failed,
                     purchase: None,
@@ -204,23 +209,23 @@ impl Lookback {
     }
 }
 
-/// The job of one customer, once for the run, somewhere in the span over which they are spread: always at the same place.
-fn spread_out(
-    request: &SweepRequest,
+/// The customer's job, once for the run, at a time within the spread that depends only on the customer's key.
+fn spread_item(
+    request: &AccountSyncRequest,
     run: &LookbackRun,
     key: &str,
-    job: &LookbackJob,
+    customer_job: &LookbackJob,
 ) -> Result<Item, LookbackError> {
     let digest = Sha256::digest(key);
     let place = f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX);
     let delay = Duration::from_secs(request.spread_seconds.into()).mul_f64(place);
     let once = format!("listed:{}:{key}", run.id);
-    Ok(job.item()?.after(delay).dedupe(once, ONCE))
+    Ok(customer_job.item()?.after(delay).dedupe(once, DEDUPE_FOR))
 }
 
-/// The job of a buyer of whom the list held nothing. Asked for by their Stripe customer, else by their email, Stripe may
-/// know what its whole list did not show. `None`: there is nothing to ask by.
-fn buyers_job(run: &LookbackRun, buyer: &RecentBuyer) -> Option<LookbackJob> {
+/// The job of a buyer who is not in the list, found by their Stripe customer or else email. Stripe's filtered
+/// list may contain what the whole list lacked. `None`: neither is known.
+fn buyer_job(run: &LookbackRun, buyer: &RecentBuyer) -> Option<LookbackJob> {
     let customer = match (&buyer.stripe_customer, &buyer.email) {
         (Some(id), _) => Customer::StripeCustomer(id.clone()),
         (None, Some(email)) => Customer::Email(email.clone()),
@@ -236,7 +241,7 @@ fn buyers_job(run: &LookbackRun, buyer: &RecentBuyer) -> Option<LookbackJob> {
     }))
 }
 
-fn job(run: &LookbackRun, key: &str) -> LookbackJob {
+fn customer_job(run: &LookbackRun, key: &str) -> LookbackJob {
     LookbackJob::Sync(SyncRequest {
         tenant: None,
         customer: Customer::Listed(key.to_owned()),

@@ -1,90 +1,96 @@
-//! All customers of an account, by one listing.
+//! Syncs all customers of an account with one list of its sessions.
 //!
-//! The listing is staged in the store, page by page with its cursor, so that a sweep that is cut off goes on where it
-//! stood. Then each customer who was found gets one job, which reads its sessions from there instead of from Stripe.
+//! The list is staged in the store, page by page with its cursor, so that an interrupted account sync
+//! continues there. Then each customer in it gets one job, which reads the staged sessions in place of
+//! Stripe.
 
 mod customers;
 mod list;
-mod parts;
+mod range_split;
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::time::Instant;
 
-use super::undelivered::MARGIN;
-use super::{Lookback, LookbackError, LookbackJob, SweepRequest};
+use super::failed_deliveries::MARGIN;
+use super::{AccountSyncRequest, Lookback, LookbackError, LookbackJob};
 use crate::store::{
     CreatedVia, FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState,
 };
 
-/// The name of its mark.
+/// The name of its watermark.
 pub(super) const DETECTOR: &str = "sessions";
 
-/// For how long after its customers' last job a sweep waits for what is on its way: longer than a job's last attempt.
-const PATIENCE: TimeDelta = TimeDelta::hours(3);
-/// How often a sweep may be cut off at one place before it counts against the job.
-const MOST_STALLS: u32 = 2;
+/// How long an account sync waits for its enqueued jobs after the last customer's job. Longer than a job's
+/// last attempt.
+const MAX_WAIT: TimeDelta = TimeDelta::hours(3);
+/// How often an account sync may be interrupted at one position before it counts against the job.
+const MAX_STALLS: u32 = 2;
 
-/// Runs are kept so long, and so many dropped in one go.
-const KEEP_RUNS: TimeDelta = TimeDelta::days(30);
-const RUNS_TOGETHER: u32 = 500;
+/// How long runs are kept, and how many are deleted in one statement.
+const RUN_RETENTION: TimeDelta = TimeDelta::days(30);
+const RUN_BATCH_SIZE: u32 = 500;
 
-/// Where a step has left the run.
+/// What the account sync does next.
 enum Next {
-    /// There is more to do.
+    /// Continue at once.
     Go,
-    /// Nothing to do for so long.
+    /// Wait for this time.
     Wait(Duration),
-    /// It is over, or somebody else has it.
+    /// Stop: the run is over, or another worker has it.
     Stop,
 }
 
 impl Lookback {
-    /// Does one slice of a sweep, and enqueues the next. `attempt` is the job's, from 1 on.
+    /// Runs one slice of an account sync and enqueues the next. `attempt` is the job's, from 1.
     ///
-    /// An attempt that follows one that was cut off hands on at once, so that the crashes of workers do not add up in one
-    /// job to `poison` while the sweep gets on. Where it does not get on, they do.
+    /// After an interrupted attempt, the next one hands over to a new job at once. So worker crashes do not
+    /// add up to `poison` in one job while the run makes progress. Without progress they do.
     ///
     /// # Errors
-    /// [`LookbackError`]: the slice goes on where it stood, also where a person retries it that has died.
-    pub async fn sweep(&self, request: &SweepRequest, attempt: usize) -> Result<(), LookbackError> {
+    /// [`LookbackError`]. A retry continues at the checkpoint, also when a person retries a dead letter.
+    pub async fn sync_account(
+        &self,
+        request: &AccountSyncRequest,
+        attempt: usize,
+    ) -> Result<(), LookbackError> {
         let end = Instant::now() + self.slice;
-        let new = self.new_sweep(request);
+        let new = self.new_account_run(request);
         self.records().begin_run(&new).await?;
         let run = self.records().run(&new.id).await?.unwrap_or(new);
         if run.phase.is_over() {
             return Ok(());
         }
         if run.slice == request.slice + 1 {
-            // It was handed on by one who died before the next slice was there.
+            // The worker died after it stored the next slice and before it enqueued it.
             return self.enqueue_next(request, Duration::ZERO, None).await;
         }
         if run.slice != request.slice {
             return Ok(());
         }
         if attempt > 1 {
-            let stands = format!("{}:{}", run.phase.as_str(), run.cursor);
+            let checkpoint = format!("{}:{}", run.phase.as_str(), run.cursor);
             let stalls = match &request.cut_off {
-                Some((before, stalls)) if *before == stands => stalls + 1,
+                Some((before, stalls)) if *before == checkpoint => stalls + 1,
                 _ => 0,
             };
-            if stalls < MOST_STALLS {
+            if stalls < MAX_STALLS {
                 return self
-                    .hand_on(request, Duration::ZERO, Some((stands, stalls)))
+                    .start_next_slice(request, Duration::ZERO, Some((checkpoint, stalls)))
                     .await;
             }
         }
-        let wait = match self.work(request, run, end).await {
+        let wait = match self.run_phases(request, run, end).await {
             Ok(Next::Stop) => return Ok(()),
             Ok(Next::Go) => Duration::ZERO,
             Ok(Next::Wait(wait)) => wait,
             Err(LookbackError::Stripe(error))
                 if request.via == CreatedVia::Lookback && !error.is_transient() =>
             {
-                // The next tick asks again: a dead letter for each would hide those that a person must act on.
+                // The next tick tries again. A dead letter for each tick would hide those that need a person.
                 let (code, account) = (error.reason(), request.account.as_deref());
-                tracing::error!(account, code, %error, "Stripe refuses to be looked at");
+                tracing::error!(account, code, %error, "Stripe refused to list the account; the account sync failed");
                 let told = format!("{code}: {error}");
                 let run = request.run();
                 self.end(run.as_str(), RunPhase::Failed, Some(&told)).await?;
@@ -92,12 +98,12 @@ impl Lookback {
             }
             Err(error) => return Err(error),
         };
-        self.hand_on(request, wait, None).await
+        self.start_next_slice(request, wait, None).await
     }
 
-    async fn hand_on(
+    async fn start_next_slice(
         &self,
-        request: &SweepRequest,
+        request: &AccountSyncRequest,
         wait: Duration,
         cut_off: Option<(String, u32)>,
     ) -> Result<(), LookbackError> {
@@ -108,7 +114,7 @@ impl Lookback {
         Ok(())
     }
 
-    pub(super) fn new_sweep(&self, request: &SweepRequest) -> LookbackRun {
+    pub(super) fn new_account_run(&self, request: &AccountSyncRequest) -> LookbackRun {
         let id = request.run();
         let now = self.clock.now();
         LookbackRun {
@@ -127,11 +133,11 @@ impl Lookback {
 
     async fn enqueue_next(
         &self,
-        request: &SweepRequest,
+        request: &AccountSyncRequest,
         wait: Duration,
         cut_off: Option<(String, u32)>,
     ) -> Result<(), LookbackError> {
-        let next = LookbackJob::Sweep(SweepRequest {
+        let next = LookbackJob::AccountSync(AccountSyncRequest {
             slice: request.slice + 1,
             cut_off,
             ..request.clone()
@@ -140,16 +146,16 @@ impl Lookback {
         Ok(())
     }
 
-    async fn work(
+    async fn run_phases(
         &self,
-        request: &SweepRequest,
+        request: &AccountSyncRequest,
         mut run: LookbackRun,
         end: Instant,
     ) -> Result<Next, LookbackError> {
         loop {
             let next = match run.phase {
                 RunPhase::Waiting | RunPhase::Listing => self.list(request, &mut run, end).await?,
-                RunPhase::Gathering => self.gather(&mut run).await?,
+                RunPhase::Gathering => self.add_logged_sessions(&mut run).await?,
                 RunPhase::Enqueueing => self.enqueue_customers(request, &mut run).await?,
                 RunPhase::Settling => self.finish(request, &run).await?,
                 RunPhase::Done | RunPhase::Failed => Next::Stop,
@@ -161,35 +167,35 @@ impl Lookback {
         }
     }
 
-    /// Takes the run on, with what was found; `false`: somebody else has.
+    /// Stores the run's progress and the sessions found. `false`: another worker has already done so.
     async fn step(
         &self,
         run: &mut LookbackRun,
         step: RunStep,
         found: &[FoundSession],
     ) -> Result<bool, LookbackError> {
-        let taken_on = self.records().step_run(run, &step, found).await?;
-        if taken_on {
+        let is_current = self.records().step_run(run, &step, found).await?;
+        if is_current {
             run.phase = step.phase;
             run.cursor = step.cursor;
             run.updated_at = step.at;
             run.error = step.error.or_else(|| run.error.take());
         } else {
-            tracing::info!(run = run.id, "another worker has taken the sweep on");
+            tracing::info!(run = run.id, "another worker continues this account sync");
         }
-        Ok(taken_on)
+        Ok(is_current)
     }
 
-    /// Ends the sweep once all that it has found has its end; looks again later where it has not.
-    async fn finish(&self, request: &SweepRequest, run: &LookbackRun) -> Result<Next, LookbackError> {
+    /// Ends the account sync when all its sessions have a final state, or else waits.
+    async fn finish(&self, request: &AccountSyncRequest, run: &LookbackRun) -> Result<Next, LookbackError> {
         let counts = self.settle(run).await?;
         let spread = TimeDelta::seconds(request.spread_seconds.into());
         let waited = self.clock.now() - run.updated_at - spread;
-        if counts.pending > 0 && waited < PATIENCE {
+        if counts.pending > 0 && waited < MAX_WAIT {
             if waited > TimeDelta::minutes(1) {
-                self.look_after(run).await?;
+                self.check_customer_jobs(run).await?;
             }
-            // A quarter of what it has waited for: what takes long is not asked about often.
+            // A quarter of the time waited so far: the longer it takes, the rarer the checks.
             let pause = if waited < TimeDelta::zero() {
                 -waited
             } else {
@@ -198,10 +204,10 @@ impl Lookback {
             let pause = pause.clamp(TimeDelta::milliseconds(500), TimeDelta::minutes(1));
             return Ok(Next::Wait(pause.to_std().unwrap_or(Duration::from_secs(1))));
         }
-        self.prove(run, counts).await?;
+        self.raise_watermark(run, counts).await?;
         self.end(&run.id, RunPhase::Done, run.error.as_deref()).await?;
-        let old = self.clock.now() - KEEP_RUNS;
-        while self.records().drop_runs(old, RUNS_TOGETHER).await? == u64::from(RUNS_TOGETHER) {}
+        let old = self.clock.now() - RUN_RETENTION;
+        while self.records().drop_runs(old, RUN_BATCH_SIZE).await? == u64::from(RUN_BATCH_SIZE) {}
         self.records().drop_open_sessions(old).await?;
         tracing::info!(
             run = run.id,
@@ -209,14 +215,15 @@ impl Lookback {
             found = counts.found,
             created = counts.created,
             failed = counts.failed,
-            "swept"
+            "account sync done"
         );
         Ok(Next::Stop)
     }
 
-    /// Every session was looked at, and each that is paid for has its subscription or a dead letter that a person knows of.
-    async fn prove(&self, run: &LookbackRun, counts: RunCounts) -> Result<(), LookbackError> {
-        // What Stripe made in the last moments before the listing began, its list may not have held yet.
+    /// Raises the watermark if every session was read, and each paid one has a subscription or a reported
+    /// dead letter.
+    async fn raise_watermark(&self, run: &LookbackRun, counts: RunCounts) -> Result<(), LookbackError> {
+        // Stripe's list may lack sessions that were created moments before it was read.
         let to = run.to.min(run.began_at - MARGIN);
         let unread = self.records().run(&run.id).await?.map_or(0, |run| run.unreadable);
         let failed = self
@@ -230,7 +237,7 @@ impl Lookback {
                 pending = counts.pending,
                 unreadable = unread,
                 failed = failed.len(),
-                "the sweep proves nothing: not all that was found has an end"
+                "watermark not raised: some sessions of this account sync are unfinished"
             );
             return Ok(());
         }
@@ -246,6 +253,6 @@ impl Lookback {
     }
 }
 
-fn go(taken_on: bool) -> Next {
-    if taken_on { Next::Go } else { Next::Stop }
+fn continue_if(is_current: bool) -> Next {
+    if is_current { Next::Go } else { Next::Stop }
 }

@@ -1,8 +1,8 @@
-//! A listing in parts: spans of time that are listed side by side.
+//! Splits a list into time ranges that are read in parallel.
 //!
-//! Pages of one list come one after the other, since each begins where the one before has ended; so a list takes as many
-//! times Stripe's answer time as it has pages, however many calls the limit allows. Two spans of the time do not wait for
-//! each other. Each part costs a page that is not full: so there are only as many as there are pages to make up for it.
+//! Pages of one list must be read in sequence, since each starts where the previous one ended. Time ranges do
+//! not depend on each other. Each range costs one page that is not full, so the number of ranges is limited
+//! by the number of pages.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,57 +12,57 @@ use crate::store::LookbackRun;
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Page, SessionFilter};
 
-/// So many are listed at a time; so many pages are held.
-const MOST_PARTS: usize = 8;
-/// So many pages make up for one that is not full: a list costs a twelfth more calls at most.
-const PAGES_A_SPLIT: u64 = 12;
-/// A part of fewer pages is not worth splitting.
-const SMALLEST: i64 = 4;
+/// Ranges read at a time, and so pages in memory.
+const MAX_RANGES: usize = 8;
+/// Pages needed for each split: at most a twelfth more calls.
+const PAGES_PER_SPLIT: u64 = 12;
+/// A range with fewer pages is not split.
+const MIN_PAGES_TO_SPLIT: i64 = 4;
 const PAGE: u64 = 100;
 
-/// How far a listing has come.
+/// The progress of a list, stored as the run's cursor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Parts {
-    open: Vec<Part>,
-    /// How often one was split.
+pub(super) struct RangeSplit {
+    open: Vec<TimeRange>,
+    /// How many splits there were.
     splits: u64,
-    /// How many pages there must be, by what we knew before.
+    /// How many pages to expect, from our own records.
     known: u64,
-    /// The key may not read what became of the money.
+    /// The key may not read payments.
     pub(super) without_payments: bool,
 }
 
-/// A span of time of which not all is listed.
+/// A time range whose list is not complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Part {
-    /// The sessions created from here, in Unix seconds,
+pub(super) struct TimeRange {
+    /// Sessions created from here, in Unix seconds,
     from: i64,
     /// to here, exclusive.
     to: i64,
-    /// The last one that has been listed.
+    /// The last session that was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<String>,
     #[serde(default, skip_serializing_if = "CycleDetector::is_new")]
     cycle: CycleDetector,
 }
 
-/// What a page leaves to be listed of its part.
-pub(super) enum Rest {
-    /// These, in its place: none where the part has come to its end, two where it was split.
-    Parts(Vec<Part>),
-    /// The list goes round in circles: nothing more is to be had of it.
+/// What remains of a range after a page.
+pub(super) enum Remaining {
+    /// The ranges to read next: none at the end, two after a split.
+    Ranges(Vec<TimeRange>),
+    /// The list repeats itself: abandon the range.
     Cycle,
 }
 
-impl Parts {
-    /// Where a run stands. A cursor that cannot be read (there is none yet) is its beginning.
+impl RangeSplit {
+    /// The run's progress. Without a valid cursor, the beginning.
     pub(super) fn of(run: &LookbackRun) -> Self {
-        if let Ok(parts) = serde_json::from_str(&run.cursor) {
-            return parts;
+        if let Ok(ranges) = serde_json::from_str(&run.cursor) {
+            return ranges;
         }
-        let whole = Part {
+        let whole = TimeRange {
             from: run.from.timestamp(),
-            // Part of a second never leaves anything out.
+            // Rounds up, so that the last partial second is included.
             to: run.to.timestamp() + i64::from(run.to.timestamp_subsec_nanos() > 0),
             after: Some(run.cursor.clone()).filter(|cursor| cursor.starts_with("cs_")),
             cycle: CycleDetector::default(),
@@ -78,8 +78,8 @@ impl Parts {
     pub(super) fn cursor(&self) -> String {
         match &self.open[..] {
             [] => String::new(),
-            parts => {
-                serde_json::to_string(self).unwrap_or_else(|_| parts[0].after.clone().unwrap_or_default())
+            ranges => {
+                serde_json::to_string(self).unwrap_or_else(|_| ranges[0].after.clone().unwrap_or_default())
             }
         }
     }
@@ -88,34 +88,39 @@ impl Parts {
         self.open.is_empty()
     }
 
-    pub(super) fn open(&self) -> &[Part] {
+    pub(super) fn open(&self) -> &[TimeRange] {
         &self.open
     }
 
-    /// Notes that there are so many sessions at least.
-    pub(super) fn expect(&mut self, sessions: u64) {
+    /// Sets how many sessions there are at least.
+    pub(super) fn set_expected(&mut self, sessions: u64) {
         self.known = sessions / PAGE;
     }
 
-    /// Takes a page of `part` into account, the `nth` of all.
-    pub(super) fn listed(&mut self, part: &Part, page: &Page<CheckoutSession>, nth: u64) -> Rest {
-        self.open.retain(|one| one != part);
+    /// Takes a page of `range`, the `nth` of all.
+    pub(super) fn add_page(
+        &mut self,
+        range: &TimeRange,
+        page: &Page<CheckoutSession>,
+        nth: u64,
+    ) -> Remaining {
+        self.open.retain(|one| one != range);
         let Some(last) = page.last_id.as_deref().filter(|_| page.has_more) else {
-            return Rest::Parts(Vec::new());
+            return Remaining::Ranges(Vec::new());
         };
-        let mut rest = part.clone();
+        let mut rest = range.clone();
         if rest.cycle.is_cycle(last) {
-            return Rest::Cycle;
+            return Remaining::Cycle;
         }
         rest.after = Some(last.to_owned());
         let next = match self.middle(&rest, page, nth) {
             Some(middle) => {
                 self.splits += 1;
-                let newer = Part {
+                let newer = TimeRange {
                     from: middle,
                     ..rest.clone()
                 };
-                let older = Part {
+                let older = TimeRange {
                     to: middle,
                     after: None,
                     cycle: CycleDetector::default(),
@@ -126,24 +131,24 @@ impl Parts {
             None => vec![rest],
         };
         self.open.extend(next.iter().cloned());
-        Rest::Parts(next)
+        Remaining::Ranges(next)
     }
 
-    /// Where the rest of a part is to be split.
-    fn middle(&self, rest: &Part, page: &Page<CheckoutSession>, nth: u64) -> Option<i64> {
-        let is_made_up_for = (self.splits + 1) * PAGES_A_SPLIT <= nth.max(self.known);
-        if self.open.len() + 2 > MOST_PARTS || !is_made_up_for {
+    /// Where to split the rest of a range.
+    fn middle(&self, rest: &TimeRange, page: &Page<CheckoutSession>, nth: u64) -> Option<i64> {
+        let is_made_up_for = (self.splits + 1) * PAGES_PER_SPLIT <= nth.max(self.known);
+        if self.open.len() + 2 > MAX_RANGES || !is_made_up_for {
             return None;
         }
         let newest = page.items.first()?.created?.timestamp();
         let oldest = page.items.last()?.created?.timestamp();
         let a_page = newest.checked_sub(oldest)?.max(1);
         let left = oldest.checked_sub(rest.from)?;
-        (left / a_page >= SMALLEST).then(|| rest.from + left / 2)
+        (left / a_page >= MIN_PAGES_TO_SPLIT).then(|| rest.from + left / 2)
     }
 }
 
-impl Part {
+impl TimeRange {
     pub(super) fn filter(&self) -> SessionFilter {
         SessionFilter {
             created_from: DateTime::<Utc>::from_timestamp(self.from, 0),
@@ -174,8 +179,8 @@ mod tests {
         LookbackRun::new("r", "r", CreatedVia::Lookback, at(0), at(SPAN), at(SPAN))
     }
 
-    /// What Stripe would answer, of sessions that were created so many seconds after the beginning: the newest first.
-    fn page(sessions: &[(i64, usize)], part: &Part) -> Page<CheckoutSession> {
+    /// What Stripe would return for sessions created so many seconds after the beginning, newest first.
+    fn page(sessions: &[(i64, usize)], range: &TimeRange) -> Page<CheckoutSession> {
         let place = |id: &str| {
             sessions
                 .iter()
@@ -183,8 +188,9 @@ mod tests {
                 .unwrap()
                 + 1
         };
-        let rest = &sessions[part.after.as_deref().map_or(0, place)..];
-        let within = |(created, _): &&(i64, usize)| (part.from..part.to).contains(&at(*created).timestamp());
+        let rest = &sessions[range.after.as_deref().map_or(0, place)..];
+        let within =
+            |(created, _): &&(i64, usize)| (range.from..range.to).contains(&at(*created).timestamp());
         let mut fitting = rest.iter().filter(within);
         let items: Vec<CheckoutSession> = fitting
             .by_ref()
@@ -203,33 +209,36 @@ mod tests {
         }
     }
 
-    /// Lists everything, in the order that `chance` says, and begins anew from the cursor after each page: how often each
-    /// session was listed, how many calls it took, and how many parts there were at most.
+    /// Lists everything in the order that `chance` gives, from the stored cursor after each page. Returns how
+    /// often each session was listed, the number of calls, and the most ranges at a time.
     fn list_all(
         sessions: &[(i64, usize)],
         known: u64,
         chance: &[usize],
     ) -> (BTreeMap<String, u32>, u64, usize) {
         let mut run = run();
-        let (mut listed, mut calls, mut most) = (BTreeMap::new(), 0, 0);
+        let (mut add_page, mut calls, mut most) = (BTreeMap::new(), 0, 0);
         loop {
-            let mut parts = Parts::of(&run);
+            let mut ranges = RangeSplit::of(&run);
             if calls == 0 {
-                parts.expect(known);
+                ranges.set_expected(known);
             }
-            let open = parts.open().to_vec();
+            let open = ranges.open().to_vec();
             most = most.max(open.len());
-            let part = &open[chance[usize::try_from(calls).unwrap() % chance.len()] % open.len()];
-            let page = page(sessions, part);
+            let range = &open[chance[usize::try_from(calls).unwrap() % chance.len()] % open.len()];
+            let page = page(sessions, range);
             calls += 1;
             for session in &page.items {
-                *listed.entry(session.id.clone().unwrap()).or_default() += 1;
+                *add_page.entry(session.id.clone().unwrap()).or_default() += 1;
             }
-            assert!(matches!(parts.listed(part, &page, calls), Rest::Parts(_)));
-            if parts.is_empty() {
-                return (listed, calls, most);
+            assert!(matches!(
+                ranges.add_page(range, &page, calls),
+                Remaining::Ranges(_)
+            ));
+            if ranges.is_empty() {
+                return (add_page, calls, most);
             }
-            run.cursor = parts.cursor();
+            run.cursor = ranges.cursor();
         }
     }
 
@@ -252,12 +261,12 @@ mod tests {
             let rush = rush.into_iter().map(|second| rushed_at + second);
             let sessions = numbered(steady.into_iter().chain(rush).collect());
             let known = if is_known { sessions.len() as u64 } else { 0 };
-            let (listed, calls, most) = list_all(&sessions, known, &chance);
-            prop_assert_eq!(listed.len(), sessions.len());
-            prop_assert!(listed.values().all(|times| *times == 1));
+            let (add_page, calls, most) = list_all(&sessions, known, &chance);
+            prop_assert_eq!(add_page.len(), sessions.len());
+            prop_assert!(add_page.values().all(|times| *times == 1));
             let pages = (sessions.len() as u64).div_ceil(100).max(1);
-            prop_assert!(calls <= pages + pages / PAGES_A_SPLIT + 1, "{} calls for {} pages", calls, pages);
-            prop_assert!(most <= MOST_PARTS);
+            prop_assert!(calls <= pages + pages / PAGES_PER_SPLIT + 1, "{} calls for {} pages", calls, pages);
+            prop_assert!(most <= MAX_RANGES);
         }
     }
 
@@ -266,18 +275,18 @@ mod tests {
         let sessions = numbered((0..12_000).map(|n| n * SPAN / 12_000).collect());
         let round = |known| list_all(&sessions, known, &[0, 1, 2, 3, 4, 5, 6, 7]);
         let (_, calls, most) = round(12_000);
-        assert_eq!(most, MOST_PARTS);
+        assert_eq!(most, MAX_RANGES);
         assert!(calls <= 128, "{calls}");
-        // Where no webhook came, the pages themselves must show that there are more.
-        assert_eq!(round(0).2, MOST_PARTS);
+        // Without webhooks, only the pages themselves show that there are more.
+        assert_eq!(round(0).2, MAX_RANGES);
     }
 
     #[test]
     fn a_cursor_of_before_there_were_parts_is_gone_on_from() {
         let mut run = run();
         run.cursor = "cs_7".to_owned();
-        let parts = Parts::of(&run);
-        assert_eq!(parts.open()[0].after.as_deref(), Some("cs_7"));
-        assert_eq!(parts.open().len(), 1);
+        let ranges = RangeSplit::of(&run);
+        assert_eq!(ranges.open()[0].after.as_deref(), Some("cs_7"));
+        assert_eq!(ranges.open().len(), 1);
     }
 }

@@ -1,43 +1,46 @@
-//! The events that Stripe could not deliver, taken in as if it had.
+//! Enqueues the events that Stripe could not deliver by webhook.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
 use super::cycle::CycleDetector;
-use super::{Lookback, LookbackError, LookbackJob, Resume, UndeliveredRequest};
+use super::{FailedDeliveriesRequest, Lookback, LookbackError, LookbackJob, Resume};
 use crate::accept::accept;
 use crate::store::{CreatedVia, LookbackMark};
 use crate::stripe::api::EventFilter;
 
-/// The name of its mark.
+/// The name of its watermark.
 pub(super) const DETECTOR: &str = "events";
 
-/// Stripe keeps events for so long.
-const KEPT: TimeDelta = TimeDelta::days(30);
-/// What is younger may be on its way by webhook right now, and Stripe's list may not show it yet.
+/// How long Stripe keeps events.
+const EVENT_RETENTION: TimeDelta = TimeDelta::days(30);
+/// Younger events may still arrive by webhook, and Stripe's list may not show them yet.
 pub(super) const MARGIN: TimeDelta = TimeDelta::seconds(60);
-/// The spans of two looks overlap by so much.
+/// By how much two runs overlap.
 const OVERLAP: TimeDelta = TimeDelta::hours(1);
 
-/// The events that tell of a purchase.
-const TYPES: [&str; 2] = [
+/// The events of a paid session.
+const PURCHASE_EVENTS: [&str; 2] = [
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
 ];
 
 impl Lookback {
-    /// Reads the undelivered events of an account and hands them to the queue of purchases, each once for its id. Works
-    /// for a slice at most, and then enqueues what is left.
+    /// Lists the undelivered events of an account and enqueues each under its event id. Works for one slice,
+    /// then enqueues a job for the rest.
     ///
     /// # Errors
-    /// [`LookbackError`]. What was handed in until then is: reading it again changes nothing.
-    pub async fn undelivered(&self, request: &UndeliveredRequest) -> Result<(), LookbackError> {
+    /// [`LookbackError`]. Events before the error are enqueued. Idempotent.
+    pub async fn enqueue_failed_deliveries(
+        &self,
+        request: &FailedDeliveriesRequest,
+    ) -> Result<(), LookbackError> {
         let end = Instant::now() + self.slice;
         let account = request.account.as_deref();
         let mut resume = if let Some(resume) = &request.resume {
             resume.clone()
         } else {
-            let (from, to) = self.span(request).await?;
+            let (from, to) = self.time_range(request).await?;
             Resume {
                 after: String::new(),
                 from,
@@ -47,7 +50,7 @@ impl Lookback {
             }
         };
         let filter = EventFilter {
-            types: TYPES.map(str::to_owned).to_vec(),
+            types: PURCHASE_EVENTS.map(str::to_owned).to_vec(),
             delivery_success: Some(false),
             created_from: Some(resume.from),
             created_before: Some(resume.to),
@@ -60,7 +63,7 @@ impl Lookback {
                 Ok(Some(page)) => page,
                 Ok(None) => break,
                 Err(error) if error.is_endless_list() => {
-                    tracing::error!(account, %error, "the rest of Stripe's list of events is not read");
+                    tracing::error!(account, %error, "Stripe's list of events has no end; the rest was skipped");
                     return Ok(());
                 }
                 Err(error) => return Err(error.into()),
@@ -82,13 +85,13 @@ impl Lookback {
             if resume.cycle.is_cycle(&last) {
                 tracing::error!(
                     account,
-                    "Stripe's list of events goes round in circles: the rest of it is not read"
+                    "Stripe's list of events repeats itself; the rest was skipped"
                 );
                 return Ok(());
             }
             if Instant::now() >= end {
                 resume.after = last;
-                let next = LookbackJob::Undelivered(UndeliveredRequest {
+                let next = LookbackJob::FailedDeliveries(FailedDeliveriesRequest {
                     resume: Some(resume),
                     ..request.clone()
                 });
@@ -110,19 +113,19 @@ impl Lookback {
         Ok(())
     }
 
-    /// From where the last look came to, or from further back, to a moment ago.
-    async fn span(
+    /// From the end of the last run, or from `since` if that is earlier, until a moment ago.
+    async fn time_range(
         &self,
-        request: &UndeliveredRequest,
+        request: &FailedDeliveriesRequest,
     ) -> Result<(DateTime<Utc>, DateTime<Utc>), LookbackError> {
         let to = self.clock.now() - MARGIN;
-        let earliest = to - KEPT;
+        let earliest = to - EVENT_RETENTION;
         let marks = self.records().marks().await?;
         let account = request.account.as_deref();
         let own =
             |mark: &&LookbackMark| mark.is_of(DETECTOR, account, self.is_test()) && !mark.is_ahead_of(to);
         let mark = marks.iter().find(own).map(|mark| mark.to - OVERLAP);
-        // Whoever asks for less leaves no gap behind what is proven.
+        // A later start must not leave a gap after the watermark.
         let from = match (request.since, mark) {
             (Some(since), Some(mark)) => since.min(mark),
             (since, mark) => since.or(mark).unwrap_or(earliest),

@@ -1,4 +1,4 @@
-//! A sweep reads Stripe's list, and keeps what it holds.
+//! Reads Stripe's list of sessions and stages the purchases.
 
 use std::panic::resume_unwind;
 
@@ -7,68 +7,69 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::Next;
-use super::parts::{Part, Parts, Rest};
+use super::range_split::{RangeSplit, Remaining, TimeRange};
 use crate::fulfil::Purchase;
 use crate::lookback::enqueue_missing::{Candidate, Fulfilled, SessionClass, classify};
 use crate::lookback::listing::Listing;
-use crate::lookback::{Lookback, LookbackError, SweepRequest, ownership};
+use crate::lookback::{AccountSyncRequest, Lookback, LookbackError, ownership};
 use crate::store::{FoundSession, LookbackRun, OpenSession, RunPhase, RunStep, SessionState};
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, Page, StripeError};
 
-/// More sessions than this need not be known: a list is in as many parts by then as it can be.
-const MOST_KNOWN: u32 = 10_000;
+/// Counting stops here: with more sessions the list is split as much as it can be.
+const MAX_COUNTED: u32 = 10_000;
 
 impl Lookback {
-    /// Reads Stripe's list, in parts side by side where it is long. While a page is being staged the next ones are on
-    /// their way. Where one cannot be read, those on their way are still taken, and the customers of all that was read get
-    /// their jobs before the error is returned: one bad page must not keep anybody else's pass back.
+    /// Reads Stripe's list, split into parallel ranges if it is long. The next pages are fetched while one is
+    /// being stored. If a page fails, the pages in flight are still stored and their customers enqueued, so
+    /// one bad page delays nobody else.
     ///
-    /// A part of the list that has no end is given up: the run goes on, names it as its error, and proves nothing.
+    /// A range without an end is abandoned: the run continues without it, reports an error, and raises no
+    /// watermark.
     pub(super) async fn list(
         &self,
-        request: &SweepRequest,
+        request: &AccountSyncRequest,
         run: &mut LookbackRun,
         end: Instant,
     ) -> Result<Next, LookbackError> {
         let stripe = self.stripe()?.account(request.account.as_deref());
-        let mut parts = Parts::of(run);
+        let mut ranges = RangeSplit::of(run);
         let mut pages = run.pages;
         let mut calls = JoinSet::new();
-        for part in parts.open().to_vec() {
-            call(&mut calls, listing(&stripe, &part, &parts), part);
+        for range in ranges.open().to_vec() {
+            spawn_call(&mut calls, listing(&stripe, &range, &ranges), range);
         }
         let mut failed: Option<LookbackError> = None;
         while let Some(called) = calls.join_next().await {
-            let (part, listing, page) = called.unwrap_or_else(|error| resume_unwind(error.into_panic()));
-            let mut given_up = None;
+            let (range, listing, page) = called.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+            let mut abandoned = None;
             let page = match page {
                 Ok(Some(page)) => page,
                 Ok(None) => Page::default(),
                 Err(error) if error.is_endless_list() => {
-                    given_up = Some(error.to_string());
+                    abandoned = Some(error.to_string());
                     Page::default()
                 }
                 Err(error) => {
                     let error = LookbackError::from(error);
                     if failed
                         .as_ref()
-                        .is_none_or(|before| weight(&error) > weight(before))
+                        .is_none_or(|before| urgency(&error) > urgency(before))
                     {
                         failed = Some(error);
                     }
                     continue;
                 }
             };
-            parts.without_payments |= !listing.has_payments();
+            ranges.without_payments |= !listing.has_payments();
             if pages == 0 && page.has_more {
-                parts.expect(self.records().known_sessions(run, MOST_KNOWN).await?);
+                ranges.set_expected(self.records().known_sessions(run, MAX_COUNTED).await?);
             }
             pages += 1;
-            let mut next = match parts.listed(&part, &page, pages) {
-                Rest::Parts(next) => next,
-                Rest::Cycle => {
-                    given_up = Some("Stripe's list goes round in circles".to_owned());
+            let mut next = match ranges.add_page(&range, &page, pages) {
+                Remaining::Ranges(next) => next,
+                Remaining::Cycle => {
+                    abandoned = Some("Stripe's list repeats itself".to_owned());
                     Vec::new()
                 }
             };
@@ -76,46 +77,46 @@ impl Lookback {
                 next.clear();
             }
             if let [rest] = &next[..] {
-                call(&mut calls, listing, rest.clone());
+                spawn_call(&mut calls, listing, rest.clone());
             } else {
-                for part in next {
-                    call(&mut calls, self::listing(&stripe, &part, &parts), part);
+                for range in next {
+                    spawn_call(&mut calls, self::listing(&stripe, &range, &ranges), range);
                 }
             }
-            if !self.stage(request, run, page, &parts, given_up).await? {
+            if !self.store_page(request, run, page, &ranges, abandoned).await? {
                 return Ok(Next::Stop);
             }
         }
         let Some(error) = failed else {
             return Ok(Next::Go);
         };
-        // What only waits for its turn at Stripe's limit goes on in a moment.
+        // A call that only waits for the Stripe rate limit continues in a moment.
         if error.put_off().is_none() {
             self.enqueue_staged(run).await?;
         }
         Err(error)
     }
 
-    /// Keeps what a page holds of purchases: of those that have their subscription only that they were there. Of what has
-    /// no end yet it is noted, in the same step, whose it may be: who asks for their own is shown it without a listing.
-    async fn stage(
+    /// Stages a page's purchases. Also stores its pending sessions with the keys of possible owners, so that
+    /// a customer's own sync finds them without a list.
+    async fn store_page(
         &self,
-        request: &SweepRequest,
+        request: &AccountSyncRequest,
         run: &mut LookbackRun,
         page: Page<CheckoutSession>,
-        parts: &Parts,
-        given_up: Option<String>,
+        ranges: &RangeSplit,
+        abandoned: Option<String>,
     ) -> Result<bool, LookbackError> {
         let account = request.account.as_deref();
         let now = self.clock.now();
-        let mut unreadable = page.unreadable + usize::from(given_up.is_some());
-        if let Some(error) = &given_up {
+        let mut unreadable = page.unreadable + usize::from(abandoned.is_some());
+        if let Some(error) = &abandoned {
             let (run, account) = (&run.id, account);
             tracing::error!(
                 run,
                 account,
                 error,
-                "part of Stripe's list cannot be read: the sweep goes on without it"
+                "could not read a part of Stripe's list; the account sync continues without it"
             );
         }
         let mut found = Vec::with_capacity(page.items.len());
@@ -171,15 +172,15 @@ impl Lookback {
         open.retain(|one| !closed.contains(&one.session));
         let rows: Vec<FoundSession> = found.iter().map(Candidate::row).collect::<Result<_, _>>()?;
         let step = RunStep {
-            phase: if parts.is_empty() {
+            phase: if ranges.is_empty() {
                 RunPhase::Gathering
             } else {
                 RunPhase::Listing
             },
-            cursor: parts.cursor(),
+            cursor: ranges.cursor(),
             pages: 1,
             unreadable: unreadable as u64,
-            error: given_up.map(|error| format!("stripe_answer: {error}")),
+            error: abandoned.map(|error| format!("stripe_answer: {error}")),
             open,
             closed,
             ..RunStep::at(now)
@@ -188,27 +189,31 @@ impl Lookback {
     }
 }
 
-type Called = (Part, Listing, Result<Option<Page<CheckoutSession>>, StripeError>);
+type PageCall = (
+    TimeRange,
+    Listing,
+    Result<Option<Page<CheckoutSession>>, StripeError>,
+);
 
-/// Asks for the next page of a part, in a task of its own: it comes while another is staged.
-fn call(calls: &mut JoinSet<Called>, mut listing: Listing, part: Part) {
+/// Fetches the next page of a range in a task, while another page is stored.
+fn spawn_call(calls: &mut JoinSet<PageCall>, mut listing: Listing, range: TimeRange) {
     let asked = async move {
         let page = listing.next().await;
-        (part, listing, page)
+        (range, listing, page)
     };
     calls.spawn(asked.in_current_span());
 }
 
-fn listing(stripe: &Account, part: &Part, parts: &Parts) -> Listing {
-    if parts.without_payments {
-        Listing::without_payments(stripe, part.filter())
+fn listing(stripe: &Account, range: &TimeRange, ranges: &RangeSplit) -> Listing {
+    if ranges.without_payments {
+        Listing::without_payments(stripe, range.filter())
     } else {
-        Listing::new(stripe, part.filter())
+        Listing::new(stripe, range.filter())
     }
 }
 
-/// Of several errors the one that says most of what is to be done: nothing helps, something failed, it only has to wait.
-fn weight(error: &LookbackError) -> u8 {
+/// Of several errors, returns the most urgent: permanent, then failed, then only waiting.
+fn urgency(error: &LookbackError) -> u8 {
     match error {
         error if !error.is_transient() => 2,
         error if error.put_off().is_none() => 1,
