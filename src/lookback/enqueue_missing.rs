@@ -353,12 +353,12 @@ impl Candidate {
         match stripe.session(&self.row.session).await {
             Ok(Some(session)) => match classify(&session, account, via, lookback.client_reference) {
                 SessionClass::Purchase(purchase) | SessionClass::Incomplete(purchase) => {
-                    self.purchase = Some(purchase)
+                    self.purchase = Some(purchase);
                 }
                 SessionClass::Unpaid(_) | SessionClass::Other => self.set_state(SessionState::Ignored, None),
                 SessionClass::Refunded(_) => self.set_state(SessionState::Refunded, None),
                 SessionClass::Unreadable => {
-                    self.set_state(SessionState::Failed, Some("stripe_answer".to_owned()))
+                    self.set_state(SessionState::Failed, Some("stripe_answer".to_owned()));
                 }
             },
             // Stripe does not know it, so it was not paid: a test event, or another installation's.
