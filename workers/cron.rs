@@ -3,8 +3,8 @@
 
 use surepass::config::Settings;
 use surepass::lookback::Lookback;
-use surepass::lookback::audit::{Auditor, Findings, Rounds};
 use surepass::lookback::cron::Cron;
+use surepass::lookback::endpoint_check::{EndpointCheckScheduler, EndpointChecker, Findings};
 use surepass::stripe::api;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ pub(crate) fn start(
     // A connection of its own: what waits for Redis here is in no job's way.
     let queue = lookback.sync.reconnected().map_err(|error| error.to_string())?;
     let livemode = client.livemode();
-    let auditor = Auditor {
+    let checker = EndpointChecker {
         client,
         http: api::http().map_err(|error| error.to_string())?,
         purchases: lookback.fulfil.clone(),
@@ -33,18 +33,18 @@ pub(crate) fn start(
         secrets: settings.stripe.webhook_secrets.clone(),
         livemode: livemode.unwrap_or(false),
     };
-    let rounds = Rounds {
+    let endpoint_checks = EndpointCheckScheduler {
         queue: queue.clone(),
         store: store.clone(),
-        auditor,
+        checker,
         settings: settings_of.clone(),
         findings,
     };
-    let cron = Cron::new(queue, store.clone(), clock.clone(), settings_of.clone()).of_mode(livemode);
+    let cron = Cron::new(queue, store.clone(), clock.clone(), settings_of.clone()).with_livemode(livemode);
     let own = stop.clone();
     running.spawn(async move { cron.run(own).await });
     let own = stop.clone();
-    running.spawn(async move { rounds.run(own).await });
+    running.spawn(async move { endpoint_checks.run(own).await });
     Ok(running)
 }
 

@@ -8,7 +8,7 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpServer, web};
 use surepass::http::health::{self, Health};
 use surepass::http::{MetricsPage, metrics};
-use surepass::lookback::audit::Findings;
+use surepass::lookback::endpoint_check::Findings;
 use surepass::queue::{Exposition, Queue};
 use surepass::store::Store;
 

@@ -24,7 +24,7 @@ use surepass::dead_letters::DeadLetters;
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
 use surepass::lookback::Lookback;
-use surepass::lookback::audit::Findings;
+use surepass::lookback::endpoint_check::Findings;
 use surepass::queue::{
     self, GiveBack, LogConsumer, ProcessGate, Queue, Redis, RedisBackend, RedisOptions, TokenBucket,
 };
@@ -293,7 +293,7 @@ fn lookback(
         Queue::new(redis, settings.queue_config_of(QueueName::Sync)).map_err(|error| error.to_string())?;
     let stripe = api::Client::new(http, options, Arc::new(pace));
     let lookback = Lookback::new(settings, store.clone(), fulfil.clone(), sync, clock.clone());
-    Ok(Some(Arc::new(lookback.carried_out(stripe, SLICE))))
+    Ok(Some(Arc::new(lookback.with_stripe(stripe, SLICE))))
 }
 
 /// The queues to work on, each with the slots that are its own.

@@ -212,7 +212,7 @@ async fn ask(
         run: None,
     };
     loop {
-        let asked = lookback.ask(&request, ulid::Ulid::generate()).await?;
+        let asked = lookback.request_sync(&request, ulid::Ulid::generate()).await?;
         if !asked.narrower {
             if asked.joined {
                 eprintln!("surepass: the same is under way already: waiting for that one");

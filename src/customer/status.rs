@@ -230,7 +230,7 @@ impl Customers {
             if !memo.is_first(&note, BETWEEN_SYNCS).await? {
                 return Ok(());
             }
-            match lookback.ask(&request, ulid::Ulid::generate()).await {
+            match lookback.request_sync(&request, ulid::Ulid::generate()).await {
                 Ok(asked) => {
                     tracing::info!(session, run = %asked.run, "a failed purchase: its customer is synced");
                     Ok(())

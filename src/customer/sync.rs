@@ -132,7 +132,11 @@ impl Customers {
             return Err(CustomerError::NoKey);
         }
         let request = sync_request(customer, tenant, via);
-        Ok(self.lookback.ask(&request, ulid::Ulid::generate()).await?.run)
+        Ok(self
+            .lookback
+            .request_sync(&request, ulid::Ulid::generate())
+            .await?
+            .run)
     }
 
     /// What a run has come to when it is done, or at `give_up`. It is settled only when there may be news: a report is many

@@ -18,7 +18,7 @@ use super::Health;
 use super::read;
 use super::refusals::Refusals;
 use crate::customer::Live;
-use crate::lookback::audit::Findings;
+use crate::lookback::endpoint_check::Findings;
 use crate::outage::{self, Outage};
 use crate::queue::{Exposition, QueueError};
 use crate::telemetry::Histogram;

@@ -93,7 +93,7 @@ impl Lookback {
                 tracing::error!(account, code, %error, "Stripe refused to list the account; the account sync failed");
                 let told = format!("{code}: {error}");
                 let run = request.run();
-                self.end(run.as_str(), RunPhase::Failed, Some(&told)).await?;
+                self.end_run(run.as_str(), RunPhase::Failed, Some(&told)).await?;
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -188,7 +188,7 @@ impl Lookback {
 
     /// Ends the account sync when all its sessions have a final state, or else waits.
     async fn finish(&self, request: &AccountSyncRequest, run: &LookbackRun) -> Result<Next, LookbackError> {
-        let counts = self.settle(run).await?;
+        let counts = self.update_outcomes(run).await?;
         let spread = TimeDelta::seconds(request.spread_seconds.into());
         let waited = self.clock.now() - run.updated_at - spread;
         if counts.pending > 0 && waited < MAX_WAIT {
@@ -205,7 +205,8 @@ impl Lookback {
             return Ok(Next::Wait(pause.to_std().unwrap_or(Duration::from_secs(1))));
         }
         self.raise_watermark(run, counts).await?;
-        self.end(&run.id, RunPhase::Done, run.error.as_deref()).await?;
+        self.end_run(&run.id, RunPhase::Done, run.error.as_deref())
+            .await?;
         let old = self.clock.now() - RUN_RETENTION;
         while self.records().drop_runs(old, RUN_BATCH_SIZE).await? == u64::from(RUN_BATCH_SIZE) {}
         self.records().drop_open_sessions(old).await?;

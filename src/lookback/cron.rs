@@ -1,8 +1,8 @@
-//! When lookbacks begin: once per tick, however many workers run; what was missed while all were down, once.
+//! Enqueues the scheduled lookbacks: each tick once, however many workers run. After a downtime, one run
+//! covers all missed ticks.
 //!
-//! Nobody is in charge and nothing is locked. Every worker looks which ticks are due, enqueues their jobs, each with a key of
-//! its own that is taken in the same step, and only then notes the tick. Who dies in between leaves the rest to the next
-//! who looks, and what was enqueued is not enqueued again.
+//! There is no leader and no lock. Each worker checks which ticks are due, enqueues their jobs under dedupe
+//! keys, and then records the tick. If a worker dies in between, the next one enqueues the rest.
 
 mod gap;
 
@@ -22,17 +22,19 @@ use crate::schedule::Schedule;
 use crate::store::{LookbackMark, Store, StoreError};
 use crate::time_zone::Tz;
 
-/// How long it is remembered what a tick has enqueued: a worker that stood still in the middle of it for less changes nothing.
-const REMEMBERED: Duration = Duration::from_hours(48);
-/// The most by which two machines' clocks may differ. A tick noted further in the future was noted by a wrong clock.
-const SKEW: Duration = Duration::from_mins(5);
-/// Who fires a tick later than this looks at what came after it, too.
-const LATE: TimeDelta = TimeDelta::minutes(1);
-/// The longest time between two looks: a clock that was set, or a machine that slept, is noticed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// How long the dedupe keys of a tick are kept. A worker that pauses in the middle for less than this
+/// enqueues nothing twice.
+const DEDUPE_FOR: Duration = Duration::from_hours(48);
+/// The largest difference between two machines' clocks. A recorded tick further in the future was recorded by
+/// a wrong clock.
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
+/// A tick that fires later than this also covers the time since.
+const LATE_AFTER: TimeDelta = TimeDelta::minutes(1);
+/// Pause at most this long, to notice a changed clock or a machine that slept.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+const MIN_PAUSE: Duration = Duration::from_millis(50);
 
-/// Enqueues the lookbacks that are due, for each account. What a lookback does is its job's business.
+/// Enqueues the due lookbacks of each account.
 #[derive(Debug, Clone)]
 pub struct Cron {
     queue: Queue,
@@ -42,62 +44,62 @@ pub struct Cron {
     is_test: bool,
 }
 
-/// Why it could not be told what is due, or not all of it be enqueued: it is tried again.
+/// Why the due lookbacks could not all be enqueued. It is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum CronError {
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("the accounts of the tenants, and what is proven of them, cannot be read: {0}")]
+    #[error("cannot read the tenants' accounts and watermarks: {0}")]
     Store(#[from] StoreError),
 }
 
-/// A tick that is due.
+/// A due tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
-    /// The latest one: it stands for all that were missed.
+pub struct DueTick {
+    /// The latest due tick, which stands for all that were missed.
     pub tick: DateTime<Utc>,
-    /// The first one that was missed; `tick` where none was.
+    /// The first missed tick; `tick` if none was missed.
     pub first: DateTime<Utc>,
-    /// The last one that fired; `None` where none ever did.
+    /// The last tick that fired; `None` if none did.
     pub last: Option<DateTime<Utc>>,
 }
 
-/// A tick that has fired.
+/// A fired tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fired {
+pub struct FiredTick {
     /// The schedule's name.
     pub schedule: &'static str,
-    pub due: Due,
-    /// Jobs that this process enqueued; those that another was quicker with are not in it.
+    pub due: DueTick,
+    /// Jobs that this process enqueued, without those that another process enqueued first.
     pub jobs: usize,
 }
 
-/// How a schedule stands.
+/// The status of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleStatus {
     pub name: &'static str,
-    /// Cron's five fields, as they were set.
+    /// Five cron fields, as configured.
     pub schedule: String,
     pub time_zone: Tz,
     /// The last tick that fired.
     pub last: Option<DateTime<Utc>>,
-    /// The tick that should have fired and has not.
+    /// The tick that is due and has not fired.
     pub overdue: Option<DateTime<Utc>>,
     pub next: Option<DateTime<Utc>>,
 }
 
-/// One of the schedules, and how far its lookback goes.
-struct Plan<'a> {
+/// A schedule and the window of its lookback.
+struct ScheduledLookback<'a> {
     name: &'static str,
     schedule: &'a Schedule,
     window: Duration,
-    /// How far back undelivered events are asked for; `None`: from where the last job of that kind came to.
+    /// How far back to list undelivered events. `None`: from the end of the last such job.
     events: Option<Duration>,
 }
 
 impl Cron {
-    /// Fires into `queue`, for the accounts of the tenants in `store`.
+    /// Enqueues into `queue`, for the accounts of the tenants in `store`.
     #[must_use]
     pub fn new(queue: Queue, store: Arc<dyn Store>, clock: Clock, settings: LookbackSettings) -> Self {
         Self {
@@ -109,33 +111,33 @@ impl Cron {
         }
     }
 
-    /// With the mode of the key with which its lookbacks are made: it goes by what was proven with one like it.
+    /// Sets the mode of the Stripe key, whose watermarks it uses.
     #[must_use]
-    pub fn of_mode(self, livemode: Option<bool>) -> Self {
+    pub fn with_livemode(self, livemode: Option<bool>) -> Self {
         Self {
             is_test: livemode == Some(false),
             ..self
         }
     }
 
-    /// Fires until `stop`. What cannot be fired now (Redis or the store is away) is fired as soon as it can be.
+    /// Fires until `stop`. After an outage of Redis or the store, missed ticks fire at once.
     pub async fn run(&self, stop: CancellationToken) {
-        let (mut pause, outage) = (SHORTEST_PAUSE, Outage::default());
+        let (mut pause, outage) = (MIN_PAUSE, Outage::default());
         let work = async {
             loop {
-                match self.look().await {
+                match self.fire_due().await {
                     Ok(_) => {
                         pause = self.until_next();
                         outage.answered();
                     }
                     Err(error) => {
-                        pause = (pause * 2).clamp(Duration::from_secs(1), LONGEST_PAUSE);
-                        // The workers say that Redis is away.
+                        pause = (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
+                        // The workers already log an outage of Redis.
                         if matches!(error, CronError::Queue(_)) {
-                            tracing::debug!(%error, "the lookback's ticks are late");
+                            tracing::debug!(%error, "scheduled lookbacks are late");
                         } else if let Some(late) = outage.failed() {
                             let late_ms = outage::millis(late);
-                            tracing::warn!(%error, late_ms, "the lookback's ticks are late");
+                            tracing::warn!(%error, late_ms, "scheduled lookbacks are late");
                         }
                     }
                 }
@@ -145,48 +147,48 @@ impl Cron {
         stop.run_until_cancelled(work).await;
     }
 
-    /// Fires each schedule whose tick is due, and answers which those were.
+    /// Fires each due schedule. Returns the fired ticks.
     ///
     /// # Errors
-    /// [`CronError`]: some of it may have been enqueued; the next look enqueues the rest.
-    pub async fn look(&self) -> Result<Vec<Fired>, CronError> {
+    /// [`CronError`]. Some jobs may be enqueued; the next call enqueues the rest.
+    pub async fn fire_due(&self) -> Result<Vec<FiredTick>, CronError> {
         let now = self.clock.now();
         let ticks = self.queue.last_ticks().await?;
         let mut fired = Vec::new();
         let mut known = None;
-        for plan in self.plans() {
-            let noted = ticks.get(plan.name).copied();
-            let Some(due) = due(plan.schedule, self.settings.time_zone, noted, now) else {
+        for entry in self.entries() {
+            let noted = ticks.get(entry.name).copied();
+            let Some(due) = due_tick(entry.schedule, self.settings.time_zone, noted, now) else {
                 continue;
             };
             let (accounts, marks) = match &known {
                 Some(known) => known,
                 None => known.insert((self.accounts().await?, self.store.lookback().marks().await?)),
             };
-            let items = self.items(&plan, due, now, accounts, marks).await?;
+            let items = self.items(&entry, due, now, accounts, marks).await?;
             let answers = self.queue.enqueue(&items).await?;
             let jobs = answers.iter().filter(|answer| **answer == Enqueued::New).count();
             if noted.is_some_and(|noted| noted > due.tick) {
                 tracing::warn!(
-                    schedule = plan.name,
+                    schedule = entry.name,
                     noted = ?noted,
                     %now,
-                    "a tick was noted in the future: the clock of some machine is, or was, wrong"
+                    "ignored a recorded tick in the future: check the clocks of all machines (NTP)"
                 );
-                self.queue.reset_tick(plan.name, due.tick).await?;
+                self.queue.reset_tick(entry.name, due.tick).await?;
             }
-            self.queue.record_tick(plan.name, due.tick).await?;
+            self.queue.record_tick(entry.name, due.tick).await?;
             if jobs > 0 {
                 let last = due.last.map(tracing::field::display);
-                tracing::info!(schedule = plan.name, tick = %due.tick, last, jobs, "a lookback begins");
+                tracing::info!(schedule = entry.name, tick = %due.tick, last, jobs, "lookback enqueued");
             }
-            let schedule = plan.name;
-            fired.push(Fired { schedule, due, jobs });
+            let schedule = entry.name;
+            fired.push(FiredTick { schedule, due, jobs });
         }
         Ok(fired)
     }
 
-    fn plans(&self) -> impl Iterator<Item = Plan<'_>> {
+    fn entries(&self) -> impl Iterator<Item = ScheduledLookback<'_>> {
         let LookbackSettings {
             nightly,
             nightly_window,
@@ -194,14 +196,15 @@ impl Cron {
             recent_window,
             ..
         } = &self.settings;
-        // The long one first: its events include the short one's, and there is one job for both.
-        let nightly = nightly.as_ref().map(|schedule| Plan {
+        // The longer window first: both share one job for undelivered events, and the longer window includes
+        // the other.
+        let nightly = nightly.as_ref().map(|schedule| ScheduledLookback {
             name: NIGHTLY,
             schedule,
             window: *nightly_window,
             events: Some(*nightly_window),
         });
-        let recent = recent.as_ref().map(|schedule| Plan {
+        let recent = recent.as_ref().map(|schedule| ScheduledLookback {
             name: RECENT,
             schedule,
             window: *recent_window,
@@ -210,28 +213,28 @@ impl Cron {
         nightly.into_iter().chain(recent)
     }
 
-    /// The jobs of a tick: for each account its sessions, and its events that were not delivered. One like them that is
-    /// dead runs again, whatever it died of: who mends a key or an account need not know of it.
+    /// The jobs of a tick: for each account an account sync and a job for undelivered events. A dead job with
+    /// the same key runs again, so that after a fix nobody has to retry it.
     async fn items(
         &self,
-        plan: &Plan<'_>,
-        due: Due,
+        entry: &ScheduledLookback<'_>,
+        due: DueTick,
         now: DateTime<Utc>,
         accounts: &[Option<String>],
         marks: &[LookbackMark],
     ) -> Result<Vec<Item>, CronError> {
-        let span = (window_start(due, plan.window), window_end(due, now));
-        let spread = self.spread(plan.schedule, due.tick);
+        let span = (window_start(due, entry.window), window_end(due, now));
+        let spread = self.spread(entry.schedule, due.tick);
         let mut items = Vec::with_capacity(2 * accounts.len());
         for (place, account) in accounts.iter().enumerate() {
             let wait = spread.mul_f64(share(place, accounts.len()));
             let mut request = self
-                .account_sync(plan, account.as_deref(), span, marks, now)
+                .account_sync(entry, account.as_deref(), span, marks, now)
                 .await?;
             request.spread_seconds = u32::try_from(spread.as_secs()).unwrap_or(u32::MAX);
             let failed = FailedDeliveriesRequest {
                 account: account.clone(),
-                since: plan.events.map(|events| due.first - events),
+                since: entry.events.map(|events| due.first - events),
                 resume: None,
             };
             let jobs = [
@@ -241,21 +244,21 @@ impl Cron {
             for (what, job) in jobs {
                 let tick = due.tick.timestamp();
                 let account = account.as_deref().unwrap_or("own");
-                let once = format!("cron:{}:{tick}:{account}:{what}", plan.name);
-                items.push(job.item()?.dedupe(once, REMEMBERED).after(wait));
+                let once = format!("cron:{}:{tick}:{account}:{what}", entry.name);
+                items.push(job.item()?.dedupe(once, DEDUPE_FOR).after(wait));
             }
         }
         Ok(items)
     }
 
-    /// Over how long this tick's work is spread: half the way to the next tick at most.
+    /// The time over which a tick's jobs are spread: at most half the time to the next tick.
     fn spread(&self, schedule: &Schedule, tick: DateTime<Utc>) -> Duration {
         let next = schedule.after(tick, self.settings.time_zone);
         let room = next.and_then(|next| (next - tick).to_std().ok());
         room.map_or(self.settings.spread, |room| self.settings.spread.min(room / 2))
     }
 
-    /// The key's own account, and each that a tenant names.
+    /// The key's own account, and each connected account of a tenant.
     async fn accounts(&self) -> Result<Vec<Option<String>>, StoreError> {
         Ok(accounts(&self.store.known_tenants().await?))
     }
@@ -263,46 +266,46 @@ impl Cron {
     fn until_next(&self) -> Duration {
         let now = self.clock.now();
         let next = self
-            .plans()
-            .filter_map(|plan| plan.schedule.after(now, self.settings.time_zone))
+            .entries()
+            .filter_map(|entry| entry.schedule.after(now, self.settings.time_zone))
             .min();
         let wait = next.and_then(|next| (next - now).to_std().ok());
-        wait.unwrap_or(LONGEST_PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+        wait.unwrap_or(MAX_PAUSE).clamp(MIN_PAUSE, MAX_PAUSE)
     }
 }
 
-/// The names of the schedules, as they stand in settings, keys and metrics.
+/// The schedules' names in settings, keys and metrics.
 pub(super) const NIGHTLY: &str = "nightly";
 pub(super) const RECENT: &str = "recent";
 pub(super) const AUDIT: &str = "audit";
 
-/// Whether a tick is due, of which `noted` is the last that fired.
-pub(super) fn due(
+/// The due tick, if any. `noted` is the last tick that fired.
+pub(super) fn due_tick(
     schedule: &Schedule,
     zone: Tz,
     noted: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
-) -> Option<Due> {
+) -> Option<DueTick> {
     let tick = schedule.before(now, zone)?;
-    let last = noted.filter(|noted| *noted <= now + SKEW);
+    let last = noted.filter(|noted| *noted <= now + MAX_CLOCK_SKEW);
     let first = match last {
         Some(last) if last >= tick => return None,
         Some(last) => schedule.after(last, zone)?,
         None => tick,
     };
-    Some(Due { tick, first, last })
+    Some(DueTick { tick, first, last })
 }
 
-/// From when on sessions are asked for: as far back as the first missed tick would have gone, and never less than to the
-/// last one that fired, however short the window.
-fn window_start(due: Due, window: Duration) -> DateTime<Utc> {
+/// The start of the window: as far back as the first missed tick would have gone. At least back to the last
+/// fired tick, however short the window.
+fn window_start(due: DueTick, window: Duration) -> DateTime<Utc> {
     let from = due.first - window;
     due.last.map_or(from, |last| from.min(last))
 }
 
-/// Up to the tick; a late one up to now, since nobody has looked at the time between.
-fn window_end(due: Due, now: DateTime<Utc>) -> DateTime<Utc> {
-    let late = now - due.tick > LATE;
+/// The end of the window: the tick, or now for a late tick.
+fn window_end(due: DueTick, now: DateTime<Utc>) -> DateTime<Utc> {
+    let late = now - due.tick > LATE_AFTER;
     if late { now.trunc_subsecs(0) } else { due.tick }
 }
 
@@ -311,7 +314,7 @@ fn share(place: usize, of: usize) -> f64 {
     place as f64 / of.max(1) as f64
 }
 
-/// How each schedule stands, the audit's among them, by the queue of lookbacks.
+/// The status of each schedule, including the endpoint check, from the queue `sync`.
 ///
 /// # Errors
 /// [`QueueError`].
@@ -331,7 +334,7 @@ pub async fn status(
         .filter_map(|(name, schedule)| Some((name, schedule.as_ref()?)));
     let status = set.map(|(name, schedule)| {
         let last = ticks.get(name).copied();
-        let due = due(schedule, settings.time_zone, last, now);
+        let due = due_tick(schedule, settings.time_zone, last, now);
         ScheduleStatus {
             name,
             schedule: schedule.to_string(),
@@ -357,7 +360,7 @@ mod tests {
         let schedule: Schedule = "*/10 * * * *".parse().unwrap();
         let now = at("2026-11-23T12:34:00Z");
         let last = at("2026-11-23T09:00:00Z");
-        let due = due(&schedule, Tz::UTC, Some(last), now).unwrap();
+        let due = due_tick(&schedule, Tz::UTC, Some(last), now).unwrap();
         assert_eq!(
             (due.tick, due.first),
             (at("2026-11-23T12:30:00Z"), at("2026-11-23T09:10:00Z"))
@@ -370,16 +373,16 @@ mod tests {
     fn windows_that_are_shorter_than_the_time_between_ticks_leave_no_gap() {
         let schedule: Schedule = "0 */6 * * *".parse().unwrap();
         let last = at("2026-11-23T06:00:00Z");
-        let due = due(&schedule, Tz::UTC, Some(last), at("2026-11-23T12:00:01Z")).unwrap();
+        let due = due_tick(&schedule, Tz::UTC, Some(last), at("2026-11-23T12:00:01Z")).unwrap();
         assert_eq!(window_start(due, Duration::from_hours(1)), last);
     }
 
     #[test]
     fn a_clock_that_was_set_back_a_little_repeats_no_tick_and_a_tick_far_in_the_future_is_not_believed() {
         let schedule: Schedule = "*/10 * * * *".parse().unwrap();
-        let due = |noted: &str, now: &str| due(&schedule, Tz::UTC, Some(at(noted)), at(now));
+        let due = |noted: &str, now: &str| due_tick(&schedule, Tz::UTC, Some(at(noted)), at(now));
         assert_eq!(due("2026-11-23T12:00:00Z", "2026-11-23T11:58:00Z"), None);
-        let wrong = due("2027-01-01T00:00:00Z", "2026-11-23T11:58:00Z").unwrap();
+        let wrong = due_tick("2027-01-01T00:00:00Z", "2026-11-23T11:58:00Z").unwrap();
         assert_eq!((wrong.tick, wrong.last), (at("2026-11-23T11:50:00Z"), None));
     }
 }

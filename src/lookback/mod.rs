@@ -1,24 +1,24 @@
-//! The net under everything: what Stripe was paid for and has no subscription is found and fulfilled.
+//! Finds paid sessions that no webhook reported, and fulfils them.
 //!
-//! It lists, compares with the store, and hands what is missing to the queue of purchases as the ordinary `fulfil` job.
-//! So a lookback and a late webhook meet in one dedupe key and in one subscription.
+//! Lists sessions at Stripe, compares them with the store, and enqueues the missing ones as ordinary `fulfil`
+//! jobs. A lookback and a late webhook share the dedupe key, so they create one subscription.
 
 mod account_sync;
-pub mod audit;
 mod cases;
 mod checkpoint;
 pub mod cron;
 mod customer_scan;
 mod cycle;
+pub mod endpoint_check;
 mod enqueue_missing;
 mod error;
 mod failed_deliveries;
 mod job;
-pub mod ledger;
 mod listing;
+mod outcomes;
 mod ownership;
+pub mod reconciliation;
 mod report;
-mod settle;
 mod sync;
 
 use std::sync::Arc;
@@ -35,30 +35,30 @@ pub use job::{
     AccountSyncRequest, Customer, FailedDeliveriesRequest, LookbackJob, Resume, RunId, SyncRequest,
 };
 pub(crate) use ownership::OwnershipRule;
-pub use report::{Asked, FailedSession, Report};
+pub use report::{FailedSession, Report, RequestedRun};
 
-/// What a lookback works with.
+/// The clients and settings of the lookback.
 #[derive(Debug, Clone)]
 pub struct Lookback {
-    /// Without one nothing is looked at, but runs can be asked for and read.
+    /// `None`: runs can be requested and reported, but not worked on.
     pub stripe: Option<Client>,
     pub store: Arc<dyn Store>,
-    /// The queue of purchases.
+    /// The queue `fulfil`.
     pub fulfil: Queue,
-    /// The lookback's own queue.
+    /// The queue `sync`.
     pub sync: Queue,
     pub clock: Clock,
-    /// For how long an event that comes again is a double.
+    /// How long an event id is remembered, to drop duplicates.
     pub remember_events: Duration,
-    /// What a `client_reference_id` is set to be.
+    /// What a `client_reference_id` contains.
     pub client_reference: ClientReference,
     /// `[fulfil] unmatched`.
     pub unmatched: UnmatchedPolicy,
-    /// How long a sweep works before it hands on to its next slice. A few seconds: short beside a job's time-out.
+    /// How long a slice of an account sync works. A few seconds, much less than a job's time-out.
     pub slice: Duration,
 }
 
-/// The accounts that are looked at: the key's own, and each that a tenant sells on.
+/// The accounts to list: the key's own, and each connected account of a tenant.
 #[must_use]
 pub fn accounts<'a>(tenants: impl IntoIterator<Item = &'a KnownTenant>) -> Vec<Option<String>> {
     let mut connected: Vec<_> = tenants
@@ -72,7 +72,7 @@ pub fn accounts<'a>(tenants: impl IntoIterator<Item = &'a KnownTenant>) -> Vec<O
 }
 
 impl Lookback {
-    /// One that asks for runs and reads what they come to. [`Self::carried_out`] makes one that works on them.
+    /// Requests and reports runs. [`Self::with_stripe`] also works on them.
     #[must_use]
     pub fn new(settings: &Settings, store: Arc<dyn Store>, fulfil: Queue, sync: Queue, clock: Clock) -> Self {
         Self {
@@ -88,9 +88,9 @@ impl Lookback {
         }
     }
 
-    /// One that carries runs out, in slices of `slice`.
+    /// Also works on runs, in slices of `slice`.
     #[must_use]
-    pub fn carried_out(self, stripe: Client, slice: Duration) -> Self {
+    pub fn with_stripe(self, stripe: Client, slice: Duration) -> Self {
         Self {
             stripe: Some(stripe),
             slice,
@@ -102,7 +102,7 @@ impl Lookback {
         self.store.lookback()
     }
 
-    /// Whether what it sees are test payments. Marks of the two kinds say nothing of each other.
+    /// Whether the key is a test key. Watermarks of test and live mode are independent.
     fn is_test(&self) -> bool {
         self.stripe.as_ref().and_then(Client::livemode) == Some(false)
     }

@@ -1,4 +1,4 @@
-//! Asking for a run, and reading what it has come to.
+//! Requests runs and reports their results.
 
 use std::time::Duration;
 
@@ -9,87 +9,93 @@ use super::{AccountSyncRequest, Lookback, LookbackError, LookbackJob, RunId, Syn
 use crate::queue::{Enqueued, JobStatus, Job, QueueError};
 use crate::store::{CreatedVia, LookbackRun, RunPhase, SessionState};
 
-/// So many sessions are named.
-const MOST_NAMED: u32 = 1_000;
-/// How long to wait for a job whose run is done to be settled, try by try.
+/// The most sessions listed by id.
+const MAX_LISTED: u32 = 1_000;
+/// Pauses between attempts, while the job of a finished run is still being acknowledged.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(20),
     Duration::from_millis(100),
     Duration::from_millis(500),
 ];
-/// A job that is not there this long after its run was last heard of will not come: asking for a run writes its row first.
-const UNHEARD: TimeDelta = TimeDelta::seconds(10);
-/// Two machines that ask for the same span do it by their own clocks.
-const SAME_SPAN: TimeDelta = TimeDelta::hours(1);
-const SUPERSEDED: &str = "asked_again: its job had died, and another was asked for in its place";
-const GONE: &str = "job_gone: its job is gone and was not done: was it discarded? Ask for it again";
+/// A run's row is written before its job is enqueued. A job that is missing this long after the row's last
+/// change will not come.
+const JOB_MISSING_AFTER: TimeDelta = TimeDelta::seconds(10);
+/// Two machines that request the same window use their own clocks.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
+const SUPERSEDED: &str = "asked_again: its job was a dead letter, and a new run replaced it";
+const GONE: &str =
+    "job_gone: its job was removed before it was done; it may have been discarded. Run the sync again";
 
-/// A run that was asked for.
+/// A requested run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestedRun {
     pub run: RunId,
-    /// The same was under way already: this is its run.
+    /// The same sync was already running: this is its run.
     pub joined: bool,
-    /// That one looks at less than was asked for: once it is over, ask again.
+    /// The running one covers less than requested. Request again when it is over.
     pub narrower: bool,
 }
 
-/// What a run has come to so far.
+/// The result of a run so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     pub run: String,
-    /// Nothing more comes: all that it has found has its end.
+    /// The run is over: all its sessions have a final state.
     pub done: bool,
     pub phase: RunPhase,
-    /// Subscriptions that it brought about.
+    /// Subscriptions that the run created.
     pub created_count: u64,
-    /// Purchases that had their subscription, got it by another way, or were none of ours.
+    /// Purchases that already had a subscription, got one by another way, or are not for a pass.
     pub skipped_count: u64,
-    /// Purchases that are dead letters or could not be handed in; one more where an account could not be read.
+    /// Purchases that are dead letters or could not be enqueued. Plus one if an account could not be read.
     pub error_count: u64,
-    /// Purchases on their way.
+    /// Purchases whose jobs are not done.
     pub pending_count: u64,
-    /// Sessions that Stripe gave and that could not be read: what they are is not known.
+    /// Sessions from Stripe that could not be read.
     pub unreadable_count: u64,
-    /// All purchases, without those whose money was given back.
+    /// All purchases except fully refunded ones.
     pub total_sessions_found: u64,
-    /// Purchases without a subscription whose money was given back in full, a thousand at most: no pass is due.
+    /// Purchases without a subscription that were refunded in full: no pass is due. At most 1,000.
     pub refunded_count: u64,
-    /// Of the newest run of this kind a thousand at most, each.
+    /// Session ids, at most 1,000 of each kind.
     pub created: Vec<String>,
     pub refunded: Vec<String>,
     pub errors: Vec<FailedSession>,
-    /// Why the run itself failed, or an account of it.
+    /// Why the run, or one of its accounts, failed.
     pub error: Option<String>,
-    /// Calls that listed sessions, without those that were tried in vain.
+    /// Successful calls to Stripe.
     pub pages: u64,
-    /// Of a sweep: customers whose jobs were enqueued.
+    /// Customers whose jobs an account sync enqueued.
     pub customers: u64,
 }
 
-/// A session that could not be brought to its end.
+/// A session that could not be fulfilled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailedSession {
     pub session: String,
-    /// A stable word, a colon, and what to do.
+    /// A stable code, a colon, and what to do.
     pub error: String,
 }
 
-/// Why nobody works on a run.
-enum Halt {
-    /// Its job is a dead letter, and why.
+/// Why no job works on a run.
+enum StopReason {
+    /// Its job is a dead letter, for this reason.
     Dead(String),
-    /// Its job is not there any more.
+    /// Its job does not exist any more.
     Gone,
 }
 
 impl Lookback {
-    /// Enqueues a sync under a run of its own; where the same is under way, answers that one's run. `ulid` must be new.
+    /// Enqueues a sync as a new run. If the same sync is running, returns that run. `ulid` must be new.
     ///
     /// # Errors
-    /// [`LookbackError`]. The job may be enqueued nevertheless; to ask again is safe.
-    pub async fn ask(&self, request: &SyncRequest, ulid: ulid::Ulid) -> Result<Asked, LookbackError> {
+    /// [`LookbackError`]. The job may be enqueued nevertheless. Safe to repeat.
+    pub async fn request_sync(
+        &self,
+        request: &SyncRequest,
+        ulid: ulid::Ulid,
+    ) -> Result<RequestedRun, LookbackError> {
         let run = RunId::new(ulid);
         let job = LookbackJob::Sync(SyncRequest {
             run: Some(run.clone()),
@@ -100,27 +106,30 @@ impl Lookback {
         self.enqueue(&job, &row, run).await
     }
 
-    /// The same for a sweep.
+    /// Enqueues an account sync, in the same way.
     ///
     /// # Errors
-    /// As [`Self::ask`].
-    pub async fn request_account_sync(&self, request: &AccountSyncRequest) -> Result<Asked, LookbackError> {
+    /// As [`Self::request_sync`].
+    pub async fn request_account_sync(
+        &self,
+        request: &AccountSyncRequest,
+    ) -> Result<RequestedRun, LookbackError> {
         let run = request.run();
         let row = self.new_account_run(request);
         self.enqueue(&LookbackJob::AccountSync(request.clone()), &row, run)
             .await
     }
 
-    /// The row first, so that whoever finds the job finds its run.
+    /// Writes the row first, so that the job always finds its run.
     async fn enqueue(
         &self,
         job: &LookbackJob,
         row: &LookbackRun,
         run: RunId,
-    ) -> Result<Asked, LookbackError> {
+    ) -> Result<RequestedRun, LookbackError> {
         let before = self.records().live_run(&row.key).await?;
-        // The one that is under way may end between the answer and the look for it, or have been asked for by nobody. A run is
-        // done a moment before its job is settled: in between there is neither a run to join nor room for another job.
+        // The other run may end between the two statements. A run ends a moment before its job is
+        // acknowledged: until then there is no run to join, and the job's key is still taken.
         for pause in PAUSES {
             self.records().begin_run(row).await?;
             let answers = self.sync.enqueue(&[job.item()?]).await?;
@@ -128,7 +137,7 @@ impl Lookback {
                 if let Some(before) = before.filter(|before| before.id != row.id) {
                     self.supersede(&before.id).await?;
                 }
-                return Ok(Asked {
+                return Ok(RequestedRun {
                     run,
                     joined: false,
                     narrower: false,
@@ -136,7 +145,7 @@ impl Lookback {
             }
             self.records().drop_run(run.as_str()).await?;
             if let Some(live) = self.records().live_run(&row.key).await? {
-                return Ok(Asked {
+                return Ok(RequestedRun {
                     narrower: is_narrower(&live, row),
                     run: RunId::from(live.id),
                     joined: true,
@@ -147,16 +156,16 @@ impl Lookback {
         Err(QueueError::Answer("ask").into())
     }
 
-    /// Ends a run that had no job any more when another was asked for in its place: nobody is to join it.
+    /// Ends a run whose job is a dead letter after a new run replaced it, so that nobody joins it.
     async fn supersede(&self, run: &str) -> Result<(), LookbackError> {
         let run = self.records().run(run).await?;
         if let Some(run) = run.filter(|run| !run.phase.is_over() && run.phase != RunPhase::Settling) {
-            self.end(&run.id, RunPhase::Failed, Some(SUPERSEDED)).await?;
+            self.end_run(&run.id, RunPhase::Failed, Some(SUPERSEDED)).await?;
         }
         Ok(())
     }
 
-    /// What a run has come to; `None`: there is none of this id. What has arrived since the last look is noted.
+    /// The run's result. `None`: unknown id. Updates the sessions that have finished since the last report.
     ///
     /// # Errors
     /// [`LookbackError`].
@@ -166,39 +175,41 @@ impl Lookback {
         };
         let mut counts = row.counts;
         if !row.phase.is_over() {
-            counts = self.settle(&row).await?;
+            counts = self.update_outcomes(&row).await?;
             let is_sweep = !row.key.starts_with("sync:");
-            // A sweep ends itself: its end is what proves that nothing is missing.
+            // An account sync ends itself, since its end raises the watermark.
             if row.phase != RunPhase::Settling || is_sweep {
-                match self.halt(&row).await? {
-                    // Not for good: retried, its job takes the run up where it stands.
-                    Some(Halt::Dead(error)) if is_sweep || !self.has_on_the_way(&row).await? => {
+                match self.stop_reason(&row).await? {
+                    // Not stored: a retried job continues the run.
+                    Some(StopReason::Dead(error))
+                        if is_sweep || !self.has_enqueued_sessions(&row).await? =>
+                    {
                         row.phase = RunPhase::Failed;
                         row.error = Some(error);
                     }
-                    Some(Halt::Gone) => {
+                    Some(StopReason::Gone) => {
                         row.phase = RunPhase::Failed;
                         row.error = Some(GONE.to_owned());
-                        counts = self.end(&row.id, row.phase, row.error.as_deref()).await?;
+                        counts = self.end_run(&row.id, row.phase, row.error.as_deref()).await?;
                     }
-                    Some(Halt::Dead(_)) | None => {}
+                    Some(StopReason::Dead(_)) | None => {}
                 }
             } else if counts.pending == 0 {
                 row.phase = match row.error {
                     Some(_) => RunPhase::Failed,
                     None => RunPhase::Done,
                 };
-                counts = self.end(&row.id, row.phase, row.error.as_deref()).await?;
+                counts = self.end_run(&row.id, row.phase, row.error.as_deref()).await?;
             }
         }
-        let named = async |states: &[SessionState]| {
+        let sessions_in = async |states: &[SessionState]| {
             self.records()
-                .found_sessions(&row.id, None, states, "", MOST_NAMED)
+                .found_sessions(&row.id, None, states, "", MAX_LISTED)
                 .await
         };
-        let created = named(&[SessionState::Created]).await?;
-        let refunded = named(&[SessionState::Refunded]).await?;
-        let failed = named(&[SessionState::Dead, SessionState::Failed]).await?;
+        let created = sessions_in(&[SessionState::Created]).await?;
+        let refunded = sessions_in(&[SessionState::Refunded]).await?;
+        let failed = sessions_in(&[SessionState::Dead, SessionState::Failed]).await?;
         Ok(Some(Report {
             done: row.phase.is_over(),
             phase: row.phase,
@@ -225,35 +236,35 @@ impl Lookback {
         }))
     }
 
-    /// Why nobody works on the run, which is not over.
-    async fn halt(&self, row: &LookbackRun) -> Result<Option<Halt>, LookbackError> {
+    /// Why no job works on a run that is not over.
+    async fn stop_reason(&self, row: &LookbackRun) -> Result<Option<StopReason>, LookbackError> {
         let job = |slice| match slice {
             0 => row.key.clone(),
             slice => format!("{}:{slice}", row.key),
         };
-        // Whoever sources a sweep on notes the next slice before there is its job.
+        // The next slice is stored before its job is enqueued.
         let slices = std::iter::once(row.slice).chain(row.slice.checked_sub(1));
         let jobs: Vec<String> = slices.map(job).collect();
         for (job, status) in jobs.iter().zip(self.sync.job_statuses(&jobs).await?) {
             match status {
                 JobStatus::Live => return Ok(None),
                 JobStatus::Dead { reason, .. } => {
-                    let why = self.last_words(job).await?;
-                    return Ok(Some(Halt::Dead(format!(
-                        "{reason}: {why} (its job is a dead letter: `surepass jobs retry '{job}'` goes on where it stands)"
+                    let why = self.last_error(job).await?;
+                    return Ok(Some(StopReason::Dead(format!(
+                        "{reason}: {why} (its job is a dead letter: `surepass jobs retry '{job}'` continues it)"
                     ))));
                 }
                 JobStatus::Gone => {}
             }
         }
-        // A job that was done has noted it before it went.
-        let is_unheard = self.clock.now() - row.updated_at >= UNHEARD;
+        // A finished job has updated the row before it left the queue.
+        let is_unheard = self.clock.now() - row.updated_at >= JOB_MISSING_AFTER;
         let is_as_before = is_unheard && self.records().run(&row.id).await?.as_ref() == Some(row);
-        Ok(is_as_before.then_some(Halt::Gone))
+        Ok(is_as_before.then_some(StopReason::Gone))
     }
 
-    /// What a job's last attempt failed with, in words.
-    async fn last_words(&self, job: &str) -> Result<String, LookbackError> {
+    /// The error of a job's last attempt.
+    async fn last_error(&self, job: &str) -> Result<String, LookbackError> {
         #[derive(Deserialize)]
         struct Failed {
             error: String,
@@ -263,7 +274,7 @@ impl Lookback {
         Ok(last.map_or_else(String::new, |Failed { error }| error))
     }
 
-    async fn has_on_the_way(&self, row: &LookbackRun) -> Result<bool, LookbackError> {
+    async fn has_enqueued_sessions(&self, row: &LookbackRun) -> Result<bool, LookbackError> {
         let on_the_way = self
             .records()
             .found_sessions(&row.id, None, &[SessionState::Enqueued], "", 1)
@@ -272,8 +283,9 @@ impl Lookback {
     }
 }
 
-/// Whether a run goes less far back than another, or relies on the sweeps' marks, as only what an operator asks for does not.
+/// Whether a run covers a shorter time than another. Or uses the watermarks while the other, which an
+/// operator requested, does not.
 fn is_narrower(live: &LookbackRun, asked: &LookbackRun) -> bool {
     let is_support = |run: &LookbackRun| run.via == CreatedVia::Support;
-    live.from > asked.from + SAME_SPAN || is_support(asked) && !is_support(live)
+    live.from > asked.from + CLOCK_TOLERANCE || is_support(asked) && !is_support(live)
 }

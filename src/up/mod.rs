@@ -20,7 +20,7 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::config::Settings;
 use crate::lookback::LookbackError;
-use crate::lookback::ledger::LedgerError;
+use crate::lookback::reconciliation::ReconcileError;
 use crate::shutdown::Shutdown;
 use crate::store;
 use crate::stripe::api::StripeError;
@@ -67,7 +67,7 @@ pub enum UpError {
     #[error(transparent)]
     Lookback(#[from] LookbackError),
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Reconcile(#[from] ReconcileError),
     #[error("the address of the Stripe sandbox: {0}")]
     Address(#[from] url::ParseError),
     #[error(transparent)]

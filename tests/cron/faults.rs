@@ -16,7 +16,7 @@ const TWO_TICKS: &str = "spread_seconds = 0";
 
 /// Polls a look so many times, and lets it fall. Answers whether it came to its end.
 async fn look_until(cron: &Cron, steps: usize) -> bool {
-    let mut look = Box::pin(cron.look());
+    let mut look = Box::pin(cron.fire_due());
     for _ in 0..steps {
         let mut context = Context::from_waker(Waker::noop());
         match look.as_mut().poll(&mut context) {
@@ -49,7 +49,7 @@ async fn a_crash_between_deciding_and_enqueueing_loses_no_tick_and_doubles_none(
         if !ended && before > 0 {
             halves += 1;
         }
-        let fired = world.cron(TWO_TICKS).look().await.unwrap();
+        let fired = world.cron(TWO_TICKS).fire_due().await.unwrap();
         let jobs: usize = fired.iter().map(|fired| fired.jobs).sum();
         for name in ["nightly", "recent"] {
             let mut of_account: BTreeMap<_, u32> = BTreeMap::new();
@@ -92,12 +92,12 @@ async fn an_answer_that_never_came_doubles_no_tick() {
     // Two accounts, each with its sessions and its events; what has been done by then must not be there again.
     for (lost, jobs) in [("cron:nightly:", 4), ("cron:recent:", 4), ("ZADD", 0)] {
         proxy.swallow_answer_to(lost);
-        cron.look().await.unwrap_err();
+        cron.fire_due().await.unwrap_err();
         proxy.swallowed().await;
         assert_eq!(world.jobs().await.len(), jobs, "without the answer to {lost}");
         world.done().await;
     }
-    assert_eq!(cron.look().await.unwrap(), []);
+    assert_eq!(cron.fire_due().await.unwrap(), []);
     assert_eq!(world.jobs().await, []);
 }
 
@@ -106,7 +106,7 @@ async fn a_tick_that_comes_while_redis_is_away_fires_once_when_it_is_back() {
     let mut world = World::new("2026-11-23T12:00:00Z", &[]).await;
     let stop = CancellationToken::new();
     let crons: Vec<_> = (0..2).map(|_| Arc::new(world.cron("nightly = \"\""))).collect();
-    crons[0].look().await.unwrap();
+    crons[0].fire_due().await.unwrap();
     world.done().await;
     let redis = i32::try_from(world.server.pid().unwrap()).unwrap();
     nix::sys::signal::kill(
@@ -117,7 +117,7 @@ async fn a_tick_that_comes_while_redis_is_away_fires_once_when_it_is_back() {
     world.server.wait().await.unwrap();
     world.clock.set("2026-11-23T12:10:00Z");
     for cron in &crons {
-        cron.look().await.unwrap_err();
+        cron.fire_due().await.unwrap_err();
     }
     let running: Vec<_> = crons
         .iter()
@@ -161,12 +161,12 @@ async fn a_tick_that_comes_while_the_store_is_away_fires_when_it_is_back() {
         world.clock.clock(),
         settings("recent = \"\""),
     );
-    cron.look().await.unwrap_err();
+    cron.fire_due().await.unwrap_err();
     assert_eq!(world.jobs().await, [], "no account is left out for good");
     late.migrate().await.unwrap();
     late.import(&[tenant(0, Some("acct_a"))], &WebhookSecrets::new())
         .await
         .unwrap();
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     assert_eq!(world.sweeps("nightly").await.len(), 2);
 }

@@ -21,7 +21,7 @@ async fn two_crons_on_two_workers_over_20_ticks_enqueue_each_account_once_per_ti
     for tick in 0..20 {
         let now = at("2026-11-23T12:00:00Z") + TimeDelta::minutes(10 * tick);
         world.clock.set(&now.to_rfc3339());
-        let (one, other) = tokio::join!(crons[0].look(), crons[1].look());
+        let (one, other) = tokio::join!(crons[0].fire_due(), crons[1].fire_due());
         let fired: usize = [one, other]
             .into_iter()
             .flat_map(|fired| fired.unwrap())
@@ -30,7 +30,7 @@ async fn two_crons_on_two_workers_over_20_ticks_enqueue_each_account_once_per_ti
         // The sweeps of three accounts; their undelivered events are one job each, which still waits from the first tick.
         assert_eq!(fired, if tick == 0 { 6 } else { 3 }, "tick {tick}");
         for cron in &crons {
-            assert_eq!(cron.look().await.unwrap(), [], "tick {tick} fires once");
+            assert_eq!(cron.fire_due().await.unwrap(), [], "tick {tick} fires once");
         }
     }
     let sweeps = world.sweeps("recent").await;
@@ -44,7 +44,7 @@ async fn two_crons_on_two_workers_over_20_ticks_enqueue_each_account_once_per_ti
 #[tokio::test]
 async fn a_tick_looks_back_as_far_as_is_set_for_sessions_and_for_events() {
     let world = World::new("2026-11-23T03:00:07Z", &[]).await;
-    world.cron("").look().await.unwrap();
+    world.cron("").fire_due().await.unwrap();
     let nightly: Vec<_> = world.sweeps("nightly").await.iter().map(covers).collect();
     assert_eq!(nightly, ["own 10-24 03:00..11-23 03:00"]);
     let recent: Vec<_> = world.sweeps("recent").await.iter().map(covers).collect();
@@ -57,13 +57,13 @@ async fn a_tick_looks_back_as_far_as_is_set_for_sessions_and_for_events() {
 #[tokio::test]
 async fn ticks_missed_while_all_were_down_are_caught_up_once() {
     let world = World::new("2026-11-23T12:00:00Z", &[]).await;
-    world.cron("").look().await.unwrap();
+    world.cron("").fire_due().await.unwrap();
     world.done().await;
     // Three nights and 400 ticks later both workers start again.
     world.clock.set("2026-11-26T12:34:56Z");
     let (one, other) = (world.cron(""), world.cron(""));
-    let (one, other) = tokio::join!(one.look(), other.look());
-    let jobs = |fired: Result<Vec<surepass::lookback::cron::Fired>, _>| -> usize {
+    let (one, other) = tokio::join!(one.fire_due(), other.fire_due());
+    let jobs = |fired: Result<Vec<surepass::lookback::cron::FiredTick>, _>| -> usize {
         fired.unwrap().iter().map(|fired| fired.jobs).sum()
     };
     assert_eq!(jobs(one) + jobs(other), 3);
@@ -80,7 +80,7 @@ async fn ticks_missed_while_all_were_down_are_caught_up_once() {
 #[tokio::test]
 async fn a_first_start_leaves_no_gap_between_the_last_night_and_now() {
     let world = World::new("2026-11-23T12:34:56.789Z", &[]).await;
-    world.cron("").look().await.unwrap();
+    world.cron("").fire_due().await.unwrap();
     let sweeps = world.sweeps("nightly").await;
     assert_eq!(
         (sweeps[0].from, sweeps[0].to),
@@ -102,13 +102,13 @@ async fn a_night_over_the_dst_change_fires_once_both_ways() {
     ] {
         let world = World::new(evening, &[]).await;
         let crons = [world.cron(NIGHT_IN_OSLO), world.cron(NIGHT_IN_OSLO)];
-        crons[0].look().await.unwrap();
+        crons[0].fire_due().await.unwrap();
         world.done().await;
         for minutes in (0..58 * 60).step_by(5) {
             let now = at(evening) + TimeDelta::minutes(minutes);
             world.clock.set(&now.to_rfc3339());
             for cron in &crons {
-                cron.look().await.unwrap();
+                cron.fire_due().await.unwrap();
             }
         }
         let nights: Vec<_> = world
@@ -125,14 +125,14 @@ async fn a_night_over_the_dst_change_fires_once_both_ways() {
 async fn a_clock_jumping_back_repeats_no_tick() {
     let world = World::new("2026-11-23T12:00:30Z", &[]).await;
     let cron = world.cron(RECENT_ONLY);
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     world.done().await;
     world.clock.set("2026-11-23T11:57:00Z");
-    assert_eq!(cron.look().await.unwrap(), []);
+    assert_eq!(cron.fire_due().await.unwrap(), []);
     world.clock.set("2026-11-23T12:09:59Z");
-    assert_eq!(cron.look().await.unwrap(), []);
+    assert_eq!(cron.fire_due().await.unwrap(), []);
     world.clock.set("2026-11-23T12:10:00Z");
-    let fired = cron.look().await.unwrap();
+    let fired = cron.fire_due().await.unwrap();
     assert_eq!(fired.len(), 1);
     assert_eq!(fired[0].due.tick, at("2026-11-23T12:10:00Z"));
 }
@@ -141,20 +141,20 @@ async fn a_clock_jumping_back_repeats_no_tick() {
 async fn a_clock_that_was_a_year_ahead_stops_no_tick_once_it_is_right() {
     let world = World::new("2027-11-23T12:00:00Z", &[]).await;
     let cron = world.cron(RECENT_ONLY);
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     world.done().await;
     world.clock.set("2026-11-23T12:05:00Z");
-    let fired = cron.look().await.unwrap();
+    let fired = cron.fire_due().await.unwrap();
     assert_eq!(fired[0].due.tick, at("2026-11-23T12:00:00Z"));
-    assert_eq!(cron.look().await.unwrap(), []);
+    assert_eq!(cron.fire_due().await.unwrap(), []);
     world.clock.set("2026-11-23T12:10:00Z");
-    assert_eq!(cron.look().await.unwrap().len(), 1);
+    assert_eq!(cron.fire_due().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_running_cron_fires_a_tick_as_it_comes_and_ends_when_it_is_told() {
     let world = World::new("2026-11-23T12:00:00Z", &[]).await;
-    world.cron(RECENT_ONLY).look().await.unwrap();
+    world.cron(RECENT_ONLY).fire_due().await.unwrap();
     // A clock that goes, from two seconds before the next tick.
     let (began, start) = (Instant::now(), at("2026-11-23T12:09:58Z"));
     let clock = Clock::new(move || start + began.elapsed());
@@ -184,14 +184,14 @@ async fn a_running_cron_fires_a_tick_as_it_comes_and_ends_when_it_is_told() {
 async fn a_worker_that_notes_an_old_tick_late_turns_nothing_back() {
     let world = World::new("2026-11-23T12:10:00Z", &[]).await;
     let cron = world.cron(RECENT_ONLY);
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     world.done().await;
     world
         .queue
         .record_tick("recent", at("2026-11-23T12:00:00Z"))
         .await
         .unwrap();
-    assert_eq!(cron.look().await.unwrap(), []);
+    assert_eq!(cron.fire_due().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn the_work_of_a_tick_is_spread_over_time_and_below_half_the_way_to_the_ne
     let accounts: Vec<_> = ["acct_1", "acct_2", "acct_3"].map(Some).to_vec();
     let world = World::new("2026-11-23T03:00:00Z", &accounts).await;
     let cron: Cron = world.cron("spread_seconds = 3600");
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     let waits = |name: &'static str| {
         let world = &world;
         async move {
@@ -233,7 +233,7 @@ async fn a_schedule_tells_its_last_tick_and_its_next_and_whether_one_is_overdue(
         (overdue[0].1, overdue[0].2),
         (None, Some(at("2026-11-23T03:00:00Z")))
     );
-    world.cron("").look().await.unwrap();
+    world.cron("").fire_due().await.unwrap();
     let nightly = (
         "nightly",
         Some(at("2026-11-23T03:00:00Z")),
@@ -260,21 +260,21 @@ async fn a_gap_that_dead_sweeps_have_left_is_closed_by_the_next_tick_with_one_sw
     let of_a = ("2026-10-24T03:00:00Z", "2026-11-24T08:49:00Z");
     world.proven(Some("acct_a"), of_a.0, of_a.1).await;
     let swept = async || -> Vec<_> { world.sweeps("recent").await.iter().map(covers).collect() };
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     assert_eq!(
         swept().await,
         ["own 11-23 21:59..11-24 09:00", "acct_a 11-24 06:00..11-24 09:00"]
     );
     // While it lives no second one begins; the other account's goes on.
     world.clock.set("2026-11-24T09:10:00Z");
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     assert_eq!(swept().await[2..], ["acct_a 11-24 06:10..11-24 09:10"]);
     // It has died in its third slice: it goes on there.
     let gap = world.sweeps("recent").await.remove(0);
     world.begun(&gap, 2).await;
     world.done().await;
     world.clock.set("2026-11-24T09:20:00Z");
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     let again = world.sweeps("recent").await.remove(0);
     assert_eq!((again.run(), again.slice), (gap.run(), 2));
     assert_eq!(covers(&again), "own 11-23 21:59..11-24 09:00");
@@ -282,7 +282,7 @@ async fn a_gap_that_dead_sweeps_have_left_is_closed_by_the_next_tick_with_one_sw
     world.ended(&gap, RunPhase::Done).await;
     world.done().await;
     world.clock.set("2026-11-24T09:30:00Z");
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     assert_eq!(swept().await[0], "own 11-24 06:30..11-24 09:30");
 }
 
@@ -294,7 +294,7 @@ async fn a_gap_is_swept_as_far_back_as_a_night_goes_and_a_mark_of_a_wrong_clock_
         .await;
     let ahead = ("2026-01-01T00:00:00Z", "2027-11-24T08:59:00Z");
     world.proven(Some("acct_a"), ahead.0, ahead.1).await;
-    world.cron(RECENT_ONLY).look().await.unwrap();
+    world.cron(RECENT_ONLY).fire_due().await.unwrap();
     let swept: Vec<_> = world.sweeps("recent").await.iter().map(covers).collect();
     assert_eq!(
         swept,
@@ -306,11 +306,11 @@ async fn a_gap_is_swept_as_far_back_as_a_night_goes_and_a_mark_of_a_wrong_clock_
 async fn a_tick_runs_the_look_for_events_again_whatever_it_died_of() {
     let world = World::new("2026-11-24T09:00:00Z", &[]).await;
     let cron = world.cron(RECENT_ONLY);
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     world.died("undelivered:own", "stripe_unauthorized").await;
     assert_eq!(world.queue.counts().await.unwrap().dead, 1);
     world.clock.set("2026-11-24T09:10:00Z");
-    cron.look().await.unwrap();
+    cron.fire_due().await.unwrap();
     let counts = world.queue.counts().await.unwrap();
     assert_eq!((counts.dead, counts.waiting), (0, 3));
 }

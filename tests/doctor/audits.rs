@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use surepass::clock::Clock;
 use surepass::config::{QueueName, Settings};
-use surepass::lookback::audit::{Auditor, Findings, Rounds, last};
+use surepass::lookback::endpoint_check::{EndpointCheckScheduler, EndpointChecker, Findings, last_report};
 use surepass::queue::{Queue, Redis, RedisOptions};
 use surepass::stripe::api::{self, Client, Unpaced};
 
@@ -165,13 +165,13 @@ async fn what_is_wrong_is_looked_at_again_after_five_minutes_and_what_is_in_orde
             minutes.store(minute, Ordering::SeqCst);
             let before = stripe.times(LISTING);
             for one in rounds {
-                one.look(false).await.unwrap();
+                one.run_if_due(false).await.unwrap();
             }
             stripe.times(LISTING) - before
         }
     };
     let wrong = || async {
-        let found = last(&rounds[0].queue).await.unwrap().unwrap();
+        let found = last_report(&rounds[0].queue).await.unwrap().unwrap();
         found.is_wrong()
     };
     assert_eq!(looks_at(0).await, 1, "one for both");
@@ -186,7 +186,7 @@ async fn what_is_wrong_is_looked_at_again_after_five_minutes_and_what_is_in_orde
 }
 
 /// A worker's rounds, so many minutes after noon.
-async fn rounds(checkup: &Checkup, minutes: &Arc<AtomicI64>) -> Rounds {
+async fn rounds(checkup: &Checkup, minutes: &Arc<AtomicI64>) -> EndpointCheckScheduler {
     let folder = checkup.shop.file("config/nothing", "");
     let folder = folder.parent().unwrap().to_str().unwrap().to_owned();
     let settings = Settings::load_from(|name| match name {
@@ -199,10 +199,10 @@ async fn rounds(checkup: &Checkup, minutes: &Arc<AtomicI64>) -> Rounds {
     let http = api::http().unwrap();
     let minutes = minutes.clone();
     let noon = "2026-11-23T12:00:00Z".parse::<DateTime<Utc>>().unwrap();
-    Rounds {
+    EndpointCheckScheduler {
         queue: Queue::new(&redis, settings.queue_config_of(QueueName::Sync)).unwrap(),
         store: checkup.shop.store().await,
-        auditor: Auditor {
+        checker: EndpointChecker {
             client: Client::new(
                 http.clone(),
                 settings.stripe_options().unwrap(),

@@ -63,7 +63,7 @@ impl Checkup {
         self.start_scheduled_worker().await;
         let worker = &self.shop.workers[0];
         worker.says(r#""schedule":"recent""#).await;
-        worker.says("webhook endpoints are in order").await;
+        worker.says("webhook endpoints are ok").await;
         let store = self.shop.store().await;
         let swept = async {
             let month = Clock::system().now() - TimeDelta::days(30);

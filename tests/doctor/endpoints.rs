@@ -30,11 +30,11 @@ async fn an_endpoint_that_is_disabled_or_lacks_events_is_told() {
     checkup.stripe.has(vec![deaf]);
     assert_eq!(
         only_wrong(&checkup).await,
-        "Webhooks/events: the webhook endpoint INTAKE does not get checkout.session.async_payment_succeeded"
+        "Webhooks/events: the webhook endpoint INTAKE does not receive checkout.session.async_payment_succeeded"
     );
 
     let mut enough = endpoint(&checkup.intake);
-    enough["enabled_events"] = json!(surepass::lookback::audit::NEEDED);
+    enough["enabled_events"] = json!(surepass::lookback::endpoint_check::REQUIRED_EVENTS);
     checkup.stripe.has(vec![enough]);
     let warning = checkup.doctor().await.only_warning();
     assert!(warning.ends_with("charge.refunded and 8 more"), "{warning}");
@@ -48,14 +48,14 @@ async fn an_endpoint_that_is_missing_or_nearly_ours_is_told() {
         .has(vec![endpoint("https://elsewhere.example/webhooks/stripe")]);
     assert_eq!(
         only_wrong(&checkup).await,
-        "Webhooks/endpoint: no webhook endpoint at Stripe hears of studio"
+        "Webhooks/endpoint: no webhook endpoint at Stripe covers studio"
     );
     checkup
         .stripe
         .has(vec![endpoint(&format!("{}/", checkup.intake))]);
     assert_eq!(
         only_wrong(&checkup).await,
-        "Webhooks/endpoint: a webhook endpoint at Stripe is registered as INTAKE/, which is not quite ours"
+        "Webhooks/endpoint: a webhook endpoint at Stripe is registered as INTAKE/, which is almost our address"
     );
 }
 
@@ -71,7 +71,7 @@ async fn an_endpoint_that_redirects_is_told_with_its_target() {
     let wrong = checkup.doctor().await.only_wrong();
     assert_eq!(
         wrong.replace(&public, "PUBLIC"),
-        "Webhooks/endpoint: PUBLIC/webhooks/stripe answers 307 and sends on to https://new.example/webhooks/stripe"
+        "Webhooks/endpoint: PUBLIC/webhooks/stripe answers 307 and redirects to https://new.example/webhooks/stripe"
     );
 }
 
@@ -83,11 +83,14 @@ async fn a_server_that_has_another_secret_is_told_and_one_that_is_gone_is_a_warn
         .set("STRIPE_WEBHOOK_SECRET", "whsec_HemmeligAnotherEndpointsSecret");
     assert_eq!(
         only_wrong(&checkup).await,
-        "Webhooks/webhook secret: INTAKE does not take what is signed with our webhook secret"
+        "Webhooks/webhook secret: INTAKE rejects events signed with our webhook secret"
     );
     checkup.shop.servers[0].program.killed().await;
     let warning = checkup.doctor().await.only_warning();
-    assert!(warning.contains("did not answer this machine"), "{warning}");
+    assert!(
+        warning.contains("did not answer a request from this machine"),
+        "{warning}"
+    );
 }
 
 #[tokio::test]
@@ -141,7 +144,7 @@ async fn a_tenant_with_an_account_of_its_own_needs_an_endpoint_that_hears_of_it(
     assert!(imported.status.success());
     assert_eq!(
         only_wrong(&checkup).await,
-        "Webhooks/endpoint: no webhook endpoint at Stripe hears of the connected accounts of dojo"
+        "Webhooks/endpoint: no webhook endpoint at Stripe covers the connected accounts of dojo"
     );
 
     let mut connect = endpoint(&checkup.intake);
@@ -177,7 +180,7 @@ async fn events_that_do_not_arrive_are_told_and_one_that_has_arrived_is_not() {
     let warning = checkup.doctor().await.only_warning();
     assert_eq!(
         warning,
-        "Webhooks/deliveries: Stripe's newest purchase event, 90 min old, has not come by webhook: evt_lost"
+        "Webhooks/deliveries: Stripe's newest purchase event, 90 min old, did not arrive by webhook: evt_lost"
     );
 
     let body = serde_json::to_vec(&event("evt_lost", 90)).unwrap();
@@ -188,7 +191,7 @@ async fn events_that_do_not_arrive_are_told_and_one_that_has_arrived_is_not() {
     let warning = checkup.doctor().await.only_warning();
     assert_eq!(
         warning,
-        "Webhooks/deliveries: Stripe could not deliver 1 purchase events of the last 3 days to some endpoint, the newest \
+        "Webhooks/deliveries: Stripe could not deliver 1 purchase events of the last 3 days to one of its endpoints; the newest \
          evt_other"
     );
 }
@@ -223,7 +226,7 @@ async fn a_secret_that_is_not_stripes_is_an_error_though_the_lookback_takes_the_
     assert_eq!(
         told().await.as_deref(),
         Some(
-            "Webhooks/deliveries: of Stripe's 3 newest purchase events none has come by webhook; the newest is evt_1"
+            "Webhooks/deliveries: none of Stripe's 3 newest purchase events arrived by webhook; the newest is evt_1"
         )
     );
     // The secret is mended, and Stripe sends again what it could not deliver.
@@ -259,7 +262,7 @@ async fn events_of_connected_accounts_that_do_not_arrive_are_told_by_the_endpoin
     of("acct_2", vec![event("evt_c", 15)]);
     assert_eq!(
         only_wrong(&checkup).await,
-        "Webhooks/deliveries: of Stripe's 3 newest purchase events of 3 connected accounts none has come by webhook; the \
+        "Webhooks/deliveries: none of Stripe's 3 newest purchase events of 3 connected accounts arrived by webhook; the \
          newest is evt_c"
     );
 
@@ -285,9 +288,9 @@ async fn events_of_connected_accounts_that_do_not_arrive_are_told_by_the_endpoin
     assert_eq!(
         deliveries,
         [
-            "Webhooks/deliveries: of Stripe's 3 newest purchase events of 2 connected accounts none has come by webhook; the \
+            "Webhooks/deliveries: none of Stripe's 3 newest purchase events of 2 connected accounts arrived by webhook; the \
              newest is evt_c",
-            "Webhooks/deliveries: of Stripe's 5 newest purchase events of acct_3 none has come by webhook; the newest is \
+            "Webhooks/deliveries: none of Stripe's 5 newest purchase events of acct_3 arrived by webhook; the newest is \
              evt_31"
         ]
     );

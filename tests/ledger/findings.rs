@@ -173,7 +173,7 @@ async fn an_active_subscription_of_an_unpaid_session_and_one_that_stripe_does_no
     assert_eq!(ledger.json["unpaidActive"]["items"][0]["why"], "awaiting_payment");
     assert_eq!(ledger.sessions("unknownSession"), [unknown.session_id()]);
     let why = &ledger.json["unknownSession"]["items"][0]["why"];
-    assert_eq!(why, "Stripe does not know it in this account");
+    assert_eq!(why, "this account has no such session at Stripe");
 }
 
 #[tokio::test]

@@ -119,7 +119,10 @@ impl Mall {
             run: None,
         };
         let lookback = self.lookback().await;
-        let asked = lookback.ask(&request, ulid::Ulid::generate()).await.unwrap();
+        let asked = lookback
+            .request_sync(&request, ulid::Ulid::generate())
+            .await
+            .unwrap();
         let report = self.ended(&asked.run).await;
         (report, self.calls().await)
     }

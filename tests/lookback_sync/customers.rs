@@ -146,7 +146,10 @@ async fn sessions_that_match_only_by_an_unverified_email_are_not_given_to_anyone
             via: CreatedVia::SelfService,
             run: None,
         };
-        let asked = lookback.ask(&request, ulid::Ulid::generate()).await.unwrap();
+        let asked = lookback
+            .request_sync(&request, ulid::Ulid::generate())
+            .await
+            .unwrap();
         world.report(&asked.run).await
     };
     let unverified = sync(None).await;

@@ -167,7 +167,7 @@ async fn a_key_of_the_other_mode_neither_extends_what_is_proven_nor_closes_what_
     let asked = world
         .lookback()
         .await
-        .ask(&request, ulid::Ulid::generate())
+        .request_sync(&request, ulid::Ulid::generate())
         .await
         .unwrap();
     world.report(&asked.run).await;

@@ -136,7 +136,10 @@ async fn an_operators_larger_look_is_made_after_the_customers_smaller_one_that_i
         run: None,
     };
     let lookback = world.lookback().await;
-    lookback.ask(&visit, ulid::Ulid::generate()).await.unwrap();
+    lookback
+        .request_sync(&visit, ulid::Ulid::generate())
+        .await
+        .unwrap();
     let larger = ["--user", "user_kari", "--tenant", "studio", "--days", "365"];
     let refused = world
         .shop

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use surepass::clock::Clock;
 use surepass::config::ClientReference;
-use surepass::lookback::{AccountSyncRequest, Asked, Lookback, LookbackJob, Report, RunId};
+use surepass::lookback::{AccountSyncRequest, Lookback, LookbackJob, Report, RequestedRun, RunId};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 use surepass::store::LookbackMark;
 use surepass::up::sample::SampleSession;
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    pub(crate) async fn request_account_sync(&self, request: &AccountSyncRequest) -> Asked {
+    pub(crate) async fn request_account_sync(&self, request: &AccountSyncRequest) -> RequestedRun {
         self.lookback().await.request_account_sync(request).await.unwrap()
     }
 

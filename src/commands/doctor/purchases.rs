@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use surepass::config::QueueName;
-use surepass::lookback::audit;
+use surepass::lookback::endpoint_check;
 use surepass::verdict::{Facts, PAID_WITHOUT_PASS, UNKNOWN, Verdict, WAITING_TOO_LONG};
 
 use super::Patient;
@@ -32,7 +32,9 @@ pub(super) async fn refused(patient: &Patient) -> Option<Refused> {
         let lately = newest
             .iter()
             .filter(|event| event.received_at > patient.now - LATELY);
-        accepts = lately.into_iter().any(|event| event.id != audit::PING);
+        accepts = lately
+            .into_iter()
+            .any(|event| event.id != endpoint_check::PING_EVENT_ID);
     }
     Some(Refused { by_reason, accepts })
 }

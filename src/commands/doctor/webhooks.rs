@@ -2,7 +2,7 @@
 
 use surepass::config::QueueName;
 use surepass::fulfil::THIN_EVENT;
-use surepass::lookback::audit::{Audit, Auditor, Endpoint, Severity};
+use surepass::lookback::endpoint_check::{Endpoint, EndpointChecker, EndpointReport, Severity};
 use surepass::stripe::api;
 
 use super::Patient;
@@ -57,7 +57,7 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
         return;
     };
     let settings = &patient.settings;
-    let auditor = Auditor {
+    let checker = EndpointChecker {
         client: client.clone(),
         http,
         purchases,
@@ -66,20 +66,20 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
         secrets: settings.stripe.webhook_secrets.clone(),
         livemode: settings.stripe.livemode().unwrap_or(false),
     };
-    match auditor.audit(&patient.tenants, patient.store.as_deref()).await {
+    match checker.check(&patient.tenants, patient.store.as_deref()).await {
         Ok(audit) => tell(&audit, report),
         Err(error) => report.warn("endpoints", error.to_string(), "run this again"),
     }
 }
 
-fn tell(audit: &Audit, report: &mut Report) {
+fn tell(audit: &EndpointReport, report: &mut Report) {
     for endpoint in &audit.endpoints {
         if endpoint.enabled {
             report.good("endpoint", described(endpoint));
         }
     }
     for finding in &audit.findings {
-        let (message, mend) = (finding.message.as_str(), finding.mend.as_str());
+        let (message, mend) = (finding.message.as_str(), finding.fix.as_str());
         match finding.severity {
             Severity::Error => report.wrong(name(&finding.code), message, mend),
             Severity::Warning => report.warn(name(&finding.code), message, mend),

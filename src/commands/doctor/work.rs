@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use surepass::lookback::cron::{self, ScheduleStatus};
-use surepass::lookback::{accounts, audit};
+use surepass::lookback::{accounts, endpoint_check};
 use surepass::queue::inspector::{Inspector, QueueStatus, WorkerStatus};
 use surepass::store::{LookbackMark, LookbackRun};
 
@@ -35,7 +35,7 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
         Ok(all) => all.iter().for_each(|one| schedule(patient, one, report)),
         Err(error) => report.wrong("schedules", error.to_string(), "run this again"),
     }
-    if let Ok(Some(last)) = audit::last(&lookbacks).await {
+    if let Ok(Some(last)) = endpoint_check::last_report(&lookbacks).await {
         let found = match last.findings.len() {
             0 => "nothing wrong".to_owned(),
             found => format!("{found} to look at"),

@@ -12,10 +12,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use surepass::clock::Clock;
 use surepass::config::Settings;
 use surepass::fulfil::{job_id, session_of};
-use surepass::lookback::ledger::{self, Balance, Progress};
-use surepass::queue::JobState;
-use surepass::queue::inspector::Life;
-use surepass::queue::{Queue, Redis, RedisOptions, TokenBucket};
+use surepass::lookback::reconciliation::{Balance, Options, Progress, reconcile};
+use surepass::queue::inspector::{Life, State};
+use surepass::queue::{Bucket, Queue, Redis, RedisOptions};
 use surepass::store::Store;
 use surepass::stripe::api::{self, Client, Pace, Unpaced};
 use surepass::verdict::LONGEST_WAIT;
@@ -65,7 +64,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         };
         let now = Clock::system().now();
         let to = DateTime::<Utc>::from_timestamp(now.timestamp(), 0).unwrap_or(now);
-        let options = ledger::Options {
+        let options = Options {
             from: to - TimeDelta::days(arguments.days.into()),
             to,
             grace: Duration::from_mins(arguments.grace.into()),
@@ -75,8 +74,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             unmatched: settings.fulfil.unmatched,
         };
         let bar = bar()?;
-        let drawn =
-            ledger::reconcile(&client, store.as_ref(), options, |progress| show(&bar, progress)).await;
+        let drawn = reconcile(&client, store.as_ref(), options, |progress| show(&bar, progress)).await;
         bar.finish_and_clear();
         let mut balance = drawn?;
         look_up_jobs(settings, store.as_ref(), &mut balance).await;

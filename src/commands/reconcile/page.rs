@@ -1,7 +1,7 @@
 //! The ledger as a person reads it, within 80 columns.
 
 use chrono::{DateTime, Utc};
-use surepass::lookback::ledger::{AccountBalance, Balance, Finding, Findings};
+use surepass::lookback::reconciliation::{AccountBalance, Balance, Finding, Findings};
 
 use crate::commands::table;
 use crate::commands::terminal::{relative, safe, span, wrapped};

@@ -97,7 +97,7 @@ impl Lookback {
                 let items: Vec<Item> = buyers
                     .iter()
                     .filter_map(|buyer| Some((buyer, buyer_job(run, buyer)?)))
-                    .map(|(buyer, customer_job)| spread_item(request, run, &buyer.key, &customer_job))
+                    .map(|(buyer, job)| spread_item(request, run, &buyer.key, &job))
                     .collect::<Result<_, _>>()?;
                 let count = buyers.len();
                 (
@@ -189,10 +189,10 @@ impl Lookback {
         let ids: Vec<String> = jobs.iter().filter_map(Job::key).collect();
         let statuses = self.sync.job_statuses(&ids).await?;
         let (mut dead, mut lost) = (Vec::new(), Vec::new());
-        for (((row, customer_job), id), status) in rows.into_iter().zip(jobs).zip(ids).zip(statuses) {
+        for (((row, job), id), status) in rows.into_iter().zip(jobs).zip(ids).zip(statuses) {
             match status {
                 JobStatus::Live => {}
-                JobStatus::Gone => lost.push(customer_job.item()?),
+                JobStatus::Gone => lost.push(job.item()?),
                 JobStatus::Dead { reason, .. } => dead.push(FoundSession {
                     state: SessionState::Failed,
                     purchase: None,
@@ -214,13 +214,13 @@ fn spread_item(
     request: &AccountSyncRequest,
     run: &LookbackRun,
     key: &str,
-    customer_job: &LookbackJob,
+    job: &LookbackJob,
 ) -> Result<Item, LookbackError> {
     let digest = Sha256::digest(key);
     let place = f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX);
     let delay = Duration::from_secs(request.spread_seconds.into()).mul_f64(place);
     let once = format!("listed:{}:{key}", run.id);
-    Ok(customer_job.item()?.after(delay).dedupe(once, DEDUPE_FOR))
+    Ok(job.item()?.after(delay).dedupe(once, DEDUPE_FOR))
 }
 
 /// The job of a buyer who is not in the list, found by their Stripe customer or else email. Stripe's filtered

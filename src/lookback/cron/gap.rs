@@ -1,27 +1,27 @@
-//! What the sweeps before have left unproven: the next tick goes back to it.
+//! Extends a tick's window back to the watermark, if earlier account syncs failed.
 
 use chrono::{DateTime, SubsecRound, Utc};
 
-use super::{Cron, Plan};
+use super::{Cron, ScheduledLookback};
 use crate::lookback::account_sync::DETECTOR;
 use crate::lookback::{AccountSyncRequest, RunId};
 use crate::store::{LookbackMark, RunPhase, StoreError};
 
 impl Cron {
-    /// A tick's sweep of an account over `span`; from further back where no sweep has proven what was before it.
+    /// A tick's account sync over the time range, or from the watermark if that is earlier.
     ///
-    /// Such a one has a run of its own, named for where the gap begins. So there is one at a time, however many ticks come
-    /// while it lives; a dead one goes on at the next tick; and one that came to its end and proved nothing is not
-    /// repeated every ten minutes but left to the night.
+    /// An extended sync has a run id of its own, named by the start of the gap. So only one runs at a time,
+    /// and a dead one continues at the next tick. If it ends without raising the watermark, the nightly sync
+    /// covers the gap.
     pub(super) async fn account_sync(
         &self,
-        plan: &Plan<'_>,
+        entry: &ScheduledLookback<'_>,
         account: Option<&str>,
         (from, to): (DateTime<Utc>, DateTime<Utc>),
         marks: &[LookbackMark],
         now: DateTime<Utc>,
     ) -> Result<AccountSyncRequest, StoreError> {
-        let request = AccountSyncRequest::new(plan.name, account, from, to);
+        let request = AccountSyncRequest::new(entry.name, account, from, to);
         let own =
             |mark: &&LookbackMark| mark.is_of(DETECTOR, account, self.is_test) && !mark.is_ahead_of(now);
         let Some(mark) = marks.iter().find(own) else {
@@ -33,7 +33,7 @@ impl Cron {
             return Ok(request);
         }
         let (gap, of) = (mark.to.timestamp(), account.unwrap_or("own"));
-        let run = RunId::from(format!("cron:{}:since:{gap}:{of}", plan.name));
+        let run = RunId::from(format!("cron:{}:since:{gap}:{of}", entry.name));
         Ok(match self.store.lookback().run(run.as_str()).await? {
             None => AccountSyncRequest {
                 from: since,
@@ -41,9 +41,9 @@ impl Cron {
                 ..request
             },
             Some(before) => match before.phase {
-                // What waits for its purchases lists no more: what is new is somebody else's.
+                // It does not list any more, so new sessions need a run of their own.
                 RunPhase::Done | RunPhase::Settling => request,
-                // It was refused, which costs a call.
+                // Stripe refused it; trying again costs one call.
                 RunPhase::Failed => AccountSyncRequest {
                     from: since,
                     ..request

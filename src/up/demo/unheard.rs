@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::stage::Stage;
 use super::{PATIENCE, Scene};
-use crate::lookback::ledger;
+use crate::lookback::reconciliation;
 use crate::lookback::{AccountSyncRequest, Lookback};
 use crate::store::{Subscription, UnmatchedPolicy};
 use crate::stripe::api::{self, Client, Unpaced};
@@ -53,7 +53,7 @@ impl Stage<'_> {
     pub(super) async fn reconciled(&self) -> Result<Scene, UpError> {
         let begun = Instant::now();
         let to = self.now() + TimeDelta::seconds(1);
-        let options = ledger::Options {
+        let options = reconciliation::Options {
             unmatched: UnmatchedPolicy::Park,
             from: to - TimeDelta::days(1),
             to,
@@ -63,7 +63,7 @@ impl Stage<'_> {
             client_reference: self.settings.fulfil.client_reference_id,
         };
         let client = self.stripe()?;
-        let balance = ledger::reconcile(&client, self.store.as_ref(), options, |_| {}).await?;
+        let balance = reconciliation::reconcile(&client, self.store.as_ref(), options, |_| {}).await?;
         let (paid, missing, doubled) = (balance.paid, balance.missing.count, balance.doubled.count);
         Ok(Scene {
             sent: "the ledger: Stripe against the store",

@@ -1,4 +1,4 @@
-//! What became of what was handed in.
+//! Reads what became of a run's enqueued sessions.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use crate::fulfil::{Due, Purchase, Tenants, job_id};
 use crate::queue::JobStatus;
 use crate::store::{FoundSession, HeldPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
 
-/// Looked at in one go.
-const TOGETHER: u32 = 500;
+/// Rows in one query.
+const BATCH_SIZE: u32 = 500;
 
 impl Lookback {
-    /// Notes of each session that was on its way whether it has arrived, and counts.
-    pub(super) async fn settle(&self, run: &LookbackRun) -> Result<RunCounts, LookbackError> {
+    /// Updates the state of each enqueued session of the run, and counts.
+    pub(super) async fn update_outcomes(&self, run: &LookbackRun) -> Result<RunCounts, LookbackError> {
         let mut after = String::new();
         loop {
             let rows = self
                 .records()
-                .found_sessions(&run.id, None, &[SessionState::Enqueued], &after, TOGETHER)
+                .found_sessions(&run.id, None, &[SessionState::Enqueued], &after, BATCH_SIZE)
                 .await?;
             let Some(last) = rows.last() else { break };
             after.clone_from(&last.session);
-            let is_last = rows.len() < TOGETHER as usize;
-            self.settle_part(run, rows).await?;
+            let is_last = rows.len() < BATCH_SIZE as usize;
+            self.update_batch(run, rows).await?;
             if is_last {
                 break;
             }
@@ -33,8 +33,8 @@ impl Lookback {
         Ok(self.records().tally(&run.id).await?)
     }
 
-    /// Whether a customer's run may have come to its end since the last report. Writes nothing and costs two statements at
-    /// most, so it can be asked often; [`Self::report`] then settles it.
+    /// Whether a customer's run may be over. Writes nothing and runs at most two statements, so it can be
+    /// called often. [`Self::report`] then updates the run.
     ///
     /// # Errors
     /// [`LookbackError`].
@@ -47,7 +47,7 @@ impl Lookback {
             RunPhase::Settling => {
                 let rows = self
                     .records()
-                    .found_sessions(&row.id, None, &[SessionState::Enqueued], "", TOGETHER)
+                    .found_sessions(&row.id, None, &[SessionState::Enqueued], "", BATCH_SIZE)
                     .await?;
                 if rows.is_empty() {
                     return Ok(true);
@@ -60,25 +60,25 @@ impl Lookback {
         Ok(statuses.iter().any(|status| *status != JobStatus::Live))
     }
 
-    /// The sessions without a job that are no purchases of ours.
-    async fn nobodys(
+    /// The sessions without a job that are not purchases of a pass.
+    async fn not_passes(
         &self,
         rows: &[(FoundSession, Option<Purchase>)],
         statuses: &[JobStatus],
     ) -> Result<HashSet<String>, LookbackError> {
         let tenants = Tenants::new(Arc::clone(&self.store), self.clock.clone());
-        let mut nobodys = HashSet::new();
+        let mut not_passes = HashSet::new();
         for ((_, purchase), status) in rows.iter().zip(statuses) {
             if let (JobStatus::Gone, Some(purchase)) = (status, purchase)
                 && matches!(tenants.due(purchase, self.unmatched).await?, Due::Nothing(_))
             {
-                nobodys.insert(purchase.session_id.clone());
+                not_passes.insert(purchase.session_id.clone());
             }
         }
-        Ok(nobodys)
+        Ok(not_passes)
     }
 
-    async fn settle_part(&self, run: &LookbackRun, rows: Vec<FoundSession>) -> Result<(), LookbackError> {
+    async fn update_batch(&self, run: &LookbackRun, rows: Vec<FoundSession>) -> Result<(), LookbackError> {
         let rows: Vec<(FoundSession, Option<Purchase>)> = rows
             .into_iter()
             .map(|row| {
@@ -88,7 +88,7 @@ impl Lookback {
             })
             .collect();
         let jobs: Vec<String> = rows.iter().map(|(row, _)| job_of(row)).collect();
-        // The queue first: a job that is gone by now has left its subscription in the store before.
+        // The queue is read first: a job leaves it only after its subscription is stored.
         let statuses = self.fulfil.job_statuses(&jobs).await?;
         let sessions: Vec<&str> = rows.iter().map(|(row, _)| row.session.as_str()).collect();
         let payments: Vec<&str> = rows
@@ -96,10 +96,10 @@ impl Lookback {
             .filter_map(|(_, purchase)| purchase.as_ref()?.payment_intent.as_deref())
             .collect();
         let held = self.records().held(&sessions, &payments).await?;
-        // A job that is gone by now has written its case before.
+        // Likewise, a job leaves the queue only after its case is stored.
         let cases = self.cases(&sessions).await?;
-        let nobodys = self.nobodys(&rows, &statuses).await?;
-        let is_ours = |purchase: &Purchase| !nobodys.contains(&purchase.session_id);
+        let not_passes = self.not_passes(&rows, &statuses).await?;
+        let is_ours = |purchase: &Purchase| !not_passes.contains(&purchase.session_id);
         let mut settled = Vec::new();
         for (((row, purchase), job), status) in rows.into_iter().zip(jobs).zip(statuses) {
             if let Some((state, error)) =
@@ -126,8 +126,8 @@ impl Lookback {
         Ok(())
     }
 
-    /// Ends a run as it stands.
-    pub(super) async fn end(
+    /// Ends a run in its present state.
+    pub(super) async fn end_run(
         &self,
         run: &str,
         phase: RunPhase,
@@ -136,18 +136,18 @@ impl Lookback {
         let counts = self.records().tally(run).await?;
         let now = self.clock.now();
         self.records().end_run(run, phase, counts, error, now).await?;
-        // Whoever was first has counted before the rows were dropped.
+        // Another process may have counted first and deleted the rows.
         let ended = self.records().run(run).await?;
         Ok(ended.map_or(counts, |run| run.counts))
     }
 }
 
-/// The job that was handed in for a session.
+/// The id of the job of a session.
 fn job_of(row: &FoundSession) -> String {
     job_id(&row.session, None)
 }
 
-/// What became of one session; `None`: it is still on its way.
+/// The final state of a session. `None`: its job is still live.
 #[expect(clippy::too_many_arguments, reason = "all that is known of one session")]
 fn outcome(
     run: &LookbackRun,
@@ -182,13 +182,13 @@ fn outcome(
     match status {
         JobStatus::Live => None,
         JobStatus::Dead { reason, .. } => Some((SessionState::Dead, Some(dead_letter_message(job, &reason)))),
-        // Fulfilment has found the same: no other job goes without a trace.
+        // Fulfilment came to the same result; only such jobs end without a trace.
         JobStatus::Gone if purchase.is_some_and(|purchase| !is_ours(purchase)) => {
             Some((SessionState::Ignored, None))
         }
         JobStatus::Gone => Some((
             SessionState::Failed,
-            Some("job_gone: its job is gone and there is no subscription: was it discarded?".to_owned()),
+            Some("job_gone: the job was removed and there is no subscription; it may have been discarded. Run the sync again".to_owned()),
         )),
     }
 }

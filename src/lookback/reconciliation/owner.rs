@@ -1,28 +1,29 @@
-//! Subscriptions whose owner today's rules would not choose: made by an older version, or under another setting.
+//! Finds subscriptions to which today's rules would give another owner. An older version or another setting
+//! created them.
 
-use super::book::Book;
 use super::finding::{Difference, Finding};
+use super::reconciler::Reconciler;
 use crate::email;
 use crate::fulfil::Purchase;
 use crate::guest;
 use crate::store::{StoreError, Subscription};
 
-/// A subscription whose owner the store has to be asked about.
-pub(super) struct Doubt {
+/// A subscription whose owner must be checked in the store.
+pub(super) struct OwnerCheck {
     pub(super) finding: Finding,
     subscription: String,
     held_by: String,
-    /// Whom the rules choose unless somebody has proved the email.
+    /// The owner by the rules, unless a user has verified the email.
     chosen: String,
-    /// The email, where the purchase names no user.
+    /// The email, if the purchase names no user.
     email: Option<String>,
-    /// The owner is such a guest, if under an id of an older version.
+    /// The owner is the guest of this email, perhaps under an older id.
     is_guest: bool,
 }
 
-/// `None`: its owner is right whatever the store says, or follows from another subscription.
-pub(super) fn doubt(purchase: &Purchase, held: &Subscription, finding: Finding) -> Option<Doubt> {
-    let doubt = |chosen: String, email: Option<String>, is_guest: bool| Doubt {
+/// `None`: the owner is right, or is that of an upgraded subscription.
+pub(super) fn check(purchase: &Purchase, held: &Subscription, finding: Finding) -> Option<OwnerCheck> {
+    let check = |chosen: String, email: Option<String>, is_guest: bool| OwnerCheck {
         finding,
         subscription: held.id.clone(),
         held_by: held.user.clone(),
@@ -31,7 +32,7 @@ pub(super) fn doubt(purchase: &Purchase, held: &Subscription, finding: Finding) 
         is_guest,
     };
     if let Some(named) = purchase.user() {
-        return (named != held.user).then(|| doubt(named.to_owned(), None, false));
+        return (named != held.user).then(|| check(named.to_owned(), None, false));
     }
     if held.is_upgrade {
         return None;
@@ -41,32 +42,35 @@ pub(super) fn doubt(purchase: &Purchase, held: &Subscription, finding: Finding) 
         let session = &held.stripe_session_id;
         let chosen = guest::of_session(session);
         let is_right = held.user == chosen || held.user == guest::old_of_session(session);
-        return (!is_right).then(|| doubt(chosen, None, false));
+        return (!is_right).then(|| check(chosen, None, false));
     };
     let chosen = guest::of_email(&held.tenant, &email);
     let is_guest = held.user == chosen || guest::old_of_email(&email).contains(&held.user);
-    Some(doubt(chosen, Some(email), is_guest))
+    Some(check(chosen, Some(email), is_guest))
 }
 
-impl Book<'_> {
-    /// Enters those of a page that are wrong.
-    pub(super) async fn enter_owners(&mut self) -> Result<(), StoreError> {
-        let doubts = std::mem::take(&mut self.doubts);
-        if doubts.is_empty() {
+impl Reconciler<'_> {
+    /// Adds the subscriptions of a page whose owner is wrong.
+    pub(super) async fn add_owner_differences(&mut self) -> Result<(), StoreError> {
+        let owner_checks = std::mem::take(&mut self.owner_checks);
+        if owner_checks.is_empty() {
             return Ok(());
         }
         let ownership = self.store.ownership();
-        let emails: Vec<&str> = doubts.iter().filter_map(|one| one.email.as_deref()).collect();
-        let provers = ownership.provers(&emails).await?;
+        let emails: Vec<&str> = owner_checks
+            .iter()
+            .filter_map(|one| one.email.as_deref())
+            .collect();
+        let verifiers = ownership.provers(&emails).await?;
         let mut wrong = Vec::new();
-        for mut one in doubts {
-            let prover = one.email.as_ref().and_then(|email| provers.get(email));
-            let is_right = match prover {
-                Some(prover) => one.held_by == *prover,
+        for mut one in owner_checks {
+            let verifier = one.email.as_ref().and_then(|email| verifiers.get(email));
+            let is_right = match verifier {
+                Some(verifier) => one.held_by == *verifier,
                 None => one.is_guest,
             };
-            if let Some(prover) = prover {
-                one.chosen.clone_from(prover);
+            if let Some(verifier) = verifier {
+                one.chosen.clone_from(verifier);
             }
             if !is_right {
                 wrong.push(one);
@@ -75,7 +79,7 @@ impl Book<'_> {
         let ids: Vec<&str> = wrong.iter().map(|one| one.subscription.as_str()).collect();
         let moved = ownership.moved(&ids).await?;
         for one in wrong {
-            // A person has decided.
+            // An operator has chosen this owner.
             if moved.contains(&one.subscription) {
                 continue;
             }
@@ -97,7 +101,7 @@ impl Book<'_> {
     }
 }
 
-/// As a shell takes it for one word.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@:".contains(c);
     if word.chars().all(is_plain) {

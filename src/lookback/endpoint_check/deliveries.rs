@@ -1,62 +1,62 @@
-//! Whether what Stripe sent of late has come in by webhook: the only proof that our secret is Stripe's.
+//! Checks whether Stripe's recent events arrived by webhook. Only this proves that our signing secret is
+//! right.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::finding::Finding;
-use super::{Auditor, Endpoint, NEEDED};
+use super::{Endpoint, EndpointChecker, REQUIRED_EVENTS};
 use crate::lookback::accounts;
 use crate::queue::EventSource;
 use crate::store::KnownTenant;
 use crate::stripe::api::{EventFilter, StripeError};
 
-/// An event that is younger may still be on its way.
-const ON_ITS_WAY: TimeDelta = TimeDelta::minutes(10);
-/// Stripe tries for so long.
-const RETRIED: TimeDelta = TimeDelta::days(3);
-/// So many of an account's newest events are looked for.
-const NEWEST: u8 = 5;
-/// If so many are there and none of them has come by webhook, it is no mishap.
-const SEVERAL: usize = 3;
-/// So many connected accounts are asked in one audit. Where there are more, others have their turn on another day.
-const MOST_ACCOUNTS: usize = 50;
+/// A younger event may still arrive.
+const DELIVERY_GRACE: TimeDelta = TimeDelta::minutes(10);
+/// How long Stripe retries.
+const RETRY_PERIOD: TimeDelta = TimeDelta::days(3);
+/// How many of an account's newest events are checked.
+const EVENTS_CHECKED: u8 = 5;
+/// If at least this many exist and none arrived by webhook, it is an error.
+const MIN_FOR_ERROR: usize = 3;
+/// The most connected accounts in one check. The others follow on other days.
+const MAX_ACCOUNTS: usize = 50;
 
-/// Those of whom the same endpoints hear, and so with the same secrets.
+/// Accounts that the same endpoints cover, and so the same secrets.
 #[derive(Default)]
-struct Heard {
+struct EndpointGroup {
     accounts: Vec<Option<String>>,
-    /// Their newest purchase events, and when those were made.
+    /// Their newest purchase events, with creation times.
     newest: Vec<(Option<DateTime<Utc>>, String)>,
 }
 
-impl Auditor {
-    /// Looks for the newest purchase events of the key's own account and of the tenants'. `endpoints`: ours; `None`: it is not
-    /// known which there are.
-    pub(super) async fn arrivals(
+impl EndpointChecker {
+    /// Checks the newest purchase events of all accounts. `endpoints`: ours; `None` if unknown.
+    pub(super) async fn check_recent_deliveries(
         &self,
         tenants: &[KnownTenant],
         endpoints: Option<&[Endpoint]>,
         findings: &mut Vec<Finding>,
     ) -> Result<(), StripeError> {
-        match self.undelivered().await {
+        match self.failed_deliveries().await {
             Ok(finding) => findings.extend(finding),
             Err(error) if error.is_transient() => return Err(error),
-            // Whose they are makes no difference to what the key may read.
+            // A missing permission applies to all accounts.
             Err(error) => {
                 findings.push(Finding::not_permitted("Events", None, &error));
                 return Ok(());
             }
         }
-        let mut all: BTreeMap<(bool, Vec<&str>), Heard> = BTreeMap::new();
+        let mut all: BTreeMap<(bool, Vec<&str>), EndpointGroup> = BTreeMap::new();
         for account in asked(accounts(tenants), self.clock.now()) {
             let of = account.as_deref();
             let hearing: Vec<_> = endpoints
                 .unwrap_or_default()
                 .iter()
-                .filter(|endpoint| endpoint.enabled && endpoint.hears(of))
+                .filter(|endpoint| endpoint.enabled && endpoint.receives(of))
                 .collect();
-            // That nobody hears of it has been told.
+            // A finding says already that no endpoint covers this account.
             if endpoints.is_some() && hearing.is_empty() {
                 continue;
             }
@@ -72,46 +72,50 @@ impl Auditor {
             }
         }
         for heard in all.into_values() {
-            findings.extend(self.judged(heard, tenants).await);
+            findings.extend(self.evaluate_group(heard, tenants).await);
         }
         Ok(())
     }
 
-    /// The newest purchase events that one of these endpoints should have brought.
+    /// The newest purchase events that these endpoints should have received.
     async fn newest(
         &self,
         account: Option<&str>,
         hearing: &[&Endpoint],
     ) -> Result<Vec<(Option<DateTime<Utc>>, String)>, StripeError> {
         let mut filter = self.sent();
-        // Nothing can have come to an endpoint that was not there yet.
+        // An endpoint receives nothing from before its creation.
         let since = hearing.iter().map(|endpoint| endpoint.created).min().flatten();
         filter.created_from = filter.created_from.max(since);
         if filter.created_from >= filter.created_before {
             return Ok(Vec::new());
         }
-        let mut pages = self.client.account(account).events(filter).page_size(NEWEST);
+        let mut pages = self
+            .client
+            .account(account)
+            .events(filter)
+            .page_size(EVENTS_CHECKED);
         let page = pages.next().await?.unwrap_or_default();
         let events = page.items.into_iter().map(|listed| listed.event);
         Ok(events.map(|event| (event.created, event.id)).collect())
     }
 
-    /// What Stripe has sent, and still tries to.
+    /// Events that Stripe has sent and may still retry.
     fn sent(&self) -> EventFilter {
         let now = self.clock.now();
         EventFilter {
-            types: NEEDED.map(str::to_owned).to_vec(),
-            created_from: Some(now - RETRIED),
-            created_before: Some(now - ON_ITS_WAY),
+            types: REQUIRED_EVENTS.map(str::to_owned).to_vec(),
+            created_from: Some(now - RETRY_PERIOD),
+            created_before: Some(now - DELIVERY_GRACE),
             ..EventFilter::default()
         }
     }
 
-    async fn judged(&self, mut heard: Heard, tenants: &[KnownTenant]) -> Option<Finding> {
+    async fn evaluate_group(&self, mut heard: EndpointGroup, tenants: &[KnownTenant]) -> Option<Finding> {
         heard.newest.sort_by(|one, other| other.cmp(one));
-        heard.newest.truncate(NEWEST.into());
+        heard.newest.truncate(EVENTS_CHECKED.into());
         let ids: Vec<&str> = heard.newest.iter().map(|(_, id)| id.as_str()).collect();
-        // Redis away: nothing can be said, and the doctor says that.
+        // Without Redis nothing is known, which the doctor reports elsewhere.
         let sells_there = |tenant: &&KnownTenant| heard.accounts.contains(&tenant.stripe_account);
         let slugs = tenants.iter().filter(sells_there);
         let slugs: Vec<&str> = slugs.map(|tenant| tenant.slug.as_str()).collect();
@@ -122,15 +126,15 @@ impl Auditor {
             [Some(account)] => format!(" of {account}"),
             several => format!(" of {} connected accounts", several.len()),
         };
-        if sources.len() >= SEVERAL && !sources.contains(&Some(EventSource::Delivered)) {
-            return Some(Finding::none_arrives(sources.len(), &of, newest));
+        if sources.len() >= MIN_FOR_ERROR && !sources.contains(&Some(EventSource::Delivered)) {
+            return Some(Finding::no_event_received(sources.len(), &of, newest));
         }
         let late = sources.first() != Some(&Some(EventSource::Delivered));
-        late.then(|| Finding::not_arrived(newest, &of, *created, self.clock.now()))
+        late.then(|| Finding::event_not_received(newest, &of, *created, self.clock.now()))
     }
 
-    /// What Stripe could not deliver to some endpoint of the key's own account.
-    async fn undelivered(&self) -> Result<Option<Finding>, StripeError> {
+    /// Failed deliveries to any endpoint of the key's own account.
+    async fn failed_deliveries(&self) -> Result<Option<Finding>, StripeError> {
         let failed = EventFilter {
             delivery_success: Some(false),
             ..self.sent()
@@ -139,19 +143,19 @@ impl Auditor {
         Ok(page.and_then(|page| {
             let newest = page.items.first()?;
             let id = &newest.event.id;
-            Some(Finding::undelivered(id, page.items.len(), page.has_more))
+            Some(Finding::failed_deliveries(id, page.items.len(), page.has_more))
         }))
     }
 }
 
-/// Whose events are asked for: a call each.
+/// The accounts to check, each for one call.
 fn asked(mut all: Vec<Option<String>>, now: DateTime<Utc>) -> Vec<Option<String>> {
     let mut connected = all.split_off(1);
-    if connected.len() > MOST_ACCOUNTS {
+    if connected.len() > MAX_ACCOUNTS {
         let day = usize::try_from(now.timestamp() / 86_400).unwrap_or(0);
-        let turn = day.wrapping_mul(MOST_ACCOUNTS) % connected.len();
+        let turn = day.wrapping_mul(MAX_ACCOUNTS) % connected.len();
         connected.rotate_left(turn);
-        connected.truncate(MOST_ACCOUNTS);
+        connected.truncate(MAX_ACCOUNTS);
     }
     all.extend(connected);
     all
@@ -169,7 +173,7 @@ mod tests {
         let mut met = std::collections::HashSet::new();
         for day in 0..3 {
             let some = on(day);
-            assert_eq!((some.len(), &some[0]), (1 + MOST_ACCOUNTS, &None));
+            assert_eq!((some.len(), &some[0]), (1 + MAX_ACCOUNTS, &None));
             met.extend(some);
         }
         assert_eq!(met.len(), all.len());

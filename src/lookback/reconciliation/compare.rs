@@ -1,5 +1,5 @@
-//! A subscription against the session that it was made of. Only what is certain: the catalogue may have changed since, and
-//! what follows from it alone accuses nobody.
+//! Compares a subscription with its session. Only certain differences count: the catalogue may have changed
+//! since.
 
 use crate::fulfil::{Due, Purchase};
 use crate::money::Money;
@@ -7,37 +7,37 @@ use crate::store::Subscription;
 
 use super::finding::Difference;
 
-/// Fulfilment's words for a purchase that this tenant must not have been given.
-const OTHERS: [&str; 2] = ["tenant_mismatch", "livemode_mismatch"];
+/// The codes of purchases that this tenant must not have received.
+const WRONG_TENANT_CODES: [&str; 2] = ["tenant_mismatch", "livemode_mismatch"];
 
-/// In which fields the subscription is not what its session says.
+/// The fields in which the subscription differs from its session.
 pub(super) fn differences(purchase: &Purchase, due: &Due, held: &Subscription) -> Vec<Difference> {
-    let mut found = Found::default();
+    let mut found = Differences::default();
     match due {
         Due::Subscription(due) => {
-            found.tell("tenant", &due.tenant, &held.tenant);
+            found.compare("tenant", &due.tenant, &held.tenant);
             if purchase.pass_id.as_ref() == Some(&due.pass_id) {
-                found.tell("passId", &due.pass_id, &held.pass_id);
+                found.compare("passId", &due.pass_id, &held.pass_id);
             }
-            found.tell("isUpgrade", &due.is_upgrade, &held.is_upgrade);
+            found.compare("isUpgrade", &due.is_upgrade, &held.is_upgrade);
             if due.is_upgrade && held.is_upgrade {
-                found.tell_maybe(
+                found.compare_optional(
                     "upgradedFromSubscriptionId",
                     due.upgraded_from_subscription_id.as_ref(),
                     held.upgraded_from_subscription_id.as_ref(),
                 );
             }
-            // Where the session states no amount, the catalogue's price of that day stands in the store.
+            // Without an amount in the session, the price came from the catalogue of that day.
             if purchase.amount.is_some() && due.is_upgrade == held.is_upgrade {
-                found.tell("purchasePrice", &due.purchase_price, &held.purchase_price);
-                found.tell_maybe(
+                found.compare("purchasePrice", &due.purchase_price, &held.purchase_price);
+                found.compare_optional(
                     "upgradeCost",
                     due.upgrade_cost.as_ref(),
                     held.upgrade_cost.as_ref(),
                 );
             }
         }
-        Due::Refused(refusal) if OTHERS.contains(&refusal.code()) => {
+        Due::Refused(refusal) if WRONG_TENANT_CODES.contains(&refusal.code()) => {
             found.0.push(Difference {
                 field: "tenant",
                 stripe: refusal.to_string(),
@@ -46,17 +46,17 @@ pub(super) fn differences(purchase: &Purchase, due: &Due, held: &Subscription) -
         }
         Due::Refused(_) | Due::Unmatched(_) | Due::Nothing(_) => {
             if let (Some(paid), false) = (paid(purchase), held.is_upgrade) {
-                found.tell("purchasePrice", &paid, &held.purchase_price);
+                found.compare("purchasePrice", &paid, &held.purchase_price);
             }
         }
     }
     if let (Some(paid), Some(kept)) = (&purchase.payment_intent, &held.stripe_payment_id) {
-        found.tell("stripePaymentId", paid, kept);
+        found.compare("stripePaymentId", paid, kept);
     }
     found.0
 }
 
-/// What the session says was paid.
+/// The amount in the session.
 pub(super) fn paid(purchase: &Purchase) -> Option<Money> {
     let currency = purchase.currency.as_deref()?.parse().ok()?;
     let amount = purchase.amount?;
@@ -64,14 +64,14 @@ pub(super) fn paid(purchase: &Purchase) -> Option<Money> {
 }
 
 #[derive(Default)]
-struct Found(Vec<Difference>);
+struct Differences(Vec<Difference>);
 
-impl Found {
-    fn tell<T: PartialEq + ToString>(&mut self, field: &'static str, stripe: &T, store: &T) {
-        self.tell_maybe(field, Some(stripe), Some(store));
+impl Differences {
+    fn compare<T: PartialEq + ToString>(&mut self, field: &'static str, stripe: &T, store: &T) {
+        self.compare_optional(field, Some(stripe), Some(store));
     }
 
-    fn tell_maybe<T: PartialEq + ToString>(
+    fn compare_optional<T: PartialEq + ToString>(
         &mut self,
         field: &'static str,
         stripe: Option<&T>,

@@ -1,31 +1,31 @@
-//! What does not fit, with its ids.
+//! The findings of a reconciliation.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::MOST_FINDINGS;
+use super::MAX_LISTED;
 use crate::money::Money;
 
-/// Findings of one kind.
+/// The findings of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Findings {
     /// How many there are.
     pub count: u64,
-    /// The first of them, [`MOST_FINDINGS`] at most.
+    /// The first [`MAX_LISTED`] of them.
     pub items: Vec<Finding>,
 }
 
 impl Findings {
     pub(super) fn add(&mut self, finding: Finding) {
         self.count += 1;
-        if self.items.len() < MOST_FINDINGS {
+        if self.items.len() < MAX_LISTED {
             self.items.push(finding);
         }
     }
 }
 
-/// One purchase, or one subscription, that does not fit.
+/// A purchase or a subscription that does not match.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
@@ -33,37 +33,37 @@ pub struct Finding {
     pub session: String,
     /// The connected account; `None`: the key's own.
     pub account: Option<String>,
-    /// The tenant's id, as far as it can be told.
+    /// The tenant's id, if known.
     pub tenant: Option<String>,
     /// `pi_…`
     pub payment_intent: Option<String>,
-    /// What the session says was paid.
+    /// The amount in the session.
     pub amount: Option<Money>,
-    /// When it was paid, else when the session was created.
+    /// When it was paid, or else when the session was created.
     pub paid_at: Option<DateTime<Utc>>,
-    /// The ids of the subscriptions that it is about.
+    /// The ids of the subscriptions concerned.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<String>,
-    /// What the two say, where they differ.
+    /// How the session and the subscription differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
-    /// What is known beyond the numbers: for a missing one why fulfilment refuses it.
+    /// Details. For a missing subscription: why fulfilment refuses the purchase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The command that puts it right.
+    /// The command that fixes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
-    /// A hint that plays no part in the verdict: the state of its job, where somebody has looked.
+    /// The state of its job, if it was looked up. Only a hint: the result does not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
 }
 
-/// A field in which the store is not what the session says.
+/// A field in which the subscription differs from the session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// As a subscription names it: `purchasePrice`, `passId`.
+    /// The name in a subscription, such as `purchasePrice` or `passId`.
     pub field: &'static str,
-    /// What follows from the session.
+    /// The value according to the session.
     pub stripe: String,
     pub store: String,
 }

@@ -1,4 +1,4 @@
-//! The book that pages of sessions are entered into.
+//! Adds pages of sessions to a reconciliation.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -8,36 +8,36 @@ use chrono::{DateTime, Utc};
 use super::Options;
 use super::balance::{AccountBalance, Balance};
 use super::compare::{differences, paid};
-use super::delay::{Delays, Stopwatch};
+use super::delay::{DelayStats, Delays};
 use super::finding::{Finding, Findings};
-use super::owner::{self, Doubt};
+use super::owner::{self, OwnerCheck};
 use crate::fulfil::{Assessor, Due, Origin, Purchase, Triage, triage_session};
 use crate::store::{CreatedVia, Resolution, Store, StoreError, Subscription, UnmatchedPayment};
 use crate::stripe::CheckoutSession;
 
-pub(super) struct Book<'a> {
+pub(super) struct Reconciler<'a> {
     pub(super) assessor: &'a Assessor,
     pub(super) store: &'a dyn Store,
     pub(super) options: &'a Options,
-    /// The only tenant that counts, by id.
+    /// Only the tenant with this id.
     pub(super) only: Option<&'a str>,
     pub(super) balance: Balance,
-    delays: Stopwatch,
-    listed: Listed,
+    delays: DelayStats,
+    listed: SeenSessions,
     doubled_payments: HashSet<String>,
-    /// Of the page that is being entered.
-    pub(super) doubts: Vec<Doubt>,
+    /// Of the page that is being added.
+    pub(super) owner_checks: Vec<OwnerCheck>,
 }
 
-/// The sessions that Stripe listed, each by eight bytes. Of a million, two are taken for one with a chance of 1 in 37
-/// million, and then a subscription that Stripe does not know is not told.
+/// The listed sessions, in eight bytes each. Of a million, two have the same hash with a chance of 1 in 37
+/// million. Then an unknown session could be missed.
 #[derive(Debug, Default)]
-struct Listed {
+struct SeenSessions {
     hasher: RandomState,
     hashes: HashSet<u64>,
 }
 
-impl Listed {
+impl SeenSessions {
     fn add(&mut self, session: &str) {
         self.hashes.insert(self.hasher.hash_one(session));
     }
@@ -47,14 +47,14 @@ impl Listed {
     }
 }
 
-/// A page's subscriptions, by what they were made of.
-struct Held<'a> {
+/// A page's subscriptions by session and payment.
+struct PageSubscriptions<'a> {
     by_session: HashMap<&'a str, &'a Subscription>,
     by_payment: HashMap<&'a str, Vec<&'a Subscription>>,
     cases: HashMap<&'a str, &'a UnmatchedPayment>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> PageSubscriptions<'a> {
     fn new(all: &'a [Subscription], cases: &'a [UnmatchedPayment]) -> Self {
         let mut held = Self {
             cases: cases.iter().map(|case| (case.session.as_str(), case)).collect(),
@@ -81,8 +81,8 @@ impl<'a> Held<'a> {
     }
 }
 
-/// What is known of a purchase, for a finding.
-struct Entry<'a> {
+/// A paid session and what fulfilment makes of it.
+struct PaidSession<'a> {
     session: &'a CheckoutSession,
     purchase: &'a Purchase,
     due: &'a Due,
@@ -90,7 +90,7 @@ struct Entry<'a> {
     paid_at: Option<DateTime<Utc>>,
 }
 
-impl Entry<'_> {
+impl PaidSession<'_> {
     fn finding(&self, subscriptions: &[&Subscription]) -> Finding {
         Finding {
             session: self.purchase.session_id.clone(),
@@ -110,8 +110,8 @@ impl Entry<'_> {
     }
 }
 
-impl<'a> Book<'a> {
-    pub(super) fn open(
+impl<'a> Reconciler<'a> {
+    pub(super) fn new(
         assessor: &'a Assessor,
         store: &'a dyn Store,
         options: &'a Options,
@@ -123,18 +123,18 @@ impl<'a> Book<'a> {
             options,
             only,
             balance: empty(options),
-            delays: Stopwatch::new(),
-            listed: Listed::default(),
+            delays: DelayStats::new(),
+            listed: SeenSessions::default(),
             doubled_payments: HashSet::new(),
-            doubts: Vec::new(),
+            owner_checks: Vec::new(),
         }
     }
 
-    /// Enters a page of an account's sessions.
+    /// Adds a page of an account's sessions.
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing of the page was entered.
-    pub(super) async fn enter(
+    /// [`StoreError`]; then nothing of the page was added.
+    pub(super) async fn add_page(
         &mut self,
         tally: &mut AccountBalance,
         page: &[CheckoutSession],
@@ -146,14 +146,19 @@ impl<'a> Book<'a> {
             .collect();
         let all = self.store.subscriptions_of(&sessions, &payments).await?;
         let cases = self.store.unmatched().unmatched_of(&sessions).await?;
-        let held = Held::new(&all, &cases);
+        let held = PageSubscriptions::new(&all, &cases);
         for session in page {
-            self.enter_session(tally, session, &held);
+            self.add_session(tally, session, &held);
         }
-        self.enter_owners().await
+        self.add_owner_differences().await
     }
 
-    fn enter_session(&mut self, tally: &mut AccountBalance, session: &CheckoutSession, held: &Held<'_>) {
+    fn add_session(
+        &mut self,
+        tally: &mut AccountBalance,
+        session: &CheckoutSession,
+        held: &PageSubscriptions<'_>,
+    ) {
         let id = session.id.as_deref().unwrap_or_default();
         self.listed.add(id);
         tally.sessions += 1;
@@ -164,7 +169,7 @@ impl<'a> Book<'a> {
                 let purchase = purchase.read_as(self.options.client_reference);
                 let case = held.cases.get(id).copied();
                 let held = held.of(id, purchase.payment_intent.as_deref());
-                self.enter_purchase(tally, session, &purchase, &held, case);
+                self.add_purchase(tally, session, &purchase, &held, case);
             }
             Triage::Ignore(why) => {
                 let own = held.of(id, None).into_iter().next();
@@ -173,14 +178,14 @@ impl<'a> Book<'a> {
                         session: id.to_owned(),
                         account: tally.account.clone(),
                         why: Some(why.to_owned()),
-                        ..of_subscription(own)
+                        ..subscription_finding(own)
                     });
                 }
             }
         }
     }
 
-    fn enter_purchase(
+    fn add_purchase(
         &mut self,
         tally: &mut AccountBalance,
         session: &CheckoutSession,
@@ -200,7 +205,7 @@ impl<'a> Book<'a> {
         if !self.counts(tenant.as_deref()) {
             return;
         }
-        let entry = Entry {
+        let entry = PaidSession {
             session,
             purchase,
             due: &due,
@@ -214,15 +219,15 @@ impl<'a> Book<'a> {
         tally.paid += 1;
         self.balance.paid += 1;
         match held {
-            [] => self.enter_unfulfilled(tally, &entry, case),
-            [first, others @ ..] => self.enter_fulfilled(&entry, first, others),
+            [] => self.add_unfulfilled(tally, &entry, case),
+            [first, others @ ..] => self.add_fulfilled(&entry, first, others),
         }
     }
 
-    fn enter_unfulfilled(
+    fn add_unfulfilled(
         &mut self,
         tally: &mut AccountBalance,
-        entry: &Entry<'_>,
+        entry: &PaidSession<'_>,
         case: Option<&UnmatchedPayment>,
     ) {
         let mut finding = entry.finding(&[]);
@@ -247,21 +252,21 @@ impl<'a> Book<'a> {
         }
     }
 
-    fn enter_fulfilled(&mut self, entry: &Entry<'_>, first: &Subscription, others: &[&Subscription]) {
+    fn add_fulfilled(&mut self, entry: &PaidSession<'_>, first: &Subscription, others: &[&Subscription]) {
         self.balance.fulfilled += 1;
         if !others.is_empty() && self.is_first_of_its_payment(entry.purchase) {
             let all: Vec<_> = std::iter::once(first).chain(others.iter().copied()).collect();
             self.balance.doubled.add(entry.finding(&all));
         }
-        // Else its payment had been fulfilled by another session, whose entry tells the rest.
+        // Otherwise another session of this payment was fulfilled; its findings cover the rest.
         if first.stripe_session_id == entry.purchase.session_id {
             if let Some(paid_at) = entry.paid_at {
                 let session = &entry.purchase.session_id;
                 self.delays
                     .add(session, first.created_via, paid_at, first.created_at);
             }
-            let doubt = owner::doubt(entry.purchase, first, entry.finding(&[first]));
-            self.doubts.extend(doubt);
+            let check = owner::check(entry.purchase, first, entry.finding(&[first]));
+            self.owner_checks.extend(check);
             let differences = differences(entry.purchase, entry.due, first);
             if !differences.is_empty() {
                 self.balance.wrong.add(Finding {
@@ -280,7 +285,7 @@ impl<'a> Book<'a> {
         }
     }
 
-    /// Two sessions of one payment tell of the same subscriptions.
+    /// Two sessions of one payment have the same subscriptions: report them once.
     fn is_first_of_its_payment(&mut self, purchase: &Purchase) -> bool {
         match &purchase.payment_intent {
             Some(payment) => self.doubled_payments.insert(payment.clone()),
@@ -292,7 +297,7 @@ impl<'a> Book<'a> {
         subscription.is_active && subscription.end_date > self.options.to
     }
 
-    /// Whether what is of this tenant counts. What is nobody's counts in the ledger of all.
+    /// Whether this tenant is included. A purchase without a tenant counts only if all tenants are.
     pub(super) fn counts(&self, tenant: Option<&str>) -> bool {
         self.only.is_none_or(|only| tenant == Some(only))
     }
@@ -301,14 +306,14 @@ impl<'a> Book<'a> {
         self.listed.has(session)
     }
 
-    /// Whether the ten line items of a list are not enough to tell the pass.
+    /// Whether the ten line items in a list do not identify the pass.
     pub(super) fn needs_all_line_items(&self, session: &CheckoutSession, account: Option<&str>) -> bool {
         session.more_line_items
             && matches!(triage(session, account), Triage::Fulfil(purchase)
                 if !matches!(self.assessor.due(&purchase, self.options.to), Due::Subscription(_)))
     }
 
-    pub(super) fn close(self) -> Balance {
+    pub(super) fn finish(self) -> Balance {
         let mut balance = self.balance;
         (balance.delay, balance.layers) = self.delays.read();
         let accounts = &balance.accounts;
@@ -321,8 +326,8 @@ impl<'a> Book<'a> {
     }
 }
 
-/// What a finding can tell of a subscription alone.
-pub(super) fn of_subscription(subscription: &Subscription) -> Finding {
+/// A finding from a subscription alone.
+pub(super) fn subscription_finding(subscription: &Subscription) -> Finding {
     Finding {
         session: subscription.stripe_session_id.clone(),
         tenant: Some(subscription.tenant.clone()),

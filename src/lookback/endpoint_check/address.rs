@@ -1,41 +1,40 @@
-//! Which addresses are ours.
+//! Recognises the addresses of our webhook intake.
 
 use url::Url;
 
 use crate::store::KnownTenant;
 
-/// Where the intake is, below the public address.
+/// The path of the intake below the public address.
 const INTAKE: &str = "/webhooks/stripe";
 
-/// What an address at Stripe is to us.
+/// How an address registered at Stripe relates to our intake.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// The intake: of all, or of one tenant (its slug).
+pub(super) enum UrlMatch {
+    /// Our intake: of all tenants, or of the tenant with this slug.
     Ours(Option<String>),
-    /// It would be ours but for its scheme, a `www.` or a slash at the end: the server answers with a redirect or not at
-    /// all.
-    Nearly,
+    /// Ours except for its scheme, a `www.` or a trailing slash: the server redirects or does not answer.
+    Almost,
     Other,
 }
 
-/// Tells it by the public address; without one by the path alone.
-pub(super) fn place(url: &str, public: Option<&Url>, tenants: &[KnownTenant]) -> Place {
+/// Compares an address with the public one, or by its path alone if there is none.
+pub(super) fn match_url(url: &str, public: Option<&Url>, tenants: &[KnownTenant]) -> UrlMatch {
     let Ok(url) = Url::parse(url) else {
-        return Place::Other;
+        return UrlMatch::Other;
     };
     let path = url.path();
     let below = match public {
         Some(public) => match path.strip_prefix(public.path().trim_end_matches('/')) {
             Some(below) if host(&url) == host(public) => below,
-            _ => return Place::Other,
+            _ => return UrlMatch::Other,
         },
         None => match path.find(INTAKE) {
             Some(start) => &path[start..],
-            None => return Place::Other,
+            None => return UrlMatch::Other,
         },
     };
     let Some(rest) = below.strip_prefix(INTAKE) else {
-        return Place::Other;
+        return UrlMatch::Other;
     };
     let exact = public.is_none_or(|public| {
         url.scheme() == public.scheme()
@@ -44,31 +43,31 @@ pub(super) fn place(url: &str, public: Option<&Url>, tenants: &[KnownTenant]) ->
     });
     let is_tenant = |slug: &str| tenants.iter().any(|tenant| tenant.slug == slug);
     match rest.strip_prefix('/') {
-        None if rest.is_empty() && exact => Place::Ours(None),
-        Some(slug) if exact && is_tenant(slug) => Place::Ours(Some(slug.to_owned())),
-        None if rest.is_empty() => Place::Nearly,
+        None if rest.is_empty() && exact => UrlMatch::Ours(None),
+        Some(slug) if exact && is_tenant(slug) => UrlMatch::Ours(Some(slug.to_owned())),
+        None if rest.is_empty() => UrlMatch::Almost,
         Some(slug) => {
             let slug = slug.trim_end_matches('/');
             if slug.is_empty() || is_tenant(slug) {
-                Place::Nearly
+                UrlMatch::Almost
             } else {
-                Place::Other
+                UrlMatch::Other
             }
         }
-        None => Place::Other,
+        None => UrlMatch::Other,
     }
 }
 
-/// The slug of the tenant whose own intake it is.
+/// The slug of the tenant to whom this address belongs.
 pub(super) fn tenant_of(url: &str, public: Option<&Url>, tenants: &[KnownTenant]) -> Option<String> {
-    match place(url, public, tenants) {
-        Place::Ours(slug) => slug,
-        Place::Nearly | Place::Other => None,
+    match match_url(url, public, tenants) {
+        UrlMatch::Ours(slug) => slug,
+        UrlMatch::Almost | UrlMatch::Other => None,
     }
 }
 
-/// What an endpoint's address should be.
-pub(super) fn wanted(public: Option<&Url>) -> String {
+/// The address to register at Stripe.
+pub(super) fn expected_url(public: Option<&Url>) -> String {
     match public {
         Some(public) => format!("{}{INTAKE}", public.as_str().trim_end_matches('/')),
         None => format!("https://YOUR-SERVER{INTAKE}"),
@@ -96,14 +95,14 @@ mod tests {
     fn an_address_is_ours_by_the_public_one_and_nearly_ours_where_a_redirect_would_follow() {
         let public = Url::parse("https://passes.example.com").unwrap();
         let tenants = [tenant("studio")];
-        let of = |url: &str| place(url, Some(&public), &tenants);
+        let of = |url: &str| match_url(url, Some(&public), &tenants);
         assert_eq!(
             of("https://passes.example.com/webhooks/stripe"),
-            Place::Ours(None)
+            UrlMatch::Ours(None)
         );
         assert_eq!(
             of("https://passes.example.com:443/webhooks/stripe/studio"),
-            Place::Ours(Some("studio".to_owned()))
+            UrlMatch::Ours(Some("studio".to_owned()))
         );
         for near in [
             "http://passes.example.com/webhooks/stripe",
@@ -112,7 +111,7 @@ mod tests {
             "https://passes.example.com/webhooks/stripe/studio/",
             "https://passes.example.com:8443/webhooks/stripe",
         ] {
-            assert_eq!(of(near), Place::Nearly, "{near}");
+            assert_eq!(of(near), UrlMatch::Almost, "{near}");
         }
         for other in [
             "https://other.example.com/webhooks/stripe",
@@ -121,30 +120,33 @@ mod tests {
             "https://passes.example.com/",
             "not a url",
         ] {
-            assert_eq!(of(other), Place::Other, "{other}");
+            assert_eq!(of(other), UrlMatch::Other, "{other}");
         }
     }
 
     #[test]
     fn without_a_public_address_the_path_tells() {
-        let of = |url: &str| place(url, None, &[tenant("studio")]);
-        assert_eq!(of("http://10.0.0.1:8080/pay/webhooks/stripe"), Place::Ours(None));
-        assert_eq!(of("https://a.example/webhooks/stripe/"), Place::Nearly);
-        assert_eq!(of("https://a.example/webhooks/other"), Place::Other);
+        let of = |url: &str| match_url(url, None, &[tenant("studio")]);
+        assert_eq!(
+            of("http://10.0.0.1:8080/pay/webhooks/stripe"),
+            UrlMatch::Ours(None)
+        );
+        assert_eq!(of("https://a.example/webhooks/stripe/"), UrlMatch::Almost);
+        assert_eq!(of("https://a.example/webhooks/other"), UrlMatch::Other);
     }
 
     #[test]
     fn a_public_address_below_a_path_keeps_it() {
         let public = Url::parse("https://example.com/passes/").unwrap();
         assert_eq!(
-            wanted(Some(&public)),
+            expected_url(Some(&public)),
             "https://example.com/passes/webhooks/stripe"
         );
-        let of = |url: &str| place(url, Some(&public), &[]);
+        let of = |url: &str| match_url(url, Some(&public), &[]);
         assert_eq!(
             of("https://example.com/passes/webhooks/stripe"),
-            Place::Ours(None)
+            UrlMatch::Ours(None)
         );
-        assert_eq!(of("https://example.com/webhooks/stripe"), Place::Other);
+        assert_eq!(of("https://example.com/webhooks/stripe"), UrlMatch::Other);
     }
 }

@@ -1,4 +1,4 @@
-//! Tries one of our own addresses, as Stripe would: a signed event of a type that nobody acts on.
+//! Sends a signed event of an unused type to one of our addresses, as Stripe would.
 
 use std::time::Duration;
 
@@ -13,27 +13,27 @@ use super::finding::Finding;
 use crate::outbound::innermost;
 use crate::stripe::signature::sign;
 
-/// From the first byte out to the last one in.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// An answer of ours is far shorter.
-const LONGEST_ANSWER: usize = 64 * 1024;
-/// A longer address is not repeated.
-const LONGEST_TARGET: usize = 500;
-/// The id of the event that is sent: always the same, so that the event log keeps one entry for all.
-pub const ID: &str = "evt_surepass_audit";
+/// For the whole request.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Our own answers are much shorter.
+const MAX_RESPONSE: usize = 64 * 1024;
+/// A longer address is not shown.
+const MAX_LOCATION: usize = 500;
+/// The id of the event: always the same, so that the event log keeps only one entry.
+pub const PING_EVENT_ID: &str = "evt_surepass_audit";
 
-/// One try.
+/// A ping.
 pub(super) struct Ping<'a> {
     pub(super) http: &'a reqwest::Client,
     pub(super) url: &'a str,
-    /// `None`: it goes out unsigned, and must be refused for that.
+    /// `None`: the ping is unsigned, and must be rejected for that.
     pub(super) secret: Option<&'a SecretString>,
     pub(super) now: DateTime<Utc>,
     pub(super) livemode: bool,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct IntakeResponse {
     #[serde(default)]
     received: bool,
     error: Option<Refusal>,
@@ -45,7 +45,8 @@ struct Refusal {
 }
 
 impl Ping<'_> {
-    /// What is wrong; `None`: our intake has answered as it should. It leaves one entry in the event log.
+    /// Sends the ping. Returns a problem, or `None` if our intake answered correctly. Adds one entry to the
+    /// event log.
     pub(super) async fn send(&self) -> Option<Finding> {
         let url = self.url;
         let response = match self.request().send().await {
@@ -54,9 +55,12 @@ impl Ping<'_> {
                 let error = error.without_url();
                 return Some(Finding::warning(
                     "endpoint_unreachable",
-                    format!("{url} did not answer this machine: {}", words(&error)),
-                    "see whether the world reaches it, and whether its certificate is valid; a network that does not let its \
-                     own machines in by the public address needs nothing",
+                    format!(
+                        "{url} did not answer a request from this machine: {}",
+                        words(&error)
+                    ),
+                    "check that it is reachable from the internet and that its certificate is valid. If your network only \
+                     blocks its own machines from the public address, ignore this",
                 ));
             }
         };
@@ -65,12 +69,12 @@ impl Ping<'_> {
             let target = response.headers().get(LOCATION);
             let target = target
                 .and_then(|target| target.to_str().ok())
-                .filter(|target| target.len() <= LONGEST_TARGET)
+                .filter(|target| target.len() <= MAX_LOCATION)
                 .unwrap_or("elsewhere");
             return Some(Finding::error(
                 "endpoint_redirects",
-                format!("{url} answers {} and sends on to {target}", status.as_u16()),
-                "register the last address at Stripe (and as server.public_url): Stripe follows no redirect",
+                format!("{url} answers {} and redirects to {target}", status.as_u16()),
+                "register the final address at Stripe and as server.public_url: Stripe does not follow redirects",
             ));
         }
         let answer = answer(response).await;
@@ -83,29 +87,32 @@ impl Ping<'_> {
             (StatusCode::BAD_REQUEST, Some("missing_signature")) if self.secret.is_none() => None,
             (StatusCode::BAD_REQUEST, Some("missing_signature")) => Some(Finding::error(
                 "endpoint_drops_signature",
-                format!("{url} gets its requests without the Stripe-Signature header"),
-                "let the proxy in front of it pass that header on",
+                format!("{url} receives requests without the Stripe-Signature header"),
+                "configure the proxy in front of it to forward that header",
             )),
             (StatusCode::BAD_REQUEST, Some("invalid_signature")) => Some(Finding::error(
                 "endpoint_secret_differs",
-                format!("{url} does not take what is signed with our webhook secret"),
-                "give the server and the workers the same STRIPE_WEBHOOK_SECRET, and let nothing in front of the server change \
-                 a body",
+                format!("{url} rejects events signed with our webhook secret"),
+                "give the server and the workers the same STRIPE_WEBHOOK_SECRET, and check that no proxy changes request \
+                 bodies",
             )),
             (StatusCode::BAD_REQUEST, Some("stale_timestamp")) => Some(Finding::error(
                 "endpoint_clock",
-                format!("{url} takes a signature of just now for an old one"),
-                "set the clocks of this machine and of the server by NTP",
+                format!("{url} rejects a fresh signature as too old"),
+                "synchronise the clocks of this machine and the server (NTP)",
             )),
             (StatusCode::SERVICE_UNAVAILABLE, _) => Some(Finding::error(
                 "endpoint_unavailable",
-                format!("{url} answers 503: it reaches no Redis, or is starting"),
+                format!("{url} answers 503: it cannot reach Redis, or is starting"),
                 "see the server's /readyz",
             )),
             (status, _) => Some(Finding::error(
                 "endpoint_answers_wrong",
-                format!("{url} answers {}, not as Surepass does", status.as_u16()),
-                "let this address lead to `surepass serve`, without a login or a firewall's page before it",
+                format!(
+                    "{url} answers {}, and the answer is not from Surepass",
+                    status.as_u16()
+                ),
+                "route this address to `surepass serve`, without a login or firewall page in front of it",
             )),
         }
     }
@@ -113,7 +120,7 @@ impl Ping<'_> {
     fn request(&self) -> reqwest::RequestBuilder {
         let timestamp = self.now.timestamp();
         let event = json!({
-            "id": ID,
+            "id": PING_EVENT_ID,
             "object": "event",
             "type": "surepass.audit",
             "created": timestamp,
@@ -124,7 +131,7 @@ impl Ping<'_> {
         let request = self
             .http
             .post(self.url)
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .header(CONTENT_TYPE, "application/json");
         match self.secret {
             Some(secret) => {
@@ -136,11 +143,11 @@ impl Ping<'_> {
     }
 }
 
-/// The answer's JSON, if it is one of ours.
-async fn answer(mut response: Response) -> Option<Answer> {
+/// The answer's JSON, if it comes from our intake.
+async fn answer(mut response: Response) -> Option<IntakeResponse> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
+        if body.len() + chunk.len() > MAX_RESPONSE {
             return None;
         }
         body.extend_from_slice(&chunk);
@@ -150,7 +157,7 @@ async fn answer(mut response: Response) -> Option<Answer> {
 
 fn words(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return format!("nothing within {} s", PATIENCE.as_secs());
+        return format!("no answer within {} s", TIMEOUT.as_secs());
     }
     innermost(error)
 }

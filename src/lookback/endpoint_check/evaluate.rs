@@ -1,23 +1,23 @@
-//! What is wrong with the endpoints that Stripe lists.
+//! Finds problems in the registered endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use url::Url;
 
-use super::address::{self, Place};
+use super::address::{self, UrlMatch};
 use super::finding::Finding;
 use super::{API_VERSIONS, Endpoint};
 use crate::store::KnownTenant;
 use crate::stripe::api::WebhookEndpoint;
 
-/// The events that bring a purchase. Without them only the lookback does.
-pub const NEEDED: [&str; 2] = [
+/// The events that create passes. Without them only the lookback does.
+pub const REQUIRED_EVENTS: [&str; 2] = [
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
 ];
 
-/// The events that tell what else becomes of one: a payment that failed, a refund, a dispute.
-pub const WANTED: [&str; 11] = [
+/// The events that report failed payments, refunds and disputes.
+pub const USEFUL_EVENTS: [&str; 11] = [
     "checkout.session.async_payment_failed",
     "checkout.session.expired",
     "charge.refunded",
@@ -31,10 +31,10 @@ pub const WANTED: [&str; 11] = [
     "charge.dispute.funds_reinstated",
 ];
 
-/// The most names in one sentence.
-const NAMED: usize = 3;
+/// The most names in a sentence.
+const MAX_NAMED: usize = 3;
 
-/// The endpoints of one account.
+/// The registered endpoints of an account.
 #[derive(Debug)]
 pub(super) struct Listing {
     /// `None`: the key's own.
@@ -42,22 +42,22 @@ pub(super) struct Listing {
     pub(super) endpoints: Vec<WebhookEndpoint>,
 }
 
-/// One of our endpoints, and whom it hears of.
-struct Ours<'a> {
+/// One of our endpoints, with the account in which it is registered.
+struct OurEndpoint<'a> {
     account: Option<&'a str>,
     endpoint: &'a WebhookEndpoint,
     url: &'a str,
     tenant: Option<String>,
 }
 
-impl Ours<'_> {
-    /// An endpoint that hears of connected accounts names the application that they are connected to.
+impl OurEndpoint<'_> {
+    /// A Connect endpoint: Stripe adds the application to which the accounts are connected.
     fn connect(&self) -> bool {
         self.endpoint.application.is_some()
     }
 
-    /// Enabled or not, it is there for this tenant's purchases.
-    fn hears(&self, tenant: Option<&KnownTenant>) -> bool {
+    /// Whether it covers this tenant's purchases, enabled or not.
+    fn receives(&self, tenant: Option<&KnownTenant>) -> bool {
         if let Some(slug) = &self.tenant
             && tenant.is_none_or(|tenant| tenant.slug != *slug)
         {
@@ -72,18 +72,22 @@ impl Ours<'_> {
     }
 }
 
-/// The connected accounts of tenants of which no endpoint in our own account hears.
-pub(super) fn unheard(own: &Listing, tenants: &[KnownTenant], public: Option<&Url>) -> BTreeSet<String> {
+/// The tenants' connected accounts that no endpoint in the key's own account covers.
+pub(super) fn uncovered_accounts(
+    own: &Listing,
+    tenants: &[KnownTenant],
+    public: Option<&Url>,
+) -> BTreeSet<String> {
     let ours = ours(std::slice::from_ref(own), tenants, public);
     tenants
         .iter()
-        .filter(|tenant| !ours.iter().any(|ours| ours.hears(Some(tenant))))
+        .filter(|tenant| !ours.iter().any(|ours| ours.receives(Some(tenant))))
         .filter_map(|tenant| tenant.stripe_account.clone())
         .collect()
 }
 
-/// Our endpoints among those listed; what is wrong with them goes to `findings`.
-pub(super) fn judge(
+/// Returns our endpoints, and adds their problems to `findings`.
+pub(super) fn evaluate(
     listings: &[Listing],
     tenants: &[KnownTenant],
     public: Option<&Url>,
@@ -93,7 +97,7 @@ pub(super) fn judge(
     missing(&ours, listings, tenants, public, findings);
     let mut enabled_at: BTreeMap<_, u32> = BTreeMap::new();
     for one in &ours {
-        of_one(one, findings);
+        check_endpoint(one, findings);
         if is_enabled(one.endpoint) {
             *enabled_at
                 .entry((one.account, one.url, one.connect()))
@@ -104,8 +108,7 @@ pub(super) fn judge(
         findings.push(Finding::warning(
             "endpoint_doubled",
             format!("Stripe sends each event {count} times to {url}"),
-            "delete all but one; each has a secret of its own, and all of them must stand in STRIPE_WEBHOOK_SECRET \
-             meanwhile",
+            "delete all but one. Each has its own secret: until then STRIPE_WEBHOOK_SECRET must contain all of them",
         ));
     }
     ours.iter()
@@ -123,17 +126,17 @@ pub(super) fn judge(
         .collect()
 }
 
-fn ours<'a>(listings: &'a [Listing], tenants: &[KnownTenant], public: Option<&Url>) -> Vec<Ours<'a>> {
+fn ours<'a>(listings: &'a [Listing], tenants: &[KnownTenant], public: Option<&Url>) -> Vec<OurEndpoint<'a>> {
     all(listings)
         .filter_map(
-            |(account, endpoint, url)| match address::place(url, public, tenants) {
-                Place::Ours(tenant) => Some(Ours {
+            |(account, endpoint, url)| match address::match_url(url, public, tenants) {
+                UrlMatch::Ours(tenant) => Some(OurEndpoint {
                     account,
                     endpoint,
                     url,
                     tenant,
                 }),
-                Place::Nearly | Place::Other => None,
+                UrlMatch::Almost | UrlMatch::Other => None,
             },
         )
         .collect()
@@ -147,31 +150,33 @@ fn all(listings: &[Listing]) -> impl Iterator<Item = (Option<&str>, &WebhookEndp
     })
 }
 
-/// Those whose purchases no endpoint hears of, and the addresses that are nearly ours.
+/// Adds tenants that no endpoint covers, and addresses that are almost ours.
 fn missing(
-    ours: &[Ours<'_>],
+    ours: &[OurEndpoint<'_>],
     listings: &[Listing],
     tenants: &[KnownTenant],
     public: Option<&Url>,
     findings: &mut Vec<Finding>,
 ) {
-    let wanted = address::wanted(public);
+    let wanted = address::expected_url(public);
     let near: Vec<_> = all(listings)
         .map(|(_, _, url)| url)
-        .filter(|url| address::place(url, public, tenants) == Place::Nearly)
+        .filter(|url| address::match_url(url, public, tenants) == UrlMatch::Almost)
         .collect();
     for url in &near {
         findings.push(Finding::error(
             "endpoint_wrong_url",
-            format!("a webhook endpoint at Stripe is registered as {url}, which is not quite ours"),
-            format!("change its URL to {wanted}: Stripe follows no redirect, and takes one for a failure"),
+            format!("a webhook endpoint at Stripe is registered as {url}, which is almost our address"),
+            format!(
+                "change its URL to {wanted}. Stripe does not follow redirects and counts them as failures"
+            ),
         ));
     }
-    let heard = |tenant| ours.iter().any(|ours| ours.hears(tenant));
+    let heard = |tenant| ours.iter().any(|ours| ours.receives(tenant));
     if tenants.is_empty() && !heard(None) && near.is_empty() {
         findings.push(Finding::error(
             "endpoint_missing",
-            "no webhook endpoint of ours is registered at Stripe".to_owned(),
+            "no webhook endpoint at Stripe points to our server".to_owned(),
             register(&wanted),
         ));
     }
@@ -182,14 +187,14 @@ fn missing(
     if !own.is_empty() && near.is_empty() {
         findings.push(Finding::error(
             "endpoint_missing",
-            format!("no webhook endpoint at Stripe hears of {}", names(&own)),
+            format!("no webhook endpoint at Stripe covers {}", names(&own)),
             register(&wanted),
         ));
     }
     if !connected.is_empty() {
         findings.push(Finding::error(
             "connect_endpoint_missing",
-            format!("no webhook endpoint at Stripe hears of the connected accounts of {}", names(&connected)),
+            format!("no webhook endpoint at Stripe covers the connected accounts of {}", names(&connected)),
             format!(
                 "register {wanted} for events on connected accounts (Dashboard, Developers, Webhooks), or an endpoint in each \
                  of these accounts"
@@ -201,17 +206,17 @@ fn missing(
 fn register(wanted: &str) -> String {
     format!(
         "register {wanted} with the events {} (Dashboard, Developers, Webhooks), and set STRIPE_WEBHOOK_SECRET to its secret",
-        NEEDED.join(" and ")
+        REQUIRED_EVENTS.join(" and ")
     )
 }
 
-fn of_one(one: &Ours<'_>, findings: &mut Vec<Finding>) {
+fn check_endpoint(one: &OurEndpoint<'_>, findings: &mut Vec<Finding>) {
     let url = one.url;
     if !is_enabled(one.endpoint) {
         findings.push(Finding::error(
             "endpoint_disabled",
-            format!("Stripe has disabled the webhook endpoint {url}: it sends nothing there"),
-            "enable it (Dashboard, Developers, Webhooks). Stripe disables an endpoint that has failed for days",
+            format!("Stripe has disabled the webhook endpoint {url} and sends nothing to it"),
+            "enable it (Dashboard, Developers, Webhooks). Stripe disables endpoints that fail for days",
         ));
         return;
     }
@@ -223,24 +228,27 @@ fn of_one(one: &Ours<'_>, findings: &mut Vec<Finding>) {
             .copied()
             .collect()
     };
-    let (needed, wanted) = (lacks(&NEEDED), lacks(&WANTED));
+    let (needed, wanted) = (lacks(&REQUIRED_EVENTS), lacks(&USEFUL_EVENTS));
     if !needed.is_empty() {
         findings.push(Finding::error(
             "endpoint_lacks_events",
-            format!("the webhook endpoint {url} does not get {}", needed.join(", ")),
-            "add them to its events (Dashboard, Developers, Webhooks): they bring the purchases",
+            format!(
+                "the webhook endpoint {url} does not receive {}",
+                needed.join(", ")
+            ),
+            "add them to its events (Dashboard, Developers, Webhooks): without them passes are late",
         ));
     }
     if !wanted.is_empty() {
-        let more = match wanted.len().saturating_sub(NAMED) {
+        let more = match wanted.len().saturating_sub(MAX_NAMED) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let first = wanted[..wanted.len().min(NAMED)].join(", ");
+        let first = wanted[..wanted.len().min(MAX_NAMED)].join(", ");
         findings.push(Finding::warning(
             "endpoint_lacks_useful_events",
-            format!("the webhook endpoint {url} does not get {first}{more}"),
-            "add the events of checkout.session, charge.refund, refund and charge.dispute: they tell what becomes of a \
+            format!("the webhook endpoint {url} does not receive {first}{more}"),
+            "add the events of checkout.session, charge.refund, refund and charge.dispute: they report what happens to a \
              purchase, and the event log keeps them",
         ));
     }
@@ -250,10 +258,10 @@ fn of_one(one: &Ours<'_>, findings: &mut Vec<Finding>) {
         if !(oldest..=newest).contains(&date) {
             findings.push(Finding::warning(
                 "endpoint_api_version",
-                format!("the webhook endpoint {url} gets events of Stripe's API {version}"),
+                format!("the webhook endpoint {url} receives events of Stripe's API version {version}"),
                 format!(
-                    "Surepass is tested with {oldest} to {newest}, and reads others loosely. If purchases become dead letters, \
-                     make a new endpoint with a version in between"
+                    "Surepass is tested with {oldest} to {newest}. If purchases become dead letters, create a new endpoint \
+                     with one of these versions"
                 ),
             ));
         }
@@ -267,10 +275,10 @@ fn is_enabled(endpoint: &WebhookEndpoint) -> bool {
 fn names(tenants: &[&KnownTenant]) -> String {
     let first: Vec<_> = tenants
         .iter()
-        .take(NAMED)
+        .take(MAX_NAMED)
         .map(|tenant| tenant.slug.as_str())
         .collect();
-    match tenants.len().saturating_sub(NAMED) {
+    match tenants.len().saturating_sub(MAX_NAMED) {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),
     }

@@ -1,19 +1,19 @@
-//! Unmatched payments ("cases") in the ledger.
+//! Adds unmatched payments ("cases") to the reconciliation.
 
-use super::book::Book;
 use super::finding::Finding;
+use super::reconciler::Reconciler;
 use crate::money::Money;
 use crate::store::{StoreError, UnmatchedFilter, UnmatchedPayment, UnmatchedState};
 
-/// Cases read at a time.
-const CASES: u32 = 500;
+/// Cases in one query.
+const BATCH_SIZE: u32 = 500;
 
-impl Book<'_> {
-    /// Enters the open cases in which somebody has paid.
+impl Reconciler<'_> {
+    /// Adds the open cases of paid sessions.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) async fn enter_cases(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn add_open_cases(&mut self) -> Result<(), StoreError> {
         let mut last: Option<UnmatchedPayment> = None;
         loop {
             let filter = UnmatchedFilter {
@@ -21,13 +21,13 @@ impl Book<'_> {
                 after: last.as_ref().map(|case| (case.opened_at, case.id.as_str())),
                 ..UnmatchedFilter::default()
             };
-            let cases = self.store.unmatched().list_unmatched(&filter, CASES).await?;
+            let cases = self.store.unmatched().list_unmatched(&filter, BATCH_SIZE).await?;
             for case in cases.iter().filter(|case| case.is_paid) {
                 if self.counts(case.tenant.as_deref()) {
-                    self.balance.unmatched.add(of_case(case));
+                    self.balance.unmatched.add(case_finding(case));
                 }
             }
-            let is_last = cases.len() < CASES as usize;
+            let is_last = cases.len() < BATCH_SIZE as usize;
             last = cases.into_iter().next_back();
             if is_last {
                 return Ok(());
@@ -36,7 +36,7 @@ impl Book<'_> {
     }
 }
 
-fn of_case(case: &UnmatchedPayment) -> Finding {
+fn case_finding(case: &UnmatchedPayment) -> Finding {
     let evidence = &case.evidence;
     let currency = evidence.currency.as_deref().and_then(|code| code.parse().ok());
     Finding {

@@ -1,4 +1,4 @@
-//! How long it took from payment to subscription, and by which layer they came.
+//! Measures the delay from payment to subscription, in total and by layer.
 
 use chrono::{DateTime, Utc};
 use hdrhistogram::Histogram;
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::store::CreatedVia;
 
-/// In the order in which a purchase meets them.
+/// In the order in which they find a purchase.
 const LAYERS: [CreatedVia; 5] = [
     CreatedVia::Webhook,
     CreatedVia::Status,
@@ -15,22 +15,22 @@ const LAYERS: [CreatedVia; 5] = [
     CreatedVia::Support,
 ];
 
-/// The longest delay that is told apart from longer ones: over ten years, in milliseconds.
-const LONGEST: u64 = 1 << 39;
+/// The longest delay that is measured exactly, in milliseconds: over ten years.
+const MAX_DELAY_MS: u64 = 1 << 39;
 
-/// The purchases that one layer brought.
+/// The subscriptions that one layer created.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Layer {
     pub created_via: CreatedVia,
     pub count: u64,
-    /// Milliseconds, as the other two; `None` where there is none.
+    /// Milliseconds, as are the other two. `None` if there are no subscriptions.
     pub p50_ms: Option<u64>,
     pub p99_ms: Option<u64>,
     pub worst_ms: Option<u64>,
 }
 
-/// From payment to subscription, over all layers; milliseconds, correct to 0.1 %.
+/// The delay from payment to subscription, in milliseconds, precise to 0.1 %.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delays {
@@ -39,7 +39,7 @@ pub struct Delays {
     pub worst: Option<Worst>,
 }
 
-/// The purchase that took the longest.
+/// The purchase with the longest delay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Worst {
@@ -47,33 +47,33 @@ pub struct Worst {
     pub ms: u64,
 }
 
-/// Collects delays; its size does not depend on how many.
+/// Collects delays in constant memory.
 #[derive(Debug)]
-pub(super) struct Stopwatch {
-    all: Record,
-    layers: [Record; LAYERS.len()],
+pub(super) struct DelayStats {
+    all: DelayHistogram,
+    layers: [DelayHistogram; LAYERS.len()],
     worst: Option<Worst>,
 }
 
 #[derive(Debug, Default)]
-struct Record {
+struct DelayHistogram {
     count: u64,
-    /// Made when the first delay comes; `None` also if it cannot be made, which with these bounds it can.
+    /// Created with the first delay.
     delays: Option<Histogram<u32>>,
 }
 
-impl Record {
+impl DelayHistogram {
     fn add(&mut self, ms: u64) {
         self.count += 1;
         if self.delays.is_none() {
-            self.delays = Histogram::new_with_bounds(1, LONGEST, 3).ok();
+            self.delays = Histogram::new_with_bounds(1, MAX_DELAY_MS, 3).ok();
         }
         if let Some(delays) = &mut self.delays {
             delays.saturating_record(ms);
         }
     }
 
-    /// The delay that so many of all do not exceed.
+    /// The delay that this share of all purchases does not exceed.
     fn quantile(&self, share: f64) -> Option<u64> {
         self.delays.as_ref().map(|delays| delays.value_at_quantile(share))
     }
@@ -83,16 +83,16 @@ impl Record {
     }
 }
 
-impl Stopwatch {
+impl DelayStats {
     pub(super) fn new() -> Self {
         Self {
-            all: Record::default(),
-            layers: std::array::from_fn(|_| Record::default()),
+            all: DelayHistogram::default(),
+            layers: std::array::from_fn(|_| DelayHistogram::default()),
             worst: None,
         }
     }
 
-    /// A clock that is behind Stripe's makes no delay negative.
+    /// If our clock is behind Stripe's, the delay is 0.
     pub(super) fn add(
         &mut self,
         session: &str,

@@ -1,11 +1,12 @@
-//! Whether Stripe can tell us of a purchase: our webhook endpoints as Stripe knows them, tried from outside.
+//! Checks our webhook endpoints: their registration at Stripe, recent deliveries, and a signed ping from
+//! outside.
 
 mod address;
-mod arrivals;
+mod deliveries;
+mod evaluate;
 mod finding;
-mod judge;
 mod probe;
-mod rounds;
+mod scheduler;
 
 use std::collections::HashMap;
 
@@ -14,49 +15,49 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use self::evaluate::Listing;
 use self::finding::KEY_REFUSED;
-use self::judge::Listing;
 use self::probe::Ping;
 use crate::clock::Clock;
 use crate::queue::Queue;
 use crate::store::{KnownTenant, Store, StoreError, WebhookSecrets};
 use crate::stripe::api::{Client, StripeError};
 
+pub use self::evaluate::{REQUIRED_EVENTS, USEFUL_EVENTS};
 pub use self::finding::{Finding, Severity};
-pub use self::judge::{NEEDED, WANTED};
-pub use self::probe::ID as PING;
-pub use self::rounds::{Findings, RoundError, Rounds, last};
+pub use self::probe::PING_EVENT_ID;
+pub use self::scheduler::{EndpointCheckError, EndpointCheckScheduler, Findings, last_report};
 
-/// Looks at our webhook endpoints.
+/// Checks our webhook endpoints.
 #[derive(Debug, Clone)]
-pub struct Auditor {
+pub struct EndpointChecker {
     pub client: Client,
-    /// For trying our own endpoint. It must follow no redirect.
+    /// Sends pings to our endpoints. It must not follow redirects.
     pub http: reqwest::Client,
-    /// The queue of purchases: which events have come in.
+    /// The queue `fulfil`, which knows the received events.
     pub purchases: Queue,
     pub clock: Clock,
-    /// Where the world reaches our server; `None`: what is ours is told by its path, and nothing is tried.
+    /// Our server's public address. `None`: endpoints are recognised by their path, and not pinged.
     pub public_url: Option<Url>,
-    /// The signing secrets of endpoints that are not a tenant's own.
+    /// The signing secrets of endpoints that do not belong to one tenant.
     pub secrets: Vec<SecretString>,
-    /// The key's mode, which a ping must name.
+    /// The key's mode, which the ping must contain.
     pub livemode: bool,
 }
 
-/// What an audit found.
+/// The result of an endpoint check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Audit {
+pub struct EndpointReport {
     pub at: DateTime<Utc>,
-    /// Our endpoints, as Stripe knows them.
+    /// Our endpoints in Stripe's lists.
     pub endpoints: Vec<Endpoint>,
-    /// What is wrong, the worst first.
+    /// The problems, most severe first.
     pub findings: Vec<Finding>,
 }
 
-impl Audit {
-    /// Whether purchases come late.
+impl EndpointReport {
+    /// Whether there is an error: purchases arrive late.
     #[must_use]
     pub fn is_wrong(&self) -> bool {
         self.findings
@@ -72,23 +73,23 @@ pub struct Endpoint {
     /// `we_…`
     pub id: String,
     pub url: String,
-    /// The connected account that it stands in; `None`: the key's own.
+    /// The connected account in which it is registered. `None`: the key's own.
     pub account: Option<String>,
-    /// It hears of connected accounts.
+    /// It receives the events of connected accounts.
     pub connect: bool,
     pub enabled: bool,
     #[serde(default)]
     pub created: Option<DateTime<Utc>>,
-    /// The types of events that it gets; `*`: all.
+    /// The event types that it receives; `*`: all.
     pub events: Vec<String>,
     pub api_version: Option<String>,
-    /// Whether our own signed ping came back, where it was tried.
+    /// Whether it answered our signed ping. `None`: not pinged.
     pub answers: Option<bool>,
 }
 
 impl Endpoint {
-    /// Whether events of this account come to it; `None`: of the key's own.
-    fn hears(&self, account: Option<&str>) -> bool {
+    /// Whether it receives the events of this account. `None`: the key's own.
+    fn receives(&self, account: Option<&str>) -> bool {
         match (self.account.as_deref(), account) {
             (None, account) => self.connect == account.is_some(),
             (own, account) => own == account,
@@ -96,50 +97,51 @@ impl Endpoint {
     }
 }
 
-/// Stripe's API versions, by their dates, whose events we have tested: the oldest and the newest.
+/// The oldest and newest of Stripe's API versions whose events are tested, by date.
 const API_VERSIONS: (&str, &str) = ("2020-03-02", "2025-03-31");
 
-impl Auditor {
-    /// Looks at the endpoints that `tenants` need: one call for the key's own account and one for each connected account
-    /// that no endpoint of ours hears of; one for the events of each, of 50 connected ones at most, and one for those that
-    /// failed; and a ping to each of our addresses, signed with the tenant's own secret of the
-    /// store, where it has one.
+impl EndpointChecker {
+    /// Checks the endpoints that `tenants` need. Costs one call for the key's own account, and one for each
+    /// connected account that no endpoint of ours covers. Also one call for the events of each account (at
+    /// most 50 connected ones), one for failed deliveries, and one ping to each address.
     ///
     /// # Errors
-    /// [`RoundError`] where Stripe or the store could not be asked now. What the key may not see is a finding.
-    pub async fn audit(
+    /// [`EndpointCheckError`] if Stripe or the store is unavailable. A missing permission is a finding.
+    pub async fn check(
         &self,
         tenants: &[KnownTenant],
         store: Option<&dyn Store>,
-    ) -> Result<Audit, RoundError> {
+    ) -> Result<EndpointReport, EndpointCheckError> {
         let mut findings = Vec::new();
         let mut ours = None;
         if let Some(own) = self.listing(None, &mut findings).await? {
             let mut listings = vec![own];
-            for account in judge::unheard(&listings[0], tenants, self.public_url.as_ref()) {
+            for account in evaluate::uncovered_accounts(&listings[0], tenants, self.public_url.as_ref()) {
                 if let Some(listing) = self.listing(Some(&account), &mut findings).await? {
                     listings.push(listing);
                 }
             }
-            let mut endpoints = judge::judge(&listings, tenants, self.public_url.as_ref(), &mut findings);
+            let mut endpoints =
+                evaluate::evaluate(&listings, tenants, self.public_url.as_ref(), &mut findings);
             let owners = self.owners(&endpoints, tenants);
             let secrets = own_secrets(store, &owners).await?;
-            self.try_out(&mut endpoints, &owners, &secrets, &mut findings)
+            self.ping_endpoints(&mut endpoints, &owners, &secrets, &mut findings)
                 .await;
             ours = Some(endpoints);
         }
         if findings.iter().all(|finding| finding.code != KEY_REFUSED) {
-            self.arrivals(tenants, ours.as_deref(), &mut findings).await?;
+            self.check_recent_deliveries(tenants, ours.as_deref(), &mut findings)
+                .await?;
         }
         findings.sort_by_key(|finding| finding.severity);
-        Ok(Audit {
+        Ok(EndpointReport {
             at: self.clock.now(),
             endpoints: ours.unwrap_or_default(),
             findings,
         })
     }
 
-    /// The endpoints of an account; `None`: the key may not see them, which is a finding.
+    /// The endpoints of an account. `None`: the key may not read them, which is a finding.
     async fn listing(
         &self,
         account: Option<&str>,
@@ -164,7 +166,7 @@ impl Auditor {
         }))
     }
 
-    /// The ids of the tenants whose own the endpoints' addresses are; none where nothing is tried.
+    /// The ids of the tenants with an endpoint of their own, by address. Empty if nothing is pinged.
     fn owners(&self, endpoints: &[Endpoint], tenants: &[KnownTenant]) -> HashMap<String, String> {
         let Some(public) = &self.public_url else {
             return HashMap::new();
@@ -179,7 +181,7 @@ impl Auditor {
     }
 
     /// Pings each address once.
-    async fn try_out(
+    async fn ping_endpoints(
         &self,
         endpoints: &mut [Endpoint],
         owners: &HashMap<String, String>,
@@ -213,7 +215,7 @@ impl Auditor {
     }
 }
 
-/// The secrets of these tenants' own endpoints.
+/// The signing secrets of these tenants.
 async fn own_secrets(
     store: Option<&dyn Store>,
     owners: &HashMap<String, String>,

@@ -1,22 +1,22 @@
-//! What is wrong with an endpoint, in words, and how to mend it.
+//! A problem with an endpoint, and how to fix it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::stripe::api::StripeError;
 
-/// How bad it is; the worst first.
+/// How severe a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Purchases come late, by the lookback alone.
+    /// Purchases arrive late, by the lookback only.
     Error,
-    /// To be looked at.
+    /// Worth a look.
     Warning,
 }
 
 impl Severity {
-    /// As it stands in documents and metrics.
+    /// The name in documents and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -26,49 +26,50 @@ impl Severity {
     }
 }
 
-/// The code where Stripe does not take our key: then nothing else can be told.
+/// The code for a key that Stripe rejects. Nothing else can be checked then.
 pub(super) const KEY_REFUSED: &str = "key_refused";
 const NOT_ARRIVING: &str = "events_not_arriving";
 const WHY_NOT: &str = "look at its delivery attempts (Dashboard, Developers, Events): 400 means that STRIPE_WEBHOOK_SECRET is \
-                       not this endpoint's secret. If Surepass or its Redis was set up after it, this ends with the next \
-                       purchase. The lookback takes in meanwhile what does not come";
+                       not this endpoint's secret. After a new installation or a new Redis, this goes away with the next \
+                       purchase. Meanwhile the lookback fulfils these purchases";
 
-/// Something that is wrong.
+/// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub severity: Severity,
-    /// A stable `snake_case` word, for alerts.
+    /// A stable code, for alerts.
     pub code: String,
     /// What is wrong.
     pub message: String,
-    /// How to mend it.
-    pub mend: String,
+    /// How to fix it.
+    #[serde(rename = "mend")]
+    pub fix: String,
 }
 
 impl Finding {
-    pub(super) fn error(code: &str, message: String, mend: impl Into<String>) -> Self {
-        Self::new(Severity::Error, code, message, mend)
+    pub(super) fn error(code: &str, message: String, fix: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, message, fix)
     }
 
-    pub(super) fn warning(code: &str, message: String, mend: impl Into<String>) -> Self {
-        Self::new(Severity::Warning, code, message, mend)
+    pub(super) fn warning(code: &str, message: String, fix: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, code, message, fix)
     }
 
-    fn new(severity: Severity, code: &str, message: String, mend: impl Into<String>) -> Self {
+    fn new(severity: Severity, code: &str, message: String, fix: impl Into<String>) -> Self {
         Self {
             severity,
             code: code.to_owned(),
             message,
-            mend: mend.into(),
+            fix: fix.into(),
         }
     }
 
-    /// What the key may not read.
+    /// The key lacks a permission, or Stripe rejects it.
     pub(super) fn not_permitted(resource: &str, account: Option<&str>, error: &StripeError) -> Self {
         if error.status() == Some(401) {
             return Self::error(
                 KEY_REFUSED,
-                format!("our webhook endpoints cannot be looked at: {error}"),
+                format!("cannot check our webhook endpoints: {error}"),
                 "copy a valid key into STRIPE_SECRET_KEY (Dashboard, Developers, API keys)",
             );
         }
@@ -86,7 +87,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn not_arrived(
+    pub(super) fn event_not_received(
         event: &str,
         of: &str,
         created: Option<DateTime<Utc>>,
@@ -98,30 +99,30 @@ impl Finding {
             .unwrap_or_default();
         Self::warning(
             NOT_ARRIVING,
-            format!("Stripe's newest purchase event{of}{age} has not come by webhook: {event}"),
+            format!("Stripe's newest purchase event{of}{age} did not arrive by webhook: {event}"),
             WHY_NOT,
         )
     }
 
-    pub(super) fn none_arrives(count: usize, of: &str, newest: &str) -> Self {
+    pub(super) fn no_event_received(count: usize, of: &str, newest: &str) -> Self {
         Self::error(
             NOT_ARRIVING,
             format!(
-                "of Stripe's {count} newest purchase events{of} none has come by webhook; the newest is {newest}"
+                "none of Stripe's {count} newest purchase events{of} arrived by webhook; the newest is {newest}"
             ),
             WHY_NOT,
         )
     }
 
-    pub(super) fn undelivered(newest: &str, count: usize, more: bool) -> Self {
+    pub(super) fn failed_deliveries(newest: &str, count: usize, more: bool) -> Self {
         let least = if more { "more than " } else { "" };
         Self::warning(
             "deliveries_failing",
             format!(
-                "Stripe could not deliver {least}{count} purchase events of the last 3 days to some endpoint, the newest {newest}"
+                "Stripe could not deliver {least}{count} purchase events of the last 3 days to one of its endpoints; the newest is {newest}"
             ),
-            "look at the delivery attempts (Dashboard, Developers, Webhooks); the lookback takes them in meanwhile, and an \
-             endpoint that is not Surepass' may be the broken one",
+            "look at the delivery attempts (Dashboard, Developers, Webhooks). Meanwhile the lookback fulfils these \
+             purchases. The failing endpoint may belong to another program",
         )
     }
 }

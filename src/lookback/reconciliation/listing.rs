@@ -1,0 +1,218 @@
+//! Reads Stripe's lists of sessions, and the store's subscriptions whose session was not listed.
+
+use std::time::Duration;
+
+use super::balance::AccountBalance;
+use super::finding::Finding;
+use super::reconciler::{Reconciler, subscription_finding};
+use super::{Options, Progress};
+use crate::store::Subscription;
+use crate::stripe::CheckoutSession;
+use crate::stripe::api::{Account, Client, Pages, SessionFilter, StripeError};
+
+/// Attempts for a page after the client itself has given up on a transient error.
+const MAX_ATTEMPTS: u32 = 3;
+/// The first pause between two attempts. It doubles each time.
+const PAUSE: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
+/// The most unlisted sessions that are looked up one by one.
+const MAX_LOOKUPS: u32 = 100;
+/// Subscriptions in one query.
+const BATCH_SIZE: u32 = 500;
+
+/// The list of one account's sessions.
+pub(super) struct Listing<'a> {
+    pub(super) api: Account,
+    pub(super) account: Option<&'a str>,
+    /// How many accounts were read before this one, and how many there are.
+    pub(super) accounts_done: usize,
+    pub(super) of: usize,
+}
+
+/// Adds all sessions of an account, up to the first error.
+pub(super) async fn read(
+    reconciler: &mut Reconciler<'_>,
+    listing: &Listing<'_>,
+    on_progress: &mut impl FnMut(Progress<'_>),
+) {
+    let mut tally = AccountBalance {
+        account: listing.account.map(str::to_owned),
+        ..AccountBalance::default()
+    };
+    let failed = read_pages(reconciler, listing, &mut tally, on_progress)
+        .await
+        .err();
+    tally.failed = failed;
+    reconciler.balance.accounts.push(tally);
+}
+
+async fn read_pages(
+    reconciler: &mut Reconciler<'_>,
+    listing: &Listing<'_>,
+    tally: &mut AccountBalance,
+    on_progress: &mut impl FnMut(Progress<'_>),
+) -> Result<(), String> {
+    let mut pages = listing
+        .api
+        .sessions(filter(reconciler.options, reconciler.balance.payments_read));
+    loop {
+        let page = match next(&mut pages).await {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(()),
+            Err(error)
+                if error.is_about_permission() && reconciler.balance.payments_read && tally.sessions == 0 =>
+            {
+                reconciler.balance.payments_read = false;
+                pages = listing.api.sessions(filter(reconciler.options, false));
+                continue;
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        reconciler.balance.unreadable += page.unreadable as u64;
+        let mut sessions = page.items;
+        complete_line_items(reconciler, listing, &mut sessions).await?;
+        let entered = reconciler.add_page(tally, &sessions).await;
+        entered.map_err(|error| error.to_string())?;
+        on_progress(progress(reconciler, listing, tally));
+    }
+}
+
+/// Newest first, with line items and, if the key may read them, payments.
+fn filter(options: &Options, expand_payment: bool) -> SessionFilter {
+    SessionFilter {
+        created_from: Some(options.from),
+        created_before: Some(options.to),
+        expand_line_items: true,
+        expand_payment,
+        ..SessionFilter::default()
+    }
+}
+
+/// Fetches the next page. Retries, since a transient error must not discard all that was read.
+async fn next<T>(pages: &mut Pages<T>) -> Result<Option<crate::stripe::api::Page<T>>, StripeError> {
+    let mut round = 1;
+    loop {
+        match pages.next().await {
+            Err(error) if error.is_transient() && round < MAX_ATTEMPTS => {
+                let pause = error.retry_after().unwrap_or(PAUSE * 2_u32.pow(round - 1));
+                tracing::warn!(%error, "could not fetch a page of Stripe's sessions; retrying");
+                tokio::time::sleep(pause.min(MAX_PAUSE)).await;
+                round += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// A list contains only ten line items of a session. If these do not name the pass, the session is retrieved.
+async fn complete_line_items(
+    reconciler: &Reconciler<'_>,
+    listing: &Listing<'_>,
+    sessions: &mut [CheckoutSession],
+) -> Result<(), String> {
+    for session in sessions {
+        if !reconciler.needs_all_line_items(session, listing.account) {
+            continue;
+        }
+        let id = session.id.as_deref().unwrap_or_default();
+        let whole = listing.api.session(id).await.map_err(|error| error.to_string())?;
+        if let Some(whole) = whole {
+            session.price_ids = whole.price_ids;
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a progress bar")]
+fn progress<'a>(reconciler: &Reconciler<'_>, listing: &Listing<'a>, tally: &AccountBalance) -> Progress<'a> {
+    let (from, to) = (reconciler.options.from, reconciler.options.to);
+    let all = (to - from).num_milliseconds().max(1) as f64;
+    let read = tally.back_to.map_or(0, |oldest| (to - oldest).num_milliseconds()) as f64;
+    let share = (listing.accounts_done as f64 + (read / all).clamp(0.0, 1.0)) / listing.of.max(1) as f64;
+    Progress {
+        account: listing.account,
+        sessions: reconciler.balance.sessions,
+        share,
+    }
+}
+
+/// Finds subscriptions of this time range whose session was not listed. Skipped after an incomplete list,
+/// which would make all of them look unknown.
+pub(super) async fn find_unknown_sessions(reconciler: &mut Reconciler<'_>, client: &Client) {
+    if reconciler
+        .balance
+        .accounts
+        .iter()
+        .any(|account| account.failed.is_some())
+    {
+        return;
+    }
+    let mut checks = MAX_LOOKUPS;
+    let mut last: Option<Subscription> = None;
+    loop {
+        let Options { from, to, .. } = *reconciler.options;
+        let page = match reconciler
+            .store
+            .subscriptions_begun(from, to, last.as_ref(), BATCH_SIZE)
+            .await
+        {
+            Ok(page) => page,
+            Err(error) => {
+                reconciler.balance.failed = Some(error.to_string());
+                return;
+            }
+        };
+        for subscription in &page {
+            let session = &subscription.stripe_session_id;
+            if reconciler.is_listed(session) || !reconciler.counts(Some(&subscription.tenant)) {
+                continue;
+            }
+            if let Some(finding) = unknown_session(reconciler, client, subscription, &mut checks).await {
+                reconciler.balance.unknown_session.add(finding);
+            }
+        }
+        last = page.into_iter().next_back();
+        if last.is_none() {
+            return;
+        }
+    }
+}
+
+/// `None`: Stripe knows the session after all.
+async fn unknown_session(
+    reconciler: &Reconciler<'_>,
+    client: &Client,
+    subscription: &Subscription,
+    checks: &mut u32,
+) -> Option<Finding> {
+    let session = &subscription.stripe_session_id;
+    let tenant = reconciler
+        .assessor
+        .tenants()
+        .iter()
+        .find(|tenant| tenant.id == subscription.tenant);
+    let account = tenant.and_then(|tenant| tenant.stripe_account.clone());
+    let of_live_mode = session.starts_with("cs_live_");
+    let has_mode = of_live_mode || session.starts_with("cs_test_");
+    let why = match reconciler.options.livemode {
+        Some(live) if has_mode && of_live_mode != live => {
+            "it belongs to the other mode (live or test) than the key".to_owned()
+        }
+        _ if *checks == 0 => "Stripe does not list this session".to_owned(),
+        _ => {
+            *checks -= 1;
+            match client.account(account.as_deref()).session(session).await {
+                Ok(Some(_)) => return None,
+                Ok(None) => "this account has no such session at Stripe".to_owned(),
+                Err(error) => {
+                    format!("Stripe does not list this session, and returned when asked for it: {error}")
+                }
+            }
+        }
+    };
+    Some(Finding {
+        account,
+        why: Some(why),
+        ..subscription_finding(subscription)
+    })
+}
