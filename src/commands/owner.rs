@@ -188,7 +188,7 @@ async fn target(
         if !email::is_address(&email) {
             return Ok(Err("--email must be an email address: NAME@DOMAIN".to_owned()));
         }
-        let prover = store.ownership().provers(&[&email]).await?.remove(&email);
+        let prover = store.ownership().verified_owners(&[&email]).await?.remove(&email);
         let to = prover.unwrap_or_else(|| guest::of_email(&one.tenant, &email));
         return Ok(Ok((to, Some(email))));
     }

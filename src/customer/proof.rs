@@ -105,7 +105,7 @@ impl Customers {
     }
 
     async fn is_unproved(&self, email: &str) -> bool {
-        let provers = self.store.ownership().provers(&[email]).await;
-        provers.is_ok_and(|provers| provers.is_empty())
+        let verified_owners = self.store.ownership().verified_owners(&[email]).await;
+        verified_owners.is_ok_and(|verified_owners| verified_owners.is_empty())
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::failed_deliveries::MARGIN;
 use super::{AccountSyncRequest, Lookback, LookbackError, LookbackJob};
 use crate::store::{
-    CreatedVia, FoundSession, LookbackMark, LookbackRun, RunCounts, RunPhase, RunStep, SessionState,
+    CreatedVia, FoundSession, LookbackRun, RunCounts, RunPhase, RunStep, SessionState, Watermark,
 };
 
 /// The name of its watermark.
@@ -108,7 +108,7 @@ impl Lookback {
         cut_off: Option<(String, u32)>,
     ) -> Result<(), LookbackError> {
         let run = request.run();
-        if self.records().hand_on_run(run.as_str(), request.slice).await? {
+        if self.records().advance_slice(run.as_str(), request.slice).await? {
             self.enqueue_next(request, wait, cut_off).await?;
         }
         Ok(())
@@ -174,7 +174,7 @@ impl Lookback {
         step: RunStep,
         found: &[FoundSession],
     ) -> Result<bool, LookbackError> {
-        let is_current = self.records().step_run(run, &step, found).await?;
+        let is_current = self.records().save_step(run, &step, found).await?;
         if is_current {
             run.phase = step.phase;
             run.cursor = step.cursor;
@@ -208,8 +208,8 @@ impl Lookback {
         self.end_run(&run.id, RunPhase::Done, run.error.as_deref())
             .await?;
         let old = self.clock.now() - RUN_RETENTION;
-        while self.records().drop_runs(old, RUN_BATCH_SIZE).await? == u64::from(RUN_BATCH_SIZE) {}
-        self.records().drop_open_sessions(old).await?;
+        while self.records().delete_runs(old, RUN_BATCH_SIZE).await? == u64::from(RUN_BATCH_SIZE) {}
+        self.records().delete_old_pending_sessions(old).await?;
         tracing::info!(
             run = run.id,
             account = run.account,
@@ -242,7 +242,7 @@ impl Lookback {
             );
             return Ok(());
         }
-        let mark = LookbackMark {
+        let mark = Watermark {
             detector: DETECTOR.to_owned(),
             account: run.account.clone(),
             is_test: self.is_test(),
@@ -250,7 +250,7 @@ impl Lookback {
             to,
             updated_at: self.clock.now(),
         };
-        Ok(self.records().raise_mark(&mark).await?)
+        Ok(self.records().raise_watermark(&mark).await?)
     }
 }
 

@@ -78,7 +78,7 @@ impl Lookback {
         attempt.unfinished.add(&candidates);
         let rows: Vec<FoundSession> = candidates.iter().map(Candidate::row).collect::<Result<_, _>>()?;
         for rows in rows.chunks(500) {
-            self.records().note_sessions(&attempt.run.id, rows).await?;
+            self.records().save_sessions(&attempt.run.id, rows).await?;
         }
         Ok(!rows.iter().any(|row| needs_retry(row.state)))
     }
@@ -99,7 +99,7 @@ impl Lookback {
             ..RunStep::at(self.clock.now())
         };
         let run = run.as_ref().unwrap_or(attempt.run);
-        self.records().step_run(run, &step, &[]).await?;
+        self.records().save_step(run, &step, &[]).await?;
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::config::LookbackSettings;
 use crate::outage::{self, Outage};
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::schedule::Schedule;
-use crate::store::{LookbackMark, Store, StoreError};
+use crate::store::{Store, StoreError, Watermark};
 use crate::time_zone::Tz;
 
 /// How long the dedupe keys of a tick are kept. A worker that pauses in the middle for less than this
@@ -163,7 +163,7 @@ impl Cron {
             };
             let (accounts, marks) = match &known {
                 Some(known) => known,
-                None => known.insert((self.accounts().await?, self.store.lookback().marks().await?)),
+                None => known.insert((self.accounts().await?, self.store.lookback().watermarks().await?)),
             };
             let items = self.items(&entry, due, now, accounts, marks).await?;
             let answers = self.queue.enqueue(&items).await?;
@@ -221,7 +221,7 @@ impl Cron {
         due: DueTick,
         now: DateTime<Utc>,
         accounts: &[Option<String>],
-        marks: &[LookbackMark],
+        marks: &[Watermark],
     ) -> Result<Vec<Item>, CronError> {
         let span = (window_start(due, entry.window), window_end(due, now));
         let spread = self.spread(entry.schedule, due.tick);

@@ -19,7 +19,7 @@ use super::ownership::{self, OwnershipRule};
 use super::{Customer, Lookback, LookbackError, SyncRequest};
 use crate::config::ClientReference;
 use crate::email;
-use crate::store::{CreatedVia, KnownTenant, LookbackMark, LookbackRun, Subscription, SubscriptionFilter};
+use crate::store::{CreatedVia, KnownTenant, LookbackRun, Subscription, SubscriptionFilter, Watermark};
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, SessionFilter, StripeError};
 
@@ -164,14 +164,14 @@ impl Lookback {
         &self,
         account: Option<&str>,
         from: DateTime<Utc>,
-    ) -> Result<Option<LookbackMark>, LookbackError> {
+    ) -> Result<Option<Watermark>, LookbackError> {
         let now = self.clock.now();
         // A watermark in the future was set by a wrong clock.
-        let covers = |mark: &LookbackMark| {
+        let covers = |mark: &Watermark| {
             mark.from <= from && mark.to > from && (now - MAX_WATERMARK_AGE..now).contains(&mark.to)
         };
-        let marks = self.records().marks().await?;
-        let own = |mark: &LookbackMark| mark.is_of(DETECTOR, account, self.is_test());
+        let marks = self.records().watermarks().await?;
+        let own = |mark: &Watermark| mark.is_of(DETECTOR, account, self.is_test());
         Ok(marks.into_iter().find(|mark| own(mark) && covers(mark)))
     }
 
@@ -231,7 +231,7 @@ impl Lookback {
         &self,
         scan: &mut Scan<'_>,
         attempt: &mut SyncAttempt<'_>,
-        mark: &LookbackMark,
+        mark: &Watermark,
         subscriptions: &[&Subscription],
     ) -> Result<Result<(), StripeError>, LookbackError> {
         let run = attempt.run;
@@ -277,7 +277,7 @@ impl Lookback {
         }
         .await;
         let closed: Vec<&str> = scan.closed.iter().map(String::as_str).collect();
-        self.records().close_sessions(&closed).await?;
+        self.records().remove_pending_sessions(&closed).await?;
         Ok(scanned)
     }
 
@@ -302,7 +302,9 @@ impl Lookback {
         let records = self.records();
         // Some may have a subscription by now.
         let most = 10 * MAX_PENDING;
-        let noted = records.open_sessions(scan.account, &keys, run.from, most).await?;
+        let noted = records
+            .pending_sessions(scan.account, &keys, run.from, most)
+            .await?;
         let is_all = noted.len() < most as usize;
         let sessions: Vec<&str> = noted.iter().map(String::as_str).collect();
         let fulfilled = self.fulfilled(&sessions, std::iter::empty()).await?;
@@ -310,7 +312,7 @@ impl Lookback {
             .into_iter()
             .partition(|session| fulfilled.contains(session, None));
         let done: Vec<&str> = done.iter().map(String::as_str).collect();
-        records.close_sessions(&done).await?;
+        records.remove_pending_sessions(&done).await?;
         Ok(Some(open).filter(|open| is_all && open.len() <= MAX_PENDING as usize))
     }
 }

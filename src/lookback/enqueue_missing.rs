@@ -10,8 +10,8 @@ use crate::fulfil::{
     Origin, Purchase, TENANT_MISMATCH, Triage, UNRESOLVED_PASS, UNRESOLVED_TENANT, draft, is_session_id,
     triage_session,
 };
-use crate::queue::{Enqueued, Item, JobStatus, QueueError};
-use crate::store::{CreatedVia, FoundSession, HeldPurchase, SessionState};
+use crate::queue::{Enqueued, JobStatus, Item, QueueError};
+use crate::store::{CreatedVia, FoundSession, FulfilledPurchase, SessionState};
 use crate::stripe::{CheckoutSession, SessionStatus};
 
 /// The fairness group in which a job waits.
@@ -110,10 +110,10 @@ impl Fulfilled {
     }
 }
 
-impl FromIterator<HeldPurchase> for Fulfilled {
-    fn from_iter<I: IntoIterator<Item = HeldPurchase>>(held: I) -> Self {
+impl FromIterator<FulfilledPurchase> for Fulfilled {
+    fn from_iter<I: IntoIterator<Item = FulfilledPurchase>>(held: I) -> Self {
         let mut all = Self::default();
-        for HeldPurchase { session, payment, .. } in held {
+        for FulfilledPurchase { session, payment, .. } in held {
             all.sessions.insert(session);
             all.payments.extend(payment);
         }
@@ -142,7 +142,7 @@ impl Lookback {
                 break;
             }
             let (some, others) = (some.unwrap_or_default(), others.unwrap_or_default());
-            held.extend(self.records().held(some, others).await?);
+            held.extend(self.records().fulfilled_purchases(some, others).await?);
         }
         Ok(held.into_iter().collect())
     }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::cycle::CycleDetector;
 use super::{FailedDeliveriesRequest, Lookback, LookbackError, LookbackJob, Resume};
 use crate::accept::accept;
-use crate::store::{CreatedVia, LookbackMark};
+use crate::store::{CreatedVia, Watermark};
 use crate::stripe::api::EventFilter;
 
 /// The name of its watermark.
@@ -100,7 +100,7 @@ impl Lookback {
             }
         }
         if resume.whole {
-            let mark = LookbackMark {
+            let mark = Watermark {
                 detector: DETECTOR.to_owned(),
                 account: request.account.clone(),
                 is_test: self.is_test(),
@@ -108,7 +108,7 @@ impl Lookback {
                 to: resume.to,
                 updated_at: self.clock.now(),
             };
-            self.records().raise_mark(&mark).await?;
+            self.records().raise_watermark(&mark).await?;
         }
         Ok(())
     }
@@ -120,10 +120,9 @@ impl Lookback {
     ) -> Result<(DateTime<Utc>, DateTime<Utc>), LookbackError> {
         let to = self.clock.now() - MARGIN;
         let earliest = to - EVENT_RETENTION;
-        let marks = self.records().marks().await?;
+        let marks = self.records().watermarks().await?;
         let account = request.account.as_deref();
-        let own =
-            |mark: &&LookbackMark| mark.is_of(DETECTOR, account, self.is_test()) && !mark.is_ahead_of(to);
+        let own = |mark: &&Watermark| mark.is_of(DETECTOR, account, self.is_test()) && !mark.is_ahead_of(to);
         let mark = marks.iter().find(own).map(|mark| mark.to - OVERLAP);
         // A later start must not leave a gap after the watermark.
         let from = match (request.since, mark) {

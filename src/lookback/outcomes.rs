@@ -8,7 +8,7 @@ use super::enqueue_missing::dead_letter_message;
 use super::{Lookback, LookbackError, RunId};
 use crate::fulfil::{Due, Purchase, Tenants, job_id};
 use crate::queue::JobStatus;
-use crate::store::{FoundSession, HeldPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
+use crate::store::{FoundSession, FulfilledPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
 
 /// Rows in one query.
 const BATCH_SIZE: u32 = 500;
@@ -30,7 +30,7 @@ impl Lookback {
                 break;
             }
         }
-        Ok(self.records().tally(&run.id).await?)
+        Ok(self.records().count_sessions(&run.id).await?)
     }
 
     /// Whether a customer's run may be over. Writes nothing and runs at most two statements, so it can be
@@ -95,7 +95,7 @@ impl Lookback {
             .iter()
             .filter_map(|(_, purchase)| purchase.as_ref()?.payment_intent.as_deref())
             .collect();
-        let held = self.records().held(&sessions, &payments).await?;
+        let held = self.records().fulfilled_purchases(&sessions, &payments).await?;
         // Likewise, a job leaves the queue only after its case is stored.
         let cases = self.cases(&sessions).await?;
         let not_passes = self.not_passes(&rows, &statuses).await?;
@@ -114,14 +114,14 @@ impl Lookback {
             }
         }
         if !settled.is_empty() {
-            self.records().note_sessions(&run.id, &settled).await?;
+            self.records().save_sessions(&run.id, &settled).await?;
             let has_end = |state| !matches!(state, SessionState::Dead | SessionState::Failed);
             let closed: Vec<&str> = settled
                 .iter()
                 .filter(|row| has_end(row.state))
                 .map(|row| row.session.as_str())
                 .collect();
-            self.records().close_sessions(&closed).await?;
+            self.records().remove_pending_sessions(&closed).await?;
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ impl Lookback {
         phase: RunPhase,
         error: Option<&str>,
     ) -> Result<RunCounts, LookbackError> {
-        let counts = self.records().tally(run).await?;
+        let counts = self.records().count_sessions(run).await?;
         let now = self.clock.now();
         self.records().end_run(run, phase, counts, error, now).await?;
         // Another process may have counted first and deleted the rows.
@@ -155,7 +155,7 @@ fn outcome(
     purchase: Option<&Purchase>,
     job: &str,
     status: JobStatus,
-    held: &[HeldPurchase],
+    held: &[FulfilledPurchase],
     cases: &Cases,
     is_ours: impl Fn(&Purchase) -> bool,
 ) -> Option<(SessionState, Option<String>)> {

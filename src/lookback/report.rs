@@ -143,7 +143,7 @@ impl Lookback {
                     narrower: false,
                 });
             }
-            self.records().drop_run(run.as_str()).await?;
+            self.records().delete_run(run.as_str()).await?;
             if let Some(live) = self.records().live_run(&row.key).await? {
                 return Ok(RequestedRun {
                     narrower: is_narrower(&live, row),

@@ -38,7 +38,7 @@ impl Lookback {
             ..RunStep::at(self.clock.now())
         };
         let run = self.records().run(id.as_str()).await?.unwrap_or(run);
-        self.records().step_run(&run, &step, &[]).await?;
+        self.records().save_step(&run, &step, &[]).await?;
         self.report(&id).await?;
         Ok(())
     }

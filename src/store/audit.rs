@@ -1,4 +1,4 @@
-//! The audit log: what operators did to the queues.
+//! The audit log: actions of operators.
 
 use chrono::{DateTime, Utc};
 use sqlx::SqlStr;
@@ -39,7 +39,7 @@ pub(super) async fn list<D: Dialect>(
     connection: &mut D::Connection,
     limit: u32,
 ) -> sqlx::Result<Vec<AuditRecord>> {
-    // An act without an end is read with its beginning in that place: an instant cannot be absent.
+    // An unfinished action reads its start in place of the end, since an instant cannot be null.
     let text = SqlStr::from_static(
         "SELECT id, actor, action, target, reason, began_at, COALESCE(ended_at, began_at) AS ended, outcome \
          FROM audit ORDER BY began_at DESC, id DESC LIMIT $1",

@@ -1,4 +1,4 @@
-//! What SQLite and PostgreSQL do not share. Everything else in the SQL stores is written once, over [`Dialect`].
+//! The differences between SQLite and PostgreSQL. All other SQL is written once, over [`Dialect`].
 
 use std::sync::OnceLock;
 
@@ -6,45 +6,45 @@ use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Database, SqlSafeStr, SqlStr};
 
-/// The target under which statements are traced: texts without their parameters; then the `rows` that one has changed.
+/// The tracing target of statements: their text without parameters, then the number of changed rows.
 pub(super) const STATEMENTS: &str = "surepass::sql";
 
-/// A database that the SQL stores speak to.
+/// A database of the SQL stores.
 pub(super) trait Dialect: Database<Row: Fields> {
-    /// Opens a transaction that writes, by [`Self::begin`].
+    /// Begins a transaction that writes. See [`Self::begin`].
     const BEGIN: &'static str;
-    /// Opens the transaction that brings the tables up to date.
+    /// Begins the transaction of a migration.
     const BEGIN_MIGRATION: &'static str;
-    /// Lets one at a time do so, until the transaction ends.
+    /// Lets only one migration run, until the transaction ends.
     const LOCK_MIGRATIONS: &'static str;
-    /// Makes the table of the versions that were applied, where there is none.
+    /// Creates the table of applied migrations, if missing.
     const MIGRATION_TABLE: &'static str;
-    /// Inserts a row that takes new space on the disk before it is committed; it is always taken back.
+    /// Inserts a row that needs disk space, to be rolled back.
     const LARGE_INSERT: &'static str;
-    /// Ends a `SELECT` of rows that the transaction is going to change.
+    /// Ends a `SELECT` of rows that the transaction will change.
     const LOCKING: &'static str;
-    /// Keeps other importers out until the transaction ends.
+    /// Excludes other imports until the transaction ends.
     const LOCK_CATALOGUE: Option<&'static str>;
-    /// Keeps these emails (bound as [`Bind::Texts`]) from being proved until the transaction ends. `None`: nobody else writes
-    /// meanwhile.
+    /// Locks these emails (bound as [`Bind::Texts`]) against verification until the transaction ends. `None`:
+    /// there is only one writer.
     const SHARE_EMAILS: Option<&'static str>;
-    /// Waits for the transactions that share this email, and keeps others out until the transaction ends.
+    /// Locks this email until the transaction ends. Waits for transactions that share it.
     const LOCK_EMAIL: Option<&'static str>;
-    /// The database takes several statements in one call, and the parameters of all of them.
+    /// Whether one call can contain several statements and all their parameters.
     const JOINS_STATEMENTS: bool;
-    /// The most rows that one `INSERT` takes, as a power of two: 8 at most.
+    /// The most rows of one `INSERT`, as a power of two: at most 8.
     const LARGEST_INSERT: u32;
 
-    /// How many tables of migrations there are, as `n`.
+    /// Counts the migrations' tables, as `n`.
     const COUNT_MIGRATION_TABLES: &'static str;
 
-    /// The tables' versions.
+    /// The migrations.
     fn migrations() -> &'static Migrator;
 
-    /// The condition that a column is one of the list that is bound as [`Bind::Texts`] to parameter `position`.
+    /// The condition that a column is in the list bound as [`Bind::Texts`] to parameter `position`.
     fn one_of(position: usize) -> String;
 
-    /// The name of parameter `position`, counted from 1, in a statement that binds many.
+    /// Parameter `position`, counted from 1, in a statement with many parameters.
     fn placeholder(position: usize) -> String;
 
     fn rows(
@@ -53,31 +53,32 @@ pub(super) trait Dialect: Database<Row: Fields> {
         binds: Vec<Bind<'_>>,
     ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 
-    /// Returns how many rows were written.
+    /// Returns the number of rows written.
     fn execute(
         connection: &mut Self::Connection,
         sql: SqlStr,
         binds: Vec<Bind<'_>>,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
-    /// Runs statements that take no parameters.
+    /// Runs statements without parameters.
     fn script(
         connection: &mut Self::Connection,
         sql: SqlStr,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Opens a transaction that writes, on this connection.
+    /// Begins a transaction that writes.
     fn begin(_: &Self::Connection) -> &'static str {
         Self::BEGIN
     }
 
-    /// The server (or a pooler before it) refused to connect for the session's options, and may take it without.
+    /// Whether the server, or a pooler before it, rejected the session's options and may accept a connection
+    /// without.
     fn refuses_options(_: &sqlx::Error) -> bool {
         false
     }
 }
 
-/// A value for a statement's parameter.
+/// The value of a parameter.
 #[derive(Debug, Clone)]
 pub(super) enum Bind<'a> {
     Text(&'a str),
@@ -86,7 +87,7 @@ pub(super) enum Bind<'a> {
     Int(i64),
     MaybeInt(Option<i64>),
     Flag(bool),
-    /// Kept to the millisecond.
+    /// Stored in milliseconds.
     Instant(DateTime<Utc>),
     MaybeBytes(Option<&'a [u8]>),
 }
@@ -102,7 +103,7 @@ pub(super) trait Fields {
     fn maybe_bytes(&self, column: &str) -> sqlx::Result<Option<Vec<u8>>>;
 }
 
-/// Implements [`Fields`] for a row, given how it reads an instant.
+/// Implements [`Fields`] for a row type.
 macro_rules! fields {
     ($row:ty, $instant:expr) => {
         impl $crate::store::dialect::Fields for $row {
@@ -134,13 +135,13 @@ pub(super) use fields;
 
 /// An `INSERT` of many rows in one statement.
 ///
-/// A statement's text fixes how many rows it takes, and preparing one costs more than running it. So rows go in by
-/// powers of two: nine texts at most serve every batch, each prepared once for a connection.
+/// The number of rows is part of a statement's text, and preparing a text costs more than running it. So rows
+/// are inserted in powers of two: at most nine texts, each prepared once for a connection.
 #[derive(Debug)]
 pub(super) struct Insert {
-    /// Up to `VALUES`.
+    /// The text before the rows, up to `VALUES`.
     head: &'static str,
-    /// What comes after the rows, such as `ON CONFLICT …`, or nothing.
+    /// The text after the rows, such as `ON CONFLICT …`.
     tail: &'static str,
     texts: [OnceLock<SqlStr>; SIZES],
 }
@@ -192,7 +193,7 @@ impl Insert {
     }
 }
 
-/// Of so many rows, 2 to the power of how many go into the next statement.
+/// Which power of two of the remaining rows the next statement takes.
 pub(super) fn power<D: Dialect>(rows: usize) -> usize {
     rows.ilog2().min(D::LARGEST_INSERT) as usize
 }

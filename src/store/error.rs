@@ -1,32 +1,32 @@
-//! What a database's error means: whether trying again can help.
+//! Classifies database errors: whether a retry can help.
 
 use sqlx::error::{DatabaseError, ErrorKind};
 
 use crate::tls;
 
-/// Why the store could not do it.
+/// Why a call to the store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The whole store is out of order, whoever asks for whatever: no connection, a lock, no permission, a missing table, a
-    /// full disk. Whatever was asked can wait until it is back.
+    /// The whole store is unavailable: no connection, a lock, no permission, a missing table or a full disk.
+    /// Every call can wait until it is back.
     #[error("the store is not available: {0}")]
     Outage(String),
-    /// An error of which this program does not know whether trying again helps.
+    /// An unknown error: a retry may or may not help.
     #[error("the store failed: {0}")]
     Transient(String),
-    /// What was asked can never succeed: its own data breaks a rule of the store, or an address names no store.
+    /// The call can never succeed: its data violates a constraint, or the address is invalid.
     #[error("the store refused: {0}")]
     Permanent(String),
-    /// The address leads to no store; begins with the address, its password masked.
+    /// The address is invalid. The text begins with it, without the password.
     #[error("{0}")]
     Address(String),
-    /// The data contradicts what is there.
+    /// The data conflicts with existing data.
     #[error("{0}")]
     Conflict(String),
 }
 
 impl StoreError {
-    /// Whether trying again can help.
+    /// Whether a retry can help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Outage(_) | Self::Transient(_))
@@ -34,17 +34,18 @@ impl StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
-    /// Only the database's own message is taken over: it names tables and constraints, neither rows nor passwords.
+    /// Only the database's own message is used: it names tables and constraints, but no rows and no
+    /// passwords.
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(refusal) => sort(refusal.as_ref()),
             sqlx::Error::PoolTimedOut => Self::Outage("no connection to the database within 5 s".to_owned()),
-            // What was asked for is fine: a record that lies in the store is not.
+            // The call is fine, but a stored record is not.
             sqlx::Error::Decode(_)
             | sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::TypeNotFound { .. } => Self::Outage(format!(
-                "a record is not as this version of Surepass keeps it: {error}"
+                "this version of Surepass cannot read a stored record: {error}"
             )),
             sqlx::Error::Encode(_) => Self::Permanent(error.to_string()),
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Outage(tls::told(&error)),
@@ -63,9 +64,9 @@ fn sort(refusal: &dyn DatabaseError) -> StoreError {
     let message = format!("{} ({code})", refusal.message());
     match refusal.kind() {
         ErrorKind::UniqueViolation => return StoreError::Conflict(message),
-        // This program fills every column that it knows: the tables are others than it expects.
+        // This program sets every column that it knows, so the schema must differ.
         ErrorKind::NotNullViolation => return StoreError::Outage(message),
-        // A tenant that has gone since the catalogue was read: the next attempt reads it again.
+        // The tenant was removed after the catalogue was read; a retry reads it again.
         ErrorKind::ForeignKeyViolation => return StoreError::Transient(message),
         ErrorKind::CheckViolation => return StoreError::Permanent(message),
         _ => {}
@@ -74,13 +75,13 @@ fn sort(refusal: &dyn DatabaseError) -> StoreError {
         return sort_sqlite(code.parse().unwrap_or_default(), message);
     }
     match code.get(..2) {
-        // Data exceptions, and other constraints.
+        // Data exceptions, and other constraint violations.
         Some("22" | "23") => StoreError::Permanent(message),
-        // A value is larger than an index holds; the rest of its class is about statements.
+        // A value is too large for an index. The rest of the class concerns statements.
         Some("54") if code == "54000" => StoreError::Permanent(message),
-        // Connection; feature (of a pooler); transaction, and its state (read-only); prepared statement unknown; login;
-        // catalog and schema name; syntax or access rule (no permission, no such table); resources; object in use;
-        // operator; system; internal. Not class 40, rollback: two transactions met, and the store is well.
+        // Connection; feature of a pooler; transaction state such as read-only; unknown prepared statement;
+        // login; catalog and schema name; missing permission or table; resources; object in use; operator;
+        // system; internal. Not class 40: there two transactions conflicted and the store works.
         Some(
             "08" | "0A" | "25" | "26" | "28" | "3D" | "3F" | "42" | "53" | "55" | "57" | "58" | "F0" | "XX",
         ) => StoreError::Outage(message),
@@ -92,7 +93,8 @@ fn sort(refusal: &dyn DatabaseError) -> StoreError {
 fn sort_sqlite(code: u32, message: String) -> StoreError {
     match code & 0xff {
         SQLITE_TOOBIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH => StoreError::Permanent(message),
-        // No such table, no permission, busy, locked, read-only, I/O, corrupt, full, no such file, not a database, …
+        // Missing table, permission, busy, locked, read-only, I/O, corrupt, full, missing file, not a
+        // database, …
         code if code <= SQLITE_SCHEMA => StoreError::Outage(message),
         SQLITE_NOLFS | SQLITE_AUTH | SQLITE_NOTADB => StoreError::Outage(message),
         _ => StoreError::Transient(message),
@@ -107,8 +109,7 @@ const SQLITE_NOLFS: u32 = 22;
 const SQLITE_AUTH: u32 = 23;
 const SQLITE_NOTADB: u32 = 26;
 
-/// Another writer came in between, or the connection broke: nothing is wrong with what was asked, and asking again
-/// at once is likely to succeed.
+/// Another writer came in between or the connection broke. A retry is likely to succeed at once.
 pub(super) fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
@@ -127,7 +128,7 @@ pub(super) fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The error that stands for a statement which took too long.
+/// The error of a statement that took too long.
 pub(super) fn timed_out() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(
         std::io::ErrorKind::TimedOut,

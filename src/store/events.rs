@@ -1,4 +1,4 @@
-//! The event log.
+//! The event log in the store.
 
 use chrono::{DateTime, Utc};
 use sqlx::SqlStr;
@@ -61,7 +61,7 @@ pub(super) async fn find<D: Dialect>(
     rows.first().map(event).transpose()
 }
 
-/// The tenants' paths by which an object's events came in; two at most.
+/// The tenants' paths by which an object's events arrived; at most two.
 pub(super) async fn paths_of<D: Dialect>(
     connection: &mut D::Connection,
     object: &str,

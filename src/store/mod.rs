@@ -1,23 +1,22 @@
-//! The shop's own records, and their homes: [`SqliteStore`] and [`PostgresStore`].
+//! The shop's records in a database: [`SqliteStore`] and [`PostgresStore`].
 //!
-//! The store knows no Stripe and no queue. It promises what the rest relies on: a subscription is created at most
-//! once for a session and at most once for a payment, whoever asks, however many ask at once.
+//! The store knows neither Stripe nor the queue. It guarantees at most one subscription for a session and for
+//! a payment, however many callers there are.
 
 mod audit;
+mod batch_insert;
 pub mod catalog;
 mod dialect;
 mod error;
 mod events;
-mod joined;
-mod ledger;
 mod lookback;
 mod model;
 mod outage;
 mod ownership;
-mod plan;
 mod pools;
 mod postgres;
 mod purchases;
+mod reconciliation;
 mod schema;
 mod sql;
 mod sqlite;
@@ -25,6 +24,7 @@ mod subscriptions;
 mod tenants;
 mod trust;
 mod unmatched;
+mod write_plan;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +37,8 @@ use crate::address::{masked, misspelled};
 
 pub use error::StoreError;
 pub use lookback::{
-    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, OpenSession, RecentBuyer,
-    RunCounts, RunPhase, RunStep, SessionState,
+    FoundSession, FulfilledPurchase, LookbackRun, LookbackStore, PendingSession, RecentBuyer, RunCounts,
+    RunPhase, RunStep, SessionState, Watermark,
 };
 pub use model::*;
 pub use outage::Outage;
@@ -53,29 +53,29 @@ pub use unmatched::{
 
 /// How long a call waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
-/// How long the database may take over what one call asks of it.
+/// How long the database may take for one call.
 const STATEMENT: Duration = Duration::from_secs(10);
 
-/// How to open a store.
+/// The options of a store.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// SQLite only.
     pub synchronous: Synchronous,
-    /// Connections to PostgreSQL, or readers of the SQLite file (of which 4 at most), at least 1.
+    /// Connections to PostgreSQL, or readers of the SQLite file (at most 4). At least 1.
     pub max_connections: u32,
     /// SQLite only.
     pub access: Access,
 }
 
-/// What a SQLite file is opened for.
+/// How to open a SQLite file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
-    /// Reading and writing; the file is created where it is missing.
+    /// Read and write; create the file if missing.
     #[default]
     Create,
-    /// Reading and writing a file that is there.
+    /// Read and write an existing file.
     Existing,
-    /// Reading a file that is there, which changes nothing; it may be read-only.
+    /// Read an existing file, which may be read-only.
     Reading,
 }
 
@@ -93,19 +93,20 @@ impl Default for Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Synchronous {
-    /// The operating system: what was committed last can be lost when the machine (not just the process) dies.
+    /// The operating system. The last commits can be lost if the machine crashes, but not if the process
+    /// does.
     Normal,
     /// The disk.
     #[default]
     Full,
 }
 
-/// Opens the store that the address names: `sqlite://FILE` or `postgres://…`. Must be called inside a Tokio
-/// runtime. The tables are made by [`Store::migrate`].
+/// Opens the store of an address: `sqlite://FILE` or `postgres://…`. Must be called inside a Tokio runtime.
+/// [`Store::migrate`] creates the tables.
 ///
 /// # Errors
-/// [`StoreError`]: an address of no store, or a SQLite file that cannot be opened. A PostgreSQL server that is away
-/// is no error yet.
+/// [`StoreError`]: the address is invalid, or the SQLite file cannot be opened. An unavailable PostgreSQL
+/// server is not an error yet.
 pub async fn open(url: &SecretString, options: &Options) -> Result<Arc<dyn Store>, StoreError> {
     let address = url.expose_secret();
     let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
@@ -114,19 +115,19 @@ pub async fn open(url: &SecretString, options: &Options) -> Result<Arc<dyn Store
         _ if misspelled(address, EXPECTED).is_some() => misspelled(address, EXPECTED).unwrap_or_default(),
         "postgres" | "postgresql" => return Ok(Arc::new(PostgresStore::open(url, options)?)),
         "sanity" => format!("names the Sanity store, which is not built yet: use {EXPECTED}"),
-        _ => format!("is no address of SQLite or PostgreSQL: use {EXPECTED}"),
+        _ => format!("is not an address of SQLite or PostgreSQL: use {EXPECTED}"),
     };
     Err(StoreError::Address(format!("`{}` {problem}", masked(address))))
 }
 
-/// What an address of a store looks like.
+/// The form of a store's address.
 const EXPECTED: &str = "sqlite://FILE or postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 
-/// Makes the tables where there are none. Those of an older program are brought up to date if `migrate` is set, and refused
-/// if not: a program that is started somewhere must not change the tables under all others.
+/// Creates the tables if there are none. Migrates older ones only if `migrate` is set: a newly started
+/// program must not change the tables that others use.
 ///
 /// # Errors
-/// [`StoreError`]: the store does not answer, or its tables are not this program's.
+/// [`StoreError`]: the store is unavailable, or its tables are of another version.
 pub async fn make_tables(store: &dyn Store, migrate: bool) -> Result<(), StoreError> {
     let schema = store.schema().await?;
     if schema.applied.is_none() || (migrate && schema.missing > 0) {
@@ -136,16 +137,16 @@ pub async fn make_tables(store: &dyn Store, migrate: bool) -> Result<(), StoreEr
     schema.check()
 }
 
-/// [`make_tables`], however long it takes the database to answer.
+/// [`make_tables`], waiting for the database to become available.
 ///
 /// # Errors
-/// [`StoreError`] that waiting does not mend.
+/// [`StoreError`] that waiting does not fix.
 pub async fn make_tables_when_it_answers(store: &dyn Store, migrate: bool) -> Result<(), StoreError> {
     let mut pause = Duration::from_millis(200);
     loop {
         match make_tables(store, migrate).await {
             Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the store does not answer yet; trying again");
+                tracing::warn!(%error, "the store is not available yet; retrying");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
@@ -154,15 +155,15 @@ pub async fn make_tables_when_it_answers(store: &dyn Store, migrate: bool) -> Re
     }
 }
 
-/// Where tenants, passes, users, subscriptions and the event log live.
+/// The store of tenants, passes, users, subscriptions and the event log.
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync {
-    /// Creates the subscription unless one of its session, or of its payment intent, is there; resolves its user,
-    /// creating one where needed; carries an upgrade out. All of it in one transaction. The id must be `subscription-`
-    /// and the session's id.
+    /// Creates the subscription, unless one of its session or payment intent exists. In the same transaction
+    /// finds or creates its user, and carries out an upgrade. The id must be `subscription-` and the
+    /// session's id.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing was written, or (when an answer was lost) all of it: asking again is safe.
+    /// [`StoreError`]. Nothing is written, or all of it if only the answer was lost. Idempotent.
     async fn create_subscription(&self, new: Box<NewSubscription>) -> Result<Created, StoreError>;
 
     /// Subscriptions, newest first; at most `limit`.
@@ -175,7 +176,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
 
-    /// What any of these users holds of a tenant, newest first; at most `limit`.
+    /// The subscriptions of these users at a tenant, newest first; at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -186,7 +187,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
 
-    /// The subscriptions of these sessions, and those of these payments; each once, in no order.
+    /// The subscriptions of these sessions and payments, each once, in no particular order.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -196,8 +197,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         payments: &[&str],
     ) -> Result<Vec<Subscription>, StoreError>;
 
-    /// The subscriptions that begin in this span of time, the last made first; at most `limit`, and only those that come
-    /// after `after`, the last one of the page before.
+    /// The subscriptions that begin in this time range, newest first; at most `limit`, after `after`, which
+    /// is the last one of the previous page.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -209,19 +210,19 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
 
-    /// Whether there is a subscription of a live purchase, which its session's id tells. It costs one step in an index.
+    /// Whether a live purchase has a subscription, by its session id. Uses an index.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn has_live_subscription(&self) -> Result<bool, StoreError>;
 
-    /// Every tenant with its passes, by slug.
+    /// All tenants with their passes, by slug.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError>;
 
-    /// Every tenant, without its passes, by slug.
+    /// All tenants without their passes, by slug.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -233,20 +234,20 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// [`StoreError`].
     async fn tenant(&self, id: &str) -> Result<Option<Tenant>, StoreError>;
 
-    /// By what all passes are told, by tenant and id; at most `limit`, and only those that come after `after`, the last one of
-    /// the page before.
+    /// The data that identifies passes, by tenant and id; at most `limit`, after `after`, which is the last
+    /// one of the previous page.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn pass_keys(&self, after: Option<&PassKeys>, limit: u32) -> Result<Vec<PassKeys>, StoreError>;
 
-    /// The secrets of these tenants' own webhook endpoints; `None`: of all. Nothing else reads them.
+    /// The webhook secrets of these tenants; `None`: of all. No other method reads them.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn webhook_secrets(&self, ids: Option<&[&str]>) -> Result<WebhookSecrets, StoreError>;
 
-    /// What changes whenever a tenant or a pass does; `None`: it is not known, so nothing tells that they have not.
+    /// A version that changes with every tenant or pass. `None`: unknown, so they may have changed.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -254,20 +255,20 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Creates or updates these tenants and passes; keeps what is not named, and the webhook secrets of tenants that
-    /// `secrets` does not name. All or nothing.
+    /// Inserts or updates these tenants and passes, and the secrets of the tenants in `secrets`. Keeps all
+    /// others. All or nothing.
     ///
     /// # Errors
-    /// [`StoreError`]; `Conflict` where a slug or an account belongs to another tenant.
+    /// [`StoreError`]; `Conflict` if a slug or an account belongs to another tenant.
     async fn import(&self, tenants: &[Tenant], secrets: &WebhookSecrets) -> Result<Imported, StoreError>;
 
-    /// Appends events to the log; one that is there already is left as it is.
+    /// Appends events to the log. Existing ones are not changed.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn append_events(&self, events: Vec<LoggedEvent>) -> Result<(), StoreError>;
 
-    /// Drops the bodies of events received before `before`; at most `limit` in one go. Returns how many.
+    /// Deletes the bodies of events received before `before`; at most `limit` in one call. Returns how many.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -279,75 +280,75 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// [`StoreError`].
     async fn events(&self, limit: u32) -> Result<Vec<LoggedEvent>, StoreError>;
 
-    /// A logged event, if the log has reached the store with it.
+    /// An event in the log, if it has reached the store.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn event(&self, id: &str) -> Result<Option<LoggedEvent>, StoreError>;
 
-    /// The slugs of the tenants' paths by which events of this session came in; two at most.
+    /// The slugs of the tenants' paths by which this session's events arrived; at most two.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn paths_of(&self, session: &str) -> Result<Vec<String>, StoreError>;
 
-    /// Notes that an operator is about to do something; without its end.
+    /// Records that an operator starts an action.
     ///
     /// # Errors
-    /// [`StoreError`]: then it must not be done.
+    /// [`StoreError`]: then the action must not start.
     async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError>;
 
-    /// Notes how it ended; the first word counts.
+    /// Records the action's outcome. A second call changes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn end_audit(&self, id: &str, ended_at: DateTime<Utc>, outcome: &str) -> Result<(), StoreError>;
 
-    /// What operators did, newest first; at most `limit`.
+    /// The actions of operators, newest first; at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
 
-    /// What the lookback keeps.
+    /// The lookback's records.
     fn lookback(&self) -> &dyn LookbackStore;
 
-    /// The unmatched payments ("cases").
+    /// Unmatched payments ("cases").
     fn unmatched(&self) -> &dyn UnmatchedStore;
 
-    /// Who owns what.
+    /// Verified emails and moved subscriptions.
     fn ownership(&self) -> &dyn OwnershipStore;
 
-    /// Creates the tables or brings them up to date.
+    /// Creates or migrates the tables.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn migrate(&self) -> Result<(), StoreError>;
 
-    /// How far the tables have come; changes nothing.
+    /// The schema version. Changes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn schema(&self) -> Result<Schema, StoreError>;
 
-    /// What keeps the whole store from working, as its last calls found it; `None`: nothing that is known.
+    /// The outage that the last calls found, if any.
     fn outage(&self) -> Option<Outage> {
         None
     }
 
-    /// Answers when the store would take a purchase; writes nothing.
+    /// Checks that the store can take a purchase. Writes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn try_write(&self) -> Result<(), StoreError>;
 
-    /// Answers when the store does, and has the tables of a purchase.
+    /// Checks that the store can be read and has the tables of a purchase.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Finishes what is under way and closes the connections.
+    /// Finishes running calls and closes the connections.
     async fn close(&self);
 }
 
@@ -358,6 +359,6 @@ pub struct Imported {
     pub tenants_updated: usize,
     pub passes_created: usize,
     pub passes_updated: usize,
-    /// Tenants and passes that stood in the store just like that.
+    /// Tenants and passes that were equal already.
     pub unchanged: usize,
 }

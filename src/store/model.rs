@@ -1,4 +1,4 @@
-//! What the store holds: tenants with their passes, users, subscriptions, the event log.
+//! The records of the store: tenants, passes, users, subscriptions, the event log.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,31 +13,31 @@ use crate::time_zone::Tz;
 
 use super::UnmatchedPolicy;
 
-/// A school, shop or studio.
+/// A studio, school or shop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tenant {
     pub id: String,
-    /// Names the tenant in addresses: `/webhooks/stripe/{slug}`.
+    /// The name in paths: `/webhooks/stripe/{slug}`.
     pub slug: String,
     pub name: String,
     /// Decides when a fixed expiry date ends.
     pub time_zone: Tz,
     /// The pages' accent colour, `#RRGGBB`.
     pub color: Option<String>,
-    /// The connected account (Stripe Connect, direct charges); `None`: the key's own account.
+    /// The connected account (Stripe Connect, direct charges). `None`: the key's own account.
     pub stripe_account: Option<String>,
     pub contact: Contact,
-    /// What becomes of paid sessions without any of our keys.
+    /// What to do with paid sessions that have none of our metadata.
     pub unmatched: UnmatchedPolicy,
     pub passes: Vec<Pass>,
 }
 
-/// What tells a tenant from the others.
+/// The keys of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownTenant {
     pub id: String,
     pub slug: String,
-    /// `acct_…`; `None`: it sells on the key's own account.
+    /// `acct_…`. `None`: the key's own account.
     pub stripe_account: Option<String>,
 }
 
@@ -52,10 +52,11 @@ impl KnownTenant {
     }
 }
 
-/// The secrets of tenants' own webhook endpoints, by the tenants' ids; of one that has none the configured ones apply.
+/// The secrets of tenants' own webhook endpoints, by tenant id. Tenants without an entry use the configured
+/// secrets.
 pub type WebhookSecrets = HashMap<String, Vec<SecretString>>;
 
-/// By what a purchase tells a pass.
+/// The data that identifies a pass in a purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassKeys {
     /// The tenant's id.
@@ -65,7 +66,7 @@ pub struct PassKeys {
     pub stripe_price_ids: Vec<String>,
 }
 
-/// Where customers turn to whose purchase needs a person.
+/// Where a customer gets help.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contact {
     pub support_email: Option<String>,
@@ -73,32 +74,32 @@ pub struct Contact {
     pub shop_url: Option<String>,
 }
 
-/// A product that a tenant sells.
+/// A product of a tenant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pass {
     pub id: String,
     pub name: String,
-    /// As the catalogue states it. The store keeps a type that Surepass does not know, so that a purchase of it
-    /// becomes a dead letter that says so.
+    /// The type in the catalogue. An unknown type is stored too, so that its purchase becomes a dead letter
+    /// that names it.
     pub kind: String,
     pub classes_limit: Option<i64>,
     pub price: Money,
     pub validity: Validity,
     pub stripe_price_ids: Vec<String>,
-    /// Sold at present. A pass no longer sold is still honoured for who has paid.
+    /// Whether it is on sale. A pass that is no longer sold is still created for those who paid.
     pub is_active: bool,
 }
 
-/// What the catalogue says of a pass' end; all three may be absent, or contradict each other.
+/// The catalogue's data on a pass's end. All may be missing, or contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Validity {
-    /// `days` or `date`; absent in old catalogues.
+    /// `days` or `date`; missing in old catalogues.
     pub kind: Option<String>,
     pub days: Option<i64>,
     pub expiry: Option<Expiry>,
 }
 
-/// A pass' fixed end.
+/// A fixed end of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// The end of that day in the tenant's time zone.
@@ -107,7 +108,7 @@ pub enum Expiry {
 }
 
 impl fmt::Display for Expiry {
-    /// As the catalogue states it: `2027-06-30`, or an RFC 3339 instant in UTC.
+    /// The catalogue's text: `2027-06-30`, or an RFC 3339 instant in UTC.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Date(date) => date.fmt(f),
@@ -120,7 +121,7 @@ impl FromStr for Expiry {
     type Err = InvalidExpiry;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // The length keeps out what chrono would let pass: `2027-6-3`, years of five digits.
+        // The length excludes what chrono would accept: `2027-6-3`, years of five digits.
         let date =
             (text.len() == "YYYY-MM-DD".len()).then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok());
         match date.flatten() {
@@ -137,7 +138,7 @@ impl FromStr for Expiry {
 #[error("expected a date (2027-06-30) or an RFC 3339 instant (2027-06-30T21:59:59Z)")]
 pub struct InvalidExpiry;
 
-/// The text is none of the names that the contract knows.
+/// The text is not one of the contract's names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown name `{0}`")]
 pub struct UnknownName(String);
@@ -148,7 +149,7 @@ impl UnknownName {
     }
 }
 
-/// The kind of subscription that a pass becomes.
+/// The type of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SubscriptionType {
@@ -159,7 +160,7 @@ pub enum SubscriptionType {
 }
 
 impl SubscriptionType {
-    /// The name that the contract and the store use.
+    /// The name in the contract and the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -197,7 +198,7 @@ pub enum CreatedVia {
 }
 
 impl CreatedVia {
-    /// The name that the contract and the store use.
+    /// The name in the contract and the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -225,12 +226,12 @@ impl FromStr for CreatedVia {
     }
 }
 
-/// The record that a customer holds a pass. Serialised as `subscriptions list --json` prints it.
+/// A customer's pass. Serialised as `subscriptions list --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {
-    /// `subscription-cs_…`: made from the session's id by [`Subscription::id_of`], so that a second create cannot
-    /// make a second record.
+    /// `subscription-cs_…`: [`Subscription::id_of`] makes it from the session id, so a second create cannot
+    /// create a second record.
     pub id: String,
     /// The user's id.
     pub user: String,
@@ -240,7 +241,7 @@ pub struct Subscription {
     pub kind: SubscriptionType,
     pub start_date: DateTime<Utc>,
     pub end_date: DateTime<Utc>,
-    /// Absent: unlimited.
+    /// Missing: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining_clips: Option<i64>,
     pub pass_id: String,
@@ -274,7 +275,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The id of the subscription that a session becomes.
+    /// The id of a session's subscription.
     #[must_use]
     pub fn id_of(session: &str) -> String {
         format!("subscription-{session}")
@@ -283,26 +284,25 @@ impl Subscription {
 
 /// A subscription to create. The store sets `user` from `buyer`.
 ///
-/// When `subscription.is_upgrade`, `upgraded_from_subscription_id` names the subscription that the same transaction
-/// switches off.
+/// If `subscription.is_upgrade`, the same transaction deactivates `upgraded_from_subscription_id`.
 #[derive(Debug, Clone)]
 pub struct NewSubscription {
     pub subscription: Subscription,
     pub buyer: Buyer,
 }
 
-/// Who paid, as far as the purchase tells. See "Fulfilment" rule 5.
+/// The buyer, as far as the purchase names them. See "Fulfilment" rule 5.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Buyer {
-    /// The user's id, from the metadata's `userId` or else the `client_reference_id`; never a guest's.
+    /// The user id, from the metadata's `userId` or else the `client_reference_id`. Never a guest's.
     pub user_id: Option<String>,
-    /// As [`crate::email::folded`] gives it, never empty.
+    /// Normalized by [`crate::email::folded`], never empty.
     pub email: Option<String>,
     pub name: Option<String>,
 }
 
 impl fmt::Debug for Buyer {
-    /// Without the email and the name: this reaches logs.
+    /// Without email and name, since this reaches logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buyer")
             .field("user_id", &self.user_id)
@@ -310,53 +310,53 @@ impl fmt::Debug for Buyer {
     }
 }
 
-/// What became of a [`NewSubscription`].
+/// The result for a [`NewSubscription`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// A new record.
     New { id: String, user: String },
-    /// A record of this session, or of this payment, was there: nothing was written.
+    /// A record of this session or payment exists; nothing was written.
     Existing {
         id: String,
         user: String,
         tenant: String,
     },
-    /// Nothing was written: the upgrade cannot be carried out.
+    /// The upgrade is impossible; nothing was written.
     Refused(UpgradeRefusal),
 }
 
 /// Why an upgrade was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UpgradeRefusal {
-    #[error("the subscription to upgrade from is not there (yet)")]
+    #[error("the subscription to upgrade does not exist (yet)")]
     NotFound,
-    #[error("the subscription to upgrade from belongs to another tenant")]
+    #[error("the subscription to upgrade belongs to another tenant")]
     OtherTenant,
-    #[error("the subscription to upgrade from belongs to another user")]
+    #[error("the subscription to upgrade belongs to another user")]
     OtherUser,
-    #[error("the subscription to upgrade from has already been upgraded by another purchase")]
+    #[error("the subscription was already upgraded by another purchase")]
     AlreadyUpgraded,
 }
 
-/// What an operator did, as the audit log keeps it.
+/// An operator's action, as in the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRecord {
     pub id: String,
-    /// Who: `user@host` of a command, an admin's name on a page.
+    /// Who: `user@host` of a command, or an admin's name.
     pub actor: String,
     /// Such as `jobs.retry`.
     pub action: String,
-    /// JSON: the ids, the filter or the queue that it was about.
+    /// JSON: the ids, filter or queue concerned.
     pub target: String,
-    /// Why, in the operator's own words.
+    /// Why, in the operator's words.
     pub reason: Option<String>,
     pub began_at: DateTime<Utc>,
-    /// `None`, as `outcome`: the act was cut off, or goes on.
+    /// `None`, as `outcome`: the action is running or was interrupted.
     pub ended_at: Option<DateTime<Utc>>,
     pub outcome: Option<String>,
 }
 
-/// A verified event, as the log keeps it.
+/// A verified event, as in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedEvent {
     /// Stripe's `evt_…`.
@@ -364,20 +364,20 @@ pub struct LoggedEvent {
     pub kind: String,
     pub account: Option<String>,
     pub livemode: bool,
-    /// The slug of the path that it came in by.
+    /// The slug of the path by which it arrived.
     pub tenant_slug: Option<String>,
     /// The id of `data.object`.
     pub object_id: Option<String>,
     /// `enqueued` or `ignored`, and why.
     pub outcome: String,
-    /// When Stripe made it.
+    /// When Stripe created it.
     pub created_at: DateTime<Utc>,
     pub received_at: DateTime<Utc>,
-    /// The raw body as [`crate::event_log::body`] reads it; `None` once its 30 days are over.
+    /// The raw body, read by [`crate::event_log::body`]. `None` after its retention.
     pub body: Option<Vec<u8>>,
 }
 
-/// Which subscriptions to list; every given field narrows the list.
+/// A filter for subscriptions. All given fields must match.
 #[derive(Debug, Clone, Default)]
 pub struct SubscriptionFilter {
     pub tenant_slug: Option<String>,
@@ -385,6 +385,6 @@ pub struct SubscriptionFilter {
     /// Compared in lower case.
     pub email: Option<String>,
     pub session: Option<String>,
-    /// Only those that come after this one in the list: when it was created, and its id.
+    /// Only those after this one: its creation time and id.
     pub after: Option<(DateTime<Utc>, String)>,
 }

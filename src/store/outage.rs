@@ -1,4 +1,4 @@
-//! Whether the whole store is out of order, as its calls find it.
+//! Tracks outages of the whole store, as its calls find them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use super::StoreError;
 /// How often a lasting outage is logged.
 const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
 
-/// What keeps the store from working, and for how long already.
+/// The cause and duration of an outage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
     pub cause: String,
@@ -17,24 +17,24 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// When it makes sense to try again: soon while it is young, every 15 s when it has lasted.
+    /// When to retry: soon at first, later every 15 s.
     #[must_use]
     pub fn pause(&self) -> Duration {
         (self.lasted / 4).clamp(Duration::from_secs(1), Duration::from_secs(15))
     }
 }
 
-/// What a call did with the store.
+/// Whether a call read or wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
     Read,
     Write,
 }
 
-/// Remembers the outage, and logs how it begins, lasts and ends: a line a minute at most, however many calls fail.
+/// Tracks the outage, and logs its beginning and end, and once a minute in between.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// There is one: what works need not take the lock to learn that there is none.
+    /// Whether there is an outage, so that calls need not take the lock.
     is_out: AtomicBool,
     current: Mutex<Option<Current>>,
 }
@@ -96,13 +96,13 @@ impl Watch {
                 cause,
                 seconds = now.saturating_duration_since(current.began).as_secs(),
                 failed_calls = current.failed,
-                "the store is not available: purchases wait and none is lost; run `surepass doctor`"
+                "the store is not available: purchases wait in the queue and none is lost; run `surepass doctor`"
             );
         }
         self.is_out.store(true, Ordering::Relaxed);
     }
 
-    /// A read that works does not end an outage of writes.
+    /// A successful read does not end an outage of writes.
     fn works(&self, access: Access, now: Instant) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(over) = current.take_if(|current| current.access <= access) {

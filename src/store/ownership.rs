@@ -1,4 +1,4 @@
-//! Who owns a subscription beyond what its purchase tells: proved emails, and moves by a person.
+//! Owners of subscriptions beyond their purchases: verified emails, and moves by an operator.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,42 +14,43 @@ use super::purchases::sql;
 use super::sql::SqlStore;
 use crate::guest;
 
-/// The most ids that an audit row lists; of more it has the count.
+/// The most ids in an audit row; it also has their count.
 const IDS_LISTED: usize = 100;
 
-/// Who has proved which email, and which subscriptions a person has moved.
+/// Verified emails, and subscriptions that an operator moved.
 #[async_trait]
 pub trait OwnershipStore: std::fmt::Debug + Send + Sync {
-    /// Notes that this user has proved this email, unless somebody has before, and moves all that guests with it hold, at
-    /// every tenant, to them, in the same transaction. Answers who proved it first. Repeated, it writes nothing.
+    /// Records that this user verified this email, unless somebody did before. In the same transaction moves
+    /// the subscriptions of this email's guests, at every tenant, to them. Returns who verified it first.
+    /// Idempotent.
     ///
     /// # Errors
-    /// [`StoreError`]; asking again is safe.
+    /// [`StoreError`]. Safe to repeat.
     async fn prove_email(&self, proof: &EmailProof<'_>) -> Result<String, StoreError>;
 
-    /// Who has proved which of these emails.
+    /// Who verified which of these emails.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn provers(&self, emails: &[&str]) -> Result<HashMap<String, String>, StoreError>;
+    async fn verified_owners(&self, emails: &[&str]) -> Result<HashMap<String, String>, StoreError>;
 
-    /// Which of these subscriptions a person has moved to their user.
+    /// Which of these subscriptions an operator moved.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn moved(&self, subscriptions: &[&str]) -> Result<HashSet<String>, StoreError>;
 
-    /// Gives a subscription that is `from`'s to another user, who is created where there is none.
+    /// Moves a subscription from user `from` to another, who is created if missing.
     ///
     /// # Errors
-    /// [`StoreError`]; asking again is safe.
+    /// [`StoreError`]. Safe to repeat.
     async fn move_subscription(&self, wanted: &Move<'_>) -> Result<Moved, StoreError>;
 }
 
-/// A user has proved an email.
+/// A user verified an email.
 #[derive(Debug, Clone, Copy)]
 pub struct EmailProof<'a> {
-    /// As [`crate::email::folded`] gives it.
+    /// Normalized by [`crate::email::folded`].
     pub email: &'a str,
     pub user: &'a str,
     pub at: DateTime<Utc>,
@@ -57,38 +58,38 @@ pub struct EmailProof<'a> {
     pub audit: &'a str,
 }
 
-/// A subscription is to be another user's.
+/// A subscription to move to another user.
 #[derive(Debug, Clone, Copy)]
 pub struct Move<'a> {
     pub subscription: &'a str,
-    /// Whose it was when the operator looked.
+    /// The owner when the operator looked.
     pub from: &'a str,
     pub to: &'a str,
-    /// The email of a user who is to be created.
+    /// The email of a user to create.
     pub email: Option<&'a str>,
     pub at: DateTime<Utc>,
 }
 
-/// What became of a [`Move`].
+/// The result of a [`Move`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
     Done,
-    /// It is not `from`'s (any more), or is not there: nothing was written.
+    /// It does not exist or is not `from`'s; nothing was written.
     Stale,
 }
 
 #[async_trait]
 impl<D: Dialect> OwnershipStore for SqlStore<D> {
     async fn prove_email(&self, proof: &EmailProof<'_>) -> Result<String, StoreError> {
-        // Most have proved it before, and a look is cheaper than a transaction.
-        if let Some(user) = self.provers(&[proof.email]).await?.remove(proof.email) {
+        // Usually it is verified already, and a query is cheaper than a transaction.
+        if let Some(user) = self.verified_owners(&[proof.email]).await?.remove(proof.email) {
             return Ok(user);
         }
         ask!(self.pools, Write, |connection| prove::<D>(&mut connection, proof))
     }
 
-    async fn provers(&self, emails: &[&str]) -> Result<HashMap<String, String>, StoreError> {
-        ask!(self.pools, Read, |connection| provers::<D>(
+    async fn verified_owners(&self, emails: &[&str]) -> Result<HashMap<String, String>, StoreError> {
+        ask!(self.pools, Read, |connection| verified_owners::<D>(
             &mut connection,
             emails
         ))
@@ -106,7 +107,7 @@ impl<D: Dialect> OwnershipStore for SqlStore<D> {
     }
 }
 
-pub(super) async fn provers<D: Dialect>(
+pub(super) async fn verified_owners<D: Dialect>(
     connection: &mut D::Connection,
     emails: &[&str],
 ) -> sqlx::Result<HashMap<String, String>> {
@@ -123,7 +124,7 @@ pub(super) async fn provers<D: Dialect>(
         .collect()
 }
 
-/// No purchase by a guest with this email commits between the note and the move: it either is moved, or reads the note.
+/// A concurrent purchase of a guest with this email is either moved here, or sees the verification.
 async fn prove<D: Dialect>(connection: &mut D::Connection, proof: &EmailProof<'_>) -> sqlx::Result<String> {
     let mut transaction = connection.begin_with(D::begin(connection)).await?;
     if let Some(lock) = D::LOCK_EMAIL {
@@ -142,7 +143,7 @@ async fn prove<D: Dialect>(connection: &mut D::Connection, proof: &EmailProof<'_
         Bind::Instant(proof.at),
     ];
     if D::execute(&mut transaction, SqlStr::from_static(text), binds).await? == 0 {
-        let first = provers::<D>(&mut transaction, &[proof.email])
+        let first = verified_owners::<D>(&mut transaction, &[proof.email])
             .await?
             .remove(proof.email);
         transaction.rollback().await?;
@@ -152,7 +153,7 @@ async fn prove<D: Dialect>(connection: &mut D::Connection, proof: &EmailProof<'_
     let guests: Vec<&str> = guests.iter().map(String::as_str).collect();
     let mut moved = Vec::new();
     loop {
-        // Again after a move: an upgrade that held one of them may have added another.
+        // Again after a move, since a concurrent upgrade may have added one.
         let held = held_by::<D>(&mut transaction, &guests).await?;
         if held.is_empty() {
             break;
@@ -176,7 +177,7 @@ async fn prove<D: Dialect>(connection: &mut D::Connection, proof: &EmailProof<'_
     Ok(proof.user.to_owned())
 }
 
-/// Every guest with this email: one a tenant, and the one that an older version made up for all of them.
+/// All guests with this email: one for each tenant, and the one that older versions used for all.
 async fn guests<D: Dialect>(connection: &mut D::Connection, email: &str) -> sqlx::Result<Vec<String>> {
     let tenants = D::rows(connection, SqlStr::from_static("SELECT id FROM tenants"), vec![]).await?;
     let mut guests = guest::old_of_email(email);
@@ -214,7 +215,8 @@ async fn add_user<D: Dialect>(
     Ok(())
 }
 
-/// The audit row of a proof that has moved something. Without the email: the log is shown to more people than emails are.
+/// The audit row of a verification that moved something. Without the email, since more people can read the
+/// log than emails.
 async fn note<D: Dialect>(
     connection: &mut D::Connection,
     proof: &EmailProof<'_>,

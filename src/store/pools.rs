@@ -15,14 +15,14 @@ use super::dialect::Dialect;
 use super::error::timed_out;
 use super::outage::{Access, Outage, Watch};
 
-/// A store's connections: those that write, and those that read.
+/// A store's connections for writing and reading.
 pub(super) struct Pools<D: Dialect> {
     writers: Pool<D>,
     readers: Pool<D>,
-    /// A connection that stays open for as long as the store is, where the database needs one.
+    /// A connection that stays open as long as the store, if the database needs one.
     kept: Mutex<Option<PoolConnection<D>>>,
     watch: Watch,
-    /// How to connect where the session's options are refused.
+    /// How to connect if the server rejects the session's options.
     plain: Option<<D::Connection as Connection>::Options>,
     file: Option<OpenFile>,
 }
@@ -68,13 +68,13 @@ impl<D: Dialect> Pools<D> {
         }
     }
 
-    /// That the store's file is still the one that was opened. To be asked after each write, too: what went into a file
-    /// that is gone is not done.
+    /// Checks that the store's file is still the opened one. Also after each write: what went into a deleted
+    /// file is lost.
     pub(super) fn check_file(&self) -> Result<(), StoreError> {
         self.file.as_ref().map_or(Ok(()), OpenFile::check)
     }
 
-    /// Notes whether a call shows an outage, or the end of one.
+    /// Records whether a call shows an outage or its end.
     pub(super) fn note<T>(&self, access: Access, result: Result<T, StoreError>) -> Result<T, StoreError> {
         self.watch.note(access, result, Instant::now)
     }
@@ -90,7 +90,7 @@ impl<D: Dialect> Pools<D> {
     }
 }
 
-/// The file that a store has open, by its place and by what it was when it was opened.
+/// The opened file: its path and identity.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     path: PathBuf,
@@ -113,7 +113,7 @@ impl OpenFile {
             Err(error) if error.kind() == ErrorKind::NotFound => "has been removed",
             Err(error) => {
                 return Err(StoreError::Outage(format!(
-                    "the SQLite file {} cannot be looked at: {error}",
+                    "the SQLite file {} cannot be checked: {error}",
                     self.path.display()
                 )));
             }
@@ -131,8 +131,8 @@ fn device_and_inode(path: &Path) -> std::io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// A connection that has not answered in time is thrown away: waiting for it to come to itself would hold its
-/// place in the pool. So is one that failed: it may be in the midst of a transaction.
+/// Closes a connection that did not answer in time, since waiting would occupy its place in the pool. Also
+/// one that failed, which may still be in a transaction.
 pub(super) fn in_time<D: Dialect, T, E: From<sqlx::Error>>(
     mut connection: PoolConnection<D>,
     result: Result<Result<T, E>, Elapsed>,
@@ -143,7 +143,7 @@ pub(super) fn in_time<D: Dialect, T, E: From<sqlx::Error>>(
     result.unwrap_or_else(|_| Err(timed_out().into()))
 }
 
-/// Asks on a connection of [`Pools`], within the time that a statement has.
+/// Runs a call on a connection of [`Pools`], within the time limit of a statement.
 macro_rules! ask {
     ($pools:expr, $access:ident, |$connection:ident| $asked:expr) => {{
         let access = $crate::store::outage::Access::$access;

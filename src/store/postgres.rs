@@ -22,17 +22,15 @@ use crate::address::masked;
 /// The store in a PostgreSQL database.
 pub type PostgresStore = SqlStore<Postgres>;
 
-/// Batches of purchases under way at once, each on its own connection.
+/// Concurrent batches of purchases, each on its own connection.
 const PARALLEL: usize = 4;
 
-/// A setting of our own that tells the two kinds of connections apart: it is there only where the server itself has read
-/// what this side said when it connected.
+/// A custom setting that only a direct connection has: a pooler does not pass on the connection's options.
 const DIRECT: &str = "surepass.session";
 
-/// What a session of a direct connection is to be like. The server ends what takes longer, a little before this side
-/// gives up on it. Prepared statements keep one plan: planning an insert of hundreds of rows anew each time would take
-/// longer than running it. Such a plan may have been made while the tables were empty, and must not settle for reading
-/// them from end to end.
+/// The settings of a direct connection. The server cancels slow statements a little before this side gives
+/// up. Prepared statements keep one plan, since planning an insert of hundreds of rows takes longer than
+/// running it. Such a plan may date from when the tables were empty, so it must not use sequential scans.
 const SESSION: [(&str, &str); 5] = [
     (DIRECT, "direct"),
     ("statement_timeout", "9s"),
@@ -41,25 +39,25 @@ const SESSION: [(&str, &str); 5] = [
     ("enable_seqscan", "off"),
 ];
 
-/// Behind a pooler (`PgBouncer` in transaction mode) a session is everybody's, and the next transaction may run in another:
-/// no setting may outlive a transaction, and no prepared statement.
+/// Behind a pooler (`PgBouncer` in transaction mode) sessions are shared, and the next transaction may run in
+/// another one. No setting and no prepared statement may outlive a transaction.
 const BEGIN_POOLED: &str = "BEGIN; SET LOCAL statement_timeout = '9s'; \
     SET LOCAL idle_in_transaction_session_timeout = '15s'";
 
-/// A connection that has lain idle for longer is asked whether it still lives before it is used.
+/// A connection that was idle for longer is checked before use.
 const TRUSTED: Duration = Duration::from_secs(1);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 impl PostgresStore {
-    /// Prepares connections, direct or by a pooler, to a `postgres://…` address. Connects when it is first asked something, so that a
-    /// server can start while the database is away.
+    /// Prepares connections to a `postgres://…` address, direct or through a pooler. Connects on the first
+    /// call, so that a server can start while the database is unavailable.
     ///
     /// # Errors
-    /// [`StoreError`]: no such address.
+    /// [`StoreError`]: the address is invalid.
     pub fn open(url: &SecretString, options: &Options) -> Result<Self, StoreError> {
         let address = PgConnectOptions::from_str(url.expose_secret())
-            // The error's text could quote the address, and with it the password.
+            // The error's text could contain the address with its password.
             .map_err(|_| {
                 StoreError::Address(format!(
                     "`{}` cannot be read: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE, with what is special in the \
@@ -68,7 +66,7 @@ impl PostgresStore {
                 ))
             })?
             .application_name("surepass")
-            // For floats, of which there are none; poolers refuse it.
+            // It concerns only floats, which we do not store; poolers reject it.
             .extra_float_digits(None)
             .disable_statement_logging();
         let address = trusting(address, url.expose_secret())?;
@@ -86,10 +84,10 @@ impl PostgresStore {
     }
 }
 
-/// Looks whether the connection leads straight to the server; then it has a statement prepared from here on, and
-/// [`is_pooled`] tells it by that.
+/// Checks whether the connection is direct. If so, prepares a statement, by which [`is_pooled`] recognises
+/// it.
 async fn recognise(connection: &mut PgConnection) -> sqlx::Result<()> {
-    // Without parameters: a statement that is not prepared.
+    // Without parameters, so that it is not prepared.
     let asked = format!("SELECT current_setting('{DIRECT}', true)");
     let session: Option<String> = connection.fetch_one(AssertSqlSafe(asked)).await?.try_get(0)?;
     if session.is_some_and(|session| !session.is_empty()) {
@@ -98,7 +96,7 @@ async fn recognise(connection: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Whether a pooler stands before the server: such a connection is used without prepared statements.
+/// Whether a pooler is in between. Then no prepared statements are used.
 fn is_pooled(connection: &PgConnection) -> bool {
     connection.cached_statements_size() == 0
 }
@@ -109,7 +107,8 @@ impl Dialect for Postgres {
     const LARGE_INSERT: &'static str = "INSERT INTO audit (id, actor, action, target, began_at) \
         SELECT 'doctor', '', '', string_agg(md5(n::text), ''), now() FROM generate_series(1, 8192) AS n";
     const BEGIN_MIGRATION: &'static str = "BEGIN";
-    // Any number, the same in all versions. It goes with the transaction, unlike a session's lock.
+    // An arbitrary number, the same in all versions. The lock ends with the transaction, unlike a session's
+    // lock.
     const LOCK_MIGRATIONS: &'static str = "SET LOCAL statement_timeout = 0; \
         SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock(7310868735423931)";
     const MIGRATION_TABLE: &'static str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
@@ -122,7 +121,7 @@ impl Dialect for Postgres {
     const COUNT_MIGRATION_TABLES: &'static str =
         "SELECT COUNT(*) AS n FROM pg_catalog.pg_class WHERE oid = to_regclass('_sqlx_migrations')";
     const LOCK_CATALOGUE: Option<&'static str> = Some("LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE");
-    // Some emails share a lock: of one transaction there are at most 1024. Sorted, so that two do not wait for each other.
+    // Emails share at most 1,024 locks. Sorted, so that two transactions do not deadlock.
     const SHARE_EMAILS: Option<&'static str> = Some(
         "SELECT pg_advisory_xact_lock_shared(23703, slot) FROM (SELECT DISTINCT hashtext(email) & 1023 AS slot \
          FROM unnest($1::text[]) AS email ORDER BY slot) AS slots",
@@ -224,7 +223,7 @@ fn arguments(binds: Vec<Bind<'_>>) -> sqlx::Result<PgArguments> {
     Ok(arguments)
 }
 
-/// PostgreSQL's text cannot hold U+0000, which JSON can: one such name must not keep a purchase out.
+/// PostgreSQL's text cannot contain U+0000, but JSON can. Such a name must not block a purchase.
 fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         Cow::Owned(text.replace('\0', "\u{fffd}"))

@@ -1,12 +1,12 @@
-//! Subscriptions, created in batches. [`super::subscriptions`] reads them.
+//! Creates subscriptions in batches. [`super::subscriptions`] reads them.
 
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
 
+use super::batch_insert::BatchInsert;
 use super::dialect::{Bind, Dialect, Fields, Insert};
-use super::joined::Joined;
 use super::model::{Created, NewSubscription, Subscription};
 use super::ownership;
-use super::plan::{Held, HeldSubscription, Plan, Upgradable, User, plan};
+use super::write_plan::{ExistingRows, ExistingSubscription, Upgradable, User, WritePlan, plan};
 use crate::money::Money;
 
 /// The statements that create subscriptions.
@@ -17,7 +17,7 @@ pub(super) struct Statements {
     users: Insert,
     subscriptions: Insert,
     closed_cases: Insert,
-    at_once: Joined<3>,
+    at_once: BatchInsert<3>,
 }
 
 const fn insert_users() -> Insert {
@@ -38,8 +38,8 @@ const fn insert_subscriptions() -> Insert {
     )
 }
 
-/// Closes the cases of the sessions that follow, which have their subscription. A pass for the first of several paid places
-/// closes none.
+/// Closes the cases of these sessions, which now have a subscription. Not if several places were paid and
+/// this is a pass for the first.
 const fn close_cases() -> Insert {
     Insert::new(
         "UPDATE unmatched_payments SET state = 'closed', resolution = 'subscription', updated_at = \
@@ -50,7 +50,7 @@ const fn close_cases() -> Insert {
     )
 }
 
-const SWITCH_OFF: &str = "UPDATE subscriptions SET is_active = $1, upgraded_at = $2, updated_at = $2, \
+const DEACTIVATE: &str = "UPDATE subscriptions SET is_active = $1, upgraded_at = $2, updated_at = $2, \
     upgraded_to_pass_id = $3, upgraded_to_pass_name = $4 WHERE id = $5";
 
 impl Statements {
@@ -69,26 +69,26 @@ impl Statements {
             users: insert_users(),
             subscriptions: insert_subscriptions(),
             closed_cases: close_cases(),
-            at_once: Joined::new([insert_users(), insert_subscriptions(), close_cases()]),
+            at_once: BatchInsert::new([insert_users(), insert_subscriptions(), close_cases()]),
         }
     }
 
-    /// Creates what of the batch is not there, in one transaction: all of it or, on an error, nothing. After an error
-    /// the connection may be left in the midst of the transaction.
+    /// Creates the missing subscriptions of the batch in one transaction. After an error nothing is written,
+    /// and the connection may still be in the transaction.
     pub(super) async fn create<D: Dialect>(
         &self,
         connection: &mut D::Connection,
         batch: &[Box<NewSubscription>],
     ) -> sqlx::Result<Vec<Created>> {
-        match self.create_blind::<D>(connection, batch).await? {
+        match self.create_without_lookup::<D>(connection, batch).await? {
             Some(outcomes) => Ok(outcomes),
-            None => self.create_what_is_missing::<D>(connection, batch).await,
+            None => self.create_missing::<D>(connection, batch).await,
         }
     }
 
-    /// Most batches hold nothing that is there already. So, where the database takes a whole transaction in one call, they
-    /// are written without a look; `None`: one of them is there, or can only be decided by looking.
-    async fn create_blind<D: Dialect>(
+    /// Inserts the batch without a lookup, since usually none of it exists. `None`: one exists, or the result
+    /// depends on existing rows.
+    async fn create_without_lookup<D: Dialect>(
         &self,
         connection: &mut D::Connection,
         batch: &[Box<NewSubscription>],
@@ -99,7 +99,7 @@ impl Statements {
         if !D::JOINS_STATEMENTS || batch.iter().any(|new| needs_a_look(new)) {
             return Ok(None);
         }
-        let plan = plan(batch, &Held::default());
+        let plan = plan(batch, &ExistingRows::default());
         let user_of = |id: &String| plan.users.binary_search_by(|user| user.id.cmp(id)).ok();
         let users = plan.created.iter().map(|(_, id)| user_of(id));
         let Some(users) = users.collect::<Option<Vec<_>>>() else {
@@ -124,13 +124,13 @@ impl Statements {
         }
     }
 
-    async fn create_what_is_missing<D: Dialect>(
+    async fn create_missing<D: Dialect>(
         &self,
         connection: &mut D::Connection,
         batch: &[Box<NewSubscription>],
     ) -> sqlx::Result<Vec<Created>> {
         let mut transaction = connection.begin_with(D::begin(connection)).await?;
-        let held = self.held::<D>(&mut transaction, batch).await?;
+        let held = self.existing::<D>(&mut transaction, batch).await?;
         let plan = plan(batch, &held);
         if plan.created.is_empty() {
             transaction.rollback().await?;
@@ -141,11 +141,11 @@ impl Statements {
         Ok(plan.outcomes)
     }
 
-    async fn held<D: Dialect>(
+    async fn existing<D: Dialect>(
         &self,
         connection: &mut D::Connection,
         batch: &[Box<NewSubscription>],
-    ) -> sqlx::Result<Held> {
+    ) -> sqlx::Result<ExistingRows> {
         let purchases = || batch.iter().map(|new| &new.subscription);
         let ids = purchases().map(|one| one.id.as_str()).collect();
         let payments = purchases()
@@ -157,14 +157,14 @@ impl Statements {
             .filter_map(|buyer| buyer.email.as_deref())
             .collect();
         if let Some(lock) = D::SHARE_EMAILS.filter(|_| !emails.is_empty()) {
-            // Before any row is locked: who proves an email locks in this order, too.
+            // Before any row lock: email verification locks in the same order.
             let binds = vec![Bind::Texts(emails.clone())];
             D::execute(connection, SqlStr::from_static(lock), binds).await?;
         }
-        let mut held = Held::default();
+        let mut existing = ExistingRows::default();
         let found = self.by_id_or_payment.clone();
         for row in D::rows(connection, found, vec![Bind::Texts(ids), Bind::Texts(payments)]).await? {
-            held.subscriptions.push(HeldSubscription {
+            existing.subscriptions.push(ExistingSubscription {
                 id: row.text("id")?,
                 payment: row.maybe_text("stripe_payment_id")?,
                 user: row.text("user_id")?,
@@ -178,7 +178,7 @@ impl Statements {
             .collect();
         if !old.is_empty() {
             for row in D::rows(connection, self.upgradable.clone(), vec![Bind::Texts(old)]).await? {
-                held.upgradable.insert(
+                existing.upgradable.insert(
                     row.text("id")?,
                     Upgradable {
                         user: row.text("user_id")?,
@@ -189,12 +189,16 @@ impl Statements {
             }
         }
 
-        held.provers = ownership::provers::<D>(connection, &emails).await?;
-        Ok(held)
+        existing.verified_owners = ownership::verified_owners::<D>(connection, &emails).await?;
+        Ok(existing)
     }
 
-    async fn write<D: Dialect>(&self, connection: &mut D::Connection, plan: &Plan<'_>) -> sqlx::Result<()> {
-        for (old, new) in &plan.switched_off {
+    async fn write<D: Dialect>(
+        &self,
+        connection: &mut D::Connection,
+        plan: &WritePlan<'_>,
+    ) -> sqlx::Result<()> {
+        for (old, new) in &plan.deactivated {
             let subscription = &new.subscription;
             let binds = vec![
                 Bind::Flag(false),
@@ -203,7 +207,7 @@ impl Statements {
                 Bind::Text(&subscription.pass_name),
                 Bind::Text(old),
             ];
-            D::execute(connection, SqlStr::from_static(SWITCH_OFF), binds).await?;
+            D::execute(connection, SqlStr::from_static(DEACTIVATE), binds).await?;
         }
         let users = plan.users.iter().map(user_binds);
         self.users.run::<D>(connection, users).await?;
@@ -267,7 +271,7 @@ fn binds<'a>(one: &'a Subscription, user: &'a str) -> Vec<Bind<'a>> {
     ]
 }
 
-/// A column that holds the text of a type of ours.
+/// A column with the text of one of our types.
 pub(super) fn parsed<T>(row: &impl Fields, column: &str) -> sqlx::Result<T>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,

@@ -1,4 +1,4 @@
-//! Whether the tables are those of this version, bringing them there, and whether they can be written to.
+//! The schema: its version, migrations, and whether the store can be written.
 
 use std::collections::HashMap;
 
@@ -7,49 +7,50 @@ use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
 use super::StoreError;
 use super::dialect::{Bind, Dialect, Fields};
 
-/// The version that brought `schema_compat`.
+/// The migration that added `schema_compat`.
 const COMPAT: i64 = 9;
 
-/// How far the store's tables have come.
+/// The schema version of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
-    /// The newest version that has been applied; `None`: there are no tables yet.
+    /// The newest applied migration. `None`: no tables yet.
     pub applied: Option<i64>,
-    /// The newest that this program knows.
+    /// The newest migration of this program.
     pub newest: i64,
-    /// Versions that this program knows and that are not applied.
+    /// Migrations of this program that are not applied.
     pub missing: usize,
-    /// A version that broke off half-way.
+    /// A migration that failed half-way.
     pub broken: Option<i64>,
-    /// Programs that know less than this version must not work on the tables. Most versions only add, and leave it.
+    /// Programs with an older newest migration must not use the tables. Most migrations only add something
+    /// and do not change this.
     pub oldest: i64,
 }
 
 impl Schema {
-    /// A newer program has been at work on the tables.
+    /// Whether a newer program has migrated the tables.
     #[must_use]
     pub fn is_newer(&self) -> bool {
         self.applied.is_some_and(|applied| applied > self.newest)
     }
 
-    /// Whether this program can work on the tables.
+    /// Whether this program can use the tables.
     ///
     /// # Errors
-    /// [`StoreError::Permanent`]: it cannot, and what to do.
+    /// [`StoreError::Permanent`] if it cannot, with what to do.
     pub fn check(&self) -> Result<(), StoreError> {
         let newest = self.newest;
         let problem = match self.applied {
-            _ if let Some(broken) = self.broken => format!(
-                "version {broken} of its tables broke off half-way: run `surepass migrate` and see what it says"
-            ),
-            None => "it has no tables yet: is it the right one? `surepass migrate` creates them".to_owned(),
+            _ if let Some(broken) = self.broken => {
+                format!("migration {broken} failed half-way: run `surepass migrate` and see its error")
+            }
+            None => "it has no tables yet; if it is the right database, run `surepass migrate`".to_owned(),
             Some(applied) if self.missing > 0 => format!(
                 "its tables are of version {applied}, and this program needs {newest} ({} more): run \
                  `surepass migrate` (or set `database.migrate_on_start` for one service)",
                 self.missing
             ),
             Some(_) if self.oldest > newest => format!(
-                "its tables need version {} of this program, and this is {newest}: update Surepass on this machine",
+                "its tables need migration {}, but this program knows only up to {newest}: update Surepass on this machine",
                 self.oldest
             ),
             Some(_) => return Ok(()),
@@ -58,7 +59,7 @@ impl Schema {
     }
 }
 
-/// Reads it, and changes nothing.
+/// Reads the schema version. Changes nothing.
 pub(super) async fn read<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Schema> {
     let there = D::rows(connection, SqlStr::from_static(D::COUNT_MIGRATION_TABLES), vec![]).await?;
     let is_there = there.first().map(|row| row.int("n")).transpose()? > Some(0);
@@ -94,8 +95,8 @@ pub(super) async fn read<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
     })
 }
 
-/// Brings the tables up to date, in one transaction; several processes may do it at once. Not sqlx's own way: that holds a
-/// lock and named statements beyond a transaction, which a pooler does not keep.
+/// Migrates in one transaction. Several processes may do so at once. Not sqlx's migrator: its lock and
+/// prepared statements outlive a transaction, which poolers do not support.
 pub(super) async fn migrate<D: Dialect>(connection: &mut D::Connection) -> Result<(), StoreError> {
     let mut transaction = connection.begin_with(D::BEGIN_MIGRATION).await?;
     for script in [D::LOCK_MIGRATIONS, D::MIGRATION_TABLE] {
@@ -143,15 +144,15 @@ pub(super) async fn migrate<D: Dialect>(connection: &mut D::Connection) -> Resul
     Ok(())
 }
 
-/// Answers when the tables of a purchase are there and may be read.
+/// Checks that the tables of a purchase exist and can be read.
 pub(super) async fn look<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<()> {
     let nothing = "SELECT 1 FROM tenants, passes, users, subscriptions WHERE 1 = 0";
     D::rows(connection, SqlStr::from_static(nothing), vec![]).await?;
     Ok(())
 }
 
-/// Writes more than a connection holds in memory, and takes it back: a file, a disk or a server that is read-only or full
-/// refuses it, and so does a store without the tables of a purchase, or without the right to write them.
+/// Writes more than a connection buffers, and rolls back. Fails if the disk is full or read-only, or if a
+/// table or the permission to write is missing.
 pub(super) async fn try_write<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<()> {
     let mut transaction = connection.begin_with(D::begin(connection)).await?;
     for nothing in [

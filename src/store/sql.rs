@@ -1,4 +1,4 @@
-//! The store over a SQL database: connections, time limits, group commit.
+//! The SQL store: connections, time limits and group commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
+use super::batch_insert::BatchInsert;
 use super::dialect::Dialect;
 use super::error::is_passing;
-use super::joined::Joined;
-use super::lookback::{self, Note};
+use super::lookback::{self, SessionBatch};
 use super::model::{
     AuditRecord, Buyer, Created, KnownTenant, LoggedEvent, NewSubscription, PassKeys, Subscription,
     SubscriptionFilter, Tenant, WebhookSecrets,
@@ -20,21 +20,22 @@ use super::pools::{Pools, ask, in_time};
 use super::purchases::Statements;
 use super::{
     Imported, LookbackStore, OwnershipStore, STATEMENT, Schema, Store, StoreError, UnmatchedStore, audit,
-    events, ledger, schema, subscriptions, tenants,
+    events, reconciliation, schema, subscriptions, tenants,
 };
 use crate::batcher::{BatchLimits, Batcher};
 use crate::email;
 
-/// Purchases in one transaction, at most.
+/// The most purchases in one transaction.
 const BATCH: usize = 256;
-/// Building an index over a large table takes its time.
+/// An index on a large table takes long.
 const MIGRATION: Duration = Duration::from_mins(10);
-/// A catalogue may have a hundred thousand passes.
+/// A catalogue may contain a hundred thousand passes.
 const IMPORT: Duration = Duration::from_mins(2);
-/// How often a transaction is tried before its failure counts, where the cause is passing.
+/// How often a transaction is tried in case of a transient error.
 const TRIES: usize = 3;
 
-/// A store in a SQL database: [`SqliteStore`](super::SqliteStore) or [`PostgresStore`](super::PostgresStore).
+/// The store in an SQL database: [`SqliteStore`](super::SqliteStore) or
+/// [`PostgresStore`](super::PostgresStore).
 #[expect(
     private_bounds,
     reason = "nobody outside adds a database: the dialects are sealed"
@@ -42,8 +43,8 @@ const TRIES: usize = 3;
 pub struct SqlStore<D: Dialect> {
     pub(super) pools: Arc<Pools<D>>,
     purchases: Batcher<Box<NewSubscription>, Result<Created, StoreError>>,
-    events: Joined<1>,
-    pub(super) notes: Batcher<Note, Result<(), StoreError>>,
+    events: BatchInsert<1>,
+    pub(super) session_batches: Batcher<SessionBatch, Result<(), StoreError>>,
 }
 
 #[expect(
@@ -64,16 +65,16 @@ impl<D: Dialect> SqlStore<D> {
             async move { create::<D>(&writer.0, &writer.1, &batch).await }
         });
         Self {
-            notes: lookback::notes(&pools),
+            session_batches: lookback::session_batches(&pools),
             pools,
             purchases,
-            events: Joined::new([events::insert()]),
+            events: BatchInsert::new([events::insert()]),
         }
     }
 }
 
-/// Creates the batch in one transaction. Where something in it cannot be stored, its halves are tried apart, and
-/// so on down: one bad purchase does not stop the others.
+/// Creates the batch in one transaction. If a purchase cannot be stored, splits the batch in halves,
+/// recursively, so that it does not block the others.
 async fn create<D: Dialect>(
     pools: &Pools<D>,
     statements: &Statements,
@@ -115,7 +116,7 @@ async fn create_at_once<D: Dialect>(
     }
 }
 
-/// Refuses here what the database would refuse, or could not hold, with the rest of its batch.
+/// Rejects what the database would reject together with the rest of the batch.
 fn check(one: &Subscription) -> Result<(), StoreError> {
     if one.id != Subscription::id_of(&one.stripe_session_id) {
         return Err(StoreError::Permanent(format!(
@@ -139,7 +140,7 @@ fn check(one: &Subscription) -> Result<(), StoreError> {
     }
 }
 
-/// The buyer with the email as the store compares it.
+/// The buyer with the normalized email.
 fn normalise(buyer: &mut Buyer) {
     let email = buyer.email.as_deref().map(email::folded);
     buyer.email = email.filter(|email| !email.is_empty());
@@ -173,7 +174,9 @@ impl<D: Dialect> Store for SqlStore<D> {
         sessions: &[&str],
         payments: &[&str],
     ) -> Result<Vec<Subscription>, StoreError> {
-        ask!(self.pools, Read, |c| ledger::of::<D>(&mut c, sessions, payments))
+        ask!(self.pools, Read, |c| reconciliation::of::<D>(
+            &mut c, sessions, payments
+        ))
     }
 
     async fn subscriptions_begun(
@@ -183,7 +186,7 @@ impl<D: Dialect> Store for SqlStore<D> {
         after: Option<&Subscription>,
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError> {
-        ask!(self.pools, Read, |c| ledger::begun::<D>(
+        ask!(self.pools, Read, |c| reconciliation::begun::<D>(
             &mut c, from, before, after, limit
         ))
     }

@@ -1,4 +1,4 @@
-//! SQLite: one file, embedded; one writer, several readers.
+//! SQLite: one embedded file with one writer and several readers.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -24,12 +24,12 @@ use super::{ACQUIRE, Access, Options, StoreError, Synchronous};
 /// The store in a SQLite file.
 pub type SqliteStore = SqlStore<Sqlite>;
 
-/// How long a writer waits for one of another process.
+/// How long a writer waits for another process.
 const BUSY: Duration = Duration::from_secs(5);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// The file that a `sqlite://` address names, whether it is there or not.
+/// The file of a `sqlite://` address. It need not exist.
 #[must_use]
 pub fn sqlite_file(url: &SecretString) -> Option<PathBuf> {
     let address = url.expose_secret();
@@ -38,14 +38,14 @@ pub fn sqlite_file(url: &SecretString) -> Option<PathBuf> {
 }
 
 impl SqliteStore {
-    /// Opens the file that a `sqlite://FILE` address names. With [`Access::Create`] creates it, readable by its owner only,
-    /// and its folder where they are missing.
+    /// Opens the file of a `sqlite://FILE` address. [`Access::Create`] creates the file (readable by its
+    /// owner only) and its folder.
     ///
     /// # Errors
-    /// [`StoreError`]: no such address, or the file cannot be opened or created.
+    /// [`StoreError`]: the address is invalid, or the file cannot be opened or created.
     pub async fn open(url: &str, options: &Options) -> Result<Self, StoreError> {
         let address = SqliteConnectOptions::from_str(url).map_err(|error| {
-            StoreError::Address(format!("`{url}` is no address of a SQLite file: {error}"))
+            StoreError::Address(format!("`{url}` is not the address of a SQLite file: {error}"))
         })?;
         let file = address.get_filename().to_owned();
         if url.contains(":memory:") || url.contains("mode=memory") || file.as_os_str().is_empty() {
@@ -77,9 +77,8 @@ impl SqliteStore {
 
         let writer_address = address
             .clone()
-            // Ids are random, so a batch of purchases touches hundreds of pages: the default cache of 2 MB would
-            // write and read them again within one transaction, and the default checkpoint after each. More than 2.5 MB
-            // is hardly quicker, with ten thousand rows or a million.
+            // Ids are random, so a batch touches hundreds of pages. With the default cache and checkpoint
+            // they would be written and read again within one transaction. More than 2.5 MB brings little.
             .pragma("cache_size", "-2500")
             .pragma("wal_autocheckpoint", "8000")
             .pragma("temp_store", "MEMORY");
@@ -89,16 +88,16 @@ impl SqliteStore {
             .test_before_acquire(false)
             .connect_lazy_with(writer_address);
         let readers = SqlitePoolOptions::new()
-            // And the one that is kept.
+            // Plus the connection that stays open.
             .max_connections(options.max_connections.clamp(1, 4) + 1)
             .acquire_timeout(ACQUIRE)
             .test_before_acquire(false)
             .connect_lazy_with(address.pragma("query_only", "ON"));
-        // Now rather than at the first purchase: the file's journal becomes a WAL.
+        // At once rather than with the first purchase: this switches the journal to WAL.
         drop(connect(&writer).await?);
-        // Who closes a file's last connection deletes its WAL. This one stays, so that no process that has the store open
-        // is taken for gone between two of its statements; and as POSIX drops all locks of a process on a file when it
-        // closes one descriptor of it, which SQLite puts off only while a connection of the process holds a lock.
+        // Closing the last connection deletes the WAL. This one stays open, so that the store looks in use
+        // between two statements. Also, POSIX drops a process's locks on a file when it closes any descriptor
+        // of it.
         let kept = connect(&readers).await?;
         let file = OpenFile::new(file).map_err(|error| StoreError::Outage(error.to_string()))?;
         Ok(Self::new(
@@ -109,7 +108,7 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens a file without changing what is in it, also one that this user may only read.
+    /// Opens a file without changing it, even if it is read-only.
     async fn open_for_reading(
         address: SqliteConnectOptions,
         file: &Path,
@@ -120,8 +119,8 @@ impl SqliteStore {
         let may_write =
             |path: &Path| access(path, AccessFlags::W_OK).is_ok() && !address.get_filename().is_dir();
         let writable = may_write(file) && may_write(folder.unwrap_or(Path::new(".")));
-        // SQLite reads a file with a WAL by files beside it, which it creates and removes. In a folder where it may not, it
-        // reads a file whose WAL is gone or empty only if told that nobody changes the file meanwhile.
+        // SQLite needs files beside a WAL file, which it creates and removes. In a folder where it may not,
+        // it reads the file only if told that nobody changes it.
         let reading = |address: SqliteConnectOptions| {
             SqlitePoolOptions::new()
                 .max_connections(options.max_connections.clamp(1, 4) + 1)
@@ -147,7 +146,7 @@ impl SqliteStore {
     }
 }
 
-/// A connection that can read, which only a query tells.
+/// A connection that can read, which only a query proves.
 async fn readable(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
     let mut connection = pool.acquire().await?;
     sqlx::query("SELECT COUNT(*) FROM sqlite_schema")
@@ -165,8 +164,8 @@ fn absent(file: &Path) -> StoreError {
     ))
 }
 
-/// Makes the pool's first connection. Of several processes that turn a new file's journal into a WAL at the same moment,
-/// SQLite lets all but one fail at once, whatever their busy timeout: each holds what another waits for.
+/// Opens the pool's first connection. If several processes switch a new file to WAL at once, SQLite fails all
+/// but one, whatever the busy timeout.
 async fn connect(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
     const PAUSE: Duration = Duration::from_millis(20);
     let end = tokio::time::Instant::now() + BUSY;
@@ -181,19 +180,19 @@ async fn connect(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError
     }
 }
 
-/// Makes the file if it is missing. One that is there is left to SQLite: to open and close it here would drop the locks that
-/// this process holds on it by another store ("How To Corrupt An SQLite Database File", 2.2).
+/// Creates the file if it is missing. An existing file is not opened here: closing it would drop this
+/// process's locks on it ("How To Corrupt An SQLite Database File", 2.2).
 fn create(file: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
 
-    /// Nobody else of this process opens a new file before its maker has closed it.
+    /// Prevents another thread from opening a new file before it is closed here.
     static MAKING: Mutex<()> = Mutex::new(());
 
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    // SQLite gives the files beside it (-wal, -shm) the same mode.
+    // SQLite gives the -wal and -shm files the same mode.
     let made = std::fs::OpenOptions::new()
         .create_new(true)
         .write(true)
@@ -211,9 +210,9 @@ fn create(file: &Path) -> std::io::Result<()> {
 }
 
 impl Dialect for Sqlite {
-    // Takes the write lock at once: what the transaction reads stays true until it commits.
+    // Takes the write lock at once, so that what the transaction reads stays true until it commits.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
-    // More than the writer's cache holds: the rest goes to the WAL at once.
+    // More than the writer's cache holds: the rest is written to the WAL at once.
     const LARGE_INSERT: &'static str = "INSERT INTO audit (id, actor, action, target, began_at) \
         VALUES ('doctor', '', '', hex(zeroblob(2097152)), 0)";
     const BEGIN_MIGRATION: &'static str = "BEGIN EXCLUSIVE";
@@ -228,7 +227,7 @@ impl Dialect for Sqlite {
     const SHARE_EMAILS: Option<&'static str> = None;
     const LOCK_EMAIL: Option<&'static str> = None;
     const JOINS_STATEMENTS: bool = true;
-    // A prepared statement takes memory for each of its rows, and SQLite is not faster with more of them.
+    // A prepared statement takes memory for each row, and SQLite is not faster with more.
     const LARGEST_INSERT: u32 = 4;
     const COUNT_MIGRATION_TABLES: &'static str =
         "SELECT COUNT(*) AS n FROM sqlite_master WHERE name = '_sqlx_migrations'";
@@ -241,7 +240,7 @@ impl Dialect for Sqlite {
         format!("IN (SELECT value FROM json_each(${position}))")
     }
 
-    // Not `$1`: SQLite looks a parameter's name up in a list of all of them, and thousands would take seconds.
+    // Not `$1`: SQLite searches a list for each parameter's name, which takes seconds for thousands.
     fn placeholder(_: usize) -> String {
         "?".to_owned()
     }

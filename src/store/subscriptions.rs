@@ -1,4 +1,4 @@
-//! Subscriptions, as they are read.
+//! Reads subscriptions.
 
 use sqlx::SqlStr;
 
@@ -8,8 +8,7 @@ use super::purchases::{parsed, sql};
 use crate::email;
 use crate::money::{Currency, Money};
 
-/// That a subscription is of a tenant, so that no planner takes the index of tenants for it: a tenant may have a million,
-/// and a user has few.
+/// Selects a tenant without its index: a tenant may have a million subscriptions, a user only a few.
 const OF_TENANT: &str = "tenant_id || '' =";
 
 /// Newest first.
@@ -19,7 +18,7 @@ pub(super) async fn list<D: Dialect>(
     limit: u32,
 ) -> sqlx::Result<Vec<Subscription>> {
     let folded = filter.email.as_deref().map(email::folded);
-    // What an older version stored under this email is spelled otherwise.
+    // Older versions stored this email in another spelling.
     let emails = folded.as_deref().map(email::spellings).unwrap_or_default();
     let is_narrow = filter.user.is_some() || filter.email.is_some() || filter.session.is_some();
     let of_tenant = if is_narrow { OF_TENANT } else { "tenant_id =" };
@@ -72,12 +71,11 @@ pub(super) async fn list<D: Dialect>(
         .collect()
 }
 
-/// The first of the ids that live purchases make, in every order of texts: what live ids begin with alone. Ids of test
-/// purchases come after all live ones.
+/// The smallest id of a live purchase. Ids of test purchases sort after all live ones.
 const LIVE: &str = "subscription-cs_live_";
 
-/// Whether there is one of a live purchase. Compared with the first id from there on, not by `LIKE`: PostgreSQL's index is in
-/// the order of the database's language, and takes no prefix.
+/// Whether a live purchase exists. Compares with the smallest live id instead of `LIKE`, since PostgreSQL's
+/// index uses the database's collation.
 pub(super) async fn has_live<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<bool> {
     let first = SqlStr::from_static("SELECT id FROM subscriptions WHERE id >= $1 ORDER BY id LIMIT 1");
     match D::rows(connection, first, vec![Bind::Text(LIVE)]).await?.first() {
@@ -86,7 +84,7 @@ pub(super) async fn has_live<D: Dialect>(connection: &mut D::Connection) -> sqlx
     }
 }
 
-/// What any of these users holds of a tenant, newest first: by the index of users, who have few.
+/// The subscriptions of these users at a tenant, newest first. Uses the index of users.
 pub(super) async fn list_of<D: Dialect>(
     connection: &mut D::Connection,
     tenant: &str,

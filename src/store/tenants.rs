@@ -1,4 +1,4 @@
-//! Tenants and their passes: imported, listed.
+//! Imports and lists tenants and their passes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use super::purchases::parsed;
 use super::{Imported, StoreError};
 use crate::money::Money;
 
-/// All but the webhook secrets, which only those read who need them.
+/// All columns except the webhook secrets, which few callers may read.
 macro_rules! columns {
     () => {
         "id, slug, name, time_zone, color, stripe_account, support_email, support_url, shop_url, unmatched"
@@ -37,16 +37,16 @@ const PUT_PASS: &str = "INSERT INTO passes (tenant_id, id, name, type, classes_l
     validity_days = excluded.validity_days, expiry_date = excluded.expiry_date, \
     stripe_price_ids = excluded.stripe_price_ids, is_active = excluded.is_active";
 
-/// What changes whenever tenants or passes do.
+/// A version that changes with every tenant or pass.
 pub(super) async fn version<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Option<String>> {
     let text = SqlStr::from_static("SELECT version FROM catalogue_version");
     let rows = D::rows(connection, text, vec![]).await?;
     rows.first().map(|row| row.text("version")).transpose()
 }
 
-/// Every tenant by slug, each with its passes by id.
+/// All tenants by slug, each with its passes by id.
 pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<Tenant>> {
-    // In pages: the rows of a large catalogue take much more memory than its passes.
+    // In pages, since the rows of a large catalogue take much more memory than its passes.
     let passes = SqlStr::from_static(
         "SELECT * FROM passes WHERE (tenant_id, id) > ($1, $2) ORDER BY tenant_id, id LIMIT 1000",
     );
@@ -78,7 +78,7 @@ pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
         .collect()
 }
 
-/// Every tenant by slug, without its passes.
+/// All tenants by slug, without passes.
 pub(super) async fn known<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<KnownTenant>> {
     let text = SqlStr::from_static("SELECT id, slug, stripe_account FROM tenants ORDER BY slug");
     let rows = D::rows(connection, text, vec![]).await?;
@@ -93,7 +93,7 @@ pub(super) async fn known<D: Dialect>(connection: &mut D::Connection) -> sqlx::R
         .collect()
 }
 
-/// One tenant, with its passes by id.
+/// A tenant, with its passes by id.
 pub(super) async fn find<D: Dialect>(
     connection: &mut D::Connection,
     id: &str,
@@ -109,7 +109,7 @@ pub(super) async fn find<D: Dialect>(
     tenant(row, row.text("id")?, passes).map(Some)
 }
 
-/// By what all passes are told, a page of them.
+/// A page of the data that identifies passes.
 pub(super) async fn pass_keys<D: Dialect>(
     connection: &mut D::Connection,
     after: Option<&PassKeys>,
@@ -202,12 +202,12 @@ fn pass(row: &impl Fields) -> sqlx::Result<Pass> {
 }
 
 fn list_of(row: &impl Fields, column: &str) -> sqlx::Result<Vec<String>> {
-    // The error's text is left out: it could quote a secret.
+    // Without the error's text, which could contain a secret.
     serde_json::from_str(&row.text(column)?)
         .map_err(|_| sqlx::Error::Decode(format!("`{column}` is not a list of texts").into()))
 }
 
-/// Creates or updates what differs, in one transaction.
+/// Inserts or updates what differs, in one transaction.
 pub(super) async fn import<D: Dialect>(
     connection: &mut D::Connection,
     tenants: &[Tenant],
@@ -307,7 +307,7 @@ async fn put_pass<D: Dialect>(
     D::execute(connection, SqlStr::from_static(PUT_PASS), binds).await
 }
 
-/// Apart from the passes.
+/// Without its passes.
 fn is_same(old: &Tenant, new: &Tenant) -> bool {
     old.slug == new.slug
         && old.name == new.name
@@ -326,7 +326,7 @@ fn exposed(secrets: &[SecretString]) -> Vec<&str> {
     secrets.iter().map(ExposeSecret::expose_secret).collect()
 }
 
-/// A slug or an account that another tenant of the store holds, and keeps.
+/// Slugs and accounts that belong to other tenants in the store.
 fn refuse_conflicts(held: &[Tenant], tenants: &[Tenant]) -> Result<(), StoreError> {
     let new: HashSet<&str> = tenants.iter().map(|tenant| tenant.id.as_str()).collect();
     let kept = || held.iter().filter(|old| !new.contains(old.id.as_str()));

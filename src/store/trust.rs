@@ -1,4 +1,4 @@
-//! Which certificates a PostgreSQL may show.
+//! Decides which certificates a PostgreSQL server may present.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use crate::tls;
 const PARAMETERS: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
 const VARIABLE: &str = "PGSSLROOTCERT";
 
-/// Lets connections trust what [`tls`] does, and what the address or `PGSSLROOTCERT` names besides. As for libpq,
-/// `sslmode=require` looks at the certificate only where such a file is named.
+/// Adds [`tls`]'s roots to a connection, and those of the address or `PGSSLROOTCERT`. As in libpq,
+/// `sslmode=require` checks the certificate only if such a file is named.
 ///
 /// # Errors
-/// [`StoreError::Address`]: a file that is named is not there, or holds no certificate.
+/// [`StoreError::Address`]: a named file is missing, or contains no certificate.
 pub(super) fn trusting(options: PgConnectOptions, url: &str) -> Result<PgConnectOptions, StoreError> {
     let own = named_in(url);
     let options = match (options.get_ssl_mode(), &own) {
@@ -37,7 +37,7 @@ pub(super) fn trusting(options: PgConnectOptions, url: &str) -> Result<PgConnect
         }
         None => {}
     }
-    // sqlx trusts Mozilla's besides.
+    // sqlx also trusts Mozilla's roots.
     Ok(if pem.is_empty() {
         options
     } else {
@@ -45,7 +45,7 @@ pub(super) fn trusting(options: PgConnectOptions, url: &str) -> Result<PgConnect
     })
 }
 
-/// What the address names, else the environment, with the name of the setting.
+/// The file in the address, or else in the environment, with the setting's name.
 fn named_in(url: &str) -> Option<(&'static str, String)> {
     let url = Url::parse(url).ok()?;
     let named = url

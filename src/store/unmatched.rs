@@ -1,4 +1,5 @@
-//! Unmatched payments ("cases"): paid sessions without a subscription, kept until a person or a refund closes them.
+//! Unmatched payments ("cases"): paid sessions without a subscription, until a person or a refund closes
+//! them.
 
 mod model;
 mod sql;
@@ -16,12 +17,12 @@ pub use model::{
     UnmatchedPayment, UnmatchedPolicy, UnmatchedState,
 };
 
-/// How often another reference is tried where one is taken.
+/// How often another reference is tried if one is taken.
 const TRIES: u32 = 5;
 
-/// The cases that the store keeps: [`Store::unmatched`](super::Store::unmatched).
+/// The store's cases: [`Store::unmatched`](super::Store::unmatched).
 ///
-/// A subscription closes its session's case by itself, in its own transaction.
+/// Creating a session's subscription closes its case in the same transaction.
 #[async_trait]
 pub trait UnmatchedStore: Send + Sync {
     /// Opens the case of an account's session, or updates the one that is open. A case that a person or a refund closed
@@ -30,11 +31,11 @@ pub trait UnmatchedStore: Send + Sync {
     /// open and was written.
     ///
     /// # Errors
-    /// [`StoreError`]; asking again is safe.
+    /// [`StoreError`]. Safe to repeat.
     async fn open_unmatched(&self, new: &NewUnmatched) -> Result<Option<UnmatchedPayment>, StoreError>;
 
-    /// The cases with this id, reference, session or payment, newest first. A reference is read without regard to case,
-    /// spaces and hyphens.
+    /// The cases with this id, reference, session or payment, newest first. A reference matches regardless of
+    /// case, spaces and hyphens.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -56,13 +57,13 @@ pub trait UnmatchedStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<UnmatchedPayment>, StoreError>;
 
-    /// How many cases are open.
+    /// Counts the open cases.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn count_unmatched(&self) -> Result<OpenUnmatched, StoreError>;
 
-    /// Closes a case; `false`: it is not open.
+    /// Closes a case. Returns false if it is not open.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -73,7 +74,8 @@ pub trait UnmatchedStore: Send + Sync {
         note: &UnmatchedNote,
     ) -> Result<bool, StoreError>;
 
-    /// Adds a line to the history of an open case, and makes it `tenant`'s, where one is given; `false`: it is not open.
+    /// Adds a line to the history of an open case, and sets its tenant if given. Returns false if it is not
+    /// open.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -164,7 +166,7 @@ impl<D: Dialect> UnmatchedStore for SqlStore<D> {
     }
 
     async fn close_resolved(&self, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        // Nearly always there is none, and SQLite has one writer.
+        // Usually there are none, and SQLite has one writer.
         let resolved = ask!(self.pools, Read, |c| sql::resolved::<D>(&mut c, None, limit))?;
         if resolved.is_empty() {
             return Ok(0);

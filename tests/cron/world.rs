@@ -12,7 +12,7 @@ use surepass::lookback::cron::Cron;
 use surepass::lookback::{AccountSyncRequest, FailedDeliveriesRequest, LookbackJob};
 use surepass::queue::{Job, Queue, Redis, RedisOptions};
 use surepass::store::{
-    LookbackMark, LookbackRun, Options, RunCounts, RunPhase, SqliteStore, Store, Tenant, WebhookSecrets,
+    LookbackRun, Options, RunCounts, RunPhase, SqliteStore, Store, Tenant, Watermark, WebhookSecrets,
 };
 use surepass::up::{RedisServer, RedisServerOptions};
 use tempfile::TempDir;
@@ -150,7 +150,7 @@ impl World {
 
     /// Notes what the sweeps of an account have proven.
     pub(crate) async fn proven(&self, account: Option<&str>, from: &str, to: &str) {
-        let mark = LookbackMark {
+        let mark = Watermark {
             detector: "sessions".to_owned(),
             account: account.map(str::to_owned),
             is_test: false,
@@ -158,7 +158,7 @@ impl World {
             to: at(to),
             updated_at: at(to),
         };
-        self.store.lookback().raise_mark(&mark).await.unwrap();
+        self.store.lookback().raise_watermark(&mark).await.unwrap();
     }
 
     /// Notes that a sweep stands in this slice.

@@ -68,7 +68,7 @@ impl Checkup {
         let swept = async {
             let month = Clock::system().now() - TimeDelta::days(30);
             let is_proven = async || {
-                let marks = store.lookback().marks().await.unwrap();
+                let marks = store.lookback().watermarks().await.unwrap();
                 marks
                     .iter()
                     .any(|mark| mark.detector == "sessions" && mark.from < month)

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use sqlx::{Connection, Executor, SqliteConnection};
 use surepass::clock::Clock;
-use surepass::store::{CreatedVia, LookbackMark, LookbackRun, RunCounts, RunPhase};
+use surepass::store::{CreatedVia, LookbackRun, RunCounts, RunPhase, Watermark};
 
 use crate::checkup::{Checkup, findings};
 
@@ -244,7 +244,7 @@ async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that
     let store = checkup.shop.store().await;
     let long_ago = Clock::system().now() - TimeDelta::hours(50);
     for (account, detector) in [(None, "stale"), (Some("acct_gone"), "sessions")] {
-        let mark = LookbackMark {
+        let mark = Watermark {
             detector: detector.to_owned(),
             account: account.map(str::to_owned),
             is_test: true,
@@ -252,7 +252,7 @@ async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that
             to: long_ago,
             updated_at: long_ago,
         };
-        store.lookback().raise_mark(&mark).await.unwrap();
+        store.lookback().raise_watermark(&mark).await.unwrap();
     }
     let warning = checkup.doctor().await.only_warning();
     assert!(
@@ -266,7 +266,7 @@ async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() 
     let checkup = Checkup::new(true).await;
     let store = checkup.shop.store().await;
     let now = Clock::system().now();
-    let mark = |from: TimeDelta, to: TimeDelta| LookbackMark {
+    let mark = |from: TimeDelta, to: TimeDelta| Watermark {
         // Of a name that no sweep of the worker's raises.
         detector: "more".to_owned(),
         account: None,
@@ -278,7 +278,7 @@ async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() 
     let (days, minutes) = (TimeDelta::days, TimeDelta::minutes);
     store
         .lookback()
-        .raise_mark(&mark(days(3), minutes(9)))
+        .raise_watermark(&mark(days(3), minutes(9)))
         .await
         .unwrap();
     let warning = checkup.doctor().await.only_warning();
@@ -289,13 +289,13 @@ async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() 
     );
     store
         .lookback()
-        .raise_mark(&mark(days(31), minutes(9)))
+        .raise_watermark(&mark(days(31), minutes(9)))
         .await
         .unwrap();
     assert_eq!(checkup.doctor().await.warnings(), <[String; 0]>::default());
     store
         .lookback()
-        .raise_mark(&mark(days(31), days(-365)))
+        .raise_watermark(&mark(days(31), days(-365)))
         .await
         .unwrap();
     let wrong = checkup.doctor().await.only_wrong();

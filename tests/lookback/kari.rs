@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use surepass::lookback::{AccountSyncRequest, Customer, Report, RunId, SyncRequest};
-use surepass::store::{CreatedVia, LookbackMark, RunPhase};
+use surepass::store::{CreatedVia, RunPhase, Watermark};
 
 use crate::mall::Mall;
 use crate::shop::now;
@@ -80,10 +80,9 @@ impl Mall {
             .run
     }
 
-    pub(crate) async fn mark(&self) -> Option<LookbackMark> {
-        let marks = self.shop.store().await.lookback().marks().await.unwrap();
-        let own =
-            |mark: &LookbackMark| mark.account.as_deref() == Some(ACCOUNT) && mark.detector == "sessions";
+    pub(crate) async fn mark(&self) -> Option<Watermark> {
+        let marks = self.shop.store().await.lookback().watermarks().await.unwrap();
+        let own = |mark: &Watermark| mark.account.as_deref() == Some(ACCOUNT) && mark.detector == "sessions";
         marks.into_iter().find(own)
     }
 

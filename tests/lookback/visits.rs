@@ -5,9 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::json;
-use surepass::queue::{Redis, RedisOptions, TokenBucket};
-use surepass::store::{CreatedVia, LookbackMark, RunPhase};
-use surepass::stripe_rate_limit;
+use surepass::queue::{Bucket, BucketOptions, Redis, RedisOptions};
+use surepass::store::{CreatedVia, RunPhase, Watermark};
 
 use crate::kari::{ACCOUNT, KARI, by_kari, nobodys};
 use crate::mall::{Mall, SETTINGS};
@@ -250,7 +249,7 @@ async fn the_whole_window_is_read_for_operators_and_where_no_fresh_mark_tells_th
     });
     mall.stripe.purchases(by_kari(others)).await;
     let raise = async |from: DateTime<Utc>, to: DateTime<Utc>| {
-        let mark = LookbackMark {
+        let mark = Watermark {
             detector: "sessions".to_owned(),
             account: Some(ACCOUNT.to_owned()),
             is_test: true,
@@ -262,7 +261,7 @@ async fn the_whole_window_is_read_for_operators_and_where_no_fresh_mark_tells_th
             .store()
             .await
             .lookback()
-            .raise_mark(&mark)
+            .raise_watermark(&mark)
             .await
             .unwrap();
     };

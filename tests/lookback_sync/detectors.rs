@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde_json::json;
 use surepass::lookback::{Customer, FailedDeliveriesRequest, LookbackJob, SyncRequest};
-use surepass::store::{CreatedVia, LookbackMark, LookbackRun, OpenSession, RunPhase, RunStep};
+use surepass::store::{CreatedVia, LookbackRun, PendingSession, RunPhase, RunStep, Watermark};
 
 use crate::answer::Answer;
 use crate::shop::{COMPLETED, now};
@@ -123,7 +123,7 @@ async fn a_key_of_the_other_mode_neither_extends_what_is_proven_nor_closes_what_
     let store = world.shop.store().await;
     let records = store.lookback();
     // What the live key has left.
-    let live = LookbackMark {
+    let live = Watermark {
         detector: "sessions".to_owned(),
         account: None,
         is_test: false,
@@ -131,29 +131,29 @@ async fn a_key_of_the_other_mode_neither_extends_what_is_proven_nor_closes_what_
         to: now() - TimeDelta::minutes(20),
         updated_at: now() - TimeDelta::minutes(20),
     };
-    records.raise_mark(&live).await.unwrap();
-    let live = records.marks().await.unwrap();
+    records.raise_watermark(&live).await.unwrap();
+    let live = records.watermarks().await.unwrap();
     let asked = world.request_account_sync(&sweep("nightly", 31)).await;
     world.report(&asked.run).await;
-    let marks = records.marks().await.unwrap();
+    let marks = records.watermarks().await.unwrap();
     assert_eq!((marks.len(), &marks[..1]), (2, &live[..]), "{marks:?}");
     assert!(marks[1].is_test);
 
     let mut run = LookbackRun::new("1", "1", CreatedVia::Lookback, now(), now(), now());
     run.phase = RunPhase::Listing;
     records.begin_run(&run).await.unwrap();
-    let open = |session: &str| OpenSession {
+    let open = |session: &str| PendingSession {
         session: session.to_owned(),
         account: None,
         customers: vec!["user_kari".to_owned()],
         created_at: now() - TimeDelta::days(1),
     };
     let step = RunStep {
-        open: vec![open("cs_live_a1"), open("cs_test_a1")],
+        pending: vec![open("cs_live_a1"), open("cs_test_a1")],
         cursor: "cs_1".to_owned(),
         ..RunStep::at(now())
     };
-    assert!(records.step_run(&run, &step, &[]).await.unwrap());
+    assert!(records.save_step(&run, &step, &[]).await.unwrap());
     let request = SyncRequest {
         tenant: None,
         customer: Customer::User {
@@ -172,7 +172,7 @@ async fn a_key_of_the_other_mode_neither_extends_what_is_proven_nor_closes_what_
         .unwrap();
     world.report(&asked.run).await;
     let left = records
-        .open_sessions(None, &["user_kari"], now() - TimeDelta::days(30), 10)
+        .pending_sessions(None, &["user_kari"], now() - TimeDelta::days(30), 10)
         .await;
     assert_eq!(
         left.unwrap(),
@@ -185,7 +185,7 @@ async fn a_key_of_the_other_mode_neither_extends_what_is_proven_nor_closes_what_
 async fn a_mark_that_a_clock_of_next_year_has_raised_keeps_no_event_from_being_found() {
     let world = World::open().await;
     let store = world.shop.store().await;
-    let ahead = LookbackMark {
+    let ahead = Watermark {
         detector: "events".to_owned(),
         account: None,
         is_test: true,
@@ -193,7 +193,7 @@ async fn a_mark_that_a_clock_of_next_year_has_raised_keeps_no_event_from_being_f
         to: now() + TimeDelta::days(365),
         updated_at: now() + TimeDelta::days(365),
     };
-    store.lookback().raise_mark(&ahead).await.unwrap();
+    store.lookback().raise_watermark(&ahead).await.unwrap();
     let lost = world.shop.session();
     world.stripe.fail_to_deliver(&lost.event(COMPLETED, 1));
     world.enqueue(undelivered(None)).await;

@@ -181,7 +181,7 @@ async fn what_failed_of_a_customer_whom_a_sweep_found_is_brought_when_a_person_r
     let store = world.shop.store().await;
     let noted = store
         .lookback()
-        .note_sessions(asked.run.as_str(), &[failed])
+        .save_sessions(asked.run.as_str(), &[failed])
         .await;
     noted.unwrap();
     let job = LookbackJob::Sync(SyncRequest {

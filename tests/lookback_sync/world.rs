@@ -9,7 +9,7 @@ use surepass::clock::Clock;
 use surepass::config::ClientReference;
 use surepass::lookback::{AccountSyncRequest, Lookback, LookbackJob, Report, RequestedRun, RunId};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
-use surepass::store::LookbackMark;
+use surepass::store::Watermark;
 use surepass::up::sample::SampleSession;
 
 use crate::program::{awaited, stderr, stdout};
@@ -176,8 +176,8 @@ impl World {
         awaited("an idle queue", idling).await;
     }
 
-    pub(crate) async fn mark(&self, detector: &str) -> Option<LookbackMark> {
-        let marks = self.shop.store().await.lookback().marks().await.unwrap();
+    pub(crate) async fn mark(&self, detector: &str) -> Option<Watermark> {
+        let marks = self.shop.store().await.lookback().watermarks().await.unwrap();
         marks
             .into_iter()
             .find(|mark| mark.detector == detector && mark.account.is_none())

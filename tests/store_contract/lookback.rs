@@ -1,7 +1,7 @@
 //! What the lookback keeps.
 
 use surepass::store::{
-    CreatedVia, FoundSession, HeldPurchase, LoggedEvent, LookbackRun, RunCounts, RunPhase, RunStep,
+    CreatedVia, FoundSession, FulfilledPurchase, LoggedEvent, LookbackRun, RunCounts, RunPhase, RunStep,
     SessionState, WebhookSecrets,
 };
 
@@ -61,11 +61,15 @@ async fn sessions_and_payments_that_have_made_a_subscription_are_told_in_one_cal
     free.subscription.created_via = CreatedVia::Support;
     create(&store, free).await;
     let held = async |sessions: &[&str], payments: &[&str]| {
-        let mut held = store.lookback().held(sessions, payments).await.unwrap();
+        let mut held = store
+            .lookback()
+            .fulfilled_purchases(sessions, payments)
+            .await
+            .unwrap();
         held.sort_by(|a, b| a.session.cmp(&b.session));
         held
     };
-    let one = |name: &str| HeldPurchase {
+    let one = |name: &str| FulfilledPurchase {
         session: format!("cs_{name}"),
         payment: Some(format!("pi_{name}")),
         via: CreatedVia::Webhook,
@@ -74,7 +78,7 @@ async fn sessions_and_payments_that_have_made_a_subscription_are_told_in_one_cal
         held(&["cs_a", "cs_x"], &["pi_a", "pi_c", "pi_x"]).await,
         [one("a"), one("c")]
     );
-    let free = HeldPurchase {
+    let free = FulfilledPurchase {
         session: "cs_free".to_owned(),
         payment: None,
         via: CreatedVia::Support,
@@ -104,8 +108,8 @@ async fn a_run_is_begun_once_and_found_by_its_key_until_it_is_over(home: Home) {
     assert_eq!(live().await.as_deref(), Some("2"));
     assert_eq!(records.live_run("sync:*:user_2").await.unwrap(), None);
     // One that somebody has begun is not forgotten.
-    records.drop_run("1").await.unwrap();
-    records.drop_run("2").await.unwrap();
+    records.delete_run("1").await.unwrap();
+    records.delete_run("2").await.unwrap();
     assert_eq!(live().await.as_deref(), Some("1"));
 
     let counts = RunCounts {
@@ -163,7 +167,7 @@ async fn the_last_sweep_of_an_account_is_told_if_it_failed(home: Home) {
     (live.account, live.began_at) = (Some("acct_b".to_owned()), minute(30));
     records.begin_run(&live).await.unwrap();
     let failed = async |since| -> Vec<String> {
-        let failed = records.failed_sweeps(minute(since)).await.unwrap();
+        let failed = records.failed_account_syncs(minute(since)).await.unwrap();
         let mut ids: Vec<_> = failed.into_iter().map(|run| run.id).collect();
         ids.sort();
         ids
@@ -181,7 +185,7 @@ async fn a_step_is_taken_once_with_what_it_has_found_and_by_the_slice_that_may(h
         .collect();
     assert!(
         records
-            .step_run(&run("1"), &step(RunPhase::Listing, "cs_099"), &first)
+            .save_step(&run("1"), &step(RunPhase::Listing, "cs_099"), &first)
             .await
             .unwrap()
     );
@@ -189,7 +193,7 @@ async fn a_step_is_taken_once_with_what_it_has_found_and_by_the_slice_that_may(h
     let late = [found("cs_late", "user_1", SessionState::Staged)];
     assert!(
         !records
-            .step_run(&run("1"), &step(RunPhase::Listing, "cs_late"), &late)
+            .save_step(&run("1"), &step(RunPhase::Listing, "cs_late"), &late)
             .await
             .unwrap()
     );
@@ -198,14 +202,14 @@ async fn a_step_is_taken_once_with_what_it_has_found_and_by_the_slice_that_may(h
         (stands.cursor.as_str(), stands.pages, stands.updated_at),
         ("cs_099", 1, minute(11))
     );
-    assert_eq!(records.tally("1").await.unwrap().found, 100);
+    assert_eq!(records.count_sessions("1").await.unwrap().found, 100);
 
     // Handed on once; then the old slice may no more.
-    assert!(records.hand_on_run("1", 0).await.unwrap());
-    assert!(!records.hand_on_run("1", 0).await.unwrap());
+    assert!(records.advance_slice("1", 0).await.unwrap());
+    assert!(!records.advance_slice("1", 0).await.unwrap());
     assert!(
         !records
-            .step_run(&stands, &step(RunPhase::Gathering, ""), &late)
+            .save_step(&stands, &step(RunPhase::Gathering, ""), &late)
             .await
             .unwrap()
     );
@@ -213,13 +217,13 @@ async fn a_step_is_taken_once_with_what_it_has_found_and_by_the_slice_that_may(h
     assert_eq!(handed_on.slice, 1);
     // A session that comes twice keeps what became of it.
     records
-        .note_sessions("1", &[found("cs_000", "user_1", SessionState::Enqueued)])
+        .save_sessions("1", &[found("cs_000", "user_1", SessionState::Enqueued)])
         .await
         .unwrap();
     let mut last = step(RunPhase::Gathering, "");
     last.error = Some("why".to_owned());
     let again = [found("cs_000", "user_1", SessionState::Staged)];
-    assert!(records.step_run(&handed_on, &last, &again).await.unwrap());
+    assert!(records.save_step(&handed_on, &last, &again).await.unwrap());
     let after = records.run("1").await.unwrap().unwrap();
     assert_eq!(
         (after.phase, after.pages, after.error.as_deref()),
@@ -247,8 +251,8 @@ async fn what_was_found_is_listed_counted_and_dropped_when_the_run_ends(home: Ho
         found("cs_f", "user_1", SessionState::Dead),
         found("cs_g", "user_1", SessionState::Failed),
     ];
-    records.note_sessions("1", &all).await.unwrap();
-    records.note_sessions("2", &all[..1]).await.unwrap();
+    records.save_sessions("1", &all).await.unwrap();
+    records.save_sessions("2", &all[..1]).await.unwrap();
 
     let customers = async |after: &str, limit| records.found_customers("1", after, limit).await.unwrap();
     assert_eq!(customers("", 2).await, ["user_1", "user_2"]);
@@ -264,7 +268,7 @@ async fn what_was_found_is_listed_counted_and_dropped_when_the_run_ends(home: Ho
     assert_eq!(sessions(None, &states, "cs_a", 1).await, ["cs_b"]);
     assert_eq!(sessions(Some("user_1"), &states, "", 10).await, ["cs_b", "cs_f"]);
 
-    let counts = records.tally("1").await.unwrap();
+    let counts = records.count_sessions("1").await.unwrap();
     let expected = RunCounts {
         found: 7,
         created: 1,
@@ -277,7 +281,7 @@ async fn what_was_found_is_listed_counted_and_dropped_when_the_run_ends(home: Ho
     noted.purchase = None;
     noted.error = Some("unresolved_pass".to_owned());
     records
-        .note_sessions("1", std::slice::from_ref(&noted))
+        .save_sessions("1", std::slice::from_ref(&noted))
         .await
         .unwrap();
     let dead = records
@@ -293,11 +297,15 @@ async fn what_was_found_is_listed_counted_and_dropped_when_the_run_ends(home: Ho
         sessions(None, &SessionState::ALL, "", 10).await,
         ["cs_d", "cs_f", "cs_g"]
     );
-    assert_eq!(records.tally("2").await.unwrap().found, 1, "another run's stay");
+    assert_eq!(
+        records.count_sessions("2").await.unwrap().found,
+        1,
+        "another run's stay"
+    );
 
-    assert_eq!(records.drop_runs(minute(10), 10).await.unwrap(), 0);
-    assert_eq!(records.drop_runs(minute(11), 1).await.unwrap(), 1);
-    assert_eq!(records.drop_runs(minute(11), 10).await.unwrap(), 1);
+    assert_eq!(records.delete_runs(minute(10), 10).await.unwrap(), 0);
+    assert_eq!(records.delete_runs(minute(11), 1).await.unwrap(), 1);
+    assert_eq!(records.delete_runs(minute(11), 10).await.unwrap(), 1);
     assert!(records.runs(10).await.unwrap().is_empty());
     assert_eq!(home.number("SELECT count(*) FROM lookback_sessions").await, 0);
 }
@@ -351,7 +359,7 @@ async fn recent_buyers_and_logged_sessions_are_those_of_the_account_that_the_run
         found("cs_c", "user_c", SessionState::Existing),
         found("cs_listed", "user_1", SessionState::Staged),
     ];
-    records.note_sessions("1", &listed).await.unwrap();
+    records.save_sessions("1", &listed).await.unwrap();
     let mut connected = run("2");
     connected.account = Some("acct_1".to_owned());
 

@@ -29,13 +29,12 @@ macro_rules! contract {
 
 mod audit;
 mod catalogue;
+mod delete_in_batches;
 mod events;
 mod ledger;
 mod livemode;
 mod lookback;
-mod marks;
 mod ownership;
-mod portions;
 mod purchases;
 mod queries;
 mod schema;
@@ -43,6 +42,7 @@ mod sharing;
 mod statements;
 mod unmatched;
 mod upgrades;
+mod watermarks;
 
 use std::sync::Arc;
 

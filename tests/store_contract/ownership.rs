@@ -106,13 +106,13 @@ async fn rule_5_the_first_who_proves_an_email_gets_its_guests_at_all_tenants_and
         record.target.contains("subscription-cs_2") && !record.target.contains(KARI),
         "{record:?}"
     );
-    let provers = store
+    let verified_owners = store
         .ownership()
-        .provers(&[KARI, "ola@example.com"])
+        .verified_owners(&[KARI, "ola@example.com"])
         .await
         .unwrap();
     assert_eq!(
-        provers.into_iter().collect::<Vec<_>>(),
+        verified_owners.into_iter().collect::<Vec<_>>(),
         [(KARI.to_owned(), "kari".to_owned())]
     );
 }
@@ -152,16 +152,16 @@ async fn rule_5_a_proof_beside_purchases_leaves_nothing_with_a_guest(home: Home)
                 None
             })
         });
-        let provers = join_all(tasks)
+        let verified_owners = join_all(tasks)
             .await
             .into_iter()
             .filter_map(|one| one.expect("no panic"));
-        let mut provers: Vec<_> = provers.collect();
-        provers.dedup();
-        assert_eq!(provers.len(), 1, "{provers:?}");
+        let mut verified_owners: Vec<_> = verified_owners.collect();
+        verified_owners.dedup();
+        assert_eq!(verified_owners.len(), 1, "{verified_owners:?}");
         for nth in (0..12).filter(|nth| nth % 4 != 3) {
             let held = one(&store, &format!("cs_{round}-{nth}")).await;
-            assert_eq!(held.user, provers[0], "{round} {nth}");
+            assert_eq!(held.user, verified_owners[0], "{round} {nth}");
         }
     }
 }

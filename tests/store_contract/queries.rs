@@ -85,10 +85,10 @@ async fn ask(store: &Arc<dyn Store>, run: &LookbackRun) {
     assert!(lookback.known_sessions(run, 1_000).await.unwrap() > 50);
     lookback.logged_sessions(run, "", 10).await.unwrap();
     lookback
-        .open_sessions(None, &["user-19000"], run.from, 10)
+        .pending_sessions(None, &["user-19000"], run.from, 10)
         .await
         .unwrap();
-    lookback.close_sessions(&["cs_19000"]).await.unwrap();
+    lookback.remove_pending_sessions(&["cs_19000"]).await.unwrap();
     lookback.found_customers("run", "", 10).await.unwrap();
     lookback
         .found_sessions("run", Some("user-19000"), &[], "", 10)
@@ -172,7 +172,7 @@ async fn ask_of_people(store: &Arc<dyn Store>) {
 
     let ownership = store.ownership();
     ownership
-        .provers(&["19000@example.com", "nobody@example.com"])
+        .verified_owners(&["19000@example.com", "nobody@example.com"])
         .await
         .unwrap();
     for email in ["19001@example.com", "new@example.com"] {

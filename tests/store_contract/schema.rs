@@ -57,7 +57,7 @@ async fn tables_are_made_where_there_are_none_and_others_are_only_looked_at(home
     let check = async || store.schema().await.unwrap().check();
     refused(
         check().await,
-        "it has no tables yet: is it the right one? `surepass migrate` creates them",
+        "it has no tables yet; if it is the right database, run `surepass migrate`",
     );
     store::make_tables(store.as_ref(), false).await.unwrap();
     check().await.unwrap();

@@ -322,7 +322,7 @@ async fn an_address_of_no_store_is_refused_without_showing_its_password() {
         ),
         (
             "mysql://me:hunter2@host/db",
-            "`mysql://***@host/db` is no address of SQLite or PostgreSQL: use sqlite://FILE or \
+            "`mysql://***@host/db` is not an address of SQLite or PostgreSQL: use sqlite://FILE or \
              postgres://USER:PASSWORD@HOST:PORT/DATABASE",
         ),
         (

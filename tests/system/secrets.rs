@@ -87,7 +87,7 @@ async fn secrets_and_emails_never_reach_a_log_or_an_error_even_at_debug() {
         // Looks at what it says, whether it serves with it or not.
         let mut server = shop.launch_server();
         if value.ends_with("127.0.0.1:1/none") {
-            server.says("the store does not answer yet").await;
+            server.says("the store is not available yet").await;
         } else if variable != "STRIPE_WEBHOOK_SECRET" {
             assert!(!server.ended().await.success(), "{variable}={value}");
         }

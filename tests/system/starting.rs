@@ -31,7 +31,7 @@ async fn a_worker_started_before_the_database_exists_waits_and_comes() {
     shop.set("DATABASE_URL", &cluster.url("not_yet"));
     cluster.kill();
     let worker = shop.launch_worker(&[]);
-    worker.says("the store does not answer yet; trying again").await;
+    worker.says("the store is not available yet; retrying").await;
     cluster.run_server();
     // The server answers, and says that there is no such database.
     worker.says("3D000").await;
@@ -53,7 +53,7 @@ async fn a_worker_that_waits_for_its_database_stops_at_sigterm() {
     shop.set("DATABASE_URL", &cluster.url("never"));
     cluster.kill();
     let mut worker = shop.launch_worker(&[]);
-    worker.says("the store does not answer yet; trying again").await;
+    worker.says("the store is not available yet; retrying").await;
     worker.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(worker.ended().await.success());
     shop.bury(worker);
@@ -241,7 +241,7 @@ async fn an_address_that_cannot_be_used_is_told_with_its_setting_value_cause_and
             "DATABASE_URL",
             "mysql://x",
             &["catalog", "list"],
-            "DATABASE_URL: `mysql://x` is no address of SQLite or PostgreSQL: use sqlite://FILE or postgres://",
+            "DATABASE_URL: `mysql://x` is not an address of SQLite or PostgreSQL: use sqlite://FILE or postgres://",
         ),
         (
             "DATABASE_URL",

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use surepass::lookback::cron::{self, ScheduleStatus};
 use surepass::lookback::{accounts, endpoint_check};
 use surepass::queue::inspector::{Inspector, QueueStatus, WorkerStatus};
-use surepass::store::{LookbackMark, LookbackRun};
+use surepass::store::{LookbackRun, Watermark};
 
 use super::Patient;
 use super::report::Report;
@@ -43,14 +43,14 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
         report.good("last audit", format!("{}: {found}", patient.ago(last.at)));
     }
     if let Some(store) = &patient.store {
-        match store.lookback().failed_sweeps(patient.now - BEHIND).await {
+        match store.lookback().failed_account_syncs(patient.now - BEHIND).await {
             Ok(all) => all
                 .iter()
                 .filter(|one| accounts(&patient.tenants).contains(&one.account))
                 .for_each(|one| refused(patient, one, report)),
             Err(error) => report.wrong("lookback", error.to_string(), "run this again"),
         }
-        match store.lookback().marks().await {
+        match store.lookback().watermarks().await {
             Ok(none) if none.is_empty() => report.good("proven", "nothing yet: no lookback has ended"),
             Ok(all) => all
                 .iter()
@@ -166,13 +166,13 @@ fn refused(patient: &Patient, run: &LookbackRun, report: &mut Report) {
 }
 
 /// An account that no tenant names any more stays where it was, and so does what was proven with a key of the other mode.
-fn is_looked_at(patient: &Patient, mark: &LookbackMark) -> bool {
+fn is_looked_at(patient: &Patient, mark: &Watermark) -> bool {
     let accounts = accounts(&patient.tenants);
     let is_test = patient.settings.stripe.livemode() == Some(false);
     accounts.contains(&mark.account) && mark.is_test == is_test
 }
 
-fn mark(patient: &Patient, mark: &LookbackMark, report: &mut Report) {
+fn mark(patient: &Patient, mark: &Watermark, report: &mut Report) {
     let account = mark.account.as_deref().map(|account| format!(" of {account}"));
     let account = account.unwrap_or_default();
     let what = match mark.detector.as_str() {

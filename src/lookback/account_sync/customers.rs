@@ -169,7 +169,7 @@ impl Lookback {
             self.enqueue_missing(run.account.as_deref(), run.via, Lane::Lookback, &mut found)
                 .await?;
             let settled: Vec<FoundSession> = found.iter().map(Candidate::row).collect::<Result<_, _>>()?;
-            self.records().note_sessions(&run.id, &settled).await?;
+            self.records().save_sessions(&run.id, &settled).await?;
             unfinished.add(&found);
             if !is_last {
                 rows = staged(&after).await?;
@@ -203,7 +203,7 @@ impl Lookback {
         }
         self.sync.enqueue(&lost).await?;
         if !dead.is_empty() {
-            self.records().note_sessions(&run.id, &dead).await?;
+            self.records().save_sessions(&run.id, &dead).await?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::fulfil::Purchase;
 use crate::lookback::enqueue_missing::{Candidate, Fulfilled, SessionClass, classify};
 use crate::lookback::listing::Listing;
 use crate::lookback::{AccountSyncRequest, Lookback, LookbackError, ownership};
-use crate::store::{FoundSession, LookbackRun, OpenSession, RunPhase, RunStep, SessionState};
+use crate::store::{FoundSession, LookbackRun, PendingSession, RunPhase, RunStep, SessionState};
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::{Account, Page, StripeError};
 
@@ -120,10 +120,10 @@ impl Lookback {
             );
         }
         let mut found = Vec::with_capacity(page.items.len());
-        let (mut open, mut closed) = (Vec::new(), Vec::new());
+        let (mut pending, mut resolved) = (Vec::new(), Vec::new());
         self.close_cases_of_refunded(account, page.items.iter()).await?;
         for session in &page.items {
-            let note = |purchase: &Purchase| OpenSession {
+            let note = |purchase: &Purchase| PendingSession {
                 session: purchase.session_id.clone(),
                 account: request.account.clone(),
                 customers: ownership::customer_keys(purchase),
@@ -133,11 +133,11 @@ impl Lookback {
                 SessionClass::Purchase(purchase) => (purchase, true),
                 SessionClass::Incomplete(purchase) => (purchase, false),
                 SessionClass::Unpaid(purchase) => {
-                    open.push(note(&purchase));
+                    pending.push(note(&purchase));
                     continue;
                 }
                 SessionClass::Refunded(purchase) => {
-                    closed.push(purchase.session_id.clone());
+                    resolved.push(purchase.session_id.clone());
                     found.push(Candidate::refunded(
                         &purchase.session_id,
                         ownership::customer_key(&purchase),
@@ -145,7 +145,7 @@ impl Lookback {
                     continue;
                 }
                 SessionClass::Other => {
-                    closed.extend(session.id.clone());
+                    resolved.extend(session.id.clone());
                     continue;
                 }
                 SessionClass::Unreadable => {
@@ -153,7 +153,7 @@ impl Lookback {
                     continue;
                 }
             };
-            open.push(note(&purchase));
+            pending.push(note(&purchase));
             let (session, key) = (purchase.session_id.clone(), ownership::customer_key(&purchase));
             let purchase = Some(purchase).filter(|_| is_complete);
             found.push(Candidate::new(&session, key, purchase));
@@ -164,12 +164,12 @@ impl Lookback {
         for one in &mut found {
             if fulfilled.contains(&one.row.session, one.purchase.as_ref()) {
                 one.row.state = SessionState::Existing;
-                closed.push(one.row.session.clone());
+                resolved.push(one.row.session.clone());
             } else if one.is_refunded {
                 one.row.state = SessionState::Refunded;
             }
         }
-        open.retain(|one| !closed.contains(&one.session));
+        pending.retain(|one| !resolved.contains(&one.session));
         let rows: Vec<FoundSession> = found.iter().map(Candidate::row).collect::<Result<_, _>>()?;
         let step = RunStep {
             phase: if ranges.is_empty() {
@@ -181,8 +181,8 @@ impl Lookback {
             pages: 1,
             unreadable: unreadable as u64,
             error: abandoned.map(|error| format!("stripe_answer: {error}")),
-            open,
-            closed,
+            pending,
+            resolved,
             ..RunStep::at(now)
         };
         self.step(run, step, &rows).await

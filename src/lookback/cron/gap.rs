@@ -5,7 +5,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use super::{Cron, ScheduledLookback};
 use crate::lookback::account_sync::DETECTOR;
 use crate::lookback::{AccountSyncRequest, RunId};
-use crate::store::{LookbackMark, RunPhase, StoreError};
+use crate::store::{RunPhase, StoreError, Watermark};
 
 impl Cron {
     /// A tick's account sync over the time range, or from the watermark if that is earlier.
@@ -18,12 +18,11 @@ impl Cron {
         entry: &ScheduledLookback<'_>,
         account: Option<&str>,
         (from, to): (DateTime<Utc>, DateTime<Utc>),
-        marks: &[LookbackMark],
+        marks: &[Watermark],
         now: DateTime<Utc>,
     ) -> Result<AccountSyncRequest, StoreError> {
         let request = AccountSyncRequest::new(entry.name, account, from, to);
-        let own =
-            |mark: &&LookbackMark| mark.is_of(DETECTOR, account, self.is_test) && !mark.is_ahead_of(now);
+        let own = |mark: &&Watermark| mark.is_of(DETECTOR, account, self.is_test) && !mark.is_ahead_of(now);
         let Some(mark) = marks.iter().find(own) else {
             return Ok(request);
         };

@@ -61,7 +61,7 @@ impl Reconciler<'_> {
             .iter()
             .filter_map(|one| one.email.as_deref())
             .collect();
-        let verifiers = ownership.provers(&emails).await?;
+        let verifiers = ownership.verified_owners(&emails).await?;
         let mut wrong = Vec::new();
         for mut one in owner_checks {
             let verifier = one.email.as_ref().and_then(|email| verifiers.get(email));

@@ -1,34 +1,38 @@
-//! The lookback's records: its runs, what they found, and up to where nothing is missing.
+//! The lookback's records: its runs, the sessions that they found, and watermarks.
 
-mod marks;
 mod model;
-mod open;
+mod pending_sessions;
 mod runs;
 mod sessions;
 mod sql;
+mod watermarks;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::StoreError;
 
-pub(super) use sql::{Note, notes};
+pub(super) use sql::{SessionBatch, session_batches};
 
 pub use model::{
-    FoundSession, HeldPurchase, LookbackMark, LookbackRun, OpenSession, RecentBuyer, RunCounts, RunPhase,
-    RunStep, SessionState,
+    FoundSession, FulfilledPurchase, LookbackRun, PendingSession, RecentBuyer, RunCounts, RunPhase, RunStep,
+    SessionState, Watermark,
 };
 
-/// What the lookback keeps in the store: [`Store::lookback`](super::Store::lookback).
+/// The lookback's records in the store: [`Store::lookback`](super::Store::lookback).
 #[async_trait]
 pub trait LookbackStore: Send + Sync {
-    /// Which of these sessions, and of these payments, have made a subscription.
+    /// Which of these sessions and payments have a subscription.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn held(&self, sessions: &[&str], payments: &[&str]) -> Result<Vec<HeldPurchase>, StoreError>;
+    async fn fulfilled_purchases(
+        &self,
+        sessions: &[&str],
+        payments: &[&str],
+    ) -> Result<Vec<FulfilledPurchase>, StoreError>;
 
-    /// Notes a run, unless one of its id is there. Answers whether it was new.
+    /// Inserts a run. Returns false if its id exists already.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -40,7 +44,7 @@ pub trait LookbackStore: Send + Sync {
     /// [`StoreError`].
     async fn run(&self, id: &str) -> Result<Option<LookbackRun>, StoreError>;
 
-    /// The newest run of a job's key that is not over.
+    /// The newest run with this key that is not over.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -52,38 +56,38 @@ pub trait LookbackStore: Send + Sync {
     /// [`StoreError`].
     async fn runs(&self, limit: u32) -> Result<Vec<LookbackRun>, StoreError>;
 
-    /// The last sweep by schedule of each account where that one failed, of those that began after `since`.
+    /// The last scheduled account sync of each account, if it failed and began after `since`.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn failed_sweeps(&self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError>;
+    async fn failed_account_syncs(&self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError>;
 
-    /// Forgets a run that nobody has begun.
+    /// Deletes a run that has not started.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn drop_run(&self, id: &str) -> Result<(), StoreError>;
+    async fn delete_run(&self, id: &str) -> Result<(), StoreError>;
 
-    /// Adds what a step has found and takes the run on, in one transaction, if the run still stands where it stood in
-    /// `before`. `false`: another worker has taken it on, and nothing was written.
+    /// Stores the sessions of a step and moves the run on, in one transaction, if the run is still in the
+    /// state `before`. Returns false if another worker has moved it on; then nothing is written.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn step_run(
+    async fn save_step(
         &self,
         before: &LookbackRun,
         step: &RunStep,
         found: &[FoundSession],
     ) -> Result<bool, StoreError>;
 
-    /// Hands the run on to the slice after `slice`; `false`: another has done so.
+    /// Moves the run on to the slice after `slice`. Returns false if another worker has done so.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn hand_on_run(&self, id: &str, slice: u32) -> Result<bool, StoreError>;
+    async fn advance_slice(&self, id: &str, slice: u32) -> Result<bool, StoreError>;
 
-    /// Ends a run with its counts, and drops those of its sessions that need nobody's attention. One that is over stays
-    /// as it is.
+    /// Ends a run with its counts, and deletes the sessions that nobody has to look at. A run that is over is
+    /// not changed.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -96,19 +100,20 @@ pub trait LookbackStore: Send + Sync {
         at: DateTime<Utc>,
     ) -> Result<(), StoreError>;
 
-    /// Forgets runs that began before `before`, with all that they found; at most `limit` in one go. Returns how many.
+    /// Deletes runs that began before `before`, with their sessions; at most `limit` in one call. Returns how
+    /// many.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn drop_runs(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
+    async fn delete_runs(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
 
-    /// The keys of the customers whose sessions a run has found, in order, those after `after`.
+    /// The keys of the customers in a run, in order, after `after`.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn found_customers(&self, run: &str, after: &str, limit: u32) -> Result<Vec<String>, StoreError>;
 
-    /// What a run has found of a customer; `None`: of all, in order of the sessions, those after `after`.
+    /// The sessions of a run and customer (`None`: of all customers), ordered by id, after `after`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -121,20 +126,20 @@ pub trait LookbackStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<FoundSession>, StoreError>;
 
-    /// Notes sessions of a run as they are now.
+    /// Updates the state of sessions of a run.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn note_sessions(&self, run: &str, sessions: &[FoundSession]) -> Result<(), StoreError>;
+    async fn save_sessions(&self, run: &str, sessions: &[FoundSession]) -> Result<(), StoreError>;
 
-    /// The sessions of a run, counted.
+    /// Counts the sessions of a run.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn tally(&self, run: &str) -> Result<RunCounts, StoreError>;
+    async fn count_sessions(&self, run: &str) -> Result<RunCounts, StoreError>;
 
-    /// Users who got a subscription in the span of `run` from tenants of its account, by [`RecentBuyer::key`], those after
-    /// `after`; without those of whom the run has found the session.
+    /// Users who got a subscription in the run's time range from tenants of its account, without those in the
+    /// run's list. In order of [`RecentBuyer::key`], after `after`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -145,14 +150,14 @@ pub trait LookbackStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<RecentBuyer>, StoreError>;
 
-    /// How many subscriptions tenants of the run's account have that began in its span; `most` at most.
+    /// Counts the subscriptions of the account's tenants that began in the run's time range, up to `most`.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn known_sessions(&self, run: &LookbackRun, most: u32) -> Result<u64, StoreError>;
 
-    /// Sessions of which events came in the span of `run` on its account, that were handed on and have no subscription,
-    /// in order, those after `after`; without those that the run has found.
+    /// Sessions in the event log, in the run's time range and account, that were enqueued and have no
+    /// subscription. Without those in the run's list. In order, after `after`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -163,12 +168,12 @@ pub trait LookbackStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<String>, StoreError>;
 
-    /// The sessions of an account that sweeps have met without an end, created from `from` on, of any of these customers;
-    /// each once, the newest first, at most `limit`.
+    /// Pending sessions of these customers in an account, created from `from` on. Each once, newest first, at
+    /// most `limit`.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn open_sessions(
+    async fn pending_sessions(
         &self,
         account: Option<&str>,
         customers: &[&str],
@@ -176,28 +181,29 @@ pub trait LookbackStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<String>, StoreError>;
 
-    /// Forgets sessions that have their end.
+    /// Deletes sessions that are no longer pending.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn close_sessions(&self, sessions: &[&str]) -> Result<(), StoreError>;
+    async fn remove_pending_sessions(&self, sessions: &[&str]) -> Result<(), StoreError>;
 
-    /// Forgets open sessions that were created before `before`. Returns how many rows.
+    /// Deletes pending sessions that were created before `before`. Returns how many rows.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn drop_open_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError>;
+    async fn delete_old_pending_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError>;
 
-    /// Notes that nothing is missing from `mark.from` to `mark.to`. Where that joins what was proven before it extends
-    /// it; else the later of the two stands. A mark never goes back, but for one that is ahead of `mark.updated_at`.
+    /// Records that nothing is missing from `mark.from` to `mark.to`. Extends the stored range if the two
+    /// overlap; else the later one stays. A watermark never goes back, unless it is in the future of
+    /// `mark.updated_at`.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn raise_mark(&self, mark: &LookbackMark) -> Result<(), StoreError>;
+    async fn raise_watermark(&self, mark: &Watermark) -> Result<(), StoreError>;
 
-    /// All marks.
+    /// All watermarks.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn marks(&self) -> Result<Vec<LookbackMark>, StoreError>;
+    async fn watermarks(&self) -> Result<Vec<Watermark>, StoreError>;
 }

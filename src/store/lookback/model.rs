@@ -1,17 +1,17 @@
-//! What the store keeps of the lookback's runs.
+//! The lookback's records.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{CreatedVia, UnknownName};
 
-/// One look at Stripe: a customer's sync, or a sweep over an account.
+/// A run: a customer's sync or an account sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookbackRun {
     pub id: String,
     /// The dedupe key of its job.
     pub key: String,
-    /// A sweep's account; `None`: the key's own, or (of a sync) whichever its tenant has.
+    /// The account of an account sync. `None`: the key's own, or for a customer's sync the tenant's.
     pub account: Option<String>,
     /// Sessions created from here
     pub from: DateTime<Utc>,
@@ -19,17 +19,18 @@ pub struct LookbackRun {
     pub to: DateTime<Utc>,
     pub via: CreatedVia,
     pub phase: RunPhase,
-    /// Which of a sweep's slices may write.
+    /// The slice of an account sync that may write.
     pub slice: u32,
-    /// Where the phase goes on; empty: at its beginning.
+    /// Where the phase continues. Empty: at the beginning.
     pub cursor: String,
-    /// Pages that Stripe has given.
+    /// Pages that Stripe returned.
     pub pages: u64,
     /// Customers whose jobs were enqueued.
     pub customers: u64,
-    /// Sessions that Stripe gave and that could not be read.
+    /// Sessions from Stripe that could not be read.
     pub unreadable: u64,
-    /// As they were when the run ended; zero until then: [`LookbackStore::tally`](super::LookbackStore::tally) counts.
+    /// The counts when the run ended. Zero until then: see
+    /// [`LookbackStore::count_sessions`](super::LookbackStore::count_sessions).
     pub counts: RunCounts,
     /// Why it failed.
     pub error: Option<String>,
@@ -38,7 +39,7 @@ pub struct LookbackRun {
 }
 
 impl LookbackRun {
-    /// One that nobody has begun, over the sessions created from `from` to `to`.
+    /// A run that has not started, over the sessions created from `from` to `to`.
     #[must_use]
     pub fn new(
         id: &str,
@@ -69,27 +70,27 @@ impl LookbackRun {
     }
 }
 
-/// How far a run has come.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunPhase {
-    /// Nobody has begun.
+    /// Not started.
     Waiting,
-    /// Stripe's sessions are read.
+    /// Reading Stripe's list.
     Listing,
-    /// What our own records know beside them is added.
+    /// Adding sessions from our event log.
     Gathering,
-    /// The customers' jobs are enqueued.
+    /// Enqueueing the customers' jobs.
     Enqueueing,
-    /// Everything is handed in, and not everything has ended.
+    /// Waiting for the enqueued jobs.
     Settling,
     Done,
-    /// It ended before its time.
+    /// Ended early by an error.
     Failed,
 }
 
 impl RunPhase {
-    /// The name that the store uses.
+    /// The name in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -103,7 +104,7 @@ impl RunPhase {
         }
     }
 
-    /// Whether nothing more comes.
+    /// Whether the run is over.
     #[must_use]
     pub fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Failed)
@@ -127,45 +128,45 @@ impl std::str::FromStr for RunPhase {
     }
 }
 
-/// The sessions of a run, by what became of them.
+/// A run's sessions, counted by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RunCounts {
-    /// All of them but those whose money was given back.
+    /// All, without fully refunded ones.
     pub found: u64,
-    /// Got their subscription by this run.
+    /// Got a subscription by this run.
     pub created: u64,
-    /// Had one, or got it by another way, or were none of ours.
+    /// Already had one, got one by another way, or are not for a pass.
     pub skipped: u64,
-    /// Are dead letters, or could not be handed in.
+    /// Are dead letters, or could not be enqueued.
     pub failed: u64,
-    /// Are on their way.
+    /// Have a live job.
     pub pending: u64,
 }
 
-/// What became of a session that a run has found.
+/// The state of a session in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionState {
-    /// Nobody has looked at it yet.
+    /// Not checked yet.
     Staged,
-    /// Its fulfil job is on its way.
+    /// Its `fulfil` job is live.
     Enqueued,
-    /// There is a subscription that this run did not bring about.
+    /// It has a subscription that this run did not create.
     Existing,
-    /// There is a subscription that this run brought about.
+    /// It has a subscription that this run created.
     Created,
-    /// Fulfilment found that it is none of ours.
+    /// Not a purchase of a pass.
     Ignored,
-    /// All of its money was given back, and it has no subscription. Not counted as a purchase.
+    /// Refunded in full, without a subscription. Not counted as a purchase.
     Refunded,
-    /// Its fulfil job is a dead letter.
+    /// Its `fulfil` job is a dead letter.
     Dead,
-    /// It could not be handed in.
+    /// It could not be enqueued.
     Failed,
 }
 
 impl SessionState {
-    /// Every one.
+    /// All states.
     pub const ALL: [Self; 8] = [
         Self::Staged,
         Self::Enqueued,
@@ -177,7 +178,7 @@ impl SessionState {
         Self::Failed,
     ];
 
-    /// The name that the store uses.
+    /// The name in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -211,27 +212,27 @@ impl std::str::FromStr for SessionState {
     }
 }
 
-/// A paid session that a run has found.
+/// A paid session in a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundSession {
     /// `cs_…`
     pub session: String,
     /// The customer's key.
     pub customer: String,
-    /// What its fulfil job would carry, as JSON, where it is staged and known.
+    /// The payload of its `fulfil` job, as JSON, if it is staged and known.
     pub purchase: Option<String>,
     pub state: SessionState,
-    /// What went wrong with it.
+    /// The error, if it failed.
     pub error: Option<String>,
 }
 
-/// Who bought at a tenant in a run's span, by our own records.
+/// A user who bought from a tenant in a run's time range, by our own records.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RecentBuyer {
-    /// Names the pair of tenant and user, and orders them.
+    /// Identifies tenant and user, and orders them.
     pub key: String,
     pub tenant_slug: String,
-    /// `cus_…`, where one of their purchases had one.
+    /// `cus_…`, if one of their purchases has it.
     pub stripe_customer: Option<String>,
     pub email: Option<String>,
 }
@@ -245,39 +246,39 @@ impl std::fmt::Debug for RecentBuyer {
     }
 }
 
-/// A session that a sweep has met and that had no end: not paid for yet, or paid for and without a subscription.
+/// A session that was not paid, or had no subscription, when it was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenSession {
+pub struct PendingSession {
     /// `cs_…`
     pub session: String,
-    /// The key's own: `None`.
+    /// `None`: the key's own account.
     pub account: Option<String>,
-    /// The keys of those whose it may be.
+    /// The keys of the customers who may own it.
     pub customers: Vec<String>,
     /// When the session was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// Where one step of a run leaves it.
+/// The result of one step of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunStep {
     pub phase: RunPhase,
     pub cursor: String,
-    /// Added to what the run has.
+    /// Added to the run's count.
     pub pages: u64,
     pub customers: u64,
     pub unreadable: u64,
-    /// What went wrong without ending the run; `None`: nothing new.
+    /// An error that does not end the run. `None`: keep the previous one.
     pub error: Option<String>,
-    /// Sessions that it has met and that have no end yet,
-    pub open: Vec<OpenSession>,
-    /// and the ids of those that have.
-    pub closed: Vec<String>,
+    /// Pending sessions to store.
+    pub pending: Vec<PendingSession>,
+    /// Ids of sessions that are no longer pending.
+    pub resolved: Vec<String>,
     pub at: DateTime<Utc>,
 }
 
 impl RunStep {
-    /// Into the listing, at its beginning, with nothing to add.
+    /// A step to the beginning of the listing phase, with nothing to add.
     #[must_use]
     pub fn at(at: DateTime<Utc>) -> Self {
         Self {
@@ -287,49 +288,49 @@ impl RunStep {
             customers: 0,
             unreadable: 0,
             error: None,
-            open: Vec::new(),
-            closed: Vec::new(),
+            pending: Vec::new(),
+            resolved: Vec::new(),
             at,
         }
     }
 }
 
-/// A session or a payment that has made a subscription.
+/// A session or payment that has a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldPurchase {
+pub struct FulfilledPurchase {
     pub session: String,
     pub payment: Option<String>,
     pub via: CreatedVia,
 }
 
-/// Up to where a detector has proven that nothing is missing.
+/// The time range in which a detector has proven that nothing is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LookbackMark {
+pub struct Watermark {
     /// `sessions` or `events`.
     pub detector: String,
     /// `None`: the key's own.
     pub account: Option<String>,
-    /// Of test payments; else of live ones, or of a key that does not say.
+    /// Of test payments. Otherwise of live ones, or of a key of unknown mode.
     pub is_test: bool,
-    /// Without a gap since then,
+    /// From here, without a gap,
     pub from: DateTime<Utc>,
-    /// up to then.
+    /// to here.
     pub to: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
 
-impl LookbackMark {
-    /// Whether it says what this detector has proven of this account, of live or of test payments.
+impl Watermark {
+    /// Whether it belongs to this detector, account and mode.
     #[must_use]
     pub fn is_of(&self, detector: &str, account: Option<&str>, is_test: bool) -> bool {
         (self.detector.as_str(), self.account.as_deref(), self.is_test) == (detector, account, is_test)
     }
 
-    /// The most by which two machines' clocks may differ.
+    /// The largest difference between two machines' clocks.
     pub(super) const SKEW: TimeDelta = TimeDelta::minutes(5);
 
-    /// Whether it proves what has not come yet: a wrong clock has raised it, and it is not to be believed.
+    /// Whether it lies in the future: a wrong clock set it, and it must be ignored.
     #[must_use]
     pub fn is_ahead_of(&self, now: DateTime<Utc>) -> bool {
         self.to > now + Self::SKEW

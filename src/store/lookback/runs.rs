@@ -1,9 +1,9 @@
-//! Runs.
+//! The runs of the lookback.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, SqlStr};
 
-use super::{FoundSession, LookbackRun, RunCounts, RunPhase, RunStep, open, sessions};
+use super::{FoundSession, LookbackRun, RunCounts, RunPhase, RunStep, pending_sessions, sessions};
 use crate::store::dialect::{Bind, Dialect, Fields};
 use crate::store::purchases::parsed;
 
@@ -63,7 +63,7 @@ pub(super) async fn list<D: Dialect>(
     rows.iter().map(run).collect()
 }
 
-pub(super) async fn failed_sweeps<D: Dialect>(
+pub(super) async fn failed_account_syncs<D: Dialect>(
     connection: &mut D::Connection,
     since: DateTime<Utc>,
 ) -> sqlx::Result<Vec<LookbackRun>> {
@@ -110,9 +110,9 @@ pub(super) async fn step<D: Dialect>(
     let taken_on = D::execute(&mut transaction, SqlStr::from_static(text), binds).await? == 1;
     if taken_on {
         sessions::add::<D>(&mut transaction, &before.id, found).await?;
-        open::add::<D>(&mut transaction, &step.open).await?;
-        let closed: Vec<&str> = step.closed.iter().map(String::as_str).collect();
-        open::close::<D>(&mut transaction, &closed).await?;
+        pending_sessions::add::<D>(&mut transaction, &step.pending).await?;
+        let resolved: Vec<&str> = step.resolved.iter().map(String::as_str).collect();
+        pending_sessions::close::<D>(&mut transaction, &closed).await?;
         transaction.commit().await?;
     } else {
         transaction.rollback().await?;
@@ -120,7 +120,7 @@ pub(super) async fn step<D: Dialect>(
     Ok(taken_on)
 }
 
-pub(super) async fn hand_on<D: Dialect>(
+pub(super) async fn advance_slice<D: Dialect>(
     connection: &mut D::Connection,
     id: &str,
     slice: u32,

@@ -1,26 +1,28 @@
-//! What the runs have found.
+//! The sessions of runs.
 
 use std::collections::BTreeMap;
 
 use sqlx::{Connection, SqlStr};
 
-use super::{FoundSession, HeldPurchase, LookbackRun, Note, RecentBuyer, RunCounts, SessionState};
+use super::{
+    FoundSession, FulfilledPurchase, LookbackRun, RecentBuyer, RunCounts, SessionBatch, SessionState,
+};
 use crate::store::dialect::{Bind, Dialect, Fields, Insert};
-use crate::store::ledger::{columns_of, made_after};
 use crate::store::purchases::{parsed, sql};
+use crate::store::reconciliation::{columns_of, made_after};
 
 const ADD: &str = "INSERT INTO lookback_sessions (run, session, customer, purchase, state, error) VALUES ";
 
-pub(super) async fn held<D: Dialect>(
+pub(super) async fn fulfilled<D: Dialect>(
     connection: &mut D::Connection,
     sessions: &[&str],
     payments: &[&str],
-) -> sqlx::Result<Vec<HeldPurchase>> {
+) -> sqlx::Result<Vec<FulfilledPurchase>> {
     let columns = "stripe_session_id, stripe_payment_id, created_via";
     let rows = columns_of::<D>(connection, columns, sessions, payments).await?;
     rows.iter()
         .map(|row| {
-            Ok(HeldPurchase {
+            Ok(FulfilledPurchase {
                 session: row.text("stripe_session_id")?,
                 payment: row.maybe_text("stripe_payment_id")?,
                 via: parsed(row, "created_via")?,
@@ -29,12 +31,12 @@ pub(super) async fn held<D: Dialect>(
         .collect()
 }
 
-/// How many rows one statement deletes: whoever waits to write meanwhile must not wait long.
-pub(super) const PORTION: u32 = 1_000;
+/// Rows deleted by one statement, so that other writers do not wait long.
+pub(super) const BATCH_SIZE: u32 = 1_000;
 
-/// Deletes a portion of what a run has found after `after`, all of it or what needs nobody's attention. Returns where the next
-/// portion begins; `None`: there is none.
-pub(super) async fn drop_portion<D: Dialect>(
+/// Deletes one batch of a run's sessions after `after`: all, or those that nobody has to look at. Returns
+/// where the next batch begins; `None` at the end.
+pub(super) async fn delete_batch<D: Dialect>(
     connection: &mut D::Connection,
     run: &str,
     after: &str,
@@ -45,7 +47,7 @@ pub(super) async fn drop_portion<D: Dialect>(
     let binds = vec![
         Bind::Text(run),
         Bind::Text(after),
-        Bind::Int(i64::from(PORTION) - 1),
+        Bind::Int(i64::from(BATCH_SIZE) - 1),
     ];
     let rows = D::rows(connection, SqlStr::from_static(last), binds).await?;
     let last = rows.first().map(|row| row.text("session")).transpose()?;
@@ -62,7 +64,7 @@ pub(super) async fn drop_portion<D: Dialect>(
     Ok(last)
 }
 
-/// Leaves alone what is there.
+/// Keeps existing rows.
 pub(super) async fn add<D: Dialect>(
     connection: &mut D::Connection,
     run: &str,
@@ -74,14 +76,17 @@ pub(super) async fn add<D: Dialect>(
         .await
 }
 
-/// Of a session that comes twice the last counts.
-pub(super) async fn note<D: Dialect>(connection: &mut D::Connection, batch: &[Note]) -> sqlx::Result<()> {
+/// If a session occurs twice, the last one counts.
+pub(super) async fn save_batch<D: Dialect>(
+    connection: &mut D::Connection,
+    batch: &[SessionBatch],
+) -> sqlx::Result<()> {
     let insert = Insert::new(
         ADD,
         " ON CONFLICT (run, session) DO UPDATE SET purchase = excluded.purchase, state = excluded.state, \
          error = excluded.error",
     );
-    // In the order of their keys: two who write at once take the same row first.
+    // Ordered by key, so that concurrent writers lock rows in the same order.
     let rows: BTreeMap<(&str, &str), &FoundSession> = batch
         .iter()
         .flat_map(|note| note.sessions.iter().map(|one| (note.run.as_str(), one)))
@@ -156,7 +161,7 @@ pub(super) async fn list<D: Dialect>(
         .collect()
 }
 
-pub(super) async fn tally<D: Dialect>(connection: &mut D::Connection, run: &str) -> sqlx::Result<RunCounts> {
+pub(super) async fn count<D: Dialect>(connection: &mut D::Connection, run: &str) -> sqlx::Result<RunCounts> {
     let text = "SELECT state, count(*) AS number FROM lookback_sessions WHERE run = $1 GROUP BY state";
     let rows = D::rows(connection, SqlStr::from_static(text), vec![Bind::Text(run)]).await?;
     let mut counts = RunCounts::default();
@@ -183,7 +188,7 @@ pub(super) async fn buyers<D: Dialect>(
     after: &str,
     limit: u32,
 ) -> sqlx::Result<Vec<RecentBuyer>> {
-    // A slug has no space, so the key tells users and tenants apart.
+    // A slug contains no space, so the key separates tenant and user.
     let text = "SELECT tenants.slug || ' ' || subscriptions.user_id AS key, tenants.slug AS slug, \
          MAX(subscriptions.stripe_customer_id) AS stripe_customer, MAX(users.email) AS email \
          FROM subscriptions JOIN tenants ON tenants.id = subscriptions.tenant_id \
@@ -224,7 +229,7 @@ pub(super) async fn known<D: Dialect>(
         Bind::Instant(run.from),
         Bind::Instant(run.to),
         Bind::Int(most.into()),
-        // None is made before it begins: so the index by age can tell which to look at.
+        // No subscription is created before it begins, so the index by creation time limits the rows.
         Bind::Instant(made_after(run.from)),
     ];
     let rows = D::rows(connection, SqlStr::from_static(text), binds).await?;
@@ -254,7 +259,7 @@ pub(super) async fn logged<D: Dialect>(
     rows.iter().map(|row| row.text("object_id")).collect()
 }
 
-/// Account, span, where to go on, and what the run has found.
+/// Account, time range, position, and the sessions in the run.
 fn own_binds<'a>(run: &'a LookbackRun, after: &'a str, limit: u32) -> Vec<Bind<'a>> {
     vec![
         Bind::Text(run.account.as_deref().unwrap_or_default()),

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
 use super::{
-    FoundSession, HeldPurchase, LookbackMark, LookbackRun, LookbackStore, RecentBuyer, RunCounts, RunPhase,
-    RunStep, SessionState, marks, open, runs, sessions,
+    FoundSession, FulfilledPurchase, LookbackRun, LookbackStore, RecentBuyer, RunCounts, RunPhase, RunStep,
+    SessionState, Watermark, pending_sessions, runs, sessions, watermarks,
 };
 use crate::batcher::{BatchLimits, Batcher};
 use crate::store::dialect::Dialect;
@@ -16,39 +16,41 @@ use crate::store::pools::{Pools, ask};
 use crate::store::sql::SqlStore;
 use crate::store::{STATEMENT, StoreError};
 
-/// Sessions of a run, on their way to the store.
+/// Updated sessions of a run, to be stored.
 #[derive(Debug)]
-pub(in crate::store) struct Note {
+pub(in crate::store) struct SessionBatch {
     pub(super) run: String,
     pub(super) sessions: Vec<FoundSession>,
 }
 
-/// Notes of many customers at once are stored in one transaction: a commit for each would make a night of them.
-pub(in crate::store) fn notes<D: Dialect>(pools: &Arc<Pools<D>>) -> Batcher<Note, Result<(), StoreError>> {
+/// Stores the updates of many customers in one transaction, since a commit for each would be slow.
+pub(in crate::store) fn session_batches<D: Dialect>(
+    pools: &Arc<Pools<D>>,
+) -> Batcher<SessionBatch, Result<(), StoreError>> {
     let pools = Arc::clone(pools);
     let limits = BatchLimits {
         batch: 128,
         waiting: 1_024,
         parallel: 1,
     };
-    Batcher::start(limits, move |batch: Vec<Note>| {
+    Batcher::start(limits, move |batch: Vec<SessionBatch>| {
         let pools = Arc::clone(&pools);
         async move {
-            let noted = store_notes(&pools, &batch).await;
+            let noted = store_batch(&pools, &batch).await;
             vec![noted; batch.len()]
         }
     })
 }
 
-async fn store_notes<D: Dialect>(pools: &Pools<D>, batch: &[Note]) -> Result<(), StoreError> {
-    ask!(pools, Write, |c| sessions::note::<D>(&mut c, batch))
+async fn store_batch<D: Dialect>(pools: &Pools<D>, batch: &[SessionBatch]) -> Result<(), StoreError> {
+    ask!(pools, Write, |c| sessions::save_batch::<D>(&mut c, batch))
 }
 
-/// In portions: between two of them the writer is free.
+/// In batches, so that other writers can proceed in between.
 async fn drop_sessions<D: Dialect>(pools: &Pools<D>, run: &str, all: bool) -> Result<(), StoreError> {
     let mut after = Some(String::new());
     while let Some(from) = &after {
-        after = ask!(pools, Write, |c| sessions::drop_portion::<D>(
+        after = ask!(pools, Write, |c| sessions::delete_batch::<D>(
             &mut c, run, from, all
         ))?;
     }
@@ -57,8 +59,12 @@ async fn drop_sessions<D: Dialect>(pools: &Pools<D>, run: &str, all: bool) -> Re
 
 #[async_trait]
 impl<D: Dialect> LookbackStore for SqlStore<D> {
-    async fn held(&self, sessions: &[&str], payments: &[&str]) -> Result<Vec<HeldPurchase>, StoreError> {
-        ask!(self.pools, Read, |c| sessions::held::<D>(
+    async fn fulfilled_purchases(
+        &self,
+        sessions: &[&str],
+        payments: &[&str],
+    ) -> Result<Vec<FulfilledPurchase>, StoreError> {
+        ask!(self.pools, Read, |c| sessions::fulfilled::<D>(
             &mut c, sessions, payments
         ))
     }
@@ -79,15 +85,17 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         ask!(self.pools, Read, |c| runs::list::<D>(&mut c, limit))
     }
 
-    async fn failed_sweeps(&self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError> {
-        ask!(self.pools, Read, |c| runs::failed_sweeps::<D>(&mut c, since))
+    async fn failed_account_syncs(&self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError> {
+        ask!(self.pools, Read, |c| runs::failed_account_syncs::<D>(
+            &mut c, since
+        ))
     }
 
-    async fn drop_run(&self, id: &str) -> Result<(), StoreError> {
+    async fn delete_run(&self, id: &str) -> Result<(), StoreError> {
         ask!(self.pools, Write, |c| runs::drop_waiting::<D>(&mut c, id))
     }
 
-    async fn step_run(
+    async fn save_step(
         &self,
         before: &LookbackRun,
         step: &RunStep,
@@ -98,8 +106,8 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         ))
     }
 
-    async fn hand_on_run(&self, id: &str, slice: u32) -> Result<bool, StoreError> {
-        ask!(self.pools, Write, |c| runs::hand_on::<D>(&mut c, id, slice))
+    async fn advance_slice(&self, id: &str, slice: u32) -> Result<bool, StoreError> {
+        ask!(self.pools, Write, |c| runs::advance_slice::<D>(&mut c, id, slice))
     }
 
     async fn end_run(
@@ -116,7 +124,7 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         drop_sessions(&self.pools, id, false).await
     }
 
-    async fn drop_runs(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+    async fn delete_runs(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
         let old = ask!(self.pools, Read, |c| runs::old::<D>(&mut c, before, limit))?;
         for id in &old {
             drop_sessions(&self.pools, id, true).await?;
@@ -144,20 +152,20 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         ))
     }
 
-    async fn note_sessions(&self, run: &str, sessions: &[FoundSession]) -> Result<(), StoreError> {
-        let note = Note {
+    async fn save_sessions(&self, run: &str, sessions: &[FoundSession]) -> Result<(), StoreError> {
+        let note = SessionBatch {
             run: run.to_owned(),
             sessions: sessions.to_vec(),
         };
-        match timeout(2 * STATEMENT, self.notes.call(note)).await {
+        match timeout(2 * STATEMENT, self.session_batches.call(note)).await {
             Ok(Ok(noted)) => noted,
             Ok(Err(unanswered)) => Err(StoreError::Outage(unanswered.to_string())),
             Err(_) => Err(StoreError::Outage("the store is not keeping up".to_owned())),
         }
     }
 
-    async fn tally(&self, run: &str) -> Result<RunCounts, StoreError> {
-        ask!(self.pools, Read, |c| sessions::tally::<D>(&mut c, run))
+    async fn count_sessions(&self, run: &str) -> Result<RunCounts, StoreError> {
+        ask!(self.pools, Read, |c| sessions::count::<D>(&mut c, run))
     }
 
     async fn recent_buyers(
@@ -186,38 +194,42 @@ impl<D: Dialect> LookbackStore for SqlStore<D> {
         ))
     }
 
-    async fn open_sessions(
+    async fn pending_sessions(
         &self,
         account: Option<&str>,
         customers: &[&str],
         from: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        ask!(self.pools, Read, |c| open::list::<D>(
+        ask!(self.pools, Read, |c| pending_sessions::list::<D>(
             &mut c, account, customers, from, limit
         ))
     }
 
-    async fn close_sessions(&self, sessions: &[&str]) -> Result<(), StoreError> {
-        ask!(self.pools, Write, |c| open::close::<D>(&mut c, sessions))
+    async fn remove_pending_sessions(&self, sessions: &[&str]) -> Result<(), StoreError> {
+        ask!(self.pools, Write, |c| pending_sessions::close::<D>(
+            &mut c, sessions
+        ))
     }
 
-    async fn drop_open_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn delete_old_pending_sessions(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
         let mut dropped = 0;
         loop {
-            let portion = ask!(self.pools, Write, |c| open::drop_old::<D>(&mut c, before))?;
+            let portion = ask!(self.pools, Write, |c| pending_sessions::drop_old::<D>(
+                &mut c, before
+            ))?;
             dropped += portion;
-            if portion < u64::from(sessions::PORTION) {
+            if portion < u64::from(sessions::BATCH_SIZE) {
                 return Ok(dropped);
             }
         }
     }
 
-    async fn raise_mark(&self, mark: &LookbackMark) -> Result<(), StoreError> {
-        ask!(self.pools, Write, |c| marks::raise::<D>(&mut c, mark))
+    async fn raise_watermark(&self, mark: &Watermark) -> Result<(), StoreError> {
+        ask!(self.pools, Write, |c| watermarks::raise::<D>(&mut c, mark))
     }
 
-    async fn marks(&self) -> Result<Vec<LookbackMark>, StoreError> {
-        ask!(self.pools, Read, |c| marks::list::<D>(&mut c))
+    async fn watermarks(&self) -> Result<Vec<Watermark>, StoreError> {
+        ask!(self.pools, Read, |c| watermarks::list::<D>(&mut c))
     }
 }

@@ -1,4 +1,4 @@
-//! What a case holds.
+//! The data of a case.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::UnknownName;
 
-/// Characters that nobody confuses when they are read out: no 0, 1, I, L, O, U.
+/// Characters that are not confused when read aloud: no 0, 1, I, L, O, U.
 const ALPHABET: &[u8; 30] = b"23456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Letters and digits of a reference, in two halves.
 const LENGTH: usize = 8;
 
-/// What becomes of a paid session that has none of our keys.
+/// What to do with a paid session that has none of our metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnmatchedPolicy {
-    /// A person looks at it.
+    /// A person must decide.
     #[default]
     Park,
-    /// The shop sells other things, too: it is none of ours.
+    /// Ignore it: the shop also sells other things.
     Ignore,
 }
 
@@ -46,7 +46,7 @@ impl FromStr for UnmatchedPolicy {
     }
 }
 
-/// Whether somebody still has to look.
+/// Whether a case is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnmatchedState {
@@ -80,9 +80,9 @@ impl FromStr for UnmatchedState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resolution {
-    /// The session has its subscription.
+    /// Its session has a subscription.
     Subscription,
-    /// All of the money was given back.
+    /// It was refunded in full.
     Refund,
     /// A person closed it, with a reason.
     Person,
@@ -112,7 +112,7 @@ impl FromStr for Resolution {
     }
 }
 
-/// What is known of a purchase, for the person who decides. Holds who the buyer is: not for logs.
+/// What the purchase contains, for the person who decides. Includes personal data: not for logs.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Evidence {
@@ -135,7 +135,7 @@ pub struct Evidence {
 }
 
 impl std::fmt::Debug for Evidence {
-    /// Without what tells who the buyer is.
+    /// Without personal data.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Evidence")
             .field("line_items", &self.line_items)
@@ -148,21 +148,21 @@ impl std::fmt::Debug for Evidence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUnmatched {
     pub id: String,
-    /// Any number: the reference is made from it.
+    /// A random number, from which the reference is made.
     pub random: u64,
     pub account: Option<String>,
     pub session: String,
     pub payment: Option<String>,
-    /// The tenant's id, as far as it is known.
+    /// The tenant's id, if known.
     pub tenant: Option<String>,
     /// The slug of the webhook's path.
     pub path_tenant: Option<String>,
     /// A stable code.
     pub reason: String,
-    /// The same in words.
+    /// The reason as a sentence.
     pub detail: String,
     pub evidence: Evidence,
-    /// What a fulfil job would carry, as JSON.
+    /// The payload of a `fulfil` job, as JSON.
     pub purchase: Option<String>,
     /// `false`: nothing was paid; for information only.
     pub is_paid: bool,
@@ -170,10 +170,10 @@ pub struct NewUnmatched {
 }
 
 impl NewUnmatched {
-    /// The reason of a case that stays open beside a subscription: more was paid for than one pass.
+    /// The reason of a case that stays open beside a subscription: more than one pass was paid.
     pub const ITEMS_SHORT: &'static str = "items_short";
 
-    /// The reference that is tried after `tries` others were taken.
+    /// The reference to try after `tries` others were taken.
     pub(super) fn reference(&self, tries: u32) -> String {
         reference(self.random.rotate_left(13 * tries))
     }
@@ -193,7 +193,7 @@ fn reference(mut random: u64) -> String {
     text
 }
 
-/// A text as the reference that it may be meant for: `k3e8 7rdz` is `K3E8-7RDZ`.
+/// Normalizes a typed reference: `k3e8 7rdz` is `K3E8-7RDZ`.
 pub(super) fn as_reference(text: &str) -> Option<String> {
     let letters: Vec<u8> = text
         .bytes()
@@ -243,7 +243,8 @@ impl UnmatchedPayment {
         self.state == UnmatchedState::Open
     }
 
-    /// Whether it says something of its session: what was closed by a subscription says nothing once that is gone.
+    /// Whether the case still says something about its session. After its subscription was removed, one
+    /// closed by it does not.
     #[must_use]
     pub fn counts(&self) -> bool {
         self.is_open() || matches!(self.resolution, Some(Resolution::Person | Resolution::Refund))
@@ -262,20 +263,20 @@ pub struct UnmatchedNote {
     pub why: Option<String>,
 }
 
-/// Which cases to list; every given field narrows the list.
+/// A filter for cases. All given fields must match.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UnmatchedFilter<'a> {
     pub state: Option<UnmatchedState>,
     pub reason: Option<&'a str>,
     pub updated_before: Option<DateTime<Utc>>,
-    /// Only those that come after this one: when it was opened, and its id.
+    /// Only those after this one: its opening time and id.
     pub after: Option<(DateTime<Utc>, &'a str)>,
 }
 
-/// How many cases are open.
+/// Counts of open cases.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct OpenUnmatched {
-    /// Somebody has paid, so that a person must look: how many cases there are of each reason.
+    /// Paid cases, which need a person, by reason.
     pub by_reason: BTreeMap<String, usize>,
     /// Nothing was paid.
     pub informational: usize,
@@ -284,7 +285,7 @@ pub struct OpenUnmatched {
 }
 
 impl OpenUnmatched {
-    /// How many were paid for.
+    /// How many are paid.
     #[must_use]
     pub fn paid(&self) -> usize {
         self.by_reason.values().sum()
@@ -295,7 +296,7 @@ impl OpenUnmatched {
 #[derive(Debug, Clone, Copy)]
 pub struct RefundedPayments<'a> {
     pub account: Option<&'a str>,
-    /// Where only a tenant's own secret proves it: that tenant's slug, whose cases it may close.
+    /// If only a tenant's own secret proves it: that tenant's slug, whose cases it may close.
     pub path_tenant: Option<&'a str>,
     pub payments: &'a [&'a str],
     pub sessions: &'a [&'a str],

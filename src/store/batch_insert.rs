@@ -1,7 +1,8 @@
-//! A whole transaction in one call, where the database takes several statements at once.
+//! Inserts a batch of records in one transaction, with one call if the database takes several statements at
+//! once.
 //!
-//! SQLite works on a thread of its own, and the way there and back costs more than storing a row. `BEGIN`, the rows and
-//! `COMMIT` in one call make that way once.
+//! SQLite runs on its own thread, and the round trip costs more than the insert of a row. With `BEGIN`, the
+//! rows and `COMMIT` in one call there is one round trip.
 
 use std::sync::OnceLock;
 
@@ -9,15 +10,15 @@ use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
 
 use super::dialect::{Bind, Dialect, Insert, SIZES, power};
 
-/// `N` statements that take rows: each record is one row of each, in their order.
+/// `N` insert statements. Each record is one row of each statement, in order.
 #[derive(Debug)]
-pub(super) struct Joined<const N: usize> {
+pub(super) struct BatchInsert<const N: usize> {
     inserts: [Insert; N],
-    /// By the power of two that tells how many records, and by whether it begins and ends the transaction.
+    /// By the power of two of the row count, and by whether the text begins and ends the transaction.
     texts: [[OnceLock<SqlStr>; 4]; SIZES],
 }
 
-impl<const N: usize> Joined<N> {
+impl<const N: usize> BatchInsert<N> {
     pub(super) const fn new(inserts: [Insert; N]) -> Self {
         Self {
             inserts,
@@ -25,8 +26,7 @@ impl<const N: usize> Joined<N> {
         }
     }
 
-    /// Stores all records, or none; in one call for each power of two, where the database takes it. After an error the
-    /// connection may be left in the midst of the transaction.
+    /// Inserts all records or none. After an error the connection may still be in the transaction.
     pub(super) async fn run<D: Dialect>(
         &self,
         connection: &mut D::Connection,

@@ -1,7 +1,7 @@
 //! What the sweeps have proven, and what they have met without an end.
 
 use chrono::{DateTime, Utc};
-use surepass::store::{LookbackMark, OpenSession, RunPhase, RunStep};
+use surepass::store::{PendingSession, RunPhase, RunStep, Watermark};
 
 use crate::lookback::{run, step};
 use crate::support::home::Home;
@@ -17,7 +17,7 @@ contract!(
 async fn sessions_without_an_end_are_kept_by_whose_they_may_be_until_they_are_closed(home: Home) {
     let store = home.ready().await;
     let records = store.lookback();
-    let open = |session: &str, account: Option<&str>, customers: &[&str], minutes| OpenSession {
+    let open = |session: &str, account: Option<&str>, customers: &[&str], minutes| PendingSession {
         session: session.to_owned(),
         account: account.map(str::to_owned),
         customers: customers.iter().map(ToString::to_string).collect(),
@@ -25,13 +25,13 @@ async fn sessions_without_an_end_are_kept_by_whose_they_may_be_until_they_are_cl
     };
     let list = async |account, customers: &[&str], from, limit| {
         records
-            .open_sessions(account, customers, minute(from), limit)
+            .pending_sessions(account, customers, minute(from), limit)
             .await
             .unwrap()
     };
     records.begin_run(&run("1")).await.unwrap();
     let first = RunStep {
-        open: vec![
+        pending: vec![
             open("cs_a", None, &["cus_1", "email-1"], 1),
             open("cs_b", None, &["email-1"], 2),
             open("cs_b", None, &["email-1"], 2),
@@ -40,7 +40,7 @@ async fn sessions_without_an_end_are_kept_by_whose_they_may_be_until_they_are_cl
         ],
         ..step(RunPhase::Listing, "cs_b")
     };
-    assert!(records.step_run(&run("1"), &first, &[]).await.unwrap());
+    assert!(records.save_step(&run("1"), &first, &[]).await.unwrap());
     assert_eq!(list(None, &["cus_1", "email-1"], 0, 10).await, ["cs_b", "cs_a"]);
     assert_eq!(list(None, &["cus_1", "email-1"], 0, 1).await, ["cs_b"]);
     assert_eq!(list(None, &["cus_1", "email-1"], 2, 10).await, ["cs_b"]);
@@ -51,23 +51,26 @@ async fn sessions_without_an_end_are_kept_by_whose_they_may_be_until_they_are_cl
 
     // A step that comes late writes neither.
     let late = RunStep {
-        open: vec![open("cs_late", None, &["cus_1"], 5)],
-        closed: vec!["cs_a".to_owned()],
+        pending: vec![open("cs_late", None, &["cus_1"], 5)],
+        resolved: vec!["cs_a".to_owned()],
         ..step(RunPhase::Listing, "cs_c")
     };
-    assert!(!records.step_run(&run("1"), &late, &[]).await.unwrap());
+    assert!(!records.save_step(&run("1"), &late, &[]).await.unwrap());
     assert_eq!(list(None, &["cus_1"], 0, 10).await, ["cs_a"]);
     let now = records.run("1").await.unwrap().unwrap();
-    assert!(records.step_run(&now, &late, &[]).await.unwrap());
+    assert!(records.save_step(&now, &late, &[]).await.unwrap());
     assert_eq!(
         list(None, &["cus_1", "email-1"], 0, 10).await,
         ["cs_late", "cs_b"]
     );
 
-    records.close_sessions(&["cs_b", "cs_unknown"]).await.unwrap();
-    records.close_sessions(&[]).await.unwrap();
+    records
+        .remove_pending_sessions(&["cs_b", "cs_unknown"])
+        .await
+        .unwrap();
+    records.remove_pending_sessions(&[]).await.unwrap();
     assert_eq!(list(None, &["cus_1", "email-1"], 0, 10).await, ["cs_late"]);
-    assert_eq!(records.drop_open_sessions(minute(5)).await.unwrap(), 1);
+    assert_eq!(records.delete_old_pending_sessions(minute(5)).await.unwrap(), 1);
     assert_eq!(list(None, &["cus_1"], 0, 10).await, ["cs_late"]);
     assert!(list(Some("acct_1"), &["email-1"], 0, 10).await.is_empty());
 }
@@ -76,7 +79,7 @@ async fn a_mark_is_extended_where_spans_join_and_never_goes_back(home: Home) {
     let store = home.ready().await;
     let records = store.lookback();
     let raise = async |account: Option<&str>, from: i64, to: i64| {
-        let mark = LookbackMark {
+        let mark = Watermark {
             detector: "sessions".to_owned(),
             account: account.map(str::to_owned),
             is_test: false,
@@ -84,8 +87,8 @@ async fn a_mark_is_extended_where_spans_join_and_never_goes_back(home: Home) {
             to: minute(to),
             updated_at: minute(1_000),
         };
-        records.raise_mark(&mark).await.unwrap();
-        let marks = records.marks().await.unwrap();
+        records.raise_watermark(&mark).await.unwrap();
+        let marks = records.watermarks().await.unwrap();
         let own = marks.into_iter().find(|mark| mark.account.as_deref() == account);
         own.map(|mark| (mark.from, mark.to)).unwrap()
     };
@@ -111,14 +114,14 @@ async fn a_mark_is_extended_where_spans_join_and_never_goes_back(home: Home) {
     );
     assert_eq!(raise(Some("acct_1"), 1, 2).await, span(1, 2));
     assert_eq!(raise(None, 450, 600).await, span(400, 600));
-    assert_eq!(records.marks().await.unwrap().len(), 2);
+    assert_eq!(records.watermarks().await.unwrap().len(), 2);
 }
 
 async fn a_mark_that_a_clock_of_next_year_has_raised_gives_way_to_the_next_one(home: Home) {
     let store = home.ready().await;
     let records = store.lookback();
     let raise = async |from: i64, to: i64, now: i64| {
-        let mark = LookbackMark {
+        let mark = Watermark {
             detector: "sessions".to_owned(),
             account: None,
             is_test: false,
@@ -126,8 +129,8 @@ async fn a_mark_that_a_clock_of_next_year_has_raised_gives_way_to_the_next_one(h
             to: minute(to),
             updated_at: minute(now),
         };
-        records.raise_mark(&mark).await.unwrap();
-        let mark = records.marks().await.unwrap().remove(0);
+        records.raise_watermark(&mark).await.unwrap();
+        let mark = records.watermarks().await.unwrap().remove(0);
         (mark.from, mark.to)
     };
     let span = |from, to| (minute(from), minute(to));
@@ -143,7 +146,7 @@ async fn a_mark_that_a_clock_of_next_year_has_raised_gives_way_to_the_next_one(h
 async fn marks_of_live_and_of_test_payments_are_apart(home: Home) {
     let store = home.ready().await;
     let records = store.lookback();
-    let mark = |is_test: bool, to: i64| LookbackMark {
+    let mark = |is_test: bool, to: i64| Watermark {
         detector: "sessions".to_owned(),
         account: Some("acct_1".to_owned()),
         is_test,
@@ -152,9 +155,9 @@ async fn marks_of_live_and_of_test_payments_are_apart(home: Home) {
         updated_at: minute(to),
     };
     for one in [mark(false, 100), mark(true, 90), mark(true, 200)] {
-        records.raise_mark(&one).await.unwrap();
+        records.raise_watermark(&one).await.unwrap();
     }
-    let mut marks = records.marks().await.unwrap();
+    let mut marks = records.watermarks().await.unwrap();
     marks.sort_by_key(|mark| mark.is_test);
     assert_eq!(marks, [mark(false, 100), mark(true, 200)]);
 }

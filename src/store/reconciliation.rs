@@ -1,4 +1,4 @@
-//! What reconciliation reads: subscriptions by what was paid for, and by when they begin.
+//! The queries of the reconciliation: subscriptions by session or payment, and by start.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,10 +7,11 @@ use super::model::Subscription;
 use super::purchases::sql;
 use super::subscriptions::subscription;
 
-/// How far the clock of the program that made a subscription may be behind Stripe's, which tells when it begins.
+/// The largest difference between our clock, which sets the creation time, and Stripe's, which sets the
+/// start.
 const SKEW: TimeDelta = TimeDelta::days(1);
 
-/// In no order, each once.
+/// Each once, in no particular order.
 pub(super) async fn of<D: Dialect>(
     connection: &mut D::Connection,
     sessions: &[&str],
@@ -20,19 +21,19 @@ pub(super) async fn of<D: Dialect>(
     rows.iter().map(subscription).collect()
 }
 
-/// These columns of the subscriptions of these sessions, and of those of these payments.
+/// These columns of the subscriptions of these sessions and payments.
 pub(super) async fn columns_of<D: Dialect>(
     connection: &mut D::Connection,
     columns: &'static str,
     sessions: &[&str],
     payments: &[&str],
 ) -> sqlx::Result<Vec<D::Row>> {
-    // The id is indexed, the session is not.
+    // The id has an index, the session does not.
     let ids: Vec<_> = sessions
         .iter()
         .map(|session| Subscription::id_of(session))
         .collect();
-    // `OR` would leave it to the planner to see that there is an index for each half.
+    // Two queries rather than `OR`, so that each half uses its index.
     let text = format!(
         "SELECT {columns} FROM subscriptions WHERE id {} \
          UNION SELECT {columns} FROM subscriptions WHERE stripe_payment_id {}",
@@ -44,12 +45,12 @@ pub(super) async fn columns_of<D: Dialect>(
     D::rows(connection, sql(text), binds).await
 }
 
-/// When the first of those was made, at the earliest, that begin at `from` or later.
+/// The earliest creation time of subscriptions that begin at `from` or later.
 pub(super) fn made_after(from: DateTime<Utc>) -> DateTime<Utc> {
     from.checked_sub_signed(SKEW).unwrap_or(from)
 }
 
-/// The last made first. Walks the index by age: none is made before it begins.
+/// Newest first. Reads the index by creation time, since no subscription is created before it begins.
 pub(super) async fn begun<D: Dialect>(
     connection: &mut D::Connection,
     from: DateTime<Utc>,

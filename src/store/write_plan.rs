@@ -1,4 +1,4 @@
-//! What a batch of purchases does to the store, decided in memory: no database here.
+//! Decides in memory, without the database, what a batch of purchases writes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,19 +6,19 @@ use super::model::{Created, NewSubscription, UpgradeRefusal};
 use crate::guest;
 use chrono::{DateTime, Utc};
 
-/// What the store held when the batch's transaction looked.
+/// The rows that the batch's transaction found.
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    /// Subscriptions that share a session or a payment with one of the batch.
-    pub(super) subscriptions: Vec<HeldSubscription>,
-    /// Subscriptions to upgrade from, by id.
+pub(super) struct ExistingRows {
+    /// Subscriptions of the same sessions or payments.
+    pub(super) subscriptions: Vec<ExistingSubscription>,
+    /// Subscriptions to upgrade, by id.
     pub(super) upgradable: HashMap<String, Upgradable>,
-    /// Who has proved each email that a buyer without a user id gave.
-    pub(super) provers: HashMap<String, String>,
+    /// The user who verified each email of a buyer without a user id.
+    pub(super) verified_owners: HashMap<String, String>,
 }
 
 #[derive(Debug)]
-pub(super) struct HeldSubscription {
+pub(super) struct ExistingSubscription {
     pub(super) id: String,
     pub(super) payment: Option<String>,
     pub(super) user: String,
@@ -32,17 +32,17 @@ pub(super) struct Upgradable {
     pub(super) is_upgraded: bool,
 }
 
-/// What to answer, and what to write. Each kind of write is sorted by its key: transactions that run side by side
-/// then lock in the same order.
+/// The results and the rows to write. The rows of each kind are sorted by key, so that concurrent
+/// transactions lock in the same order.
 #[derive(Debug, Default)]
-pub(super) struct Plan<'a> {
-    /// One for each of the batch, in its order.
+pub(super) struct WritePlan<'a> {
+    /// One for each purchase of the batch, in order.
     pub(super) outcomes: Vec<Created>,
-    /// Users to create; where one is there already, it gets the email if it has none.
+    /// Users to create. An existing user without an email gets this one.
     pub(super) users: Vec<User<'a>>,
-    /// Subscriptions to switch off, and the purchase that replaces each.
-    pub(super) switched_off: Vec<(&'a str, &'a NewSubscription)>,
-    /// Subscriptions to create, each with its user.
+    /// Subscriptions to deactivate, and the purchase that replaces each.
+    pub(super) deactivated: Vec<(&'a str, &'a NewSubscription)>,
+    /// Subscriptions to create, each with its user id.
     pub(super) created: Vec<(&'a NewSubscription, String)>,
 }
 
@@ -54,18 +54,19 @@ pub(super) struct User<'a> {
     pub(super) created_at: DateTime<Utc>,
 }
 
-/// Decides what becomes of each purchase, in order: a later one of the same session or payment finds the earlier.
+/// Decides the result of each purchase, in order. A later one of the same session or payment finds the
+/// earlier.
 ///
-/// An upgrade finds what the store held, not what its own batch creates: it is refused as `NotFound`, which callers
-/// try again.
-pub(super) fn plan<'a>(batch: &'a [Box<NewSubscription>], held: &Held) -> Plan<'a> {
-    let mut plan = Plan {
+/// An upgrade finds only existing rows, not those of its own batch. Otherwise it is refused as `NotFound`,
+/// and the caller retries.
+pub(super) fn plan<'a>(batch: &'a [Box<NewSubscription>], existing_rows: &ExistingRows) -> WritePlan<'a> {
+    let mut plan = WritePlan {
         outcomes: Vec::with_capacity(batch.len()),
-        ..Plan::default()
+        ..WritePlan::default()
     };
     let mut by_id = HashMap::with_capacity(batch.len());
     let mut by_payment = HashMap::with_capacity(batch.len());
-    for one in &held.subscriptions {
+    for one in &existing_rows.subscriptions {
         let existing = Created::Existing {
             id: one.id.clone(),
             user: one.user.clone(),
@@ -81,7 +82,7 @@ pub(super) fn plan<'a>(batch: &'a [Box<NewSubscription>], held: &Held) -> Plan<'
 
     for new in batch {
         let subscription = &new.subscription;
-        // The id stands for the session: it is made from it.
+        // The id is made from the session id, so it identifies the session.
         let id = subscription.id.as_str();
         let payment = subscription.stripe_payment_id.as_deref();
         let existing = by_id.get(id).or_else(|| by_payment.get(payment?));
@@ -89,7 +90,7 @@ pub(super) fn plan<'a>(batch: &'a [Box<NewSubscription>], held: &Held) -> Plan<'
             plan.outcomes.push(existing.clone());
             continue;
         }
-        let user = match owner(new, held, &upgraded) {
+        let user = match owner(new, existing_rows, &upgraded) {
             Ok(user) => user,
             Err(refusal) => {
                 plan.outcomes.push(Created::Refused(refusal));
@@ -110,7 +111,7 @@ pub(super) fn plan<'a>(batch: &'a [Box<NewSubscription>], held: &Held) -> Plan<'
             && let Some(old) = subscription.upgraded_from_subscription_id.as_deref()
         {
             upgraded.insert(old);
-            plan.switched_off.push((old, new));
+            plan.deactivated.push((old, new));
         }
         let user = match user {
             Owner::Buyer(user) | Owner::Known(user) => user,
@@ -133,27 +134,31 @@ pub(super) fn plan<'a>(batch: &'a [Box<NewSubscription>], held: &Held) -> Plan<'
 
     plan.users = users.into_values().collect();
     plan.users.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    plan.switched_off.sort_unstable_by_key(|(old, _)| *old);
+    plan.deactivated.sort_unstable_by_key(|(old, _)| *old);
     plan.created
         .sort_unstable_by(|(a, _), (b, _)| a.subscription.id.cmp(&b.subscription.id));
     plan
 }
 
-/// Whose the new subscription is.
+/// The owner of a new subscription.
 enum Owner {
-    /// The buyer's own user, which may have to be created.
+    /// The buyer's own user, created if missing.
     Buyer(String),
-    /// A user that is there.
+    /// An existing user.
     Known(String),
 }
 
 /// "Fulfilment" rules 5 and 8.
-fn owner(new: &NewSubscription, held: &Held, upgraded: &HashSet<&str>) -> Result<Owner, UpgradeRefusal> {
+fn owner(
+    new: &NewSubscription,
+    existing_rows: &ExistingRows,
+    upgraded: &HashSet<&str>,
+) -> Result<Owner, UpgradeRefusal> {
     let (subscription, buyer) = (&new.subscription, &new.buyer);
     if subscription.is_upgrade {
         let id = subscription.upgraded_from_subscription_id.as_deref();
         let old = id
-            .and_then(|id| held.upgradable.get(id))
+            .and_then(|id| existing_rows.upgradable.get(id))
             .ok_or(UpgradeRefusal::NotFound)?;
         if old.tenant != subscription.tenant {
             return Err(UpgradeRefusal::OtherTenant);
@@ -174,8 +179,8 @@ fn owner(new: &NewSubscription, held: &Held, upgraded: &HashSet<&str>) -> Result
     let Some(email) = &buyer.email else {
         return Ok(Owner::Buyer(guest::of_session(&subscription.stripe_session_id)));
     };
-    // An email that was only typed leads to nobody's account.
-    let prover = held.provers.get(email).cloned();
+    // An unverified email gives access to no existing account.
+    let prover = existing_rows.verified_owners.get(email).cloned();
     Ok(Owner::Buyer(
         prover.unwrap_or_else(|| guest::of_email(&subscription.tenant, email)),
     ))
@@ -261,7 +266,7 @@ mod tests {
             purchase("c", Some("pi_1")),
             purchase("d", None),
         ];
-        let plan = plan(&batch, &Held::default());
+        let plan = plan(&batch, &ExistingRows::default());
         assert_eq!(
             plan.outcomes,
             [
@@ -292,12 +297,12 @@ mod tests {
             tenant: "tenant".to_owned(),
             is_upgraded: false,
         };
-        let held = Held {
+        let existing_rows = ExistingRows {
             upgradable: HashMap::from([("subscription-cs_old".to_owned(), old)]),
-            ..Held::default()
+            ..ExistingRows::default()
         };
         let batch = [upgrade("a", "old"), upgrade("b", "old"), upgrade("a", "old")];
-        let plan = plan(&batch, &held);
+        let plan = plan(&batch, &existing_rows);
         let again = Created::Existing {
             id: "subscription-cs_a".to_owned(),
             user: "ada".to_owned(),
@@ -306,7 +311,7 @@ mod tests {
         let refused = Created::Refused(UpgradeRefusal::AlreadyUpgraded);
         assert_eq!(plan.outcomes, [created("a", "ada"), refused, again]);
         assert_eq!(
-            (plan.switched_off.len(), plan.created.len(), plan.users.len()),
+            (plan.deactivated.len(), plan.created.len(), plan.users.len()),
             (1, 1, 0)
         );
     }
@@ -314,9 +319,9 @@ mod tests {
     #[test]
     fn an_upgrade_in_the_batch_of_its_own_purchase_is_not_found_and_writes_nothing() {
         let batch = [purchase("old", None), upgrade("new", "old")];
-        let plan = plan(&batch, &Held::default());
+        let plan = plan(&batch, &ExistingRows::default());
         let refused = Created::Refused(UpgradeRefusal::NotFound);
         assert_eq!(plan.outcomes, [created("old", "user_old"), refused]);
-        assert_eq!((plan.switched_off.len(), plan.created.len()), (0, 1));
+        assert_eq!((plan.deactivated.len(), plan.created.len()), (0, 1));
     }
 }

@@ -1,19 +1,16 @@
-//! Up to where nothing is missing.
+//! Watermarks: the time ranges in which nothing is missing.
 
 use sqlx::SqlStr;
 
-use super::LookbackMark;
+use super::Watermark;
 use crate::store::dialect::{Bind, Dialect, Fields};
 
-/// What the detector of a mark of test payments ends with. A table that does not tell them apart is from before they were.
+/// The suffix of the detector in watermarks of test mode. Older tables do not distinguish the modes.
 const TEST: &str = ".test";
 
-/// The old span is kept where the new one does not join it and ends no later. One that ends in the future was raised by a
-/// wrong clock: the new one takes its place.
-pub(super) async fn raise<D: Dialect>(
-    connection: &mut D::Connection,
-    mark: &LookbackMark,
-) -> sqlx::Result<()> {
+/// Keeps the old range if the new one does not overlap it and ends no later. Replaces a range that ends in
+/// the future, which a wrong clock set.
+pub(super) async fn raise<D: Dialect>(connection: &mut D::Connection, mark: &Watermark) -> sqlx::Result<()> {
     let text = "INSERT INTO lookback_marks (detector, account, from_at, to_at, updated_at) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (detector, account) DO UPDATE SET \
          from_at = CASE WHEN lookback_marks.to_at > $6 OR excluded.from_at < lookback_marks.from_at \
@@ -31,20 +28,20 @@ pub(super) async fn raise<D: Dialect>(
         Bind::Instant(mark.from),
         Bind::Instant(mark.to),
         Bind::Instant(mark.updated_at),
-        Bind::Instant(mark.updated_at + LookbackMark::SKEW),
+        Bind::Instant(mark.updated_at + Watermark::SKEW),
     ];
     D::execute(connection, SqlStr::from_static(text), binds).await?;
     Ok(())
 }
 
-pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<LookbackMark>> {
+pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<Watermark>> {
     let text = SqlStr::from_static("SELECT * FROM lookback_marks ORDER BY detector, account");
     let rows = D::rows(connection, text, Vec::new()).await?;
     rows.iter()
         .map(|row| {
             let detector: String = row.text("detector")?;
             let of_test = detector.strip_suffix(TEST);
-            Ok(LookbackMark {
+            Ok(Watermark {
                 is_test: of_test.is_some(),
                 detector: of_test.unwrap_or(&detector).to_owned(),
                 account: Some(row.text("account")?).filter(|account| !account.is_empty()),

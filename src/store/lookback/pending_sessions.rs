@@ -1,25 +1,25 @@
-//! Sessions that had no end when they were listed.
+//! Sessions that were pending when they were listed.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use super::OpenSession;
-use super::sessions::PORTION;
+use super::PendingSession;
+use super::sessions::BATCH_SIZE;
 use crate::store::dialect::{Bind, Dialect, Fields, Insert};
 
-/// Leaves alone what is there.
+/// Keeps existing rows.
 pub(super) async fn add<D: Dialect>(
     connection: &mut D::Connection,
-    sessions: &[OpenSession],
+    sessions: &[PendingSession],
 ) -> sqlx::Result<()> {
     let insert = Insert::new(
         "INSERT INTO lookback_open (customer, session, account, created_at) VALUES ",
         " ON CONFLICT (customer, session) DO NOTHING",
     );
-    // In the order of their keys: two sweeps that meet the same sessions take the same row first.
-    let rows: BTreeMap<(&str, &str), &OpenSession> = sessions
+    // Ordered by key, so that concurrent account syncs lock rows in the same order.
+    let rows: BTreeMap<(&str, &str), &PendingSession> = sessions
         .iter()
         .flat_map(|one| one.customers.iter().map(move |customer| (customer, one)))
         .map(|(customer, one)| ((customer.as_str(), one.session.as_str()), one))
@@ -67,7 +67,7 @@ pub(super) async fn list<D: Dialect>(
     rows.iter().map(|row| row.text("session")).collect()
 }
 
-/// A portion of them.
+/// Deletes one batch of old rows.
 pub(super) async fn drop_old<D: Dialect>(
     connection: &mut D::Connection,
     before: DateTime<Utc>,
@@ -76,6 +76,6 @@ pub(super) async fn drop_old<D: Dialect>(
         "DELETE FROM lookback_open WHERE (customer, session) IN \
          (SELECT customer, session FROM lookback_open WHERE created_at < $1 LIMIT $2)",
     );
-    let binds = vec![Bind::Instant(before), Bind::Int(PORTION.into())];
+    let binds = vec![Bind::Instant(before), Bind::Int(BATCH_SIZE.into())];
     D::execute(connection, text, binds).await
 }

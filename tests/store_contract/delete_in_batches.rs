@@ -66,7 +66,7 @@ async fn what_a_long_run_has_found_is_dropped_in_statements_of_at_most_a_thousan
     let dead = format!("{left} AND state = 'dead'");
     assert_eq!(home.number(&dead).await, 500);
 
-    assert_eq!(records.drop_runs(minute(11), 10).await.unwrap(), 2);
+    assert_eq!(records.delete_runs(minute(11), 10).await.unwrap(), 2);
     let rows = deleted(&statements, "lookback_sessions");
     assert_eq!(rows.iter().sum::<u64>(), 500 + ROWS, "{rows:?}");
     assert!(rows.len() >= 4, "{rows:?}");
@@ -93,7 +93,11 @@ async fn open_sessions_that_are_too_old_are_dropped_in_statements_of_at_most_a_t
     statements.taken();
 
     assert_eq!(
-        store.lookback().drop_open_sessions(minute(10)).await.unwrap(),
+        store
+            .lookback()
+            .delete_old_pending_sessions(minute(10))
+            .await
+            .unwrap(),
         ROWS
     );
     assert_eq!(deleted(&statements, "lookback_open"), [1_000, 1_000, 500]);
