@@ -1,15 +1,16 @@
-//! Emails and names in the one form in which they are compared and stored.
+//! Normalizes emails and names for comparison and storage.
 
 use std::borrow::Cow;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// An email as it is compared and stored: trimmed, NFC, ASCII letters in lower case, the domain as punycode. Empty where
-/// there was nothing else.
+/// Normalizes an email: trimmed, NFC, ASCII letters in lower case, the domain in punycode. Empty if nothing
+/// remains.
 ///
-/// Only ASCII letters change case: Unicode's rules make one address of two (the Kelvin sign becomes `k`).
+/// Other letters keep their case: by Unicode's rules two addresses could become one (the Kelvin sign becomes
+/// `k`).
 #[must_use]
-pub fn folded(email: &str) -> String {
+pub fn normalize(email: &str) -> String {
     let email = email.trim();
     if email.is_ascii() {
         return email.to_ascii_lowercase();
@@ -17,16 +18,16 @@ pub fn folded(email: &str) -> String {
     let (local, domain) = email
         .rsplit_once('@')
         .map_or((email, None), |(local, domain)| (local, Some(domain)));
-    let mut folded = address_nfc(local);
+    let mut normalized = address_nfc(local);
     if let Some(domain) = domain {
-        folded.push('@');
-        folded.push_str(&idna::domain_to_ascii(domain).unwrap_or_else(|_| address_nfc(domain)));
+        normalized.push('@');
+        normalized.push_str(&idna::domain_to_ascii(domain).unwrap_or_else(|_| address_nfc(domain)));
     }
-    folded.make_ascii_lowercase();
-    folded
+    normalized.make_ascii_lowercase();
+    normalized
 }
 
-/// Whether something stands on both sides of an `@`. What is no address must not make two buyers one.
+/// Whether there is text on both sides of an `@`. Other texts must not merge two buyers.
 #[must_use]
 pub fn is_address(email: &str) -> bool {
     email
@@ -34,17 +35,17 @@ pub fn is_address(email: &str) -> bool {
         .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
 }
 
-/// The spellings that an email of this [`folded`] form was stored under before domains were punycode and text was NFC;
-/// the form itself is the first. A lookup of old rows, and of Stripe's, asks for each.
+/// All spellings under which older versions stored this email. The first is the normalized one. Lookups of
+/// old rows, and of Stripe's, need each.
 #[must_use]
-pub fn spellings(folded: &str) -> Vec<String> {
-    let mut spellings = vec![folded.to_owned()];
+pub fn spellings(normalized: &str) -> Vec<String> {
+    let mut spellings = vec![normalized.to_owned()];
     let mut add = |spelling: String| {
         if !spellings.contains(&spelling) {
             spellings.push(spelling);
         }
     };
-    if let Some((local, domain)) = folded.rsplit_once('@')
+    if let Some((local, domain)) = normalized.rsplit_once('@')
         && domain.contains("xn--")
     {
         let (domain, read) = idna::domain_to_unicode(domain);
@@ -53,11 +54,11 @@ pub fn spellings(folded: &str) -> Vec<String> {
             add(format!("{local}@{domain}").nfd().collect());
         }
     }
-    add(folded.nfd().collect());
+    add(normalized.nfd().collect());
     spellings
 }
 
-/// A name in NFC: the same letter may come as one character or as a letter and its accent.
+/// The text in NFC, where a letter with an accent has one form.
 #[must_use]
 pub fn nfc(text: &str) -> Cow<'_, str> {
     match is_nfc_quick(text.chars()) {
@@ -66,13 +67,14 @@ pub fn nfc(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A pass' name as it is compared where no name fits as it is written: trimmed, without regard to case.
+/// A pass name for a comparison without regard to case and outer spaces.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     nfc(name.trim()).to_lowercase()
 }
 
-/// NFC, except that no character becomes an ASCII one: NFC turns the Kelvin sign into `K`, and two addresses into one.
+/// NFC, except that no character becomes an ASCII one: NFC turns the Kelvin sign into `K`, and so two
+/// addresses into one.
 fn address_nfc(text: &str) -> String {
     let becomes_ascii = |c: char| !c.is_ascii() && std::iter::once(c).nfc().all(|c| c.is_ascii());
     text.split_inclusive(becomes_ascii)
@@ -99,9 +101,9 @@ mod tests {
             ("jos\u{e9}@\u{ff42}.example", "jos\u{e9}@b.example"),
             ("  ", ""),
         ] {
-            assert_eq!(folded(one), folded(other), "{one} {other}");
+            assert_eq!(normalize(one), normalize(other), "{one} {other}");
         }
-        assert_eq!(folded("Kari@B\u{fc}cher.example"), "kari@xn--bcher-kva.example");
+        assert_eq!(normalize("Kari@B\u{fc}cher.example"), "kari@xn--bcher-kva.example");
     }
 
     #[test]
@@ -117,8 +119,8 @@ mod tests {
             ("\u{ff4b}ari@example.org", "kari@example.org"),
             ("a@b@\u{fc}.example", "a@\u{fc}.example"),
         ] {
-            assert_ne!(folded(one), folded(other), "{one} {other}");
-            assert_eq!(folded(&folded(one)), folded(one), "{one}");
+            assert_ne!(normalize(one), normalize(other), "{one} {other}");
+            assert_eq!(normalize(&normalize(one)), normalize(one), "{one}");
         }
     }
 
@@ -127,6 +129,6 @@ mod tests {
         assert_eq!(spellings("kari@example.com"), ["kari@example.com"]);
         let spelled = spellings("jos\u{e9}@xn--bcher-kva.example");
         assert!(spelled.contains(&"jos\u{e9}@b\u{fc}cher.example".to_owned()));
-        assert!(spelled.iter().all(|one| folded(one) == spelled[0]), "{spelled:?}");
+        assert!(spelled.iter().all(|one| normalize(one) == spelled[0]), "{spelled:?}");
     }
 }

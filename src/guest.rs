@@ -40,7 +40,7 @@ pub fn is_assignable_user(id: &str) -> bool {
     is_user_id(id) && !is_guest(id)
 }
 
-/// The guest of a tenant with this email, as [`email::folded`] gives it: the same for two jobs at once.
+/// The guest of a tenant with this email, as [`email::normalize`] gives it: the same for two jobs at once.
 #[must_use]
 pub fn of_email(tenant: &str, email: &str) -> String {
     made_up(PREFIX, &format!("email:{}:{tenant}:{email}", tenant.len()))

@@ -184,7 +184,7 @@ async fn target(
     owner: NewOwner,
 ) -> Result<Result<(String, Option<String>), String>, Failure> {
     if let Some(email) = owner.email {
-        let email = email::folded(&email);
+        let email = email::normalize(&email);
         if !email::is_address(&email) {
             return Ok(Err("--email must be an email address: NAME@DOMAIN".to_owned()));
         }

@@ -328,7 +328,7 @@ fn buyer(purchase: &Purchase) -> Buyer {
         email: purchase
             .email
             .as_deref()
-            .map(email::folded)
+            .map(email::normalize)
             .filter(|email| email::is_address(email)),
         name: purchase
             .name

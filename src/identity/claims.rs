@@ -51,7 +51,7 @@ impl Claims {
             _ => false,
         };
         let email = self.email.as_ref().and_then(Value::as_str).unwrap_or_default();
-        let email = email::folded(email);
+        let email = email::normalize(email);
         let is_email = email.len() <= LONGEST_EMAIL && email.contains('@');
         #[expect(
             clippy::cast_possible_truncation,

@@ -58,7 +58,7 @@ pub struct Identity {
 pub struct Customer {
     /// The user's id, which checkout's metadata carries as `userId`.
     pub id: String,
-    /// As [`crate::email::folded`] gives it; only where the sign-in service has verified that it is theirs.
+    /// As [`crate::email::normalize`] gives it; only where the sign-in service has verified that it is theirs.
     pub verified_email: Option<String>,
     /// When the token expires, in seconds since 1970.
     pub expires: i64,

@@ -327,7 +327,7 @@ fn email_spellings(customer: &Customer) -> Vec<String> {
         return Vec::new();
     };
     let given = email.trim().to_owned();
-    let mut email_spellings = email::spellings(&email::folded(email));
+    let mut email_spellings = email::spellings(&email::normalize(email));
     if !email_spellings.contains(&given) {
         email_spellings.insert(0, given);
     }

@@ -202,7 +202,7 @@ impl Customer {
     pub fn key(&self) -> String {
         match self {
             Self::User { id, .. } | Self::StripeCustomer(id) | Self::Session(id) => safe(id),
-            Self::Email(email) => hashed("email", &email::folded(email)),
+            Self::Email(email) => hashed("email", &email::normalize(email)),
             Self::Listed(key) => key.clone(),
         }
     }

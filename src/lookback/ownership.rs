@@ -25,10 +25,10 @@ impl OwnershipRule {
                 id: id.clone(),
                 verified_email: verified_email
                     .as_deref()
-                    .map(email::folded)
+                    .map(email::normalize)
                     .filter(|email| !email.is_empty()),
             },
-            Customer::Email(email) => Self::Email(email::folded(email)),
+            Customer::Email(email) => Self::Email(email::normalize(email)),
             Customer::StripeCustomer(_) | Customer::Session(_) | Customer::Listed(_) => Self::Any,
         }
     }
@@ -39,7 +39,7 @@ impl OwnershipRule {
     /// user who verified its email. An unverified email proves nothing. Nor does a Stripe customer: shops look them up
     /// by typed emails.
     pub(crate) fn claim(&self, mut purchase: Purchase) -> Option<Purchase> {
-        let email = purchase.email.as_deref().map(email::folded);
+        let email = purchase.email.as_deref().map(email::normalize);
         match self {
             Self::Any => Some(purchase),
             Self::Email(wanted) => (email.as_ref() == Some(wanted)).then_some(purchase),

@@ -296,7 +296,7 @@ pub struct NewSubscription {
 pub struct Buyer {
     /// The user id, from the metadata's `userId` or else the `client_reference_id`. Never a guest's.
     pub user_id: Option<String>,
-    /// Normalized by [`crate::email::folded`], never empty.
+    /// Normalized by [`crate::email::normalize`], never empty.
     pub email: Option<String>,
     pub name: Option<String>,
 }

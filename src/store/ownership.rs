@@ -50,7 +50,7 @@ pub trait OwnershipStore: std::fmt::Debug + Send + Sync {
 /// A user verified an email.
 #[derive(Debug, Clone, Copy)]
 pub struct EmailProof<'a> {
-    /// Normalized by [`crate::email::folded`].
+    /// Normalized by [`crate::email::normalize`].
     pub email: &'a str,
     pub user: &'a str,
     pub at: DateTime<Utc>,

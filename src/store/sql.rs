@@ -142,7 +142,7 @@ fn check(one: &Subscription) -> Result<(), StoreError> {
 
 /// The buyer with the normalized email.
 fn normalise(buyer: &mut Buyer) {
-    let email = buyer.email.as_deref().map(email::folded);
+    let email = buyer.email.as_deref().map(email::normalize);
     buyer.email = email.filter(|email| !email.is_empty());
 }
 

@@ -17,7 +17,7 @@ pub(super) async fn list<D: Dialect>(
     filter: &SubscriptionFilter,
     limit: u32,
 ) -> sqlx::Result<Vec<Subscription>> {
-    let folded = filter.email.as_deref().map(email::folded);
+    let folded = filter.email.as_deref().map(email::normalize);
     // Older versions stored this email in another spelling.
     let emails = folded.as_deref().map(email::spellings).unwrap_or_default();
     let is_narrow = filter.user.is_some() || filter.email.is_some() || filter.session.is_some();

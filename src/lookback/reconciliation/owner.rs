@@ -37,7 +37,7 @@ pub(super) fn check(purchase: &Purchase, held: &Subscription, finding: Finding) 
     if held.is_upgrade {
         return None;
     }
-    let folded = purchase.email.as_deref().map(email::folded);
+    let folded = purchase.email.as_deref().map(email::normalize);
     let Some(email) = folded.filter(|email| email::is_address(email)) else {
         let session = &held.stripe_session_id;
         let chosen = guest::of_session(session);
