@@ -103,7 +103,10 @@ mod tests {
         ] {
             assert_eq!(normalize(one), normalize(other), "{one} {other}");
         }
-        assert_eq!(normalize("Kari@B\u{fc}cher.example"), "kari@xn--bcher-kva.example");
+        assert_eq!(
+            normalize("Kari@B\u{fc}cher.example"),
+            "kari@xn--bcher-kva.example"
+        );
     }
 
     #[test]
@@ -129,6 +132,9 @@ mod tests {
         assert_eq!(spellings("kari@example.com"), ["kari@example.com"]);
         let spelled = spellings("jos\u{e9}@xn--bcher-kva.example");
         assert!(spelled.contains(&"jos\u{e9}@b\u{fc}cher.example".to_owned()));
-        assert!(spelled.iter().all(|one| normalize(one) == spelled[0]), "{spelled:?}");
+        assert!(
+            spelled.iter().all(|one| normalize(one) == spelled[0]),
+            "{spelled:?}"
+        );
     }
 }

@@ -4,7 +4,7 @@
 mod print;
 
 mod commands;
-mod pipe;
+mod sigpipe;
 
 use std::process::ExitCode;
 
@@ -82,7 +82,7 @@ impl Command {
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    pipe::quietly(|| run(Arguments::parse()))
+    sigpipe::run(|| run(Arguments::parse()))
 }
 
 fn run(arguments: Arguments) -> ExitCode {

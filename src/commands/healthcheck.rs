@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use surepass::address::masked;
-use surepass::outbound::innermost;
+use surepass::http_client::innermost;
 use url::Url;
 
 use crate::Failure;
@@ -25,7 +25,7 @@ fn http_url(text: &str) -> Result<Url, String> {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     surepass::tls::check_for(&arguments.url)?;
     super::block_on(async {
-        let client = surepass::outbound::http()
+        let client = surepass::http_client::http()
             .timeout(Duration::from_secs(3))
             .build()?;
         let url = masked(arguments.url.as_str());

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::TokenError;
 use crate::clock::Clock;
-use crate::outbound::innermost;
+use crate::http_client::innermost;
 
 /// How old the keys may be: one that is withdrawn counts no longer than this, while the host answers.
 const LIFE: TimeDelta = TimeDelta::minutes(10);

@@ -17,8 +17,8 @@ use tracing_subscriber::{Layer, Registry};
 use url::Url;
 
 use super::trace::TraceParent;
+use crate::http_client::{blocking_http, innermost};
 use crate::outage::{Outage, millis};
-use crate::outbound::{blocking_http, innermost};
 use crate::tls::{self, TrustError};
 
 /// How long the end of the process waits for the last spans.

@@ -168,7 +168,9 @@ async fn present(
     settings: &Settings,
     options: Options,
 ) -> Result<bool, UpError> {
-    let client = crate::outbound::http().timeout(Duration::from_secs(10)).build()?;
+    let client = crate::http_client::http()
+        .timeout(Duration::from_secs(10))
+        .build()?;
     ready(&client, &format!("http://{}/readyz", place.address)).await?;
     let address = place.address;
     println!("Surepass is up. Webhooks: http://{address}/webhooks/stripe   State: http://{address}/");

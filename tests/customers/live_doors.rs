@@ -155,7 +155,7 @@ async fn a_server_has_so_many_streams_and_a_client_that_has_gone_leaves_its_plac
     let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
     let metrics = Shop::metrics_of(&studio.shop.servers[0].program).await;
-    let client = surepass::outbound::http().build().unwrap();
+    let client = surepass::http_client::http().build().unwrap();
     let metrics = client
         .get(format!("http://{metrics}/metrics"))
         .send()

@@ -29,7 +29,7 @@ pub(crate) struct Sight {
 impl Reader {
     /// Who is not signed in.
     pub(crate) fn stranger(studio: &Studio) -> Self {
-        let http = surepass::outbound::http()
+        let http = surepass::http_client::http()
             .timeout(PATIENCE)
             .redirect(Policy::none());
         Self {

@@ -24,7 +24,7 @@ impl Stripe {
         let line = program.says("listening on").await;
         Self {
             url: line.trim_start_matches("listening on ").to_owned(),
-            http: surepass::outbound::http().timeout(PATIENCE).build().unwrap(),
+            http: surepass::http_client::http().timeout(PATIENCE).build().unwrap(),
             _program: program,
         }
     }

@@ -112,7 +112,7 @@ impl Studio {
             shop,
             sign_in,
             stripe,
-            http: surepass::outbound::http().timeout(PATIENCE).build().unwrap(),
+            http: surepass::http_client::http().timeout(PATIENCE).build().unwrap(),
         }
     }
 

@@ -24,7 +24,7 @@ async fn metrics(worker: &Program, words: &str) -> String {
     let line = worker.says("listening: GET /metrics").await;
     let line: Value = serde_json::from_str(&line).unwrap();
     let url = format!("http://{}/metrics", line["address"].as_str().unwrap());
-    let client = surepass::outbound::http().build().unwrap();
+    let client = surepass::http_client::http().build().unwrap();
     let told = async {
         loop {
             let page = client.get(&url).send().await.unwrap().text().await.unwrap();

@@ -38,7 +38,7 @@ impl Process {
 
     async fn until_status(&self, path: &str, status: u16) {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let client = surepass::outbound::http()
+        let client = surepass::http_client::http()
             .timeout(Duration::from_secs(10))
             .build()
             .unwrap();

@@ -99,7 +99,7 @@ async fn a_hanging_call_gets_no_answer_and_others_go_on() {
     sandbox
         .faults(json!({"api": {"paths": ["/v1/events"], "hang": 100}}))
         .await;
-    let impatient = surepass::outbound::http()
+    let impatient = surepass::http_client::http()
         .no_proxy()
         .timeout(Duration::from_millis(300))
         .build()
@@ -144,7 +144,7 @@ async fn the_same_seed_spoils_the_same_calls() {
 #[tokio::test]
 async fn an_order_that_makes_no_sense_is_refused_with_the_reason() {
     let sandbox = StripeSandbox::start(&[]).await;
-    let client = surepass::outbound::http().no_proxy().build().unwrap();
+    let client = surepass::http_client::http().no_proxy().build().unwrap();
     for order in [
         json!({"deliveries": {"drop": 101}}),
         json!({"deliveries": {"dorp": 1}}),

@@ -31,7 +31,7 @@ async fn events(sandbox: &StripeSandbox, kind: &str) -> Vec<Value> {
 #[tokio::test]
 async fn the_same_post_with_the_same_key_is_done_once_and_answered_alike() {
     let sandbox = StripeSandbox::start(&[]).await;
-    let client = surepass::outbound::http().no_proxy().build().unwrap();
+    let client = surepass::http_client::http().no_proxy().build().unwrap();
     let post_with = |key: &'static str, body: &'static str| {
         client
             .post(format!("{}/v1/customers", sandbox.url))
@@ -123,7 +123,7 @@ async fn a_bank_transfer_that_fails_says_so() {
     );
     let path = format!("sessions/{}/settle", made[0]["id"].as_str().unwrap());
     let url = format!("{}/_sandbox/{path}", sandbox.url);
-    let client = surepass::outbound::http().no_proxy().build().unwrap();
+    let client = surepass::http_client::http().no_proxy().build().unwrap();
     let again = client
         .post(url)
         .json(&json!({"arrives": true}))

@@ -303,7 +303,11 @@ async fn an_answer_is_compressed_for_who_can_read_that() {
     sandbox.purchases(json!({"count": 50})).await;
     let url = format!("{}/v1/checkout/sessions?limit=50", sandbox.url);
     let get = async |gzip: bool| {
-        let client = surepass::outbound::http().no_proxy().gzip(gzip).build().unwrap();
+        let client = surepass::http_client::http()
+            .no_proxy()
+            .gzip(gzip)
+            .build()
+            .unwrap();
         let request = client.get(&url).bearer_auth(TEST_KEY);
         let request = if gzip {
             request

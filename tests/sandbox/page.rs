@@ -18,7 +18,7 @@ struct Browser {
 
 impl Browser {
     fn on(session: &Value) -> Self {
-        let http = surepass::outbound::http()
+        let http = surepass::http_client::http()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()

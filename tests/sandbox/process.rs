@@ -57,7 +57,7 @@ async fn told_to_stop_it_stops_though_a_call_hangs() {
     let mut program = Program::start(command(SANDBOX, &["--bind", "127.0.0.1:0"], &[]));
     let line = program.says("listening on").await;
     let url = line.trim_start_matches("listening on ").to_owned();
-    let client = surepass::outbound::http().no_proxy().build().unwrap();
+    let client = surepass::http_client::http().no_proxy().build().unwrap();
     let order = client.request(Method::PUT, format!("{url}/_sandbox/faults"));
     let order = order.json(&json!({"api": {"hang": 100}})).send().await.unwrap();
     assert!(order.status().is_success());

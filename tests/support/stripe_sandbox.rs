@@ -43,7 +43,7 @@ impl StripeSandbox {
         let program = Program::start(command(SANDBOX, &all, &[]));
         let line = program.says("listening on").await;
         let url = line.trim_start_matches("listening on ").to_owned();
-        let http = surepass::outbound::http()
+        let http = surepass::http_client::http()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE)
             .no_proxy()

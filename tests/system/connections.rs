@@ -111,7 +111,7 @@ async fn silent(from: [u8; 4], to: SocketAddr, count: usize) -> Vec<TcpStream> {
 /// Delivers a purchase from another address than those connections.
 async fn deliver(shop: &Shop) -> Answer {
     let body = shop.session().event(COMPLETED, 1);
-    let client = surepass::outbound::http()
+    let client = surepass::http_client::http()
         .local_address(IpAddr::from([127, 0, 0, 2]))
         .timeout(PATIENCE)
         .build()

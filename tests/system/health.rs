@@ -62,7 +62,7 @@ async fn a_stranger_who_looks_at_the_first_page_or_readyz_makes_no_write() {
 async fn told(shop: &Shop) -> (String, String, String) {
     let text = async |address: std::net::SocketAddr, path: &str| {
         let url = format!("http://{address}{path}");
-        let client = surepass::outbound::http().build().unwrap();
+        let client = surepass::http_client::http().build().unwrap();
         client.get(url).send().await.unwrap().text().await.unwrap()
     };
     let ready = text(shop.servers[0].address, "/readyz").await;

@@ -30,7 +30,7 @@ struct Page(BTreeMap<String, Family>);
 impl Page {
     /// Fetches a page and has it read by Prometheus' own parser, which accepts only what the format allows.
     async fn of(address: &str) -> Self {
-        let client = surepass::outbound::http().timeout(PATIENCE).build().unwrap();
+        let client = surepass::http_client::http().timeout(PATIENCE).build().unwrap();
         let response = client
             .get(format!("http://{address}/metrics"))
             .send()
@@ -259,7 +259,7 @@ async fn while_redis_is_away_a_scrape_answers_the_rest_and_redis_up_0() {
 async fn a_scrape_storm_costs_redis_one_reading_of_each_queue_a_second() {
     let shop = Arc::new(Shop::open().await);
     let address = Shop::metrics_of(&shop.servers[0].program).await;
-    let client = surepass::outbound::http().timeout(PATIENCE).build().unwrap();
+    let client = surepass::http_client::http().timeout(PATIENCE).build().unwrap();
     let looks = async || {
         let info = shop.redis(&["INFO", "commandstats"]).await.unwrap();
         let info: String = redis::from_redis_value(info).unwrap();

@@ -21,7 +21,7 @@ impl Reply {
 }
 
 async fn ask(shop: &Shop, method: Method, path: &str, accept: &str) -> Reply {
-    let client = surepass::outbound::http().timeout(PATIENCE).build().unwrap();
+    let client = surepass::http_client::http().timeout(PATIENCE).build().unwrap();
     let url = format!("http://{}{path}", shop.servers[0].address);
     let request = client.request(method, url).header("accept", accept);
     let response = request.send().await.unwrap();

@@ -78,7 +78,7 @@ async fn readyz(shop: &Shop) -> (u16, Value) {
     let line = shop.workers[0].says("listening: GET /metrics").await;
     let line: Value = serde_json::from_str(&line).unwrap();
     let url = format!("http://{}/readyz", line["address"].as_str().unwrap());
-    let answer = surepass::outbound::http()
+    let answer = surepass::http_client::http()
         .build()
         .unwrap()
         .get(url)

@@ -50,7 +50,7 @@ async fn a_sync_that_is_waited_for_costs_a_few_statements_however_often_it_is_lo
     shop.start_server().await;
     let before = logged(&cluster).await.len();
     let url = format!("http://{}/api/user/sync-subscriptions", shop.servers[0].address);
-    let client = surepass::outbound::http().timeout(PATIENCE).build().unwrap();
+    let client = surepass::http_client::http().timeout(PATIENCE).build().unwrap();
     let request = client
         .post(url)
         .bearer_auth(token("kari"))

@@ -112,7 +112,7 @@ fn texts(attributes: Vec<opentelemetry_proto::tonic::common::v1::KeyValue>) -> V
 /// Buys with a `traceparent`.
 async fn buy(shop: &Shop, session: &SampleSession, traceparent: &str) {
     let body = session.event(COMPLETED, 1);
-    let client = surepass::outbound::http().build().unwrap();
+    let client = surepass::http_client::http().build().unwrap();
     let request = client
         .post(format!("http://{}/webhooks/stripe", shop.servers[0].address))
         .header("Stripe-Signature", signed(WEBHOOK_SECRET, &body))

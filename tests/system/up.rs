@@ -83,7 +83,7 @@ impl Machine {
         let secret = std::fs::read_to_string(self.path().join("data/webhook-secret")).unwrap();
         let session = SampleSession::ten_classes(unique, now());
         let body = session.event(COMPLETED, 1);
-        let client = surepass::outbound::http().build().unwrap();
+        let client = surepass::http_client::http().build().unwrap();
         let buying = async {
             loop {
                 let request = client
@@ -223,7 +223,7 @@ async fn a_pass_bought_by_hand_on_the_demos_hosted_page_arrives() {
     let machine = Machine::new();
     let mut up = Program::start(command(SUREPASS, &["up", "--demo"], &machine.environment));
     let page = up.says("/pay/cs_test_").await.trim().to_owned();
-    let client = surepass::outbound::http().build().unwrap();
+    let client = surepass::http_client::http().build().unwrap();
     let shown = client.get(&page).send().await.unwrap().text().await.unwrap();
     assert!(shown.contains("10 classes"), "{shown}");
     let paid = client

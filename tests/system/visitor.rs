@@ -27,7 +27,7 @@ pub(crate) struct Visitor {
 
 impl Visitor {
     pub(crate) fn new() -> Self {
-        let http = surepass::outbound::http()
+        let http = surepass::http_client::http()
             .no_proxy()
             .timeout(PATIENCE)
             .redirect(Policy::none());

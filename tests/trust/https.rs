@@ -98,7 +98,7 @@ async fn ask_as_customer(shop: &Shop) {
     ]
     .join(".");
     let url = format!("http://{}/api/user/subscriptions", shop.servers[0].address);
-    let client = surepass::outbound::http().build().unwrap();
+    let client = surepass::http_client::http().build().unwrap();
     let answer = client.get(url).bearer_auth(token).send();
     awaited("the answer to a customer", answer).await.unwrap();
 }
@@ -130,7 +130,7 @@ async fn spans_reach_a_collector_by_https_once_its_ca_is_named() {
 async fn buy(shop: &Shop) {
     let session = SampleSession::ten_classes("a", surepass::clock::Clock::system().now());
     let body = session.event(COMPLETED, 1);
-    let client = surepass::outbound::http().build().unwrap();
+    let client = surepass::http_client::http().build().unwrap();
     let request = client
         .post(format!("http://{}/webhooks/stripe", shop.servers[0].address))
         .header("Stripe-Signature", signed(WEBHOOK_SECRET, &body))

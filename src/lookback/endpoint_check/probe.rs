@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::finding::Finding;
-use crate::outbound::innermost;
+use crate::http_client::innermost;
 use crate::stripe::signature::sign;
 
 /// For the whole request.

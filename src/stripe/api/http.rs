@@ -6,7 +6,7 @@ use reqwest::redirect::Policy;
 
 use super::StripeError;
 use super::error::Problem;
-use crate::outbound;
+use crate::http_client;
 
 /// An HTTP client for Stripe: with TLS, gzip and time-outs to connect; it follows no redirect, since Stripe makes none and
 /// whoever does must not get the key. To be made once and shared.
@@ -14,7 +14,7 @@ use crate::outbound;
 /// # Errors
 /// Where the system lets none be made.
 pub fn http() -> Result<reqwest::Client, StripeError> {
-    outbound::http()
+    http_client::http()
         .user_agent(concat!("surepass/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .referer(false)

@@ -119,7 +119,7 @@ impl Shop {
             environment: environment
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
-            client: surepass::outbound::http().timeout(PATIENCE).build().unwrap(),
+            client: surepass::http_client::http().timeout(PATIENCE).build().unwrap(),
             folder,
             redis,
             sold: AtomicU32::new(0),
@@ -291,7 +291,7 @@ impl Shop {
     /// The status of a page.
     pub(crate) async fn get(&self, server: usize, path: &str) -> u16 {
         // A connection of its own: it tells how the server is to a stranger.
-        let client = surepass::outbound::http().timeout(PATIENCE).build().unwrap();
+        let client = surepass::http_client::http().timeout(PATIENCE).build().unwrap();
         let url = format!("http://{}{path}", self.servers[server].address);
         client.get(url).send().await.unwrap().status().as_u16()
     }

@@ -95,7 +95,7 @@ impl Shop {
         let counter = web::Data::new(Counter {
             signer: Signer::new(&self.secret, &settings.customers, Clock::system()),
             checkout: Checkout {
-                http: crate::outbound::http().no_proxy().timeout(PATIENCE).build()?,
+                http: crate::http_client::http().no_proxy().timeout(PATIENCE).build()?,
                 stripe: place.stripe(),
             },
             origin: self.origin(),

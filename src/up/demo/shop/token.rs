@@ -88,7 +88,7 @@ mod tests {
                 secret: Some(secret.clone()),
                 ..asked.identity_options()
             };
-            let http = crate::outbound::http().build().unwrap();
+            let http = crate::http_client::http().build().unwrap();
             let identity = Identity::new(options, http, at(seconds));
             identity.verify(token.expose_secret()).await
         };

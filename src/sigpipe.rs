@@ -7,7 +7,7 @@ use std::process::ExitCode;
 /// Runs a command that prints. Where its reader has gone it ends, with status 0: they have what they wanted.
 ///
 /// `println!` panics then. To unwind lets go of all that the command holds; to end by SIGPIPE, or at once, would not.
-pub(crate) fn quietly(command: impl FnOnce() -> ExitCode) -> ExitCode {
+pub(crate) fn run(command: impl FnOnce() -> ExitCode) -> ExitCode {
     let loud = take_hook();
     set_hook(Box::new(move |panic| {
         if !is_of_a_closed_pipe(panic.payload()) {
