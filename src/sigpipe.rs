@@ -1,29 +1,39 @@
-//! A reader of stdout who has gone, as `head` has after its lines.
+//! Ends a command whose standard output cannot be written.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::process::ExitCode;
 
-/// Runs a command that prints. Where its reader has gone it ends, with status 0: they have what they wanted.
+/// What Rust's `println!` panics with, before the system's error.
+const WRITE_FAILED: &str = "failed printing to stdout: ";
+
+/// Runs a command that prints. If its reader has closed the pipe, as `head` does, exits with status 0. If the output
+/// cannot be written for another reason, such as a full disk, reports that and exits with status 1.
 ///
-/// `println!` panics then. To unwind lets go of all that the command holds; to end by SIGPIPE, or at once, would not.
+/// `println!` panics in both cases. Unwinding releases all that the command holds, which SIGPIPE would not.
 pub(crate) fn run(command: impl FnOnce() -> ExitCode) -> ExitCode {
-    let loud = take_hook();
+    let default_hook = take_hook();
     set_hook(Box::new(move |panic| {
-        if !is_of_a_closed_pipe(panic.payload()) {
-            loud(panic);
+        if write_error(panic.payload()).is_none() {
+            default_hook(panic);
         }
     }));
-    match catch_unwind(AssertUnwindSafe(command)) {
-        Ok(status) => status,
-        Err(panic) if is_of_a_closed_pipe(panic.as_ref()) => ExitCode::SUCCESS,
-        Err(panic) => resume_unwind(panic),
+    let panic = match catch_unwind(AssertUnwindSafe(command)) {
+        Ok(status) => return status,
+        Err(panic) => panic,
+    };
+    let closed_pipe = std::io::Error::from_raw_os_error(nix::libc::EPIPE).to_string();
+    match write_error(panic.as_ref()) {
+        Some(error) if error == closed_pipe => ExitCode::SUCCESS,
+        Some(error) => {
+            eprintln!("surepass: cannot write to standard output: {error}");
+            ExitCode::FAILURE
+        }
+        None => resume_unwind(panic),
     }
 }
 
-fn is_of_a_closed_pipe(panic: &(dyn Any + Send)) -> bool {
-    let closed = std::io::Error::from_raw_os_error(nix::libc::EPIPE);
-    panic
-        .downcast_ref::<String>()
-        .is_some_and(|text| *text == format!("failed printing to stdout: {closed}"))
+/// The system's error, if the panic is that of a failed write to standard output.
+fn write_error(panic: &(dyn Any + Send)) -> Option<&str> {
+    panic.downcast_ref::<String>()?.strip_prefix(WRITE_FAILED)
 }

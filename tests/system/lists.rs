@@ -131,6 +131,28 @@ async fn a_reader_who_has_gone_ends_the_list_quietly() {
     assert_eq!((ended.status.code(), stderr(&ended).as_str()), (Some(0), ""));
 }
 
+#[tokio::test]
+async fn a_list_that_cannot_be_written_is_an_error_and_no_panic() {
+    let shop = Shop::prepare("").await;
+    for arguments in [
+        &["subscriptions", "list", "--json"][..],
+        &["subscriptions", "list"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = shop.command(arguments);
+        command.stdout(full).stderr(std::process::Stdio::piped());
+        let listed = command.output().await.unwrap();
+        assert_eq!(
+            (listed.status.code(), stderr(&listed).as_str()),
+            (
+                Some(1),
+                "surepass: cannot write to standard output: No space left on device (os error 28)\n"
+            ),
+            "{arguments:?}"
+        );
+    }
+}
+
 /// What a command prints on a terminal of 80 columns, then what it says on stderr; and its exit status.
 pub(crate) async fn terminal(shop: &Shop, arguments: &str) -> (i32, String) {
     let errors = shop.file("errors", "").display().to_string();
