@@ -10,7 +10,7 @@ use crate::fulfil::{
     Origin, Purchase, TENANT_MISMATCH, Triage, UNRESOLVED_PASS, UNRESOLVED_TENANT, draft, is_session_id,
     triage_session,
 };
-use crate::queue::{Enqueued, JobStatus, Item, QueueError};
+use crate::queue::{Enqueued, Item, JobStatus, QueueError};
 use crate::store::{CreatedVia, FoundSession, FulfilledPurchase, SessionState};
 use crate::stripe::{CheckoutSession, SessionStatus};
 

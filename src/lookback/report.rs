@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::{AccountSyncRequest, Lookback, LookbackError, LookbackJob, RunId, SyncRequest};
-use crate::queue::{Enqueued, JobStatus, Job, QueueError};
+use crate::queue::{Enqueued, Job, JobStatus, QueueError};
 use crate::store::{CreatedVia, LookbackRun, RunPhase, SessionState};
 
 /// The most sessions listed by id.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::json;
-use surepass::queue::{Bucket, BucketOptions, Redis, RedisOptions};
+use surepass::queue::{Redis, RedisOptions, TokenBucket};
 use surepass::store::{CreatedVia, RunPhase, Watermark};
+use surepass::stripe_rate_limit;
 
 use crate::kari::{ACCOUNT, KARI, by_kari, nobodys};
 use crate::mall::{Mall, SETTINGS};

@@ -12,7 +12,7 @@ use crate::lookback::enqueue_missing::{Candidate, Lane, Unfinished};
 use crate::lookback::{
     AccountSyncRequest, Customer, Lookback, LookbackError, LookbackJob, RunId, SyncRequest,
 };
-use crate::queue::{Enqueued, JobStatus, Item, Job};
+use crate::queue::{Enqueued, Item, Job, JobStatus};
 use crate::store::{CreatedVia, FoundSession, LookbackRun, RecentBuyer, RunPhase, RunStep, SessionState};
 
 /// Rows in one query.
