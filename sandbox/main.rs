@@ -45,7 +45,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
 use secrecy::{ExposeSecret, SecretString};
 use surepass::clock::Clock;
-use surepass::outbound;
+use surepass::http_client;
 use surepass::shutdown::Shutdown;
 
 use crate::clock::SandboxClock;
@@ -196,7 +196,7 @@ fn build(arguments: Arguments, base_url: String) -> Result<(Sandbox, Vec<Arc<End
             .replace(order)
             .map_err(|error| format!("--faults: {error}"))?;
     }
-    let http = outbound::http()
+    let http = http_client::http()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(arguments.delivery_timeout)
         .no_proxy()

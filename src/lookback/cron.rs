@@ -382,7 +382,7 @@ mod tests {
         let schedule: Schedule = "*/10 * * * *".parse().unwrap();
         let due = |noted: &str, now: &str| due_tick(&schedule, Tz::UTC, Some(at(noted)), at(now));
         assert_eq!(due("2026-11-23T12:00:00Z", "2026-11-23T11:58:00Z"), None);
-        let wrong = due_tick("2027-01-01T00:00:00Z", "2026-11-23T11:58:00Z").unwrap();
+        let wrong = due("2027-01-01T00:00:00Z", "2026-11-23T11:58:00Z").unwrap();
         assert_eq!((wrong.tick, wrong.last), (at("2026-11-23T11:50:00Z"), None));
     }
 }

@@ -80,7 +80,10 @@ async fn ask(store: &Arc<dyn Store>, run: &LookbackRun) {
     ask_of_the_catalogue(store).await;
 
     let lookback = store.lookback();
-    lookback.held(&["cs_19000"], &["pi_19001"]).await.unwrap();
+    lookback
+        .fulfilled_purchases(&["cs_19000"], &["pi_19001"])
+        .await
+        .unwrap();
     assert_eq!(lookback.recent_buyers(run, "", 10).await.unwrap().len(), 10);
     assert!(lookback.known_sessions(run, 1_000).await.unwrap() > 50);
     lookback.logged_sessions(run, "", 10).await.unwrap();

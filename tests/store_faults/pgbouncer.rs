@@ -66,7 +66,7 @@ async fn behind(settings: &str) {
             let created = store.create_subscription(guest).await;
             assert!(matches!(created, Ok(Created::New { .. })), "{created:?}");
             assert_eq!(store.tenants().await.unwrap().len(), 2);
-            store.lookback().tally("none").await.unwrap();
+            store.lookback().count_sessions("none").await.unwrap();
             store.try_write().await.unwrap();
         });
     }

@@ -96,7 +96,7 @@ pub async fn reconcile(
         Some(tenant) => vec![tenant.stripe_account.clone()],
         None => super::accounts(assessor.tenants()),
     };
-    let mut reconciler = Reconciler::open(&assessor, store, &options, only.map(|tenant| tenant.id.as_str()));
+    let mut reconciler = Reconciler::new(&assessor, store, &options, only.map(|tenant| tenant.id.as_str()));
     for (nth, account) in accounts.iter().enumerate() {
         let listing = listing::Listing {
             api: client.account(account.as_deref()),

@@ -112,7 +112,7 @@ pub(super) async fn step<D: Dialect>(
         sessions::add::<D>(&mut transaction, &before.id, found).await?;
         pending_sessions::add::<D>(&mut transaction, &step.pending).await?;
         let resolved: Vec<&str> = step.resolved.iter().map(String::as_str).collect();
-        pending_sessions::close::<D>(&mut transaction, &closed).await?;
+        pending_sessions::close::<D>(&mut transaction, &resolved).await?;
         transaction.commit().await?;
     } else {
         transaction.rollback().await?;
