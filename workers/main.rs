@@ -4,6 +4,8 @@
 mod cron;
 mod endpoint;
 mod fulfil;
+#[cfg(feature = "apalis-redis")]
+mod inbox;
 mod other_jobs;
 mod purchase_log;
 mod sync;
@@ -142,6 +144,8 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
         _ => JoinSet::new(),
     };
 
+    inbox(settings, &redis, lookback.as_deref(), &clock, &stop_cron)?;
+
     let purchase_log = Arc::new(PurchaseLog::start(clock.clone()));
     let stripe = lookback.as_ref().and_then(|lookback| lookback.stripe.clone());
     let has_stripe = stripe.is_some();
@@ -214,6 +218,34 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     }
     tracing::info!("stopped");
     ended
+}
+
+/// Takes over what another program pushes, until `stop`.
+fn inbox(
+    settings: &Settings,
+    redis: &Redis,
+    lookback: Option<&Lookback>,
+    clock: &Clock,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    let Some(namespace) = &settings.queue.inbox else {
+        return Ok(());
+    };
+    let Some(lookback) = lookback else {
+        return Err("queue.inbox needs Stripe's API: set STRIPE_SECRET_KEY, or clear queue.inbox".to_owned());
+    };
+    #[cfg(not(feature = "apalis-redis"))]
+    return Err(format!(
+        "queue.inbox is `{namespace}`, and this program was built without its feature `apalis-redis`"
+    ));
+    #[cfg(feature = "apalis-redis")]
+    {
+        let inbox = queue::inbox::Inbox::new(redis, namespace).map_err(|error| error.to_string())?;
+        let sync = lookback.sync.reconnected().map_err(|error| error.to_string())?;
+        tracing::info!(namespace, "taking jobs from the inbox");
+        tokio::spawn(inbox::run(inbox, sync, clock.clone(), stop.clone()));
+        Ok(())
+    }
 }
 
 /// What keeps the store's cases in step with the queue.

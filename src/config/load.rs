@@ -9,7 +9,7 @@ use crate::credentials::{Misfit, is_quoted};
 use crate::tls::{self, TrustError};
 
 /// The environment variables that are settings, with their keys.
-pub const VARIABLES: [(&str, &str); 25] = [
+pub const VARIABLES: [(&str, &str); 26] = [
     ("REDIS_URL", "redis.url"),
     ("DATABASE_URL", "database.url"),
     ("SUREPASS_MIGRATE_ON_START", "database.migrate_on_start"),
@@ -33,6 +33,7 @@ pub const VARIABLES: [(&str, &str); 25] = [
     ("SUREPASS_SERVER_METRICS_BIND", "server.metrics_bind"),
     ("SUREPASS_METRICS_BIND", "worker.metrics_bind"),
     ("SUREPASS_QUEUE_PREFIX", "queue.prefix"),
+    ("SUREPASS_QUEUE_INBOX", "queue.inbox"),
     ("RUST_LOG", "log.filter"),
     ("SUREPASS_LOG_FORMAT", "log.format"),
 ];

@@ -55,6 +55,9 @@ pub struct QueueSettings {
         deserialize_with = "value::hours::<_, 1, 8_760>"
     )]
     pub leave_unknown: Duration,
+    /// The namespace of apalis-redis in which another program pushes jobs; `None`: there is none.
+    #[serde(deserialize_with = "value::namespace")]
+    pub inbox: Option<String>,
     /// The queue of purchases.
     pub fulfil: OneQueueSettings,
     /// The queue of lookbacks.

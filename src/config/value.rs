@@ -344,6 +344,19 @@ pub(super) fn prefix<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Er
     )))
 }
 
+/// What another program gives to apalis-redis as the queue's name; empty is `None`.
+pub(super) fn namespace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text = filled(from)?;
+    match &text {
+        Some(name) if name.len() > 200 || !name.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err(D::Error::custom(format_args!(
+                "must be at most 200 ASCII characters without spaces, and is `{name}`"
+            )))
+        }
+        _ => Ok(text),
+    }
+}
+
 /// Text without the white space around it; empty is `None`.
 fn filled<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(from)?;

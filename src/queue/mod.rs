@@ -49,6 +49,8 @@ mod enqueue;
 mod error;
 mod event_sources;
 mod fetch;
+#[cfg(feature = "apalis-redis")]
+pub mod inbox;
 pub mod inspector;
 mod job;
 mod job_events;

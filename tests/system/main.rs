@@ -18,6 +18,8 @@ mod customers;
 mod demo_shop;
 mod event_log;
 mod health;
+#[cfg(feature = "apalis-redis")]
+mod inbox;
 mod installed;
 mod intake;
 mod lists;
