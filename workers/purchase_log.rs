@@ -3,11 +3,14 @@
 
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use surepass::clock::Clock;
 
 /// Lines that may wait to be written. Beyond them the worker's own thread writes.
 const MOST: usize = 10_000;
+/// Lines gather for so long: to wake the writer costs the worker's thread as much as to write the line.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// A pass that was made.
 pub(crate) struct Line {
@@ -41,8 +44,12 @@ impl PurchaseLog {
         let (lines, waiting) = sync_channel::<(Line, u64)>(MOST);
         let writer = thread::Builder::new().name("purchase-log".to_owned());
         let write = move || {
-            for (line, ms) in waiting {
-                Line::write(line, ms);
+            while let Ok((line, ms)) = waiting.recv() {
+                line.write(ms);
+                while let Ok((line, ms)) = waiting.try_recv() {
+                    line.write(ms);
+                }
+                thread::sleep(GATHER);
             }
         };
         match writer.spawn(write) {
