@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::alone::ProcessGate;
 use super::client::{Queue, QueueConfig};
+use super::completer::{self, Completer, CompleterLayer, Completion, Outcome};
 use super::enqueue::Item;
 use super::error::{Failure, QueueError, Retry};
 use super::fetch::{Claimed, Fetcher};
 use super::job::{Data, DecodeError, Job};
 use super::lease::{Lease, keep, resync};
-use super::settle::{Outcome, SettleLayer, Settlement, Settler, settler};
 use super::workers;
 
 /// The most kinds and versions that one worker warns of.
@@ -39,7 +39,7 @@ pub struct RedisBackend<J> {
     gate: ProcessGate,
     concurrency: usize,
     prefetch: usize,
-    settler: Option<Settler>,
+    completer: Option<Completer>,
     /// What has been left to newer workers, and told so.
     left: HashSet<String>,
     running: Option<Running>,
@@ -104,7 +104,7 @@ impl<J: Job> RedisBackend<J> {
             gate: ProcessGate::new(),
             concurrency: concurrency.max(1),
             prefetch,
-            settler: None,
+            completer: None,
             left: HashSet::new(),
             running: None,
             closing: None,
@@ -139,10 +139,10 @@ impl<J: Job> RedisBackend<J> {
         self.stop.clone()
     }
 
-    fn settler(&mut self) -> Settler {
+    fn completer(&mut self) -> Completer {
         let (queue, lease, end) = (&self.queue, &self.lease, &self.end);
-        self.settler
-            .get_or_insert_with(|| settler(queue, lease.clone(), end.child_token()))
+        self.completer
+            .get_or_insert_with(|| completer::start(queue, lease.clone(), end.child_token()))
             .clone()
     }
 
@@ -210,14 +210,14 @@ impl<J: Job> RedisBackend<J> {
             Outcome::Leave(Failure::new(code, Retry::Backoff, &error.to_string()))
         };
         let (claim, term) = self.lease.begin(&job.id)?;
-        let settlement = Settlement {
+        let completion = Completion {
             term,
             id: job.id,
             claim,
             outcome,
         };
-        let settler = self.settler();
-        tokio::spawn(async move { settler.call(settlement).await });
+        let completer = self.completer();
+        tokio::spawn(async move { completer.call(completion).await });
         None
     }
 }
@@ -291,20 +291,20 @@ impl<J: Job + Unpin> Backend for RedisBackend<J> {
 impl<J: Job + Unpin> BackendConfig for RedisBackend<J> {
     type Args = J;
     type Id = String;
-    /// We decode, so that we can bury what cannot be.
+    /// Decoding is ours, so that a payload that cannot be decoded becomes a dead letter.
     type Kind = Ephemeral;
     type Config = QueueConfig;
-    type Layer = SettleLayer;
+    type Layer = CompleterLayer;
 
     fn config(&self) -> &QueueConfig {
         self.queue.config()
     }
 
-    fn middleware(&mut self, _: &mut WorkerContext) -> SettleLayer {
-        SettleLayer {
+    fn middleware(&mut self, _: &mut WorkerContext) -> CompleterLayer {
+        CompleterLayer {
             queue: self.queue.clone(),
             lease: self.lease.clone(),
-            settler: self.settler(),
+            completer: self.completer(),
         }
     }
 }

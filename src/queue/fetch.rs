@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::alone::{Mode, ProcessGate, Turns};
 use super::client::{Queue, millis};
+use super::completer::dead_letter;
 use super::error::QueueError;
 use super::job::Data;
 use super::lease::{Claim, Lease, Term, resync};
 use super::listen::listen;
 use super::metrics::Operation;
 use super::scripts;
-use super::settle::bury;
 
 /// An idle worker looks this often even if nothing wakes it: at retries that others have scheduled, and at workers that
 /// have died.
@@ -172,11 +172,11 @@ impl Fetcher {
         let mut strange = Vec::new();
         let answer = self.read(&term, number, answer, &mut strange)?;
         if !strange.is_empty()
-            && let Err(error) = bury(&self.queue, &term, number, &strange).await
+            && let Err(error) = dead_letter(&self.queue, &term, number, &strange).await
         {
             // The other jobs of the claim are held by now, and must run. These go back, and come again.
             self.queue.metrics.redis_failed(Operation::Settle, &error);
-            tracing::warn!(%error, jobs = strange.len(), "not buried yet");
+            tracing::warn!(%error, jobs = strange.len(), "jobs with unreadable ids are not dead-lettered yet; trying again");
             self.lease.doubt();
         }
         Ok(answer)
@@ -220,7 +220,7 @@ impl Fetcher {
         }
         let claimed = std::time::Instant::now();
         let claims = jobs.iter().map(|job| {
-            // A header that cannot be read is buried with its job, at its first attempt.
+            // A header that cannot be read makes its job a dead letter at the first attempt.
             let data = Data::parse(&job.data).ok();
             let claim = Claim {
                 number,

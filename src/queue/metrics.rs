@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::completer::Outcome;
 use super::enqueue::{Enqueued, Item};
 use super::error::QueueError;
 use super::lease::Claim;
-use super::settle::Outcome;
 use crate::telemetry::Histogram;
 
 pub use exposition::{Exposition, Reading};
@@ -181,7 +181,7 @@ impl Metrics {
     }
 
     /// Jobs were made dead letters whose ids are not text: what kind they were is unknown.
-    pub(super) fn buried(&self, jobs: u64) {
+    pub(super) fn dead_lettered(&self, jobs: u64) {
         self.of(self.kind(OTHER)).died("undecodable", jobs);
     }
 

@@ -1,4 +1,5 @@
-//! Settles each attempt: outermost around the handler, so it sees what time-outs and panics of the inner layers did.
+//! The completer acknowledges each attempt. It is the outermost layer around the handler, so it also sees time-outs and panics
+//! of the inner layers.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -22,13 +23,13 @@ use super::recover::LONGEST_DELAY;
 use super::scripts;
 use crate::batcher::{BatchLimits, Batcher};
 
-/// The most attempts settled in one call: what the script unpacks is bounded.
+/// The most attempts in one call: what the script unpacks is bounded.
 const LARGEST_SETTLEMENT: usize = 500;
 
-/// How often a job whose acknowledgement Redis refuses is tried while nothing else can be acknowledged either.
+/// How often an acknowledgement that Redis refuses is tried while no other one succeeds either.
 const MOST_REFUSALS: u32 = 10;
 
-/// What does not count must not go round and round.
+/// A put-off attempt does not count, so it must not repeat in a tight loop.
 const SHORTEST_PUT_OFF: Duration = Duration::from_secs(1);
 
 /// How an attempt ended.
@@ -40,40 +41,40 @@ pub(super) enum Outcome {
         failure: Failure,
     },
     Dead(Failure),
-    /// Its turn has not come: uncounted, and later.
+    /// Its turn at a limit has not come: runs later, and does not count.
     PutOff {
         delay: Duration,
         failure: Failure,
     },
-    /// Not for this worker: uncounted, and later.
+    /// This worker does not know the job: a later worker may, and it does not count.
     Leave(Failure),
 }
 
 #[derive(Debug)]
-pub(super) struct Settlement {
+pub(super) struct Completion {
     pub(super) term: Arc<Term>,
     pub(super) id: String,
     pub(super) claim: Claim,
     pub(super) outcome: Outcome,
 }
 
-/// Settles attempts in batches. Clones share the task that does.
-pub(super) type Settler = Batcher<Settlement, bool>;
+/// Acknowledges attempts in batches. Clones share one task.
+pub(super) type Completer = Batcher<Completion, bool>;
 
-/// Starts the settler. It goes on trying while Redis is away, until `abandon`.
-pub(super) fn settler(queue: &Queue, lease: Arc<Lease>, abandon: CancellationToken) -> Settler {
+/// Starts the completer. It keeps trying while Redis is unavailable, until `abandon`.
+pub(super) fn start(queue: &Queue, lease: Arc<Lease>, abandon: CancellationToken) -> Completer {
     let queue = queue.clone();
     let limits = BatchLimits {
         batch: LARGEST_SETTLEMENT,
         waiting: LARGEST_SETTLEMENT,
         parallel: 1,
     };
-    Batcher::start(limits, move |batch: Vec<Settlement>| {
+    Batcher::start(limits, move |batch: Vec<Completion>| {
         let (queue, lease, abandon) = (queue.clone(), lease.clone(), abandon.clone());
         async move {
             let mut answers = vec![false; batch.len()];
             let mut from = 0;
-            // A batch spans two terms only around a lost lease.
+            // A batch spans two terms only when the lease was lost in between.
             while from < batch.len() {
                 let term = &batch[from].term;
                 let to = from
@@ -93,7 +94,7 @@ pub(super) fn settler(queue: &Queue, lease: Arc<Lease>, abandon: CancellationTok
     })
 }
 
-async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
+async fn settle(queue: &Queue, term: &Term, batch: &[Completion]) -> Vec<bool> {
     let mut pause = Duration::from_millis(20);
     let mut refused = 0;
     loop {
@@ -102,7 +103,7 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
                 if let Some(after) = queue.acks.succeeded(Instant::now()) {
                     tracing::info!(seconds = after.as_secs(), "attempts are acknowledged again");
                 }
-                note(queue, batch, &mine);
+                record(queue, batch, &mine);
                 return mine;
             }
             Err(error) => {
@@ -127,7 +128,7 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Vec<bool> {
     }
 }
 
-fn note(queue: &Queue, batch: &[Settlement], mine: &[bool]) {
+fn record(queue: &Queue, batch: &[Completion], mine: &[bool]) {
     for (one, mine) in batch.iter().zip(mine) {
         if *mine {
             queue.metrics.settled(&one.claim, &one.outcome);
@@ -141,14 +142,14 @@ fn note(queue: &Queue, batch: &[Settlement], mine: &[bool]) {
     }
 }
 
-/// The script itself fails on what lies in Redis: the same call will fail again.
+/// The script fails because of data in Redis: the same call will fail again.
 fn is_refused(error: &QueueError) -> bool {
     matches!(error, QueueError::Redis(error) if matches!(error.code(), Some("ERR" | "WRONGTYPE")))
 }
 
-/// Acknowledges one by one, so that one job whose keys are broken does not keep all others back. Such a job is let go, and
-/// runs again. `None`: none can be acknowledged, so it is worth another try.
-async fn settle_each(queue: &Queue, term: &Term, batch: &[Settlement], refused: u32) -> Option<Vec<bool>> {
+/// Acknowledges one by one, so that one job with broken keys does not block the others. That job is released, and runs again.
+/// `None`: none can be acknowledged, so the batch is worth another try.
+async fn settle_each(queue: &Queue, term: &Term, batch: &[Completion], refused: u32) -> Option<Vec<bool>> {
     let mut answers = Vec::with_capacity(batch.len());
     for one in batch.chunks(1) {
         answers.push(try_settle(queue, term, one).await);
@@ -161,12 +162,12 @@ async fn settle_each(queue: &Queue, term: &Term, batch: &[Settlement], refused: 
     }
     let settled = batch.iter().zip(answers).map(|(one, answer)| match answer {
         Ok(mine) => {
-            note(queue, std::slice::from_ref(one), &mine);
+            record(queue, std::slice::from_ref(one), &mine);
             mine == [true]
         }
         Err(error) => {
-            tracing::error!(job = one.id, %error, "this job cannot be acknowledged and runs again: a key of it in Redis is broken; \
-                `surepass jobs discard` removes it");
+            tracing::error!(job = one.id, %error, "this job cannot be acknowledged and runs again, because one of its keys in Redis is broken; \
+                remove it with `surepass jobs discard`");
             false
         }
     });
@@ -182,7 +183,7 @@ struct ErrorRecord<'a> {
     error: &'a str,
 }
 
-async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<Vec<bool>, QueueError> {
+async fn try_settle(queue: &Queue, term: &Term, batch: &[Completion]) -> Result<Vec<bool>, QueueError> {
     let mut call = begin(queue, term);
     for one in batch {
         let (outcome, delay, failure) = match &one.outcome {
@@ -223,8 +224,13 @@ async fn try_settle(queue: &Queue, term: &Term, batch: &[Settlement]) -> Result<
         .collect())
 }
 
-/// Makes dead letters of claimed jobs whose ids are not text: nothing else can name them.
-pub(super) async fn bury(queue: &Queue, term: &Term, claim: u64, ids: &[Vec<u8>]) -> Result<(), QueueError> {
+/// Makes dead letters of claimed jobs whose ids are not UTF-8: no command can name them.
+pub(super) async fn dead_letter(
+    queue: &Queue,
+    term: &Term,
+    claim: u64,
+    ids: &[Vec<u8>],
+) -> Result<(), QueueError> {
     let record = ErrorRecord {
         attempt: 1,
         claimed: 0,
@@ -240,7 +246,7 @@ pub(super) async fn bury(queue: &Queue, term: &Term, claim: u64, ids: &[Vec<u8>]
         call.arg(&record).arg("undecodable");
     }
     let _: Value = call.invoke_async(&mut queue.connection.clone()).await?;
-    queue.metrics.buried(ids.len() as u64);
+    queue.metrics.dead_lettered(ids.len() as u64);
     Ok(())
 }
 
@@ -253,40 +259,40 @@ fn begin(queue: &Queue, term: &Term) -> scripts::Call {
     call
 }
 
-/// Wraps the worker's service in [`Settle`].
+/// Wraps the worker's service in [`CompleterService`].
 #[derive(Clone)]
-pub struct SettleLayer {
+pub struct CompleterLayer {
     pub(super) queue: Queue,
     pub(super) lease: Arc<Lease>,
-    pub(super) settler: Settler,
+    pub(super) completer: Completer,
 }
 
-impl std::fmt::Debug for SettleLayer {
+impl std::fmt::Debug for CompleterLayer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SettleLayer")
+        f.write_str("CompleterLayer")
     }
 }
 
-impl<S> tower::Layer<S> for SettleLayer {
-    type Service = Settle<S>;
+impl<S> tower::Layer<S> for CompleterLayer {
+    type Service = CompleterService<S>;
 
-    fn layer(&self, inner: S) -> Settle<S> {
-        Settle {
+    fn layer(&self, inner: S) -> CompleterService<S> {
+        CompleterService {
             inner,
             layer: Arc::new(self.clone()),
         }
     }
 }
 
-/// Runs an attempt and tells Redis how it ended before it answers.
+/// Runs an attempt, and acknowledges it in Redis before it answers.
 #[derive(Debug, Clone)]
-pub struct Settle<S> {
+pub struct CompleterService<S> {
     inner: S,
-    /// Shared by the attempts: a copy of its own would be 360 bytes in each.
-    layer: Arc<SettleLayer>,
+    /// Shared, because a copy would be 360 bytes in each attempt.
+    layer: Arc<CompleterLayer>,
 }
 
-impl<S, A> tower::Service<Task<A>> for Settle<S>
+impl<S, A> tower::Service<Task<A>> for CompleterService<S>
 where
     S: tower::Service<Task<A>>,
     S::Future: Send + 'static,
@@ -309,12 +315,12 @@ where
             .and_then(|id| id.as_string().map(str::to_owned));
         let held = id.and_then(|id| self.layer.lease.begin(&id).map(|(claim, term)| (id, claim, term)));
         let Some((id, claim, term)) = held else {
-            // While the job waited here the lease was lost, or the worker was asked to stop: it is somebody else's.
+            // While the job waited here the lease was lost, or the worker was asked to stop: another worker has it.
             return async { Ok(None) }.boxed();
         };
         self.layer.queue.metrics.started(&claim);
         let began = Instant::now();
-        // A handler may panic before its future is made, too.
+        // A handler may also panic before it returns its future.
         let running = std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(task)));
         let layer = self.layer.clone();
         async move {
@@ -329,15 +335,15 @@ where
                 }
             };
             layer.queue.metrics.ran(&claim, began.elapsed());
-            let (outcome, answer) = layer.judge(claim.attempt, ended);
-            let settlement = Settlement {
+            let (outcome, answer) = layer.classify(claim.attempt, ended);
+            let completion = Completion {
                 term,
                 id,
                 claim,
                 outcome,
             };
-            // Cut off: the worker is going down, and the lease will run out.
-            let _ = layer.settler.call(settlement).await;
+            // Unanswered: the worker is stopping, and its lease will expire.
+            let _ = layer.completer.call(completion).await;
             answer.map(Some)
         }
         .boxed()
@@ -346,8 +352,8 @@ where
 
 type Ended<R, E> = Result<Result<R, E>, Box<dyn std::any::Any + Send>>;
 
-impl SettleLayer {
-    fn judge<R, E: Into<BoxDynError>>(
+impl CompleterLayer {
+    fn classify<R, E: Into<BoxDynError>>(
         &self,
         attempt: u32,
         ended: Ended<R, E>,
