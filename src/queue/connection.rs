@@ -1,7 +1,7 @@
 //! Connections to Redis, with time-outs, that come back by themselves.
 
 mod address;
-mod moving;
+mod failover;
 mod trust;
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError,
 use secrecy::{ExposeSecret, SecretString};
 
 use self::address::{Address, Parsed, parse};
-use self::moving::{Moving, find};
+use self::failover::{FailoverConnection, find};
 use self::trust::trust;
 use super::QueueError;
 use crate::outage::Outage;
@@ -78,7 +78,7 @@ impl Redis {
             Client::open(info.clone())?;
         }
         Ok(Connection {
-            way: Moving::new(self.address.clone(), key, self.options),
+            inner: FailoverConnection::new(self.address.clone(), key, self.options),
             replicas: self.replicas,
             patience: self.options.response_timeout / 2,
         })
@@ -118,7 +118,7 @@ impl Redis {
 /// A way to Redis for calls. Clones share it.
 #[derive(Clone)]
 pub struct Connection {
-    way: Moving,
+    inner: FailoverConnection,
     replicas: usize,
     patience: Duration,
 }
@@ -158,7 +158,7 @@ impl Connection {
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        self.way.call(cmd).boxed()
+        self.inner.call(cmd).boxed()
     }
 
     fn req_packed_commands<'a>(
@@ -167,11 +167,11 @@ impl ConnectionLike for Connection {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        self.way.call_all(pipeline, offset, count).boxed()
+        self.inner.call_all(pipeline, offset, count).boxed()
     }
 
     fn get_db(&self) -> i64 {
-        self.way.db()
+        self.inner.db()
     }
 }
 

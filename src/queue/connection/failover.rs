@@ -1,11 +1,9 @@
-//! A connection to a Redis that may be elsewhere tomorrow: a master among sentinels, a node of a cluster, or another
-//! server behind the same name.
+//! A connection that follows failovers: of a master among sentinels, a node of a cluster, or a server behind a DNS name.
 //!
-//! All keys of a queue share a hash tag, so of each kind there is one node at a time that holds them. It is looked up
-//! before connecting, and again whenever an answer casts doubt on it, or none comes. Not redis-rs' own
-//! `ClusterConnection`: the number of its retries is one for redirections, which are harmless, and for calls whose
-//! connection broke, which are not. Nor its `ConnectionManager`: one whose other end has vanished it keeps, until the
-//! kernel gives up after a quarter of an hour.
+//! All keys of a queue share a hash tag, so one node at a time holds them. It is looked up before connecting, and again when
+//! an answer, or a missing one, suggests that it is no longer the right node. redis-rs' `ClusterConnection` counts harmless
+//! redirections and broken calls as the same kind of retry. Its `ConnectionManager` keeps a connection whose other end has
+//! vanished until the kernel gives up, after a quarter of an hour.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,8 +81,7 @@ fn ask(sentinels: &Sentinels) -> RedisResult<SentinelClient> {
     client.build()
 }
 
-/// An idle connection shows that it is there: who stands in between forgets the silent ones, and tells nobody. A call does
-/// not wait until the one before it has been acknowledged, as it does by redis-rs' default.
+/// Keepalive, because firewalls and balancers drop idle connections without notice. No Nagle delay, which redis-rs leaves on.
 fn settings() -> TcpSettings {
     let probes = TcpKeepalive::new()
         .with_time(Duration::from_secs(30))
@@ -97,7 +94,7 @@ async fn in_time<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>)
     tokio::time::timeout(limit, work).await.map_err(|_| late())?
 }
 
-/// Asks a node of a cluster for a key, and goes where it points.
+/// Asks a node of a cluster for a key, and follows its redirections.
 async fn owner(known: &ConnectionInfo, key: &str, options: RedisOptions) -> RedisResult<Client> {
     const MOST_HOPS: usize = 4;
     let config = AsyncConnectionConfig::new()
@@ -112,7 +109,7 @@ async fn owner(known: &ConnectionInfo, key: &str, options: RedisOptions) -> Redi
         let asked: RedisResult<bool> = Cmd::exists(key).query_async(&mut connection).await;
         match asked {
             Ok(_) => return Ok(client),
-            // While a slot moves, the node that gives it away is still the one to ask.
+            // While a slot migrates, its old node still answers.
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) => return Ok(client),
             Err(error) => match error.redirect_node().and_then(|(to, _)| redirected(&node, to)) {
                 Some(next) => node = next,
@@ -142,9 +139,9 @@ fn redirected(from: &ConnectionInfo, to: &str) -> Option<ConnectionInfo> {
 
 type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
 
-/// Calls that go to whichever node holds a key. Clones share one connection.
+/// A connection to the node that holds a key, wherever that is. Clones share it.
 #[derive(Clone)]
-pub(super) struct Moving(Arc<Inner>);
+pub(super) struct FailoverConnection(Arc<Inner>);
 
 struct Inner {
     address: Arc<Address>,
@@ -155,12 +152,12 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// Which connection this is: an error of an older one says nothing about it.
+    /// The number of the connection: an error of an older one says nothing about this one.
     generation: u64,
     connecting: Option<Connecting>,
 }
 
-impl Moving {
+impl FailoverConnection {
     pub(super) fn new(address: Arc<Address>, key: &str, options: RedisOptions) -> Self {
         Self(Arc::new(Inner {
             address,
@@ -187,7 +184,7 @@ impl Moving {
             });
             (connecting.clone(), generation)
         };
-        // Nobody goes on with an attempt that is given up: its time is over when the next call finds it.
+        // An attempt that its caller gives up does not continue: the next call finds it timed out.
         let waiting = self.wait(generation, Duration::ZERO);
         let connected = connecting.await;
         waiting.over();
@@ -200,7 +197,7 @@ impl Moving {
         }
     }
 
-    /// The next call looks for the node anew.
+    /// Makes the next call look up the node again.
     fn forget(&self, generation: u64) {
         let mut state = self.state();
         if state.generation == generation {
@@ -219,14 +216,17 @@ impl Moving {
         }
     }
 
-    /// Waits for an answer. Half the time that it may take is enough for doubt: a caller's own patience may end first.
+    /// Waits for an answer. Half of the time-out is enough to make the node suspect: the caller may give up before the end.
     fn wait_for_answer(&self, generation: u64) -> Wait<'_> {
         self.wait(generation, self.0.options.response_timeout / 2)
     }
 
-    /// Calls once; an error may cast doubt on the node.
-    async fn call_once(&self, cmd: &Cmd) -> Result<Value, (RedisError, Doubt)> {
-        let (mut connection, generation) = self.connected().await.map_err(|error| (error, Doubt::Perhaps))?;
+    /// Calls once. An error says whether the node is still the right one.
+    async fn call_once(&self, cmd: &Cmd) -> Result<Value, (RedisError, NodeHealth)> {
+        let (mut connection, generation) = self
+            .connected()
+            .await
+            .map_err(|error| (error, NodeHealth::Suspect))?;
         let waiting = self.wait_for_answer(generation);
         let answer = connection.send_packed_command(cmd).await;
         waiting.over();
@@ -235,26 +235,26 @@ impl Moving {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let doubt = Doubt::of(&error);
-        if doubt != Doubt::None {
+        let health = NodeHealth::of(&error);
+        if health != NodeHealth::Healthy {
             self.forget(generation);
         }
-        Err((error, doubt))
+        Err((error, health))
     }
 
-    /// Calls; where the node says that it is the wrong one it has changed nothing, so the right one is called at once.
+    /// Calls. A node that says it is the wrong one has changed nothing, so the right one is called at once.
     pub(super) async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
-        // Where nobody can tell who is the right one, the name may soon: the next call sees.
+        // A fixed address has no other node to ask; its DNS name may point to one by the next call.
         let knows_another = !matches!(*self.0.address, Address::Fixed(_));
         match self.call_once(cmd).await {
-            Err((_, Doubt::WrongNode)) if knows_another => {
+            Err((_, NodeHealth::WrongNode)) if knows_another => {
                 self.call_once(cmd).await.map_err(|(error, _)| error)
             }
             answer => answer.map_err(|(error, _)| error),
         }
     }
 
-    /// Calls a batch. It is not repeated: a node may have become the wrong one in its middle.
+    /// Calls a batch. It is not repeated, because a node may become the wrong one in the middle of it.
     pub(super) async fn call_all(
         &self,
         batch: &Pipeline,
@@ -265,23 +265,23 @@ impl Moving {
         let waiting = self.wait_for_answer(generation);
         let answers = connection.send_packed_commands(batch, offset, count).await;
         waiting.over();
-        let doubtful = match &answers {
-            Err(error) => Doubt::of(error) != Doubt::None,
+        let is_suspect = match &answers {
+            Err(error) => NodeHealth::of(error) != NodeHealth::Healthy,
             Ok(values) => values.iter().any(|value| match value {
-                Value::ServerError(error) => Doubt::of(&error.clone().into()) != Doubt::None,
+                Value::ServerError(error) => NodeHealth::of(&error.clone().into()) != NodeHealth::Healthy,
                 _ => false,
             }),
         };
-        if doubtful {
+        if is_suspect {
             self.forget(generation);
         }
         answers
     }
 }
 
-/// A call's wait for the node. Who gives it up after `least` leaves doubt behind, as one that ended in an error does.
+/// A call's wait for the node. Giving up after `least` makes the node suspect, as an error does.
 struct Wait<'a> {
-    of: &'a Moving,
+    of: &'a FailoverConnection,
     generation: u64,
     least: Duration,
     since: Instant,
@@ -316,15 +316,16 @@ async fn connect(
 
 /// What an error says about the node.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Doubt {
-    None,
-    /// It may be gone, or no longer the one.
-    Perhaps,
-    /// It is not the one, and has not done what was asked.
+enum NodeHealth {
+    /// The error has nothing to do with the node.
+    Healthy,
+    /// The node may be down, or no longer hold the keys.
+    Suspect,
+    /// The node does not hold the keys, and has changed nothing.
     WrongNode,
 }
 
-impl Doubt {
+impl NodeHealth {
     fn of(error: &RedisError) -> Self {
         match error.kind() {
             // A replica, and a node without the slot, refuse a script before it has changed anything.
@@ -334,14 +335,14 @@ impl Doubt {
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::ExecAbort
                 | ServerErrorKind::MasterDown,
-            ) => Self::Perhaps,
-            _ if error.is_io_error() || error.is_unrecoverable_error() => Self::Perhaps,
-            _ => Self::None,
+            ) => Self::Suspect,
+            _ if error.is_io_error() || error.is_unrecoverable_error() => Self::Suspect,
+            _ => Self::Healthy,
         }
     }
 }
 
-impl Moving {
+impl FailoverConnection {
     /// The number of the database that the address names.
     pub(super) fn db(&self) -> i64 {
         match self.0.address.as_ref() {
