@@ -18,6 +18,7 @@ pub mod http_client;
 pub mod identity;
 pub mod lookback;
 pub mod money;
+pub mod operator;
 pub mod outage;
 pub mod queue;
 pub mod schedule;

@@ -2,7 +2,8 @@
 
 use surepass::queue::Enqueued;
 use surepass::queue::JobState;
-use surepass::queue::inspector::{InspectError, Outcome};
+use surepass::operator::OperatorError;
+use surepass::queue::inspector::Outcome;
 
 use crate::office::{Office, names, of};
 use crate::world::{Size, began, ended, gated, ok, work, works};
@@ -182,9 +183,9 @@ async fn what_cannot_be_written_to_the_audit_log_is_not_done() {
     office.store.close().await;
     let before = office.world.everything().await;
     let retried = office.operator().retry(&names(&["job-0"])).await;
-    assert!(matches!(retried, Err(InspectError::Audit(_))), "{retried:?}");
+    assert!(matches!(retried, Err(OperatorError::Audit(_))), "{retried:?}");
     let paused = office.operator().pause("fulfil").await;
-    assert!(matches!(paused, Err(InspectError::Audit(_))), "{paused:?}");
+    assert!(matches!(paused, Err(OperatorError::Audit(_))), "{paused:?}");
     assert_eq!(office.world.everything().await, before);
 }
 

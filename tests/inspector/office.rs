@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use surepass::operator::Operator;
 use surepass::queue::JobState;
-use surepass::queue::inspector::{Filter, Inspector, Operator, Page, PageOptions};
+use surepass::queue::inspector::{Filter, Inspector, Page, PageOptions};
 use surepass::queue::{Item, JobError};
 use surepass::store::{AuditRecord, Options, SqliteStore, Store};
 

@@ -1,6 +1,7 @@
 //! Redis loses some keys and keeps others, as `allkeys-lru` does: every job whose data is still there comes to its end.
 
-use surepass::queue::inspector::{Inspector, Operator, Outcome};
+use surepass::operator::Operator;
+use surepass::queue::inspector::{Inspector, Outcome};
 use surepass::queue::{Enqueued, Item};
 use surepass::store::{Options, SqliteStore, Store};
 

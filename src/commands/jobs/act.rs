@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use surepass::config::Settings;
+use surepass::operator::Operator;
 use surepass::queue::JobState;
-use surepass::queue::inspector::{Filter, Inspector, Operator, Outcome, Tally};
+use surepass::queue::inspector::{Filter, Inspector, Outcome, Tally};
 use surepass::store::Store;
 
 use super::arguments::{ActArguments, Meant, QueueArguments};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use surepass::queue::JobState;
-use surepass::queue::inspector::{Inspector, Listed, PageOptions, QueueStatus};
+use surepass::queue::inspector::{Inspector, JobSummary, PageOptions, QueueStatus};
 
 use super::act::no_job;
 use super::arguments::ListArguments;
@@ -85,7 +85,7 @@ fn summary(queue: &QueueStatus) -> String {
 }
 
 /// A job's state, time and id, and below what else is known.
-fn lines(job: &Listed, now: u64) -> [String; 2] {
+fn lines(job: &JobSummary, now: u64) -> [String; 2] {
     let when = [job.due, job.ended, job.claimed, job.enqueued];
     let when = when.into_iter().flatten().next();
     let when = when.map_or_else(String::new, |ms| relative(ms, now));

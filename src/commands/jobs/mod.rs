@@ -12,6 +12,7 @@ use secrecy::ExposeSecret;
 use surepass::address::masked;
 use surepass::config::{QueueName, Settings};
 use surepass::fulfil;
+use surepass::operator::OperatorError;
 use surepass::queue::inspector::{InspectError, Inspector};
 use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
 use surepass::tls::distrust;
@@ -44,12 +45,17 @@ pub(crate) fn run(settings: &Settings, mut command: Command) -> Result<ExitCode,
             Command::Pause(arguments) => act::steer(settings, &inspector, true, arguments).await,
             Command::Resume(arguments) => act::steer(settings, &inspector, false, arguments).await,
         };
-        match done {
-            Err(error) => match error.downcast::<InspectError>() {
-                Ok(error) => told(settings, &error),
-                Err(error) => Err(error),
+        let error = match done {
+            Err(error) => match error.downcast::<OperatorError>().map(|error| *error) {
+                Ok(OperatorError::Inspect(error)) => error.into(),
+                Ok(error) => error.into(),
+                Err(error) => error,
             },
-            done => done,
+            done => return done,
+        };
+        match error.downcast::<InspectError>() {
+            Ok(error) => told(settings, &error),
+            Err(error) => Err(error),
         }
     })
 }

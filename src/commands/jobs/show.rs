@@ -6,7 +6,7 @@ use serde::Serialize;
 use surepass::config::Settings;
 use surepass::fulfil::{is_session_id, session_of};
 use surepass::queue::JobState;
-use surepass::queue::inspector::{Attempt, Inspector, Life};
+use surepass::queue::inspector::{Attempt, Inspector, JobDetails};
 use surepass::store::{Resolution, UnmatchedPayment, UnmatchedState};
 
 use super::arguments::ShowArguments;
@@ -20,7 +20,7 @@ use crate::commands::unmatched::ended;
 #[derive(Serialize)]
 struct Shown<'a> {
     #[serde(flatten)]
-    life: &'a Life,
+    life: &'a JobDetails,
     #[serde(skip_serializing_if = "Option::is_none")]
     case: Option<&'a Case>,
 }
@@ -163,7 +163,7 @@ pub(super) fn no_such_job(id: &str, case: Option<&Case>) -> String {
     )
 }
 
-fn facts(life: &Life) -> Vec<(&'static str, String)> {
+fn facts(life: &JobDetails) -> Vec<(&'static str, String)> {
     let job = &life.job;
     let state = job.state.as_str();
     let since = |at: Option<u64>| at.map(|ms| absolute(ms, life.now)).unwrap_or_default();

@@ -14,7 +14,7 @@ use surepass::config::Settings;
 use surepass::fulfil::{job_id, session_of};
 use surepass::lookback::reconciliation::{Balance, Options, Progress, reconcile};
 use surepass::queue::JobState;
-use surepass::queue::inspector::Life;
+use surepass::queue::inspector::JobDetails;
 use surepass::queue::{Queue, Redis, RedisOptions, TokenBucket};
 use surepass::store::Store;
 use surepass::stripe::api::{self, Client, Pace, Unpaced};
@@ -178,7 +178,7 @@ async fn dead_sessions(settings: &Settings) -> HashSet<String> {
 }
 
 /// `waiting`, or `dead: unresolved_pass`.
-fn state(life: &Life) -> String {
+fn state(life: &JobDetails) -> String {
     match (life.job.state, &life.job.reason) {
         (JobState::Dead, Some(reason)) => format!("dead: {reason}"),
         (state, _) => state.as_str().to_owned(),

@@ -13,12 +13,12 @@ pub(super) struct Cursor {
     pub(super) queue: String,
     pub(super) order: Option<Order>,
     /// `None`: the beginning of the state's jobs.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<Position>,
 }
 
 /// The job that was seen last.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// Of a waiting job its group, of a running one its worker's token.
     pub(super) line: String,
     /// In a sorted set its score; in a list where it stood.

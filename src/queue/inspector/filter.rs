@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Listed;
+use super::JobSummary;
 use crate::queue::JobState;
 use crate::queue::enqueue::group;
 
@@ -84,7 +84,7 @@ impl Filter {
         })
     }
 
-    pub(super) fn fits(&self, job: &Listed, now: u64) -> bool {
+    pub(super) fn fits(&self, job: &JobSummary, now: u64) -> bool {
         let is = |wanted: Option<&str>, told: Option<&str>| wanted.is_none_or(|wanted| told == Some(wanted));
         let age = job.ended.or(job.enqueued).map(|since| now.saturating_sub(since));
         let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
@@ -93,7 +93,7 @@ impl Filter {
             && self
                 .error
                 .as_deref()
-                .is_none_or(|text| job.tells(&text.to_lowercase()))
+                .is_none_or(|text| job.mentions(&text.to_lowercase()))
             && self
                 .older_than
                 .is_none_or(|limit| age.is_some_and(|age| age > ms(limit)))
@@ -103,7 +103,7 @@ impl Filter {
     }
 
     /// Whether nothing that comes after this job in this order can fit: lists of ended jobs are in order of their age.
-    pub(super) fn ends_at(&self, job: &Listed, order: Order, now: u64) -> bool {
+    pub(super) fn ends_at(&self, job: &JobSummary, order: Order, now: u64) -> bool {
         let Some(ended) = job.ended else { return false };
         let age = u128::from(now.saturating_sub(ended));
         match order {

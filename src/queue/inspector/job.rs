@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::personal;
-use super::walk::done;
-use super::{InspectError, Inspector, JobState, Listed, instant, now};
+use super::redact;
+use super::scan::done;
+use super::{InspectError, Inspector, JobState, JobSummary, instant, now};
 use crate::queue::QueueError;
 use crate::queue::client::Queue;
 use crate::queue::job::Data;
@@ -18,9 +18,9 @@ const DONE_PORTION: isize = 2_000;
 /// All that is known of a job. Instants are in ms since 1970, by Redis' clock.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Life {
+pub struct JobDetails {
     #[serde(flatten)]
-    pub job: Listed,
+    pub job: JobSummary,
     pub trace: Option<String>,
     /// How often its worker died of it, or with it.
     pub crashes: Option<u32>,
@@ -54,12 +54,12 @@ impl Inspector {
     ///
     /// # Errors
     /// [`InspectError`].
-    pub async fn job(&self, id: &str, personal: bool) -> Result<Option<Life>, InspectError> {
+    pub async fn job(&self, id: &str, personal: bool) -> Result<Option<JobDetails>, InspectError> {
         for queue in &self.queues {
             if let Some(mut life) = look(queue, id).await? {
                 if !personal {
-                    let hidden = life.payload.as_mut().map(personal::mask).unwrap_or_default();
-                    let mask = |text: &str| personal::text(text, &hidden);
+                    let hidden = life.payload.as_mut().map(redact::mask).unwrap_or_default();
+                    let mask = |text: &str| redact::text(text, &hidden);
                     life.job.error = life.job.error.as_deref().map(mask);
                     for attempt in &mut life.failed_attempts {
                         attempt.error = mask(&attempt.error);
@@ -124,7 +124,7 @@ async fn there(queue: &Queue, pattern: &str) -> Result<Vec<String>, InspectError
     }
 }
 
-async fn look(queue: &Queue, id: &str) -> Result<Option<Life>, InspectError> {
+async fn look(queue: &Queue, id: &str) -> Result<Option<JobDetails>, InspectError> {
     type Told = (String, String, String, Vec<u8>, String, String, Vec<String>);
     let told: Told = scripts::INSPECT_JOB
         .on(&["sched", "dead", "lease"].map(|name| queue.key(name)))
@@ -144,8 +144,8 @@ async fn look(queue: &Queue, id: &str) -> Result<Option<Life>, InspectError> {
     let now = now(queue).await?;
     if state == JobState::Done {
         let done = find_done(queue, |done| done == id).await?;
-        return Ok(done.map(|(_, ended, attempts)| Life {
-            job: Listed::done(queue, id.to_owned(), ended, attempts),
+        return Ok(done.map(|(_, ended, attempts)| JobDetails {
+            job: JobSummary::done(queue, id.to_owned(), ended, attempts),
             trace: None,
             crashes: None,
             transient: None,
@@ -158,10 +158,10 @@ async fn look(queue: &Queue, id: &str) -> Result<Option<Life>, InspectError> {
     let worker = Some(worker).filter(|worker| !worker.is_empty());
     let header = Data::parse(&data).ok();
     let header = header.as_ref();
-    let mut job = Listed::new(queue, state, id.to_owned(), at, worker);
+    let mut job = JobSummary::new(queue, state, id.to_owned(), at, worker);
     job.read(header);
     job.failed(errors.last().map(String::as_str), Some(reason));
-    Ok(Some(Life {
+    Ok(Some(JobDetails {
         job,
         trace: header.and_then(|header| header.trace).map(str::to_owned),
         crashes: header.map(|header| header.crashes),

@@ -3,9 +3,9 @@
 use redis::Value;
 use serde::Serialize;
 
-use super::cursor::{Cursor, Place};
-use super::walk::{Found, Walk};
-use super::{Filter, InspectError, Inspector, JobState, Listed, Order, data_key, instant, now, personal};
+use super::cursor::{Cursor, Position};
+use super::scan::{Scan, ScannedJob};
+use super::{Filter, InspectError, Inspector, JobState, JobSummary, Order, data_key, instant, now, redact};
 use crate::queue::client::Queue;
 use crate::queue::job::{Data, LONGEST_HEADER};
 
@@ -42,7 +42,7 @@ impl Default for PageOptions {
 /// (its worker died) may be seen again, and one that leaves its state before its page is read is not seen.
 #[derive(Debug, Clone, Serialize)]
 pub struct Page {
-    pub jobs: Vec<Listed>,
+    pub jobs: Vec<JobSummary>,
     /// `None`: there are no more.
     pub next: Option<String>,
     /// How many jobs were looked at.
@@ -53,10 +53,10 @@ pub struct Page {
 }
 
 /// What one call has gone through.
-pub(super) struct Stretch {
-    pub(super) fit: Vec<Listed>,
+pub(super) struct Scanned {
+    pub(super) fit: Vec<JobSummary>,
     /// Where each job stood that was looked at, whether it fits or not.
-    pub(super) seen: Vec<(String, Place)>,
+    pub(super) seen: Vec<(String, Position)>,
     pub(super) next: Option<Cursor>,
     pub(super) now: u64,
 }
@@ -75,29 +75,29 @@ impl Inspector {
         {
             return Err(InspectError::Cursor);
         }
-        let mut stretch = self
-            .stretch(filter, options.order, cursor, options.limit, options.scan)
+        let mut scanned = self
+            .scanned(filter, options.order, cursor, options.limit, options.scan)
             .await?;
-        for job in &mut stretch.fit {
-            job.error = job.error.as_deref().map(personal::emails);
+        for job in &mut scanned.fit {
+            job.error = job.error.as_deref().map(redact::emails);
         }
         Ok(Page {
-            scanned: stretch.seen.len(),
-            next: stretch.next.map(|next| next.encode()).transpose()?,
-            jobs: stretch.fit,
-            now: stretch.now,
+            scanned: scanned.seen.len(),
+            next: scanned.next.map(|next| next.encode()).transpose()?,
+            jobs: scanned.fit,
+            now: scanned.now,
         })
     }
 
-    /// Goes through jobs from `cursor` on until `limit` of them fit, or `scan` have been looked at.
-    pub(super) async fn stretch(
+    /// Goes through jobs from `cursor` on until `limit` of them fit, or `most` have been looked at.
+    pub(super) async fn scanned(
         &self,
         filter: &Filter,
         order: Option<Order>,
         cursor: Option<Cursor>,
         limit: usize,
-        scan: usize,
-    ) -> Result<Stretch, InspectError> {
+        most: usize,
+    ) -> Result<Scanned, InspectError> {
         let mut stops = self.stops(filter, order)?;
         if let Some(cursor) = &cursor {
             let at = stops
@@ -107,7 +107,7 @@ impl Inspector {
             stops.drain(..at);
         }
         let first = stops.first().ok_or(InspectError::Cursor)?.1;
-        let mut stretch = Stretch {
+        let mut scanned = Scanned {
             fit: Vec::new(),
             seen: Vec::new(),
             next: None,
@@ -117,30 +117,30 @@ impl Inspector {
         // Lines without a job cost a look, too.
         let mut looks = 0;
         for (state, queue) in stops {
-            let mut walk = Walk::new(queue, state, order.unwrap_or(Order::of(state)));
+            let mut scan = Scan::new(queue, state, order.unwrap_or(Order::of(state)));
             loop {
-                let room = scan.saturating_sub(looks);
-                if stretch.fit.len() >= limit || room == 0 {
-                    stretch.next = Some(Cursor {
+                let room = most.saturating_sub(looks);
+                if scanned.fit.len() >= limit || room == 0 {
+                    scanned.next = Some(Cursor {
                         state,
                         queue: queue.config.name.clone(),
                         order,
                         place,
                     });
-                    return Ok(stretch);
+                    return Ok(scanned);
                 }
                 let wanted = if filter.fits_all() {
-                    limit - stretch.fit.len()
+                    limit - scanned.fit.len()
                 } else {
                     LARGEST_CHUNK
                 };
                 let count = wanted.min(LARGEST_CHUNK).min(room);
-                let Some(found) = walk.next(filter, place.as_ref(), count).await? else {
+                let Some(found) = scan.next(filter, place.as_ref(), count).await? else {
                     break;
                 };
                 looks += found.len().max(1);
                 if self
-                    .sift(&walk, filter, limit, found, &mut place, &mut stretch)
+                    .sift(&scan, filter, limit, found, &mut place, &mut scanned)
                     .await?
                 {
                     break;
@@ -148,7 +148,7 @@ impl Inspector {
             }
             place = None;
         }
-        Ok(stretch)
+        Ok(scanned)
     }
 
     /// The states and queues to go through.
@@ -174,27 +174,27 @@ impl Inspector {
     /// Keeps what fits; answers whether nothing after it can.
     async fn sift(
         &self,
-        walk: &Walk<'_>,
+        scan: &Scan<'_>,
         filter: &Filter,
         limit: usize,
-        found: Vec<Found>,
-        place: &mut Option<Place>,
-        stretch: &mut Stretch,
+        found: Vec<ScannedJob>,
+        place: &mut Option<Position>,
+        scanned: &mut Scanned,
     ) -> Result<bool, InspectError> {
-        let places: Vec<Place> = found.iter().map(|found| found.place.clone()).collect();
-        let jobs = described(walk, found).await?;
+        let places: Vec<Position> = found.iter().map(|found| found.place.clone()).collect();
+        let jobs = described(scan, found).await?;
         for (job, at) in jobs.into_iter().zip(places) {
-            if stretch.fit.len() >= limit {
+            if scanned.fit.len() >= limit {
                 return Ok(false);
             }
             // Its data is gone: it went on between the two looks, or was discarded.
             if let Some(job) = job {
-                if filter.ends_at(&job, walk.order, stretch.now) {
+                if filter.ends_at(&job, scan.order, scanned.now) {
                     return Ok(true);
                 }
-                stretch.seen.push((job.id.clone(), at.clone()));
-                if filter.fits(&job, stretch.now) {
-                    stretch.fit.push(job);
+                scanned.seen.push((job.id.clone(), at.clone()));
+                if filter.fits(&job, scanned.now) {
+                    scanned.fit.push(job);
                 }
             }
             *place = Some(at);
@@ -204,13 +204,13 @@ impl Inspector {
 }
 
 /// What is to be told of these jobs, in one round trip; `None` for one that is gone.
-async fn described(walk: &Walk<'_>, found: Vec<Found>) -> Result<Vec<Option<Listed>>, InspectError> {
-    let (queue, state) = (walk.queue, walk.state);
+async fn described(scan: &Scan<'_>, found: Vec<ScannedJob>) -> Result<Vec<Option<JobSummary>>, InspectError> {
+    let (queue, state) = (scan.queue, scan.state);
     if found.is_empty() {
         return Ok(Vec::new());
     }
     if state == JobState::Done {
-        let done = |found: Found| Listed::done(queue, found.id, found.at, found.attempts);
+        let done = |found: ScannedJob| JobSummary::done(queue, found.id, found.at, found.attempts);
         return Ok(found.into_iter().map(|found| Some(done(found))).collect());
     }
     let mut ask = redis::pipe();
@@ -235,7 +235,7 @@ async fn described(walk: &Walk<'_>, found: Vec<Found>) -> Result<Vec<Option<List
                 return None;
             }
             let text = |value| bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-            let mut job = Listed::new(queue, state, found.id, found.at, found.worker);
+            let mut job = JobSummary::new(queue, state, found.id, found.at, found.worker);
             job.read(Data::parse(&data).ok().as_ref());
             job.failed(text(&told[1]).as_deref(), text(&told[2]));
             Some(job)
@@ -251,11 +251,11 @@ impl Inspector {
     pub async fn count(&self, filter: &Filter, most: usize) -> Result<usize, InspectError> {
         let (mut count, mut cursor) = (0, None);
         loop {
-            let stretch = self
-                .stretch(filter, None, cursor, LARGEST_CHUNK, LARGEST_CHUNK)
+            let scanned = self
+                .scanned(filter, None, cursor, LARGEST_CHUNK, LARGEST_CHUNK)
                 .await?;
-            count += stretch.fit.len();
-            cursor = stretch.next;
+            count += scanned.fit.len();
+            cursor = scanned.next;
             if cursor.is_none() || count >= most {
                 return Ok(count);
             }

@@ -1,17 +1,16 @@
-//! Looks into the queues, and steers them: what `surepass jobs` and the admin pages are made of.
+//! Inspects and manages the jobs of several queues.
 //!
-//! Looking costs the same whatever waits: pages are read from where the last one ended, a bounded number of jobs at a time.
-//! Every act goes through an [`Operator`], which writes it to the audit log.
+//! Reading costs the same however many jobs wait: a page continues where the last one ended, a bounded number of jobs at a time.
 
+mod actions;
 mod cursor;
 mod filter;
 mod instant;
 mod job;
+mod job_summary;
 mod list;
-mod listed;
-mod operator;
-mod personal;
-mod walk;
+mod redact;
+mod scan;
 mod workers;
 
 use serde::Serialize;
@@ -20,13 +19,12 @@ use super::client::Queue;
 use super::counts::Counts;
 use super::error::QueueError;
 use super::job_status::JobState;
-use crate::store::StoreError;
 
+pub use actions::{Outcome, Tally};
 pub use filter::{Filter, Order};
-pub use job::{Attempt, Life};
+pub use job::{Attempt, JobDetails};
+pub use job_summary::JobSummary;
 pub use list::{Page, PageOptions};
-pub use listed::Listed;
-pub use operator::{Operator, Outcome, Tally};
 pub use workers::WorkerStatus;
 
 /// All queues of an installation.
@@ -41,8 +39,6 @@ pub struct Inspector {
 pub enum InspectError {
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("the audit log cannot be written: {0}")]
-    Audit(StoreError),
     #[error("there is no queue `{0}`: the queues are {1}")]
     UnknownQueue(String, String),
     #[error("this cursor is of another list: leave it out to begin anew")]
@@ -128,7 +124,20 @@ impl Inspector {
         self.queues.iter().map(|queue| queue.config.name.as_str())
     }
 
-    fn queue(&self, name: &str) -> Result<&Queue, InspectError> {
+    /// Redis' clock, in ms since 1970.
+    ///
+    /// # Errors
+    /// [`InspectError`].
+    pub async fn clock(&self) -> Result<u64, InspectError> {
+        let queue = self.queues.first().ok_or(InspectError::Cursor)?;
+        now(queue).await
+    }
+
+    /// The queue of this name.
+    ///
+    /// # Errors
+    /// [`InspectError::UnknownQueue`].
+    pub fn queue(&self, name: &str) -> Result<&Queue, InspectError> {
         self.queues
             .iter()
             .find(|queue| queue.config.name == name)

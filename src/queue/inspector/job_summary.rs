@@ -9,7 +9,7 @@ use crate::queue::job::Data;
 /// A job in a list. Instants are in ms since 1970, by Redis' clock.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Listed {
+pub struct JobSummary {
     pub id: String,
     pub queue: String,
     pub state: JobState,
@@ -38,7 +38,7 @@ pub struct Listed {
     pub code: Option<String>,
 }
 
-impl Listed {
+impl JobSummary {
     /// A job in this state since, or until, `at`.
     pub(super) fn new(
         queue: &Queue,
@@ -90,7 +90,7 @@ impl Listed {
     }
 
     /// Whether its last error, or why it is dead, has this text (in lower case) in it.
-    pub(super) fn tells(&self, text: &str) -> bool {
+    pub(super) fn mentions(&self, text: &str) -> bool {
         [&self.error, &self.code, &self.reason]
             .into_iter()
             .flatten()

@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 
 use redis::Value;
 
-use super::cursor::Place;
+use super::cursor::Position;
 use super::{Filter, InspectError, JobState, Order, line_key, lines};
 use crate::queue::client::Queue;
 use crate::queue::scripts;
 
 /// A job as it stands in its list.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct ScannedJob {
     pub(super) id: String,
     /// When it is due, ended, or was claimed.
     pub(super) at: Option<u64>,
     pub(super) worker: Option<String>,
     /// Of a done one, how many it took.
     pub(super) attempts: Option<u32>,
-    pub(super) place: Place,
+    pub(super) place: Position,
 }
 
 /// One state of one queue.
-pub(super) struct Walk<'a> {
+pub(super) struct Scan<'a> {
     pub(super) queue: &'a Queue,
     pub(super) state: JobState,
     pub(super) order: Order,
@@ -30,7 +30,7 @@ pub(super) struct Walk<'a> {
     lines: Option<Vec<String>>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Scan<'a> {
     pub(super) fn new(queue: &'a Queue, state: JobState, order: Order) -> Self {
         Self {
             queue,
@@ -44,9 +44,9 @@ impl<'a> Walk<'a> {
     pub(super) async fn next(
         &mut self,
         filter: &Filter,
-        place: Option<&Place>,
+        place: Option<&Position>,
         count: usize,
-    ) -> Result<Option<Vec<Found>>, InspectError> {
+    ) -> Result<Option<Vec<ScannedJob>>, InspectError> {
         match self.state {
             JobState::Dead => self.sorted("dead", place, count).await,
             JobState::Scheduled => self.sorted("sched", place, count).await,
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
     }
 
     /// An empty page of a line means that the line is over.
-    fn went_on(&mut self, found: Vec<Found>) -> Vec<Found> {
+    fn went_on(&mut self, found: Vec<ScannedJob>) -> Vec<ScannedJob> {
         if found.is_empty()
             && let Some(lines) = &mut self.lines
         {
@@ -87,8 +87,8 @@ impl<'a> Walk<'a> {
     async fn line<'p>(
         &mut self,
         filter: &Filter,
-        place: Option<&'p Place>,
-    ) -> Result<Option<(String, Option<&'p Place>)>, InspectError> {
+        place: Option<&'p Position>,
+    ) -> Result<Option<(String, Option<&'p Position>)>, InspectError> {
         if self.lines.is_none() {
             let mut all = match self.state {
                 JobState::Waiting => {
@@ -119,9 +119,9 @@ impl<'a> Walk<'a> {
     async fn sorted(
         &self,
         name: &str,
-        place: Option<&Place>,
+        place: Option<&Position>,
         count: usize,
-    ) -> Result<Option<Vec<Found>>, InspectError> {
+    ) -> Result<Option<Vec<ScannedJob>>, InspectError> {
         let mut call = scripts::INSPECT_SORTED.on(&[self.queue.key(name)]);
         call.arg(self.queue.prefix())
             .arg(u8::from(self.order == Order::Newest));
@@ -136,11 +136,11 @@ impl<'a> Walk<'a> {
             .map(|pair| {
                 let id = String::from_utf8_lossy(&pair[0]).into_owned();
                 let score: f64 = String::from_utf8_lossy(&pair[1]).parse().unwrap_or_default();
-                Found {
+                ScannedJob {
                     at: Some(whole(score)),
                     worker: None,
                     attempts: None,
-                    place: Place {
+                    place: Position {
                         line: String::new(),
                         at: score,
                         entry: id.clone(),
@@ -156,10 +156,10 @@ impl<'a> Walk<'a> {
         &self,
         key: &str,
         line: &str,
-        place: Option<&Place>,
+        place: Option<&Position>,
         count: usize,
-    ) -> Result<Vec<Found>, InspectError> {
-        let start = Place::default();
+    ) -> Result<Vec<ScannedJob>, InspectError> {
+        let start = Position::default();
         let place = place.unwrap_or(&start);
         let mut call = scripts::INSPECT_LINE.on(&[key.to_owned()]);
         call.arg(self.queue.prefix())
@@ -183,17 +183,17 @@ impl<'a> Walk<'a> {
             .collect())
     }
 
-    fn entry(&self, line: &str, at: u32, entry: String) -> Found {
+    fn entry(&self, line: &str, at: u32, entry: String) -> ScannedJob {
         let (id, ended, attempts) = match self.state {
             JobState::Done => done(&entry),
             _ => (entry.as_str(), None, None),
         };
-        Found {
+        ScannedJob {
             id: id.to_owned(),
             at: ended,
             worker: None,
             attempts,
-            place: Place {
+            place: Position {
                 line: line.to_owned(),
                 at: f64::from(at),
                 entry,
@@ -205,9 +205,9 @@ impl<'a> Walk<'a> {
     async fn held(
         &self,
         token: &str,
-        place: Option<&Place>,
+        place: Option<&Position>,
         count: usize,
-    ) -> Result<Vec<Found>, InspectError> {
+    ) -> Result<Vec<ScannedJob>, InspectError> {
         let key = self.queue.key(&format!("run:{token}"));
         let held: BTreeMap<String, String> = redis::Cmd::hgetall(key)
             .query_async(&mut self.queue.connection.clone())
@@ -216,11 +216,11 @@ impl<'a> Walk<'a> {
             .into_iter()
             .filter(|(id, _)| place.is_none_or(|place| *id > place.entry))
             .take(count)
-            .map(|(id, claim)| Found {
+            .map(|(id, claim)| ScannedJob {
                 at: claim.split_once(' ').and_then(|(_, ms)| ms.parse().ok()),
                 worker: Some(token.to_owned()),
                 attempts: None,
-                place: Place {
+                place: Position {
                     line: token.to_owned(),
                     at: 0.0,
                     entry: id.clone(),

@@ -1,33 +1,18 @@
-//! Acts of a person, each in the audit log.
+//! Retries and discards jobs, pauses and resumes queues. Who may do that, and the record of it, are the caller's concern.
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::json;
 
-use super::cursor::{Cursor, Place};
-use super::list::Stretch;
-use super::{Filter, InspectError, Inspector, JobState, Order, now};
+use super::cursor::{Cursor, Position};
+use super::list::Scanned;
+use super::{Filter, InspectError, Inspector, JobState, Order};
 use crate::queue::QueueError;
 use crate::queue::client::Queue;
 use crate::queue::scripts::{self, Script};
-use crate::store::{AuditRecord, Store};
 
 /// The most jobs in one call of a script.
 const CHUNK: usize = 500;
 /// The most places of waiting lines that one call looks at for the jobs that it takes out.
 const LOOKED_AT: usize = 200_000;
-/// The most ids that the audit log spells out; of more it tells how many.
-const IDS_TOLD: usize = 1_000;
-
-/// Somebody who steers, and why.
-#[derive(Debug)]
-pub struct Operator<'a> {
-    pub inspector: &'a Inspector,
-    pub store: &'a dyn Store,
-    /// `user@host`, or an admin's name.
-    pub who: String,
-    pub why: Option<String>,
-}
 
 /// What became of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,68 +43,83 @@ enum Act {
     Discard,
 }
 
-impl Operator<'_> {
+impl Inspector {
     /// Lets dead jobs run again from their first attempt, and scheduled ones now. One that runs is left alone, and one
     /// that waits has nothing to gain.
     ///
     /// # Errors
-    /// [`InspectError`]; what was done until then is done.
+    /// [`InspectError`]; what was done before it stays done.
     pub async fn retry(&self, ids: &[String]) -> Result<Vec<Outcome>, InspectError> {
-        self.each(Act::Retry, ids).await
+        self.act(Act::Retry, ids).await
     }
 
     /// Takes jobs out of the queue for good, with all that is kept of them. An attempt under way is not stopped; how it
     /// ends changes nothing in the queue.
     ///
     /// # Errors
-    /// [`InspectError`]; what was done until then is done.
+    /// [`InspectError`]; what was done before it stays done.
     pub async fn discard(&self, ids: &[String]) -> Result<Vec<Outcome>, InspectError> {
-        self.each(Act::Discard, ids).await
+        self.act(Act::Discard, ids).await
     }
 
-    /// Retries all dead or scheduled jobs that fit, in portions; tells its progress after each.
+    /// Retries all dead or scheduled jobs that fit, in portions. Reports its progress after each.
     ///
     /// # Errors
-    /// [`InspectError`]; what was done until then is done.
+    /// [`InspectError`]; what was done before it stays done.
     pub async fn retry_all(
         &self,
         filter: &Filter,
         progress: impl FnMut(Tally) + Send,
     ) -> Result<Tally, InspectError> {
-        if !matches!(filter.state, Some(JobState::Dead | JobState::Scheduled)) {
-            return Err(InspectError::Filter(
-                "only dead and scheduled jobs can be retried: say which",
-            ));
-        }
-        self.all(Act::Retry, filter, progress).await
+        Self::check_retry(filter)?;
+        self.act_on_all(Act::Retry, filter, progress).await
     }
 
-    /// Discards all jobs that fit, in portions; tells its progress after each.
+    /// Discards all jobs that fit, in portions. Reports its progress after each.
     ///
     /// # Errors
-    /// [`InspectError`]; what was done until then is done.
+    /// [`InspectError`]; what was done before it stays done.
     pub async fn discard_all(
         &self,
         filter: &Filter,
         progress: impl FnMut(Tally) + Send,
     ) -> Result<Tally, InspectError> {
-        if matches!(filter.state, None | Some(JobState::Done)) {
-            return Err(InspectError::Filter(
-                "dead, scheduled, waiting or running jobs can be discarded: say which",
-            ));
-        }
-        self.all(Act::Discard, filter, progress).await
+        Self::check_discard(filter)?;
+        self.act_on_all(Act::Discard, filter, progress).await
     }
 
-    /// Lets no worker take jobs of a queue any more.
+    /// Refuses a filter by which nothing can be retried.
+    ///
+    /// # Errors
+    /// [`InspectError::Filter`].
+    pub fn check_retry(filter: &Filter) -> Result<(), InspectError> {
+        match filter.state {
+            Some(JobState::Dead | JobState::Scheduled) => Ok(()),
+            _ => Err(InspectError::Filter(
+                "only dead and scheduled jobs can be retried: say which",
+            )),
+        }
+    }
+
+    /// Refuses a filter by which nothing can be discarded.
+    ///
+    /// # Errors
+    /// [`InspectError::Filter`].
+    pub fn check_discard(filter: &Filter) -> Result<(), InspectError> {
+        match filter.state {
+            None | Some(JobState::Done) => Err(InspectError::Filter(
+                "dead, scheduled, waiting or running jobs can be discarded: say which",
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Stops workers from taking jobs of a queue.
     ///
     /// # Errors
     /// [`InspectError`].
     pub async fn pause(&self, queue: &str) -> Result<(), InspectError> {
-        let target = self.inspector.queue(queue)?;
-        let audit = self.begin("queue.pause", &json!({ "queue": queue })).await?;
-        let done = target.pause().await.map_err(InspectError::from);
-        self.end(&audit, done, |()| "paused".to_owned()).await
+        Ok(self.queue(queue)?.pause().await?)
     }
 
     /// Ends a pause.
@@ -127,27 +127,12 @@ impl Operator<'_> {
     /// # Errors
     /// [`InspectError`].
     pub async fn resume(&self, queue: &str) -> Result<(), InspectError> {
-        let target = self.inspector.queue(queue)?;
-        let audit = self.begin("queue.resume", &json!({ "queue": queue })).await?;
-        let done = target.resume().await.map_err(InspectError::from);
-        self.end(&audit, done, |()| "resumed".to_owned()).await
+        Ok(self.queue(queue)?.resume().await?)
     }
 
-    async fn each(&self, act: Act, ids: &[String]) -> Result<Vec<Outcome>, InspectError> {
-        let told = &ids[..ids.len().min(IDS_TOLD)];
-        let target = json!({ "ids": told, "count": ids.len() });
-        let audit = self.begin(act.name(), &target).await?;
-        let done = self.try_each(act, ids).await;
-        self.end(&audit, done, |outcomes| {
-            let left = outcomes.iter().filter(|one| !one.is_done()).count();
-            format!("{} of {}", outcomes.len() - left, outcomes.len())
-        })
-        .await
-    }
-
-    async fn try_each(&self, act: Act, ids: &[String]) -> Result<Vec<Outcome>, InspectError> {
+    async fn act(&self, act: Act, ids: &[String]) -> Result<Vec<Outcome>, InspectError> {
         let mut outcomes = vec![Outcome::Unknown; ids.len()];
-        for queue in &self.inspector.queues {
+        for queue in &self.queues {
             // What one queue does not know another may.
             let open: Vec<usize> = (0..ids.len())
                 .filter(|n| outcomes[*n] == Outcome::Unknown)
@@ -161,21 +146,7 @@ impl Operator<'_> {
         Ok(outcomes)
     }
 
-    async fn all(
-        &self,
-        act: Act,
-        filter: &Filter,
-        progress: impl FnMut(Tally) + Send,
-    ) -> Result<Tally, InspectError> {
-        let audit = self.begin(act.name(), &json!({ "filter": filter })).await?;
-        let done = self.try_all(act, filter, progress).await;
-        self.end(&audit, done, |tally| {
-            format!("{} of {} that fitted", tally.done, tally.matched)
-        })
-        .await
-    }
-
-    async fn try_all(
+    async fn act_on_all(
         &self,
         act: Act,
         filter: &Filter,
@@ -187,13 +158,10 @@ impl Operator<'_> {
         let (mut cursor, mut tally) = (None, Tally::default());
         loop {
             let before = cursor.clone();
-            let stretch = self
-                .inspector
-                .stretch(filter, order, cursor, CHUNK, CHUNK)
-                .await?;
+            let scanned = self.scanned(filter, order, cursor, CHUNK, CHUNK).await?;
             let mut gone = Vec::new();
-            for queue in &self.inspector.queues {
-                let of_queue = stretch.fit.iter().filter(|job| job.queue == queue.config.name);
+            for queue in &self.queues {
+                let of_queue = scanned.fit.iter().filter(|job| job.queue == queue.config.name);
                 let ids: Vec<String> = of_queue.map(|job| job.id.clone()).collect();
                 let outcomes = act.run(queue, state, &ids).await?;
                 tally.matched += ids.len();
@@ -202,65 +170,22 @@ impl Operator<'_> {
             }
             tally.done += gone.len();
             progress(tally);
-            let Some(next) = behind_what_is_left(&stretch, before, &gone) else {
+            let Some(next) = behind_what_is_left(&scanned, before, &gone) else {
                 return Ok(tally);
             };
             cursor = Some(next);
         }
     }
-
-    /// Written before the act, so that even one that is cut off has left its trace.
-    async fn begin(&self, action: &str, target: &serde_json::Value) -> Result<String, InspectError> {
-        let id = ulid::Ulid::generate().to_string();
-        let record = AuditRecord {
-            id: id.clone(),
-            actor: self.who.clone(),
-            action: action.to_owned(),
-            target: target.to_string(),
-            reason: self.why.clone(),
-            began_at: self.clock().await?,
-            ended_at: None,
-            outcome: None,
-        };
-        let begun = self.store.begin_audit(&record).await;
-        begun.map(|()| id).map_err(InspectError::Audit)
-    }
-
-    async fn end<T>(
-        &self,
-        id: &str,
-        done: Result<T, InspectError>,
-        word: impl FnOnce(&T) -> String,
-    ) -> Result<T, InspectError> {
-        let outcome = match &done {
-            Ok(done) => word(done),
-            Err(error) => format!("failed: {error}"),
-        };
-        // Redis may be what failed: then the end is told with the time of this machine.
-        let ended = self.clock().await;
-        let ended = ended.unwrap_or_else(|_| crate::clock::Clock::system().now());
-        if let Err(error) = self.store.end_audit(id, ended, &outcome).await {
-            // The act is done, and its beginning is written: to fail it now would be a lie.
-            tracing::warn!(audit = id, %error, outcome, "the end of an act is not in the audit log");
-        }
-        done
-    }
-
-    async fn clock(&self) -> Result<DateTime<Utc>, InspectError> {
-        let queue = self.inspector.queues.first().ok_or(InspectError::Cursor)?;
-        let ms = i64::try_from(now(queue).await?).unwrap_or_default();
-        Ok(DateTime::from_timestamp_millis(ms).unwrap_or_default())
-    }
 }
 
-/// Where to go on when some of the jobs of this stretch are gone. A waiting line is read from behind a job, so it must be
+/// Where to go on when some of the jobs of this scanned are gone. A waiting line is read from behind a job, so it must be
 /// one that still stands there.
-fn behind_what_is_left(stretch: &Stretch, before: Option<Cursor>, gone: &[String]) -> Option<Cursor> {
-    let mut next = stretch.next.clone()?;
+fn behind_what_is_left(scanned: &Scanned, before: Option<Cursor>, gone: &[String]) -> Option<Cursor> {
+    let mut next = scanned.next.clone()?;
     let Some(place) = next.place.as_mut().filter(|_| next.state == JobState::Waiting) else {
         return Some(next);
     };
-    let mut in_line = stretch.seen.iter().filter(|(_, at)| at.line == place.line);
+    let mut in_line = scanned.seen.iter().filter(|(_, at)| at.line == place.line);
     let gone: std::collections::HashSet<&str> = gone.iter().map(String::as_str).collect();
     let is_gone = |id: &str| gone.contains(id);
     let last = in_line.clone().rev().find(|(id, _)| !is_gone(id));
@@ -271,7 +196,7 @@ fn behind_what_is_left(stretch: &Stretch, before: Option<Cursor>, gone: &[String
             .filter(|(id, _)| is_gone(id))
             .count();
         let taken = u32::try_from(taken).unwrap_or_default();
-        *place = Place {
+        *place = Position {
             at: at.at - f64::from(taken),
             ..at.clone()
         };
@@ -280,22 +205,15 @@ fn behind_what_is_left(stretch: &Stretch, before: Option<Cursor>, gone: &[String
         *place = before
             .and_then(|before| before.place)
             .filter(|before| before.line == line)
-            .unwrap_or(Place {
+            .unwrap_or(Position {
                 line,
-                ..Place::default()
+                ..Position::default()
             });
     }
     Some(next)
 }
 
 impl Act {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Retry => "jobs.retry",
-            Self::Discard => "jobs.discard",
-        }
-    }
-
     fn script(self) -> &'static Script {
         match self {
             Self::Retry => &scripts::RETRY,
