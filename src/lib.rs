@@ -1,6 +1,5 @@
 //! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
 
-pub mod accept;
 pub mod address;
 pub mod batcher;
 pub mod cached;
@@ -16,6 +15,7 @@ pub mod guest;
 pub mod http;
 pub mod http_client;
 pub mod identity;
+pub mod ingest;
 pub mod lookback;
 pub mod money;
 pub mod operator;

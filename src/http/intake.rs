@@ -18,9 +18,9 @@ use self::answer::Answer;
 use self::headers::{STRIPE_SIGNATURE, TRACEPARENT, is_own_audit, value};
 use super::endpoints::Endpoints;
 use super::metrics::IntakeMetrics;
-use crate::accept::{Accepted, Path, accept};
 use crate::batcher::{BatchLimits, Batcher};
 use crate::clock::Clock;
+use crate::ingest::{Ingested, Path, ingest};
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::store::CreatedVia;
 use crate::stripe::Event;
@@ -194,7 +194,7 @@ impl Intake {
         body: &[u8],
     ) -> Result<Webhook, String> {
         let mut event = Event::parse(body).map_err(|malformed| malformed.to_string())?;
-        let Accepted { item, ignored } = accept(
+        let Ingested { item, ignored } = ingest(
             &mut event,
             body,
             path,

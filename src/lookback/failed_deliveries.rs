@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::cycle::CycleDetector;
 use super::{FailedDeliveriesRequest, Lookback, LookbackError, LookbackJob, Resume};
-use crate::accept::accept;
+use crate::ingest::ingest;
 use crate::store::{CreatedVia, Watermark};
 use crate::stripe::api::EventFilter;
 
@@ -74,7 +74,7 @@ impl Lookback {
                 .into_iter()
                 .map(|mut listed| {
                     let via = CreatedVia::Lookback;
-                    accept(&mut listed.event, &listed.body, None, via, self.remember_events)
+                    ingest(&mut listed.event, &listed.body, None, via, self.remember_events)
                         .map(|accepted| accepted.item)
                 })
                 .collect::<Result<Vec<_>, _>>()?;

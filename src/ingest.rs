@@ -1,4 +1,4 @@
-//! A verified event as it is handed to the queue, whichever way it came.
+//! Makes the queue's item from a verified event, however the event came: by webhook or by polling.
 
 use std::time::Duration;
 
@@ -8,53 +8,53 @@ use crate::queue::{Item, QueueError};
 use crate::store::CreatedVia;
 use crate::stripe::Event;
 
-/// What kills a purchase whose path was not known, or was another tenant's.
-const TOLD_BY_PATH: &str = "unresolved_tenant,tenant_mismatch";
+/// The dead letters of purchases that came without a tenant's path, or by another tenant's.
+const REVIVED_BY_PATH: &str = "unresolved_tenant,tenant_mismatch";
 
-/// What an event comes to.
+/// An event, ready to be enqueued.
 #[derive(Debug)]
-pub struct Accepted {
-    /// The purchase's job, if it is one, and the entry for the event log; once for the event.
+pub struct Ingested {
+    /// The purchase's job, if there is one, and the entry for the event log. The event's id is its dedupe key.
     pub item: Item,
     /// Why there is no job.
     pub ignored: Option<&'static str>,
 }
 
-/// The tenant's path that an event came in by.
+/// The tenant's path by which an event came in.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     pub tenant: &'a str,
     pub proved_by: ProvedBy,
 }
 
-/// Makes an item of a verified event, whose session it takes, and its raw body. `path`: by which it came in, where that is a
-/// tenant's; `remember` is for how long the same event is taken for a double.
+/// Makes an item of a verified event and its raw body, and takes the event's session. `path` is the tenant's path by which it
+/// came in, if any. `remember`: how long the same event counts as a duplicate.
 ///
 /// # Errors
 /// [`QueueError::Encode`].
-pub fn accept(
+pub fn ingest(
     event: &mut Event,
     body: &[u8],
     path: Option<Path<'_>>,
     via: CreatedVia,
     remember: Duration,
-) -> Result<Accepted, QueueError> {
+) -> Result<Ingested, QueueError> {
     let path_tenant = path.map(|path| path.tenant);
     let (item, ignored) = match triage(event, path_tenant) {
         Triage::Fulfil(mut purchase) => {
             purchase.created_via = via;
             purchase.proved_by = path.map(|path| path.proved_by);
             let job = Item::job(&purchase)?.group(purchase.group());
-            // The path tells the tenant, which an event of another path, or a lookback, may not have been able to.
+            // The path names the tenant, which an event on another path, or the lookback, may not have known.
             let job = match path_tenant {
-                Some(_) => job.revive_of(TOLD_BY_PATH),
+                Some(_) => job.revive_of(REVIVED_BY_PATH),
                 None => job,
             };
             (job, None)
         }
         Triage::Ignore(why) => (Item::default(), Some(why)),
     };
-    // Stripe sends one event to every endpoint of an account: one path's delivery must not answer for another's.
+    // Stripe sends one event to every endpoint of an account: a delivery on one path is no duplicate of one on another.
     let key = match path_tenant {
         Some(slug) => ["event:", slug, ":", &event.id].concat(),
         None => ["event:", &event.id].concat(),
@@ -65,5 +65,5 @@ pub fn accept(
         _ => item.polled(),
     };
     let item = event_log::attach(item, event, path_tenant, ignored, body)?;
-    Ok(Accepted { item, ignored })
+    Ok(Ingested { item, ignored })
 }
