@@ -26,10 +26,8 @@ pub use load::{ConfigError, VARIABLES};
 pub use lookback::LookbackSettings;
 pub use queues::{OneQueueSettings, QueueName, QueueSettings};
 
-use crate::queue::{QueueConfig, QueueLimits, RetryPolicy, TokenBucketOptions};
-use crate::store;
-use crate::stripe::api;
-use crate::stripe_rate_limit;
+use crate::credentials;
+use crate::telemetry::LogFormat;
 
 /// Everything that can be set. Secrets are not in its `Debug`.
 #[derive(Debug, Clone, Deserialize)]
@@ -69,76 +67,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// How the queue of purchases behaves.
-    #[must_use]
-    pub fn queue_config(&self) -> QueueConfig {
-        self.queue_config_of(QueueName::Fulfil)
-    }
-
-    /// How a queue behaves.
-    #[must_use]
-    pub fn queue_config_of(&self, name: QueueName) -> QueueConfig {
-        let whole = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-        let own = self.queue.of(name);
-        QueueConfig {
-            prefix: self.queue.prefix.clone(),
-            name: name.as_str().to_owned(),
-            retry: RetryPolicy {
-                base: self.queue.backoff_base,
-                cap: self.queue.backoff_cap,
-                max_attempts: self.queue.max_attempts,
-            },
-            lease: self.queue.lease,
-            max_crashes: self.queue.max_crashes,
-            keep_done: self.queue.keep_done,
-            keep_done_jobs: whole(self.queue.keep_done_jobs),
-            keep_dead: self.queue.keep_dead,
-            log_entries: whole(self.event_log.stream_max_entries),
-            leave_unknown: self.queue.leave_unknown,
-            limits: QueueLimits {
-                running: own.max_running,
-                per_second: own.max_per_second,
-            },
-            ..QueueConfig::default()
-        }
-    }
-
     /// Whether there is a proxy that does not tell who connects: `serve` itself speaks no TLS.
     #[must_use]
     pub fn hides_addresses(&self) -> bool {
         let public = self.server.public_url.as_ref();
         self.customers.address_header.is_none() && public.is_some_and(|url| url.scheme() == "https")
-    }
-
-    /// How Stripe's API is called; `None` without a key.
-    #[must_use]
-    pub fn stripe_options(&self) -> Option<api::ClientOptions> {
-        Some(api::ClientOptions {
-            base: self.stripe.api_base.clone(),
-            key: self.stripe.secret_key.clone()?,
-            attempts: 4,
-            timeout: Duration::from_secs(20),
-            noise: rand::random,
-        })
-    }
-
-    /// How often all processes together call it.
-    #[must_use]
-    pub fn stripe_rate_limit(&self) -> TokenBucketOptions {
-        stripe_rate_limit::options(&self.queue.prefix, self.stripe.rate_per_second)
-    }
-
-    /// How the store is opened.
-    #[must_use]
-    pub fn store_options(&self) -> store::Options {
-        let synchronous = match self.database.sqlite_synchronous {
-            SqliteSynchronous::Full => store::Synchronous::Full,
-            SqliteSynchronous::Normal => store::Synchronous::Normal,
-        };
-        store::Options {
-            synchronous,
-            ..store::Options::default()
-        }
     }
 }
 
@@ -237,7 +170,7 @@ impl StripeSettings {
     /// What the key alone says.
     #[must_use]
     pub fn livemode_of_key(&self) -> Option<bool> {
-        api::livemode(self.secret_key.as_ref()?)
+        credentials::livemode(self.secret_key.as_ref()?)
     }
 }
 
@@ -359,27 +292,6 @@ pub struct LogSettings {
     /// `None`: pretty on a terminal, JSON elsewhere.
     #[serde(deserialize_with = "value::optional_word")]
     pub format: Option<LogFormat>,
-}
-
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Pretty,
-    /// One JSON object a line, for machines.
-    Json,
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "pretty" => Ok(Self::Pretty),
-            "json" => Ok(Self::Json),
-            _ => Err("`pretty` or `json`"),
-        }
-    }
 }
 
 #[cfg(test)]

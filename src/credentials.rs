@@ -151,6 +151,21 @@ pub fn check_admin_tokens(text: &str) -> Result<(), Misfit> {
     Ok(())
 }
 
+/// Whether a key is for live payments (`sk_live_…`, `rk_live_…`) or for test ones (`sk_test_…`, `rk_test_…`); `None` where it
+/// does not say.
+#[must_use]
+pub fn livemode(key: &SecretString) -> Option<bool> {
+    let key = key.expose_secret();
+    let rest = key.strip_prefix("sk_").or_else(|| key.strip_prefix("rk_"))?;
+    if rest.starts_with("live_") {
+        Some(true)
+    } else if rest.starts_with("test_") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
 /// Whether a text begins or ends with a quotation mark. Docker's env files and some CI systems keep those that a shell removes.
 #[must_use]
 pub fn is_quoted(text: &str) -> bool {

@@ -19,6 +19,7 @@ pub mod ingest;
 pub mod lookback;
 pub mod money;
 pub mod operator;
+pub mod options;
 pub mod outage;
 pub mod queue;
 pub mod schedule;

@@ -10,6 +10,46 @@ use crate::store::{AuditRecord, Store, StoreError};
 /// The most ids that one record of the audit log names; of more it holds the number.
 const MOST_IDS: usize = 1_000;
 
+/// Fields of payloads that hold nothing personal. All others are masked where jobs are shown.
+pub const PLAIN_FIELDS: [&str; 36] = [
+    "v",
+    "cs",
+    "evt",
+    "at",
+    "live",
+    "acct",
+    "account",
+    "path",
+    "pi",
+    "cus",
+    "amount",
+    "cur",
+    "prices",
+    "via",
+    "type",
+    "pass",
+    "passName",
+    "tenant",
+    "promo",
+    "orig",
+    "final",
+    "disc",
+    "from",
+    "to",
+    "since",
+    "oldPrice",
+    "newPrice",
+    "cost",
+    "unreadable",
+    "days",
+    "run",
+    "slice",
+    "spread_seconds",
+    "session",
+    "stripe_customer",
+    "after",
+];
+
 /// A person who manages jobs, and why.
 #[derive(Debug)]
 pub struct Operator<'a> {

@@ -1,22 +1,20 @@
 //! What the programs tell of themselves. A log on stderr, so that stdout stays for what a command prints; and spans for a
 //! collector, where there is one.
 
-mod histogram;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod trace;
 
 use std::io::{self, IsTerminal};
+use std::str::FromStr;
 
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::{LogFormat, LogSettings};
 use crate::terminal::LogOutput;
 
-pub use histogram::Histogram;
 pub use trace::TraceParent;
 
 /// Why there is no log.
@@ -51,6 +49,27 @@ pub fn failed(span: &tracing::Span, code: &str) {
     let _ = (span, code);
 }
 
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "pretty" => Ok(Self::Pretty),
+            "json" => Ok(Self::Json),
+            _ => Err("`pretty` or `json`"),
+        }
+    }
+}
+
 /// Telemetry that is on. When it is dropped, spans that wait are sent: at most 3 s, whatever the collector does.
 #[derive(Debug)]
 #[must_use = "spans are sent until it is dropped"]
@@ -70,21 +89,24 @@ pub struct Telemetry {
     not(feature = "otlp"),
     expect(unused_variables, reason = "only spans are sent under a name")
 )]
-pub fn init(program: &'static str, settings: &LogSettings) -> Result<Telemetry, TelemetryError> {
+pub fn init(
+    program: &'static str,
+    filter: &str,
+    format: Option<LogFormat>,
+) -> Result<Telemetry, TelemetryError> {
     // Its threads announce their start and end; nobody asked, unless they name it.
-    let quiet = if settings.filter.contains("actix_server") {
+    let quiet = if filter.contains("actix_server") {
         ""
     } else {
         ",actix_server=warn"
     };
-    let filter = EnvFilter::try_new(format!("{}{quiet}", settings.filter)).map_err(|source| {
-        TelemetryError::Filter {
-            filter: settings.filter.clone(),
+    let directives =
+        EnvFilter::try_new(format!("{filter}{quiet}")).map_err(|source| TelemetryError::Filter {
+            filter: filter.to_owned(),
             source,
-        }
-    })?;
+        })?;
     let terminal = io::stderr().is_terminal();
-    let format = settings.format.unwrap_or(if terminal {
+    let format = format.unwrap_or(if terminal {
         LogFormat::Pretty
     } else {
         LogFormat::Json
@@ -105,7 +127,7 @@ pub fn init(program: &'static str, settings: &LogSettings) -> Result<Telemetry, 
     #[cfg(feature = "otlp")]
     if let Some((spans, layer)) = otlp::start(program)? {
         // Spans go to the collector whatever the log's filter leaves out.
-        let lines = lines.with_filter(filter).boxed();
+        let lines = lines.with_filter(directives).boxed();
         tracing_subscriber::registry()
             .with(vec![lines, layer])
             .try_init()?;
@@ -113,7 +135,7 @@ pub fn init(program: &'static str, settings: &LogSettings) -> Result<Telemetry, 
     }
     tracing_subscriber::registry()
         .with(lines)
-        .with(filter)
+        .with(directives)
         .try_init()?;
     Ok(Telemetry {
         #[cfg(feature = "otlp")]
@@ -127,11 +149,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused_with_an_example() {
-        let settings = LogSettings {
-            filter: "surepass=loud".to_owned(),
-            format: None,
-        };
-        let message = init("surepass", &settings).unwrap_err().to_string();
+        let message = init("surepass", "surepass=loud", None).unwrap_err().to_string();
         assert!(
             message.starts_with("RUST_LOG (`log.filter`) is `surepass=loud`: "),
             "{message}"

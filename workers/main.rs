@@ -84,7 +84,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
-    let _telemetry = telemetry::init("surepass-worker", &settings.log).map_err(|error| error.to_string())?;
+    let _telemetry = telemetry::init("surepass-worker", &settings.log.filter, settings.log.format)
+        .map_err(|error| error.to_string())?;
     if let Some(concurrency) = arguments.concurrency {
         settings.worker.concurrency = concurrency as usize;
     }

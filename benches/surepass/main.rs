@@ -74,7 +74,7 @@ fn main() -> Outcome<()> {
     let settings = surepass::config::Settings::load_from(|name| {
         (name == "RUST_LOG").then(|| "info,apalis_core=warn".to_owned())
     })?;
-    let _telemetry = surepass::telemetry::init("surepass-bench", &settings.log)?;
+    let _telemetry = surepass::telemetry::init("surepass-bench", &settings.log.filter, settings.log.format)?;
     // One thread, as `surepass-worker` has.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

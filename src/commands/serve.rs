@@ -13,7 +13,7 @@ use surepass::telemetry;
 use crate::Failure;
 
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
-    let _telemetry = telemetry::init("surepass", &settings.log)?;
+    let _telemetry = telemetry::init("surepass", &settings.log.filter, settings.log.format)?;
     actix_web::rt::System::new().block_on(async {
         let shutdown = Shutdown::listen()?;
         let options = RedisOptions {

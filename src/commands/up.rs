@@ -25,7 +25,7 @@ pub(crate) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitC
         // The demo's own lines are what there is to see.
         "warn".clone_into(&mut settings.log.filter);
     }
-    let _telemetry = telemetry::init("surepass-up", &settings.log)?;
+    let _telemetry = telemetry::init("surepass-up", &settings.log.filter, settings.log.format)?;
     let options = Options {
         demo: arguments.demo,
         exit_when_done: arguments.exit_when_done,

@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
+use crate::queue::QueueLimits;
 
 const ADMIN: &str = "kari:operator:0123456789abcdef01234567";
 const SECRETS: [&str; 7] = [

@@ -213,7 +213,7 @@ impl Intake {
         );
         let trace = TraceParent::begin(&span, traceparent, self.settings.random);
         Ok(Webhook {
-            item: item.trace(trace),
+            item: item.trace(trace.to_string()),
             ignored,
             span,
         })

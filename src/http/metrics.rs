@@ -20,8 +20,7 @@ use super::refusals::Refusals;
 use crate::customer::Live;
 use crate::lookback::endpoint_check::Findings;
 use crate::outage::{self, Outage};
-use crate::queue::{Exposition, QueueError};
-use crate::telemetry::Histogram;
+use crate::queue::{Exposition, Histogram, QueueError};
 use crate::verdict::{PAID_WITHOUT_PASS, Verdict, WAITING_TOO_LONG};
 
 /// What became of a webhook request.

@@ -11,8 +11,9 @@ use super::job::Job;
 use super::metrics::Operation;
 use super::recover::LONGEST_DELAY;
 use super::scripts;
-use crate::telemetry::TraceParent;
 
+/// The length of a `traceparent` in bytes.
+const TRACEPARENT: usize = 55;
 /// The longest group that is kept as it is.
 const LONGEST_GROUP: usize = 64;
 
@@ -41,7 +42,7 @@ pub struct QueuedJob {
     pub(super) kind: &'static str,
     pub(super) version: u32,
     pub(super) group: Option<String>,
-    pub(super) trace: Option<TraceParent>,
+    pub(super) trace: Option<String>,
     pub(super) payload: Vec<u8>,
     pub(super) delay: Duration,
     pub(super) revive: Revive,
@@ -116,11 +117,13 @@ impl Item {
         self
     }
 
-    /// The trace under which the job goes on.
+    /// The W3C `traceparent` of the request that the job belongs to. Anything else is left out: it would break the header.
     #[must_use]
-    pub fn trace(mut self, parent: TraceParent) -> Self {
+    pub fn trace(mut self, traceparent: String) -> Self {
+        let is_safe = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
         if let Some(job) = &mut self.job {
-            job.trace = Some(parent);
+            job.trace =
+                Some(traceparent).filter(|text| text.len() == TRACEPARENT && text.bytes().all(is_safe));
         }
         self
     }
@@ -299,8 +302,7 @@ impl QueuedJob {
     pub(super) fn header(&self) -> String {
         let version = self.version.to_string();
         let group = self.group.as_deref().unwrap_or("-");
-        let trace = self.trace.map(|trace| trace.to_string());
-        let trace = trace.as_deref().unwrap_or("-");
+        let trace = self.trace.as_deref().unwrap_or("-");
         // Of known parts, written once for each webhook: `format!` would grow its text four times.
         [self.kind, "/", &version, " ", group, " ", trace].concat()
     }

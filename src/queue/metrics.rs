@@ -2,6 +2,7 @@
 
 mod exposition;
 mod gauges;
+mod histogram;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +13,9 @@ use super::completer::Outcome;
 use super::enqueue::{Enqueued, Item};
 use super::error::QueueError;
 use super::lease::Claim;
-use crate::telemetry::Histogram;
 
 pub use exposition::{Exposition, Reading};
+pub use histogram::Histogram;
 
 /// Kinds of jobs that are told apart. Kinds come out of Redis, too, and whatever lies there must not fill our memory, nor
 /// Prometheus'.

@@ -1,8 +1,8 @@
 //! Retry and discard while workers run, and the audit log.
 
+use surepass::operator::OperatorError;
 use surepass::queue::Enqueued;
 use surepass::queue::JobState;
-use surepass::operator::OperatorError;
 use surepass::queue::inspector::Outcome;
 
 use crate::office::{Office, names, of};

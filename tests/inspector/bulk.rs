@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use surepass::queue::JobState;
 use surepass::operator::OperatorError;
+use surepass::queue::JobState;
 use surepass::queue::inspector::{Filter, InspectError, Tally};
 
 use crate::office::{Office, of};
@@ -114,11 +114,17 @@ async fn a_bulk_act_must_say_in_which_state_the_jobs_are() {
         of(JobState::Running),
     ] {
         let refused = office.operator().retry_all(&filter, |_| {}).await;
-        assert!(matches!(refused, Err(OperatorError::Inspect(InspectError::Filter(_)))), "{filter:?}");
+        assert!(
+            matches!(refused, Err(OperatorError::Inspect(InspectError::Filter(_)))),
+            "{filter:?}"
+        );
     }
     for filter in [Filter::default(), of(JobState::Done)] {
         let refused = office.operator().discard_all(&filter, |_| {}).await;
-        assert!(matches!(refused, Err(OperatorError::Inspect(InspectError::Filter(_)))), "{filter:?}");
+        assert!(
+            matches!(refused, Err(OperatorError::Inspect(InspectError::Filter(_)))),
+            "{filter:?}"
+        );
     }
     assert_eq!(office.audit().await, [], "what was refused was not begun");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use surepass::operator::Operator;
+use surepass::operator::{Operator, PLAIN_FIELDS};
 use surepass::queue::JobState;
 use surepass::queue::inspector::{Filter, Inspector, Page, PageOptions};
 use surepass::queue::{Item, JobError};
@@ -24,7 +24,7 @@ impl Office {
         let store = SqliteStore::open(&address, &Options::default()).await.unwrap();
         store.migrate().await.unwrap();
         Self {
-            inspector: Inspector::new(vec![world.queue.clone()]),
+            inspector: Inspector::new(vec![world.queue.clone()]).with_plain_fields(&PLAIN_FIELDS),
             store: Arc::new(store),
             world,
         }

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use surepass::address::masked;
 use surepass::config::{QueueName, Settings};
 use surepass::fulfil;
-use surepass::operator::OperatorError;
+use surepass::operator::{OperatorError, PLAIN_FIELDS};
 use surepass::queue::inspector::{InspectError, Inspector};
 use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
 use surepass::tls::distrust;
@@ -89,7 +89,7 @@ pub(super) fn inspector(settings: &Settings) -> Result<Inspector, Failure> {
         .into_iter()
         .map(|name| Queue::new(&redis, settings.queue_config_of(name)))
         .collect::<Result<_, _>>()?;
-    Ok(Inspector::new(queues))
+    Ok(Inspector::new(queues).with_plain_fields(&PLAIN_FIELDS))
 }
 
 /// Says what went wrong and what to do; what was asked for and cannot be is misuse.

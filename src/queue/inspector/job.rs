@@ -58,7 +58,11 @@ impl Inspector {
         for queue in &self.queues {
             if let Some(mut life) = look(queue, id).await? {
                 if !personal {
-                    let hidden = life.payload.as_mut().map(redact::mask).unwrap_or_default();
+                    let hidden = life
+                        .payload
+                        .as_mut()
+                        .map(|payload| redact::mask(payload, self.plain_fields))
+                        .unwrap_or_default();
                     let mask = |text: &str| redact::text(text, &hidden);
                     life.job.error = life.job.error.as_deref().map(mask);
                     for attempt in &mut life.failed_attempts {

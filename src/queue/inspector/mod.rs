@@ -31,6 +31,7 @@ pub use workers::WorkerStatus;
 #[derive(Debug, Clone)]
 pub struct Inspector {
     queues: Vec<Queue>,
+    plain_fields: &'static [&'static str],
 }
 
 /// Why the inspector could not do it.
@@ -79,7 +80,17 @@ impl Inspector {
     /// Over these queues.
     #[must_use]
     pub fn new(queues: Vec<Queue>) -> Self {
-        Self { queues }
+        Self {
+            queues,
+            plain_fields: &[],
+        }
+    }
+
+    /// Shows these fields of payloads as they are, because they hold nothing personal. All others are masked.
+    #[must_use]
+    pub fn with_plain_fields(mut self, fields: &'static [&'static str]) -> Self {
+        self.plain_fields = fields;
+        self
     }
 
     /// Each queue as it stands.

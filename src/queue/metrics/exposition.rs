@@ -11,8 +11,7 @@ use prometheus_client::registry::Unit;
 use super::super::client::Queue;
 use super::super::error::QueueError;
 use super::gauges::{Gauges, REAPED, Reader, TRIMMED};
-use super::{Count, Kind, Metrics, OPERATIONS};
-use crate::telemetry::Histogram;
+use super::{Count, Histogram, Kind, Metrics, OPERATIONS};
 
 /// The queues that a process has to do with, for its `/metrics`.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -14,7 +14,7 @@ use super::filter::Query;
 use super::objects::{Customer, ListedEvent, WebhookEndpoint};
 use super::pages::{Pages, Way};
 use super::route::Route;
-use super::{EventFilter, Pace, SessionFilter, StripeError};
+use super::{EventFilter, Pace, SessionFilter, StripeError, livemode};
 use crate::stripe::session::line_item_price;
 use crate::stripe::{Charge, CheckoutSession, PaymentIntent, Refund};
 
@@ -43,21 +43,6 @@ impl fmt::Debug for ClientOptions {
     }
 }
 
-/// Whether a key is for live payments (`sk_live_…`, `rk_live_…`) or for test ones (`sk_test_…`, `rk_test_…`); `None` where it
-/// does not say.
-#[must_use]
-pub fn livemode(key: &SecretString) -> Option<bool> {
-    let key = key.expose_secret();
-    let rest = key.strip_prefix("sk_").or_else(|| key.strip_prefix("rk_"))?;
-    if rest.starts_with("live_") {
-        Some(true)
-    } else if rest.starts_with("test_") {
-        Some(false)
-    } else {
-        None
-    }
-}
-
 /// Stripe's API, as far as Surepass reads it. Clones share connections and pace.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
@@ -81,7 +66,7 @@ impl Client {
         Self(Arc::new(Inner { http, options, pace }))
     }
 
-    /// Whether its key is for live payments or for test ones, as [`livemode`] tells.
+    /// Whether its key is for live payments or for test ones, as [`livemode`] says.
     #[must_use]
     pub fn livemode(&self) -> Option<bool> {
         livemode(&self.0.options.key)

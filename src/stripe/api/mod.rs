@@ -14,8 +14,9 @@ mod pages;
 mod retry;
 mod route;
 
+pub use crate::credentials::livemode;
 pub use crate::stripe::{Charge, PaymentIntent, Refund};
-pub use client::{Account, Client, ClientOptions, livemode};
+pub use client::{Account, Client, ClientOptions};
 pub use error::StripeError;
 pub use filter::{EventFilter, SessionFilter};
 pub use http::http;

@@ -1,4 +1,4 @@
-//! Durations, counted by how long they were. Adding one is two atomic additions, and takes no lock.
+//! A histogram of durations. Counting one is two atomic additions, without a lock.
 
 use std::array;
 use std::fmt;
