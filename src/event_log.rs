@@ -2,6 +2,7 @@
 
 mod body;
 mod drain;
+mod refunds;
 
 use std::borrow::Cow;
 

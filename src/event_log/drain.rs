@@ -6,9 +6,9 @@ use std::time::Duration;
 use chrono::DateTime;
 use tokio_util::sync::CancellationToken;
 
+use super::refunds::close_refunded;
 use super::{Header, logged};
 use crate::clock::Clock;
-use crate::fulfil::close_refunded;
 use crate::outage::{self, Outage};
 use crate::queue::{LogConsumer, LogEntry, QueueError};
 use crate::store::{Store, StoreError};

@@ -15,7 +15,6 @@ mod keys;
 mod mode;
 mod plan;
 mod purchase;
-mod refunds;
 mod shelf;
 mod tenants;
 mod triage;
@@ -46,7 +45,6 @@ pub use mode::Mode;
 use mode::ModeInForce;
 use plan::{NOT_A_PASS, Plan, Rules, TRIAL, UNMATCHED, Unmatched};
 pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
-pub use refunds::close_refunded;
 pub use tenants::{Found, Tenants};
 pub use triage::{THIN_EVENT, Triage, draft, of_another_type, triage, triage_session};
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use crate::event_log;
+use super::body;
 use crate::store::{LoggedEvent, RefundedPayments, Store, StoreError};
 
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ struct Charge {
 ///
 /// # Errors
 /// [`StoreError`]; asking again is safe.
-pub async fn close_refunded(
+pub(super) async fn close_refunded(
     store: &dyn Store,
     events: &[LoggedEvent],
     at: DateTime<Utc>,
@@ -55,7 +55,7 @@ pub async fn close_refunded(
 }
 
 fn refunded(event: &LoggedEvent) -> Option<String> {
-    let body = event_log::body(event).ok().flatten()?;
+    let body = body(event).ok().flatten()?;
     let event: Event = serde_json::from_slice(&body).ok()?;
     event
         .data
