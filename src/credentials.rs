@@ -3,6 +3,8 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
+pub use crate::address::is_quoted;
+
 /// A shorter HS256 secret can be guessed from one token: RFC 7518, 3.2.
 const SHORTEST_JWT_SECRET: usize = 32;
 /// A shorter admin token can be guessed.
@@ -17,7 +19,7 @@ const ROLES: [&str; 3] = ["viewer", "support", "operator"];
 pub enum Misfit {
     #[error("is empty: set the value, or remove the extra comma")]
     Empty,
-    #[error("is in quotes: docker env files keep them; write the value without quotes")]
+    #[error("{}", crate::address::QUOTED)]
     Quoted,
     #[error(
         "has a blank or another character that no key has: copy it again, whole, on one line and without anything around it"
@@ -164,13 +166,6 @@ pub fn livemode(key: &SecretString) -> Option<bool> {
     } else {
         None
     }
-}
-
-/// Whether a text begins or ends with a quotation mark. Docker's env files and some CI systems keep those that a shell removes.
-#[must_use]
-pub fn is_quoted(text: &str) -> bool {
-    let mark = ['"', '\'', '`', '“', '”', '‘', '’'];
-    text.starts_with(mark) || text.ends_with(mark)
 }
 
 fn check_characters(text: &str) -> Result<(), Misfit> {

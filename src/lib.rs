@@ -1,7 +1,5 @@
 //! Surepass: everyone who pays for a pass through Stripe Checkout gets it.
 
-pub mod address;
-pub mod batcher;
 pub mod cached;
 pub mod clock;
 pub mod config;
@@ -20,8 +18,6 @@ pub mod lookback;
 pub mod money;
 pub mod operator;
 pub mod options;
-pub mod outage;
-pub mod queue;
 pub mod schedule;
 pub mod shutdown;
 pub mod store;
@@ -30,11 +26,13 @@ pub mod stripe_rate_limit;
 pub mod telemetry;
 pub mod terminal;
 pub mod time_zone;
-pub mod tls;
 pub mod unmatched;
 pub mod up;
 pub mod verdict;
 pub mod watched;
+
+pub use surepass_base::{address, batcher, outage, tls};
+pub use surepass_queue as queue;
 
 /// The version with the commit that the programs were built from, as `--version` prints it.
 pub const LONG_VERSION: &str = env!("SUREPASS_LONG_VERSION");

@@ -343,11 +343,11 @@ struct Scripts {
 
 impl Scripts {
     fn new() -> Self {
-        const PRELUDE: &str = include_str!("../../src/queue/scripts/prelude.lua");
+        const PRELUDE: &str = include_str!("../../crates/queue/src/scripts/prelude.lua");
         let script = |text: &str| Script::new(&format!("{PRELUDE}{text}"));
         Self {
-            claim: script(include_str!("../../src/queue/scripts/claim.lua")),
-            settle: script(include_str!("../../src/queue/scripts/settle.lua")),
+            claim: script(include_str!("../../crates/queue/src/scripts/claim.lua")),
+            settle: script(include_str!("../../crates/queue/src/scripts/settle.lua")),
         }
     }
 }

@@ -7,8 +7,8 @@ macro_rules! script {
     ($name:ident, $file:literal) => {
         pub(crate) fn $name() -> Script {
             Script::new(concat!(
-                include_str!("../../src/queue/scripts/prelude.lua"),
-                include_str!(concat!("../../src/queue/scripts/", $file))
+                include_str!("../../crates/queue/src/scripts/prelude.lua"),
+                include_str!(concat!("../../crates/queue/src/scripts/", $file))
             ))
         }
     };
@@ -25,8 +25,8 @@ script!(retry, "retry.lua");
 script!(discard, "discard.lua");
 
 pub(crate) const CLAIM_SOURCE: &str = concat!(
-    include_str!("../../src/queue/scripts/prelude.lua"),
-    include_str!("../../src/queue/scripts/claim.lua")
+    include_str!("../../crates/queue/src/scripts/prelude.lua"),
+    include_str!("../../crates/queue/src/scripts/claim.lua")
 );
 
 /// The claim, by a clock that stands still: at the seconds that lie in the key `clock`.

@@ -55,8 +55,8 @@ impl World {
 macro_rules! script {
     ($file:literal) => {
         concat!(
-            include_str!("../../src/queue/scripts/prelude.lua"),
-            include_str!(concat!("../../src/queue/scripts/", $file))
+            include_str!("../../crates/queue/src/scripts/prelude.lua"),
+            include_str!(concat!("../../crates/queue/src/scripts/", $file))
         )
     };
 }

@@ -21,7 +21,7 @@ use super::lease::{Claim, Lease, Term};
 use super::metrics::Operation;
 use super::recover::LONGEST_DELAY;
 use super::scripts;
-use crate::batcher::{BatchLimits, Batcher};
+use surepass_base::batcher::{BatchLimits, Batcher};
 
 /// The most attempts in one call: what the script unpacks is bounded.
 const LARGEST_SETTLEMENT: usize = 500;

@@ -15,7 +15,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths};
 use url::Url;
 
-use crate::credentials::{Misfit, is_quoted};
+use crate::address::{QUOTED, is_quoted};
 
 const FILE: &str = "SSL_CERT_FILE";
 const FOLDERS: &str = "SSL_CERT_DIR";
@@ -71,7 +71,7 @@ pub fn check_for(url: &Url) -> Result<(), TrustError> {
 }
 
 /// For HTTPS. Trusts Mozilla's CAs only where [`check`] fails.
-pub(crate) fn https() -> ClientConfig {
+pub fn https() -> ClientConfig {
     HTTPS.clone()
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn https() -> ClientConfig {
 ///
 /// # Errors
 /// [`TrustError`].
-pub(crate) fn named_pem() -> Result<Option<String>, TrustError> {
+pub fn named_pem() -> Result<Option<String>, TrustError> {
     let named = NAMED.as_ref().map_err(Clone::clone)?;
     Ok((!named.is_empty()).then(|| pem(named)))
 }
@@ -88,13 +88,13 @@ pub(crate) fn named_pem() -> Result<Option<String>, TrustError> {
 ///
 /// # Errors
 /// [`TrustError`].
-pub(crate) fn whole_pem() -> Result<Option<String>, TrustError> {
+pub fn whole_pem() -> Result<Option<String>, TrustError> {
     install();
     let named = named_pem()?;
     Ok(named.map(|named| pem(webpki_root_certs::TLS_SERVER_ROOT_CERTS) + &named))
 }
 
-pub(crate) fn pem(certificates: &[CertificateDer<'_>]) -> String {
+pub fn pem(certificates: &[CertificateDer<'_>]) -> String {
     let block = |certificate: &CertificateDer<'_>| {
         format!(
             "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
@@ -126,7 +126,7 @@ fn read(file: Option<OsString>, folders: Option<OsString>) -> Result<Certificate
 }
 
 /// The certificates in a PEM file; what is wrong with it, in words that follow the name of a setting.
-pub(crate) fn of_file(path: &Path) -> Result<Certificates, String> {
+pub fn of_file(path: &Path) -> Result<Certificates, String> {
     let found = load_certs_from_paths(Some(path), None);
     let unreadable = unreadable(&found);
     let certificates = usable(found);
@@ -135,7 +135,7 @@ pub(crate) fn of_file(path: &Path) -> Result<Certificates, String> {
     }
     let shown = path.display();
     Err(match unreadable {
-        _ if is_quoted(&path.to_string_lossy()) => Misfit::Quoted.to_string(),
+        _ if is_quoted(&path.to_string_lossy()) => QUOTED.to_owned(),
         Some(error) => format!("names {shown}, which cannot be read ({error}): correct or unset it"),
         None => format!("names {shown}, {}", what_instead(path)),
     })
@@ -174,7 +174,7 @@ fn of_folders(folders: &[PathBuf]) -> Result<Certificates, String> {
         let usable = usable(found);
         if usable.is_empty() {
             problem = Some(match unreadable {
-                _ if is_quoted(&folder.to_string_lossy()) => Misfit::Quoted.to_string(),
+                _ if is_quoted(&folder.to_string_lossy()) => QUOTED.to_owned(),
                 Some(error) => format!("names {shown}, which cannot be read ({error}): correct or unset it"),
                 None => {
                     format!("names {shown}, which holds no certificate (PEM, -----BEGIN CERTIFICATE-----)")
@@ -252,7 +252,7 @@ pub fn next_step<'a>(told: &str, otherwise: &'a str) -> &'a str {
 }
 
 /// [`distrust`], or else what the error says itself.
-pub(crate) fn told(error: &(dyn Error + 'static)) -> String {
+pub fn told(error: &(dyn Error + 'static)) -> String {
     distrust(error).unwrap_or_else(|| error.to_string())
 }
 

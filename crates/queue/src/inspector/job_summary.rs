@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{Attempt, JobState, instant};
-use crate::queue::client::Queue;
-use crate::queue::job::Data;
+use crate::client::Queue;
+use crate::job::Data;
 
 /// A job in a list. Instants are in ms since 1970, by Redis' clock.
 #[derive(Debug, Clone, Default, Serialize)]

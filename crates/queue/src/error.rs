@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apalis_core::error::{AbortError, BoxDynError, RetryAfterError};
 
-use crate::tls::{self, TrustError};
+use surepass_base::tls::{self, TrustError};
 
 /// Why the queue could not do it.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use self::address::{Address, Parsed, parse};
 use self::failover::{FailoverConnection, find};
 use self::trust::trust;
 use super::QueueError;
-use crate::outage::Outage;
+use surepass_base::outage::Outage;
 
 /// A Redis, by its address: a server, a master among sentinels, or a cluster. Hands out connections.
 #[derive(Clone)]

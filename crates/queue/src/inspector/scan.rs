@@ -6,8 +6,8 @@ use redis::Value;
 
 use super::cursor::Position;
 use super::{Filter, InspectError, JobState, Order, line_key, lines};
-use crate::queue::client::Queue;
-use crate::queue::scripts;
+use crate::client::Queue;
+use crate::scripts;
 
 /// A job as it stands in its list.
 #[derive(Debug, Clone)]
@@ -170,7 +170,7 @@ impl<'a> Scan<'a> {
         let page: Vec<Value> = call.invoke_async(&mut self.queue.connection.clone()).await?;
         let mut page = page.into_iter();
         let Some(Value::Int(first)) = page.next() else {
-            return Err(crate::queue::QueueError::Answer("inspect_line").into());
+            return Err(crate::QueueError::Answer("inspect_line").into());
         };
         Ok(page
             .zip(u32::try_from(first).unwrap_or_default()..)

@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::cursor::{Cursor, Position};
 use super::list::Scanned;
 use super::{Filter, InspectError, Inspector, JobState, Order};
-use crate::queue::QueueError;
-use crate::queue::client::Queue;
-use crate::queue::scripts::{self, Script};
+use crate::QueueError;
+use crate::client::Queue;
+use crate::scripts::{self, Script};
 
 /// The most jobs in one call of a script.
 const CHUNK: usize = 500;

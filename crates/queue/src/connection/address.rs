@@ -3,7 +3,7 @@
 use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates, TlsMode};
 
 use super::super::QueueError;
-use crate::address::{masked, misspelled};
+use surepass_base::address::{masked, misspelled};
 
 /// Where Redis is, and how to find it when it moves.
 pub(super) enum Address {

@@ -82,6 +82,16 @@ fn beginning_of_scheme(scheme: &str) -> String {
     beginning(scheme)
 }
 
+/// What is wrong with a text that [`is_quoted`], in words that follow its name.
+pub const QUOTED: &str = "is in quotes: docker env files keep them; write the value without quotes";
+
+/// Whether a text begins or ends with a quotation mark. Docker's env files and some CI systems keep those that a shell removes.
+#[must_use]
+pub fn is_quoted(text: &str) -> bool {
+    let mark = ['"', '\'', '`', '“', '”', '‘', '’'];
+    text.starts_with(mark) || text.ends_with(mark)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Serialize;
 
 use super::{InspectError, Inspector, instant, now};
-use crate::queue::client::{Queue, millis};
-use crate::queue::workers::{About, REMEMBERED};
+use crate::client::{Queue, millis};
+use crate::workers::{About, REMEMBERED};
 
 /// A worker. Instants are in ms since 1970, by Redis' clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

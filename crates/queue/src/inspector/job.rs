@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::redact;
 use super::scan::done;
 use super::{InspectError, Inspector, JobState, JobSummary, instant, now};
-use crate::queue::QueueError;
-use crate::queue::client::Queue;
-use crate::queue::job::Data;
-use crate::queue::scripts;
+use crate::QueueError;
+use crate::client::Queue;
+use crate::job::Data;
+use crate::scripts;
 
 /// How many of the newest done jobs are looked through for one, and in what portions.
 const MOST_DONE: isize = 100_000;

@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::cursor::{Cursor, Position};
 use super::scan::{Scan, ScannedJob};
 use super::{Filter, InspectError, Inspector, JobState, JobSummary, Order, data_key, instant, now, redact};
-use crate::queue::client::Queue;
-use crate::queue::job::{Data, LONGEST_HEADER};
+use crate::client::Queue;
+use crate::job::{Data, LONGEST_HEADER};
 
 /// The most jobs read in one go.
 const LARGEST_CHUNK: usize = 500;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::JobSummary;
-use crate::queue::JobState;
-use crate::queue::enqueue::group;
+use crate::JobState;
+use crate::enqueue::group;
 
 /// Which end of a list comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! The job queue: a Redis backend for apalis that never loses a job and never lets two workers settle one attempt.
 //!
-//! Why not `RedisStorage` 1.0: see ARCHITECTURE.md, "Why our own backend". This module knows no job kind.
+//! The README says when to take it instead of apalis-redis, and shows a worker. This crate knows no job kind.
 //!
 //! One queue's keys share the hash tag `{prefix:name}`:
 //!
@@ -96,3 +96,8 @@ pub use server::{LEAST_VERSION, Server};
 pub use single_flight::{Lookup, SingleFlight};
 pub use slots::slots;
 pub use token_bucket::{Reservation, Taken, TokenBucket, TokenBucketOptions};
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

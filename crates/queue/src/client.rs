@@ -7,7 +7,7 @@ use super::connection::{Connection, Redis};
 use super::error::{QueueError, RetryPolicy};
 use super::metrics::Metrics;
 use super::scripts;
-use crate::outage;
+use surepass_base::outage;
 
 /// The most items in one call: what a script unpacks is bounded (Lua ends half-way at some 8,000), and so is the time
 /// for which it holds up Redis.

@@ -4,7 +4,7 @@ use redis::{Client, ConnectionAddr, ConnectionInfo, TlsCertificates};
 
 use super::super::QueueError;
 use super::address::Address;
-use crate::tls;
+use surepass_base::tls;
 
 /// Lets every connection of an address that asks for TLS trust what [`tls`] does.
 ///
