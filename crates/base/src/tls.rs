@@ -71,6 +71,7 @@ pub fn check_for(url: &Url) -> Result<(), TrustError> {
 }
 
 /// For HTTPS. Trusts Mozilla's CAs only where [`check`] fails.
+#[must_use]
 pub fn https() -> ClientConfig {
     HTTPS.clone()
 }
@@ -94,6 +95,8 @@ pub fn whole_pem() -> Result<Option<String>, TrustError> {
     Ok(named.map(|named| pem(webpki_root_certs::TLS_SERVER_ROOT_CERTS) + &named))
 }
 
+/// Certificates as PEM.
+#[must_use]
 pub fn pem(certificates: &[CertificateDer<'_>]) -> String {
     let block = |certificate: &CertificateDer<'_>| {
         format!(
@@ -125,7 +128,10 @@ fn read(file: Option<OsString>, folders: Option<OsString>) -> Result<Certificate
     Ok(certificates)
 }
 
-/// The certificates in a PEM file; what is wrong with it, in words that follow the name of a setting.
+/// The certificates in a PEM file.
+///
+/// # Errors
+/// What is wrong with the file, in words that follow the name of a setting.
 pub fn of_file(path: &Path) -> Result<Certificates, String> {
     let found = load_certs_from_paths(Some(path), None);
     let unreadable = unreadable(&found);
@@ -252,6 +258,7 @@ pub fn next_step<'a>(told: &str, otherwise: &'a str) -> &'a str {
 }
 
 /// [`distrust`], or else what the error says itself.
+#[must_use]
 pub fn told(error: &(dyn Error + 'static)) -> String {
     distrust(error).unwrap_or_else(|| error.to_string())
 }
