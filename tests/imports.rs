@@ -60,15 +60,14 @@ fn imports(source: &str, roots: &[&str]) -> BTreeSet<String> {
                 continue;
             }
             let rest = &code[at + root.len()..];
-            match rest.strip_prefix('{') {
-                Some(group) => names.extend(first_names(group)),
-                None => {
-                    let name = rest.split(|c| !is_name(c)).next().unwrap();
-                    // A macro lies at the root, whichever module has it.
-                    if !rest[name.len()..].starts_with('!') {
-                        names.insert(name.to_owned());
-                    }
-                }
+            if let Some(group) = rest.strip_prefix('{') {
+                names.extend(first_names(group));
+                continue;
+            }
+            let name = rest.split(|c| !is_name(c)).next().unwrap();
+            // A macro lies at the root, whichever module has it.
+            if !rest[name.len()..].starts_with('!') {
+                names.insert(name.to_owned());
             }
         }
     }

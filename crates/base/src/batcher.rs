@@ -140,33 +140,33 @@ mod tests {
 
     type Batches = Arc<StdMutex<Vec<Vec<u32>>>>;
 
-    /// Doubles numbers, panics at 13; waits for a permit of `gate` before each batch; records the batches.
+    /// Doubles numbers, panics at 13; waits for a permit of `gate` before each batch; records the served.
     fn doubler(limits: BatchLimits) -> (Batcher<u32, u32>, Arc<Semaphore>, Batches) {
         let gate = Arc::new(Semaphore::new(0));
-        let batches = Arc::new(StdMutex::new(Vec::new()));
-        let (inner_gate, inner_batches) = (Arc::clone(&gate), Arc::clone(&batches));
+        let served = Arc::new(StdMutex::new(Vec::new()));
+        let (inner_gate, inner_served) = (Arc::clone(&gate), Arc::clone(&served));
         let batcher = Batcher::start(limits, move |batch: Vec<u32>| {
-            let (gate, batches) = (Arc::clone(&inner_gate), Arc::clone(&inner_batches));
+            let (gate, served) = (Arc::clone(&inner_gate), Arc::clone(&inner_served));
             async move {
                 gate.acquire().await.unwrap().forget();
-                batches.lock().unwrap().push(batch.clone());
+                served.lock().unwrap().push(batch.clone());
                 assert!(!batch.contains(&13), "thirteen");
                 batch.iter().map(|number| number * 2).collect()
             }
         });
-        (batcher, gate, batches)
+        (batcher, gate, served)
     }
 
     #[tokio::test]
     async fn each_caller_gets_its_own_answer_and_a_crowd_shares_batches() {
-        let (batcher, gate, batches) = doubler(ONE_AT_A_TIME);
+        let (batcher, gate, served) = doubler(ONE_AT_A_TIME);
         gate.add_permits(1_000);
         let answers = futures::future::join_all((100..350).map(|number| batcher.call(number))).await;
         assert_eq!(
             answers,
             (100..350).map(|number| Ok(number * 2)).collect::<Vec<_>>()
         );
-        let sizes: Vec<_> = batches.lock().unwrap().iter().map(Vec::len).collect();
+        let sizes: Vec<_> = served.lock().unwrap().iter().map(Vec::len).collect();
         assert_eq!(sizes.iter().sum::<usize>(), 250);
         assert!(
             sizes.iter().all(|size| *size <= 100) && sizes.len() < 10,
@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn while_one_batch_is_under_way_the_next_one_gathers() {
-        let (batcher, gate, batches) = doubler(ONE_AT_A_TIME);
+        let (batcher, gate, served) = doubler(ONE_AT_A_TIME);
         let first = tokio::spawn({
             let batcher = batcher.clone();
             async move { batcher.call(1).await }
@@ -193,23 +193,23 @@ mod tests {
         gate.add_permits(2);
         assert_eq!(first.await.unwrap(), Ok(2));
         assert_eq!(rest.await, [Ok(4), Ok(6), Ok(8), Ok(10)]);
-        assert_eq!(*batches.lock().unwrap(), [vec![1], vec![2, 3, 4, 5]]);
+        assert_eq!(*served.lock().unwrap(), [vec![1], vec![2, 3, 4, 5]]);
     }
 
     #[tokio::test]
     async fn a_caller_that_goes_away_does_no_harm() {
-        let (batcher, gate, batches) = doubler(ONE_AT_A_TIME);
+        let (batcher, gate, served) = doubler(ONE_AT_A_TIME);
         let mut leaver = Box::pin(batcher.call(1));
         assert!(futures::poll!(leaver.as_mut()).is_pending());
         drop(leaver);
         gate.add_permits(2);
         assert_eq!(batcher.call(2).await, Ok(4));
-        assert_eq!(batches.lock().unwrap().concat(), [1, 2]);
+        assert_eq!(served.lock().unwrap().concat(), [1, 2]);
     }
 
     #[tokio::test]
     async fn where_there_is_no_room_a_request_waits_for_its_turn_and_can_be_taken_back() {
-        let (batcher, gate, batches) = doubler(BatchLimits {
+        let (batcher, gate, served) = doubler(BatchLimits {
             batch: 1,
             waiting: 1,
             ..ONE_AT_A_TIME
@@ -226,7 +226,7 @@ mod tests {
         drop(leaver);
         gate.add_permits(4);
         assert_eq!(futures::join!(first, second, last), (Ok(2), Ok(4), Ok(8)));
-        assert_eq!(batches.lock().unwrap().concat(), [1, 2, 4]);
+        assert_eq!(served.lock().unwrap().concat(), [1, 2, 4]);
     }
 
     #[tokio::test]
