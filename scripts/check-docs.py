@@ -32,7 +32,7 @@ def broken(page: Path) -> list[str]:
 
 sources = [ROOT / "src" / module / "error.rs" for module in ("fulfil", "lookback", "stripe/api")]
 codes = {code for source in sources for code in CODE.findall(source.read_text())}
-pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("crates/*/*.md")]
 problems = [problem for page in sorted(pages) for problem in broken(page)]
 runbook = anchors((ROOT / "docs/runbook.md").read_text())
 problems += [f"docs/runbook.md: the error code {code} has no heading" for code in sorted(codes - runbook)]

@@ -40,7 +40,7 @@ pub struct RedisBackend<J> {
     concurrency: usize,
     prefetch: usize,
     completer: Option<Completer>,
-    /// What has been left to newer workers, and told so.
+    /// Kinds and versions that were left to newer workers, each logged once.
     left: HashSet<String>,
     running: Option<Running>,
     closing: Option<BoxFuture<'static, ()>>,
@@ -53,7 +53,7 @@ pub struct RedisBackend<J> {
     _jobs: PhantomData<J>,
 }
 
-/// Hands back what a worker holds, at the end of its grace.
+/// Returns the jobs that a worker holds, at the end of its grace period.
 #[derive(Debug, Clone)]
 pub struct GiveBack {
     queue: Queue,
@@ -79,9 +79,11 @@ impl GiveBack {
         };
         match tokio::time::timeout(Duration::from_secs(2), back).await {
             Ok(Ok(0)) => {}
-            Ok(Ok(jobs)) => tracing::info!(jobs, "handed back"),
-            Ok(Err(error)) => tracing::warn!(%error, "not handed back; the lease runs out by itself"),
-            Err(_) => tracing::warn!("not handed back in time; the lease runs out by itself"),
+            Ok(Ok(jobs)) => tracing::info!(jobs, "jobs returned to the queue"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "jobs not returned to the queue; they run elsewhere when the lease expires");
+            }
+            Err(_) => tracing::warn!("jobs not returned in time; they run elsewhere when the lease expires"),
         }
         let _ = self.lease.end(&term);
     }
@@ -199,13 +201,13 @@ impl<J: Job> RedisBackend<J> {
             DecodeError::Payload(_) | DecodeError::Header => "undecodable",
         };
         let outcome = if code == "undecodable" {
-            tracing::error!(job = job.id, %error, "dead letter: undecodable");
+            tracing::error!(job = job.id, %error, "dead letter: the payload cannot be decoded");
             Outcome::Dead(Failure::new(code, Retry::Never, &error.to_string()))
         } else {
             // Once for each that it does not know: such jobs come again and again.
             let known = self.left.len() >= MOST_WARNINGS || !self.left.insert(error.to_string());
             if !known {
-                tracing::warn!(job = job.id, %error, "left to a newer worker, as all of its kind and version");
+                tracing::warn!(job = job.id, %error, "this worker does not know the job's kind or version; a newer worker may");
             }
             Outcome::Leave(Failure::new(code, Retry::Backoff, &error.to_string()))
         };

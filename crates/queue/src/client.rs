@@ -1,4 +1,4 @@
-//! The queue as those see it who put jobs in and look at them.
+//! The queue's handle: its configuration, its keys, and what producers and operators call.
 
 use std::time::Duration;
 

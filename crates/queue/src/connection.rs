@@ -74,7 +74,7 @@ impl Redis {
     /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn connection(&self, key: &str) -> Result<Connection, QueueError> {
         if let Address::Fixed(info) = self.address.as_ref() {
-            // What no client can be made of is told now, not at the first call.
+            // An address that no client accepts is an error now, not at the first call.
             Client::open(info.clone())?;
         }
         Ok(Connection {

@@ -96,7 +96,7 @@ impl Item {
         self
     }
 
-    /// Who the queue is fair to: the waiting jobs of different groups are taken in turn. A name of other characters than
+    /// The group for fairness: the waiting jobs of different groups are taken in turn. A name of other characters than
     /// letters, digits, `_`, `.` and `-`, or of more than 64, stands as a hash.
     #[must_use]
     pub fn group(mut self, name: &str) -> Self {

@@ -55,7 +55,7 @@ pub(super) enum Retry {
 }
 
 impl JobError {
-    /// A passing cause: the job runs again after its backoff, until its attempts are used up.
+    /// A transient cause: the job runs again after its backoff, until its attempts are used up.
     /// `code` is a stable `snake_case` name, the reason of a dead letter.
     pub fn retry(code: impl Into<Cow<'static, str>>, source: impl Into<BoxDynError>) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl JobError {
         }
     }
 
-    /// A passing cause whose end the other side has told (`Retry-After`).
+    /// A transient cause whose end the other side has announced (`Retry-After`).
     pub fn retry_after(
         code: impl Into<Cow<'static, str>>,
         source: impl Into<BoxDynError>,
@@ -92,7 +92,7 @@ impl JobError {
         }
     }
 
-    /// A cause that no further attempt can mend: the job is a dead letter at once.
+    /// A permanent cause: the job is a dead letter at once.
     pub fn fail(code: impl Into<Cow<'static, str>>, source: impl Into<BoxDynError>) -> Self {
         Self {
             code: code.into(),

@@ -1,4 +1,4 @@
-//! Brings jobs from Redis to the worker: claims in batches, sleeps until woken.
+//! Fetches jobs from Redis for the worker: claims in batches, sleeps until woken.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,8 +119,8 @@ impl Fetcher {
         }
         let hand_back = tokio::time::timeout(HANDING_BACK, self.hand_back());
         match self.end.run_until_cancelled(hand_back).await {
-            Some(Ok(Err(error))) => tracing::debug!(%error, "not handed back yet"),
-            Some(Err(_)) => tracing::debug!("not handed back yet: no answer in time"),
+            Some(Ok(Err(error))) => tracing::debug!(%error, "jobs not returned yet"),
+            Some(Err(_)) => tracing::debug!("jobs not returned yet: no answer in time"),
             _ => {}
         }
     }
@@ -149,7 +149,7 @@ impl Fetcher {
         if let Some((term, known)) = self.lease.doubted() {
             let back = resync(&self.queue, &term, &known, false).await?;
             if back > 0 {
-                tracing::info!(jobs = back, "gave back jobs whose claim was never answered");
+                tracing::info!(jobs = back, "returned jobs whose claim was never answered");
             }
         }
         let (term, registered) = self.lease.registered();

@@ -46,7 +46,7 @@ pub enum DecodeError {
 /// Where a job comes from. A handler finds it in its task's data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// Who it is fair to; `None`: nobody in particular.
+    /// Its group; `None`: no group.
     pub group: Option<Arc<str>>,
     /// The W3C `traceparent` of the request that brought it.
     pub trace: Option<Arc<str>>,

@@ -46,7 +46,7 @@ pub(super) struct Claim {
 pub(super) struct Lease {
     pub(super) name: String,
     state: Mutex<State>,
-    /// Told when a job is let go.
+    /// Notified when a job is released.
     pub(super) freed: Notify,
 }
 
@@ -246,7 +246,7 @@ pub(super) fn keep(
     std::thread::Builder::new()
         .name("surepass-lease".to_owned())
         .spawn(move || {
-            // A worker whose lease nobody renews must not go on: its end is an error, and the process starts anew.
+            // A worker must not continue without renewals: it ends with an error, and the process restarts.
             let _end = stop.clone().drop_guard();
             runtime.block_on(async {
                 // The connection's driver must live on this thread's runtime, too.
@@ -262,18 +262,18 @@ pub(super) fn keep(
     Ok(())
 }
 
-/// Lets those who look after the workers know of this one. It works as well if they do not.
+/// Registers this worker for operators. It works without being registered, too.
 async fn announce(queue: &Queue, lease: &Lease, about: &About) {
     if let Err(error) = workers::register(queue, &lease.name, about).await {
-        tracing::debug!(%error, "not registered");
+        tracing::debug!(%error, "worker not registered");
     }
 }
 
 async fn recover(queue: &Queue) {
     match queue.recover().await {
         Ok(0) => {}
-        Ok(jobs) => tracing::warn!(jobs, "jobs stood in no list and wait again: Redis has lost keys"),
-        Err(error) => tracing::debug!(%error, "not looked for jobs that stand in no list"),
+        Ok(jobs) => tracing::warn!(jobs, "jobs were in no list and wait again: Redis has lost keys"),
+        Err(error) => tracing::debug!(%error, "could not look for jobs that are in no list"),
     }
 }
 
@@ -291,7 +291,7 @@ async fn renew(queue: &Queue, lease: &Lease, concurrency: usize) {
         if renewals.is_multiple_of(RENEWALS_PER_TRIM) {
             match queue.trim().await {
                 Ok(0) => {}
-                Ok(jobs) => tracing::debug!(jobs, "forgot old jobs"),
+                Ok(jobs) => tracing::debug!(jobs, "old jobs trimmed"),
                 Err(error) => tracing::debug!(%error, "old jobs not trimmed"),
             }
         }

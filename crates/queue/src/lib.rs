@@ -22,7 +22,7 @@
 //! | `tried:<id>` | string | a lookback has run this `poison` job again, for a day |
 //! | `steer` | hash | whether the queue is `paused`, when a worker was last `heard`, the `tokens` of its rate and when they were `filled`; how far the search for jobs in no list has come (`cursor`, `pass`) |
 //! | `stray` | sorted set | jobs that were found in no list, by the pass in which they were |
-//! | `spared` | set | workers whose lease began anew after an outage, until they renew it |
+//! | `spared` | set | workers whose lease was extended after an outage, until they renew it |
 //! | `workers` | hash | workers by name: `since-ms heard-ms` and what they say of themselves |
 //! | `stats` | hash | how many jobs were trimmed, done and dead, and how many discarded; how many died with their workers, or unknown to all; how many were `recovered`; how many entries of the log were parked |
 //! | `log` | stream | verified events on their way to the store |

@@ -1,4 +1,4 @@
-//! Hears what is published on a channel of a queue.
+//! Subscribes to a channel of a queue.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -19,12 +19,12 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// What is heard.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Heard<'a> {
-    /// From now on all is heard. What was published before is not told again.
+    /// The subscription has begun. Earlier messages are lost.
     Begun,
     Message(&'a [u8]),
 }
 
-/// Listens for as long as this is polled; where the connection breaks it begins anew by itself.
+/// Listens for as long as it is polled, and subscribes again when the connection breaks.
 pub(super) async fn listen(queue: &Queue, channel: &str, mut hear: impl FnMut(Heard<'_>)) -> Infallible {
     let channel = queue.key(channel);
     loop {

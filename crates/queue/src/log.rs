@@ -71,7 +71,7 @@ impl LogConsumer {
     /// The next entries, at most `most`; none after `block` without any. First those that a dead worker left.
     ///
     /// # Errors
-    /// [`QueueError`]; the next call connects anew.
+    /// [`QueueError`]; the next call connects again.
     pub async fn read(&mut self, most: usize) -> Result<Vec<LogEntry>, QueueError> {
         let answer = self.try_read(most).await;
         if answer.is_err() {

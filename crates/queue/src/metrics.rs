@@ -17,10 +17,10 @@ use super::lease::Claim;
 pub use exposition::{Exposition, Reading};
 pub use histogram::Histogram;
 
-/// Kinds of jobs that are told apart. Kinds come out of Redis, too, and whatever lies there must not fill our memory, nor
+/// Kinds of jobs that are counted separately. Kinds come out of Redis, too, and whatever lies there must not fill our memory, nor
 /// Prometheus'.
 const MOST_KINDS: usize = 32;
-/// Reasons of dead letters that are told apart, for each kind.
+/// Reasons of dead letters that are counted separately, for each kind.
 const MOST_REASONS: usize = 64;
 /// What the rest is counted under.
 const OTHER: &str = "other";

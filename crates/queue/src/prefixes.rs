@@ -11,7 +11,7 @@ use super::scripts;
 const PORTION: usize = 2_000;
 const MOST_KEYS: usize = 2_000_000;
 
-/// A queue in which jobs wait that nobody serves.
+/// A queue with waiting jobs and no worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unserved {
     pub prefix: String,

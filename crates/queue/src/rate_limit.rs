@@ -49,7 +49,7 @@ impl Caller {
     }
 }
 
-/// Counts calls against limits. Clones share a connection; everyone who has the same Redis and prefix counts together.
+/// Counts calls against limits. Clones share a connection; all processes with the same Redis and prefix count together.
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
     connection: Connection,

@@ -1,4 +1,4 @@
-//! What the Redis under a queue is like, for those who look after it.
+//! Facts about the Redis server of a queue, for operators.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

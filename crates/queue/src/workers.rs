@@ -1,4 +1,4 @@
-//! What workers tell of themselves, for those who look after them.
+//! The registry of workers, for operators.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::scripts;
 /// How long a worker that fell silent is remembered.
 pub(super) const REMEMBERED: Duration = Duration::from_hours(1);
 
-/// What a worker says of itself.
+/// What a worker registers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct About {
     pub(super) host: String,

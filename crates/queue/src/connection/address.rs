@@ -15,7 +15,7 @@ pub(super) enum Address {
     Cluster(Vec<ConnectionInfo>),
 }
 
-/// Who knows where a master is, and how to connect to it.
+/// The sentinels that know where a master is, and how to connect to it.
 pub(super) struct Sentinels {
     pub(super) nodes: Vec<ConnectionInfo>,
     /// The name by which they know it.

@@ -203,7 +203,7 @@ impl Inspector {
     }
 }
 
-/// What is to be told of these jobs, in one round trip; `None` for one that is gone.
+/// The summaries of these jobs, in one round trip; `None` for one that is gone.
 async fn described(scan: &Scan<'_>, found: Vec<ScannedJob>) -> Result<Vec<Option<JobSummary>>, InspectError> {
     let (queue, state) = (scan.queue, scan.state);
     if found.is_empty() {

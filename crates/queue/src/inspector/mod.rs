@@ -166,7 +166,7 @@ async fn now(queue: &Queue) -> Result<u64, InspectError> {
     Ok(seconds * 1_000 + micros / 1_000)
 }
 
-/// The lists in which jobs wait, by group, with what they are called; `-` is nobody's in particular.
+/// The lists in which jobs wait, by group, with their names; `-` is the list without a group.
 async fn lines(queue: &Queue) -> Result<Vec<String>, InspectError> {
     let mut groups: Vec<String> = redis::Cmd::zrange(queue.key("turn"), 0, -1)
         .query_async(&mut queue.connection.clone())

@@ -1,4 +1,4 @@
-//! Who works, and who did until lately.
+//! The workers: living ones, and dead ones for an hour.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

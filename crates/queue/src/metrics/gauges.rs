@@ -10,7 +10,7 @@ use super::super::counts::Counts;
 use super::super::error::QueueError;
 use super::Operation;
 
-/// How long a reading serves all who ask: a storm of scrapes costs Redis nothing.
+/// How long a reading is cached: frequent scrapes cost Redis nothing.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long a scrape waits for Redis before it answers without.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -57,7 +57,7 @@ impl Reader {
 
     /// The present gauges; `None` where Redis does not answer.
     pub(super) async fn read(&self) -> Option<Gauges> {
-        // Held while Redis is asked: whoever comes meanwhile takes the same answer.
+        // Held during the call to Redis: concurrent scrapes get the same answer.
         let mut last = self.last.lock().await;
         if let Some((at, gauges)) = *last
             && at.elapsed() < FRESH
