@@ -34,10 +34,16 @@ pub fn is_user_id(id: &str) -> bool {
         && !id.chars().any(char::is_control)
 }
 
-/// Whether a person may name this user as an owner. What nobody can sign in as would keep a pass from everybody.
+/// Whether an id only looks like a guest's. Nobody can sign in as this user, so a pass of theirs would be lost.
+#[must_use]
+pub fn is_invalid_guest(id: &str) -> bool {
+    id.starts_with(PREFIX) && !is_guest(id)
+}
+
+/// Whether a person may name this user as an owner. Nobody can sign in as a guest, so a guest's pass would be lost.
 #[must_use]
 pub fn is_assignable_user(id: &str) -> bool {
-    is_user_id(id) && !is_guest(id)
+    is_user_id(id) && !is_guest(id) && !id.starts_with(PREFIX)
 }
 
 /// The guest of a tenant with this email, as [`email::normalize`] gives it: the same for two jobs at once.
@@ -90,6 +96,8 @@ mod tests {
         for id in [&kari, &others[0], &others[3], old, &old_of_session("cs_1")] {
             assert!(is_guest(id), "{id}");
         }
+        assert!(is_invalid_guest("guest-abc") && !is_assignable_user("guest-abc"));
+        assert!(!is_invalid_guest(&kari) && !is_assignable_user(&kari) && is_assignable_user("kari"));
         for id in [
             "kari",
             "user_2abc",

@@ -197,6 +197,12 @@ async fn target(
     if !guest::is_user_id(&user) {
         return Ok(Err(NO_USER_ID.to_owned()));
     }
+    if guest::is_invalid_guest(&user) {
+        return Ok(Err(format!(
+            "`{}` is not a user: ids that begin with guest- are made by Surepass. Use --email to name a guest",
+            safe(&user)
+        )));
+    }
     Ok(Ok((user, None)))
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ask::Word;
 use super::{CustomerError, Customers, Support, claim, holds, sync_request};
-use crate::fulfil::{Due, Purchase, job_ids};
+use crate::fulfil::{ExpectedSubscription, Purchase, job_ids};
 use crate::identity::Customer;
 use crate::queue::{Enqueued, Item, JobProgress, JobState};
 use crate::store::{CreatedVia, KnownTenant, Subscription, SubscriptionFilter};
@@ -184,8 +184,8 @@ impl Customers {
         session: &str,
         purchase: &Purchase,
     ) -> Result<Status, CustomerError> {
-        let due = self.tenants.due(purchase, self.lookback.unmatched).await?;
-        if matches!(due, Due::Nothing(_)) {
+        let due = self.tenants.expected(purchase, self.lookback.unmatched).await?;
+        if matches!(due, ExpectedSubscription::NotAPass(_)) {
             return Ok(Status::NotAPass);
         }
         let note = format!("asked:{}:{session}", tenant.slug);

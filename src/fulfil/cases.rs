@@ -1,4 +1,4 @@
-//! Unmatched payments ("cases"): what was paid for and has no pass is written to the store before its job is settled.
+//! Stores paid purchases without a pass as unmatched payments ("cases"), before their job is acknowledged.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub(crate) const ITEMS_UNREAD: &str = "items_unread";
 pub(super) struct Cause<'a> {
     pub(super) reason: &'a str,
     pub(super) detail: &'a str,
-    /// The tenant's id, where it is known better than by the catalogue at hand.
+    /// The tenant's id, if known.
     pub(super) tenant: Option<&'a str>,
     pub(super) is_paid: bool,
 }
@@ -26,7 +26,7 @@ impl Fulfiller {
         self.store.unmatched()
     }
 
-    /// Opens the case of a purchase, or updates the one that is open; `None`: there is none to open.
+    /// Opens the case of a purchase, or updates the open one. `None`: there is none to open.
     pub(super) async fn open_case(
         &self,
         purchase: &Purchase,
@@ -35,7 +35,7 @@ impl Fulfiller {
     ) -> Result<Option<UnmatchedPayment>, StoreError> {
         let tenant = match cause.tenant {
             Some(tenant) => Some(tenant.to_owned()),
-            None => self.tenant_at_hand(purchase).await,
+            None => self.cached_tenant(purchase).await,
         };
         let now = self.clock.now();
         let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
@@ -58,11 +58,11 @@ impl Fulfiller {
         self.cases().open_unmatched(&new).await
     }
 
-    /// Opens the case of a dead letter that no handler could write one for: poison, a panic, a time-out, the last of many
+    /// Opens the case of a dead letter whose handler could not: poison, a panic, a time-out, or too many
     /// attempts.
     ///
     /// # Errors
-    /// [`StoreError`]; asking again is safe.
+    /// [`StoreError`]. Safe to repeat.
     pub async fn open_case_of_dead_letter(
         &self,
         purchase: &Purchase,
@@ -78,7 +78,7 @@ impl Fulfiller {
         self.open_case(purchase, None, cause).await
     }
 
-    /// All of its money was given back.
+    /// Closes the cases of a fully refunded purchase.
     pub(super) async fn close_refunded(&self, purchase: &Purchase) -> Result<u64, StoreError> {
         let refunded = RefundedPayments {
             account: purchase.account.as_deref(),
@@ -90,16 +90,16 @@ impl Fulfiller {
         self.cases().close_refunded(&refunded).await
     }
 
-    async fn tenant_at_hand(&self, purchase: &Purchase) -> Option<String> {
-        let snapshot = self.catalogue.at_hand().await.ok()?;
-        let catalogue = snapshot.copy.of(purchase).await.ok()?;
+    async fn cached_tenant(&self, purchase: &Purchase) -> Option<String> {
+        let snapshot = self.catalogue.cached().await.ok()?;
+        let catalogue = snapshot.catalogue.of(purchase).await.ok()?;
         let tenant = &catalogue.tenant(purchase).ok()?.tenant;
         (tenant.stripe_account == purchase.account).then(|| tenant.id.clone())
     }
 }
 
 impl Purchase {
-    /// What the job of a case would carry; `None`: the case has none, or it cannot be read.
+    /// The payload of the case's job. `None`: missing or unreadable.
     #[must_use]
     pub fn of_case(case: &UnmatchedPayment) -> Option<Self> {
         serde_json::from_str(case.purchase.as_deref()?).ok()
@@ -107,7 +107,7 @@ impl Purchase {
 }
 
 impl Reason {
-    /// Whether somebody has paid real money. A test purchase that comes in at a live shop costs nobody anything.
+    /// Whether real money was paid. A test purchase costs nothing.
     pub(super) fn is_paid(&self, purchase: &Purchase) -> bool {
         !(matches!(self, Self::LivemodeMismatch { .. }) && purchase.livemode == Some(false))
     }
@@ -126,7 +126,7 @@ fn evidence(purchase: &Purchase, session: Option<&CheckoutSession>) -> Evidence 
     }
 }
 
-/// As far as a job carries it.
+/// The metadata that a job contains.
 fn metadata(purchase: &Purchase) -> BTreeMap<String, String> {
     let kind = purchase.kind.map(|kind| match kind {
         PurchaseKind::Pass => "pass_purchase".to_owned(),

@@ -1,4 +1,4 @@
-//! The catalogue, as far as a purchase asks: which tenant it belongs to.
+//! Finds the tenant of a purchase in the catalogue.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::store::{KnownTenant, Tenant};
 
 use super::error::Shown;
-use super::keys::Keys;
+use super::pass_index::PassIndex;
 use super::purchase::{ProvedBy, Purchase};
-use super::shelf::Shelf;
+use super::tenant_passes::TenantPasses;
 
-/// Every tenant, without its passes. A tenant's place is its index.
+/// All tenants, without passes. A tenant's position is its index.
 #[derive(Debug)]
 pub(super) struct Directory {
     tenants: Vec<KnownTenant>,
@@ -19,27 +19,28 @@ pub(super) struct Directory {
     by_account: HashMap<Arc<str>, usize>,
 }
 
-/// What a purchase asks of the catalogue of one moment.
+/// The part of the catalogue that a purchase needs.
 #[derive(Debug)]
 pub(super) struct Catalogue {
     directory: Arc<Directory>,
-    /// The passes of the tenants that the purchase may be meant for, by place.
-    shelves: BTreeMap<usize, Arc<Shelf>>,
-    /// `None`: nothing of the purchase asks for them.
-    keys: Option<Arc<Keys>>,
+    /// The passes of the possible tenants, by position.
+    passes: BTreeMap<usize, Arc<TenantPasses>>,
+    /// `None`: not needed.
+    keys: Option<Arc<PassIndex>>,
 }
 
-/// A purchase is not for a tenant of this catalogue to fulfil.
+/// The purchase cannot be fulfilled for a tenant of this catalogue.
 #[derive(Debug)]
 pub(super) enum NoTenant {
-    /// It came in by a tenant's path, proved by that tenant's secret, and is another's of the same account.
+    /// It arrived by a tenant's path, proved by that tenant's secret, but belongs to another tenant of the
+    /// same account.
     Another,
-    /// Nothing tells whose it is, and why.
+    /// The tenant is unknown, for this reason.
     Unresolved(String),
 }
 
 impl Directory {
-    /// No two share an id, a slug or an account: the store sees to that.
+    /// The store guarantees unique ids, slugs and accounts.
     pub(super) fn new(tenants: Vec<KnownTenant>) -> Self {
         let index = |key: fn(&KnownTenant) -> Option<&str>| {
             let keys = tenants.iter().enumerate();
@@ -54,7 +55,7 @@ impl Directory {
         }
     }
 
-    /// The places of the tenants, by their ids.
+    /// The tenants' positions by id.
     pub(super) fn by_id(&self) -> &HashMap<Arc<str>, usize> {
         &self.by_id
     }
@@ -76,12 +77,12 @@ impl Directory {
             .or_else(|| self.of_slug(id_or_slug))
     }
 
-    /// The same, whole.
+    /// The same, as the whole tenant.
     pub(super) fn tenant(&self, id_or_slug: &str) -> Option<&KnownTenant> {
         self.get(self.named(id_or_slug)?)
     }
 
-    /// The tenants that the purchase names: by its path, its account, its metadata, or by there being no other.
+    /// The tenants that the purchase names: by path, account or metadata, or the only one that exists.
     pub(super) fn named_by(&self, purchase: &Purchase) -> Vec<usize> {
         let path = purchase.path_tenant.as_deref();
         let account = purchase.account.as_deref();
@@ -97,17 +98,17 @@ impl Directory {
 
 impl Catalogue {
     /// With the passes of the tenants that the purchase names.
-    pub(super) fn new(directory: Arc<Directory>, shelves: BTreeMap<usize, Arc<Shelf>>) -> Self {
+    pub(super) fn new(directory: Arc<Directory>, passes: BTreeMap<usize, Arc<TenantPasses>>) -> Self {
         Self {
             directory,
-            shelves,
+            passes,
             keys: None,
         }
     }
 
     /// With the passes of all tenants, for any purchase.
     pub(super) fn whole(tenants: Vec<Tenant>) -> Self {
-        let mut keys = Keys::default();
+        let mut keys = PassIndex::default();
         for (at, pass) in tenants
             .iter()
             .enumerate()
@@ -116,18 +117,23 @@ impl Catalogue {
             keys.add(at, &pass.id, &pass.name, &pass.stripe_price_ids);
         }
         let known = tenants.iter().map(KnownTenant::of).collect();
-        let shelves = tenants.into_iter().map(|tenant| Arc::new(Shelf::new(tenant)));
+        let passes = tenants
+            .into_iter()
+            .map(|tenant| Arc::new(TenantPasses::new(tenant)));
         Self {
             directory: Arc::new(Directory::new(known)),
-            shelves: shelves.enumerate().collect(),
+            passes: passes.enumerate().collect(),
             keys: Some(Arc::new(keys.sorted())),
         }
     }
 
-    /// Whether the passes of tenants that the purchase does not name may decide about it.
-    pub(super) fn needs_keys(&self, purchase: &Purchase) -> bool {
+    /// Whether other tenants' passes may decide about the purchase.
+    pub(super) fn needs_index(&self, purchase: &Purchase) -> bool {
         self.asks_others(purchase)
-            || !purchase.has_our_keys() && !self.tenant(purchase).is_ok_and(|shelf| shelf.tells(purchase))
+            || !purchase.has_our_keys()
+                && !self
+                    .tenant(purchase)
+                    .is_ok_and(|passes_of| passes_of.identifies(purchase))
     }
 
     /// Whether they may decide whose it is.
@@ -139,71 +145,72 @@ impl Catalogue {
         let directory = &self.directory;
         match purchase.path_tenant.as_deref() {
             Some(slug) => directory.of_slug(slug).is_some_and(|at| {
-                let tells = || self.shelves.get(&at).is_some_and(|own| own.tells(purchase));
-                has_prices || purchase.proved_by == Some(ProvedBy::Tenant) && !tells()
+                let identifies = || self.passes.get(&at).is_some_and(|own| own.identifies(purchase));
+                has_prices || purchase.proved_by == Some(ProvedBy::Tenant) && !identifies()
             }),
             None => has_prices && directory.named_by(purchase).is_empty(),
         }
     }
 
-    /// With what tells the passes of the others. Answers whose passes are still to be added.
-    pub(super) fn learn(&mut self, keys: Arc<Keys>, purchase: &Purchase) -> Option<usize> {
+    /// Adds the index of all passes. Returns the tenant whose passes must still be added.
+    pub(super) fn learn(&mut self, keys: Arc<PassIndex>, purchase: &Purchase) -> Option<usize> {
         let sellers = keys.sellers(purchase);
         self.keys = Some(keys);
         sellers.first().copied().filter(|_| sellers.len() == 1)
     }
 
-    pub(super) fn add(&mut self, at: usize, passes: Arc<Shelf>) {
-        self.shelves.insert(at, passes);
+    pub(super) fn add(&mut self, at: usize, passes: Arc<TenantPasses>) {
+        self.passes.insert(at, passes);
     }
 
-    /// "Fulfilment" rule 3: the path's tenant, else the account's, else the metadata's, else the only one that sells the line
-    /// items' price, else the only one there is. On an account that tenants share, the path decides last.
-    pub(super) fn tenant(&self, purchase: &Purchase) -> Result<&Shelf, NoTenant> {
+    /// "Fulfilment" rule 3: the tenant of the path, else of the account, else of the metadata, else the only
+    /// one that sells the line items' price, else the only one. If tenants share an account, the path decides
+    /// last.
+    pub(super) fn tenant(&self, purchase: &Purchase) -> Result<&TenantPasses, NoTenant> {
         if let Some(slug) = purchase.path_tenant.as_deref() {
             return match self.directory.of_slug(slug) {
                 Some(own) => self.at_path(own, purchase),
                 None => unresolved(format!(
-                    "no tenant has the slug `{}` of its path",
+                    "no tenant has the slug `{}` of the webhook's path",
                     Shown::new(slug)
                 )),
             };
         }
         let account = purchase.account.as_deref();
         if let Some(&at) = account.and_then(|account| self.directory.by_account.get(account)) {
-            return self.shelf(at);
+            return self.passes_of(at);
         }
         if let Some(name) = purchase.tenant.as_deref() {
             return match self.directory.named(name) {
-                Some(named) => self.shelf(named),
+                Some(named) => self.passes_of(named),
                 None => unresolved(format!(
-                    "no tenant has the id or slug `{}` of its metadata",
+                    "no tenant has the id or slug `{}` of the metadata",
                     Shown::new(name)
                 )),
             };
         }
         match self.sellers(purchase).as_slice() {
-            [only] => return self.shelf(*only),
+            [only] => return self.passes_of(*only),
             [] => {}
             several => {
                 return unresolved(format!(
-                    "{} tenants sell the prices of its line items",
+                    "{} tenants sell the prices of the line items",
                     several.len()
                 ));
             }
         }
         match self.directory.tenants.len() {
-            1 => self.shelf(0),
+            1 => self.passes_of(0),
             0 => unresolved("the catalogue is empty".to_owned()),
             several => unresolved(format!(
-                "neither its path nor its account nor its metadata nor a price names one of the {several} tenants"
+                "no path, account, metadata or price identifies one of the {several} tenants"
             )),
         }
     }
 
-    /// Whose a purchase is that came in by the path of `own`: Stripe sends each event to every endpoint of an account, so
-    /// tenants that share one receive each other's. What does not fit the account is for the caller to refuse.
-    fn at_path(&self, own: usize, purchase: &Purchase) -> Result<&Shelf, NoTenant> {
+    /// The tenant of a purchase that arrived by the path of `own`. Stripe sends each event to every endpoint
+    /// of an account, so tenants that share one receive each other's. The caller rejects a wrong account.
+    fn at_path(&self, own: usize, purchase: &Purchase) -> Result<&TenantPasses, NoTenant> {
         let tenants = &self.directory.tenants;
         let is_on_account = |at: usize| {
             tenants
@@ -212,7 +219,7 @@ impl Catalogue {
         };
         let is_neighbour = |other: usize| other != own && is_on_account(other);
         if !is_on_account(own) {
-            return self.shelf(own);
+            return self.passes_of(own);
         }
         let owner = match purchase.tenant.as_deref() {
             Some(name) => self.directory.named(name),
@@ -223,17 +230,21 @@ impl Catalogue {
         };
         if let Some(owner) = owner.filter(|owner| is_neighbour(*owner)) {
             return match purchase.proved_by {
-                Some(ProvedBy::Platform) => self.shelf(owner),
+                Some(ProvedBy::Platform) => self.passes_of(owner),
                 Some(ProvedBy::Tenant) => Err(NoTenant::Another),
-                // A job of an older program, which does not say what proved it: refused, and kept for a person.
-                None => self.shelf(own),
+                // A job of an older version, which does not say what proved it: it is rejected, and a person
+                // decides.
+                None => self.passes_of(own),
             };
         }
-        let own = self.shelf(own)?;
+        let own = self.passes_of(own)?;
         let is_theirs = purchase.tenant.is_none()
             && purchase.proved_by == Some(ProvedBy::Tenant)
-            && !own.tells(purchase)
-            && self.keys.iter().any(|keys| keys.told(purchase).any(is_neighbour));
+            && !own.identifies(purchase)
+            && self
+                .keys
+                .iter()
+                .any(|keys| keys.tenants_of(purchase).any(is_neighbour));
         if is_theirs {
             Err(NoTenant::Another)
         } else {
@@ -248,18 +259,18 @@ impl Catalogue {
     }
 
     /// A tenant that the purchase names.
-    fn shelf(&self, at: usize) -> Result<&Shelf, NoTenant> {
-        match (self.shelves.get(&at), self.directory.get(at)) {
+    fn passes_of(&self, at: usize) -> Result<&TenantPasses, NoTenant> {
+        match (self.passes.get(&at), self.directory.get(at)) {
             (Some(found), _) => Ok(found),
             (None, Some(gone)) => unresolved(format!(
-                "its tenant `{}` has gone meanwhile",
+                "its tenant `{}` was removed meanwhile",
                 Shown::new(&gone.id)
             )),
-            (None, None) => unresolved("its tenant has gone meanwhile".to_owned()),
+            (None, None) => unresolved("its tenant was removed meanwhile".to_owned()),
         }
     }
 
-    /// All of them, in the order in which they were given.
+    /// All tenants, in the given order.
     pub(super) fn tenants(&self) -> &[KnownTenant] {
         &self.directory.tenants
     }
@@ -269,12 +280,14 @@ impl Catalogue {
         self.directory.tenant(id_or_slug)
     }
 
-    /// Whether any tenant would find a pass in the purchase.
-    pub(super) fn is_told_by_any(&self, purchase: &Purchase) -> bool {
-        self.keys.iter().any(|keys| keys.told(purchase).next().is_some())
+    /// Whether any tenant has a pass that matches the purchase.
+    pub(super) fn is_known_to_any(&self, purchase: &Purchase) -> bool {
+        self.keys
+            .iter()
+            .any(|keys| keys.tenants_of(purchase).next().is_some())
     }
 
-    /// Whether the purchase names a pass by the id or the price of any tenant's: these are nobody else's.
+    /// Whether the purchase contains the id or price of any tenant's pass, so that it belongs to that tenant.
     pub(super) fn is_identified_by_any(&self, purchase: &Purchase) -> bool {
         self.keys.iter().any(|keys| keys.identify(purchase))
     }

@@ -1,18 +1,18 @@
-//! Why a purchase could not be fulfilled, told to the person who has to mend it.
+//! Why a purchase could not be fulfilled, for the person who must fix it.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::store::{StoreError, UpgradeRefusal};
 
-/// The code of a purchase whose tenant could not be told. An event that came in by a tenant's path may mend it.
+/// The code of a purchase whose tenant is unknown. An event by a tenant's path may resolve it.
 pub(crate) const UNRESOLVED_TENANT: &str = "unresolved_tenant";
-/// The code of a purchase that one tenant's endpoint received and that names another tenant, or another account's.
+/// The code of a purchase that arrived at one tenant's endpoint, but names another tenant or account.
 pub(crate) const TENANT_MISMATCH: &str = "tenant_mismatch";
-/// The code of a purchase whose pass could not be told. Its line items may mend it.
+/// The code of a purchase whose pass is unknown. Its line items may resolve it.
 pub(crate) const UNRESOLVED_PASS: &str = "unresolved_pass";
 
-/// A purchase that could not be fulfilled. Tells what happened, why, and what to do; never who the buyer is.
+/// Why a purchase could not be fulfilled, and what to do. Contains no personal data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{session}: {reason}")]
 pub struct FulfilError {
@@ -28,7 +28,7 @@ impl FulfilError {
         }
     }
 
-    /// The reason in a stable word, for dead letters, metrics and alerts.
+    /// A stable code, for dead letters, metrics and alerts.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match &self.reason {
@@ -57,13 +57,13 @@ impl FulfilError {
         }
     }
 
-    /// The whole store is out of order: nothing is wrong with this purchase, and it can wait.
+    /// Whether the whole store is unavailable, which is not this purchase's failure.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         matches!(&self.reason, Reason::StoreUnavailable(_))
     }
 
-    /// Whether trying again can help before anyone has acted.
+    /// Whether a retry can help without a change by a person.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -71,14 +71,14 @@ impl FulfilError {
             Reason::StoreUnavailable(_)
                 | Reason::StoreFailed(_)
                 | Reason::StripeUnavailable { .. }
-                // The webhook of the purchase that made it may still be on its way.
+                // The old subscription's webhook may still arrive.
                 | Reason::UpgradeRefused { refusal: UpgradeRefusal::NotFound, .. }
         )
     }
 }
 
 impl FulfilError {
-    /// How long to wait before another try, where Stripe says so.
+    /// How long Stripe asks us to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.reason {
@@ -87,7 +87,7 @@ impl FulfilError {
         }
     }
 
-    /// Its turn at Stripe's shared limit comes after so long: to wait is not to fail.
+    /// The wait for the Stripe rate limit. It does not count as a failure.
     #[must_use]
     pub fn put_off(&self) -> Option<Duration> {
         match &self.reason {
@@ -96,31 +96,30 @@ impl FulfilError {
         }
     }
 
-    /// The same without the session.
+    /// The text without the session.
     pub(super) fn detail(&self) -> String {
         self.reason.to_string()
     }
 }
 
-/// What stands in the way.
+/// The reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Reason {
     #[error("Stripe's session could not be read ({fields}); {}", session_advice(fields))]
     MalformedSession { fields: String },
-    #[error("{stated}, but {mode}: nothing was granted; check which keys and webhook endpoints are in use")]
+    #[error("{stated}, but {mode}. No pass was created. Check which keys and webhook endpoints are in use")]
     LivemodeMismatch {
         stated: &'static str,
         mode: &'static str,
     },
     #[error(
-        "paid, but {why}: no tenant can be told; correct the catalogue (`surepass catalog import`) and retry the job, \
-         or refund it"
+        "paid, but we cannot tell which tenant sold it: {why}. Correct the catalogue (`surepass catalog import`) and \
+         retry the job, or refund it"
     )]
     UnresolvedTenant { why: String },
     #[error(
-        "it was paid on {}, but tenant `{tenant}` sells on {}: nothing was granted, as one school's account must not make another's \
-         passes; if the catalogue's `stripeAccount` is wrong, correct it and retry the job, else look into who made \
-         this session",
+        "paid on {}, but tenant `{tenant}` sells on {}. No pass was created. If `stripeAccount` in the catalogue is \
+         wrong, correct it and retry the job. Otherwise find out who created this session",
         account(.happened_on.as_ref()), account(.sells_on.as_ref())
     )]
     AccountMismatch {
@@ -129,18 +128,18 @@ pub(super) enum Reason {
         sells_on: Option<Shown>,
     },
     #[error(
-        "it came in for tenant `{tenant}`, but its metadata names the tenant `{named}`: nothing was granted; look into \
-         who made this session, correct the catalogue or the checkout, and retry the job or refund it"
+        "received for tenant `{tenant}`, but the session's metadata names tenant `{named}`. No pass was created. Correct \
+         the catalogue or the checkout and retry the job, or refund it"
     )]
     MetadataTenantMismatch {
         tenant: Shown,
         named: Shown,
-        /// The id of the tenant with that name, if there is one.
+        /// The id of the tenant with that name, if it exists.
         owner: Option<Shown>,
     },
     #[error(
-        "its session or its payment has made {subscription}, which belongs to tenant `{other}` and not to `{tenant}`: \
-         nothing was changed; look into who made this session"
+        "its session or payment already has {subscription}, which belongs to tenant `{other}`, not `{tenant}`. Nothing was \
+         changed. Find out who created this session"
     )]
     ExistingTenantMismatch {
         subscription: Shown,
@@ -148,23 +147,23 @@ pub(super) enum Reason {
         other: Shown,
     },
     #[error(
-        "paid at tenant `{tenant}`, but {why}: no pass can be told and none is guessed; add it to the catalogue \
-         (`surepass catalog import`) and retry the job, give one (`surepass unmatched assign ID --pass P --why …`), or \
+        "paid at tenant `{tenant}`, but we cannot tell which pass was bought: {why}. Add the pass to the catalogue \
+         (`surepass catalog import`) and retry the job, assign one (`surepass unmatched assign ID --pass P --why …`), or \
          refund it"
     )]
     UnresolvedPass { tenant: Shown, why: String },
     #[error(
-        "pass `{pass}` of tenant `{tenant}` cannot be granted: {why}; correct the catalogue and retry the job"
+        "pass `{pass}` of tenant `{tenant}` cannot be created: {why}. Correct the catalogue and retry the job"
     )]
     InvalidPass { tenant: Shown, pass: Shown, why: String },
     #[error(
-        "pass `{pass}` of tenant `{tenant}` has the type `{kind}`, which is none of `single`, `multi-pass`, `multi`, \
-         `unlimited`; correct the catalogue and retry the job"
+        "pass `{pass}` of tenant `{tenant}` has the type `{kind}`, not `single`, `multi-pass`, `multi` or `unlimited`. \
+         Correct the catalogue and retry the job"
     )]
     InvalidPassType { tenant: Shown, pass: Shown, kind: Shown },
     #[error(
-        "pass `{pass}` of tenant `{tenant}` ended at {end}, before it was bought at {bought}: the buyer paid for \
-         nothing; refund them, or correct the pass' expiry date and retry the job"
+        "pass `{pass}` of tenant `{tenant}` ended at {end}, before it was bought at {bought}. Refund the buyer, or correct \
+         the pass's expiry date and retry the job"
     )]
     ExpiredPass {
         tenant: Shown,
@@ -173,35 +172,35 @@ pub(super) enum Reason {
         bought: String,
     },
     #[error(
-        "it is an upgrade but does not say of which subscription (`upgradeFromSubscriptionId`); find the buyer's old \
-         subscription, correct it by hand, or refund the upgrade"
+        "the upgrade does not name the old subscription (`upgradeFromSubscriptionId` is missing). Assign the new pass \
+         (`surepass unmatched assign ID --pass P --why …`) or refund it"
     )]
     UpgradeSourceMissing,
-    #[error("the upgrade of subscription `{from}` was not carried out: {refusal}; {}", upgrade_advice(*.refusal))]
+    #[error("the upgrade of subscription `{from}` failed: {refusal}; {}", upgrade_advice(*.refusal))]
     UpgradeRefused { from: Shown, refusal: UpgradeRefusal },
-    #[error("its line items could not be read: {why}; it is tried again by itself")]
+    #[error("could not read the line items: {why}. It is retried automatically")]
     StripeUnavailable {
         why: String,
         after: Option<Duration>,
-        /// Its turn at the shared limit has not come.
+        /// Only waits for the shared rate limit.
         is_busy: bool,
     },
     #[error(
-        "{0}; nothing is wrong with this purchase: it waits until the store is back (`surepass doctor` tells why it is not)"
+        "{0}. Nothing is wrong with this purchase: it waits until the store is back (see `surepass doctor`)"
     )]
     StoreUnavailable(String),
-    #[error("{0}; it is tried again by itself")]
+    #[error("{0}. It is retried automatically")]
     StoreFailed(String),
-    #[error("{0}; compare the purchase with what the store accepts, then retry the job or refund the buyer")]
+    #[error("{0}. Find out why the store rejects this purchase, then retry the job or refund the buyer")]
     StoreRefused(String),
     #[error(
-        "the store holds something else already: {0}; compare the two and correct the store or refund the buyer"
+        "the store already has different data: {0}. Compare the two, then correct the store or refund the buyer"
     )]
     StoreConflict(String),
 }
 
 impl Reason {
-    /// Whether a subscription that the session has made before settles it.
+    /// Whether an existing subscription of the session resolves it.
     pub(super) fn allows_existing(&self) -> bool {
         match self {
             Self::UnresolvedTenant { .. }
@@ -214,8 +213,8 @@ impl Reason {
         }
     }
 
-    /// What it means that the session has made a subscription of tenant `held`: true: this purchase has it; false: it is that
-    /// tenant's purchase, and has its pass. `None`: it settles nothing.
+    /// What an existing subscription of tenant `held` means. True: this purchase has it. False: it is that
+    /// tenant's purchase. `None`: nothing.
     pub(super) fn existing_of(&self, held: &Shown) -> Option<bool> {
         match self {
             Self::UnresolvedTenant { .. } => Some(true),
@@ -248,30 +247,30 @@ fn account(account: Option<&Shown>) -> String {
     )
 }
 
-/// Of a session whose own id cannot be read nothing but the event is known.
+/// If the session's id cannot be read, only the event is known.
 fn session_advice(fields: &str) -> &'static str {
     if fields.split(", ").any(|field| field == "id") {
-        "look its event up in Stripe (Developers, Events), and grant the pass by `surepass sync --session` with the id of the \
-         session (cs_…) that stands there, or refund it"
+        "find its event at Stripe (Developers, Events), then run `surepass sync --session` with the session id (cs_…) in it, \
+         or refund it"
     } else {
-        "look the session up in Stripe, and grant the pass by `surepass sync --session` or refund it"
+        "find the session at Stripe, then run `surepass sync --session`, or refund it"
     }
 }
 
 fn upgrade_advice(refusal: UpgradeRefusal) -> &'static str {
     match refusal {
         UpgradeRefusal::NotFound => {
-            "it is tried again, as that purchase may still be on its way; if it never comes, find the buyer's old \
+            "it is retried automatically, since that purchase may arrive later; otherwise find the buyer's old \
              subscription or refund the upgrade"
         }
         UpgradeRefusal::OtherTenant | UpgradeRefusal::OtherUser => {
-            "look into who made this session; refund it if it was a mistake"
+            "find out who created this session; refund it if it was a mistake"
         }
         UpgradeRefusal::AlreadyUpgraded => "the buyer has probably paid twice: refund one of the two",
     }
 }
 
-/// A text from outside, fit for a message: short, on one line, and without an address if someone put one there.
+/// A text from outside, made safe for a message: short, on one line, and not an email address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shown(String);
 

@@ -1,4 +1,4 @@
-//! A purchase as a job of the queue.
+//! A purchase as a job in the queue.
 
 use super::Purchase;
 use super::purchase::VERSION;
@@ -6,8 +6,9 @@ use crate::queue::{DecodeError, Job};
 
 const KIND: &str = "fulfil";
 
-/// The id of the job that fulfils a session: `fulfil:{session}` where the platform's secret or Stripe's API proved the
-/// purchase, `fulfil:{slug}:{session}` where that tenant's own secret did. So no tenant can take the key of another's purchase.
+/// The id of a session's job: `fulfil:{session}` if the platform's secret or Stripe's API proved the
+/// purchase, `fulfil:{slug}:{session}` if a tenant's own secret did. So no tenant can take the key of
+/// another's purchase.
 #[must_use]
 pub fn job_id(session: &str, tenant: Option<&str>) -> String {
     match tenant {
@@ -16,21 +17,21 @@ pub fn job_id(session: &str, tenant: Option<&str>) -> String {
     }
 }
 
-/// Whether it can be a Checkout Session's id: `cs_` and letters, digits, underscores, at most 255 in all. It becomes part of
-/// ids and keys.
+/// Whether the text is a valid Checkout Session id: `cs_` and letters, digits, underscores, at most 255 in
+/// all. It becomes part of ids and keys.
 #[must_use]
 pub fn is_session_id(id: &str) -> bool {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     (4..=255).contains(&id.len()) && id.starts_with("cs_") && id.bytes().all(safe)
 }
 
-/// The ids of all jobs that may fulfil a session for the tenant with this slug.
+/// The ids of all jobs of a session for this tenant.
 #[must_use]
 pub fn job_ids(session: &str, tenant: &str) -> [String; 2] {
     [job_id(session, None), job_id(session, Some(tenant))]
 }
 
-/// The session that a job fulfils, whoever proved it; `None`: it is no such job.
+/// The session of a job. `None`: not a `fulfil` job.
 #[must_use]
 pub fn session_of(job: &str) -> Option<&str> {
     job.strip_prefix(KIND)?.strip_prefix(':')?.rsplit(':').next()
@@ -50,7 +51,7 @@ impl Job for Purchase {
     }
 
     fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        // Nearly all take 400 to 600 bytes: no growing on the way there.
+        // Nearly all take 400 to 600 bytes.
         let mut payload = Vec::with_capacity(768);
         serde_json::to_writer(&mut payload, self)?;
         Ok(payload)

@@ -1,21 +1,21 @@
-//! Purchase to subscription: the one function that every layer ends in.
+//! Turns a purchase into a subscription. Every layer ends here.
 //!
-//! [`triage`] tells which events are purchases; [`Fulfiller::fulfil`] turns a [`Purchase`] into its subscription, by the
-//! rules under "Fulfilment" in the design. Fulfilled twice is one subscription.
+//! [`triage`] decides which events are purchases; [`Fulfiller::fulfil`] turns a [`Purchase`] into its
+//! subscription, by the rules under "Fulfilment" in the design. Idempotent.
 
-mod assess;
-mod cache;
 mod cases;
 mod catalogue;
-mod copy;
+mod catalogue_cache;
+mod decide;
 mod error;
+mod expected;
 mod items;
 mod job;
-mod keys;
+mod lazy_catalogue;
 mod mode;
-mod plan;
+mod pass_index;
 mod purchase;
-mod shelf;
+mod tenant_passes;
 mod tenants;
 mod triage;
 mod validity;
@@ -32,47 +32,47 @@ use crate::store::{
 use crate::stripe::CheckoutSession;
 use crate::stripe::api::Client;
 
-pub use assess::{Assessor, Due};
-use cache::{Cache, Snapshot};
 use cases::Cause;
 pub(crate) use cases::ITEMS_UNREAD;
+use catalogue_cache::{CatalogueCache, Snapshot};
+use decide::{Decision, NOT_A_PASS, Rules, TRIAL, UNMATCHED, Unmatched};
 pub use error::FulfilError;
 use error::{Reason, Shown};
 pub(crate) use error::{TENANT_MISMATCH, UNRESOLVED_PASS, UNRESOLVED_TENANT};
-use items::Items;
+pub use expected::{ExpectedSubscription, FulfilmentRules};
+use items::LineItems;
 pub use job::{is_session_id, job_id, job_ids, session_of};
+use mode::CurrentMode;
 pub use mode::Mode;
-use mode::ModeInForce;
-use plan::{NOT_A_PASS, Plan, Rules, TRIAL, UNMATCHED, Unmatched};
 pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
-pub use tenants::{Found, Tenants};
+pub use tenants::{TenantVersion, Tenants};
 pub use triage::{THIN_EVENT, Triage, draft, of_another_type, triage, triage_session};
 
 /// Turns purchases into subscriptions.
 #[derive(Debug)]
 pub struct Fulfiller {
     store: Arc<dyn Store>,
-    mode: ModeInForce,
+    mode: CurrentMode,
     rules: Rules,
     clock: Clock,
-    catalogue: Cache,
+    catalogue: CatalogueCache,
     client_reference: ClientReference,
-    /// For line items. `None`: there is no key.
+    /// Reads line items. `None`: no API key.
     stripe: Option<Client>,
-    /// Each call gives a number.
+    /// Returns a random number.
     random: fn() -> u64,
 }
 
-/// How far a purchase has come at the first look.
+/// The result of the first attempt.
 #[derive(Debug)]
-enum Done {
+enum Progress {
     Fulfilled(Fulfilled),
-    /// It has its subscription, and more was paid for.
+    /// It has its subscription, but more was paid.
     Short(Fulfilled),
-    Without(Plan),
+    Without(Decision),
 }
 
-/// What became of a purchase.
+/// The result of fulfilling a purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fulfilled {
     Created {
@@ -80,25 +80,25 @@ pub enum Fulfilled {
         /// The tenant's id.
         tenant: String,
     },
-    /// Its session, or its payment, had made one before.
+    /// Its session or payment already has one.
     Existing { subscription_id: String },
-    /// It was paid for and has no pass: an unmatched payment of the store.
+    /// Paid, without a pass: an unmatched payment in the store.
     Unmatched {
         reason: String,
-        /// What the customer can quote; `None`: the case was closed before.
+        /// The code that the customer can quote. `None`: the case was closed before.
         reference: Option<String>,
     },
-    /// It is none of ours, and why, in a few stable words.
+    /// Not a purchase of a pass, for this reason.
     Ignored(&'static str),
 }
 
 impl Fulfiller {
-    /// `livemode` is what the key or the setting says: true for live, false for test, `None` where neither tells.
+    /// `livemode` is the mode of the key or the setting: true for live, false for test, `None` if unknown.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, livemode: Option<bool>, clock: Clock) -> Self {
-        let catalogue = Cache::new(Arc::clone(&store), clock.clone());
+        let catalogue = CatalogueCache::new(Arc::clone(&store), clock.clone());
         Self {
-            mode: ModeInForce::new(Arc::clone(&store), livemode),
+            mode: CurrentMode::new(Arc::clone(&store), livemode),
             store,
             rules: Rules::default(),
             clock,
@@ -109,7 +109,7 @@ impl Fulfiller {
         }
     }
 
-    /// With what a `client_reference_id` is set to be.
+    /// Sets what a `client_reference_id` contains.
     #[must_use]
     pub fn with_client_reference(self, client_reference: ClientReference) -> Self {
         Self {
@@ -118,49 +118,50 @@ impl Fulfiller {
         }
     }
 
-    /// How long a purchase waits that met a store out of order.
+    /// How long a purchase waits during a store outage.
     #[must_use]
     pub fn store_pause(&self) -> Duration {
         let outage = self.store.outage();
         outage.map_or(Duration::from_secs(1), |outage| outage.pause())
     }
 
-    /// Reads the line items of purchases that name no pass. Without it they become cases.
+    /// Sets the client that reads line items of purchases without a pass. Without one they become cases.
     #[must_use]
     pub fn with_stripe(mut self, stripe: Option<Client>) -> Self {
         self.stripe = stripe;
         self
     }
 
-    /// `[fulfil] unmatched`: what becomes of sessions without any of our keys, where no tenant is known.
+    /// Sets `[fulfil] unmatched`: what to do with sessions without our metadata whose tenant is unknown.
     #[must_use]
     pub fn with_policy(mut self, unmatched: UnmatchedPolicy) -> Self {
         self.rules.unmatched = unmatched;
         self
     }
 
-    /// Makes the purchase's subscription, unless it is there. What was paid for and gets none is an unmatched payment in
-    /// the store by the time this returns.
+    /// Creates the purchase's subscription if it does not exist. A paid purchase without one is stored as an
+    /// unmatched payment before this returns.
     ///
     /// # Errors
-    /// [`FulfilError`]: what stands in the way, and whether trying again can help.
+    /// [`FulfilError`]: why it failed, and whether a retry can help.
     pub async fn fulfil(&self, purchase: &Purchase) -> Result<Fulfilled, FulfilError> {
         let purchase = &*purchase.read_as(self.client_reference);
-        match self.carry_out(purchase).await {
-            Ok(Done::Fulfilled(fulfilled)) => Ok(fulfilled),
-            // Boxed: hundreds of jobs wait at a time, and nearly none comes here.
-            other => Box::pin(self.look_twice(purchase, other)).await,
+        match self.try_fulfil(purchase).await {
+            Ok(Progress::Fulfilled(fulfilled)) => Ok(fulfilled),
+            // Boxed, since hundreds of jobs wait at a time and few come here.
+            other => Box::pin(self.resolve_failure(purchase, other)).await,
         }
     }
 
-    /// Whether another job may have been made for the same purchase, by what another endpoint or the lookback knew of it. What
-    /// came by the platform's own endpoint, as nearly all do, costs nothing more.
+    /// Whether the same purchase may have another job, from another endpoint or the lookback. Purchases of
+    /// the platform's own endpoint, which are nearly all, do not.
     #[must_use]
     pub fn may_have_others(purchase: &Purchase) -> bool {
         purchase.proved_by == Some(ProvedBy::Tenant) || purchase.created_via != CreatedVia::Webhook
     }
 
-    /// The ids of these other jobs of a purchase that is fulfilled now. One that lies dead may run again, to find that out.
+    /// The ids of these other jobs of a fulfilled purchase. A dead one may run again, to find the
+    /// subscription.
     ///
     /// # Errors
     /// The store's.
@@ -168,18 +169,18 @@ impl Fulfiller {
         if purchase.proved_by == Some(ProvedBy::Tenant) {
             return Ok(vec![job_id(&purchase.session_id, None)]);
         }
-        let told = |reason| FulfilError::new(&purchase.session_id, reason);
-        let Some(held) = self.held(purchase).await.map_err(told)? else {
+        let failure = |reason| FulfilError::new(&purchase.session_id, reason);
+        let Some(held) = self.existing_subscription(purchase).await.map_err(failure)? else {
             return Ok(vec![]);
         };
-        let snapshot = self.catalogue.at_hand().await.map_err(told)?;
-        let owner = snapshot.copy.directory().tenant(&held.tenant);
+        let snapshot = self.catalogue.cached().await.map_err(failure)?;
+        let owner = snapshot.catalogue.directory().tenant(&held.tenant);
         let job = owner.map(|owner| job_id(&purchase.session_id, Some(&owner.slug)));
         Ok(job.into_iter().collect())
     }
 
-    /// The subscription that the purchase's session has made.
-    async fn held(&self, purchase: &Purchase) -> Result<Option<Subscription>, Reason> {
+    /// The session's subscription.
+    async fn existing_subscription(&self, purchase: &Purchase) -> Result<Option<Subscription>, Reason> {
         let filter = SubscriptionFilter {
             session: Some(purchase.session_id.clone()),
             ..SubscriptionFilter::default()
@@ -188,17 +189,17 @@ impl Fulfiller {
         Ok(held.map_err(|error| Reason::from(&error))?.pop())
     }
 
-    async fn carry_out(&self, purchase: &Purchase) -> Result<Done, Reason> {
-        plan::screen(purchase)?;
-        let (new, is_short) = match self.plan_with_path(purchase).await? {
-            Plan::Create { new, is_short } => (new, is_short),
-            plan => return Ok(Done::Without(plan)),
+    async fn try_fulfil(&self, purchase: &Purchase) -> Result<Progress, Reason> {
+        decide::validate(purchase)?;
+        let (new, is_short) = match self.decide_with_path(purchase).await? {
+            Decision::Create { new, is_short } => (new, is_short),
+            plan => return Ok(Progress::Without(plan)),
         };
         let fulfilled = self.create(new).await?;
         Ok(if is_short {
-            Done::Short(fulfilled)
+            Progress::Short(fulfilled)
         } else {
-            Done::Fulfilled(fulfilled)
+            Progress::Fulfilled(fulfilled)
         })
     }
 
@@ -228,25 +229,28 @@ impl Fulfiller {
         }
     }
 
-    /// Whatever gave no subscription at first: reads the line items where they may help, and opens a case.
-    async fn look_twice(
+    /// Handles a purchase without a subscription: reads the line items if they may help, or opens a case.
+    async fn resolve_failure(
         &self,
         purchase: &Purchase,
-        first: Result<Done, Reason>,
+        first: Result<Progress, Reason>,
     ) -> Result<Fulfilled, FulfilError> {
-        let told = |reason| FulfilError::new(&purchase.session_id, reason);
+        let failure = |reason| FulfilError::new(&purchase.session_id, reason);
         let mut session = None;
-        let done = match self.with_items(purchase, first, &mut session).await {
-            Err(reason) => self.existing(purchase, reason).await.map(Done::Fulfilled),
+        let done = match self.retry_with_line_items(purchase, first, &mut session).await {
+            Err(reason) => self
+                .accept_existing(purchase, reason)
+                .await
+                .map(Progress::Fulfilled),
             done => done,
         };
         let session = session.as_deref();
-        let stored = |error: StoreError| told(Reason::from(&error));
+        let stored = |error: StoreError| failure(Reason::from(&error));
         let (fulfilled, cause) = match done {
-            Ok(Done::Fulfilled(fulfilled)) => return Ok(fulfilled),
-            Ok(Done::Without(Plan::Ignore(why))) => return Ok(Fulfilled::Ignored(why)),
-            Ok(Done::Without(Plan::Create { .. })) => return Ok(Fulfilled::Ignored("not_made")),
-            Ok(Done::Short(fulfilled)) => {
+            Ok(Progress::Fulfilled(fulfilled)) => return Ok(fulfilled),
+            Ok(Progress::Without(Decision::Ignore(why))) => return Ok(Fulfilled::Ignored(why)),
+            Ok(Progress::Without(Decision::Create { .. })) => return Ok(Fulfilled::Ignored("not_made")),
+            Ok(Progress::Short(fulfilled)) => {
                 let cause = Cause {
                     reason: NewUnmatched::ITEMS_SHORT,
                     detail: "paid for two passes or more, and one was made: give the buyer the others by hand or \
@@ -256,7 +260,7 @@ impl Fulfiller {
                 };
                 (Some(fulfilled), cause)
             }
-            Ok(Done::Without(Plan::Unmatched(ref unmatched))) => {
+            Ok(Progress::Without(Decision::Unmatched(ref unmatched))) => {
                 let cause = Cause {
                     reason: unmatched.reason,
                     detail: &unmatched.detail,
@@ -267,7 +271,7 @@ impl Fulfiller {
             }
             Err(reason) => {
                 let is_paid = reason.is_paid(purchase) && !purchase.is_trial;
-                let error = told(reason);
+                let error = failure(reason);
                 if !error.is_transient() {
                     let cause = Cause {
                         reason: error.code(),
@@ -288,18 +292,23 @@ impl Fulfiller {
         }))
     }
 
-    /// The outcome with the line items known, where they were not and may change it.
-    async fn with_items(
+    /// Tries again with the line items, if they were unknown and may help.
+    async fn retry_with_line_items(
         &self,
         purchase: &Purchase,
-        first: Result<Done, Reason>,
+        first: Result<Progress, Reason>,
         session: &mut Option<Box<CheckoutSession>>,
-    ) -> Result<Done, Reason> {
+    ) -> Result<Progress, Reason> {
         let may_help = match &first {
-            Ok(Done::Without(Plan::Unmatched(unmatched))) => unmatched.reason == UNMATCHED,
-            Ok(Done::Without(Plan::Ignore(NOT_A_PASS))) => {
-                self.catalogue.at_hand().await?.copy.keys().await?.has_prices()
-            }
+            Ok(Progress::Without(Decision::Unmatched(unmatched))) => unmatched.reason == UNMATCHED,
+            Ok(Progress::Without(Decision::Ignore(NOT_A_PASS))) => self
+                .catalogue
+                .cached()
+                .await?
+                .catalogue
+                .keys()
+                .await?
+                .has_prices(),
             Err(Reason::UnresolvedPass { .. } | Reason::UnresolvedTenant { .. }) => true,
             _ => false,
         };
@@ -307,19 +316,20 @@ impl Fulfiller {
             return first;
         }
         let read = match self.items(purchase).await {
-            // It names something wrongly: a person learns of it now, and a lookback that has the items revives it.
+            // Its metadata names something unknown: a person is told now. A lookback that has the line items
+            // revives the job.
             Err(_) if first.is_err() => return first,
             Err(reason) => return Err(reason),
-            Ok(Items::Read(read)) => read,
-            Ok(Items::Unread(why)) => {
+            Ok(LineItems::Read(read)) => read,
+            Ok(LineItems::Unread(why)) => {
                 let tenant = match first {
-                    Ok(Done::Without(Plan::Unmatched(unmatched))) => unmatched.tenant,
-                    Ok(Done::Without(Plan::Ignore(_))) => None,
+                    Ok(Progress::Without(Decision::Unmatched(unmatched))) => unmatched.tenant,
+                    Ok(Progress::Without(Decision::Ignore(_))) => None,
                     other => return other,
                 };
-                return Ok(Done::Without(Plan::Unmatched(Unmatched {
+                return Ok(Progress::Without(Decision::Unmatched(Unmatched {
                     reason: ITEMS_UNREAD,
-                    detail: format!("paid, but its line items could not be read: {why}").into(),
+                    detail: format!("paid, but could not read the line items: {why}").into(),
                     tenant,
                 })));
             }
@@ -328,37 +338,38 @@ impl Fulfiller {
         if read.is_refunded() {
             let closed = self.close_refunded(purchase).await;
             closed.map_err(|error| Reason::from(&error))?;
-            return Ok(Done::Without(Plan::Ignore("refunded")));
+            return Ok(Progress::Without(Decision::Ignore("refunded")));
         }
         if read.price_ids.is_empty() {
             return first;
         }
         let mut known = purchase.clone();
         known.price_ids.clone_from(&read.price_ids);
-        self.carry_out(&known).await
+        self.try_fulfil(&known).await
     }
 
-    /// What cannot be granted (any more) takes nothing from who holds it: another event, or another job, may have come before.
-    async fn existing(&self, purchase: &Purchase, reason: Reason) -> Result<Fulfilled, Reason> {
+    /// Accepts an existing subscription, which another event or job created, even if this purchase cannot be
+    /// fulfilled.
+    async fn accept_existing(&self, purchase: &Purchase, reason: Reason) -> Result<Fulfilled, Reason> {
         if !reason.allows_existing() {
             return Err(reason);
         }
-        let Some(held) = self.held(purchase).await? else {
+        let Some(held) = self.existing_subscription(purchase).await? else {
             return Err(reason);
         };
         match reason.existing_of(&Shown::new(&held.tenant)) {
             Some(true) => Ok(Fulfilled::Existing {
                 subscription_id: held.id,
             }),
-            Some(false) => Ok(Fulfilled::Ignored(plan::ANOTHER_TENANTS)),
+            Some(false) => Ok(Fulfilled::Ignored(decide::ANOTHER_TENANTS)),
             None => Err(reason),
         }
     }
 
-    /// [`Self::plan`]; where nothing tells the tenant, with the path by which an event of the session came in. What the path
-    /// told is so kept for whatever looks at the purchase later: the lookback, a status page, a retry.
-    async fn plan_with_path(&self, purchase: &Purchase) -> Result<Plan, Reason> {
-        let verdict = self.plan(purchase).await;
+    /// Decides; if the tenant is unknown, with the path by which the session's event arrived. The lookback,
+    /// status pages and retries thus know the path, too.
+    async fn decide_with_path(&self, purchase: &Purchase) -> Result<Decision, Reason> {
+        let verdict = self.decide(purchase).await;
         let is_untold = purchase.path_tenant.is_none() && purchase.tenant.is_none();
         if !is_untold || !matches!(verdict, Err(Reason::UnresolvedTenant { .. })) {
             return verdict;
@@ -366,30 +377,30 @@ impl Fulfiller {
         let paths = self.store.paths_of(&purchase.session_id).await;
         match paths.map_err(|error| Reason::from(&error))?.as_slice() {
             [only] => {
-                let mut told = purchase.clone();
-                told.path_tenant = Some(only.clone());
-                told.proved_by = Some(ProvedBy::Platform);
-                self.plan(&told).await
+                let mut with_path = purchase.clone();
+                with_path.path_tenant = Some(only.clone());
+                with_path.proved_by = Some(ProvedBy::Platform);
+                self.decide(&with_path).await
             }
             _ => verdict,
         }
     }
 
-    /// Nothing but a subscription is concluded from a copy of the catalogue that is older than this call: a person who
-    /// corrects the catalogue and retries the job at once must be right.
-    async fn plan(&self, purchase: &Purchase) -> Result<Plan, Reason> {
+    /// Decides with the cached catalogue. Anything but a subscription is decided again with one read after
+    /// this call, so that a corrected catalogue counts at once.
+    async fn decide(&self, purchase: &Purchase) -> Result<Decision, Reason> {
         let mode = self.mode.for_purchase(purchase).await?;
         let rules = Rules { mode, ..self.rules };
         let moment = self.catalogue.moment();
-        let snapshot = self.catalogue.at_hand().await?;
-        let draw_up = async |snapshot: Arc<Snapshot>| {
-            let catalogue = snapshot.copy.of(purchase).await?;
-            plan::draw_up(purchase, &catalogue, rules, self.clock.now())
+        let snapshot = self.catalogue.cached().await?;
+        let decide = async |snapshot: Arc<Snapshot>| {
+            let catalogue = snapshot.catalogue.of(purchase).await?;
+            decide::decide(purchase, &catalogue, rules, self.clock.now())
         };
-        match draw_up(Arc::clone(&snapshot)).await {
-            Ok(create @ Plan::Create { .. }) => Ok(create),
+        match decide(Arc::clone(&snapshot)).await {
+            Ok(create @ Decision::Create { .. }) => Ok(create),
             verdict if snapshot.is_after(moment) => verdict,
-            _ => draw_up(self.catalogue.after(moment).await?).await,
+            _ => decide(self.catalogue.after(moment).await?).await,
         }
     }
 }

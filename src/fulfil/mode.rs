@@ -1,4 +1,4 @@
-//! Live and test mode ("Fulfilment" rule 9): which of the two is taken here.
+//! Live and test mode ("Fulfilment" rule 9): which purchases are accepted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,26 +11,26 @@ use crate::store::{Store, StoreError};
 use super::error::Reason;
 use super::purchase::Purchase;
 
-/// Purchases that ask the store together, at most.
+/// The most purchases that share one query.
 const BATCH: usize = 256;
 
-/// Which purchases are taken.
+/// Which purchases are accepted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Nothing tells, and no live purchase was fulfilled yet: live and test ones.
+    /// Live and test ones: nothing is configured, and no live purchase was fulfilled yet.
     #[default]
     Undecided,
-    /// What the key, or else `stripe.livemode`, says.
+    /// Those of the mode of the key, or else of `stripe.livemode`.
     Configured { live: bool },
-    /// Live ones: nothing else tells, and a live purchase was fulfilled.
+    /// Live ones: nothing is configured, and a live purchase was fulfilled.
     FirstLive,
 }
 
 impl Mode {
-    /// The mode in force; `configured` is what the key or the setting says. Every way to a subscription decides by this.
+    /// The current mode; `configured` is that of the key or the setting.
     ///
     /// # Errors
-    /// [`StoreError`], which is asked where nothing is configured.
+    /// [`StoreError`], if nothing is configured.
     pub async fn read(store: &dyn Store, configured: Option<bool>) -> Result<Self, StoreError> {
         match configured {
             Some(live) => Ok(Self::Configured { live }),
@@ -59,18 +59,18 @@ impl Mode {
     }
 }
 
-/// Knows the mode in force at little cost: only test purchases of a system without key and setting ask the store.
+/// The current mode. Only test purchases without a configured mode query the store.
 #[derive(Debug)]
-pub(super) struct ModeInForce {
+pub(super) struct CurrentMode {
     store: Arc<dyn Store>,
     configured: Option<bool>,
-    /// That a live purchase was fulfilled stays true. That none was, another worker may change at any moment.
+    /// Once a live purchase was fulfilled this stays true. Another worker may fulfil the first at any moment.
     is_live: Arc<AtomicBool>,
-    /// Purchases that run at the same time share an answer.
+    /// Concurrent purchases share one query.
     ask: OnceCell<Batcher<(), Result<Mode, StoreError>>>,
 }
 
-impl ModeInForce {
+impl CurrentMode {
     pub(super) fn new(store: Arc<dyn Store>, configured: Option<bool>) -> Self {
         Self {
             store,
@@ -80,7 +80,7 @@ impl ModeInForce {
         }
     }
 
-    /// The mode, as far as it matters to this purchase: a live one is taken whether it is the first or not.
+    /// The mode for this purchase. A live purchase is accepted whether it is the first or not.
     pub(super) async fn for_purchase(&self, purchase: &Purchase) -> Result<Mode, Reason> {
         if let Some(live) = self.configured {
             return Ok(Mode::Configured { live });

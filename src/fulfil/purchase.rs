@@ -23,7 +23,7 @@ pub struct Purchase {
     /// `cs_…`; empty where the session's `id` could not be read.
     #[serde(rename = "cs")]
     pub session_id: String,
-    /// The event that told; absent where the session was read from Stripe.
+    /// The event that present; absent where the session was read from Stripe.
     #[serde(rename = "evt", skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
     /// When the session was created, else the event.
@@ -179,11 +179,11 @@ impl Purchase {
         named.find(|id| !guest::is_guest(id))
     }
 
-    /// Whose purchase it is, as far as can be told without the catalogue: what the queue is fair to.
+    /// Whose purchase it is, as far as can be present without the catalogue: what the queue is fair to.
     #[must_use]
     pub fn group(&self) -> &str {
-        let told = [&self.path_tenant, &self.account, &self.tenant];
-        told.into_iter().flatten().next().map_or("", String::as_str)
+        let named = [&self.path_tenant, &self.account, &self.tenant];
+        named.into_iter().flatten().next().map_or("", String::as_str)
     }
 
     /// Whether it carries one of the keys that only Surepass' own checkouts write.
@@ -251,7 +251,7 @@ impl Purchase {
 }
 
 impl fmt::Debug for Purchase {
-    /// Without what tells who the buyer is: this reaches logs.
+    /// Without what identifies who the buyer is: this reaches logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Purchase")
             .field("session_id", &self.session_id)
@@ -273,14 +273,14 @@ impl fmt::Debug for Purchase {
 
 /// What a text says, if anything: template engines write `undefined` and `null` for what is not there, and everyone
 /// whose user is `undefined` would become one user.
-pub(super) fn told(text: &str) -> Option<&str> {
+pub(super) fn stated(text: &str) -> Option<&str> {
     let text = text.trim();
     (!matches!(text, "" | "undefined" | "null")).then_some(text)
 }
 
 /// The same of a text that need not be copied where nothing is to be trimmed.
 fn told_owned(text: String) -> Option<String> {
-    match told(&text)? {
+    match stated(&text)? {
         all if all.len() == text.len() => Some(text),
         part => Some(part.to_owned()),
     }

@@ -1,79 +1,82 @@
-//! The tenants, kept at hand for who asks by slug.
+//! The cached tenants, by slug.
 
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::store::{KnownTenant, Store, StoreError, Tenant, UnmatchedPolicy};
 
-use super::assess::{self, Due};
-use super::cache::{Cache, Snapshot};
+use super::catalogue_cache::{CatalogueCache, Snapshot};
+use super::decide::Rules;
 use super::error::Reason;
-use super::plan::Rules;
+use super::expected::{self, ExpectedSubscription};
 use super::purchase::Purchase;
 
-/// Knows the tenants by their slugs, without a read of the store for each question. A tenant that was imported a moment
-/// ago is found.
+/// Finds tenants by slug without a query for each call. Also finds a tenant that was imported a moment ago.
 #[derive(Debug)]
-pub struct Tenants(Cache);
+pub struct Tenants(CatalogueCache);
 
-/// A tenant, as of an edition of the catalogue.
+/// A tenant and the version of its catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct TenantVersion {
     pub tenant: KnownTenant,
-    /// Another one when any tenant or pass has changed.
+    /// Changes with every tenant or pass.
     pub edition: u64,
 }
 
 impl Tenants {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self(Cache::new(store, clock))
+        Self(CatalogueCache::new(store, clock))
     }
 
     /// The tenant with this slug.
     ///
     /// # Errors
-    /// [`StoreError`], where the store does not answer and the tenant is not at hand.
+    /// [`StoreError`] if the store is unavailable and the tenant is not cached.
     pub async fn by_slug(&self, slug: &str) -> Result<Option<KnownTenant>, StoreError> {
         let place = self.place(slug).await?;
-        Ok(place.and_then(|(snapshot, at)| snapshot.copy.directory().get(at).cloned()))
+        Ok(place.and_then(|(snapshot, at)| snapshot.catalogue.directory().get(at).cloned()))
     }
 
-    /// The tenant with this slug, as the copy at hand knows it.
+    /// The cached tenant with this slug.
     ///
     /// # Errors
-    /// [`StoreError`], where the store does not answer and no copy is at hand.
-    pub async fn at_hand(&self, slug: &str) -> Result<Option<Found>, StoreError> {
-        let snapshot = self.0.at_hand().await.map_err(away)?;
+    /// [`StoreError`] if the store is unavailable and nothing is cached.
+    pub async fn cached(&self, slug: &str) -> Result<Option<TenantVersion>, StoreError> {
+        let snapshot = self.0.cached().await.map_err(away)?;
         Ok(find(&snapshot, slug))
     }
 
-    /// The tenant with this slug, as the store knows it now.
+    /// The tenant with this slug, read from the store.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn anew(&self, slug: &str) -> Result<Option<Found>, StoreError> {
+    pub async fn fresh(&self, slug: &str) -> Result<Option<TenantVersion>, StoreError> {
         let snapshot = self.0.after(self.0.moment()).await.map_err(away)?;
         Ok(find(&snapshot, slug))
     }
 
-    /// What a purchase ought to become.
+    /// What a purchase should become.
     ///
     /// # Errors
-    /// [`StoreError`], where the store does not answer and what the purchase asks for is not at hand.
-    pub async fn due(&self, purchase: &Purchase, unmatched: UnmatchedPolicy) -> Result<Due, StoreError> {
+    /// [`StoreError`] if the store is unavailable and the needed data is not cached.
+    pub async fn expected(
+        &self,
+        purchase: &Purchase,
+        unmatched: UnmatchedPolicy,
+    ) -> Result<ExpectedSubscription, StoreError> {
         let away = |reason: Reason| StoreError::Transient(reason.to_string());
-        let snapshot = self.0.at_hand().await.map_err(away)?;
-        let catalogue = snapshot.copy.of(purchase).await.map_err(away)?;
+        let snapshot = self.0.cached().await.map_err(away)?;
+        let catalogue = snapshot.catalogue.of(purchase).await.map_err(away)?;
         let rules = Rules {
             unmatched,
             ..Rules::default()
         };
         let now = purchase.created.unwrap_or_default();
-        Ok(assess::due(purchase, &catalogue, rules, now))
+        Ok(expected::expected(purchase, &catalogue, rules, now))
     }
 
-    /// The tenant with this slug, with its name, its colour and its passes.
+    /// The tenant with this slug, with its passes.
     ///
     /// # Errors
     /// As [`Self::by_slug`].
@@ -81,31 +84,31 @@ impl Tenants {
         let Some((snapshot, at)) = self.place(slug).await? else {
             return Ok(None);
         };
-        let found = snapshot.copy.shelf(at).await.map_err(away)?;
+        let found = snapshot.catalogue.passes_of(at).await.map_err(away)?;
         Ok(found.map(|found| Arc::clone(&found.tenant)))
     }
 
-    /// The tenant, and the copy that knows it: the one at hand, or else one that was read just now.
+    /// The tenant's position, and the cached or newly read catalogue that contains it.
     async fn place(&self, slug: &str) -> Result<Option<(Arc<Snapshot>, usize)>, StoreError> {
         let moment = self.0.moment();
-        let snapshot = self.0.at_hand().await.map_err(away)?;
-        if let Some(at) = snapshot.copy.directory().of_slug(slug) {
+        let snapshot = self.0.cached().await.map_err(away)?;
+        if let Some(at) = snapshot.catalogue.directory().of_slug(slug) {
             return Ok(Some((snapshot, at)));
         }
         if snapshot.is_after(moment) {
             return Ok(None);
         }
         let snapshot = self.0.after(moment).await.map_err(away)?;
-        let at = snapshot.copy.directory().of_slug(slug);
+        let at = snapshot.catalogue.directory().of_slug(slug);
         Ok(at.map(|at| (snapshot, at)))
     }
 }
 
-fn find(snapshot: &Snapshot, slug: &str) -> Option<Found> {
-    let directory = snapshot.copy.directory();
+fn find(snapshot: &Snapshot, slug: &str) -> Option<TenantVersion> {
+    let directory = snapshot.catalogue.directory();
     let tenant = directory.get(directory.of_slug(slug)?)?.clone();
     let edition = snapshot.edition();
-    Some(Found { tenant, edition })
+    Some(TenantVersion { tenant, edition })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]

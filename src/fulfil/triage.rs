@@ -1,11 +1,11 @@
-//! Which events and sessions are purchases. Pure: the intake asks it before anything is stored.
+//! Decides which events and sessions are purchases. Pure: used before anything is stored.
 
 use crate::store::CreatedVia;
 use crate::stripe::{CheckoutSession, Event, PaymentStatus, SessionMode, SessionStatus};
 
-use super::purchase::{Origin, Purchase, PurchaseKind, told};
+use super::purchase::{Origin, Purchase, PurchaseKind, stated};
 
-/// Why an event without `data.object` is ignored: Stripe's thin events tell only that something happened.
+/// Why an event without `data.object` is ignored: thin events contain no data.
 pub const THIN_EVENT: &str = "thin_event";
 
 /// What to do about an event or a session.
@@ -16,15 +16,15 @@ pub const THIN_EVENT: &str = "thin_event";
 )]
 pub enum Triage {
     Fulfil(Purchase),
-    /// Nothing to do, and why, in a few stable words.
+    /// Ignore it, for this reason (a stable code).
     Ignore(&'static str),
 }
 
-/// Decides what to do about a verified event that came in by the path of `path_tenant` (a slug), if any. Takes the event's
-/// session: a purchase is made of its parts, once for each webhook.
+/// Decides what to do with a verified event that arrived by the path of `path_tenant` (a slug), if any. Takes
+/// the session out of the event, to avoid a copy.
 ///
-/// "Fulfilment" rule 1: only a session that is complete and paid for is fulfilled. A session whose state cannot be read
-/// goes on as a purchase that fulfilment refuses, so that a person learns of it.
+/// "Fulfilment" rule 1: only a complete and paid session is fulfilled. A session whose state cannot be read
+/// becomes a purchase that fulfilment rejects, so that a person sees it.
 #[must_use]
 pub fn triage(event: &mut Event, path_tenant: Option<&str>) -> Triage {
     if event.is_thin {
@@ -49,7 +49,7 @@ pub fn triage(event: &mut Event, path_tenant: Option<&str>) -> Triage {
     triage_owned(session, &origin, CreatedVia::Webhook)
 }
 
-/// Decides what to do about a session, wherever it was learned of.
+/// Decides what to do with a session from any source.
 #[must_use]
 pub fn triage_session(session: &CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Triage {
     triage_owned(session.clone(), origin, created_via)
@@ -72,15 +72,15 @@ fn triage_owned(mut session: CheckoutSession, origin: &Origin<'_>, created_via: 
     match session.status {
         Some(SessionStatus::Complete) => {}
         Some(_) => return Triage::Ignore("not_complete"),
-        // Payloads of API versions before 2021 have no status; money that is there says as much.
+        // Before API versions of 2021 there is no status; a paid session is complete.
         None if session.payment_status == Some(PaymentStatus::Paid) => {}
         None => note(&mut session, "status"),
     }
     Triage::Fulfil(Purchase::new(session, kind, origin, created_via))
 }
 
-/// What a session would be as a purchase, were it paid for: tells whose it is. Not to be handed in; `None`: it is none of
-/// ours, whatever becomes of it.
+/// The purchase that a session would become if it were paid, to find its owner. Not to be enqueued. `None`:
+/// not a purchase of a pass.
 #[must_use]
 pub fn draft(session: &CheckoutSession, origin: &Origin<'_>, created_via: CreatedVia) -> Option<Purchase> {
     if session.mode == Some(SessionMode::Setup) {
@@ -90,8 +90,7 @@ pub fn draft(session: &CheckoutSession, origin: &Origin<'_>, created_via: Create
     Some(Purchase::new(session.clone(), kind, origin, created_via))
 }
 
-/// What a paid session would be as a purchase whose `type` says that it is something else: tells whose it is. Not to be
-/// handed in.
+/// The purchase of a paid session whose `type` is something else, to find its owner. Not to be enqueued.
 #[must_use]
 pub fn of_another_type(session: &CheckoutSession, origin: &Origin<'_>) -> Option<Purchase> {
     let is_paid = session.payment_status == Some(PaymentStatus::Paid)
@@ -107,12 +106,13 @@ fn note(session: &mut CheckoutSession, field: &'static str) {
     }
 }
 
-/// The metadata's `type` says that something else than a pass was bought.
+/// The metadata's `type` is not that of a pass.
 struct OtherPurchase;
 
-/// `passType` is an older name of `type`, but newer sessions hold the pass' own type (`multi`) in it, which says nothing.
+/// `passType` is an older name of `type`. In newer sessions it contains the pass's own type (`multi`), which
+/// says nothing here.
 fn kind(session: &CheckoutSession) -> Result<Option<PurchaseKind>, OtherPurchase> {
-    let said = |name: &str| session.metadata.get(name).and_then(|value| told(value));
+    let said = |name: &str| session.metadata.get(name).and_then(|value| stated(value));
     let named = |value: &str| match value {
         "pass_purchase" => Some(PurchaseKind::Pass),
         "pass_upgrade" => Some(PurchaseKind::Upgrade),

@@ -6,7 +6,7 @@ use crate::store::{Expiry, Validity};
 use crate::time_zone::Tz;
 
 /// A hundred years: more is a slip of the keyboard.
-const MOST_DAYS: i64 = 36_500;
+const MAX_DAYS: i64 = 36_500;
 
 /// The end of a pass bought at `start`. "Fulfilment" rule 6: its fixed date, else `start` and its days of 24 hours.
 ///
@@ -26,8 +26,8 @@ pub(super) fn end(validity: &Validity, start: DateTime<Utc>, time_zone: Tz) -> R
 }
 
 fn after_days(start: DateTime<Utc>, days: i64) -> Result<DateTime<Utc>, String> {
-    let out_of_range = || format!("its `validityDays` is {days}, not 1 to {MOST_DAYS}");
-    if !(1..=MOST_DAYS).contains(&days) {
+    let out_of_range = || format!("its `validityDays` is {days}, not 1 to {MAX_DAYS}");
+    if !(1..=MAX_DAYS).contains(&days) {
         return Err(out_of_range());
     }
     start

@@ -156,7 +156,7 @@ impl Endpoints {
         let in_vain = {
             let mut look = self.looks.lock().await;
             if look.began.is_none_or(|at| at.elapsed() >= BETWEEN_LOOKS) {
-                let found = in_time(self.tenants.anew(slug)).await;
+                let found = in_time(self.tenants.fresh(slug)).await;
                 *look = Look {
                     began: Some(Instant::now()),
                     in_vain: found.is_err(),
@@ -174,7 +174,7 @@ impl Endpoints {
     /// What is known of the endpoint by the copy of the catalogue at hand; `None`: there is no such tenant. The store away: what
     /// was known goes on.
     async fn known_at(&self, slug: &str) -> Result<Option<Known>, StoreError> {
-        let found = match in_time(self.tenants.at_hand(slug)).await {
+        let found = match in_time(self.tenants.cached(slug)).await {
             Ok(Some(found)) => found,
             Ok(None) => {
                 self.known().remove(slug);

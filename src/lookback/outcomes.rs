@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cases::{Case, Cases};
 use super::enqueue_missing::dead_letter_message;
 use super::{Lookback, LookbackError, RunId};
-use crate::fulfil::{Due, Purchase, Tenants, job_id};
+use crate::fulfil::{ExpectedSubscription, Purchase, Tenants, job_id};
 use crate::queue::JobStatus;
 use crate::store::{FoundSession, FulfilledPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
 
@@ -70,7 +70,10 @@ impl Lookback {
         let mut not_passes = HashSet::new();
         for ((_, purchase), status) in rows.iter().zip(statuses) {
             if let (JobStatus::Gone, Some(purchase)) = (status, purchase)
-                && matches!(tenants.due(purchase, self.unmatched).await?, Due::Nothing(_))
+                && matches!(
+                    tenants.expected(purchase, self.unmatched).await?,
+                    ExpectedSubscription::NotAPass(_)
+                )
             {
                 not_passes.insert(purchase.session_id.clone());
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use surepass::clock::Clock;
-use surepass::fulfil::{Assessor, Due, Fulfiller, Mode};
+use surepass::fulfil::{ExpectedSubscription, Fulfiller, FulfilmentRules, Mode};
 
 use crate::shop::{Shop, completed, purchase, session, tenant};
 
@@ -87,13 +87,13 @@ async fn rule_9_what_a_purchase_ought_to_become_is_decided_by_the_same_mode() {
     let shop = undecided().await;
     let test = purchase(&bought(false, "a"));
     let due = async || {
-        let assessor = Assessor::read(&*shop.store, None).await.unwrap();
-        assessor.due(&test, Clock::system().now())
+        let rules = FulfilmentRules::read(&*shop.store, None).await.unwrap();
+        rules.expected(&test, Clock::system().now())
     };
-    assert!(matches!(due().await, Due::Subscription(_)));
+    assert!(matches!(due().await, ExpectedSubscription::Subscription(_)));
     assert_eq!(shop.deliver(&bought(true, "b")).await, "created");
     assert_eq!(Mode::read(&*shop.store, None).await, Ok(Mode::FirstLive));
-    let Due::Refused(why) = due().await else {
+    let ExpectedSubscription::Refused(why) = due().await else {
         panic!("refused");
     };
     assert_eq!(why.code(), "livemode_mismatch");

@@ -320,9 +320,9 @@ async fn an_error_says_what_happened_why_and_what_to_do_with_ids() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "cs_test_a: paid at tenant `t1`, but it sells no pass with the id `pass-11`: no pass can be told and none is \
-         guessed; add it to the catalogue (`surepass catalog import`) and retry the job, give one (`surepass unmatched \
-         assign ID --pass P --why …`), or refund it"
+        "cs_test_a: paid at tenant `t1`, but we cannot tell which pass was bought: no pass has the id `pass-11`. Add the \
+         pass to the catalogue (`surepass catalog import`) and retry the job, assign one (`surepass unmatched assign ID \
+         --pass P --why …`), or refund it"
     );
     let other = Shop::open(&[connected("t1", "acct_1")]).await;
     let error = other

@@ -106,6 +106,11 @@ async fn a_move_is_audited_once_and_refusals_say_what_to_do() {
         (vec![&id, "--user", "bo"], 2, "--why"),
         (vec![&id, "--user", "bo", "--why", " "], 2, "audit log"),
         (vec![&id, "--user", "undefined", "--why", "x"], 2, "`sub`"),
+        (
+            vec![&id, "--user", "guest-abc", "--why", "x"],
+            2,
+            "`guest-abc` is not a user",
+        ),
         (vec![&id, "--email", "bo", "--why", "x"], 2, "NAME@DOMAIN"),
         (
             vec!["cs_test_none", "--user", "bo", "--why", "x"],

@@ -57,8 +57,8 @@ From payment to subscription. The worst:
 MISSING 1: paid, and no subscription
   cs_test_a10000000000000000000000000000000000000000000000000000LOST
     tenant-1 · 1500.00 NOK · paid 26 h ago · pi_30000000000000000000LOST
-    unresolved_pass: paid at tenant `tenant-1`, but it sells no pass with the id
-    `pass-gone`: no pass can be told and none is guessed; add it to the
-    catalogue (`surepass catalog import`) and retry the job, give one (`surepass
+    unresolved_pass: paid at tenant `tenant-1`, but we cannot tell which pass
+    was bought: no pass has the id `pass-gone`. Add the pass to the catalogue
+    (`surepass catalog import`) and retry the job, assign one (`surepass
     unmatched assign ID --pass P --why …`), or refund it
 ";

@@ -208,7 +208,7 @@ async fn a_session_whose_id_cannot_be_read_is_listed_by_its_event() {
     let list = stdout(&shop.surepass(&["unmatched", "list"]).await);
     let event = session.event_id(1);
     assert!(
-        list.contains(&format!("\n  event {event}\n")) && list.contains("look its event up in Stripe"),
+        list.contains(&format!("\n  event {event}\n")) && list.contains("find its event at Stripe"),
         "{list}"
     );
     assert!(

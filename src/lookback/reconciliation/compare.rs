@@ -1,7 +1,7 @@
 //! Compares a subscription with its session. Only certain differences count: the catalogue may have changed
 //! since.
 
-use crate::fulfil::{Due, Purchase};
+use crate::fulfil::{ExpectedSubscription, Purchase};
 use crate::money::Money;
 use crate::store::Subscription;
 
@@ -11,10 +11,14 @@ use super::finding::Difference;
 const WRONG_TENANT_CODES: [&str; 2] = ["tenant_mismatch", "livemode_mismatch"];
 
 /// The fields in which the subscription differs from its session.
-pub(super) fn differences(purchase: &Purchase, due: &Due, held: &Subscription) -> Vec<Difference> {
+pub(super) fn differences(
+    purchase: &Purchase,
+    due: &ExpectedSubscription,
+    held: &Subscription,
+) -> Vec<Difference> {
     let mut found = Differences::default();
     match due {
-        Due::Subscription(due) => {
+        ExpectedSubscription::Subscription(due) => {
             found.compare("tenant", &due.tenant, &held.tenant);
             if purchase.pass_id.as_ref() == Some(&due.pass_id) {
                 found.compare("passId", &due.pass_id, &held.pass_id);
@@ -37,14 +41,16 @@ pub(super) fn differences(purchase: &Purchase, due: &Due, held: &Subscription) -
                 );
             }
         }
-        Due::Refused(refusal) if WRONG_TENANT_CODES.contains(&refusal.code()) => {
+        ExpectedSubscription::Refused(refusal) if WRONG_TENANT_CODES.contains(&refusal.code()) => {
             found.0.push(Difference {
                 field: "tenant",
                 stripe: refusal.to_string(),
                 store: held.tenant.clone(),
             });
         }
-        Due::Refused(_) | Due::Unmatched(_) | Due::Nothing(_) => {
+        ExpectedSubscription::Refused(_)
+        | ExpectedSubscription::Unmatched(_)
+        | ExpectedSubscription::NotAPass(_) => {
             if let (Some(paid), false) = (paid(purchase), held.is_upgrade) {
                 found.compare("purchasePrice", &paid, &held.purchase_price);
             }

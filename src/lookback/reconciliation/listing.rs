@@ -187,7 +187,7 @@ async fn unknown_session(
 ) -> Option<Finding> {
     let session = &subscription.stripe_session_id;
     let tenant = reconciler
-        .assessor
+        .rules
         .tenants()
         .iter()
         .find(|tenant| tenant.id == subscription.tenant);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::config::ClientReference;
-use crate::fulfil::Assessor;
+use crate::fulfil::FulfilmentRules;
 use crate::store::{Store, StoreError, UnmatchedPolicy};
 use crate::stripe::api::Client;
 
@@ -84,19 +84,19 @@ pub async fn reconcile(
     options: Options,
     mut on_progress: impl FnMut(Progress<'_>),
 ) -> Result<Balance, ReconcileError> {
-    let assessor = Assessor::read(store, options.livemode)
+    let rules = FulfilmentRules::read(store, options.livemode)
         .await?
         .with_policy(options.unmatched);
     let only = options.tenant.as_deref().map(|slug| {
-        let found = assessor.tenants().iter().find(|tenant| tenant.slug == slug);
+        let found = rules.tenants().iter().find(|tenant| tenant.slug == slug);
         found.ok_or_else(|| ReconcileError::UnknownTenant(slug.to_owned()))
     });
     let only = only.transpose()?;
     let accounts = match only {
         Some(tenant) => vec![tenant.stripe_account.clone()],
-        None => super::accounts(assessor.tenants()),
+        None => super::accounts(rules.tenants()),
     };
-    let mut reconciler = Reconciler::new(&assessor, store, &options, only.map(|tenant| tenant.id.as_str()));
+    let mut reconciler = Reconciler::new(&rules, store, &options, only.map(|tenant| tenant.id.as_str()));
     for (nth, account) in accounts.iter().enumerate() {
         let listing = listing::Listing {
             api: client.account(account.as_deref()),

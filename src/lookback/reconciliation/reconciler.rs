@@ -11,12 +11,12 @@ use super::compare::{differences, paid};
 use super::delay::{DelayStats, Delays};
 use super::finding::{Finding, Findings};
 use super::owner::{self, OwnerCheck};
-use crate::fulfil::{Assessor, Due, Origin, Purchase, Triage, triage_session};
+use crate::fulfil::{ExpectedSubscription, FulfilmentRules, Origin, Purchase, Triage, triage_session};
 use crate::store::{CreatedVia, Resolution, Store, StoreError, Subscription, UnmatchedPayment};
 use crate::stripe::CheckoutSession;
 
 pub(super) struct Reconciler<'a> {
-    pub(super) assessor: &'a Assessor,
+    pub(super) rules: &'a FulfilmentRules,
     pub(super) store: &'a dyn Store,
     pub(super) options: &'a Options,
     /// Only the tenant with this id.
@@ -85,7 +85,7 @@ impl<'a> PageSubscriptions<'a> {
 struct PaidSession<'a> {
     session: &'a CheckoutSession,
     purchase: &'a Purchase,
-    due: &'a Due,
+    due: &'a ExpectedSubscription,
     tenant: Option<String>,
     paid_at: Option<DateTime<Utc>>,
 }
@@ -112,13 +112,13 @@ impl PaidSession<'_> {
 
 impl<'a> Reconciler<'a> {
     pub(super) fn new(
-        assessor: &'a Assessor,
+        rules: &'a FulfilmentRules,
         store: &'a dyn Store,
         options: &'a Options,
         only: Option<&'a str>,
     ) -> Self {
         Self {
-            assessor,
+            rules,
             store,
             options,
             only,
@@ -193,14 +193,14 @@ impl<'a> Reconciler<'a> {
         held: &[&Subscription],
         case: Option<&UnmatchedPayment>,
     ) {
-        let due = self.assessor.due(purchase, self.options.to);
-        if held.is_empty() && (purchase.is_trial || matches!(due, Due::Nothing(_))) {
+        let due = self.rules.expected(purchase, self.options.to);
+        if held.is_empty() && (purchase.is_trial || matches!(due, ExpectedSubscription::NotAPass(_))) {
             return;
         }
         let tenant = match (held.first(), &due) {
             (Some(held), _) => Some(held.tenant.clone()),
-            (None, Due::Subscription(due)) => Some(due.tenant.clone()),
-            (None, _) => self.assessor.tenant(purchase).map(|tenant| tenant.id.clone()),
+            (None, ExpectedSubscription::Subscription(due)) => Some(due.tenant.clone()),
+            (None, _) => self.rules.tenant(purchase).map(|tenant| tenant.id.clone()),
         };
         if !self.counts(tenant.as_deref()) {
             return;
@@ -231,7 +231,7 @@ impl<'a> Reconciler<'a> {
         case: Option<&UnmatchedPayment>,
     ) {
         let mut finding = entry.finding(&[]);
-        if let Due::Refused(refusal) = entry.due {
+        if let ExpectedSubscription::Refused(refusal) = entry.due {
             finding.why = Some(format!("{}: {refusal}", refusal.code()));
         }
         let grace = chrono::TimeDelta::from_std(self.options.grace).unwrap_or_default();
@@ -310,7 +310,7 @@ impl<'a> Reconciler<'a> {
     pub(super) fn needs_all_line_items(&self, session: &CheckoutSession, account: Option<&str>) -> bool {
         session.more_line_items
             && matches!(triage(session, account), Triage::Fulfil(purchase)
-                if !matches!(self.assessor.due(&purchase, self.options.to), Due::Subscription(_)))
+                if !matches!(self.rules.expected(&purchase, self.options.to), ExpectedSubscription::Subscription(_)))
     }
 
     pub(super) fn finish(self) -> Balance {

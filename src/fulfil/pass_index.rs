@@ -1,4 +1,4 @@
-//! By what the passes of all tenants are told: which tenants a purchase could be meant for that names none of them.
+//! An index of all tenants' passes, which finds the possible tenants of a purchase that names none.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -9,24 +9,24 @@ use crate::store::{PassKeys, Store, StoreError};
 
 use super::purchase::Purchase;
 
-/// So many passes are read at a time.
+/// Passes in one query.
 const PAGE: u32 = 1_000;
 
-/// From ids, names and prices of passes to tenants. A hundred thousand passes take some 5 MB: hashes stand for the texts, keyed
-/// by chance, so that nobody can make two that are the same.
+/// Maps ids, names and prices of passes to tenants. A hundred thousand passes take some 5 MB, since only
+/// hashes are stored. The hashes are keyed randomly, so that nobody can construct a collision.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(super) struct PassIndex {
     hasher: RandomState,
     ids: Table,
     names: Table,
     prices: Table,
 }
 
-/// Hashes with the tenants that have them, sorted.
+/// Hashes with their tenants, sorted.
 type Table = Vec<(u64, u32)>;
 
-impl Keys {
-    /// Reads those of all passes; `tenants` tells a tenant's place by its id.
+impl PassIndex {
+    /// Reads all passes. `tenants` maps ids to positions.
     pub(super) async fn read(
         store: &dyn Store,
         tenants: &HashMap<Arc<str>, usize>,
@@ -35,7 +35,7 @@ impl Keys {
         let mut last: Option<PassKeys> = None;
         loop {
             let mut page = store.pass_keys(last.as_ref(), PAGE).await?;
-            // A tenant that is new since its place was asked for is found in the next copy.
+            // A tenant that was added meanwhile is in the next catalogue.
             for pass in &page {
                 if let Some(&at) = tenants.get(pass.tenant.as_str()) {
                     keys.add(at, &pass.id, &pass.name, &pass.stripe_price_ids);
@@ -58,7 +58,7 @@ impl Keys {
         }
     }
 
-    /// To be called when all are added.
+    /// Sorts the tables. Call it after the last `add`.
     pub(super) fn sorted(mut self) -> Self {
         for table in [&mut self.ids, &mut self.names, &mut self.prices] {
             table.sort_unstable();
@@ -68,19 +68,19 @@ impl Keys {
         self
     }
 
-    /// Whether any pass can be told by a price of Stripe's.
+    /// Whether any pass has a Stripe price.
     pub(super) fn has_prices(&self) -> bool {
         !self.prices.is_empty()
     }
 
-    /// The tenants that sell a price of the purchase's line items.
+    /// The tenants that sell a price of the line items.
     pub(super) fn sellers(&self, purchase: &Purchase) -> BTreeSet<usize> {
         let prices = purchase.price_ids.iter();
         prices.flat_map(|price| self.of(&self.prices, price)).collect()
     }
 
-    /// The tenants of which what the purchase names fits a pass, or several.
-    pub(super) fn told(&self, purchase: &Purchase) -> impl Iterator<Item = usize> {
+    /// The tenants with a pass that matches the purchase.
+    pub(super) fn tenants_of(&self, purchase: &Purchase) -> impl Iterator<Item = usize> {
         let id = purchase.pass_id.as_deref();
         let name = purchase.pass_name.as_deref().map(email::name_key);
         let ids = id.into_iter().flat_map(|id| self.of(&self.ids, id));
@@ -88,7 +88,7 @@ impl Keys {
         ids.chain(names).chain(self.sellers(purchase))
     }
 
-    /// Whether the purchase names a pass by the id or the price of any tenant's.
+    /// Whether the purchase contains the id or a price of any pass.
     pub(super) fn identify(&self, purchase: &Purchase) -> bool {
         let id = purchase.pass_id.as_deref();
         let mut ids = id.into_iter().flat_map(|id| self.of(&self.ids, id));
@@ -106,7 +106,7 @@ impl Keys {
     }
 }
 
-impl Default for Keys {
+impl Default for PassIndex {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),

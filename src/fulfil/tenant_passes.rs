@@ -1,4 +1,4 @@
-//! One tenant's passes, indexed: which of them was bought.
+//! A tenant's passes, indexed to find which one was bought.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use crate::store::{Pass, Tenant};
 use super::error::Shown;
 use super::purchase::Purchase;
 
-/// One tenant with its passes.
+/// A tenant with its passes.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct TenantPasses {
     pub(super) tenant: Arc<Tenant>,
     by_id: Index,
     by_name: Index,
@@ -19,50 +19,48 @@ pub(super) struct Shelf {
     by_price: Index,
 }
 
-/// A pass that a purchase does not tell.
+/// No pass matches the purchase, or several do.
 #[derive(Debug)]
 pub(super) struct NoPass {
-    /// What it says fits more than one: it is meant for us.
+    /// Several passes match, so the purchase is for this tenant.
     pub(super) is_ambiguous: bool,
     pub(super) why: String,
 }
 
-impl Shelf {
+impl TenantPasses {
     pub(super) fn new(tenant: Tenant) -> Self {
-        let mut shelf = Self {
+        let mut passes_of = Self {
             by_id: Index::default(),
             by_name: Index::default(),
             by_folded_name: Index::default(),
             by_price: Index::default(),
             tenant: Arc::new(tenant),
         };
-        for (at, pass) in shelf.tenant.passes.iter().enumerate() {
-            shelf.by_id.add(pass.id.clone(), at);
-            shelf.by_name.add(email::nfc(&pass.name).into_owned(), at);
-            shelf.by_folded_name.add(email::name_key(&pass.name), at);
+        for (at, pass) in passes_of.tenant.passes.iter().enumerate() {
+            passes_of.by_id.add(pass.id.clone(), at);
+            passes_of.by_name.add(email::nfc(&pass.name).into_owned(), at);
+            passes_of.by_folded_name.add(email::name_key(&pass.name), at);
             for price in &pass.stripe_price_ids {
-                shelf.by_price.add(price.clone(), at);
+                passes_of.by_price.add(price.clone(), at);
             }
         }
-        shelf
+        passes_of
     }
 
-    /// "Fulfilment" rule 4: by the metadata's id, else by name, else by the line items' price, among this tenant's
-    /// passes only, whether they are still sold or not.
+    /// "Fulfilment" rule 4: finds the pass by the metadata's id, else by name, else by the line items' price.
+    /// Passes that are no longer sold count, too.
     ///
-    /// A name fits as it is written, else without regard to case and outer spaces. What fits two passes fits none.
+    /// A name matches exactly, or else without regard to case and outer spaces. Several matches count as
+    /// none.
     pub(super) fn pass(&self, purchase: &Purchase) -> Result<&Pass, NoPass> {
         let mut missing = Vec::new();
         if let Some(id) = purchase.pass_id.as_deref() {
             match self.by_id.find(id) {
                 Match::One(at) => return self.at(at),
                 Match::Several => {
-                    return Err(ambiguous(format!(
-                        "it has two passes with the id `{}`",
-                        Shown::new(id)
-                    )));
+                    return Err(ambiguous(format!("two passes have the id `{}`", Shown::new(id))));
                 }
-                Match::None => missing.push(format!("it sells no pass with the id `{}`", Shown::new(id))),
+                Match::None => missing.push(format!("no pass has the id `{}`", Shown::new(id))),
             }
         }
         if let Some(name) = purchase.pass_name.as_deref() {
@@ -75,11 +73,11 @@ impl Shelf {
                 Match::One(at) => return self.at(at),
                 Match::Several => {
                     return Err(ambiguous(format!(
-                        "it has more than one pass named `{}`",
+                        "several passes are named `{}`",
                         Shown::new(name)
                     )));
                 }
-                Match::None => missing.push(format!("it sells no pass named `{}`", Shown::new(name))),
+                Match::None => missing.push(format!("no pass is named `{}`", Shown::new(name))),
             }
         }
         let mut by_price = Match::None;
@@ -90,14 +88,14 @@ impl Shelf {
             Match::One(at) => return self.at(at),
             Match::Several => {
                 return Err(ambiguous(
-                    "the prices of its line items fit more than one pass".to_owned(),
+                    "several passes match the prices of the line items".to_owned(),
                 ));
             }
             Match::None if !purchase.price_ids.is_empty() => {
-                missing.push("no pass has a price of its line items".to_owned());
+                missing.push("no pass has a price of the line items".to_owned());
             }
             Match::None if missing.is_empty() => {
-                missing.push("it names no pass, neither by id nor by name nor by price".to_owned());
+                missing.push("the session has no passId, passName or known price".to_owned());
             }
             Match::None => {}
         }
@@ -107,13 +105,13 @@ impl Shelf {
         })
     }
 
-    /// In passes, and one for the tenant.
+    /// The number of passes, plus one for the tenant.
     pub(super) fn weight(&self) -> usize {
         1 + self.tenant.passes.len()
     }
 
-    /// Whether what the purchase names fits a pass of this tenant's, or several.
-    pub(super) fn tells(&self, purchase: &Purchase) -> bool {
+    /// Whether the purchase matches one or several passes of this tenant.
+    pub(super) fn identifies(&self, purchase: &Purchase) -> bool {
         self.pass(purchase)
             .map_or_else(|none| none.is_ambiguous, |_| true)
     }
@@ -133,7 +131,7 @@ fn ambiguous(why: String) -> NoPass {
     }
 }
 
-/// From a key to a position, knowing when a key has two.
+/// Maps a key to a position, and knows if a key has several.
 #[derive(Debug, Default)]
 struct Index(HashMap<String, Match>);
 

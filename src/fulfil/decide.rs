@@ -1,4 +1,4 @@
-//! From a purchase and the catalogue to the subscription that it makes. Pure.
+//! Decides what a purchase becomes by the catalogue. Pure functions.
 
 use std::borrow::Cow;
 
@@ -13,20 +13,20 @@ use super::error::{Reason, Shown};
 use super::is_session_id;
 use super::mode::Mode;
 use super::purchase::{Purchase, PurchaseKind};
-use super::shelf::Shelf;
+use super::tenant_passes::TenantPasses;
 use super::validity;
 
-/// What a purchase comes to.
+/// What a purchase becomes.
 #[derive(Debug)]
-pub(super) enum Plan {
+pub(super) enum Decision {
     Create {
         new: Box<NewSubscription>,
-        /// More was paid for than this one pass.
+        /// More was paid than this pass costs.
         is_short: bool,
     },
-    /// It names nothing that is sold here: a person must look.
+    /// It names nothing that is sold here: a person must decide.
     Unmatched(Unmatched),
-    /// It is none of ours, and why, in a few stable words.
+    /// Not a purchase of a pass, for this reason.
     Ignore(&'static str),
 }
 
@@ -39,36 +39,36 @@ pub(super) struct Unmatched {
     pub(super) tenant: Option<String>,
 }
 
-/// How purchases are judged, beside the catalogue.
+/// The rules beside the catalogue.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rules {
     pub(super) mode: Mode,
-    /// Of sessions without any of our keys, where no tenant is known.
+    /// For sessions without our metadata whose tenant is unknown.
     pub(super) unmatched: UnmatchedPolicy,
 }
 
 /// The reason of a case that names nothing that is sold here.
 pub(crate) const UNMATCHED: &str = "unmatched";
-/// The reason of a case of which nothing was paid.
+/// The reason of a case in which nothing was paid.
 pub(crate) const TRIAL: &str = "trial";
-/// Why a paid purchase without any of our keys is left alone.
+/// Why a paid session without our metadata is ignored.
 pub(crate) const NOT_A_PASS: &str = "not_a_pass";
 
-/// Why a purchase at one tenant's endpoint is ignored: another tenant of the same Stripe account sold it, and that tenant's own
-/// endpoint, the platform's or the lookback fulfils it.
+/// Why a purchase at one tenant's endpoint is ignored: another tenant of the same Stripe account sold it.
+/// That tenant's endpoint, the platform's or the lookback fulfils it.
 pub(super) const ANOTHER_TENANTS: &str = "another_tenants";
 
-/// Unreadable fields that take nothing from a pass: they only describe.
+/// Fields that a pass does not need.
 const HARMLESS: [&str; 3] = ["mode", "customer", "customer_details.name"];
 
-/// Unreadable fields that matter only where nothing else tells who the buyer is.
+/// Fields that matter only if nothing else identifies the buyer.
 const EMAILS: [&str; 3] = ["customer_email", "customer_details", "customer_details.email"];
 
-/// What can be said without the catalogue.
+/// Checks the purchase without the catalogue.
 ///
 /// # Errors
 /// The session cannot be read.
-pub(super) fn screen(purchase: &Purchase) -> Result<(), Reason> {
+pub(super) fn validate(purchase: &Purchase) -> Result<(), Reason> {
     let has_user = purchase.user().is_some();
     let mut wrong: Vec<&str> = purchase
         .unreadable
@@ -102,21 +102,21 @@ pub(super) fn screen(purchase: &Purchase) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Draws up the subscription that the purchase makes, from a purchase that [`screen`] has passed.
+/// Decides about a purchase that [`validate`] has accepted.
 ///
 /// # Errors
-/// Why there is none.
-pub(super) fn draw_up(
+/// Why it cannot be fulfilled.
+pub(super) fn decide(
     purchase: &Purchase,
     catalogue: &Catalogue,
     rules: Rules,
     now: DateTime<Utc>,
-) -> Result<Plan, Reason> {
+) -> Result<Decision, Reason> {
     let has_our_keys = purchase.has_our_keys();
-    let shelf = match catalogue.tenant(purchase) {
-        Ok(shelf) => shelf,
-        Err(NoTenant::Another) => return Ok(Plan::Ignore(ANOTHER_TENANTS)),
-        Err(NoTenant::Unresolved(why)) if has_our_keys || catalogue.is_told_by_any(purchase) => {
+    let passes_of = match catalogue.tenant(purchase) {
+        Ok(passes_of) => passes_of,
+        Err(NoTenant::Another) => return Ok(Decision::Ignore(ANOTHER_TENANTS)),
+        Err(NoTenant::Unresolved(why)) if has_our_keys || catalogue.is_known_to_any(purchase) => {
             return if purchase.is_trial {
                 Ok(trial(None))
             } else {
@@ -125,42 +125,42 @@ pub(super) fn draw_up(
         }
         Err(NoTenant::Unresolved(_)) => return unnamed(purchase, None, rules),
     };
-    let pass = shelf.pass(purchase);
+    let pass = passes_of.pass(purchase);
     if let Err(none) = &pass
         && !has_our_keys
         && !none.is_ambiguous
         && !catalogue.is_identified_by_any(purchase)
     {
-        return unnamed(purchase, Some(&shelf.tenant), rules);
+        return unnamed(purchase, Some(&passes_of.tenant), rules);
     }
     if purchase.is_trial {
-        return Ok(trial(Some(&shelf.tenant)));
+        return Ok(trial(Some(&passes_of.tenant)));
     }
     rules.mode.check(purchase)?;
-    check_tenant(purchase, catalogue, shelf)?;
-    let tenant = &shelf.tenant;
+    check_tenant(purchase, catalogue, passes_of)?;
+    let tenant = &passes_of.tenant;
     let pass = pass.map_err(|none| Reason::UnresolvedPass {
         tenant: Shown::new(&tenant.id),
         why: none.why,
     })?;
     let new = subscription(purchase, tenant, pass, now)?;
-    Ok(Plan::Create {
+    Ok(Decision::Create {
         is_short: !new.subscription.is_upgrade && is_short(purchase, pass),
         new: Box::new(new),
     })
 }
 
-/// "Fulfilment" rule 4, of a purchase without any of our keys.
-fn unnamed(purchase: &Purchase, tenant: Option<&Tenant>, rules: Rules) -> Result<Plan, Reason> {
+/// "Fulfilment" rule 4, for a purchase without our metadata.
+fn unnamed(purchase: &Purchase, tenant: Option<&Tenant>, rules: Rules) -> Result<Decision, Reason> {
     let tenant = tenant.filter(|tenant| tenant.stripe_account == purchase.account);
     if tenant.map_or(rules.unmatched, |tenant| tenant.unmatched) == UnmatchedPolicy::Ignore {
-        return Ok(Plan::Ignore(NOT_A_PASS));
+        return Ok(Decision::Ignore(NOT_A_PASS));
     }
     if purchase.is_trial {
         return Ok(trial(tenant));
     }
     rules.mode.check(purchase)?;
-    Ok(Plan::Unmatched(Unmatched {
+    Ok(Decision::Unmatched(Unmatched {
         reason: UNMATCHED,
         detail: "paid, but the session has no passId, passName or known price: add the price to the catalogue and \
                  run `surepass sync --session`, assign a pass, or refund it"
@@ -169,8 +169,8 @@ fn unnamed(purchase: &Purchase, tenant: Option<&Tenant>, rules: Rules) -> Result
     }))
 }
 
-fn trial(tenant: Option<&Tenant>) -> Plan {
-    Plan::Unmatched(Unmatched {
+fn trial(tenant: Option<&Tenant>) -> Decision {
+    Decision::Unmatched(Unmatched {
         reason: TRIAL,
         detail:
             "a Stripe subscription began without a payment (a trial): no pass was made, and nothing was paid"
@@ -179,7 +179,7 @@ fn trial(tenant: Option<&Tenant>) -> Plan {
     })
 }
 
-/// Whether the money is that of two passes or more, before discounts.
+/// Whether the amount before discounts pays for two passes or more.
 fn is_short(purchase: &Purchase, pass: &Pass) -> bool {
     let currency = purchase.currency.as_deref().and_then(|code| code.parse().ok());
     let paid = purchase.subtotal.or(purchase.amount).unwrap_or_default();
@@ -188,14 +188,14 @@ fn is_short(purchase: &Purchase, pass: &Pass) -> bool {
         && paid >= pass.price.amount.saturating_mul(2)
 }
 
-/// The id of the subscription that a session makes.
+/// The id of a session's subscription.
 pub(super) fn subscription_id(session_id: &str) -> String {
     format!("subscription-{session_id}")
 }
 
 /// "Fulfilment" rule 10.
-fn check_tenant(purchase: &Purchase, catalogue: &Catalogue, shelf: &Shelf) -> Result<(), Reason> {
-    let tenant = &shelf.tenant;
+fn check_tenant(purchase: &Purchase, catalogue: &Catalogue, passes_of: &TenantPasses) -> Result<(), Reason> {
+    let tenant = &passes_of.tenant;
     if purchase.account != tenant.stripe_account {
         return Err(Reason::AccountMismatch {
             tenant: Shown::new(&tenant.id),
@@ -241,13 +241,14 @@ fn subscription(
             bought: start_date.to_rfc3339_opts(SecondsFormat::AutoSi, true),
         });
     }
-    // A session without a type that names what it upgrades says what it is.
+    // A session without a type that names an old subscription is an upgrade.
     let is_upgrade = purchase.kind == Some(PurchaseKind::Upgrade)
         || (purchase.kind.is_none() && purchase.upgrade_from.is_some());
     if is_upgrade && purchase.upgrade_from.is_none() {
         return Err(Reason::UpgradeSourceMissing);
     }
-    // A subscription's money is all in one currency; the catalogue's price stands in only in its own.
+    // All amounts of a subscription are in one currency, so the catalogue's price is used only in that
+    // currency.
     let currency = match purchase.currency.as_deref().filter(|_| purchase.amount.is_some()) {
         Some(code) => code.parse().map_err(|_| malformed("currency"))?,
         None => pass.price.currency,
@@ -295,7 +296,7 @@ fn subscription(
     })
 }
 
-/// What a pass of this type entitles to: the kind of subscription, and its classes (`None`: unlimited).
+/// The type of subscription of this pass, and its number of classes (`None`: unlimited).
 fn entitlement(tenant: &Tenant, pass: &Pass) -> Result<(SubscriptionType, Option<i64>), Reason> {
     let classes = || match pass.classes_limit {
         Some(limit) if limit >= 1 => Ok(Some(limit)),
@@ -321,7 +322,7 @@ fn entitlement(tenant: &Tenant, pass: &Pass) -> Result<(SubscriptionType, Option
     }
 }
 
-/// "Fulfilment" rule 5, as far as the purchase tells.
+/// "Fulfilment" rule 5: the buyer, as far as the purchase names them.
 fn buyer(purchase: &Purchase) -> Buyer {
     Buyer {
         user_id: purchase.user().map(str::to_owned),

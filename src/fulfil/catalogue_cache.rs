@@ -1,7 +1,7 @@
-//! The catalogue, kept at hand: a purchase costs no read of it, and a catalogue that has not changed is not read again.
+//! Caches the catalogue, so that a purchase does not read it and an unchanged one is not loaded again.
 //!
-//! The store's version of the catalogue is asked for first, then what belongs to it: what changes in between is newer than its
-//! version says, and is read again with the next one.
+//! Reads the version before the data. A change in between makes the data newer than its version, and it is
+//! loaded again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,46 +12,46 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::clock::Clock;
 use crate::store::{Store, StoreError};
 
-use super::copy::{Copy, PATIENCE, too_slow};
 use super::error::Reason;
+use super::lazy_catalogue::{LazyCatalogue, TIMEOUT, timeout_error};
 
-/// How old the copy may grow while every purchase is found in it.
-const FRESH: TimeDelta = TimeDelta::seconds(2);
+/// How old the cached catalogue may be while purchases are found in it.
+const MAX_AGE: TimeDelta = TimeDelta::seconds(2);
 
-/// The least time between two reads, so that a flood of purchases that nobody sells does not hammer the store.
-const SPACING: TimeDelta = TimeDelta::milliseconds(50);
+/// The least time between two reads, to protect the store from floods of unknown purchases.
+const MIN_READ_INTERVAL: TimeDelta = TimeDelta::milliseconds(50);
 
-/// A copy of the catalogue, and the number of the read that found it to be right.
+/// A cached catalogue, and the number of the read that confirmed it.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    pub(super) copy: Arc<Copy>,
-    /// The store's, when it was read.
+    pub(super) catalogue: Arc<LazyCatalogue>,
+    /// The store's version.
     version: Option<String>,
-    /// The read that made the copy.
+    /// The number of the read that loaded it.
     made: u64,
     read: u64,
     read_at: DateTime<Utc>,
 }
 
 impl Snapshot {
-    /// Whether it was read after `moment`, so that what is not in it was not there.
+    /// Whether it was read after `moment`, so that what is missing in it did not exist.
     pub(super) fn is_after(&self, moment: Moment) -> bool {
         self.read > moment.0
     }
 
-    /// Another one when the catalogue has changed.
+    /// A number that changes with the catalogue.
     pub(super) fn edition(&self) -> u64 {
         self.made
     }
 }
 
-/// A point in the sequence of reads. Counted, not timed: a clock may be set back.
+/// A position in the sequence of reads. Counted, since clocks may be set back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment(u64);
 
-/// The newest copy, read again when it is old or when something is missing in it; one read at a time.
+/// The newest catalogue. Read again if it is old or something is missing in it, one read at a time.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(super) struct CatalogueCache {
     store: Arc<dyn Store>,
     clock: Clock,
     newest: RwLock<Option<Arc<Snapshot>>>,
@@ -59,7 +59,7 @@ pub(super) struct Cache {
     last: Mutex<Option<Read>>,
 }
 
-/// The last read of the store that was tried.
+/// The last attempted read.
 #[derive(Debug)]
 struct Read {
     number: u64,
@@ -67,7 +67,7 @@ struct Read {
     failed: Option<Reason>,
 }
 
-impl Cache {
+impl CatalogueCache {
     pub(super) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self {
             store,
@@ -78,22 +78,22 @@ impl Cache {
         }
     }
 
-    /// Now, in the sequence of reads.
+    /// The present position in the sequence of reads.
     pub(super) fn moment(&self) -> Moment {
         Moment(self.reads.load(Ordering::Acquire))
     }
 
-    /// The copy at hand. When it is old, one caller reads anew and the others go on with it; when the store does not
-    /// answer, all do.
+    /// The cached catalogue. If it is old, one caller reads it again while the others use it. If that fails,
+    /// all use it.
     ///
     /// # Errors
-    /// The store's, while there has never been a copy.
-    pub(super) async fn at_hand(&self) -> Result<Arc<Snapshot>, Reason> {
+    /// The store's, if nothing is cached yet.
+    pub(super) async fn cached(&self) -> Result<Arc<Snapshot>, Reason> {
         let moment = self.moment();
         let Some(snapshot) = self.newest() else {
             return self.wait(Moment(0), moment).await;
         };
-        if self.is_younger(snapshot.read_at, FRESH) {
+        if self.is_younger(snapshot.read_at, MAX_AGE) {
             return Ok(snapshot);
         }
         let Ok(last) = self.last.try_lock() else {
@@ -101,17 +101,17 @@ impl Cache {
         };
         if last
             .as_ref()
-            .is_some_and(|last| self.is_younger(last.began, FRESH))
+            .is_some_and(|last| self.is_younger(last.began, MAX_AGE))
         {
             return Ok(self.newest().unwrap_or(snapshot));
         }
         Ok(self.read(last).await.unwrap_or_else(|reason| {
-            tracing::warn!(%reason, "the catalogue could not be read anew; going on with the copy at hand");
+            tracing::warn!(%reason, "could not read the catalogue; using the cached one");
             snapshot
         }))
     }
 
-    /// A copy read after `moment`. All who wait share one read.
+    /// A catalogue read after `moment`. All waiting callers share one read.
     ///
     /// # Errors
     /// The store's.
@@ -119,7 +119,7 @@ impl Cache {
         self.wait(moment, moment).await
     }
 
-    /// A copy read after `copied`, or the error of a read after `failed`, of others if there is one, else of its own.
+    /// A catalogue read after `copied`, or the error of a read after `failed`.
     async fn wait(&self, copied: Moment, failed: Moment) -> Result<Arc<Snapshot>, Reason> {
         let last = self.last.lock().await;
         if let Some(snapshot) = self.newest().filter(|snapshot| snapshot.is_after(copied)) {
@@ -129,8 +129,8 @@ impl Cache {
             if let Some(reason) = last.failed.as_ref().filter(|_| last.number > failed.0) {
                 return Err(reason.clone());
             }
-            let left = SPACING - (self.clock.now() - last.began);
-            let left = left.clamp(TimeDelta::zero(), SPACING);
+            let left = MIN_READ_INTERVAL - (self.clock.now() - last.began);
+            let left = left.clamp(TimeDelta::zero(), MIN_READ_INTERVAL);
             tokio::time::sleep(left.to_std().unwrap_or_default()).await;
         }
         self.read(last).await
@@ -144,8 +144,8 @@ impl Cache {
             began,
             failed: None,
         });
-        let read = tokio::time::timeout(PATIENCE, self.look(number, began)).await;
-        match read.unwrap_or_else(|_| Err(too_slow())) {
+        let read = tokio::time::timeout(TIMEOUT, self.look(number, began)).await;
+        match read.unwrap_or_else(|_| Err(timeout_error())) {
             Ok(snapshot) => {
                 let snapshot = Arc::new(snapshot);
                 *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
@@ -163,16 +163,19 @@ impl Cache {
         }
     }
 
-    /// The copy at hand, where the store says that it has not changed since; else a new one.
+    /// The cached catalogue if the store's version has not changed; otherwise a new one.
     async fn look(&self, number: u64, began: DateTime<Utc>) -> Result<Snapshot, StoreError> {
         let version = self.store.catalogue_version().await?;
         let same = |held: &Arc<Snapshot>| version.is_some() && held.version == version;
-        let (copy, made) = match self.newest().filter(same) {
-            Some(held) => (Arc::clone(&held.copy), held.made),
-            None => (Arc::new(Copy::read(Arc::clone(&self.store)).await?), number),
+        let (catalogue, made) = match self.newest().filter(same) {
+            Some(held) => (Arc::clone(&held.catalogue), held.made),
+            None => (
+                Arc::new(LazyCatalogue::load(Arc::clone(&self.store)).await?),
+                number,
+            ),
         };
         Ok(Snapshot {
-            copy,
+            catalogue,
             version,
             made,
             read: number,
@@ -184,7 +187,7 @@ impl Cache {
         self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A moment that lies ahead, because the clock was set back, is not young.
+    /// A time in the future, after the clock was set back, is not young.
     fn is_younger(&self, then: DateTime<Utc>, age: TimeDelta) -> bool {
         let elapsed = self.clock.now() - then;
         (TimeDelta::zero()..age).contains(&elapsed)

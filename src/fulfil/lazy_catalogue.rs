@@ -1,4 +1,4 @@
-//! One state of the catalogue, read as far as it is asked for.
+//! One version of the catalogue, loaded on demand.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -13,45 +13,45 @@ use crate::store::{Store, StoreError};
 
 use super::catalogue::{Catalogue, Directory};
 use super::error::Reason;
-use super::keys::Keys;
+use super::pass_index::PassIndex;
 use super::purchase::Purchase;
-use super::shelf::Shelf;
+use super::tenant_passes::TenantPasses;
 
-/// How long a read may take: a job has its time limit, and a store that hangs must not use it up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+/// The time limit of a read: a hanging store must not use up a job's time.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How many passes are at hand at least, those asked for last, and half of how many at most: some 10 MB.
-const GENERATION: usize = 8_000;
+/// The passes kept in memory: at least this many, at most twice as many, some 10 MB.
+const GENERATION_SIZE: usize = 8_000;
 
-/// Knows every tenant; reads a tenant's passes when a purchase asks for them, and what tells all passes when one names no tenant.
-/// What was read stays right for as long as the catalogue does not change: see [`super::cache`].
+/// Loads a tenant's passes when a purchase needs them, and the index of all passes when a purchase names no
+/// tenant. Valid while the catalogue does not change: see [`super::catalogue_cache`].
 #[derive(Debug)]
-pub(super) struct Copy {
+pub(super) struct LazyCatalogue {
     store: Arc<dyn Store>,
     directory: Arc<Directory>,
-    shelves: Mutex<Shelves>,
-    keys: Mutex<Option<Read<Arc<Keys>>>>,
+    passes: Mutex<PassesByTenant>,
+    keys: Mutex<Option<Read<Arc<PassIndex>>>>,
 }
 
-/// A read that all who ask for the same share.
+/// A read shared by all callers.
 type Read<T> = Shared<BoxFuture<'static, Result<T, Reason>>>;
 
-/// The tenants' passes that were asked for last, by place, in two generations: when the younger is full, the elder is dropped.
+/// The recently used passes by tenant, in two generations. When the younger is full, the elder is dropped.
 #[derive(Debug, Default)]
-struct Shelves {
-    younger: HashMap<usize, Read<Option<Arc<Shelf>>>>,
-    elder: HashMap<usize, Read<Option<Arc<Shelf>>>>,
-    /// Of the younger.
+struct PassesByTenant {
+    younger: HashMap<usize, Read<Option<Arc<TenantPasses>>>>,
+    elder: HashMap<usize, Read<Option<Arc<TenantPasses>>>>,
+    /// The number of passes in the younger.
     passes: Arc<AtomicUsize>,
 }
 
-impl Copy {
-    pub(super) async fn read(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+impl LazyCatalogue {
+    pub(super) async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
         let directory = Directory::new(store.known_tenants().await?);
         Ok(Self {
             store,
             directory: Arc::new(directory),
-            shelves: Mutex::default(),
+            passes: Mutex::default(),
             keys: Mutex::default(),
         })
     }
@@ -60,57 +60,57 @@ impl Copy {
         &self.directory
     }
 
-    /// What the purchase asks of the catalogue.
+    /// The part of the catalogue that the purchase needs.
     ///
     /// # Errors
     /// The store's.
     pub(super) async fn of(&self, purchase: &Purchase) -> Result<Catalogue, Reason> {
-        let mut shelves = BTreeMap::new();
+        let mut passes = BTreeMap::new();
         for at in self.directory.named_by(purchase) {
-            shelves.extend(self.shelf(at).await?.map(|shelf| (at, shelf)));
+            passes.extend(self.passes_of(at).await?.map(|passes_of| (at, passes_of)));
         }
-        let mut catalogue = Catalogue::new(Arc::clone(&self.directory), shelves);
-        if catalogue.needs_keys(purchase)
+        let mut catalogue = Catalogue::new(Arc::clone(&self.directory), passes);
+        if catalogue.needs_index(purchase)
             && let Some(seller) = catalogue.learn(self.keys().await?, purchase)
-            && let Some(shelf) = self.shelf(seller).await?
+            && let Some(passes_of) = self.passes_of(seller).await?
         {
-            catalogue.add(seller, shelf);
+            catalogue.add(seller, passes_of);
         }
         Ok(catalogue)
     }
 
-    /// The tenant at this place, with its passes; `None`: it has gone meanwhile.
+    /// The tenant at this position, with its passes. `None`: it was removed.
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn shelf(&self, at: usize) -> Result<Option<Arc<Shelf>>, Reason> {
+    pub(super) async fn passes_of(&self, at: usize) -> Result<Option<Arc<TenantPasses>>, Reason> {
         let Some(tenant) = self.directory.get(at) else {
             return Ok(None);
         };
-        let read = locked(&self.shelves).get(at, |passes| {
+        let read = locked(&self.passes).get(at, |passes| {
             let (store, id) = (Arc::clone(&self.store), tenant.id.clone());
-            in_time(async move {
-                let found = store.tenant(&id).await?.map(Shelf::new);
-                passes.fetch_add(found.as_ref().map_or(0, Shelf::weight), Ordering::Relaxed);
+            with_timeout(async move {
+                let found = store.tenant(&id).await?.map(TenantPasses::new);
+                passes.fetch_add(found.as_ref().map_or(0, TenantPasses::weight), Ordering::Relaxed);
                 Ok(found.map(Arc::new))
             })
         });
         let answer = read.clone().await;
         if answer.is_err() {
-            locked(&self.shelves).forget(at, &read);
+            locked(&self.passes).forget(at, &read);
         }
         answer
     }
 
-    /// What tells the passes of all tenants.
+    /// The index of all tenants' passes.
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn keys(&self) -> Result<Arc<Keys>, Reason> {
+    pub(super) async fn keys(&self) -> Result<Arc<PassIndex>, Reason> {
         let read = locked(&self.keys)
             .get_or_insert_with(|| {
                 let (store, directory) = (Arc::clone(&self.store), Arc::clone(&self.directory));
-                in_time(async move { Ok(Arc::new(Keys::read(&*store, directory.by_id()).await?)) })
+                with_timeout(async move { Ok(Arc::new(PassIndex::read(&*store, directory.by_id()).await?)) })
             })
             .clone();
         let answer = read.clone().await;
@@ -121,17 +121,17 @@ impl Copy {
     }
 }
 
-impl Shelves {
-    /// The read of a tenant's passes; `begin` makes one, and counts its passes when they are there.
+impl PassesByTenant {
+    /// The read of a tenant's passes. `begin` starts one, and counts the passes when it is done.
     fn get(
         &mut self,
         at: usize,
-        begin: impl FnOnce(Arc<AtomicUsize>) -> Read<Option<Arc<Shelf>>>,
-    ) -> Read<Option<Arc<Shelf>>> {
+        begin: impl FnOnce(Arc<AtomicUsize>) -> Read<Option<Arc<TenantPasses>>>,
+    ) -> Read<Option<Arc<TenantPasses>>> {
         if let Some(read) = self.younger.get(&at) {
             return read.clone();
         }
-        if self.passes.load(Ordering::Relaxed) >= GENERATION {
+        if self.passes.load(Ordering::Relaxed) >= GENERATION_SIZE {
             self.elder = mem::take(&mut self.younger);
             self.passes = Arc::default();
         }
@@ -139,7 +139,7 @@ impl Shelves {
             Some(read) => {
                 let held = read.peek().and_then(|read| read.as_ref().ok()?.as_deref());
                 self.passes
-                    .fetch_add(held.map_or(0, Shelf::weight), Ordering::Relaxed);
+                    .fetch_add(held.map_or(0, TenantPasses::weight), Ordering::Relaxed);
                 read
             }
             None => begin(Arc::clone(&self.passes)),
@@ -148,8 +148,8 @@ impl Shelves {
         read
     }
 
-    /// Drops a read that failed, unless another has taken its place.
-    fn forget(&mut self, at: usize, failed: &Read<Option<Arc<Shelf>>>) {
+    /// Removes a failed read, unless another has replaced it.
+    fn forget(&mut self, at: usize, failed: &Read<Option<Arc<TenantPasses>>>) {
         for generation in [&mut self.younger, &mut self.elder] {
             if generation.get(&at).is_some_and(|held| held.ptr_eq(failed)) {
                 generation.remove(&at);
@@ -162,20 +162,20 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn in_time<T: Clone + Send + Sync + 'static>(
+fn with_timeout<T: Clone + Send + Sync + 'static>(
     read: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Read<T> {
     async {
-        let read = tokio::time::timeout(PATIENCE, read).await;
-        let read = read.unwrap_or_else(|_| Err(too_slow()));
+        let read = tokio::time::timeout(TIMEOUT, read).await;
+        let read = read.unwrap_or_else(|_| Err(timeout_error()));
         read.map_err(|error| Reason::from(&error))
     }
     .boxed()
     .shared()
 }
 
-pub(super) fn too_slow() -> StoreError {
-    StoreError::Outage("the catalogue was not read within 8 s".to_owned())
+pub(super) fn timeout_error() -> StoreError {
+    StoreError::Outage("could not read the catalogue within 8 s".to_owned())
 }
 
 #[cfg(test)]
@@ -184,14 +184,14 @@ mod tests {
 
     #[tokio::test]
     async fn of_the_tenants_asked_for_last_the_passes_stay_and_those_of_others_go() {
-        let mut shelves = Shelves::default();
+        let mut passes = PassesByTenant::default();
         let mut reads = Vec::new();
-        let third = GENERATION / 3 + 1;
+        let third = GENERATION_SIZE / 3 + 1;
         let mut ask = |at: usize| {
-            let read = shelves.get(at, |passes| {
+            let read = passes.get(at, |passes| {
                 reads.push(at);
                 passes.fetch_add(third, Ordering::Relaxed);
-                in_time(async { Ok(None) })
+                with_timeout(async { Ok(None) })
             });
             assert!(read.now_or_never().is_some_and(|read| read.is_ok()));
         };
@@ -205,6 +205,6 @@ mod tests {
         let mut expected: Vec<_> = (0..20).collect();
         expected.push(1);
         assert_eq!(reads, expected);
-        assert!(shelves.younger.len() + shelves.elder.len() <= 8);
+        assert!(passes.younger.len() + passes.elder.len() <= 8);
     }
 }
