@@ -1,5 +1,5 @@
-//! Keeps the store's unmatched payments in step with the queue: dead letters in Redis are erased after 30 days, what
-//! somebody has paid for is not.
+//! Stores dead letters of paid purchases as unmatched payments, since Redis deletes dead letters after 30
+//! days.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::store::{Store, StoreError, UnmatchedFilter, UnmatchedState};
 
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(10);
 const BETWEEN_CHORES: Duration = Duration::from_hours(1);
-/// Looked at in one go.
+/// Rows in one query.
 const TOGETHER: u32 = 500;
-/// Closed cases are kept so long.
+/// How long closed cases are kept.
 const KEEP_CLOSED: TimeDelta = TimeDelta::days(400);
-/// Line items that could not be read are asked for again after so long; at a worker's start, when a key may be new, sooner.
+/// When unreadable line items are read again. Sooner at a worker's start, since the key may be new.
 const UNREAD: TimeDelta = TimeDelta::days(1);
 const UNREAD_AT_START: TimeDelta = TimeDelta::minutes(10);
 
-/// Opens cases for dead letters that no handler could open one for, closes those whose pass came meanwhile, asks again for
-/// line items that could not be read, and forgets cases that were closed long ago.
+/// Opens cases for dead letters whose handler could not, closes cases that have a pass by now, reads line
+/// items again, and deletes old closed cases.
 #[derive(Debug)]
 pub struct DeadLetters {
     /// The queue of purchases.
@@ -32,7 +32,7 @@ pub struct DeadLetters {
     pub store: Arc<dyn Store>,
     pub fulfiller: Arc<Fulfiller>,
     pub clock: Clock,
-    /// There is a Stripe key.
+    /// Whether there is a Stripe key.
     pub has_stripe: bool,
 }
 
@@ -44,17 +44,17 @@ enum Fault {
     Store(#[from] StoreError),
 }
 
-/// How far the dead letters have been read.
+/// How far the dead letters were read.
 #[derive(Debug, Default)]
 struct Position {
     /// When the last one died, in ms since 1970.
     at: u64,
-    /// Those that died at that moment.
+    /// Those that died in that millisecond.
     seen: HashSet<String>,
 }
 
 impl DeadLetters {
-    /// Runs until `stop`. Faults are logged, and what failed is done in a later round.
+    /// Runs until `stop`. Errors are logged, and retried in the next round.
     pub async fn run(self, stop: CancellationToken) {
         let mut position = Position::default();
         let mut unread = UNREAD_AT_START;
@@ -97,7 +97,7 @@ impl DeadLetters {
             };
             let is_last = died.len() < TOGETHER as usize;
             let is_stuck = !is_last && *last == position.at;
-            // More died in one millisecond than are read in one go: the rest is left to the sweeps.
+            // More jobs died in one millisecond than one query returns: account syncs find the rest.
             position.at = if is_stuck { last + 1 } else { *last };
             position.seen = died
                 .into_iter()
@@ -148,7 +148,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Runs the purchases again whose line items could not be read before.
+    /// Runs purchases again whose line items could not be read.
     async fn read_again(&self, age: TimeDelta) -> Result<(), Fault> {
         if !self.has_stripe {
             return Ok(());

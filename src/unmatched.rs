@@ -1,4 +1,4 @@
-//! What a person does about an unmatched payment: assign it a pass, or close it. Every act is in the audit log.
+//! Actions on an unmatched payment: assign a pass, or close it. The audit log records each.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -16,11 +16,11 @@ use crate::store::{
 /// The reason of a case whose session cannot be read.
 const MALFORMED_SESSION: &str = "malformed_session";
 
-/// A person who works on unmatched payments.
+/// A person who handles unmatched payments.
 #[derive(Debug)]
 pub struct CaseWorker<'a> {
     pub store: &'a dyn Store,
-    /// The queue of purchases.
+    /// The queue `fulfil`.
     pub queue: &'a Queue,
     pub clock: Clock,
     /// `user@host`.
@@ -28,25 +28,25 @@ pub struct CaseWorker<'a> {
     pub why: &'a str,
 }
 
-/// What was bought, as a person decided.
+/// What was bought, by a person's decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Assignment<'a> {
     /// The pass' id or name.
     pub pass: &'a str,
-    /// The user's id; `None`: whoever the purchase leads to by the ordinary rules.
+    /// The user's id. `None`: the purchase's own user.
     pub user: Option<&'a str>,
-    /// The tenant's id or slug; `None`: the case's own, else the only one of its account.
+    /// The tenant's id or slug. `None`: the case's own, or else the only one of its account.
     pub tenant: Option<&'a str>,
 }
 
-/// What was assigned.
+/// The result of an assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
     /// The tenant's slug.
     pub tenant: String,
     /// The pass' name.
     pub pass: String,
-    /// What the pass costs by the catalogue.
+    /// The catalogue's price.
     pub price: Money,
 }
 
@@ -96,7 +96,8 @@ pub enum CaseError {
 }
 
 impl CaseWorker<'_> {
-    /// Enqueues the purchase as a person decided it: the ordinary job makes the subscription, which closes the case.
+    /// Enqueues the purchase as the person decided. The ordinary job creates the subscription, which closes
+    /// the case.
     ///
     /// # Errors
     /// [`CaseError`]; then nothing was enqueued.
@@ -143,7 +144,7 @@ impl CaseWorker<'_> {
         let audit = self.begin("unmatched.assign", &target.to_string()).await?;
         let note = self.note(format!("assigned: {} of {}", pass.id, tenant.slug));
         let done = async {
-            // The subscription closes the case of its own tenant only.
+            // The subscription closes only a case of its own tenant.
             let of = Some(tenant.id.as_str());
             self.store.unmatched().note_unmatched(&case.id, of, &note).await?;
             match self.queue.enqueue(&[item]).await?.first() {
@@ -153,7 +154,7 @@ impl CaseWorker<'_> {
         }
         .await;
         if let Err(error) = &done {
-            // Two may assign at once: the history must not name a pass that was not given.
+            // Two people may assign at once: the history must not name a pass that was not created.
             let note = self.note(format!("not assigned: {error}"));
             self.store
                 .unmatched()
@@ -168,10 +169,10 @@ impl CaseWorker<'_> {
         })
     }
 
-    /// Closes a case for good: neither `reconcile` nor `doctor` counts it any more. A later fulfilment is still possible.
+    /// Closes a case, so that `reconcile` and `doctor` no longer count it. It can still be fulfilled later.
     ///
     /// # Errors
-    /// [`CaseError`]; then it is as it was.
+    /// [`CaseError`]; then nothing was changed.
     pub async fn close(&self, case: &UnmatchedPayment) -> Result<(), CaseError> {
         let target = json!({ "case": case.id, "session": case.session }).to_string();
         let audit = self.begin("unmatched.close", &target).await?;
@@ -199,7 +200,7 @@ impl CaseWorker<'_> {
         }
     }
 
-    /// What cannot be written to the audit log is not done.
+    /// Without an audit record there is no action.
     async fn begin(&self, action: &str, target: &str) -> Result<String, CaseError> {
         let record = AuditRecord {
             id: ulid::Ulid::generate().to_string(),
@@ -253,7 +254,7 @@ fn tenant_of<'a>(
             },
         }
     })?;
-    // One school's account must not make another's passes, whoever assigns.
+    // A tenant's account must not create another tenant's passes, whoever assigns.
     if tenant.stripe_account != case.account {
         return Err(CaseError::OtherAccount {
             reference: case.reference.clone(),
@@ -279,7 +280,7 @@ fn pass_of<'a>(tenant: &'a Tenant, wanted: &str) -> Result<&'a Pass, CaseError> 
         })
 }
 
-/// The first twenty of them.
+/// The first twenty names.
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.take(20).collect();
     if names.is_empty() {

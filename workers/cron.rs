@@ -1,5 +1,5 @@
-//! What comes by schedule: lookbacks are enqueued, our webhook endpoints are audited. Each tick once, whichever worker is
-//! first; the rules are in `surepass::lookback::cron`.
+//! Runs the schedules: lookbacks and endpoint checks. Each tick once, by whichever worker is first; see
+//! `surepass::lookback::cron`.
 
 use surepass::config::Settings;
 use surepass::lookback::Lookback;
@@ -9,7 +9,7 @@ use surepass::stripe::api;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Follows the schedules until `stop`.
+/// Runs the schedules until `stop`.
 pub(crate) fn start(
     settings: &Settings,
     lookback: &Lookback,
@@ -21,7 +21,7 @@ pub(crate) fn start(
         return Ok(running);
     };
     let (store, clock, settings_of) = (&lookback.store, &lookback.clock, &settings.lookback);
-    // A connection of its own: what waits for Redis here is in no job's way.
+    // A connection of its own, so that waiting here delays no job.
     let queue = lookback.sync.reconnected().map_err(|error| error.to_string())?;
     let livemode = client.livemode();
     let checker = EndpointChecker {
@@ -48,7 +48,7 @@ pub(crate) fn start(
     Ok(running)
 }
 
-/// Waits until one of them breaks off, and says why: a worker whose schedules stand still must not look healthy.
+/// Waits until a schedule fails, and returns why. A worker without schedules must not look healthy.
 pub(crate) async fn broken(schedules: &mut JoinSet<()>) -> String {
     while let Some(ended) = schedules.join_next().await {
         if let Err(error) = ended {

@@ -12,9 +12,8 @@ use surepass::lookback::endpoint_check::Findings;
 use surepass::queue::{Exposition, Queue};
 use surepass::store::Store;
 
-/// Serves on a thread of its own until the process ends: whether `queue` and the store answer, and what there is to
-/// count of the queues that are worked on. An address that is taken (a second worker on this machine)
-/// costs the endpoint, not the worker.
+/// Serves on its own thread until the process ends: the health of the queue and the store, and metrics of the
+/// queues. If the address is taken, such as by a second worker, the worker runs without it.
 pub(crate) fn serve<'a>(
     bind: SocketAddr,
     queue: &Queue,

@@ -1,4 +1,4 @@
-//! `fulfil`: a purchase becomes its subscription.
+//! `fulfil`: turns a purchase into its subscription.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tracing::{Instrument, Span};
 
 use crate::purchase_log::{Line, PurchaseLog};
 
-/// How long a purchase that meets a store out of order keeps its slot.
+/// How long a purchase keeps its slot during a store outage.
 const OUTAGE_HOLD: Duration = Duration::from_secs(1);
 
-// No async fn: that would hold the purchase three times, in each of hundreds of jobs.
+// No async fn, which would store the purchase three times in each of hundreds of jobs.
 #[expect(clippy::needless_pass_by_value, reason = "apalis hands its arguments over")]
 pub(crate) fn run(
     purchase: Purchase,
@@ -68,7 +68,7 @@ pub(crate) fn run(
                 Err(JobError::put_off(error.code(), error, after))
             }
             Err(error) if error.is_outage() => {
-                // A backlog must not race round and round through Redis while nothing can be stored.
+                // During an outage a backlog must not cycle through Redis at full speed.
                 Box::pin(tokio::time::sleep(OUTAGE_HOLD)).await;
                 tracing::debug!(code = error.code(), %error, "put off: the store is not available");
                 Err(JobError::put_off(error.code(), error, fulfiller.store_pause()))

@@ -1,5 +1,5 @@
-//! `surepass-worker`: takes jobs from Redis and does them. What a job does is a function of the library; here it takes
-//! its payload and chooses between retry and fail.
+//! `surepass-worker`: takes jobs from Redis and runs them. The library contains the jobs; this program
+//! decodes payloads and decides between retry and failure.
 
 mod cron;
 mod endpoint;
@@ -37,12 +37,12 @@ use surepass::{telemetry, watched};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// The queues whose jobs this program knows.
+/// The queues of this program.
 const QUEUES: [QueueName; 2] = QueueName::ALL;
 
-/// A lookback of one customer may have to list a whole account: it may take so many times as long as another job.
+/// A customer's sync may list a whole account, so its time limit is this many times that of other jobs.
 const SYNC_MAY_TAKE: u32 = 10;
-/// How long a sweep works before it hands on to its next slice: well within the grace.
+/// How long a slice of an account sync works. Much less than the grace.
 const SLICE: Duration = Duration::from_secs(2);
 
 /// Turns paid Checkout Sessions into subscriptions: takes jobs from Redis, retries what fails, exactly once in effect.
@@ -103,14 +103,14 @@ fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
             QUEUES.map(QueueName::as_str).join(", ")
         ));
     }
-    // One thread: what a job costs beside the store's own thread is little, and handing it from thread to thread would
-    // cost as much again. More cores are for more workers.
+    // One thread: beside the store's own thread a job costs little, and passing it between threads would cost
+    // as much again. Run more workers to use more cores.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("no runtime: {error}"))?;
     let done = runtime.block_on(work(&settings, !arguments.no_cron));
-    // What is still under way (a second SIGTERM, the end of the grace) is dropped here.
+    // Jobs that are still running, after a second signal or the grace, are dropped here.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }
@@ -157,7 +157,8 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     let mut crew = Vec::new();
     let mut give_back = Vec::new();
     for (queue, slots, own) in held {
-        // With few slots a held job would keep another worker from it; with many it hides the way to Redis and back.
+        // With few slots a prefetched job would keep another worker from it. With many it hides the round
+        // trip to Redis.
         let prefetch = if slots < 64 { 0 } else { slots / 2 };
         tracing::info!(queue = queue.as_str(), slots, "working");
         let working = match queue {
@@ -204,7 +205,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
         }
         broken = cron::broken(&mut schedules) => (Err(broken), false),
     };
-    // Whatever is still held goes back at once, rather than when the lease runs out.
+    // Returns jobs at once rather than when their leases expire.
     futures::future::join_all(give_back.iter().map(GiveBack::run)).await;
     stop_cron.cancel();
     schedules.shutdown().await;
@@ -213,7 +214,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     if !shutdown.was_asked() {
         return ended;
     }
-    // A store that kept jobs from finishing would keep us, too.
+    // A store that blocked jobs would block its close, too.
     if in_time {
         let _ = tokio::time::timeout(Duration::from_secs(3), store.close()).await;
     }
@@ -249,7 +250,7 @@ fn inbox(
     }
 }
 
-/// What keeps the store's cases in step with the queue.
+/// Keeps the store's cases up to date with the queue.
 fn dead_letters(
     queue: &Queue,
     store: &Arc<dyn Store>,
@@ -266,7 +267,7 @@ fn dead_letters(
     }
 }
 
-/// What turns purchases into subscriptions; without `stripe` it reads no line items.
+/// Turns purchases into subscriptions. Without `stripe` it reads no line items.
 fn fulfiller(
     settings: &Settings,
     store: &Arc<dyn Store>,
@@ -279,7 +280,7 @@ fn fulfiller(
         .with_client_reference(settings.fulfil.client_reference_id)
 }
 
-/// Waits until the process is told to stop; then the backend claims no more, and its worker ends.
+/// Waits for a shutdown. Then the backend claims no more jobs, and the worker ends.
 fn asked(
     shutdown: &Shutdown,
     stop: CancellationToken,
@@ -292,7 +293,7 @@ fn asked(
     }
 }
 
-/// Waits until running jobs have had their time to finish, and says why it is over.
+/// Waits until running jobs have had their grace. Returns why it ended.
 async fn too_long(settings: &Settings, shutdown: &Shutdown, stop_cron: &CancellationToken) -> &'static str {
     shutdown.asked().await;
     stop_cron.cancel();
@@ -303,7 +304,7 @@ async fn too_long(settings: &Settings, shutdown: &Shutdown, stop_cron: &Cancella
     }
 }
 
-/// What the lookback works with; `None` where it is off.
+/// The lookback; `None` if it is off.
 fn lookback(
     settings: &Settings,
     redis: &Redis,
@@ -329,7 +330,7 @@ fn lookback(
     Ok(Some(Arc::new(lookback.with_stripe(stripe, SLICE))))
 }
 
-/// The queues to work on, each with the slots that are its own.
+/// The queues to work on, with the slots of each.
 fn posts(
     settings: &Settings,
     redis: &Redis,
@@ -353,7 +354,7 @@ fn posts(
     posts.collect()
 }
 
-/// The event log's way into the store, until `stop`.
+/// Moves the event log from Redis into the store, until `stop`.
 fn drain(
     settings: &Settings,
     queue: &Queue,
@@ -380,7 +381,7 @@ fn drain(
     })
 }
 
-/// Opens the store and sees to its tables, however long it takes the database to come; `None`: told to stop.
+/// Opens the store and checks its tables, waiting for the database. `None`: shutdown.
 async fn open_store(settings: &Settings, shutdown: &Shutdown) -> Result<Option<Arc<dyn Store>>, String> {
     let url: SecretString = settings.database.url_or_default();
     let store = store::open(&url, &settings.store_options())
@@ -395,7 +396,7 @@ async fn open_store(settings: &Settings, shutdown: &Shutdown) -> Result<Option<A
     }
 }
 
-/// Unique among all workers that ever were: two under one name would take each other's jobs for their own.
+/// Unique among all workers ever: two with one name would take each other's jobs for their own.
 fn worker_name() -> String {
     let host = nix::unistd::gethostname()
         .ok()

@@ -1,5 +1,5 @@
-//! A purchase may have several jobs: one for each endpoint that told of it, and the lookback's. What one of them has fulfilled must
-//! not stay a dead letter of another.
+//! A purchase may have several jobs: one for each endpoint that received it, and the lookback's. If one
+//! succeeds, no other may stay a dead letter.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use surepass::queue::{JobError, Origin, Queue};
 use crate::fulfil;
 use crate::purchase_log::PurchaseLog;
 
-/// [`fulfil::run`], and then the purchase's other jobs, where there may be any.
+/// [`fulfil::run`], and then the purchase's other jobs, if there may be any.
 pub(crate) fn run(
     purchase: Purchase,
     fulfiller: Data<Arc<Fulfiller>>,
@@ -25,7 +25,7 @@ pub(crate) fn run(
     }
     let twin = purchase.clone();
     let running = fulfil::run(purchase, fulfiller.clone(), attempt, origin, log);
-    // Boxed: nearly no job needs it, and hundreds run at a time.
+    // Boxed, since few jobs need it and hundreds run at a time.
     let both = async move {
         running.await?;
         rerun_others(&fulfiller, &queue, &twin).await;
@@ -34,8 +34,8 @@ pub(crate) fn run(
     both.boxed().right_future()
 }
 
-/// Runs the purchase's other jobs again that are dead letters: its pass is there, so none of them needs a person any more.
-/// That this failed is no failure of the purchase.
+/// Runs the purchase's other jobs again that are dead letters: its pass exists, so they need no person. An
+/// error here does not fail the purchase.
 async fn rerun_others(fulfiller: &Fulfiller, queue: &Queue, purchase: &Purchase) {
     match fulfiller.other_jobs(purchase).await {
         Ok(others) => {

@@ -1,5 +1,5 @@
-//! A line in the log for each pass that is made. A thread of its own writes them: to format one costs a tenth of what its
-//! purchase does, and the worker's thread has better to do.
+//! Logs a line for each created pass. A thread of its own formats them, since that costs a tenth of what a
+//! purchase costs.
 
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use surepass::clock::Clock;
 
-/// Lines that may wait to be written. Beyond them the worker's own thread writes.
+/// The most lines that wait. Beyond that, the worker's own thread writes.
 const MOST: usize = 10_000;
 /// Lines gather for so long: to wake the writer costs the worker's thread as much as to write the line.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// A pass that was made.
+/// A created pass.
 pub(crate) struct Line {
     pub(crate) tenant: String,
     pub(crate) session: String,
-    /// By which way the purchase came, such as `webhook`.
+    /// The layer that found the purchase, such as `webhook`.
     pub(crate) layer: &'static str,
     /// When the purchase was enqueued, in ms since 1970.
     pub(crate) enqueued: u64,
 }
 
-/// Writes lines; what waits is written before it is dropped.
+/// Writes lines. Waiting lines are written before it is dropped.
 #[derive(Debug)]
 pub(crate) struct PurchaseLog {
     clock: Clock,
-    /// `None`: nobody reads lines of this level, or there is no thread.
+    /// `None`: the log level is off, or the thread could not be started.
     lines: Option<SyncSender<(Line, u64)>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -59,12 +59,12 @@ impl PurchaseLog {
         log
     }
 
-    /// Writes the line that `line` makes, if anybody reads it.
+    /// Writes the line that `line` creates, if the log level is on.
     pub(crate) fn write(&self, line: impl FnOnce() -> Line) {
         let Some(lines) = &self.lines else { return };
         let line = line();
         let now = u64::try_from(self.clock.now().timestamp_millis()).unwrap_or_default();
-        // Redis' clock has set the one, ours the other.
+        // Redis's clock set the one, ours the other.
         let ms = now.saturating_sub(line.enqueued);
         if let Err(TrySendError::Full((line, ms)) | TrySendError::Disconnected((line, ms))) =
             lines.try_send((line, ms))

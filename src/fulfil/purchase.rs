@@ -12,21 +12,21 @@ use crate::guest;
 use crate::store::CreatedVia;
 use crate::stripe::{CheckoutSession, PaymentStatus, SessionMode};
 
-/// A Checkout Session that is paid for, as a `fulfil` job carries it. Made by [`super::triage`].
+/// A paid Checkout Session, as a `fulfil` job carries it. [`super::triage`] creates it.
 ///
-/// Metadata is kept as it was given (trimmed; empty and `undefined` are absent), under the first of its names that is
-/// there; [`super::Fulfiller`] reads it against the catalogue. Serialised under short names, Stripe's own prefixes where
-/// there are some: it waits in Redis.
+/// Metadata keeps its text (trimmed; empty and `undefined` count as missing), under the first of its names
+/// that exists. [`super::Fulfiller`] compares it with the catalogue. The serialised names are short, since
+/// many purchases wait in Redis.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purchase {
     v: Version,
-    /// `cs_…`; empty where the session's `id` could not be read.
+    /// `cs_…`; empty if the session's `id` cannot be read.
     #[serde(rename = "cs")]
     pub session_id: String,
-    /// The event that present; absent where the session was read from Stripe.
+    /// The event that reported it; missing if the session was read from Stripe.
     #[serde(rename = "evt", skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
-    /// When the session was created, else the event.
+    /// When the session, or else the event, was created.
     #[serde(
         rename = "at",
         default,
@@ -34,16 +34,16 @@ pub struct Purchase {
         skip_serializing_if = "Option::is_none"
     )]
     pub created: Option<DateTime<Utc>>,
-    /// Absent where the event, the session and the session's id contradict each other.
+    /// Missing if the event, the session and the session's id disagree.
     #[serde(rename = "live", skip_serializing_if = "Option::is_none")]
     pub livemode: Option<bool>,
-    /// The connected account that it happened on; absent: the key's own.
+    /// The connected account; missing: the key's own.
     #[serde(rename = "acct", skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// The tenant's slug in the path that it came in by.
+    /// The tenant's slug in the path by which it arrived.
     #[serde(rename = "path", skip_serializing_if = "Option::is_none")]
     pub path_tenant: Option<String>,
-    /// Whose secret signed the event that came in by that path; absent without a path, and in jobs of older programs.
+    /// Whose secret signed the event of that path. Missing without a path, and in jobs of older versions.
     #[serde(rename = "by", default, skip_serializing_if = "Option::is_none")]
     pub proved_by: Option<ProvedBy>,
     #[serde(rename = "pi", skip_serializing_if = "Option::is_none")]
@@ -53,10 +53,10 @@ pub struct Purchase {
     /// Minor units of `currency`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<i64>,
-    /// The same before discounts and taxes, where it differs.
+    /// The amount before discounts and taxes, if different.
     #[serde(rename = "sub", skip_serializing_if = "Option::is_none")]
     pub subtotal: Option<i64>,
-    /// A subscription of Stripe's of which nothing has been paid yet.
+    /// A Stripe subscription for which nothing was paid yet.
     #[serde(rename = "trial", default, skip_serializing_if = "is_false")]
     pub is_trial: bool,
     #[serde(rename = "cur", skip_serializing_if = "Option::is_none")]
@@ -67,10 +67,10 @@ pub struct Purchase {
     pub email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The Stripe prices of its line items, where they were expanded.
+    /// The Stripe prices of the line items, if expanded.
     #[serde(default, rename = "prices", skip_serializing_if = "Vec::is_empty")]
     pub price_ids: Vec<String>,
-    /// Left out of the payload for the layer that carries nearly all.
+    /// Omitted for the layer that carries nearly all.
     #[serde(rename = "via", default = "by_webhook", skip_serializing_if = "is_by_webhook")]
     pub created_via: CreatedVia,
 
@@ -80,7 +80,7 @@ pub struct Purchase {
     pub pass_id: Option<String>,
     #[serde(rename = "passName", skip_serializing_if = "Option::is_none")]
     pub pass_name: Option<String>,
-    /// The name comes from `productName`, which other programs write, too.
+    /// The name is from `productName`, which other programs also write.
     #[serde(rename = "product", default, skip_serializing_if = "is_false")]
     pub is_named_by_product: bool,
     /// A tenant's id or slug.
@@ -106,12 +106,12 @@ pub struct Purchase {
     #[serde(rename = "cost", skip_serializing_if = "Option::is_none")]
     pub upgrade_cost: Option<String>,
 
-    /// The session's fields that were there and could not be read.
+    /// Fields of the session that exist but cannot be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Cow<'static, str>>,
 }
 
-/// What the metadata says is bought.
+/// What was bought, by the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PurchaseKind {
     #[serde(rename = "pass")]
@@ -120,37 +120,38 @@ pub enum PurchaseKind {
     Upgrade,
 }
 
-/// Whose secret proved an event that came in by a tenant's path.
+/// Whose secret proved an event that arrived by a tenant's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProvedBy {
-    /// The tenant's own secret: it speaks for that tenant's purchases only.
+    /// The tenant's own secret, which proves that tenant's purchases only.
     #[serde(rename = "tenant")]
     Tenant,
-    /// The platform's secret, which tenants without secrets of their own use: it speaks for every tenant.
+    /// The platform's secret, which tenants without a secret of their own use. It proves purchases of every
+    /// tenant.
     #[serde(rename = "platform")]
     Platform,
 }
 
-/// Where a session was learned of.
+/// The source of a session.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin<'a> {
     pub event_id: Option<&'a str>,
     pub event_created: Option<DateTime<Utc>>,
-    /// What the event says; absent where the session was read from Stripe.
+    /// The event's mode; missing if the session was read from Stripe.
     pub event_livemode: Option<bool>,
     pub account: Option<&'a str>,
     pub path_tenant: Option<&'a str>,
 }
 
 impl Purchase {
-    /// The dedupe key of its job, see [`job_id`]: held while one is waiting, scheduled or running.
+    /// The dedupe key of its job, see [`job_id`]. Taken while the job is waiting, scheduled or running.
     #[must_use]
     pub fn job_key(&self) -> String {
         let is_own = self.proved_by == Some(ProvedBy::Tenant);
         job_id(self.name(), self.path_tenant.as_deref().filter(|_| is_own))
     }
 
-    /// The session's id, else the event's.
+    /// The session's id, or else the event's.
     #[must_use]
     pub fn name(&self) -> &str {
         match self.session_id.as_str() {
@@ -159,7 +160,7 @@ impl Purchase {
         }
     }
 
-    /// The purchase without what is set to be ignored.
+    /// The purchase without fields that a setting ignores.
     #[must_use]
     pub fn read_as(&self, reference: ClientReference) -> Cow<'_, Self> {
         if reference == ClientReference::User || self.client_reference_id.is_none() {
@@ -171,7 +172,7 @@ impl Purchase {
         })
     }
 
-    /// The user whom it names: its `userId`, else its `client_reference_id`. Neither can name a guest.
+    /// The user that it names: `userId`, or else `client_reference_id`. Never a guest.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         let named = [&self.user_id, &self.client_reference_id];
@@ -179,14 +180,14 @@ impl Purchase {
         named.find(|id| !guest::is_guest(id))
     }
 
-    /// Whose purchase it is, as far as can be present without the catalogue: what the queue is fair to.
+    /// The fairness group in the queue: whose purchase it is, as far as known without the catalogue.
     #[must_use]
     pub fn group(&self) -> &str {
         let named = [&self.path_tenant, &self.account, &self.tenant];
         named.into_iter().flatten().next().map_or("", String::as_str)
     }
 
-    /// Whether it carries one of the keys that only Surepass' own checkouts write.
+    /// Whether it contains metadata that only our own checkouts write.
     #[must_use]
     pub fn has_our_keys(&self) -> bool {
         self.kind.is_some() || self.pass_id.is_some() || self.pass_name.is_some() && !self.is_named_by_product
@@ -216,7 +217,7 @@ impl Purchase {
             livemode,
             account: origin.account.map(str::to_owned),
             path_tenant: origin.path_tenant.map(str::to_owned),
-            // Who says otherwise must know it: a tenant's secret proves less.
+            // Only an explicit value proves more: by default a tenant's secret, which proves less.
             proved_by: origin.path_tenant.map(|_| ProvedBy::Tenant),
             payment_intent: session.payment_intent,
             customer: session.customer,
@@ -251,7 +252,7 @@ impl Purchase {
 }
 
 impl fmt::Debug for Purchase {
-    /// Without what identifies who the buyer is: this reaches logs.
+    /// Without personal data, since this reaches logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Purchase")
             .field("session_id", &self.session_id)
@@ -271,14 +272,14 @@ impl fmt::Debug for Purchase {
     }
 }
 
-/// What a text says, if anything: template engines write `undefined` and `null` for what is not there, and everyone
-/// whose user is `undefined` would become one user.
+/// The text, unless it is empty. Template engines write `undefined` and `null` for missing values, which must
+/// not become one user.
 pub(super) fn stated(text: &str) -> Option<&str> {
     let text = text.trim();
     (!matches!(text, "" | "undefined" | "null")).then_some(text)
 }
 
-/// The same of a text that need not be copied where nothing is to be trimmed.
+/// Likewise, without a copy if there is nothing to trim.
 fn told_owned(text: String) -> Option<String> {
     match stated(&text)? {
         all if all.len() == text.len() => Some(text),
@@ -286,7 +287,7 @@ fn told_owned(text: String) -> Option<String> {
     }
 }
 
-/// `None` where what states the mode disagrees.
+/// `None` if the sources disagree about the mode.
 fn livemode(session: &CheckoutSession, origin: &Origin<'_>) -> Option<bool> {
     let from_id = session.id.as_deref().and_then(|id| {
         let live = id.starts_with("cs_live_");
@@ -313,7 +314,7 @@ fn is_by_webhook(created_via: &CreatedVia) -> bool {
     *created_via == CreatedVia::Webhook
 }
 
-/// The payload's version: a worker refuses one that it does not know rather than misread it.
+/// The version of the payload. A worker rejects an unknown one rather than misread it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 struct Version;

@@ -1,4 +1,4 @@
-//! The event that a webhook carries.
+//! The event of a webhook.
 
 use chrono::{DateTime, Utc};
 use serde::de::MapAccess;
@@ -8,31 +8,31 @@ use serde_json::value::RawValue;
 use super::json::{self, Fields, MaybeObject, Object};
 use super::session::{CheckoutSession, SessionFields};
 
-/// Stripe's ids and type names are far shorter; a limit keeps what we store and use as keys bounded.
+/// Stripe's ids and types are much shorter. The limit bounds what is stored and used as a key.
 const LONGEST_NAME: usize = 255;
 
-/// A Stripe event: its envelope, and of its object what Surepass acts on.
+/// A Stripe event: its envelope, and the parts of its object that Surepass needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// `evt_…`: printable ASCII, at most 255 bytes.
     pub id: String,
-    /// `checkout.session.completed` and the like: printable ASCII, at most 255 bytes.
+    /// `checkout.session.completed` and others: printable ASCII, at most 255 bytes.
     pub kind: String,
-    /// The connected account (`acct_…`) that it happened on, by its `account` or else its `context`; absent: the key's own.
+    /// The connected account (`acct_…`), from `account` or else `context`. Missing: the key's own.
     pub account: Option<String>,
-    /// False where the event does not say.
+    /// False if the event does not say.
     pub livemode: bool,
     /// When Stripe made the event, in whole seconds.
     pub created: Option<DateTime<Utc>>,
     /// The id of `data.object`.
     pub object_id: Option<String>,
-    /// It has no `data.object`: one of Stripe's thin events, or a ping of its Workbench.
+    /// It has no `data.object`: a thin event, or a ping of Stripe's Workbench.
     pub is_thin: bool,
     /// The object of a `checkout.session.*` event.
     pub session: Option<CheckoutSession>,
 }
 
-/// The body is no event.
+/// The body is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedEvent {
     #[error("the body is not JSON: line {line}, column {column}")]
@@ -50,17 +50,17 @@ pub enum MalformedEvent {
 }
 
 impl Event {
-    /// Reads a webhook's body in one pass, keeping only what is needed.
+    /// Reads a webhook's body in one pass, and keeps only the needed parts.
     ///
-    /// Unknown fields, unknown values and odd optional fields never break it. What identifies the event and what keeps
-    /// accounts and modes apart must be right.
+    /// Unknown fields, unknown values and unexpected optional fields are ignored. The event's id and what
+    /// separates accounts and modes must be valid.
     ///
     /// # Errors
-    /// [`MalformedEvent`]: which part is missing or wrong; it quotes nothing of the body.
+    /// [`MalformedEvent`]: the missing or invalid part. Contains no text of the body.
     pub fn parse(body: &[u8]) -> Result<Self, MalformedEvent> {
-        // As text where it is one: from bytes, each name and each slice is checked by itself (6.8 µs a body in place of 4.8).
-        // What is no UTF-8 breaks nothing where nobody reads it. In a text that we want it is refused and not mended: two
-        // buyers' ids or addresses could become the same.
+        // As text if possible, since from bytes each slice is checked by itself. Invalid UTF-8 matters only
+        // in fields that we read. There it is rejected rather than replaced: two buyers' ids or addresses
+        // could become equal.
         let read = match std::str::from_utf8(body) {
             Ok(text) => serde_json::from_str::<Object<Envelope<'_>>>(text),
             Err(_) => serde_json::from_slice(body),
@@ -102,7 +102,7 @@ impl Event {
     }
 }
 
-/// The account that an event happened on. A `context` is a path whose last part names it (`acct_1`, `org_1/acct_1`).
+/// The account of an event. The last part of a `context` path names it (`acct_1`, `org_1/acct_1`).
 fn account(envelope: &Envelope<'_>) -> Result<Option<String>, MalformedEvent> {
     let read = |raw| json::identifier(raw).map_err(|_| MalformedEvent::Account);
     if let Some(account) = read(envelope.account)? {
@@ -149,7 +149,7 @@ impl<'de> Fields<'de> for Envelope<'de> {
     }
 }
 
-/// The type usually comes after the object, so the object's slices are taken whatever it is.
+/// The type usually follows the object, so the object's slices are kept for every type.
 #[derive(Default)]
 struct Data<'a> {
     object: Option<SessionFields<'a>>,

@@ -1,9 +1,9 @@
-//! Reading a few fields out of a JSON object that is free to hold anything else.
+//! Reads a few fields of a JSON object and ignores the rest.
 //!
-//! Serde's derived readers refuse a whole body for one odd or doubled field. Here an object is walked once, the wanted
-//! fields are kept as slices of the body, and each slice is read on its own: what cannot be read harms nothing else.
-//! Where a name comes twice the last one counts, as in every common JSON reader. What is not wanted is skipped without
-//! recursion, so no depth of nesting can overflow the stack.
+//! Serde's derived readers reject a whole body for one invalid or doubled field. This reader walks the object
+//! once and keeps the wanted fields as slices, each of which is parsed by itself. An unreadable field affects
+//! no other. If a name occurs twice the last one counts, as in every common JSON reader. Unwanted values are
+//! skipped without recursion, so deep nesting cannot overflow the stack.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 /// The wanted fields of one kind of object.
 pub(super) trait Fields<'de>: Default {
-    /// Takes the value of the field `name` from `map`; returns false, with the value untouched, if it is not wanted.
+    /// Takes the value of the field `name` from `map`. Returns false without taking it if it is not wanted.
     fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 }
 
@@ -52,7 +52,7 @@ impl<'de, T: Fields<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The same where anything may stand in its place: `None` for what is no object.
+/// Likewise, but any value is allowed: `None` if it is not an object.
 pub(super) struct MaybeObject<T>(pub(super) Option<T>);
 
 impl<'de, T: Fields<'de>> Deserialize<'de> for MaybeObject<T> {
@@ -128,14 +128,14 @@ impl<'de, T: Fields<'de>> Visitor<'de> for ObjectVisitor<T> {
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A field is there but is not what Stripe documents.
+/// A field exists but is not what Stripe documents.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-/// A field's reading: `None` where it is absent or null.
+/// A parsed field: `None` if it is missing or null.
 pub(super) type Reading<T> = Result<Option<T>, Unreadable>;
 
-/// The value's JSON text, unless it is absent or null.
+/// The value's JSON text, unless it is missing or null.
 fn given(raw: Option<&RawValue>) -> Option<&str> {
     raw.map(RawValue::get).filter(|json| *json != "null")
 }
@@ -146,8 +146,8 @@ fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Reading<T> {
         .transpose()
 }
 
-/// The longest text that is read, in bytes of JSON: Stripe's own limits are 500 characters for a metadata value and
-/// less than that for an id. A job must stay small whatever was signed.
+/// The longest text that is read, in bytes of JSON. Stripe allows 500 characters in a metadata value and less
+/// elsewhere. A job must stay small whatever was signed.
 const LONGEST_TEXT: usize = 4_096;
 
 /// A string.
@@ -155,7 +155,7 @@ pub(super) fn text(raw: Option<&RawValue>) -> Reading<String> {
     Ok(borrowed(raw)?.map(Cow::into_owned))
 }
 
-/// Stripe's ids are far shorter. They become keys, and a session may have many prices.
+/// Stripe's ids are much shorter. They become keys, and a session may have many prices.
 const LONGEST_ID: usize = 255;
 
 /// A string that identifies something.
@@ -166,7 +166,7 @@ pub(super) fn identifier(raw: Option<&RawValue>) -> Reading<String> {
     }
 }
 
-/// A string, a number, true or false, as text. Numbers have the limit of texts.
+/// A string, number or boolean, as text. Numbers have the limit of texts.
 pub(super) fn scalar(raw: Option<&RawValue>) -> Reading<String> {
     match given(raw).and_then(|json| json.as_bytes().first()) {
         Some(b'"') | None => text(raw),
@@ -183,7 +183,7 @@ pub(super) fn word<T: for<'a> From<&'a str>>(raw: Option<&RawValue>) -> Reading<
     Ok(borrowed(raw)?.map(|word| T::from(&word)))
 }
 
-/// A string, copied only where it has escapes.
+/// A string, copied only if it contains escapes.
 fn borrowed(raw: Option<&RawValue>) -> Reading<Cow<'_, str>> {
     if given(raw).is_some_and(|json| json.len() > LONGEST_TEXT) {
         return Err(Unreadable);
@@ -192,13 +192,13 @@ fn borrowed(raw: Option<&RawValue>) -> Reading<Cow<'_, str>> {
         .filter(|json| !json.contains('\\'))
         .and_then(|json| json.strip_prefix('"')?.strip_suffix('"'));
     match plain {
-        // What has no escapes stands there as it is; the walk has checked that it is a string.
+        // Without escapes the text is used as it is; the walk has checked that it is a string.
         Some(text) => Ok(Some(text.into())),
         None => Ok(read::<String>(raw)?.map(Cow::from)),
     }
 }
 
-/// An object's own id, which every one of Stripe's has; `None` where it is absent, empty or no text.
+/// An object's id, which every object of Stripe has. `None` if it is missing, empty or not a text.
 pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
     text(raw).ok()?.filter(|id| !id.is_empty())
 }
@@ -210,7 +210,7 @@ pub(super) fn boolean(raw: Option<&RawValue>) -> Reading<bool> {
         .transpose()
 }
 
-/// A whole number. One that does not fit is unreadable, never rounded.
+/// A whole number. A number that does not fit is unreadable, never rounded.
 pub(super) fn integer(raw: Option<&RawValue>) -> Reading<i64> {
     given(raw)
         .map(|json| json.parse().map_err(|_| Unreadable))
@@ -228,7 +228,7 @@ pub(super) fn timestamp(raw: Option<&RawValue>) -> Reading<DateTime<Utc>> {
         .ok_or(Unreadable)
 }
 
-/// A reference to another object: its id, or (where it was expanded) the object itself.
+/// A reference to another object: its id, or the expanded object.
 pub(super) fn reference(raw: Option<&RawValue>) -> Reading<String> {
     match given(raw) {
         Some(json) if json.starts_with('{') => {

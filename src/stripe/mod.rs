@@ -1,4 +1,4 @@
-//! What Stripe sends, how it is told from what others send, and how it is read. Knows nothing of passes, queues or stores.
+//! Stripe's webhooks and objects: verifies and reads them. Knows no passes, queues or stores.
 
 pub mod api;
 mod event;

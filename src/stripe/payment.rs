@@ -1,11 +1,11 @@
-//! What has become of a buyer's money: payment intents, charges, refunds. Read loosely, as sessions are.
+//! Payments: payment intents, charges, refunds. Unexpected fields are ignored, as in sessions.
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
 use super::json;
 
-/// The state of a payment, as far as an expanded payment intent tells it.
+/// The state of a payment, as far as the payment intent was expanded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Payment {
     /// Minor units.
@@ -14,16 +14,16 @@ pub struct Payment {
     pub currency: Option<String>,
     /// `succeeded`, `processing`, `requires_payment_method` and the like.
     pub status: Option<String>,
-    /// Minor units; 0: nothing. `None` where the charge was not expanded, or there is none.
+    /// Minor units. `None` if the charge was not expanded, or there is none.
     pub amount_refunded: Option<i64>,
-    /// The buyer's bank asks for it back, or did. `None` as with `amount_refunded`.
+    /// Whether it is or was disputed. `None` as with `amount_refunded`.
     pub disputed: Option<bool>,
-    /// When its newest charge was made. `None` as with `amount_refunded`.
+    /// When the newest charge was made. `None` as with `amount_refunded`.
     pub paid_at: Option<DateTime<Utc>>,
 }
 
 impl Payment {
-    /// All of it was given back.
+    /// Whether it was refunded in full.
     #[must_use]
     pub fn is_refunded(&self) -> bool {
         let (amount, refunded) = (self.amount.unwrap_or(0), self.amount_refunded.unwrap_or(0));
@@ -52,7 +52,7 @@ pub struct PaymentIntent {
     pub id: String,
     /// Minor units of `currency`.
     pub amount: Option<i64>,
-    /// Minor units of `currency`: what has come in.
+    /// Minor units of `currency`: the received amount.
     pub amount_received: Option<i64>,
     /// As given; Stripe writes a lower-case ISO 4217 code.
     pub currency: Option<String>,
@@ -62,9 +62,9 @@ pub struct PaymentIntent {
     pub customer: Option<String>,
     pub created: Option<DateTime<Utc>>,
     pub livemode: Option<bool>,
-    /// `ch_…` or `py_…`: its newest charge.
+    /// `ch_…` or `py_…`: the newest charge.
     pub latest_charge: Option<String>,
-    /// That charge itself, where it was expanded.
+    /// The newest charge, if expanded.
     pub charge: Option<Charge>,
 }
 
@@ -73,11 +73,11 @@ json::fields! { IntentFields {
     customer = "customer", created = "created", livemode = "livemode", latest_charge = "latest_charge",
     charges = "charges",
 } }
-// Before 2022-11-15 a payment intent carried a list of its charges instead, the newest first.
+// Before 2022-11-15 a payment intent contained a list of its charges, newest first.
 json::fields! { ChargeList { data = "data" } }
 
 impl PaymentIntent {
-    /// `None` where it is no object with an id.
+    /// `None` if it is not an object with an id.
     pub(super) fn read(raw: &RawValue) -> Option<Self> {
         let fields = json::object::<IntentFields<'_>>(Some(raw)).ok()??;
         let listed = json::object::<ChargeList<'_>>(fields.charges)
@@ -100,23 +100,23 @@ impl PaymentIntent {
     }
 }
 
-/// A charge: one attempt at taking the money.
+/// A charge: one attempt at a payment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Charge {
     /// `ch_…` or `py_…`.
     pub id: String,
     /// Minor units of `currency`.
     pub amount: Option<i64>,
-    /// Minor units of `currency`: what has been given back.
+    /// Minor units of `currency`: the refunded amount.
     pub amount_refunded: Option<i64>,
     /// As given; Stripe writes a lower-case ISO 4217 code.
     pub currency: Option<String>,
     /// `succeeded`, `pending`, `failed` and the like.
     pub status: Option<String>,
     pub paid: Option<bool>,
-    /// Whether all of it has been given back.
+    /// Whether it was refunded in full.
     pub refunded: Option<bool>,
-    /// The buyer's bank asks for it back, or did.
+    /// Whether it is or was disputed.
     pub disputed: Option<bool>,
     /// `pi_…`.
     pub payment_intent: Option<String>,
@@ -133,10 +133,10 @@ json::fields! { ChargeFields {
 } }
 
 impl Charge {
-    /// `None` where it is no object with an id.
+    /// `None` if it is not an object with an id.
     pub(super) fn read(raw: &RawValue) -> Option<Self> {
         let fields = json::object::<ChargeFields<'_>>(Some(raw)).ok()??;
-        // Old versions name the dispute instead of saying that there is one.
+        // Old versions name the dispute instead of a flag.
         let dispute = json::reference(fields.dispute).unwrap_or_default();
         Some(Self {
             id: json::id(fields.id)?,
@@ -157,7 +157,7 @@ impl Charge {
     }
 }
 
-/// Money given back.
+/// A refund.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Refund {
     /// `re_…` or `pyr_…`.
@@ -166,7 +166,7 @@ pub struct Refund {
     pub amount: Option<i64>,
     /// As given; Stripe writes a lower-case ISO 4217 code.
     pub currency: Option<String>,
-    /// `succeeded`, `pending`, `requires_action`, `failed`, `canceled`: the last two gave nothing back.
+    /// `succeeded`, `pending`, `requires_action`, `failed`, `canceled`. The last two refund nothing.
     pub status: Option<String>,
     /// `duplicate`, `fraudulent`, `requested_by_customer` and the like.
     pub reason: Option<String>,
@@ -183,7 +183,7 @@ json::fields! { RefundFields {
 } }
 
 impl Refund {
-    /// `None` where it is no object with an id.
+    /// `None` if it is not an object with an id.
     pub(super) fn read(raw: &RawValue) -> Option<Self> {
         let fields = json::object::<RefundFields<'_>>(Some(raw)).ok()??;
         Some(Self {

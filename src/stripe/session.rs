@@ -1,4 +1,4 @@
-//! A Checkout Session, read loosely: one odd field never costs the rest.
+//! A Checkout Session. An unexpected field does not affect the others.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,46 +11,47 @@ use super::json::{self, Fields, Reading, Unreadable};
 use super::payment::{Payment, PaymentIntent};
 use super::words::{PaymentStatus, SessionMode, SessionStatus};
 
-/// The fields of a Checkout Session that a purchase needs, in the shapes of every API version from 2020 on.
+/// The fields of a Checkout Session that a purchase needs, for every API version from 2020 on.
 #[derive(Clone, Default, PartialEq)]
 pub struct CheckoutSession {
     /// `cs_…`, as given.
     pub id: Option<String>,
-    /// Absent in payloads before 2021.
+    /// Missing before 2021.
     pub status: Option<SessionStatus>,
     pub payment_status: Option<PaymentStatus>,
     pub mode: Option<SessionMode>,
-    /// Absent in payloads before 2022.
+    /// Missing before 2022.
     pub created: Option<DateTime<Utc>>,
     pub livemode: Option<bool>,
-    /// `pi_…`; none for a free session and for one that starts a Stripe subscription.
+    /// `pi_…`; missing for a free session, and for one that starts a Stripe subscription.
     pub payment_intent: Option<String>,
-    /// What has become of the money; only where the payment intent was expanded, which webhooks never do.
+    /// The payment, if the payment intent was expanded. Webhooks never expand it.
     pub payment: Option<Payment>,
     /// `cus_…`.
     pub customer: Option<String>,
     /// Minor units of `currency`.
     pub amount_total: Option<i64>,
-    /// The same before discounts and taxes.
+    /// The amount before discounts and taxes.
     pub amount_subtotal: Option<i64>,
     /// As given; Stripe writes a lower-case ISO 4217 code.
     pub currency: Option<String>,
     pub client_reference_id: Option<String>,
-    /// What the buyer typed, else what the seller filled in. No proof of who they are.
+    /// What the buyer typed, or else what the seller entered. It proves nothing.
     pub email: Option<String>,
     pub name: Option<String>,
-    /// Only the values that are text, numbers or booleans, as text.
+    /// Only values that are text, numbers or booleans, as text.
     pub metadata: BTreeMap<String, String>,
-    /// The prices of the line items; empty unless they were expanded, which webhooks never are.
+    /// The prices of the line items. Empty unless expanded, and webhooks never expand them.
     pub price_ids: Vec<String>,
-    /// There are more line items than the ten of an expanded list.
+    /// There are more line items than the ten in an expanded list.
     pub more_line_items: bool,
-    /// The names of fields that were there but were not what Stripe documents; read as absent.
+    /// The names of fields that exist but are not what Stripe documents. They count as missing.
     pub unreadable: Vec<&'static str>,
 }
 
 impl CheckoutSession {
-    /// All of its money was given back, as far as its payment was expanded. Part of it says nothing about the pass.
+    /// Whether it was refunded in full, as far as the payment was expanded. A partial refund does not affect
+    /// the pass.
     #[must_use]
     pub fn is_refunded(&self) -> bool {
         self.payment.as_ref().is_some_and(Payment::is_refunded)
@@ -58,7 +59,7 @@ impl CheckoutSession {
 }
 
 impl fmt::Debug for CheckoutSession {
-    /// Without what tells who the buyer is: this reaches logs.
+    /// Without personal data, since this reaches logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CheckoutSession")
             .field("id", &self.id)
@@ -135,7 +136,7 @@ impl SessionFields<'_> {
             ),
             customer: noted(&mut unreadable, "customer", json::reference(self.customer)),
             amount_total: noted(&mut unreadable, "amount_total", json::integer(self.amount_total)),
-            // What is odd here takes nothing from a pass.
+            // An unexpected value here does not affect the pass.
             amount_subtotal: json::integer(self.amount_subtotal).unwrap_or_default(),
             currency: noted(&mut unreadable, "currency", json::text(self.currency)),
             client_reference_id: noted(
@@ -180,7 +181,7 @@ fn noted<T>(unreadable: &mut Vec<&'static str>, name: &'static str, reading: Rea
 
 json::fields! { CustomerDetails { email = "email", name = "name" } }
 
-/// PHP re-encodes an empty map as `[]`, so an empty array is an empty map.
+/// PHP encodes an empty map as `[]`, so an empty array counts as an empty map.
 fn metadata(raw: Option<&RawValue>) -> Reading<BTreeMap<String, String>> {
     if json::is_array(raw) {
         let elements = json::array(raw)?.unwrap_or_default();
@@ -229,7 +230,7 @@ pub(super) fn line_item_price(raw: &RawValue) -> Reading<String> {
     json::reference(item.and_then(|item| item.price))
 }
 
-/// An expanded list carries ten, a page a hundred at most.
+/// An expanded list contains ten, a page at most a hundred.
 const MOST_LINE_ITEMS: usize = 100;
 
 json::fields! { LineItems { data = "data", has_more = "has_more" } }

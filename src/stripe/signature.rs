@@ -1,9 +1,9 @@
-//! Stripe's webhook signature scheme, on the raw bytes of a request.
+//! Verifies Stripe's webhook signatures on the raw bytes of a request.
 //!
-//! `Stripe-Signature: t=<unix seconds>,v1=<hex>[,v1=<hex>…][,v0=…]`, where each `v1` is
-//! `HMAC-SHA256(key = the whole "whsec_…" text, "<t>." + body)` in lower-case hex, one for each secret that is active
-//! while an endpoint's secret is rolled. Source: <https://docs.stripe.com/webhooks/signature>, and the libraries
-//! `stripe` for Node and Python, with which `tests/signature_peers.rs` compares every verdict.
+//! `Stripe-Signature: t=<unix seconds>,v1=<hex>[,v1=<hex>…][,v0=…]`, where each `v1` is `HMAC-SHA256(key =
+//! the whole "whsec_…" text, "<t>." + body)` in lower-case hex. While a secret is rolled there is one for
+//! each active secret. Source: <https://docs.stripe.com/webhooks/signature>. `tests/signature_peers.rs`
+//! compares every result with the libraries `stripe` for Node and Python.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,32 +14,32 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
-/// How old a signature may be, as in Stripe's own libraries.
+/// The maximum age of a signature, as in Stripe's libraries.
 pub const DEFAULT_TOLERANCE: Duration = Duration::from_mins(5);
 
-/// How many `v1` signatures of one header are compared. Stripe sends one for each active secret, of which an endpoint
-/// has two at most; the rest of a longer list is ignored, so that a header cannot buy work.
+/// How many `v1` signatures of a header are compared. Stripe sends one for each active secret, at most two.
+/// Longer lists are cut, so that a header cannot cause work.
 const MAX_SIGNATURES: usize = 32;
 
-/// Checks that a webhook came from someone who holds one of the endpoint's signing secrets.
+/// Verifies that a webhook is signed with one of the endpoint's secrets.
 #[derive(Clone)]
 pub struct Verifier {
     keys: Vec<Hmac<Sha256>>,
     tolerance_seconds: i64,
 }
 
-/// There is no signing secret, or one of them is blank: anyone could sign with it.
+/// There is no secret, or a blank one with which anyone could sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a webhook signing secret is empty: copy the endpoint's secret (whsec_…) from the Stripe dashboard, Developers → Webhooks"
 )]
 pub struct EmptySecret;
 
-/// Why a request is not taken for Stripe's. The message is meant for the developer who reads the answer in Stripe's
-/// dashboard; it repeats nothing of the request and nothing of the secrets.
+/// Why a request is rejected. The message is for the developer who reads the answer in Stripe's dashboard. It
+/// contains nothing of the request or the secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// No header, or an empty one.
+    /// The header is missing or empty.
     #[error(
         "there is no Stripe-Signature header: either this request is not from Stripe, or a proxy in front of this server drops the header"
     )]
@@ -49,25 +49,25 @@ pub enum SignatureError {
         "the Stripe-Signature header is not of the form t=<unix seconds>,v1=<hex>: check that whatever forwards the request leaves the header as it is"
     )]
     Malformed,
-    /// None of the `v1` signatures fits any of the secrets.
+    /// No `v1` signature matches any of the secrets.
     #[error(
         "no signature in the Stripe-Signature header fits this body: check that the signing secret is this endpoint's own (not another endpoint's, not the Stripe CLI's, not test for live), and that nothing in front of this server changes the body"
     )]
     Invalid,
-    /// The signature is genuine and was made too long ago.
+    /// The signature is valid but too old.
     #[error(
         "the signature is {age_seconds} s old, more than {tolerance_seconds} s: check this machine's clock; an event replayed on purpose must be signed anew (resend it from Stripe)"
     )]
     Stale {
         /// Seconds from the signature's timestamp to now.
         age_seconds: i64,
-        /// Seconds that are allowed.
+        /// The maximum age in seconds.
         tolerance_seconds: i64,
     },
 }
 
 impl SignatureError {
-    /// The code in the answer's JSON.
+    /// The code in the response's JSON.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -80,12 +80,11 @@ impl SignatureError {
 }
 
 impl Verifier {
-    /// A verifier that takes what any of `secrets` signed, at most [`DEFAULT_TOLERANCE`] ago. White space around a
-    /// secret, usually pasted along with it, is not part of it.
+    /// Creates a verifier that accepts signatures of any of `secrets`, at most [`DEFAULT_TOLERANCE`] old.
+    /// White space around a secret, usually pasted with it, is ignored.
     ///
     /// # Errors
-    ///
-    /// [`EmptySecret`] if there is no secret or one of them is blank.
+    /// [`EmptySecret`] if there is no secret, or one is blank.
     pub fn new(secrets: &[SecretString]) -> Result<Self, EmptySecret> {
         if secrets.is_empty() || secrets.iter().any(|secret| key_text(secret).is_empty()) {
             return Err(EmptySecret);
@@ -96,24 +95,23 @@ impl Verifier {
         })
     }
 
-    /// The same, with another tolerance, in whole seconds.
+    /// Likewise, with another tolerance, in whole seconds.
     #[must_use]
     pub fn with_tolerance(mut self, tolerance: Duration) -> Self {
         self.tolerance_seconds = whole_seconds(tolerance);
         self
     }
 
-    /// Whether `body` is signed by one of the secrets and, at `now`, recently enough. `header` is the value of
-    /// `Stripe-Signature`, `body` the request's bytes as they came.
+    /// Verifies that one of the secrets signed `body`, and at `now` recently enough. `header` is the value of
+    /// `Stripe-Signature`, `body` the raw bytes of the request.
     ///
-    /// A timestamp in the future passes, as in Stripe's libraries: a machine whose clock is behind must not refuse
-    /// genuine events. Of several `t=` the first counts, as in Stripe's library for Python (the one for Node takes the
-    /// last). Age counts in whole seconds. The body is hashed once for each secret, however many `v1` there are.
+    /// A future timestamp passes, as in Stripe's libraries: a clock that is behind must not reject valid
+    /// events. Of several `t=` the first counts, as in Stripe's library for Python; the one for Node takes
+    /// the last. The age is in whole seconds. The body is hashed once for each secret, however many `v1`
+    /// there are.
     ///
     /// # Errors
-    ///
-    /// [`SignatureError`], which names the first thing that is wrong; the age is looked at only once the signature
-    /// is known to be genuine.
+    /// [`SignatureError`], the first problem found. The age is checked only after the signature.
     pub fn verify(
         &self,
         header: Option<&[u8]>,
@@ -135,10 +133,9 @@ impl Verifier {
         self.check_age(&header, now)
     }
 
-    /// Whether the header alone shows that no body can be genuine: so the body need not be read.
+    /// Whether the header alone shows that the request is invalid, so that its body need not be read.
     ///
     /// # Errors
-    ///
     /// [`SignatureError`], never [`SignatureError::Invalid`].
     pub fn check_header(&self, header: Option<&[u8]>, now: DateTime<Utc>) -> Result<(), SignatureError> {
         self.check_age(&Header::read(header)?, now)
@@ -172,7 +169,7 @@ pub fn sign(secret: &SecretString, timestamp: i64, body: &[u8]) -> String {
     format!("t={timestamp},v1={}", signature.as_str())
 }
 
-/// What is used of a header.
+/// The used parts of a header.
 struct Header<'a> {
     timestamp: i64,
     signatures: Vec<&'a [u8]>,
@@ -186,8 +183,8 @@ impl<'a> Header<'a> {
         Self::parse(header).ok_or(SignatureError::Malformed)
     }
 
-    /// Splits as Stripe's libraries do: at commas, then at `=`; keys to the letter, unknown ones skipped, a third part
-    /// dropped. `None` without a first `t` that is a whole number, and without any `v1`.
+    /// Splits as Stripe's libraries do: at commas, then at `=`. Keys are case-sensitive, unknown ones and
+    /// third parts are skipped. `None` unless the first `t` is a whole number and there is a `v1`.
     fn parse(header: &'a [u8]) -> Option<Self> {
         let mut timestamp = None;
         let mut signatures = Vec::with_capacity(2);
@@ -213,7 +210,7 @@ fn unix_seconds(value: &[u8]) -> Option<i64> {
     std::str::from_utf8(value).ok()?.trim().parse().ok()
 }
 
-/// Lower-case hex, and compared as such: Stripe's libraries refuse upper case.
+/// Compared as lower-case hex: Stripe's libraries reject upper case.
 fn signature(mut key: Hmac<Sha256>, timestamp: i64, body: &[u8]) -> hex::Buffer<32> {
     key.update(timestamp.to_string().as_bytes());
     key.update(b".");

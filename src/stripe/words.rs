@@ -1,4 +1,4 @@
-//! What a Checkout Session tells in one word of a few.
+//! The enumerations of a Checkout Session.
 
 /// Defines words as an enum; one that Stripe has added since is `Other`.
 macro_rules! words {
