@@ -51,11 +51,11 @@ pub(crate) fn run(
                 Ok(())
             }
             Ok(Fulfilled::Existing { subscription_id }) => {
-                tracing::debug!(subscription = subscription_id, "was there already");
+                tracing::debug!(subscription = subscription_id, "the subscription already exists");
                 Ok(())
             }
             Ok(Fulfilled::Unmatched { reason, reference }) => {
-                tracing::warn!(reason, reference, "unmatched payment: a person must look");
+                tracing::warn!(reason, reference, "unmatched payment: see `surepass unmatched list`");
                 Ok(())
             }
             Ok(Fulfilled::Ignored(why)) => {
@@ -75,7 +75,7 @@ pub(crate) fn run(
             }
             Err(error) if error.is_transient() => {
                 telemetry::failed(&Span::current(), error.code());
-                tracing::warn!(code = error.code(), %error, "failed; it runs again");
+                tracing::warn!(code = error.code(), %error, "failed; it will be retried");
                 Err(match error.retry_after() {
                     Some(after) => JobError::retry_after(error.code(), error, after),
                     None => JobError::retry(error.code(), error),
@@ -83,7 +83,7 @@ pub(crate) fn run(
             }
             Err(error) => {
                 telemetry::failed(&Span::current(), error.code());
-                tracing::error!(code = error.code(), %error, "dead letter: a person must look");
+                tracing::error!(code = error.code(), %error, "dead letter: see `surepass jobs list --state dead`");
                 Err(JobError::fail(error.code(), error))
             }
         }

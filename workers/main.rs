@@ -116,7 +116,7 @@ fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
 }
 
 async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
-    let shutdown = Shutdown::listen().map_err(|error| format!("signals cannot be heard: {error}"))?;
+    let shutdown = Shutdown::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let clock = Clock::system();
     let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())
         .map_err(|error| error.to_string())?;
@@ -200,7 +200,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     let (ended, in_time) = tokio::select! {
         ended = working => (ended.map(drop), true),
         why = too_long(settings, &shutdown, &stop_cron) => {
-            tracing::warn!(why, "running jobs are handed back");
+            tracing::warn!(why, "running jobs are returned to the queue");
             (Ok(()), false)
         }
         broken = cron::broken(&mut schedules) => (Err(broken), false),
@@ -299,8 +299,8 @@ async fn too_long(settings: &Settings, shutdown: &Shutdown, stop_cron: &Cancella
     stop_cron.cancel();
     tracing::info!("stopping: running jobs finish, no new ones are taken");
     tokio::select! {
-        () = tokio::time::sleep(settings.worker.grace) => "the grace is over",
-        () = shutdown.insisted() => "told twice",
+        () = tokio::time::sleep(settings.worker.grace) => "the grace period is over",
+        () = shutdown.insisted() => "second signal received",
     }
 }
 
@@ -314,10 +314,10 @@ fn lookback(
 ) -> Result<Option<Arc<Lookback>>, String> {
     let Some(options) = settings.stripe_options() else {
         if settings.worker.queues.iter().any(|name| name == "sync") {
-            return Err("the queue `sync` needs Stripe's API: set STRIPE_SECRET_KEY".to_owned());
+            return Err("the queue `sync` needs a Stripe API key: set STRIPE_SECRET_KEY".to_owned());
         }
         tracing::warn!(
-            "the lookback is off: set STRIPE_SECRET_KEY, so that purchases whose webhooks are lost are found"
+            "the lookback is off: purchases whose webhooks are lost are not found; set STRIPE_SECRET_KEY"
         );
         return Ok(None);
     };

@@ -65,19 +65,23 @@ fn failed(error: &LookbackError) -> JobError {
         telemetry::failed(&Span::current(), code);
     }
     if !error.is_transient() {
-        tracing::error!(code, error = told, "dead letter: a person must look");
+        tracing::error!(
+            code,
+            error = told,
+            "dead letter: see `surepass jobs list --state dead`"
+        );
         return JobError::fail(code, told);
     }
     if let Some(after) = error.put_off() {
         let why = if error.is_outage() {
             "put off: the store is not available"
         } else {
-            "put off: its turn at Stripe's limit has not come"
+            "put off: Stripe's rate limit"
         };
         tracing::info!(code, error = told, ?after, "{why}");
         return JobError::put_off(code, told, after);
     }
-    tracing::warn!(code, error = told, "failed; it runs again");
+    tracing::warn!(code, error = told, "failed; it will be retried");
     match error.retry_after() {
         Some(after) => JobError::retry_after(code, told, after),
         None => JobError::retry(code, told),
