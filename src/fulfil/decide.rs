@@ -188,11 +188,6 @@ fn is_short(purchase: &Purchase, pass: &Pass) -> bool {
         && paid >= pass.price.amount.saturating_mul(2)
 }
 
-/// The id of a session's subscription.
-pub(super) fn subscription_id(session_id: &str) -> String {
-    format!("subscription-{session_id}")
-}
-
 /// "Fulfilment" rule 10.
 fn check_tenant(purchase: &Purchase, catalogue: &Catalogue, passes_of: &TenantPasses) -> Result<(), Reason> {
     let tenant = &passes_of.tenant;
@@ -257,7 +252,7 @@ fn subscription(
     let major = |text: &Option<String>| Money::from_major(text.as_deref()?, currency);
     let of_upgrade = |text: &Option<String>| major(text).filter(|_| is_upgrade);
     let subscription = Subscription {
-        id: subscription_id(&purchase.session_id),
+        id: Subscription::id_of(&purchase.session_id),
         user: String::new(),
         tenant: tenant.id.clone(),
         kind,

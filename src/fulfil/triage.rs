@@ -1,7 +1,7 @@
 //! Decides which events and sessions are purchases. Pure: used before anything is stored.
 
 use crate::store::CreatedVia;
-use crate::stripe::{CheckoutSession, Event, PaymentStatus, SessionMode, SessionStatus};
+use crate::stripe::{CheckoutSession, Event, PURCHASE_EVENTS, PaymentStatus, SessionMode, SessionStatus};
 
 use super::purchase::{Origin, Purchase, PurchaseKind, stated};
 
@@ -30,10 +30,7 @@ pub fn triage(event: &mut Event, path_tenant: Option<&str>) -> Triage {
     if event.is_thin {
         return Triage::Ignore(THIN_EVENT);
     }
-    if !matches!(
-        event.kind.as_str(),
-        "checkout.session.completed" | "checkout.session.async_payment_succeeded"
-    ) {
+    if !PURCHASE_EVENTS.contains(&event.kind.as_str()) {
         return Triage::Ignore("other_event_type");
     }
     let Some(session) = event.session.take() else {

@@ -23,7 +23,7 @@ use crate::queue::Queue;
 use crate::store::{KnownTenant, Store, StoreError, WebhookSecrets};
 use crate::stripe::api::{Client, StripeError};
 
-pub use self::evaluate::{REQUIRED_EVENTS, USEFUL_EVENTS};
+pub use self::evaluate::USEFUL_EVENTS;
 pub use self::finding::{Finding, Severity};
 pub use self::probe::PING_EVENT_ID;
 pub use self::scheduler::{EndpointCheckError, EndpointCheckScheduler, Findings, last_report};

@@ -7,6 +7,7 @@ use super::cycle::CycleDetector;
 use super::{FailedDeliveriesRequest, Lookback, LookbackError, LookbackJob, Resume};
 use crate::ingest::ingest;
 use crate::store::{CreatedVia, Watermark};
+use crate::stripe::PURCHASE_EVENTS;
 use crate::stripe::api::EventFilter;
 
 /// The name of its watermark.
@@ -18,12 +19,6 @@ const EVENT_RETENTION: TimeDelta = TimeDelta::days(30);
 pub(super) const MARGIN: TimeDelta = TimeDelta::seconds(60);
 /// By how much two runs overlap.
 const OVERLAP: TimeDelta = TimeDelta::hours(1);
-
-/// The events of a paid session.
-const PURCHASE_EVENTS: [&str; 2] = [
-    "checkout.session.completed",
-    "checkout.session.async_payment_succeeded",
-];
 
 impl Lookback {
     /// Lists the undelivered events of an account and enqueues each under its event id. Works for one slice,

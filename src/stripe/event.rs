@@ -8,6 +8,12 @@ use serde_json::value::RawValue;
 use super::json::{self, Fields, MaybeObject, Object};
 use super::session::{CheckoutSession, SessionFields};
 
+/// The types of the events that report a paid session.
+pub const PURCHASE_EVENTS: [&str; 2] = [
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+];
+
 /// Stripe's ids and types are much shorter. The limit bounds what is stored and used as a key.
 const LONGEST_NAME: usize = 255;
 

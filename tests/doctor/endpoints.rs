@@ -34,7 +34,7 @@ async fn an_endpoint_that_is_disabled_or_lacks_events_is_told() {
     );
 
     let mut enough = endpoint(&checkup.intake);
-    enough["enabled_events"] = json!(surepass::lookback::endpoint_check::REQUIRED_EVENTS);
+    enough["enabled_events"] = json!(surepass::stripe::PURCHASE_EVENTS);
     checkup.stripe.has(vec![enough]);
     let warning = checkup.doctor().await.only_warning();
     assert!(warning.ends_with("charge.refunded and 8 more"), "{warning}");

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::finding::Finding;
-use super::{Endpoint, EndpointChecker, REQUIRED_EVENTS};
+use super::{Endpoint, EndpointChecker};
 use crate::lookback::accounts;
 use crate::queue::EventSource;
 use crate::store::KnownTenant;
+use crate::stripe::PURCHASE_EVENTS;
 use crate::stripe::api::{EventFilter, StripeError};
 
 /// A younger event may still arrive.
@@ -104,7 +105,7 @@ impl EndpointChecker {
     fn sent(&self) -> EventFilter {
         let now = self.clock.now();
         EventFilter {
-            types: REQUIRED_EVENTS.map(str::to_owned).to_vec(),
+            types: PURCHASE_EVENTS.map(str::to_owned).to_vec(),
             created_from: Some(now - RETRY_PERIOD),
             created_before: Some(now - DELIVERY_GRACE),
             ..EventFilter::default()

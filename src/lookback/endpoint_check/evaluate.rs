@@ -8,13 +8,8 @@ use super::address::{self, UrlMatch};
 use super::finding::Finding;
 use super::{API_VERSIONS, Endpoint};
 use crate::store::KnownTenant;
+use crate::stripe::PURCHASE_EVENTS;
 use crate::stripe::api::WebhookEndpoint;
-
-/// The events that create passes. Without them only the lookback does.
-pub const REQUIRED_EVENTS: [&str; 2] = [
-    "checkout.session.completed",
-    "checkout.session.async_payment_succeeded",
-];
 
 /// The events that report failed payments, refunds and disputes.
 pub const USEFUL_EVENTS: [&str; 11] = [
@@ -206,7 +201,7 @@ fn missing(
 fn register(wanted: &str) -> String {
     format!(
         "register {wanted} with the events {} (Dashboard, Developers, Webhooks), and set STRIPE_WEBHOOK_SECRET to its secret",
-        REQUIRED_EVENTS.join(" and ")
+        PURCHASE_EVENTS.join(" and ")
     )
 }
 
@@ -228,7 +223,7 @@ fn check_endpoint(one: &OurEndpoint<'_>, findings: &mut Vec<Finding>) {
             .copied()
             .collect()
     };
-    let (needed, wanted) = (lacks(&REQUIRED_EVENTS), lacks(&USEFUL_EVENTS));
+    let (needed, wanted) = (lacks(&PURCHASE_EVENTS), lacks(&USEFUL_EVENTS));
     if !needed.is_empty() {
         findings.push(Finding::error(
             "endpoint_lacks_events",
