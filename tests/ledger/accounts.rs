@@ -5,13 +5,13 @@ use serde_json::json;
 use surepass::store::CreatedVia;
 use surepass::up::sample::SampleSession;
 
-use crate::office::{Ledger, Office, listed};
+use crate::fixture::{Fixture, Ledger, listed};
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 
 /// The example's studio in the key's own account, and two tenants with accounts of their own.
-async fn connected() -> Office {
-    let office = Office::open().await;
+async fn connected() -> Fixture {
+    let fixture = Fixture::open().await;
     let tenant = |name: &str| {
         json!({"id": format!("tenant-{name}"), "slug": name, "name": name, "timeZone": "Europe/Oslo",
             "webhookSecrets": [], "stripeAccount": format!("acct_{name}"),
@@ -20,17 +20,17 @@ async fn connected() -> Office {
                 "isActive": true}]})
     };
     let catalogue = json!({"tenants": [tenant("dance"), tenant("yoga")]});
-    let file = office.shop.file("connected.json", &catalogue.to_string());
-    let imported = office
+    let file = fixture.shop.file("connected.json", &catalogue.to_string());
+    let imported = fixture
         .shop
         .surepass(&["catalog", "import", file.to_str().unwrap()])
         .await;
     assert!(imported.status.success(), "{imported:?}");
-    office
+    fixture
 }
 
 fn sold(name: &str, tenant: &str) -> SampleSession {
-    let session = Office::sold(name, 5).with("tenantId", Some(&format!("tenant-{tenant}")));
+    let session = Fixture::sold(name, 5).with("tenantId", Some(&format!("tenant-{tenant}")));
     SampleSession {
         account: Some(format!("acct_{tenant}")),
         ..session
@@ -54,17 +54,17 @@ fn by_account(ledger: &Ledger) -> Vec<(Option<&str>, u64, u64)> {
 
 #[tokio::test]
 async fn every_account_is_read_and_tenant_narrows_it_to_one() {
-    let office = connected().await;
-    office.sell("OWN", 5).await;
+    let fixture = connected().await;
+    fixture.sell("OWN", 5).await;
     for name in ["Y1", "Y2"] {
         let session = sold(name, "yoga");
-        office.stripe.add("acct_yoga", listed(&session));
-        office.fulfil(&session, CreatedVia::Webhook, MINUTE).await;
+        fixture.stripe.add("acct_yoga", listed(&session));
+        fixture.fulfil(&session, CreatedVia::Webhook, MINUTE).await;
     }
     let lost = sold("D1", "dance");
-    office.stripe.add("acct_dance", listed(&lost));
+    fixture.stripe.add("acct_dance", listed(&lost));
 
-    let ledger = office.reconcile(&[]).await;
+    let ledger = fixture.reconcile(&[]).await;
     assert_eq!(
         by_account(&ledger),
         [
@@ -80,36 +80,36 @@ async fn every_account_is_read_and_tenant_narrows_it_to_one() {
         (&json!("acct_dance"), &json!("tenant-dance"))
     );
 
-    let yoga = office.reconcile(&["--tenant", "yoga"]).await;
+    let yoga = fixture.reconcile(&["--tenant", "yoga"]).await;
     assert_eq!(by_account(&yoga), [(Some("acct_yoga"), 2, 0)]);
     yoga.finds_nothing();
-    let studio = office.reconcile(&["--tenant", "studio"]).await;
+    let studio = fixture.reconcile(&["--tenant", "studio"]).await;
     assert_eq!(by_account(&studio), [(None, 1, 0)]);
     studio.finds_nothing();
 }
 
 #[tokio::test]
 async fn an_unknown_tenant_is_misuse() {
-    let office = Office::open().await;
-    let ledger = office.reconcile(&["--tenant", "nobody"]).await;
+    let fixture = Fixture::open().await;
+    let ledger = fixture.reconcile(&["--tenant", "nobody"]).await;
     assert_eq!(ledger.status, 2);
     assert_eq!(
         ledger.stderr,
         "surepass: no tenant has the id or slug `nobody`: there are studio\n"
     );
-    assert_eq!(office.stripe.calls(), 0);
+    assert_eq!(fixture.stripe.calls(), 0);
 }
 
 #[tokio::test]
 async fn a_purchase_in_anothers_account_is_missing_with_the_reason_and_one_that_was_fulfilled_is_wrong() {
-    let office = connected().await;
+    let fixture = connected().await;
     let forged = sold("F", "yoga");
-    office.stripe.add("acct_dance", listed(&forged));
+    fixture.stripe.add("acct_dance", listed(&forged));
     let granted = sold("G", "yoga");
-    office.fulfil(&granted, CreatedVia::Webhook, MINUTE).await;
-    office.stripe.add("acct_dance", listed(&granted));
+    fixture.fulfil(&granted, CreatedVia::Webhook, MINUTE).await;
+    fixture.stripe.add("acct_dance", listed(&granted));
 
-    let ledger = office.reconcile(&[]).await;
+    let ledger = fixture.reconcile(&[]).await;
     assert_eq!(ledger.sessions("missing"), [forged.session_id()]);
     let why = ledger.json["missing"]["items"][0]["why"].as_str().unwrap();
     assert!(why.starts_with("tenant_mismatch: "), "{why}");
@@ -122,13 +122,13 @@ async fn a_purchase_in_anothers_account_is_missing_with_the_reason_and_one_that_
 
 #[tokio::test]
 async fn an_account_that_cannot_be_read_does_not_stop_the_others_and_is_never_all_fine() {
-    let office = connected().await;
+    let fixture = connected().await;
     let session = sold("Y", "yoga");
-    office.stripe.add("acct_yoga", listed(&session));
-    office.fulfil(&session, CreatedVia::Webhook, MINUTE).await;
-    office.stripe.fail("acct_dance", 0, 401);
+    fixture.stripe.add("acct_yoga", listed(&session));
+    fixture.fulfil(&session, CreatedVia::Webhook, MINUTE).await;
+    fixture.stripe.fail("acct_dance", 0, 401);
 
-    let ledger = office.reconcile(&[]).await;
+    let ledger = fixture.reconcile(&[]).await;
     assert_eq!(ledger.status, 1);
     assert_eq!(
         (&ledger.json["ok"], &ledger.json["complete"]),

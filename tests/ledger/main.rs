@@ -11,9 +11,9 @@ mod accounts;
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod answer;
 mod findings;
+mod fixture;
 mod memory;
 mod missing;
-mod office;
 mod owners;
 mod page;
 #[path = "../support/program.rs"]

@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt};
 use surepass::clock::Clock;
 use surepass::fulfil::Fulfiller;
 
-use crate::office::{Office, listed, purchase};
+use crate::fixture::{Fixture, listed, purchase};
 use crate::program::SUREPASS;
 
 /// `SUREPASS_LEDGER_SESSIONS=100000` for the whole of it; a few minutes in a debug build.
@@ -17,13 +17,13 @@ async fn memory_stays_flat_however_many_sessions_there_are() {
         Ok(number) => number.parse().unwrap(),
         Err(_) => 3_000,
     };
-    let office = Office::open().await;
+    let fixture = Fixture::open().await;
     let (stripe, fulfiller) = (
-        &office.stripe,
-        &Fulfiller::new(office.store.clone(), Some(false), Clock::system()),
+        &fixture.stripe,
+        &Fulfiller::new(fixture.store.clone(), Some(false), Clock::system()),
     );
     let create = async |number: i64| {
-        let mut session = Office::sold(&format!("M{number:07}"), 1);
+        let mut session = Fixture::sold(&format!("M{number:07}"), 1);
         session.created -= TimeDelta::seconds(number * 20);
         stripe.add("", listed(&session));
         if number % 100 != 0 {
@@ -37,7 +37,7 @@ async fn memory_stays_flat_however_many_sessions_there_are() {
         .await;
 
     let begun = Instant::now();
-    let program = office.shop.launch(SUREPASS, &["reconcile", "--json"]);
+    let program = fixture.shop.launch(SUREPASS, &["reconcile", "--json"]);
     let status = format!("/proc/{}/status", program.pid());
     let mut peak = 0;
     // The document is printed at the very end.

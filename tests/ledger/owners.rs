@@ -5,27 +5,27 @@ use serde_json::json;
 use surepass::guest;
 use surepass::store::{CreatedVia, EmailProof};
 
-use crate::office::{Office, listed};
+use crate::fixture::{Fixture, listed};
 use crate::program::{stderr, stdout};
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 
 #[tokio::test]
 async fn an_owner_whom_todays_rules_would_not_choose_is_named_with_the_command_that_moves_it() {
-    let office = Office::open().await;
+    let fixture = Fixture::open().await;
     // Bought by guests; an older version gave some to whoever had typed the email before.
     let owned_by = async |name: &str, user: Option<&str>| {
-        let guests = Office::sold(name, 5).with("userId", None);
-        office.stripe.add("", listed(&guests));
+        let guests = Fixture::sold(name, 5).with("userId", None);
+        fixture.stripe.add("", listed(&guests));
         let held = guests.clone().with("userId", user);
-        office.fulfil(&held, CreatedVia::Webhook, MINUTE).await;
+        fixture.fulfil(&held, CreatedVia::Webhook, MINUTE).await;
         guests
     };
     let stolen = owned_by("STOLEN", Some("user_evil")).await;
     let proved = owned_by("PROVED", Some("user_bo")).await;
     let other = owned_by("OTHER", Some("user_evil")).await;
     owned_by("GUEST", None).await;
-    office.sell("NAMED", 5).await;
+    fixture.sell("NAMED", 5).await;
     for (session, user) in [(&proved, "user_bo"), (&other, "user_kai")] {
         let proof = EmailProof {
             email: &session.email,
@@ -33,10 +33,10 @@ async fn an_owner_whom_todays_rules_would_not_choose_is_named_with_the_command_t
             at: session.created,
             audit: user,
         };
-        office.store.ownership().prove_email(&proof).await.unwrap();
+        fixture.store.ownership().prove_email(&proof).await.unwrap();
     }
 
-    let ledger = office.reconcile(&[]).await;
+    let ledger = fixture.reconcile(&[]).await;
     assert_eq!(ledger.status, 0, "{}", ledger.stderr);
     let mut expected = [stolen.session_id(), other.session_id()];
     expected.sort_unstable();
@@ -59,10 +59,10 @@ async fn an_owner_whom_todays_rules_would_not_choose_is_named_with_the_command_t
             format!("surepass subscriptions move {id} --user {owner} --why 'reconcile'")
         );
         let words: Vec<&str> = fix.split(' ').skip(1).collect();
-        let moved = office.shop.surepass(&words).await;
+        let moved = fixture.shop.surepass(&words).await;
         assert!(moved.status.success(), "{}", stderr(&moved));
     }
-    office.reconcile(&[]).await.finds_nothing();
+    fixture.reconcile(&[]).await.finds_nothing();
 
     // What a guest holds goes to who proves the email, however it came to the guest.
     let proof = EmailProof {
@@ -71,8 +71,8 @@ async fn an_owner_whom_todays_rules_would_not_choose_is_named_with_the_command_t
         at: stolen.created,
         audit: "victim",
     };
-    office.store.ownership().prove_email(&proof).await.unwrap();
-    let shown = office
+    fixture.store.ownership().prove_email(&proof).await.unwrap();
+    let shown = fixture
         .shop
         .surepass(&["subscriptions", "show", &stolen.session_id(), "--json"])
         .await;
@@ -86,11 +86,11 @@ async fn an_owner_whom_todays_rules_would_not_choose_is_named_with_the_command_t
 
 #[tokio::test]
 async fn a_move_is_audited_once_and_refusals_say_what_to_do() {
-    let office = Office::open().await;
-    let session = office.sell("ONE", 5).await;
+    let fixture = Fixture::open().await;
+    let session = fixture.sell("ONE", 5).await;
     let id = format!("subscription-{}", session.session_id());
     let run = async |arguments: &[&str]| {
-        let output = office
+        let output = fixture
             .shop
             .surepass(&[&["subscriptions", "move"], arguments].concat())
             .await;
@@ -122,7 +122,7 @@ async fn a_move_is_audited_once_and_refusals_say_what_to_do() {
         assert_eq!(code, status, "{arguments:?}: {told}");
         assert!(told.contains(words), "{arguments:?}: {told}");
     }
-    assert_eq!(office.store.audit(10).await.unwrap(), []);
+    assert_eq!(fixture.store.audit(10).await.unwrap(), []);
 
     let (code, told, _) = run(&[&id, "--user", "user_bo", "--why", "ticket 4711"]).await;
     assert_eq!(
@@ -141,7 +141,7 @@ async fn a_move_is_audited_once_and_refusals_say_what_to_do() {
     .await;
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!((code, &told["moved"]), (0, &json!(false)));
-    let audit = office.store.audit(10).await.unwrap();
+    let audit = fixture.store.audit(10).await.unwrap();
     let [record] = &audit[..] else { panic!("{audit:?}") };
     assert_eq!(
         (
@@ -156,7 +156,7 @@ async fn a_move_is_audited_once_and_refusals_say_what_to_do() {
         target,
         json!({"subscription": id, "from": "user_ONE", "to": "user_bo"})
     );
-    let shown = office.shop.surepass(&["subscriptions", "show", &id]).await;
+    let shown = fixture.shop.surepass(&["subscriptions", "show", &id]).await;
     assert!(
         stdout(&shown).contains("user_bo (a person has moved it here)"),
         "{}",

@@ -3,26 +3,26 @@
 use chrono::TimeDelta;
 use surepass::store::CreatedVia;
 
-use crate::office::{Office, listed};
+use crate::fixture::{Fixture, listed};
 use crate::program::{stderr, stdout};
 
 #[tokio::test]
 async fn a_person_reads_a_calm_page_within_80_columns() {
-    let office = Office::open().await;
+    let fixture = Fixture::open().await;
     for (name, via, after) in [
         ("A", CreatedVia::Webhook, TimeDelta::milliseconds(900)),
         ("B", CreatedVia::Webhook, TimeDelta::seconds(3)),
         ("C", CreatedVia::Lookback, TimeDelta::hours(4)),
     ] {
-        let session = Office::sold(name, 6);
-        office.stripe.add("", listed(&session));
-        office.fulfil(&session, via, after).await;
+        let session = Fixture::sold(name, 6);
+        fixture.stripe.add("", listed(&session));
+        fixture.fulfil(&session, via, after).await;
     }
-    let lost = Office::sold("LOST", 26)
+    let lost = Fixture::sold("LOST", 26)
         .with("passId", Some("pass-gone"))
         .with("passName", None);
-    office.stripe.add("", listed(&lost));
-    let output = office.shop.surepass(&["reconcile"]).await;
+    fixture.stripe.add("", listed(&lost));
+    let output = fixture.shop.surepass(&["reconcile"]).await;
     let said = stdout(&output);
     assert_eq!(output.status.code(), Some(1));
     for line in said.lines() {

@@ -9,8 +9,7 @@
 #[path = "../support/answer.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod answer;
-mod kari;
-mod mall;
+mod customer;
 mod night;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
@@ -23,3 +22,4 @@ mod storm;
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod stripe_sandbox;
 mod visits;
+mod world;

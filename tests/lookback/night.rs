@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use surepass::lookback::RunId;
 use surepass::store::RunPhase;
 
-use crate::mall::{Mall, SETTINGS};
 use crate::shop::now;
+use crate::world::{SETTINGS, World};
 
 /// The limit that Stripe's calls are kept to by default, and how many of them may come at once.
 const RATE: u32 = 20;
@@ -36,7 +36,7 @@ struct Night {
     ended: Duration,
 }
 
-impl Mall {
+impl World {
     /// Follows a sweep to its end.
     async fn follow(&self, run: &RunId, began: Instant) -> (Duration, Duration) {
         let store = self.shop.store().await;
@@ -91,9 +91,9 @@ impl Night {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_night_for_all_customers_costs_a_call_for_100_sessions_and_its_memory_stays_flat() {
-    let mut mall = Mall::open_with(0, SETTINGS).await;
-    mall.shop.set("SUREPASS_STRIPE_RATE", &RATE.to_string());
-    mall.shop.start_worker().await;
+    let mut world = World::open_with(0, SETTINGS).await;
+    world.shop.set("SUREPASS_STRIPE_RATE", &RATE.to_string());
+    world.shop.start_worker().await;
     let customers = sessions() * 5 / 6;
     let order = json!({
         "count": sessions(), "customers": customers, "account": "acct_dance", "webhooks": "lose",
@@ -101,24 +101,24 @@ async fn a_night_for_all_customers_costs_a_call_for_100_sessions_and_its_memory_
         "metadata": {"type": "pass_purchase", "passId": "pass-10", "userId": "dancer-{c}", "tenantId": "tenant-dance"},
         "created_from": now() - TimeDelta::days(29), "created_to": now() - TimeDelta::hours(1),
     });
-    let sold: Vec<Value> = mall.stripe.purchases(order).await;
+    let sold: Vec<Value> = world.stripe.purchases(order).await;
     if let Some(latency) = latency() {
         let slow = json!({"paths": ["/v1/checkout/sessions"], "drip": 100, "drip_ms": latency});
-        mall.stripe.faults(json!({ "api": slow })).await;
+        world.stripe.faults(json!({ "api": slow })).await;
     }
-    let before = mall.memory();
+    let before = world.memory();
 
-    let worst = mall.night().await;
-    worst.tell("no webhook came", mall.memory());
-    let run = &mall.shop.store().await.lookback().runs(1).await.unwrap()[0];
+    let worst = world.night().await;
+    worst.tell("no webhook came", world.memory());
+    let run = &world.shop.store().await.lookback().runs(1).await.unwrap()[0];
     assert_eq!(
         (run.counts.created, run.counts.pending, run.customers),
         (sold.len() as u64, 0, customers as u64)
     );
 
-    let usual = mall.night().await;
-    usual.tell("all webhooks came", mall.memory());
-    let run = &mall.shop.store().await.lookback().runs(1).await.unwrap()[0];
+    let usual = world.night().await;
+    usual.tell("all webhooks came", world.memory());
+    let run = &world.shop.store().await.lookback().runs(1).await.unwrap()[0];
     assert_eq!((run.counts.created, run.counts.skipped), (0, sold.len() as u64));
     for night in [&worst, &usual] {
         assert!(
@@ -127,6 +127,6 @@ async fn a_night_for_all_customers_costs_a_call_for_100_sessions_and_its_memory_
             night.calls
         );
     }
-    let grown = mall.memory() - before;
+    let grown = world.memory() - before;
     assert!(grown < 100, "{grown} MB for {} sessions", sessions());
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::mall::{Mall, kill_workers, sessions};
+use crate::world::{World, kill_workers, sessions};
 
 /// Purchases, both tenants together. `SUREPASS_STORM_PURCHASES` for another size.
 fn purchases() -> usize {
@@ -20,8 +20,9 @@ fn purchases() -> usize {
 async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and_workers() {
     let begun = Instant::now();
     let told = |what: &str| eprintln!("{:>6.1} s  {what}", begun.elapsed().as_secs_f64());
-    let mut mall = Mall::open(3).await;
-    mall.stripe
+    let mut world = World::open(3).await;
+    world
+        .stripe
         .faults(json!({
             // With this one some call of the lookback hangs, and none of a reconcile: each costs the client's 20 s.
             "seed": 20,
@@ -29,14 +30,14 @@ async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and
             "api": {"rate_limited": 4, "error": 4, "hang": 2, "hang_ms": 25_000},
         }))
         .await;
-    let workers = std::mem::take(&mut mall.shop.workers);
+    let workers = std::mem::take(&mut world.shop.workers);
     told("open");
 
-    let bought = mall.sell(purchases() / 2).await;
+    let bought = world.sell(purchases() / 2).await;
     told("sold");
     let story = async {
-        let delivered = mall.delivered().await;
-        mall.shop.worked_off().await;
+        let delivered = world.delivered().await;
+        world.shop.worked_off().await;
         told("webhooks delivered, and worked off");
         let lost: BTreeSet<String> = bought
             .iter()
@@ -50,7 +51,7 @@ async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and
             bought.len()
         );
 
-        let (status, before) = mall.reconcile().await;
+        let (status, before) = world.reconcile().await;
         told("reconciled before the lookback");
         assert_eq!(status, 1);
         assert_eq!(sessions(&before, "missing"), lost);
@@ -59,9 +60,9 @@ async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and
             (&json!(bought.len()), &json!(0))
         );
 
-        mall.look_back().await;
+        world.look_back().await;
         told("looked back");
-        let (status, after) = mall.reconcile().await;
+        let (status, after) = world.reconcile().await;
         told("reconciled after the lookback");
         assert_eq!(status, 0, "{after}");
         assert_is_whole(&after, bought.len());
@@ -71,9 +72,9 @@ async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and
     let kills = AtomicU32::new(0);
     tokio::select! {
         () = story => {}
-        () = kill_workers(&mall.shop, workers, &kills) => {}
+        () = kill_workers(&world.shop, workers, &kills) => {}
     }
-    let answers = mall.answers().await;
+    let answers = world.answers().await;
     told(&format!("{kills:?} workers killed; Stripe's lists: {answers:?}"));
     assert!(kills.load(Ordering::Relaxed) >= 3);
     for answer in ["200", "429", "500"] {
@@ -81,11 +82,11 @@ async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and
     }
 
     // The storm is over: a second lookback brings nothing, and costs little more than a call for 100 sessions.
-    mall.stripe.faults(json!({})).await;
-    mall.shop.start_worker().await;
-    mall.forget_calls().await;
-    mall.look_back().await;
-    let calls: u64 = mall.answers().await.values().sum();
+    world.stripe.faults(json!({})).await;
+    world.shop.start_worker().await;
+    world.forget_calls().await;
+    world.look_back().await;
+    let calls: u64 = world.answers().await.values().sum();
     told(&format!("looked back again, with {calls} calls"));
     // Per account one call may find its page not full, and there is the key's own account, which has none.
     let most = bought.len() * 11 / 1_000 + if bought.len() < 2_000 { 3 } else { 0 };
@@ -94,7 +95,7 @@ async fn lost_0_doubled_0_after_one_lookback_whatever_befell_webhooks_stripe_and
         "{calls} calls for {} sessions",
         bought.len()
     );
-    let (status, again) = mall.reconcile().await;
+    let (status, again) = world.reconcile().await;
     assert_eq!(status, 0);
     assert_is_whole(&again, bought.len());
 }

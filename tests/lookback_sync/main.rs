@@ -12,8 +12,8 @@
 mod answer;
 mod bad_lists;
 mod customers;
+mod dead_letters;
 mod detectors;
-mod letters;
 #[path = "../support/program.rs"]
 #[expect(dead_code, reason = "other test programs use more of it")]
 mod program;

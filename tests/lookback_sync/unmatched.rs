@@ -8,7 +8,7 @@ use surepass::store::{Resolution, UnmatchedPayment};
 use surepass::up::sample::SampleSession;
 
 use crate::answer::Answer;
-use crate::letters::with_price;
+use crate::dead_letters::with_price;
 use crate::stripe::object;
 use crate::world::World;
 

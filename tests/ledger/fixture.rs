@@ -14,7 +14,7 @@ use crate::program::{stderr, stdout};
 use crate::shop::{COMPLETED, Shop, now};
 use crate::stripe::Stripe;
 
-pub(crate) struct Office {
+pub(crate) struct Fixture {
     pub(crate) shop: Shop,
     pub(crate) stripe: Stripe,
     pub(crate) store: Arc<dyn Store>,
@@ -62,7 +62,7 @@ pub(crate) const KINDS: [&str; 10] = [
     "unknownSession",
 ];
 
-impl Office {
+impl Fixture {
     /// With the example catalogue, and no program that runs.
     pub(crate) async fn open() -> Self {
         let mut shop = Shop::prepare("").await;

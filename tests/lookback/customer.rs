@@ -1,4 +1,4 @@
-//! Kari, who buys and then asks for what is hers, in a mall that Stripe tells nothing.
+//! Kari, who buys and then asks for what is hers, in a world that Stripe tells nothing.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use surepass::lookback::{AccountSyncRequest, Customer, Report, RunId, SyncRequest};
 use surepass::store::{CreatedVia, RunPhase, Watermark};
 
-use crate::mall::Mall;
 use crate::shop::now;
+use crate::world::World;
 
 pub(crate) const KARI: &str = "kari@example.com";
 pub(crate) const ACCOUNT: &str = "acct_dance";
@@ -36,12 +36,12 @@ pub(crate) fn nobodys() -> Value {
     json!({"type": "pass_purchase", "passId": "pass-10", "tenantId": "tenant-dance"})
 }
 
-impl Mall {
+impl World {
     /// With a worker, and a Stripe none of whose webhooks arrive.
     pub(crate) async fn unheard(settings: &str) -> Self {
-        let mall = Self::open_with(1, settings).await;
-        mall.break_api(json!({})).await;
-        mall
+        let world = Self::open_with(1, settings).await;
+        world.break_api(json!({})).await;
+        world
     }
 
     pub(crate) async fn break_api(&self, faults: Value) {

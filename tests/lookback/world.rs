@@ -22,7 +22,7 @@ pub(crate) const SETTINGS: &str = "[queue]\nlease_seconds = 2\nbackoff_base_ms =
 
 pub(crate) const TENANTS: [&str; 2] = ["dance", "yoga"];
 
-pub(crate) struct Mall {
+pub(crate) struct World {
     pub(crate) shop: Shop,
     pub(crate) stripe: StripeSandbox,
     /// Makes the runs of one test differ.
@@ -35,7 +35,7 @@ pub(crate) struct Bought {
     pub(crate) events: Vec<String>,
 }
 
-impl Mall {
+impl World {
     /// With a server and so many workers.
     pub(crate) async fn open(workers: usize) -> Self {
         Self::open_with(workers, SETTINGS).await
@@ -55,7 +55,7 @@ impl Mall {
                     "price": 150_000, "currency": "nok", "validityType": "days", "validityDays": 90,
                     "isActive": true}]})
         });
-        let file = shop.file("mall.json", &json!({ "tenants": tenants }).to_string());
+        let file = shop.file("world.json", &json!({ "tenants": tenants }).to_string());
         let imported = shop
             .surepass(&["catalog", "import", file.to_str().unwrap()])
             .await;
