@@ -330,7 +330,7 @@ async fn an_error_says_what_happened_why_and_what_to_do_with_ids() {
         .fulfil(&purchase(&completed(&session("a"))))
         .await
         .unwrap_err();
-    let expected = "cs_test_a: it was paid on the platform's own account, but tenant `t1` sells on the connected account `acct_1`:";
+    let expected = "cs_test_a: paid on the platform's own account, but tenant `t1` sells on the connected account `acct_1`.";
     assert!(error.to_string().starts_with(expected), "{error}");
     let kept = shop
         .fulfiller
