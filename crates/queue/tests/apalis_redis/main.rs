@@ -1,6 +1,6 @@
 //! The faults for which our queue has a backend of its own, on stock `apalis_redis::RedisStorage` of the version that
 //! `Cargo.lock` names. What each probe sees must be what `docs/decisions/queue.md` says: an upgrade that mends one fails
-//! here. `cargo test --test apalis_redis -- --nocapture` shows what was seen.
+//! here. `cargo test -p surepass-queue --test apalis_redis -- --nocapture` shows what was seen.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 
 mod delivery;
 mod failures;
-#[path = "../support/ports.rs"]
+#[path = "../../../../tests/support/ports.rs"]
 mod ports;
 mod table;
 mod workers;

@@ -4,8 +4,8 @@ use std::fmt;
 
 /// Where the table stands: this test reads it, so that it is written once.
 pub(crate) const PLACE: &str = "docs/decisions/queue.md";
-const TEXT: &str = include_str!("../../docs/decisions/queue.md");
-const LOCK: &str = include_str!("../../Cargo.lock");
+const TEXT: &str = include_str!("../../../../docs/decisions/queue.md");
+const LOCK: &str = include_str!("../../../../Cargo.lock");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
