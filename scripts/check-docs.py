@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that links in the documentation lead somewhere, and that the runbook has a heading for each error code."""
+"""Checks that links in the documentation lead somewhere, and that the runbook has a heading for each error code and alert."""
 
 import re
 import sys
@@ -32,9 +32,15 @@ def broken(page: Path) -> list[str]:
 
 sources = [ROOT / "src" / module / "error.rs" for module in ("fulfil", "lookback", "stripe/api")]
 codes = {code for source in sources for code in CODE.findall(source.read_text())}
+alerts = re.findall(r"- alert: (\w+).*?runbook_url: (\S+)", (ROOT / "config/prometheus/alerts.yml").read_text(), re.DOTALL)
 pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("crates/*/*.md")]
 problems = [problem for page in sorted(pages) for problem in broken(page)]
 runbook = anchors((ROOT / "docs/runbook.md").read_text())
 problems += [f"docs/runbook.md: the error code {code} has no heading" for code in sorted(codes - runbook)]
-print("\n".join(problems) or f"{len(pages)} pages and {len(codes)} error codes are in order")
+problems += [
+    f"config/prometheus/alerts.yml: {alert} points to {url}, which is not its heading"
+    for alert, url in alerts
+    if url != f"docs/runbook.md#{alert.lower()}" or alert.lower() not in runbook
+]
+print("\n".join(problems) or f"{len(pages)} pages, {len(codes)} error codes and {len(alerts)} alerts are in order")
 sys.exit(1 if problems else 0)

@@ -16,6 +16,7 @@ mod corpus;
 #[path = "../support/customers.rs"]
 mod customers;
 mod demo_shop;
+mod deployment;
 mod event_log;
 mod health;
 #[cfg(feature = "apalis-redis")]

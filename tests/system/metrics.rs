@@ -25,11 +25,11 @@ struct Family {
 /// A page, read.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-struct Page(BTreeMap<String, Family>);
+pub(crate) struct Page(BTreeMap<String, Family>);
 
 impl Page {
     /// Fetches a page and has it read by Prometheus' own parser, which accepts only what the format allows.
-    async fn of(address: &str) -> Self {
+    pub(crate) async fn of(address: &str) -> Self {
         let client = surepass::http_client::http().timeout(PATIENCE).build().unwrap();
         let response = client
             .get(format!("http://{address}/metrics"))
@@ -45,7 +45,7 @@ impl Page {
     }
 
     /// The samples of this name whose labels have these values, added up; `None` where there is none.
-    fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let found: Vec<f64> = self
             .0
             .values()

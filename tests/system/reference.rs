@@ -202,7 +202,7 @@ fn groups(file: &str) -> Vec<Group> {
         if let Some(text) = line.strip_prefix('#') {
             comment.push(text.trim());
         } else if let Some(name) = line.strip_prefix('[') {
-            section = name.trim_end_matches(']').to_owned();
+            name.trim_end_matches(']').clone_into(&mut section);
             groups.push(Group {
                 heading: Some(format!("[{section}]")),
                 text: std::mem::take(&mut comment).join(" "),
