@@ -24,11 +24,13 @@ bench: ## Measure speed against the limits of this machine
 	@scripts/install.sh demo
 	cargo bench --locked --bench surepass
 
-lint: ## Check format, lints, licences and sources of dependencies
+lint: ## Check format, lints, and licences, sources and use of dependencies
 	@scripts/install.sh ci
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo deny check licenses bans sources
+	cargo machete
+	scripts/lint-js.sh
 
 ci: ## Run what CI runs
 	.ci/run

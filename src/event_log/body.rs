@@ -28,7 +28,7 @@ thread_local! {
         RefCell::new((DictCompressor::new(DICTIONARY_1), Vec::new()));
 }
 
-/// Why a body is none that [`compress`] made.
+/// Why a body is none that `compress` made.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("a body of {0} bytes is too short to tell its size")]
