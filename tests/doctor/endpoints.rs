@@ -22,7 +22,7 @@ async fn an_endpoint_that_is_disabled_or_lacks_events_is_told() {
     checkup.stripe.has(vec![disabled]);
     assert_eq!(
         only_wrong(&checkup).await,
-        "Webhooks/endpoint: Stripe has disabled the webhook endpoint INTAKE: it sends nothing there"
+        "Webhooks/endpoint: Stripe has disabled the webhook endpoint INTAKE and sends nothing to it"
     );
 
     let mut deaf = endpoint(&checkup.intake);
@@ -103,7 +103,7 @@ async fn an_answer_that_is_not_ours_is_told() {
         .stripe
         .has(vec![endpoint(&format!("{public}/webhooks/stripe"))]);
     let wrong = checkup.doctor().await.only_wrong();
-    assert!(wrong.ends_with("answers 401, not as Surepass does"), "{wrong}");
+    assert!(wrong.ends_with("answers 401, and the answer is not from Surepass"), "{wrong}");
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn an_endpoint_of_an_api_version_that_is_not_tested_or_that_is_there_twice
     checkup.stripe.has(vec![new]);
     let warning = checkup.doctor().await.only_warning();
     assert!(
-        warning.contains("gets events of Stripe's API 2026-02-25.dahlia"),
+        warning.contains("receives events of Stripe's API version 2026-02-25.dahlia"),
         "{warning}"
     );
 
@@ -191,7 +191,7 @@ async fn events_that_do_not_arrive_are_told_and_one_that_has_arrived_is_not() {
     let warning = checkup.doctor().await.only_warning();
     assert_eq!(
         warning,
-        "Webhooks/deliveries: Stripe could not deliver 1 purchase events of the last 3 days to one of its endpoints; the newest \
+        "Webhooks/deliveries: Stripe could not deliver 1 purchase events of the last 3 days to one of its endpoints; the newest is \
          evt_other"
     );
 }
