@@ -103,7 +103,10 @@ async fn an_answer_that_is_not_ours_is_told() {
         .stripe
         .has(vec![endpoint(&format!("{public}/webhooks/stripe"))]);
     let wrong = checkup.doctor().await.only_wrong();
-    assert!(wrong.ends_with("answers 401, and the answer is not from Surepass"), "{wrong}");
+    assert!(
+        wrong.ends_with("answers 401, and the answer is not from Surepass"),
+        "{wrong}"
+    );
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn outcome(shop: &Shop, body: Vec<u8>) -> String {
     if shop.fulfilled().await.len() > subscriptions.len() {
         return "fulfil, created".to_owned();
     }
-    if said("was there already") {
+    if said("the subscription already exists") {
         return "fulfil, existing".to_owned();
     }
     assert!(said(r#""reason":"items_unread""#), "{worker}");

@@ -141,7 +141,8 @@ async fn a_list_that_cannot_be_written_is_an_error_and_no_panic() {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut command = shop.command(arguments);
         command.stdout(full).stderr(std::process::Stdio::piped());
-        let listed = command.output().await.unwrap();
+        // `output` would capture stdout in place of the full device.
+        let listed = command.spawn().unwrap().wait_with_output().await.unwrap();
         assert_eq!(
             (listed.status.code(), stderr(&listed).as_str()),
             (

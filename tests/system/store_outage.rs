@@ -44,7 +44,7 @@ async fn a_table_is_away_under_load(shop: &mut Shop) {
         assert_eq!(shop.buy(session).await, Answer::accepted());
     }
     let worker = &shop.workers[0];
-    worker.says("purchases wait and none is lost").await;
+    worker.says("purchases wait in the queue and none is lost").await;
     let tried = async {
         while worker.said().matches(PUT_OFF).count() < 3 * 30 {
             tokio::time::sleep(Duration::from_millis(50)).await;
