@@ -184,11 +184,11 @@ async fn hear(stripe: &Client, account: Option<&str>, session: &str) -> Heard {
         }
         Ok(Ok(_)) => Heard::nothing(Word::Missing),
         Ok(Err(error)) => {
-            tracing::warn!(%error, session, "Stripe could not be asked about a purchase");
+            tracing::warn!(%error, session, "a purchase could not be read from Stripe");
             Heard::nothing(Word::Silent)
         }
         Err(_) => {
-            tracing::warn!(session, "Stripe did not say in 8 s what became of a purchase");
+            tracing::warn!(session, "Stripe did not respond within 8 s about a purchase");
             Heard::nothing(Word::Silent)
         }
     }
@@ -204,7 +204,7 @@ async fn is_declined(api: &Account, session: &CheckoutSession) -> bool {
     let status = match intent {
         Ok(Ok(intent)) => intent.and_then(|intent| intent.status),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "whether a bank has refused a payment is not known");
+            tracing::debug!(%error, "whether a bank declined a payment could not be read");
             None
         }
         Err(_) => None,

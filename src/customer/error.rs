@@ -13,7 +13,7 @@ pub enum CustomerError {
     Queue(#[from] QueueError),
     #[error(transparent)]
     Lookback(LookbackError),
-    #[error("there is no key for Stripe's API: set STRIPE_SECRET_KEY")]
+    #[error("STRIPE_SECRET_KEY is not set, so Stripe cannot be asked")]
     NoKey,
 }
 

@@ -68,10 +68,10 @@ pub enum Sight {
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     /// This server has no room for any more.
-    #[error("too many purchases are followed on this server")]
+    #[error("too many status streams are open on this server")]
     Full,
     /// This customer or address follows too many.
-    #[error("one customer or address follows too many purchases")]
+    #[error("one customer or address has too many status streams open")]
     TooMany,
     #[error(transparent)]
     Closed(#[from] Closed),

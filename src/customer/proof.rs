@@ -91,12 +91,12 @@ impl Customers {
                 Ok(_) => {
                     tracing::info!(
                         user,
-                        "another user has proved this verified email before: it opens nothing"
+                        "another user has already claimed this verified email: it gives no access"
                     );
                     Some(false)
                 }
                 Err(error) => {
-                    tracing::warn!(user, %error, "a verified email could not be stored; the next call tries again");
+                    tracing::warn!(user, %error, "a verified email could not be stored; the next request tries again");
                     None
                 }
             }

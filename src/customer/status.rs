@@ -232,7 +232,7 @@ impl Customers {
             }
             match lookback.request_sync(&request, ulid::Ulid::generate()).await {
                 Ok(asked) => {
-                    tracing::info!(session, run = %asked.run, "a failed purchase: its customer is synced");
+                    tracing::info!(session, run = %asked.run, "purchase failed: a sync of its customer is enqueued");
                     Ok(())
                 }
                 Err(error) => {

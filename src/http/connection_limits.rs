@@ -142,7 +142,7 @@ impl Connections {
                     tracing::warn!(
                         address = %one.address,
                         open = one.waiting.get(),
-                        "an address has more unfinished requests than server.unfinished_per_address: the oldest are closed; if it is your proxy, set customers.address_header (docs/proxy.md)"
+                        "too many unfinished requests from one address (server.unfinished_per_address): the oldest are closed; if it is your proxy, set customers.address_header (docs/proxy.md)"
                     );
                 }
                 one.hang_up();
@@ -196,6 +196,6 @@ impl Drop for Connection {
 
 fn close(socket: RawFd, half: Shutdown) {
     if let Err(error) = shutdown(socket, half) {
-        tracing::debug!(%error, "a connection was closed already");
+        tracing::debug!(%error, "connection already closed");
     }
 }

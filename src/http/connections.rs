@@ -1,4 +1,4 @@
-//! What the system is to do with our connections.
+//! Socket options and limits of our connections.
 
 use std::net::TcpListener;
 
@@ -18,7 +18,7 @@ pub(super) fn allow(files: u64) -> u64 {
     match setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
         Ok(()) => wanted,
         Err(error) => {
-            tracing::debug!(%error, "the limit of open files stays as it is");
+            tracing::debug!(%error, "the limit of open files could not be raised");
             soft
         }
     }
@@ -46,21 +46,21 @@ const BACKLOG: i32 = 4_096;
 pub(super) fn prepare(listener: &TcpListener) {
     let listening = Backlog::new(BACKLOG).and_then(|backlog| listen(listener, backlog));
     if let Err(error) = listening {
-        tracing::warn!(%error, "the system takes few connections at a time for this server: its listen backlog stays as it is");
+        tracing::warn!(%error, "the listen backlog could not be raised: bursts of connections may be refused");
     }
-    let_go_of_the_vanished(listener);
+    set_tcp_user_timeout(listener);
 }
 
-/// Lets go of clients that have vanished without a word, as phones do, or that take nothing of what is sent to them: half a
-/// minute after the first byte that was not acknowledged. Linux by itself would try for a quarter of an hour.
-fn let_go_of_the_vanished(listener: &TcpListener) {
+/// Closes connections of clients that have vanished, as phones do, or that read nothing: 30 s after the first byte that was not
+/// acknowledged. Linux by default would retry for a quarter of an hour.
+fn set_tcp_user_timeout(listener: &TcpListener) {
     #[cfg(target_os = "linux")]
     {
         use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
         const MILLISECONDS: u32 = 30_000;
-        // Connections have what their listener has.
+        // Connections inherit it from their listener.
         if let Err(error) = setsockopt(listener, TcpUserTimeout, &MILLISECONDS) {
-            tracing::debug!(%error, "clients that vanish are let go of as the system is set");
+            tracing::debug!(%error, "TCP_USER_TIMEOUT could not be set");
         }
     }
     #[cfg(not(target_os = "linux"))]

@@ -193,7 +193,7 @@ impl Endpoints {
                 failed: None,
             },
             Err(error) => {
-                tracing::warn!(tenant = slug, %error, "webhook secrets were not read; those known go on");
+                tracing::warn!(tenant = slug, %error, "webhook secrets could not be read; the known ones stay in use");
                 Known {
                     verifier: held.and_then(|known| known.verifier),
                     edition: found.edition,
@@ -225,5 +225,5 @@ impl Endpoints {
 
 async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let answer = tokio::time::timeout(PATIENCE, asked).await;
-    answer.unwrap_or_else(|_| Err(StoreError::Outage("no answer within 1 s".to_owned())))
+    answer.unwrap_or_else(|_| Err(StoreError::Outage("no response within 1 s".to_owned())))
 }

@@ -1,4 +1,4 @@
-//! `GET /`: what a person sees who opens the server's address.
+//! `GET /`: the server's first page.
 
 use actix_web::http::header::{CACHE_CONTROL, REFERRER_POLICY};
 use actix_web::{HttpResponse, web};
@@ -9,7 +9,7 @@ use crate::verdict::{PAID_WITHOUT_PASS, WAITING_TOO_LONG};
 
 const PAGE: &str = include_str!("front.html");
 
-/// Says whether the system works, and nothing of what it holds: anyone may ask.
+/// Shows whether the system works, and nothing that it holds: it is public.
 pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
     let Seen {
         redis,
@@ -24,7 +24,7 @@ pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
             ("down", "not responding")
         }
     };
-    // Not how many: anyone may look.
+    // Without numbers: the page is public.
     let (headline, (paid_class, paid)) = match (redis, verdict.code()) {
         (false, _) => (
             "Surepass is not ready: Redis is not responding",
@@ -32,17 +32,17 @@ pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
         ),
         (_, PAID_WITHOUT_PASS) => (
             "A customer has paid and has no pass: run surepass doctor",
-            ("down", "somebody who paid has none"),
+            ("down", "a paid purchase has none"),
         ),
         (_, WAITING_TOO_LONG) => (
             "A customer has waited for over a minute: run surepass doctor",
-            ("down", "somebody who paid is waiting"),
+            ("down", "a paid purchase is waiting"),
         ),
         _ if !store => (
-            "Surepass is waiting for its store",
-            ("ok", "on their way once it responds"),
+            "Surepass is running, but its store is not responding",
+            ("ok", "created as soon as the store responds"),
         ),
-        _ => ("Surepass is running", ("ok", "everybody who paid has theirs")),
+        _ => ("Surepass is running", ("ok", "every paid purchase has one")),
     };
     let ((redis_class, redis), (store_class, store)) = (state(redis), state(store));
     let page = PAGE

@@ -41,6 +41,26 @@ pub(super) enum Received {
     Unavailable,
 }
 
+impl Received {
+    /// Why it was not accepted, for the log.
+    fn why(self, is_tenants: bool) -> &'static str {
+        match self {
+            Self::Accepted | Self::Duplicate | Self::Ignored => "accepted",
+            Self::MissingSignature => "no Stripe-Signature header",
+            Self::MalformedSignature => "the Stripe-Signature header cannot be read",
+            Self::InvalidSignature if is_tenants => "signature does not match the tenant's webhookSecrets",
+            Self::InvalidSignature => "signature does not match STRIPE_WEBHOOK_SECRET",
+            Self::StaleTimestamp => "signature is too old, or this machine's clock is wrong",
+            Self::MalformedEvent => "the body is not an event",
+            Self::UnknownTenant => "no tenant has the slug in its path",
+            Self::TooLarge => "the body is larger than server.max_body_bytes",
+            Self::TooSlow => "the body did not arrive in time",
+            Self::Unreadable => "the body ended early",
+            Self::Unavailable => "Redis is not accepting jobs",
+        }
+    }
+}
+
 const NAMES: [&str; 13] = [
     "accepted",
     "duplicate",
@@ -107,16 +127,11 @@ impl IntakeMetrics {
             Received::Accepted | Received::Duplicate | Received::Ignored
         );
         if !good && self.may_tell(which) {
-            let endpoint = if tenant.is_some() {
-                "a tenant's"
-            } else {
-                "the platform's"
-            };
+            let why = received.why(tenant.is_some());
             tracing::warn!(
                 reason = NAMES[which],
                 total,
-                endpoint,
-                "webhook refused (a sample)"
+                "webhook rejected: {why}; run `surepass doctor`"
             );
         }
     }
@@ -133,7 +148,7 @@ impl IntakeMetrics {
             tracing::info!(
                 away_ms = outage::millis(away),
                 refused,
-                "Redis is back: webhooks are accepted again; Stripe sends the refused ones again"
+                "Redis is back: webhooks are accepted again; Stripe resends the rejected ones"
             );
         }
     }
@@ -144,7 +159,7 @@ impl IntakeMetrics {
             tracing::error!(
                 %error,
                 away_ms = outage::millis(away),
-                "Redis takes no jobs: webhooks are answered with 503 until it does"
+                "Redis is not accepting jobs: webhooks get 503 until it does"
             );
         }
     }

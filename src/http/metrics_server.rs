@@ -22,7 +22,7 @@ pub(super) fn start(bind: SocketAddr, page: &MetricsPage) -> Option<Server> {
     .disable_signals()
     .bind(bind)
     .inspect_err(|error| {
-        tracing::warn!(%bind, %error, "no /metrics of this server: set SUREPASS_SERVER_METRICS_BIND to a free address");
+        tracing::warn!(%bind, %error, "/metrics cannot listen: set SUREPASS_SERVER_METRICS_BIND to a free address");
     })
     .ok()?;
     if let Some(address) = server.addrs().first() {

@@ -1,4 +1,4 @@
-//! Paths that nothing is behind, and methods that a path does not take.
+//! Unknown paths, and methods that a path does not accept.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, HeaderValue};
@@ -35,7 +35,7 @@ impl Form {
 
 /// For every path that has no route.
 pub(super) async fn show(request: HttpRequest) -> HttpResponse {
-    let message = "There is nothing at this address. Check the address for a typing error.";
+    let message = "There is no page at this address. Check it for typing errors.";
     answer(
         &request,
         StatusCode::NOT_FOUND,
@@ -47,13 +47,13 @@ pub(super) async fn show(request: HttpRequest) -> HttpResponse {
 
 /// For a webhook's address that is asked for in another way than by POST, as somebody does who tries it in a browser.
 pub(super) async fn only_post(request: HttpRequest) -> HttpResponse {
-    let message = "Webhooks from Stripe come here, by POST only: enter this address in Stripe under \
-                   Developers → Webhooks.";
+    let message = "This is a webhook endpoint. It accepts POST requests from Stripe only: register this address in the \
+                   Stripe Dashboard under Developers → Webhooks.";
     let mut response = answer(
         &request,
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        "A webhook endpoint",
+        "Webhook endpoint",
         message,
     );
     response

@@ -99,7 +99,7 @@ impl Jwks {
     /// Reads the keys from the host, and answers how many there are; else why there are none.
     pub(super) async fn read_now(&self) -> Result<usize, String> {
         let read = tokio::time::timeout(PATIENCE, self.fetch()).await;
-        read.unwrap_or_else(|_| Err("no answer within 3 s".to_owned()))
+        read.unwrap_or_else(|_| Err("no response within 3 s".to_owned()))
             .map(|keys| keys.len())
     }
 
@@ -113,7 +113,7 @@ impl Jwks {
         *asked = Some(now);
         match tokio::time::timeout(PATIENCE, self.fetch()).await {
             Ok(Ok(all)) => {
-                tracing::debug!(keys = all.len(), "the sign-in service's keys are read");
+                tracing::debug!(keys = all.len(), "the sign-in service's keys were read");
                 let keys = Keys { all, read: Some(now) };
                 *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
                 true
@@ -121,12 +121,12 @@ impl Jwks {
             Ok(Err(reason)) => {
                 tracing::warn!(
                     reason,
-                    "SUREPASS_JWKS_URL: its keys are not read; those known go on"
+                    "SUREPASS_JWKS_URL: the keys could not be read; the known ones stay in use"
                 );
                 false
             }
             Err(_) => {
-                tracing::warn!("SUREPASS_JWKS_URL: no answer within 3 s; the keys known go on");
+                tracing::warn!("SUREPASS_JWKS_URL: no response within 3 s; the known keys stay in use");
                 false
             }
         }
@@ -136,16 +136,16 @@ impl Jwks {
         let told = |error: reqwest::Error| innermost(&error.without_url());
         let mut response = self.http.get(self.url.clone()).send().await.map_err(told)?;
         if response.status() != reqwest::StatusCode::OK {
-            return Err(format!("it answers {}", response.status()));
+            return Err(format!("it responded with {}", response.status()));
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(told)? {
             if body.len() + chunk.len() > LONGEST {
-                return Err(format!("its answer is longer than {LONGEST} bytes"));
+                return Err(format!("its response is longer than {LONGEST} bytes"));
             }
             body.extend_from_slice(&chunk);
         }
-        read(&body).ok_or_else(|| "its answer is no JWKS with a key for RS256 or ES256".to_owned())
+        read(&body).ok_or_else(|| "its response is not a JWKS with a key for RS256 or ES256".to_owned())
     }
 
     /// A moment that lies ahead, because the clock was set back, is not young.

@@ -53,7 +53,7 @@ pub struct Identity {
     clock: Clock,
 }
 
-/// A customer, as their token tells.
+/// A customer, as in their token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Customer {
     /// The user's id, which checkout's metadata carries as `userId`.
@@ -73,33 +73,33 @@ impl fmt::Debug for Customer {
     }
 }
 
-/// Why a token does not tell who is asking. Holds nothing of the token.
+/// Why a token is rejected. Holds nothing of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     #[error("neither SUREPASS_JWT_SECRET nor SUREPASS_JWKS_URL is set")]
     NotConfigured,
-    #[error("the keys of SUREPASS_JWKS_URL have not been read yet, and cannot be at present")]
+    #[error("the keys of SUREPASS_JWKS_URL cannot be read at the moment")]
     KeysUnavailable,
-    #[error("it is no signed token")]
+    #[error("not a signed token")]
     Malformed,
-    #[error("it is signed with an algorithm that is not configured")]
+    #[error("signed with an algorithm that is not configured")]
     Algorithm,
-    #[error("it is signed with a key that is not known")]
+    #[error("signed with an unknown key")]
     UnknownKey,
-    #[error("its signature is wrong")]
+    #[error("the signature is wrong")]
     Signature,
-    #[error("it has expired, or does not say when it does")]
+    #[error("expired, or without `exp`")]
     Expired,
-    #[error("it is not valid yet")]
+    #[error("not valid yet")]
     NotYet,
-    #[error("its issuer is not customers.issuer")]
+    #[error("the issuer is not customers.issuer")]
     Issuer,
-    #[error("its audience is not customers.audience")]
+    #[error("the audience is not customers.audience")]
     Audience,
-    #[error("it does not say whose it is")]
+    #[error("without a usable `sub`")]
     Subject,
     #[error(
-        "its `sub` is `guest-` or `user-` and 32 hexadecimal digits: Surepass keeps such ids for guests, and the sign-in service must use others"
+        "the `sub` is `guest-` or `user-` and 32 hexadecimal digits: Surepass reserves such ids for guests, so the sign-in service must use others"
     )]
     Guest,
 }

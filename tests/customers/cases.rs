@@ -76,7 +76,7 @@ async fn a_case_that_a_person_closed_says_so_and_a_later_pass_for_the_session_wi
     let reference = told["reference"].as_str().unwrap();
     let message = told["message"].as_str().unwrap();
     assert!(
-        message.contains("the shop has looked at it and closed the case")
+        message.contains("The shop has checked it and closed the case")
             && message.ends_with(&format!("Contact Studio One and quote {reference}.")),
         "{message}"
     );
@@ -113,7 +113,7 @@ async fn a_payment_that_was_refunded_in_full_is_told_as_refunded_and_never_as_aw
     );
     assert_eq!(
         told["message"],
-        "This payment was refunded in full, so there is no pass for it. If you did not expect this, contact \
+        "This payment was refunded in full, so there is no pass for it. Questions? Contact \
          help@studio.example."
     );
     let ola = studio.sign_in.token("ola").await;

@@ -150,7 +150,7 @@ async fn a_server_has_so_many_streams_and_a_client_that_has_gone_leaves_its_plac
     let refused = studio.send(studio.stream(0, Some(&token), "cs_test_1")).await;
     assert_eq!(
         refused.refusal(),
-        (503, "Too many streams are open. Please ask again without one.")
+        (503, "Too many streams are open. Please poll instead.")
     );
     let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");

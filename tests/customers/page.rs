@@ -263,7 +263,7 @@ async fn who_is_not_signed_in_or_no_longer_is_sent_to_the_shops_own_sign_in_and_
     let studio = Studio::open_with("").await;
     let seen = Reader::stranger(&studio).get(PAGE).await;
     assert_eq!((seen.status, seen.attribute("main a", "href")), (401, None));
-    assert!(seen.text("main").contains("the shop's own page"), "{}", seen.html);
+    assert!(seen.text("main").contains("the shop's website"), "{}", seen.html);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,7 +273,7 @@ async fn what_stands_in_the_way_is_told_calmly_and_with_a_way_on() {
     let seen = stranger.get("/nowhere/subscriptions").await;
     assert_eq!(
         (seen.status, seen.text("h1")),
-        (404, "Her er det ingenting".to_owned())
+        (404, "Fant ikke siden".to_owned())
     );
     let mut refused = None;
     for _ in 0..8 {

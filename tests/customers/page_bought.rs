@@ -83,7 +83,7 @@ async fn after_thirty_seconds_the_page_says_honestly_that_it_takes_long_and_refr
         if late.len() < 10 {
             assert_eq!(
                 seen.message(),
-                "⚠️ Taking longer than expected. Your pass should appear shortly. Try refreshing the page."
+                "⚠️ This is taking longer than expected. Your payment is safe. This page updates by itself; you can also refresh it, or come back later."
             );
             assert_eq!(seen.refresh(), None);
         } else {
@@ -97,21 +97,25 @@ async fn each_state_of_a_purchase_has_its_own_words_and_pending_is_never_failed(
     let studio = Studio::open().await;
     let kari = Reader::signed_in(&studio, "kari").await;
     for (outcome, state, words) in [
-        ("open", "unpaid", "ℹ️ This purchase has not been paid for yet."),
+        (
+            "open",
+            "unpaid",
+            "ℹ️ This purchase is not paid yet, and you were not charged. Please finish the payment in the shop.",
+        ),
         (
             "unpaid",
             "pending",
-            "⏳ Your payment is on its way. We will tell you when the bank confirms.",
+            "⏳ Your bank transfer is being processed, usually 1–3 days. Your pass appears here as soon as it arrives. You can close this page.",
         ),
         (
             "failed",
             "declined",
-            "⚠️ The bank has not confirmed this payment, and nothing was charged. Please try again.",
+            "⚠️ You were not charged: your bank declined this payment. Please try again, or pay in another way.",
         ),
         (
             "expired",
             "expired",
-            "⚠️ This checkout has expired, and nothing was charged. Please start again.",
+            "⚠️ You were not charged: this checkout has expired. Please start again in the shop.",
         ),
     ] {
         let session = studio.stripe.session("kari", outcome).await;
@@ -227,7 +231,11 @@ async fn who_comes_back_signed_out_learns_that_the_purchase_is_active_and_nothin
         let late = reader
             .get(&format!("{}&attempt=16", bought(&fresh.session_id())))
             .await;
-        assert!(late.message().starts_with("⚠️ Taking longer"), "{}", late.html);
+        assert!(
+            late.message().starts_with("⚠️ This is taking longer"),
+            "{}",
+            late.html
+        );
         assert_eq!(late.refresh(), None);
     }
 
@@ -284,14 +292,14 @@ async fn a_purchase_whose_pass_has_ended_is_not_said_to_be_active_now() {
     .await;
     let kari = Reader::signed_in(&studio, "kari").await;
     let seen = kari.get(&bought("cs_test_over")).await;
-    assert_eq!(seen.message(), "ℹ️ This pass has ended.");
+    assert_eq!(seen.message(), "ℹ️ This pass has expired.");
     assert_eq!((seen.refresh(), seen.passes(OVER).len()), (None, 1));
     let told = studio
         .told(&studio.sign_in.token("kari").await, "cs_test_over")
         .await;
     assert_eq!(
         (&told["found"], &told["state"], &told["message"]),
-        (&json!(true), &json!("active"), &json!("This pass has ended."))
+        (&json!(true), &json!("active"), &json!("This pass has expired."))
     );
     let pass = &told["subscription"];
     assert_eq!(

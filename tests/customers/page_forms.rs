@@ -38,7 +38,7 @@ async fn missing_pass_without_a_script_brings_the_pass_and_the_page_says_what_ca
     assert_eq!(back, "/studio/subscriptions?sync=none");
     assert_eq!(
         seen.message(),
-        "ℹ️ No missing passes found. If you just made a purchase, please wait a moment and try again."
+        "ℹ️ We found no other payments in the last 30 days. Paid with a different email? Sign in with that one, or contact the shop."
     );
     for _ in 0..2 {
         studio.stripe.session("kari", "paid").await;
@@ -49,7 +49,7 @@ async fn missing_pass_without_a_script_brings_the_pass_and_the_page_says_what_ca
     assert_eq!(seen.passes(ACTIVE).len(), 2);
     let (back, seen) = press(&kari).await;
     assert_eq!(back, "/studio/subscriptions?sync=already");
-    assert_eq!(seen.message(), "✅ All your passes are already synced.");
+    assert_eq!(seen.message(), "✅ All your passes are here.");
     // The language that was chosen is kept on the way.
     let sent = kari
         .submit(kari.own_origin(), "/studio/subscriptions?lang=nb", &[])
@@ -60,7 +60,7 @@ async fn missing_pass_without_a_script_brings_the_pass_and_the_page_says_what_ca
     );
     assert_eq!(
         kari.get(sent.header("location")).await.message(),
-        "✅ Du har alle kortene dine."
+        "✅ Alle kortene dine er her."
     );
     let odd = kari.get("/studio/subscriptions?sync=%3Cscript%3E&n=2").await;
     assert_eq!(odd.message(), "");
@@ -80,7 +80,7 @@ async fn a_form_of_another_site_cannot_sync_a_customer_and_one_without_a_token_i
         let sent = kari.submit(origin, PAGE, &[]).await;
         assert_eq!(
             (sent.status, sent.text("h1")),
-            (403, "That did not come from our page".to_owned())
+            (403, "Please try again".to_owned())
         );
     }
     let sent = kari.send(Method::POST, PAGE, None).await;
@@ -104,7 +104,7 @@ async fn a_sync_that_goes_on_is_told_to_and_too_many_are_429() {
     let seen = kari.get(sent.header("location")).await;
     assert_eq!(
         seen.message(),
-        "🔄 Your passes are still being synced. They will appear by themselves."
+        "🔄 We are still checking your payments. Missing passes appear here by themselves."
     );
     let sent = kari.submit(kari.own_origin(), PAGE, &[]).await;
     assert_eq!(
@@ -129,7 +129,7 @@ async fn a_sync_that_cannot_be_is_told_to_have_failed_beside_the_passes() {
     let seen = kari.get(sent.header("location")).await;
     assert_eq!(
         seen.message(),
-        "❌ Sync failed. Please try again or contact support."
+        "❌ Your payments are safe, but we couldn't check them just now. Please try again in a minute, or contact the shop."
     );
     assert_eq!(seen.passes(ACTIVE).len(), 1);
     studio.shop.kill_redis().await;

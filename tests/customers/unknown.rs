@@ -28,7 +28,7 @@ async fn unpaid_pending_declined_and_expired_are_told_apart_and_pending_is_never
     let message = studio.told(&token, &session).await["message"].clone();
     let message = message.as_str().unwrap();
     assert!(
-        message.contains("We will tell you when the bank confirms"),
+        message.contains("Your pass appears here as soon as it arrives"),
         "{message}"
     );
 }

@@ -7,8 +7,8 @@ use crate::tab::Tab;
 
 const BUTTON: &str = "form[data-missing] button";
 const FOUND: &str = "✅ Found and activated 2 missing pass(es)!";
-const ALL: &str = "✅ All your passes are already synced.";
-const FAILED: &str = "❌ Sync failed.";
+const ALL: &str = "✅ All your passes are here.";
+const FAILED: &str = "❌ Your payments are safe, but";
 
 /// A page whose quiet sync has been, so that what comes then is the button's doing.
 async fn at_rest(studio: &Studio) -> Tab {
@@ -125,8 +125,7 @@ async fn who_presses_the_button_too_often_is_asked_to_wait() {
     works(&tab).await;
     tab.hears("ℹ️ No missing passes found.").await;
     works(&tab).await;
-    tab.hears("⏳ That was quick. Please wait a moment and try again.")
-        .await;
+    tab.hears("⏳ Please wait a moment before you try again.").await;
     tab.portraits("too-many-syncs").await;
     tab.was_calm_but(&["429"]).await;
 }

@@ -11,7 +11,10 @@ async fn a_checkout_that_is_not_paid_for_says_so_and_once_it_has_expired_that() 
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.visit(&studio.page_after(&checkout.session)).await;
-    tab.hears("ℹ️ This purchase has not been paid for yet.").await;
+    tab.hears(
+        "ℹ️ This purchase is not paid yet, and you were not charged. Please finish the payment in the shop.",
+    )
+    .await;
     tab.portraits("unpaid").await;
     let expire = format!("checkout/sessions/{}/expire", checkout.session);
     studio.stripe.post(&expire, &[]).await;
@@ -33,7 +36,7 @@ async fn a_purchase_of_a_pass_that_is_over_says_so_and_never_that_it_is_active_n
     });
     studio.bought("kari", "pass-month", 1, upgrade).await;
     for (session, message, name) in [
-        (ended, "ℹ️ This pass has ended.", "ended"),
+        (ended, "ℹ️ This pass has expired.", "ended"),
         (
             old,
             "ℹ️ This pass has been exchanged for another one.",
@@ -88,7 +91,7 @@ async fn a_form_of_a_site_that_is_not_allowed_signs_nobody_in_and_says_so() {
     let tab = studio.stranger(json!({})).await;
     tab.visit(&format!("{}/sign-in", site.origin())).await;
     tab.click("button").await;
-    tab.sees("h1:has-text('That did not come from our page')").await;
+    tab.sees("h1:has-text('Please try again')").await;
     assert_eq!(tab.does("context.cookies", Value::Array(vec![])).await, json!([]));
     tab.portraits("forbidden").await;
     tab.was_calm_but(&["403"]).await;

@@ -45,7 +45,7 @@ async fn without_javascript_the_button_is_a_form_that_finds_what_is_missing() {
     tab.sees("#passes li >> nth=1").await;
     picture(&tab, "plain-found").await;
     tab.click("form[data-missing] button").await;
-    tab.sees("[data-message]:has-text('✅ All your passes are already synced.')")
+    tab.sees("[data-message]:has-text('✅ All your passes are here.')")
         .await;
     assert_eq!(studio.shop.fulfilled().await, missed);
     tab.was_calm().await;

@@ -226,12 +226,12 @@ async fn a_case_that_is_over_says_that_it_was_closed_or_refunded_and_waits_for_n
     for (picture, message) in [
         (
             "closed",
-            "ℹ️ We received your payment, and the shop has looked at it and closed the case, so no pass appears here. You won't \
-             be charged again. Questions? Contact Studio One and quote ",
+            "ℹ️ We received your payment, and you won't be charged again. The shop has checked it and closed the case, so no pass \
+             appears here. Questions? Contact Studio One and quote ",
         ),
         (
             "refunded",
-            "ℹ️ This payment was refunded in full, so there is no pass for it. If you did not expect this, contact Studio One.",
+            "ℹ️ This payment was refunded in full, so there is no pass for it. Questions? Contact Studio One.",
         ),
     ] {
         let Checkout { session, url } = gift_card(&studio).await;
@@ -284,7 +284,7 @@ async fn a_bank_transfer_is_on_its_way_and_never_failed_until_the_bank_has_spoke
         tab.visit(&checkout.url).await;
         tab.fill("input[name=email]", "kari@example.com").await;
         tab.click("button[value=transfer]").await;
-        tab.hears("⏳ Your payment is on its way. We will tell you when the bank confirms.")
+        tab.hears("⏳ Your bank transfer is being processed, usually 1–3 days. Your pass appears here as soon as it arrives. You can close this page.")
             .await;
         if arrives {
             tab.portraits("pending").await;

@@ -29,8 +29,7 @@ const SETTINGS: &str = "[queue]\nbackoff_base_ms = 100\nbackoff_cap_seconds = 1\
     asks_per_minute = 1000\nsign_in_url = \"http://localhost:9/sign-in?school={tenant}&return={return}\"\n";
 
 pub(crate) const SUCCESS: &str = "✅ Success! Your pass is now active.";
-pub(crate) const LATE: &str =
-    "⚠️ Taking longer than expected. Your pass should appear shortly. Try refreshing the page.";
+pub(crate) const LATE: &str = "⚠️ This is taking longer than expected. Your payment is safe. This page updates by itself; you can also refresh it, or come back later.";
 pub(crate) const SYNCING: &str = "🔄 Syncing your passes…";
 
 pub(crate) fn confirming(attempt: u32) -> String {

@@ -111,7 +111,7 @@ async fn the_element_tells_of_each_pass_the_same_end_as_the_page() {
         .map(|told| told.split(" · ").last().unwrap())
         .collect();
     assert_eq!(ends, on_page);
-    tab.hears("ℹ️ This pass has ended.").await;
+    tab.hears("ℹ️ This pass has expired.").await;
     for tab in [page, tab] {
         tab.was_calm().await;
     }

@@ -119,7 +119,7 @@ async fn head_answers_as_get_and_an_unknown_path_answers_in_words() {
     for (accept, kind, words) in [
         (BROWSER, "text/html", "<h1>Page not found</h1>"),
         ("*/*", "application/json", r#""code":"not_found""#),
-        ("text/plain", "text/plain", "There is nothing at this address."),
+        ("text/plain", "text/plain", "There is no page at this address."),
     ] {
         for path in ["/nowhere", "/studio", "/metrics", "/webhooks"] {
             let reply = ask(&shop, Method::GET, path, accept).await;

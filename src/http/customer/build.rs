@@ -73,17 +73,17 @@ impl Door {
         let identity = Identity::new(settings.customers.identity_options(), http, clock.clone());
         if !identity.is_configured() {
             tracing::info!(
-                "the customers' routes are off: set SUREPASS_JWKS_URL or SUREPASS_JWT_SECRET, so that customers can be told apart"
+                "customer routes are off: set SUREPASS_JWKS_URL or SUREPASS_JWT_SECRET, so that customers can sign in"
             );
         }
         if identity.is_configured() && settings.server.public_url.is_none() {
             tracing::info!(
-                "server.public_url is not set: our own pages are told by the headers Host and X-Forwarded-Proto; behind a proxy set SUREPASS_PUBLIC_URL"
+                "server.public_url is not set: our own pages are recognised by the headers Host and X-Forwarded-Proto; behind a proxy set SUREPASS_PUBLIC_URL"
             );
         }
         if identity.is_configured() && settings.hides_addresses() {
             tracing::warn!(
-                "customers.address_header is empty: behind the proxy of server.public_url all customers count as one address, and share its limits"
+                "customers.address_header is empty: behind the proxy of server.public_url all customers have the same address, and share one rate limit"
             );
         }
         Ok(Self {

@@ -1,4 +1,4 @@
-//! How the customers' routes say no.
+//! Why a customer route refuses a call, and its response.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::http::middleware::is_too_slow;
 use crate::identity::TokenError;
 use crate::store::StoreError;
 
-/// When to come again where something is away.
-const COME_AGAIN: Duration = Duration::from_secs(5);
+/// When to retry while something is away.
+const RETRY_LATER: Duration = Duration::from_secs(5);
 
-/// Why a call is refused: what is shown is the contract's words, and never tells one customer of another.
+/// Why a call is refused. The messages are those of the contract, and reveal nothing about other customers.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::http) enum Refusal {
     #[error("Unauthorized")]
     Unauthorized,
     /// A cookie vouches for a call that another site's page may have made.
-    #[error("Forbidden: this call comes from another site's page")]
+    #[error("Forbidden: this request came from another site's page")]
     OtherSite,
     #[error("Tenant slug required")]
     NoTenant,
@@ -32,9 +32,9 @@ pub(in crate::http) enum Refusal {
     NoSession,
     #[error("Not found")]
     UnknownRoute,
-    #[error("The body is too large")]
+    #[error("The request body is too large")]
     TooLarge,
-    #[error("The body did not come in time")]
+    #[error("The request body did not arrive in time")]
     TooSlow,
     #[error("The token is too long for a cookie")]
     TooLongForCookie,
@@ -44,14 +44,12 @@ pub(in crate::http) enum Refusal {
     Next,
     #[error("Too many requests")]
     TooMany(Duration),
-    #[error(
-        "Customers cannot be told apart: neither SUREPASS_JWT_SECRET nor SUREPASS_JWKS_URL is set on this server"
-    )]
+    #[error("Customers cannot sign in: set SUREPASS_JWT_SECRET or SUREPASS_JWKS_URL on this server")]
     NotConfigured,
-    #[error("There is no way to Stripe: STRIPE_SECRET_KEY is not set on this server")]
+    #[error("Stripe cannot be asked: set STRIPE_SECRET_KEY on this server")]
     NoKey,
     /// The server has no room for another stream.
-    #[error("Too many streams are open. Please ask again without one.")]
+    #[error("Too many streams are open. Please poll instead.")]
     Full(Duration),
     #[error("Temporarily unavailable. Please try again in a moment.")]
     Unavailable,
@@ -90,7 +88,7 @@ impl ResponseError for Refusal {
         let mut response = HttpResponse::build(self.status_code());
         let wait = match self {
             Self::TooMany(wait) | Self::Full(wait) => Some(*wait),
-            Self::Unavailable => Some(COME_AGAIN),
+            Self::Unavailable => Some(RETRY_LATER),
             _ => None,
         };
         if let Some(wait) = wait {
@@ -108,11 +106,11 @@ impl From<TokenError> for Refusal {
             TokenError::KeysUnavailable => Self::Unavailable,
             // As likely a setting as a stranger.
             reason @ (TokenError::Issuer | TokenError::Audience | TokenError::Guest) => {
-                tracing::info!(%reason, "a token is refused");
+                tracing::info!(%reason, "token rejected");
                 Self::Unauthorized
             }
             reason => {
-                tracing::debug!(%reason, "a token is refused");
+                tracing::debug!(%reason, "token rejected");
                 Self::Unauthorized
             }
         }
@@ -124,7 +122,7 @@ impl From<CustomerError> for Refusal {
         if matches!(error, CustomerError::NoKey) {
             return Self::NoKey;
         }
-        tracing::warn!(%error, "a customer could not be answered");
+        tracing::warn!(%error, "customer request failed; it gets 503");
         Self::Unavailable
     }
 }

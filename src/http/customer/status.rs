@@ -32,7 +32,7 @@ pub(super) async fn show(
     Ok(HttpResponse::Ok().json(told(&status, door.customers.clock.now())))
 }
 
-/// Who has nothing but the session's id learns whether its purchase is active, and nothing else.
+/// A caller with nothing but the session's id learns whether its purchase is active, and nothing else.
 async fn alone(door: &Door, request: &HttpRequest, session: &str) -> Result<HttpResponse, Refusal> {
     door.within_limits(request).await?;
     let tenant = door.tenant(request).await?;
@@ -70,7 +70,7 @@ pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
             "message": if !subscription.is_active {
                 "This pass has been exchanged for another one."
             } else if subscription.end_date <= now {
-                "This pass has ended."
+                "This pass has expired."
             } else {
                 ACTIVE
             },
@@ -95,24 +95,28 @@ pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
             "found": false,
             "processing": true,
             "state": "pending",
-            "message": "Your payment is on its way. We will tell you when the bank confirms.",
+            "message": "Your bank transfer is being processed, usually 1–3 days. Your pass appears here as soon as it arrives. You can \
+                        close this page.",
         }),
         Status::Declined => waiting(
             "declined",
-            "The bank has not confirmed this payment, and nothing was charged. Please try again.",
+            "You were not charged: your bank declined this payment. Please try again, or pay in another way.",
         ),
-        Status::Unpaid => waiting("unpaid", "This purchase has not been paid for yet."),
+        Status::Unpaid => waiting(
+            "unpaid",
+            "This purchase is not paid yet, and you were not charged. Please finish the payment in the shop.",
+        ),
         Status::Expired => waiting(
             "expired",
-            "This checkout has expired, and nothing was charged. Please start again.",
+            "You were not charged: this checkout has expired. Please start again in the shop.",
         ),
         Status::Unmatched(support) => with(
             support,
             waiting(
                 "unmatched",
                 &format!(
-                    "Your payment is safe: we received it, and you won't be charged again. We could not tell which pass you \
-                     bought, so a person looks at it. Questions? {}",
+                    "We received your payment, and you won't be charged again. We could not tell which pass you bought, so the \
+                     shop is checking it. Questions? {}",
                     ask(support)
                 ),
             ),
@@ -121,8 +125,8 @@ pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
             let mut told = waiting(
                 "unmatched",
                 &format!(
-                    "We received your payment, and the shop has looked at it and closed the case, so no pass appears here. \
-                     You won't be charged again. Questions? {}",
+                    "We received your payment, and you won't be charged again. The shop has checked it and closed the case, so no \
+                     pass appears here. Questions? {}",
                     ask(support)
                 ),
             );
@@ -134,14 +138,14 @@ pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
             waiting(
                 "refunded",
                 &format!(
-                    "This payment was refunded in full, so there is no pass for it. If you did not expect this, contact {}.",
+                    "This payment was refunded in full, so there is no pass for it. Questions? Contact {}.",
                     support.whom_to_ask()
                 ),
             ),
         ),
         Status::NotAPass => waiting(
             "not_a_pass",
-            "This payment was not for a pass, so no pass appears here.",
+            "We received your payment. It was not for a pass, so no pass appears here.",
         ),
         Status::Unknown => unknown(),
     }
@@ -150,14 +154,14 @@ pub(super) fn told(status: &Status, now: DateTime<Utc>) -> Value {
 /// `webhookError` and `error` are what the existing page reads.
 fn failed(synced: bool, support: &Support) -> Value {
     let next = match (&support.reference, synced) {
-        (None, true) => "We are looking for it again.".to_owned(),
+        (None, true) => "We are trying again.".to_owned(),
         _ => ask(support),
     };
     let told = json!({
         "found": false,
         "webhookError": true,
         "state": "failed",
-        "error": "Your pass could not be activated at the first go.",
+        "error": "Your pass could not be activated yet.",
         "message": format!(
             "We received your payment but couldn't activate your pass yet. You won't be charged again. {next}"
         ),

@@ -119,7 +119,7 @@ impl Events {
                     }
                 }
                 Next::Missed(error) => {
-                    tracing::debug!(%error, "a purchase that is followed could not be looked at; it will be again");
+                    tracing::debug!(%error, "status of a streamed purchase could not be read; the stream tries again");
                 }
                 Next::Quiet => return Some((HEARTBEAT, self)),
                 Next::Over => return None,

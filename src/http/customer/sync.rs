@@ -76,7 +76,7 @@ fn told(report: &Report) -> Value {
     let mut errors: Vec<String> = report
         .errors
         .iter()
-        .map(|failed| format!("Session {}: a person must look at this purchase", failed.session))
+        .map(|failed| format!("Session {}: the shop must check this purchase", failed.session))
         .collect();
     if report.error.is_some() {
         errors.push("Not all purchases could be read".to_owned());
@@ -101,7 +101,7 @@ fn under_way(created: u64, skipped: u64, found: u64) -> Value {
     json!({
         "success": true,
         "processing": true,
-        "message": "Your passes are still being synced. They will appear by themselves.",
+        "message": "We are still checking your payments. Missing passes appear by themselves.",
         "createdCount": created,
         "skippedCount": skipped,
         "errorCount": 0,

@@ -76,7 +76,7 @@ impl Door {
         let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
         if matches!(credential, Credential::Cookie(_)) && !is_safe && !self.is_own_page(request) {
             tracing::info!(
-                "a call with a cookie is refused: its Origin is neither that of SUREPASS_PUBLIC_URL nor in SUREPASS_ALLOWED_ORIGINS"
+                "request with a cookie rejected: its Origin is neither SUREPASS_PUBLIC_URL nor in SUREPASS_ALLOWED_ORIGINS"
             );
             return Err(Refusal::OtherSite);
         }
@@ -110,7 +110,7 @@ impl Door {
             Ok(None) => Ok(()),
             Ok(Some(wait)) => Err(Refusal::TooMany(wait)),
             Err(error) => {
-                tracing::warn!(%error, "customers' calls cannot be counted; they are let through");
+                tracing::warn!(%error, "customer requests cannot be counted; they are allowed without a limit");
                 Ok(())
             }
         }

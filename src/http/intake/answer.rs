@@ -71,33 +71,29 @@ impl Answer {
             Self::Malformed(why) => error(
                 StatusCode::BAD_REQUEST,
                 "malformed_event",
-                &format!("signed, but no event that can be read: {why}"),
+                &format!("the signature is valid, but the event cannot be read: {why}"),
             ),
             Self::UnknownTenant => error(
                 StatusCode::NOT_FOUND,
                 "unknown_tenant",
-                "no tenant has this slug: check the endpoint's address in Stripe, or import the tenant",
+                "no tenant has this slug: check the endpoint's URL in Stripe, or import the tenant",
             ),
             Self::TooLarge => error(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
-                "an event is never this large",
+                "the body is larger than any event",
             ),
             Self::TooSlow => error(
                 StatusCode::REQUEST_TIMEOUT,
                 "body_timeout",
-                "the body did not come in time: send the event again",
+                "the body did not arrive in time: send the event again",
             ),
-            Self::Unreadable => error(
-                StatusCode::BAD_REQUEST,
-                "unreadable_body",
-                "the body broke off before its end",
-            ),
+            Self::Unreadable => error(StatusCode::BAD_REQUEST, "unreadable_body", "the body ended early"),
             Self::Unavailable => {
                 let mut response = error(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "unavailable",
-                    "no job can be taken at present; nothing is lost: send the event again",
+                    "no jobs can be accepted at the moment; nothing is lost: send the event again",
                 );
                 response
                     .headers_mut()

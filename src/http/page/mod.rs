@@ -203,7 +203,7 @@ impl Visit {
         }
         tokio::spawn(async move {
             if let Err(error) = customers.begin_quiet_sync(&customer, &tenant).await {
-                tracing::warn!(%error, "the sync of a visit could not be asked for; the next visit's will");
+                tracing::warn!(%error, "the sync of a visit could not be enqueued; the next visit tries again");
             }
         });
     }

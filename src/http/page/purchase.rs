@@ -70,7 +70,7 @@ async fn heard<T>(asking: JoinHandle<Result<T, CustomerError>>) -> Option<T> {
     match tokio::time::timeout(PATIENCE, asking).await {
         Ok(Ok(Ok(status))) => Some(status),
         Ok(Ok(Err(error))) => {
-            tracing::warn!(%error, "what became of a purchase is not known; the page looks again");
+            tracing::warn!(%error, "status of a purchase could not be read; the page polls again");
             None
         }
         Ok(Err(_)) | Err(_) => None,

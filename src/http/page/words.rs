@@ -16,7 +16,7 @@ const COMPILED_IN: [(&str, &str); 2] = [
 ];
 const CATEGORIES: [&str; 6] = ["zero", "one", "two", "few", "many", "other"];
 
-/// Why a file of words is refused.
+/// Why a locale file is refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {reason}", path = .path.display())]
 pub struct WordsError {
@@ -200,10 +200,10 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Language>, WordsError> {
             .unwrap_or_default();
         match tag.parse::<Locale>().map(|locale| locale.to_string()) {
             Ok(written) if written == tag => {}
-            Ok(written) => return Err(refused(format!("this language is written `{written}.toml`"))),
+            Ok(written) => return Err(refused(format!("the file must be named `{written}.toml`"))),
             Err(_) => {
                 return Err(refused(format!(
-                    "`{tag}` is no language tag: name the file for its language, as in `de.toml`"
+                    "`{tag}` is not a language tag: name the file after its language, as in `de.toml`"
                 )));
             }
         }
@@ -239,7 +239,9 @@ fn named(tag: &str) -> Table {
 }
 
 fn language(tag: &str, words: Table) -> Result<Language, String> {
-    let locale: Locale = tag.parse().map_err(|_| format!("`{tag}` is no language tag"))?;
+    let locale: Locale = tag
+        .parse()
+        .map_err(|_| format!("`{tag}` is not a language tag"))?;
     let words: Words = words
         .try_into()
         .map_err(|error: toml::de::Error| error.message().to_owned())?;
@@ -291,7 +293,7 @@ fn check(table: &Table, reference: &Table) -> Result<(), String> {
         let (Some(known), Some(words)) = (known, words.as_table()) else {
             let sections: Vec<_> = reference.keys().map(|name| format!("[{name}]")).collect();
             return Err(format!(
-                "there is no `{section}` here, but {}",
+                "there is no section `{section}`; the sections are {}",
                 sections.join(", ")
             ));
         };
@@ -318,12 +320,12 @@ fn check_text(value: &Value, model: &Value) -> Result<(), String> {
         (Value::Table(forms), _) if is_plural(model) => {
             if let Some(odd) = forms.keys().find(|name| !CATEGORIES.contains(&name.as_str())) {
                 return Err(format!(
-                    "has a form `{odd}`, which is none of {}",
+                    "has a form `{odd}`, which is not one of {}",
                     CATEGORIES.join(", ")
                 ));
             }
             if !forms.contains_key("other") || !forms.values().all(Value::is_str) {
-                return Err("must have texts for its forms, and one for `other`".to_owned());
+                return Err("must have a text for each plural form, and one for `other`".to_owned());
             }
         }
         (_, Value::Array(_)) => return Err("must be a list".to_owned()),
@@ -332,13 +334,10 @@ fn check_text(value: &Value, model: &Value) -> Result<(), String> {
     }
     let known = gaps(model);
     match gaps(value).into_iter().find(|gap| !known.contains(gap)) {
-        Some(odd) if known.is_empty() => Err(format!("has `{{{odd}}}`, and nothing is filled in there")),
+        Some(odd) if known.is_empty() => Err(format!("has `{{{odd}}}`, but nothing is filled in there")),
         Some(odd) => {
             let known: Vec<_> = known.iter().map(|gap| format!("`{{{gap}}}`")).collect();
-            Err(format!(
-                "has `{{{odd}}}`; what is filled in is {}",
-                known.join(", ")
-            ))
+            Err(format!("has `{{{odd}}}`; available are {}", known.join(", ")))
         }
         None => Ok(()),
     }

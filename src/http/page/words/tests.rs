@@ -57,7 +57,10 @@ fn a_broken_file_is_refused_with_its_place_and_what_to_do() {
     let refused = |name: &str, text: &str| with(name, text).unwrap_err();
     for (text, reason) in [
         ("[script]\nsign_in = \n", "line 2"),
-        ("[scripts]\n", "there is no `scripts` here, but [language]"),
+        (
+            "[scripts]\n",
+            "there is no section `scripts`; the sections are [language]",
+        ),
         (
             "[script]\nsignin = \"x\"\n",
             "`signin` in [script]: there is no such text",
@@ -69,21 +72,21 @@ fn a_broken_file_is_refused_with_its_place_and_what_to_do() {
         ),
         (
             "[script]\nsign_in = \"x {n}\"\n",
-            "`{n}`, and nothing is filled in there",
+            "`{n}`, but nothing is filled in there",
         ),
-        ("[script]\nfound = \"{m}\"\n", "`{m}`; what is filled in is `{n}`"),
+        ("[script]\nfound = \"{m}\"\n", "`{m}`; available are `{n}`"),
         ("[script]\nfound = { one = \"x\" }\n", "one for `other`"),
         (
             "[script]\nfound = { other = \"x\", lots = \"y\" }\n",
-            "`lots`, which is none of zero, one",
+            "`lots`, which is not one of zero, one",
         ),
         ("[price]\nsymbols = { nok = 7 }\n", "expected a string"),
     ] {
         let error = refused("de.toml", text);
         assert!(error.contains("de.toml") && error.contains(reason), "{error}");
     }
-    assert!(refused("not a tag.toml", "").contains("is no language tag"));
-    assert!(refused("PT-br.toml", "").contains("is written `pt-BR.toml`"));
+    assert!(refused("not a tag.toml", "").contains("is not a language tag"));
+    assert!(refused("PT-br.toml", "").contains("must be named `pt-BR.toml`"));
     assert_eq!(with("pt-BR.toml", "").unwrap().len(), 3);
 }
 
