@@ -44,9 +44,9 @@ pub struct Options {
 pub enum UpError {
     #[error("{0}: {1}")]
     Io(String, io::Error),
-    #[error("another `surepass up` runs on {0}: stop it, or set SUREPASS_DATA_DIR to another folder")]
+    #[error("another `surepass up` is running in {0}: stop it, or set SUREPASS_DATA_DIR to another folder")]
     Locked(String),
-    #[error("{0} is taken: stop what listens there, or set SUREPASS_BIND to a free address")]
+    #[error("{0} is in use: stop the program that listens there, or set SUREPASS_BIND to a free address")]
     AddressTaken(SocketAddr),
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -173,7 +173,7 @@ async fn present(
         .build()?;
     ready(&client, &format!("http://{}/readyz", place.address)).await?;
     let address = place.address;
-    println!("Surepass is up. Webhooks: http://{address}/webhooks/stripe   State: http://{address}/");
+    println!("Surepass is up. Webhooks: http://{address}/webhooks/stripe   Status: http://{address}/");
     println!("Data: {}   Stop: Ctrl-C", place.folder.display());
     let file = store::sqlite_file(&place.database_url);
     if let Some(file) =
@@ -185,13 +185,13 @@ async fn present(
     let commands = place.commands_file();
     if !options.demo {
         println!(
-            "Look inside: . {}; then {program} jobs list, {program} subscriptions list",
+            "Next: . {}; then {program} jobs list, {program} subscriptions list",
             commands.display()
         );
         if settings.stripe.webhook_secrets.is_empty() {
             let file = place.folder.join("webhook-secret");
             println!(
-                "STRIPE_WEBHOOK_SECRET is not set: events are taken if signed with the secret in {}.",
+                "STRIPE_WEBHOOK_SECRET is not set: events must be signed with the secret in {}.",
                 file.display()
             );
         }
@@ -200,20 +200,17 @@ async fn present(
     ready(&client, &format!("{}/_sandbox/clock", place.stripe())).await?;
     let played = demo::play(&client, place, store, settings).await?;
     println!(
-        "Who holds what now:\n  . {}; {program} subscriptions list",
+        "List the subscriptions:\n  . {}; {program} subscriptions list",
         commands.display()
     );
     if !options.exit_when_done {
         println!(
-            "Be a customer, in the demo's own shop:\n  {}/",
+            "Buy a pass as a customer, in the demo's own shop:\n  {}/",
             place.shop.as_deref().unwrap_or_default()
         );
+        println!("Pay for a pass on the sandbox's hosted page:\n  {}", played.page);
         println!(
-            "Pay for a pass by hand, in the Stripe sandbox:\n  {}",
-            played.page
-        );
-        println!(
-            "And whether everybody who paid has a pass:\n  . {}; {program} doctor",
+            "Check that everybody who paid has a pass:\n  . {}; {program} doctor",
             commands.display()
         );
     }

@@ -44,7 +44,7 @@ pub enum RedisServerError {
         status: String,
         tail: String,
     },
-    #[error("{0} did not answer within 10 s")]
+    #[error("{0} did not respond within 10 s")]
     Silent(String),
 }
 
@@ -328,5 +328,5 @@ async fn ask(url: &str, command: &str) -> redis::RedisResult<()> {
     };
     tokio::time::timeout(Duration::from_secs(5), asked)
         .await
-        .unwrap_or_else(|_| Err((redis::ErrorKind::Io, "no answer within 5 s").into()))
+        .unwrap_or_else(|_| Err((redis::ErrorKind::Io, "no response within 5 s").into()))
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::folder::LOCK;
 use crate::config::Settings;
@@ -14,9 +14,8 @@ pub(super) const DATABASE: &str = "surepass.db";
 /// Where in the data folder the demo keeps its own.
 pub(super) const DEMO: &str = "demo";
 
-/// Fills in what nobody has set, from the `up` that runs on the data folder, else from its demo, else from the store that an
-/// earlier one left there.
-/// Returns what to tell the user; `None`: nothing was filled in.
+/// Fills in what nobody has set: from the `up` that is running in the data folder, else from its demo, else from the store that
+/// an earlier one left there. Returns a message for the user; `None`: nothing was filled in.
 pub fn fill_in(settings: &mut Settings) -> Option<String> {
     let (no_redis, no_store) = (settings.redis.url.is_none(), settings.database.url.is_none());
     if !no_redis && !no_store {
@@ -25,27 +24,21 @@ pub fn fill_in(settings: &mut Settings) -> Option<String> {
     let folder = settings.data_dir.clone();
     let running = [folder.clone(), folder.join(DEMO)];
     if let Some(folder) = running.into_iter().find(|folder| is_running(folder)) {
-        let mut filled = Vec::new();
-        for (name, value) in told(&folder) {
-            match name.as_str() {
-                "REDIS_URL" if no_redis => {
-                    settings.redis.url = Some(value);
-                    filled.push(name);
-                }
-                "DATABASE_URL" if no_store => {
-                    settings.database.url = Some(value);
-                    filled.push(name);
-                }
-                _ => {}
-            }
-        }
-        return (!filled.is_empty()).then(|| {
-            format!(
-                "using the `surepass up` that runs on {} ({} not set)",
-                folder.display(),
-                filled.join(" and ")
-            )
-        });
+        let written = read_environment(&folder);
+        let no_key = settings.stripe.secret_key.is_none();
+        let filled: Vec<String> = written
+            .into_iter()
+            .filter_map(|(name, value)| take_over(settings, no_key, &name, value).then_some(name))
+            .collect();
+        let (last, others) = filled.split_last()?;
+        let names = match others {
+            [] => last.clone(),
+            others => format!("{} and {last}", others.join(", ")),
+        };
+        return Some(format!(
+            "using the `surepass up` that is running in {} ({names} not set)",
+            folder.display()
+        ));
     }
     if no_store && let Some(file) = left_store(&folder) {
         settings.database.url = Some(url(&file));
@@ -55,6 +48,36 @@ pub fn fill_in(settings: &mut Settings) -> Option<String> {
         ));
     }
     None
+}
+
+/// Sets what nobody has set. Only what belongs to the system that runs: its addresses, its queue, its secrets and its Stripe.
+fn take_over(settings: &mut Settings, no_key: bool, name: &str, value: SecretString) -> bool {
+    let text = value.expose_secret();
+    match name {
+        "REDIS_URL" if settings.redis.url.is_none() => settings.redis.url = Some(value),
+        "DATABASE_URL" if settings.database.url.is_none() => settings.database.url = Some(value),
+        "STRIPE_WEBHOOK_SECRET" if settings.stripe.webhook_secrets.is_empty() => {
+            settings.stripe.webhook_secrets = vec![value];
+        }
+        "SUREPASS_JWT_SECRET"
+            if settings.customers.jwt_secret.is_none() && settings.customers.jwks_url.is_none() =>
+        {
+            settings.customers.jwt_secret = Some(value);
+        }
+        // The demo's jobs are under a prefix of their own where its Redis is not.
+        "SUREPASS_QUEUE_PREFIX" => text.clone_into(&mut settings.queue.prefix),
+        // The demo's Stripe: all of it, or nothing.
+        "STRIPE_SECRET_KEY" if no_key => settings.stripe.secret_key = Some(value),
+        "STRIPE_API_BASE" if no_key => match text.parse() {
+            Ok(base) => settings.stripe.api_base = base,
+            Err(_) => return false,
+        },
+        "SUREPASS_LIVEMODE" if no_key && settings.stripe.livemode.is_none() => {
+            settings.stripe.livemode = text.parse().ok();
+        }
+        _ => return false,
+    }
+    true
 }
 
 /// The store in a data folder, if an `up` has made one there.
@@ -84,7 +107,7 @@ fn is_running(folder: &Path) -> bool {
     matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-fn told(folder: &Path) -> Vec<(String, SecretString)> {
+fn read_environment(folder: &Path) -> Vec<(String, SecretString)> {
     let text = std::fs::read_to_string(folder.join(ENVIRONMENT)).unwrap_or_default();
     let line = |line: &str| {
         let (name, value) = line.strip_prefix("export ")?.split_once('=')?;

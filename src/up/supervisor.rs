@@ -41,7 +41,7 @@ impl Program {
         let path = std::env::current_exe()?.with_file_name(name);
         if !path.is_file() {
             let message = format!(
-                "{} is not there: build it with `cargo build --bins`",
+                "{} does not exist: build it with `cargo build --bins`",
                 path.display()
             );
             return Err(io::Error::new(io::ErrorKind::NotFound, message));
@@ -111,7 +111,7 @@ impl Supervisor {
             loop {
                 let started = Instant::now();
                 match program.spawn(log.as_ref()) {
-                    Err(error) => tracing::error!(name, %error, "not started"),
+                    Err(error) => tracing::error!(name, %error, "could not be started"),
                     Ok(mut child) => {
                         // `wait` would close it.
                         let lifeline = child.stdin.take();
@@ -121,7 +121,7 @@ impl Supervisor {
                                 _lifeline: lifeline,
                             });
                         };
-                        tracing::error!(name, status = status(ended), "ended; starting it again");
+                        tracing::error!(name, status = status(ended), "exited; restarting it");
                     }
                 }
                 pause = if started.elapsed() > WELL {
@@ -167,10 +167,10 @@ async fn keep_redis(mut server: RedisServer, stop: CancellationToken) -> RedisSe
     while let Some(ended) = stop.run_until_cancelled(server.wait()).await {
         tracing::error!(
             status = status(ended),
-            "Redis ended; starting it again on its data"
+            "Redis exited; restarting it with its data"
         );
         while let Err(error) = server.restart().await {
-            tracing::error!(%error, "Redis not started");
+            tracing::error!(%error, "Redis could not be started");
             pause = (pause * 2).min(LONGEST_PAUSE);
             if stop
                 .run_until_cancelled(tokio::time::sleep(pause))

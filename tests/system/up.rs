@@ -187,12 +187,9 @@ async fn the_doctor_finds_nothing_wrong_at_the_end_of_the_demo() {
         "{page}"
     );
     // It looks at the demo's own settings, in the demo's own folder.
-    assert!(page.contains("tokens by a shared secret"), "{page}");
+    assert!(page.contains("tokens verified with a shared secret"), "{page}");
     let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(
-        words.contains("data/demo: `surepass up` can write to it"),
-        "{page}"
-    );
+    assert!(words.contains("data/demo: writable for `surepass up`"), "{page}");
     assert!(
         words.contains(" last slot 20") && words.contains(" UTC, enqueued; next slot in "),
         "{page}"
@@ -285,7 +282,7 @@ async fn a_worker_or_redis_that_dies_under_up_is_started_again() {
     for (name, told) in [
         ("surepass-worker", r#""name":"worker""#),
         // `redis-server` or `valkey-server`.
-        ("-server", "Redis ended; starting it again"),
+        ("-server", "Redis exited; restarting it"),
     ] {
         machine.kill(name);
         up.says(told).await;
@@ -306,7 +303,7 @@ async fn a_second_up_on_the_same_folder_is_refused() {
     assert_eq!(second.status.code(), Some(1));
     let error = stderr(&second);
     assert!(
-        error.contains("another `surepass up` runs on") && error.contains("SUREPASS_DATA_DIR"),
+        error.contains("another `surepass up` is running in") && error.contains("SUREPASS_DATA_DIR"),
         "{error}"
     );
     machine.buy(&up, "UNHARMED").await;

@@ -120,10 +120,17 @@ async fn commands_without_addresses_use_the_up_that_runs_here_and_say_so() {
         let told = stderr(&output);
         assert!(output.status.success(), "{arguments:?}: {told}");
         assert!(
-            told.contains("using the `surepass up` that runs on data (REDIS_URL and DATABASE_URL not set)"),
+            told.contains(
+                "using the `surepass up` that is running in data (REDIS_URL, DATABASE_URL and STRIPE_WEBHOOK_SECRET not set)"
+            ),
             "{told}"
         );
     }
+    let doctor = stdout(&surepass(folder.path(), &["doctor"]).await);
+    assert!(
+        doctor.contains("webhook secret  1 set") && !doctor.contains("STRIPE_WEBHOOK_SECRET"),
+        "the secret that this `up` accepts: {doctor}"
+    );
     running.signal(Signal::SIGTERM);
     running.ended().await;
     assert!(!folder.path().join("surepass.db").exists());
@@ -146,7 +153,7 @@ async fn commands_without_addresses_find_the_demo_that_runs_here_too() {
     let list = surepass(folder.path(), &["subscriptions", "list"]).await;
     assert!(stdout(&list).contains("cs_test_"), "{}", stderr(&list));
     assert!(
-        stderr(&list).contains("using the `surepass up` that runs on data/demo"),
+        stderr(&list).contains("using the `surepass up` that is running in data/demo"),
         "{}",
         stderr(&list)
     );

@@ -198,7 +198,7 @@ async fn buy(counter: web::Data<Counter>, order: web::Form<Order>) -> HttpRespon
     match opened {
         Ok(url) => HttpResponse::SeeOther().insert_header((LOCATION, url)).finish(),
         Err(error) => {
-            tracing::warn!(%error, "the demo's shop could not open a checkout");
+            tracing::warn!(%error, "the demo's shop could not create a Checkout Session");
             let sorry = pages::sorry().into_string();
             HttpResponse::BadGateway().content_type(HTML).body(sorry)
         }

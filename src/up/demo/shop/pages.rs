@@ -14,13 +14,13 @@ const TOKEN: &str = r#"document.querySelector("surepass-passes").token =
 
 pub(super) fn front(counter: &Counter, token: &SecretString) -> Markup {
     let body = html! {
-        p.lead { "A shop of this demo: what yours does, in small. " (NAME) " is its only customer, and no money moves." }
+        p.lead { "A small shop that does what yours does. " (NAME) " is its only customer, and no money moves." }
         section {
             h2 { "1. Sign in" }
             (handover(counter, token, PAGE))
-            p.how { "The shop signs a token that says who " (NAME) " is, and posts it as a form to "
-                code { "/api/user/session" } ", which puts it into a cookie and goes on to her passes. A script may make the "
-                "same call by itself, if shop and Surepass share a site: then she stays here." }
+            p.how { "The shop signs a token for " (NAME) ", and posts it as a form to "
+                code { "/api/user/session" } ", which stores it in a cookie and redirects to her passes. If shop and Surepass share a site, a "
+                "script can make the same call, and she stays here." }
         }
         section {
             h2 { "2. Buy" }
@@ -31,8 +31,8 @@ pub(super) fn front(counter: &Counter, token: &SecretString) -> Markup {
                 }
             }
             p.how { "The shop opens a Checkout Session with " code { "passId" } ", " code { "userId" } " and " code { "tenantId" }
-                " in its metadata, and with " code { "…" (PAGE) "?success=true&session_id={CHECKOUT_SESSION_ID}" }
-                " to come back to." }
+                " in its metadata. Its success URL is " code { "…" (PAGE) "?success=true&session_id={CHECKOUT_SESSION_ID}" }
+                "." }
         }
         section {
             h2 { "3. See the pass" }
@@ -71,16 +71,16 @@ pub(super) fn widget(counter: &Counter, session: Option<&str>) -> Markup {
         section {
             h2 { "Try it" }
             form method="post" action="/buy" {
-                button.second name="back" value="widget" { "Buy 10 classes, and come back here" }
+                button.second name="back" value="widget" { "Buy 10 classes and return here" }
             }
         }
         section {
-            h2 { "How it is done" }
+            h2 { "How it works" }
             pre { code { (EMBEDDING) } }
-            p.how { "The shop’s script gives the token: " }
+            p.how { "The shop’s script passes the token: " }
             pre { code { (TOKEN) } }
             p.how { "Surepass lists this origin in " code { "customers.allowed_origins" } ". Colours are custom properties, as in "
-                code { "shop.css" } "; there is no other style, script or image of the widget’s that a "
+                code { "shop.css" } ". The widget has no other style, script or image that a "
                 "Content-Security-Policy would have to allow." }
             p { a href="/" { "Back to the shop" } }
         }
@@ -90,7 +90,7 @@ pub(super) fn widget(counter: &Counter, session: Option<&str>) -> Markup {
 
 pub(super) fn sorry() -> Markup {
     let body = html! {
-        p.lead { "The checkout does not answer. Nothing was bought; please try again." }
+        p.lead { "You were not charged: the checkout is not responding. Please try again." }
         p { a href="/" { "Back to the shop" } }
     };
     page("One moment, please", &body)
