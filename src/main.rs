@@ -33,34 +33,34 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Run everything on this machine: Redis, store, server, worker
+    /// Run everything on this machine: Redis, store, server and worker
     Up(up::Arguments),
-    /// Run the HTTP server: the webhook intake and the customers' routes
+    /// Run the HTTP server: webhook endpoints and customer routes
     Serve,
     /// Create or upgrade the tables of the SQL store
     Migrate,
     /// Import or list tenants and their passes
     #[command(subcommand)]
     Catalog(catalog::Command),
-    /// Show who holds which pass
+    /// List and show subscriptions, and move one to another user
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
-    /// Find what somebody paid for and does not have, and bring it
+    /// Find purchases that are paid in Stripe but have no pass, and fulfil them
     Sync(sync::Arguments),
-    /// List payments that have no pass, and resolve them
+    /// List and resolve payments that have no pass
     #[command(subcommand)]
     Unmatched(unmatched::Command),
-    /// Look into the queues, and steer them
+    /// Inspect and manage jobs
     #[command(subcommand)]
     Jobs(jobs::Command),
-    /// Show who works
+    /// List workers
     #[command(subcommand)]
     Workers(workers::Command),
-    /// Check every setting and connection, one line each, and say how to mend what is wrong
+    /// Check every setting and connection, and show how to fix what is wrong
     Doctor(doctor::Arguments),
-    /// Compare what Stripe was paid for with what the store holds
+    /// Compare the paid sessions in Stripe with the subscriptions in the store
     Reconcile(reconcile::Arguments),
-    /// Exit 0 if an address answers with success: for containers that have no curl
+    /// Exit 0 if a URL responds with success, for containers without curl
     Healthcheck(healthcheck::Arguments),
     /// Print completions for a shell, such as `surepass completions bash > /etc/bash_completion.d/surepass`
     Completions(completions::Arguments),

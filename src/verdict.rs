@@ -16,57 +16,58 @@ use crate::tls;
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The most jobs that are looked at: beyond them a count reads "at least".
 const MOST_JOBS: usize = 1_000;
-/// How long Redis or the store may take to answer.
+/// How long Redis or the store may take to respond.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Somebody has paid and has no pass.
 pub const PAID_WITHOUT_PASS: &str = "paid_without_pass";
 /// Somebody has paid and has waited for over a minute.
 pub const WAITING_TOO_LONG: &str = "waiting_too_long";
-/// Redis does not answer, or the store does not say.
+/// Redis or the store is not responding.
 pub const UNKNOWN: &str = "unknown";
 
-/// What keeps somebody from what they paid for, the worst first. Empty: nobody waits too long, and everybody has a pass.
+/// The problems that keep customers from what they paid for, the worst first. Empty: nobody waits too long, and every
+/// purchase has its pass.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Verdict {
     pub problems: Vec<Problem>,
-    /// Why purchases that are tried again failed last, and how many did so.
+    /// The last errors of purchases that are being retried, and how many there are of each.
     pub causes: BTreeMap<String, usize>,
 }
 
-/// One reason why a customer has not got what was paid for.
+/// One reason why customers have not received what they paid for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// [`PAID_WITHOUT_PASS`], [`WAITING_TOO_LONG`] or [`UNKNOWN`].
     pub code: &'static str,
-    /// How many purchases, where that is known: of those that were looked at.
+    /// How many of the purchases that were looked at, where that is known.
     pub count: Option<usize>,
     /// For operators: how many, and why.
     pub message: String,
-    /// What to do next: a command, as a rule.
+    /// What to do next, usually a command.
     pub next: String,
 }
 
-/// What a verdict is made from.
+/// The facts behind a verdict.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Of the queue of purchases; the error where Redis does not answer.
+    /// Overdue jobs of the purchase queue; the error while Redis is not responding.
     pub overdue: Option<Result<Overdue, String>>,
     /// Reasons of dead letters whose session has neither a subscription nor an unmatched payment, and how many there are of
     /// each.
     pub dead: BTreeMap<String, usize>,
     /// Reasons of open unmatched payments that were paid for, and how many there are of each.
     pub unmatched: BTreeMap<String, usize>,
-    /// Why the store could not be asked for unmatched payments.
+    /// Why the unmatched payments could not be read.
     pub store_unread: Option<String>,
-    /// Living workers, where that is known.
+    /// How many workers are alive, where that is known.
     pub workers: Option<usize>,
-    /// Why the store takes no writes, and what to do about it, where that is known.
+    /// Why the store refuses writes, and what to do next, where that is known.
     pub store: Option<(String, String)>,
 }
 
 impl Facts {
-    /// Of a Redis that is known not to answer.
+    /// For a Redis that is known to be away.
     #[must_use]
     pub fn without_redis(error: &str) -> Self {
         Self {
@@ -75,13 +76,13 @@ impl Facts {
         }
     }
 
-    /// Asks Redis, and the store about the sessions of dead letters. Where one does not answer within 2 s, the verdict
-    /// says that it is not known.
+    /// Reads Redis, and from the store the sessions of dead letters. What does not respond within 2 s is not known to the
+    /// verdict.
     pub async fn gather(purchases: &Queue, store: Option<&dyn Store>) -> Self {
         let overdue = tokio::time::timeout(PATIENCE, purchases.overdue(LONGEST_WAIT, MOST_JOBS)).await;
         let overdue = match overdue {
             Ok(answer) => answer.map_err(|error| error.to_string()),
-            Err(_) => Err("no answer within 2 s".to_owned()),
+            Err(_) => Err("no response within 2 s".to_owned()),
         };
         let mut facts = Self {
             overdue: Some(overdue),
@@ -105,7 +106,7 @@ impl Facts {
 async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err("the store did not answer within 2 s".to_owned()),
+        Err(_) => Err("the store did not respond within 2 s".to_owned()),
     }
 }
 
@@ -149,7 +150,7 @@ impl Verdict {
                 code: UNKNOWN,
                 count: None,
                 message: format!(
-                    "Redis does not answer ({error}): webhooks get 503, and no purchase is fulfilled until it does"
+                    "Redis is not responding ({error}): webhooks get 503, and no purchase is fulfilled until it responds"
                 ),
                 next: tls::next_step(error, "start Redis, or correct REDIS_URL").to_owned(),
             }),
@@ -161,7 +162,7 @@ impl Verdict {
                     problems.push(Problem {
                         code: UNKNOWN,
                         count: None,
-                        message: format!("whether payments are unmatched is not known: {error}"),
+                        message: format!("unmatched payments could not be read: {error}"),
                         next: tls::next_step(error, "start the database, or correct DATABASE_URL").to_owned(),
                     });
                 }
@@ -235,7 +236,7 @@ fn waiting(facts: &Facts, overdue: &Overdue) -> Option<Problem> {
         (error.clone(), next.clone())
     } else if overdue.causes.is_empty() {
         (
-            "the workers do not keep up".to_owned(),
+            "the workers cannot keep up".to_owned(),
             "`surepass workers list`; start more workers".to_owned(),
         )
     } else {

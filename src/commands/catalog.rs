@@ -7,23 +7,28 @@ use surepass::config::Settings;
 use surepass::store::catalog::CatalogError;
 use surepass::store::{Expiry, Pass, Tenant, catalog};
 
-use super::terminal::print_json;
+use super::terminal::{columns, print_json, safe};
 use super::{block_on, open_for_reading, open_or_create_store, table};
 use crate::Failure;
 
+/// Shown where there is no value.
+const NONE: &str = "–";
+
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Create or update tenants and passes from a TOML or JSON file (`surepass catalog example` prints one).
-    /// What the file does not name is kept; importing twice changes nothing
+    /// Create or update tenants and passes from a TOML or JSON file
+    ///
+    /// `surepass catalog example` prints an example. Tenants and passes that the file does not name are kept. Importing the
+    /// same file twice changes nothing.
     Import {
-        /// The file; `-` is standard input
+        /// The file, or `-` for standard input
         file: PathBuf,
     },
     /// Print an example of a catalogue file, in TOML
     Example,
-    /// Show the tenants and their passes
+    /// List tenants and their passes
     List {
-        /// One JSON document, with the file's keys
+        /// Print one JSON document with the same keys as the file
         #[arg(long)]
         json: bool,
     },
@@ -58,24 +63,10 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
                     print_json(&catalog::to_json(&tenants, &store.webhook_secrets(None).await?))?;
                 } else if tenants.is_empty() {
                     println!(
-                        "No tenants yet. `surepass catalog example > catalog.toml` writes an example, and `surepass catalog import \
-                         catalog.toml` imports it."
+                        "No tenants yet. Next:\n  surepass catalog example > catalog.toml\n  surepass catalog import catalog.toml"
                     );
                 } else {
-                    let rows = tenants.iter().flat_map(|tenant| {
-                        let bare = tenant.passes.is_empty().then(|| without_passes(tenant));
-                        bare.into_iter()
-                            .chain(tenant.passes.iter().map(|pass| row(tenant, pass)))
-                    });
-                    println!(
-                        "{}",
-                        table(
-                            [
-                                "TENANT", "PASS", "NAME", "TYPE", "CLASSES", "PRICE", "VALID", "SOLD"
-                            ],
-                            rows
-                        )
-                    );
+                    print(&tenants);
                 }
             }
         }
@@ -83,7 +74,7 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
     })
 }
 
-/// Says which file, and all that is wrong in it.
+/// Names the file and everything that is wrong in it.
 fn refused(file: &Path, error: CatalogError) -> Failure {
     let file = file.display();
     match error {
@@ -102,6 +93,42 @@ fn refused(file: &Path, error: CatalogError) -> Failure {
     }
 }
 
+/// As a table where the terminal is wide enough, else each pass in two lines.
+fn print(tenants: &[Tenant]) {
+    let rows = tenants.iter().flat_map(|tenant| {
+        let bare = tenant.passes.is_empty().then(|| without_passes(tenant));
+        bare.into_iter()
+            .chain(tenant.passes.iter().map(|pass| row(tenant, pass)))
+    });
+    let rows: Vec<_> = rows.collect();
+    let head = [
+        "TENANT", "PASS", "NAME", "TYPE", "CLASSES", "PRICE", "VALID", "SOLD",
+    ];
+    let table = table(head, rows.iter().cloned()).to_string();
+    let width = table.lines().map(|line| line.trim_end().chars().count()).max();
+    if columns().is_none_or(|columns| width <= Some(columns)) {
+        println!("{table}");
+        return;
+    }
+    for [tenant, pass, name, kind, classes, price, valid, sold] in rows {
+        println!("{}  {}  {}", safe(&tenant), safe(&pass), safe(&name));
+        if name != NONE {
+            let sold = if sold == "yes" { "sold" } else { "no longer sold" };
+            let classes = match classes.as_str() {
+                NONE => String::new(),
+                "1" => ", 1 class".to_owned(),
+                classes => format!(", {classes} classes"),
+            };
+            println!(
+                "  {}{classes}, {}, {}, {sold}",
+                safe(&kind),
+                safe(&price),
+                safe(&valid)
+            );
+        }
+    }
+}
+
 fn row(tenant: &Tenant, pass: &Pass) -> [String; 8] {
     [
         tenant.slug.clone(),
@@ -109,7 +136,7 @@ fn row(tenant: &Tenant, pass: &Pass) -> [String; 8] {
         pass.name.clone(),
         pass.kind.clone(),
         pass.classes_limit
-            .map_or_else(|| "–".to_owned(), |limit| limit.to_string()),
+            .map_or_else(|| NONE.to_owned(), |limit| limit.to_string()),
         pass.price.to_string(),
         validity(pass),
         if pass.is_active { "yes" } else { "no" }.to_owned(),
@@ -117,7 +144,7 @@ fn row(tenant: &Tenant, pass: &Pass) -> [String; 8] {
 }
 
 fn without_passes(tenant: &Tenant) -> [String; 8] {
-    let mut row = std::array::from_fn(|_| "–".to_owned());
+    let mut row = std::array::from_fn(|_| NONE.to_owned());
     row[0].clone_from(&tenant.slug);
     "none yet".clone_into(&mut row[1]);
     row
@@ -128,6 +155,6 @@ fn validity(pass: &Pass) -> String {
         (Some(Expiry::Date(day)), _) => format!("until {day}"),
         (Some(Expiry::Instant(instant)), _) => format!("until {}", instant.format("%Y-%m-%d %H:%MZ")),
         (None, Some(days)) => format!("{days} days"),
-        (None, None) => "not told".to_owned(),
+        (None, None) => "not set".to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use crate::Failure;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// The address to ask, such as `http://127.0.0.1:8080/readyz`
+    /// The URL to check, such as `http://127.0.0.1:8080/readyz`
     #[arg(value_parser = http_url)]
     url: Url,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or_else(|| "write a whole URL, such as http://127.0.0.1:8080/readyz".to_owned())
+        .ok_or_else(|| "pass a whole URL, such as http://127.0.0.1:8080/readyz".to_owned())
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -31,8 +31,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let url = masked(arguments.url.as_str());
         match client.get(arguments.url.clone()).send().await {
             Ok(answer) if answer.status().is_success() => Ok(ExitCode::SUCCESS),
-            Ok(answer) => Err(format!("{url} answered {}", answer.status()).into()),
-            Err(error) => Err(format!("{url} does not answer: {}", innermost(&error)).into()),
+            Ok(answer) => Err(format!("{url} responded with {}", answer.status()).into()),
+            Err(error) => Err(format!("{url} is not responding: {}", innermost(&error)).into()),
         }
     })
 }

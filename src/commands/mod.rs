@@ -35,7 +35,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 }
 
 /// Opens the configured store to read it. Creates no store and migrates nothing: a command that looks in the wrong place must
-/// say so, and never answer that nothing is there.
+/// say so instead of reporting that nothing is there.
 async fn open_for_reading(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
     open_checked(settings, Access::Reading).await
 }
@@ -78,9 +78,9 @@ fn of_database(error: StoreError) -> Failure {
     format!("DATABASE_URL: {error}").into()
 }
 
-/// Says what cannot be meant; answers the exit status of misuse.
-fn misuse(words: &str) -> ExitCode {
-    eprintln!("surepass: {words}");
+/// Prints why the command was used wrongly, and returns the exit status for that.
+fn misuse(message: &str) -> ExitCode {
+    eprintln!("surepass: {message}");
     ExitCode::from(2)
 }
 

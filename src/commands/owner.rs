@@ -13,19 +13,21 @@ use super::terminal::{print_json, safe};
 use super::{misuse, open_for_reading, open_store};
 use crate::Failure;
 
-pub(super) const NO_USER_ID: &str = "--user must be a user's id as their token has it in `sub`: not empty, without spaces around it, \
-     500 bytes at most";
-/// So many others of the owner's are counted.
+pub(super) const NO_REASON: &str =
+    "--why is empty: give the reason for the audit log, such as a ticket number";
+pub(super) const NO_USER_ID: &str =
+    "--user must be a user id as in the token's `sub`: not empty, no spaces around it, at most 500 bytes";
+/// How many other subscriptions of the owner are counted at most.
 const MOST_OTHERS: u32 = 1_000;
 
-/// Whose a subscription is to be.
+/// The new owner of a subscription.
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct NewOwner {
-    /// The user's id, as their token has it in `sub`; created if it is new
+    /// The user's id, as in their token's `sub`; created if it does not exist
     #[arg(long, value_name = "ID")]
     user: Option<String>,
-    /// The user who has proved this email, else its guest at that tenant. Make sure that it is the buyer's
+    /// The user who has verified this email, or else its guest at that tenant. Make sure that it belongs to the buyer
     #[arg(long, value_name = "EMAIL")]
     email: Option<String>,
 }
@@ -54,9 +56,9 @@ pub(crate) async fn show(settings: &Settings, id: &str, json: bool) -> Result<Ex
         .saturating_sub(1);
     let date = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
     let owner = if guest::is_guest(&one.user) {
-        " (a guest: the first who signs in with the email verified gets it)"
+        " (a guest: the first user who signs in with this email verified gets it)"
     } else if moved {
-        " (a person has moved it here)"
+        " (moved here by an operator)"
     } else {
         ""
     };
@@ -67,7 +69,7 @@ pub(crate) async fn show(settings: &Settings, id: &str, json: bool) -> Result<Ex
     for (name, value) in [
         ("subscription", one.id.clone()),
         ("owner", format!("{}{owner}", one.user)),
-        ("", format!("has {others} other subscriptions")),
+        ("", format!("{others} other subscriptions")),
         ("tenant", one.tenant.clone()),
         ("pass", format!("{} ({})", one.pass_name, one.pass_id)),
         ("classes", classes),
@@ -101,9 +103,7 @@ pub(crate) async fn give(
     json: bool,
 ) -> Result<ExitCode, Failure> {
     if why.trim().is_empty() {
-        return Ok(misuse(
-            "--why is empty: say why, for the audit log, such as the ticket's number",
-        ));
+        return Ok(misuse(NO_REASON));
     }
     let store = open_store(settings).await?;
     let Some(one) = find(store.as_ref(), id).await? else {
@@ -111,22 +111,22 @@ pub(crate) async fn give(
     };
     let (to, email) = match target(store.as_ref(), &one, owner).await? {
         Ok(target) => target,
-        Err(words) => return Ok(misuse(&words)),
+        Err(message) => return Ok(misuse(&message)),
     };
     let from = one.user.clone();
-    let tell = |moved: bool| -> Result<ExitCode, Failure> {
+    let report = |moved: bool| -> Result<ExitCode, Failure> {
         if json {
             print_json(&json!({ "subscription": one.id, "from": from, "to": to, "moved": moved }))?;
         } else if moved {
             println!("{}: moved from {} to {}.", safe(&one.id), safe(&from), safe(&to));
             if guest::is_guest(&to) {
                 println!(
-                    "A guest holds it now: only who signs in with that guest's email verified gets it. --email names a guest by its email."
+                    "The new owner is a guest: only a user who signs in with that guest's email verified gets it. Use --email to name a guest by its email."
                 );
             }
         } else {
             println!(
-                "{}: {} has it already; nothing changed.",
+                "{}: {} already owns it. Nothing changed.",
                 safe(&one.id),
                 safe(&to)
             );
@@ -134,7 +134,7 @@ pub(crate) async fn give(
         Ok(ExitCode::SUCCESS)
     };
     if from == to {
-        return tell(false);
+        return report(false);
     }
     let clock = Clock::system();
     let record = AuditRecord {
@@ -147,10 +147,11 @@ pub(crate) async fn give(
         ended_at: None,
         outcome: None,
     };
-    // What cannot be written there is not done.
-    store.begin_audit(&record).await.map_err(|error| {
-        format!("nothing was moved, for it could not be written to the audit log. {error}")
-    })?;
+    // An action that cannot be logged is not carried out.
+    store
+        .begin_audit(&record)
+        .await
+        .map_err(|error| format!("nothing was moved: the audit log could not be written. {error}"))?;
     let wanted = Move {
         subscription: &one.id,
         from: &from,
@@ -161,14 +162,14 @@ pub(crate) async fn give(
     let moved = store.ownership().move_subscription(&wanted).await;
     let outcome = match &moved {
         Ok(Moved::Done) => "moved".to_owned(),
-        Ok(Moved::Stale) => "nothing moved: its owner has changed meanwhile".to_owned(),
+        Ok(Moved::Stale) => "nothing moved: the owner changed in the meantime".to_owned(),
         Err(error) => format!("failed: {error}"),
     };
     store.end_audit(&record.id, clock.now(), &outcome).await?;
     match moved? {
-        Moved::Done => tell(true),
+        Moved::Done => report(true),
         Moved::Stale => Err(format!(
-            "{} was not moved: {} no longer has it. Look again: surepass subscriptions show {}",
+            "{} was not moved: {} no longer owns it. Next: surepass subscriptions show {}",
             safe(&one.id),
             safe(&from),
             safe(&one.id)
@@ -177,7 +178,7 @@ pub(crate) async fn give(
     }
 }
 
-/// The new owner's id, and the email that a new user is created with. `Err`: why it cannot be.
+/// The new owner's id, and the email of a user that must be created. `Err`: why there can be no such owner.
 async fn target(
     store: &dyn Store,
     one: &Subscription,
@@ -218,8 +219,8 @@ async fn find(store: &dyn Store, id: &str) -> Result<Option<Subscription>, Failu
 fn unknown(id: &str) -> ExitCode {
     let id = safe(id);
     eprintln!(
-        "surepass: there is no subscription {id}. Find its id: surepass subscriptions list --email EMAIL. Paid and not there? \
-         surepass sync --session cs_…"
+        "surepass: there is no subscription {id}. Next: `surepass subscriptions list --email EMAIL` finds its id; `surepass sync \
+         --session cs_…` fulfils a paid session"
     );
     ExitCode::FAILURE
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
         let store = store::open(&url, &settings.store_options())
             .await
             .map_err(|error| format!("DATABASE_URL: {error}"))?;
-        // Webhooks are taken whether the store answers or not: only a tenant's own endpoint needs it.
+        // Webhooks are accepted while the store is down: only a tenant's own endpoint needs it.
         let (tables, migrate) = (store.clone(), settings.database.migrate_on_start);
         let tables = async move {
             match store::make_tables_when_it_answers(tables.as_ref(), migrate).await {
@@ -38,12 +38,12 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
         let asked = shutdown.clone();
         let serving = application.run_until(async move {
             asked.asked().await;
-            tracing::info!("stopping: open requests finish");
+            tracing::info!("stopping: finishing open requests");
         });
         tokio::select! {
             served = serving => served?,
             error = tables => return Err(format!("DATABASE_URL: {error}").into()),
-            () = shutdown.insisted() => tracing::warn!("told twice: stopping at once"),
+            () = shutdown.insisted() => tracing::warn!("second signal received: exiting now"),
         }
         store.close().await;
         tracing::info!("stopped");

@@ -12,28 +12,28 @@ use crate::Failure;
 
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Command {
-    /// List subscriptions, newest first; each filter narrows the list
+    /// List subscriptions, newest first. Each filter narrows the list
     List(list::Arguments),
     /// Show one subscription and its owner
     Show {
-        /// subscription-cs_…, or its Checkout Session
+        /// The subscription (subscription-cs_…) or its Checkout Session (cs_…)
         #[arg(value_name = "ID")]
         id: String,
-        /// One JSON document
+        /// Print one JSON document
         #[arg(long)]
         json: bool,
     },
-    /// Give one subscription to another user; written to the audit log
+    /// Move one subscription to another user. Written to the audit log
     Move {
-        /// subscription-cs_…, or its Checkout Session
+        /// The subscription (subscription-cs_…) or its Checkout Session (cs_…)
         #[arg(value_name = "ID")]
         id: String,
         #[command(flatten)]
         owner: NewOwner,
-        /// Why, for the audit log, such as the ticket's number
+        /// The reason, for the audit log, such as a ticket number
         #[arg(long, value_name = "TEXT")]
         why: String,
-        /// One JSON document
+        /// Print one JSON document
         #[arg(long)]
         json: bool,
     },

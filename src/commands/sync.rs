@@ -23,9 +23,9 @@ use super::{block_on, misuse, open_store};
 use crate::Failure;
 use outcome::Outcome;
 
-/// How often the run is asked after.
+/// How often the run is polled.
 const PAUSE: Duration = Duration::from_millis(300);
-/// How long to wait for a worker: one that has just started is heard of after a third of its lease.
+/// How long to wait for a worker: the first heartbeat of a new one comes after a third of its lease.
 const WITHOUT_WORKER: Duration = Duration::from_secs(20);
 /// How long to wait for a queue that is paused.
 const PAUSED: Duration = Duration::from_secs(10);
@@ -38,19 +38,19 @@ const AHEAD: TimeDelta = TimeDelta::minutes(5);
 pub(crate) struct Arguments {
     #[command(flatten)]
     whom: Whom,
-    /// Only in the Stripe account of this tenant, by its id or slug [default: all, each in its own]
+    /// Only in this tenant's Stripe account (id or slug) [default: every tenant's]
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
-    /// How far to look back, by when the session was created
+    /// How many days to look back, by when the session was created
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_650))]
     days: u32,
-    /// Do not wait for the outcome
+    /// Do not wait for the result
     #[arg(long)]
     no_wait: bool,
-    /// Why, for the audit log
+    /// The reason, for the audit log
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -58,19 +58,19 @@ pub(crate) struct Arguments {
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
 struct Whom {
-    /// Whoever has paid with this email: you answer for it that it is theirs
+    /// Purchases made with this email. Make sure that it belongs to the customer who asks
     #[arg(long, value_name = "EMAIL")]
     email: Option<String>,
-    /// This user, by the id that checkout puts into the session
+    /// Purchases of this user: the `userId` in the session's metadata
     #[arg(long, value_name = "ID")]
     user: Option<String>,
-    /// This Stripe customer
+    /// Purchases of this Stripe customer
     #[arg(long, value_name = "cus_…")]
     customer: Option<String>,
-    /// This Checkout Session alone, however old
+    /// This Checkout Session only, however old it is
     #[arg(long, value_name = "cs_…")]
     session: Option<String>,
-    /// Everybody
+    /// All purchases
     #[arg(long)]
     all: bool,
 }
@@ -83,14 +83,14 @@ impl Whom {
             if id.starts_with(prefix) && id.len() <= 255 && id.bytes().all(is_safe) {
                 Ok(id.to_owned())
             } else {
-                Err(format!("`{}` is no id of the form {prefix}…", safe(id)))
+                Err(format!("`{}` is not an id like {prefix}…", safe(id)))
             }
         };
         Ok(Some(
             match (&self.email, &self.user, &self.customer, &self.session) {
                 (Some(email), ..) if email.contains('@') => Customer::Email(email.clone()),
-                (Some(email), ..) => return Err(format!("`{}` is no email", safe(email))),
-                (_, Some(id), ..) if id.trim().is_empty() => return Err("the user's id is empty".to_owned()),
+                (Some(email), ..) => return Err(format!("`{}` is not an email address", safe(email))),
+                (_, Some(id), ..) if id.trim().is_empty() => return Err("--user is empty".to_owned()),
                 (_, Some(id), ..) => Customer::User {
                     id: id.clone(),
                     verified_email: None,
@@ -103,13 +103,33 @@ impl Whom {
     }
 }
 
+impl Whom {
+    /// That there are no purchases, and what to try next.
+    fn none_found(&self, days: u32) -> String {
+        let (whom, other) = match (&self.session, &self.email, &self.user, &self.customer) {
+            (Some(session), ..) => {
+                let session = safe(session);
+                return format!(
+                    "No paid purchase found: {session} is not paid, or belongs to another Stripe account."
+                );
+            }
+            (_, Some(email), ..) => (format!(" for {}", safe(email)), " or --customer cus_…"),
+            (_, _, Some(user), _) => (format!(" for {}", safe(user)), " or --email EMAIL"),
+            (.., Some(customer)) => (format!(" for {}", safe(customer)), " or --email EMAIL"),
+            _ => (String::new(), ""),
+        };
+        let unit = if days == 1 { "day" } else { "days" };
+        format!("No paid purchases found{whom} in the last {days} {unit}. Try --days 365{other}.")
+    }
+}
+
 pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let customer = match arguments.whom.customer() {
         Ok(customer) => customer,
-        Err(words) => return Ok(misuse(&words)),
+        Err(message) => return Ok(misuse(&message)),
     };
     if settings.stripe.secret_key.is_none() {
-        return Err("the lookback is off, for there is no key for Stripe's API: set STRIPE_SECRET_KEY (a restricted key that may read is enough), here and where the workers run".into());
+        return Err("STRIPE_SECRET_KEY is not set, so Stripe cannot be asked. Set it here and for the workers. A restricted key with read access is enough (rk_live_…, rk_test_…)".into());
     }
     block_on(async {
         let store = open_store(settings).await?;
@@ -121,7 +141,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             .transpose()
         {
             Ok(tenant) => tenant,
-            Err(words) => return Ok(misuse(&words)),
+            Err(message) => return Ok(misuse(&message)),
         };
         let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
         let queue = |name| Queue::new(&redis, settings.queue_config_of(name));
@@ -133,13 +153,13 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             Some(customer) => ask(&lookback, &inspector, arguments, tenant, customer).await,
             None => ask_all(&lookback, arguments, tenant, &tenants).await,
         };
-        let told = match &asked {
+        let result = match &asked {
             Ok(runs) => runs.iter().map(RunId::as_str).collect::<Vec<_>>().join(", "),
             Err(error) => format!("failed: {error}"),
         };
         let now = lookback.clock.now();
-        if let Err(error) = store.end_audit(&audit, now, &told).await {
-            eprintln!("surepass: it is done, but its end is not in the audit log: {error}");
+        if let Err(error) = store.end_audit(&audit, now, &result).await {
+            eprintln!("surepass: done, but the audit log could not be completed: {error}");
         }
         let runs = asked?;
         if arguments.no_wait {
@@ -149,7 +169,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         if arguments.json {
             print_json(&outcome)?;
         } else {
-            outcome.print();
+            outcome.print(&arguments.whom.none_found(arguments.days));
         }
         Ok(if outcome.is_fine() {
             ExitCode::SUCCESS
@@ -169,7 +189,7 @@ fn enqueued(runs: &[RunId], json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Written before the act. What cannot be written down is not done.
+/// Written before the action. An action that cannot be logged is not carried out.
 async fn begin(
     store: &dyn Store,
     clock: &Clock,
@@ -189,14 +209,15 @@ async fn begin(
         ended_at: None,
         outcome: None,
     };
-    store.begin_audit(&record).await.map_err(|error| {
-        format!("nothing was done, for it could not be written to the audit log: {error}")
-    })?;
+    store
+        .begin_audit(&record)
+        .await
+        .map_err(|error| format!("nothing was done: the audit log could not be written: {error}"))?;
     Ok(id)
 }
 
-/// There is one look for a customer at a time. One that somebody else has asked for may be too small: the customer's own page
-/// asks for less than an operator does.
+/// Only one sync of a customer runs at a time. One that somebody else requested may be too narrow: the customer's own page
+/// requests less than an operator does.
 async fn ask(
     lookback: &Lookback,
     inspector: &Inspector,
@@ -215,18 +236,18 @@ async fn ask(
         let asked = lookback.request_sync(&request, ulid::Ulid::generate()).await?;
         if !asked.narrower {
             if asked.joined {
-                eprintln!("surepass: the same is under way already: waiting for that one");
+                eprintln!("surepass: the same sync is already running: waiting for it");
             }
             return Ok(vec![asked.run]);
         }
         if arguments.no_wait {
             let run = asked.run;
             return Err(format!(
-                "a smaller look for the same customer is under way ({run}), and there is one at a time: ask again when it is over"
+                "a narrower sync of this customer is running ({run}), and only one runs at a time. Run the same command again when it is done"
             )
             .into());
         }
-        eprintln!("surepass: a smaller look for the same customer is under way: this one begins after it");
+        eprintln!("surepass: a narrower sync of this customer is running: this one starts after it");
         wait(lookback, inspector, &[asked.run]).await?;
     }
 }
@@ -253,10 +274,10 @@ async fn ask_all(
     Ok(runs)
 }
 
-/// Waits until all runs are over, telling how far they are. Where nobody does them it says so instead.
+/// Waits until all runs are over and shows their progress. Fails where no worker takes them.
 async fn wait(lookback: &Lookback, inspector: &Inspector, runs: &[RunId]) -> Result<Outcome, Failure> {
     let shown = std::io::stderr().is_terminal();
-    let (began, mut heard) = (Instant::now(), false);
+    let (began, mut has_worker) = (Instant::now(), false);
     let (mut paused_since, mut moved, mut last) = (None, began, String::new());
     let outcome = loop {
         let mut reports = Vec::new();
@@ -265,7 +286,11 @@ async fn wait(lookback: &Lookback, inspector: &Inspector, runs: &[RunId]) -> Res
         }
         let outcome = Outcome::of(reports);
         if shown {
-            eprint!("\r{}, {} pages of Stripe's   ", outcome.line(), outcome.pages);
+            eprint!(
+                "\r{}, {} pages read from Stripe   ",
+                outcome.line(),
+                outcome.pages
+            );
         }
         if outcome.done {
             break outcome;
@@ -283,21 +308,21 @@ async fn wait(lookback: &Lookback, inspector: &Inspector, runs: &[RunId]) -> Res
                 );
             }
             if paused_since.get_or_insert_with(Instant::now).elapsed() > PAUSED {
-                return Err(format!("the queue `{name}` is paused, so this goes no further now: `surepass jobs resume {name}`. The job waits, and the same command finds it again").into());
+                return Err(format!("the queue `{name}` is paused. The job is kept. Next: `surepass jobs resume {name}`, then run the same command again").into());
             }
         } else {
             paused_since = None;
         }
         if moved.elapsed() > STANDSTILL {
-            return Err(format!("nothing has moved for {} min: `surepass jobs list` and `surepass doctor` say why. The jobs wait, and the same command finds them again", STANDSTILL.as_secs() / 60).into());
+            return Err(format!("no progress for {} min. The jobs are kept. Next: `surepass jobs list` and `surepass doctor` show why; then run the same command again", STANDSTILL.as_secs() / 60).into());
         }
-        if !heard {
+        if !has_worker {
             let workers = inspector.workers().await?;
-            heard = workers
+            has_worker = workers
                 .iter()
                 .any(|one| !one.dead && one.queues.contains(QueueName::Sync.as_str()));
-            if !heard && began.elapsed() > WITHOUT_WORKER {
-                return Err("no worker works on the queue `sync`: start `surepass-worker` where STRIPE_SECRET_KEY is set. The job waits for it, and the same command will find it again".into());
+            if !has_worker && began.elapsed() > WITHOUT_WORKER {
+                return Err("no worker serves the queue `sync`. The job is kept. Next: start `surepass-worker` with STRIPE_SECRET_KEY set, then run the same command again".into());
             }
         }
         tokio::time::sleep(PAUSE).await;

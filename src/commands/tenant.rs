@@ -5,10 +5,10 @@ use surepass::store::{KnownTenant, Store};
 use super::terminal::safe;
 use crate::Failure;
 
-/// So many are named where somebody has named none that there is.
+/// How many tenants are listed where the given one does not exist.
 const NAMED: usize = 10;
 
-/// The tenant with this id, else with this slug; `Err`: what to say instead, as it is misuse.
+/// The tenant with this id, else with this slug; `Err`: the message for wrong usage.
 pub(super) fn named<'a>(tenants: &'a [KnownTenant], typed: &str) -> Result<&'a KnownTenant, String> {
     let by_id = tenants.iter().find(|tenant| tenant.id == typed);
     let found = by_id.or_else(|| tenants.iter().find(|tenant| tenant.slug == typed));
@@ -17,10 +17,10 @@ pub(super) fn named<'a>(tenants: &'a [KnownTenant], typed: &str) -> Result<&'a K
         let slugs: Vec<String> = tenants.iter().take(NAMED).map(|one| safe(&one.slug)).collect();
         let more = tenants.len().saturating_sub(NAMED);
         match (slugs.as_slice(), more) {
-            ([], _) => format!("no tenant has the id or slug `{typed}`: there are none yet (`surepass catalog import`)"),
-            (slugs, 0) => format!("no tenant has the id or slug `{typed}`: there are {}", slugs.join(", ")),
+            ([], _) => format!("no tenant has the id or slug `{typed}`: there are no tenants yet. Next: `surepass catalog import FILE`"),
+            (slugs, 0) => format!("no tenant has the id or slug `{typed}`. Tenants: {}", slugs.join(", ")),
             (slugs, more) => format!(
-                "no tenant has the id or slug `{typed}`: there are {} and {more} more (`surepass catalog list`)",
+                "no tenant has the id or slug `{typed}`. Tenants: {} and {more} more (`surepass catalog list`)",
                 slugs.join(", ")
             ),
         }

@@ -1,4 +1,4 @@
-//! What is fit for a person's terminal.
+//! Output for a terminal: JSON, tables, ages, questions.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -9,7 +9,7 @@ use surepass::terminal::safe_json;
 
 use crate::Failure;
 
-/// Prints one JSON document; what a terminal would obey stands in it as `\u…`.
+/// Prints one JSON document; control characters are written as `\u…`.
 pub(super) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     println!("{}", safe_json(&serde_json::to_string_pretty(document)?));
     Ok(())
@@ -43,7 +43,7 @@ impl JsonArray {
     }
 }
 
-/// How wide the terminal is to which stdout goes (80, where it does not say); `None`: it goes to none.
+/// The width of the terminal that stdout is (80 where it is not known); `None`: stdout is no terminal.
 pub(super) fn columns() -> Option<usize> {
     let out = std::io::stdout();
     let size = terminal_size::terminal_size_of(&out);
@@ -106,7 +106,7 @@ pub(super) fn absolute(ms: u64, now: u64) -> String {
     format!("{at} ({})", relative(ms, now))
 }
 
-/// Asks on the terminal; anything but `y` or `yes` is no. `None`: there is nobody to ask.
+/// Asks on the terminal; anything but `y` or `yes` is no. `None`: stdin is no terminal.
 pub(super) fn confirm(question: &str) -> Result<Option<bool>, Failure> {
     let input = std::io::stdin();
     if !input.is_terminal() {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_text_tells_that_it_was_cut() {
+    fn a_cut_text_shows_that_it_was_cut() {
         assert_eq!(
             (cut("12345", 5).as_str(), cut("123456", 5).as_str()),
             ("12345", "1234…")

@@ -16,6 +16,7 @@ use surepass::unmatched::{Assignment, CaseWorker};
 pub(super) use list::ended;
 
 use super::jobs::who;
+use super::owner::NO_REASON;
 use super::terminal::{print_json, safe};
 use super::{block_on, misuse, open_store};
 use crate::Failure;
@@ -24,47 +25,48 @@ use crate::Failure;
 pub(crate) enum Command {
     /// List payments that have no pass, oldest first
     ///
-    /// Each was paid, and Surepass cannot tell which pass was bought, or may not give it. `assign` gives a pass; a refund in
-    /// Stripe closes it; `close` closes it by hand. Exit status: 0, also if there are some.
+    /// Each payment is paid, but Surepass cannot tell which pass was bought, or must not give it. `assign` gives a pass. A
+    /// full refund in Stripe closes the payment. `close` closes it by hand. Exit status: 0, even if there are some.
     List {
-        /// Closed ones, too
+        /// Show closed ones, too
         #[arg(long)]
         all: bool,
-        /// Show who the buyers are
+        /// Show the buyers' emails
         #[arg(long)]
         personal: bool,
-        /// Print a JSON array, with all that is known of each
+        /// Print a JSON array with everything known about each
         #[arg(long)]
         json: bool,
     },
-    /// Give the pass that was bought
+    /// Give the buyer a pass
     ///
-    /// The purchase is enqueued with this pass, and the ordinary job creates the subscription.
+    /// Enqueues the purchase with this pass; the usual job creates the subscription.
+    ///
     /// Example: surepass unmatched assign K3E8-7RDZ --pass pass-10 --why 'ticket 4711'
     Assign {
-        /// A reference (K3E8-7RDZ), the payment's id, or a session (cs_…)
+        /// The payment's reference (K3E8-7RDZ), id or session (cs_…)
         id: String,
-        /// The pass' id or name
+        /// The pass (id or name)
         #[arg(long)]
         pass: String,
-        /// The user's id; without it the session's own user, else the guest of its email
+        /// The user's id [default: the session's user, or else the guest of its email]
         #[arg(long)]
         user: Option<String>,
-        /// The tenant's id or slug, where it is not known
+        /// The tenant (id or slug), if the payment does not name one
         #[arg(long)]
         tenant: Option<String>,
-        /// For the audit log, such as the ticket's number
+        /// The reason, for the audit log, such as a ticket number
         #[arg(long)]
         why: String,
         /// Print one JSON document
         #[arg(long)]
         json: bool,
     },
-    /// Close one that needs no pass, such as one that was refunded elsewhere
+    /// Close a payment that needs no pass, such as one refunded outside Stripe
     Close {
-        /// A reference (K3E8-7RDZ), the payment's id, or a session (cs_…)
+        /// The payment's reference (K3E8-7RDZ), id or session (cs_…)
         id: String,
-        /// For the audit log, such as the ticket's number
+        /// The reason, for the audit log, such as a ticket number
         #[arg(long)]
         why: String,
         /// Print one JSON document
@@ -108,7 +110,7 @@ async fn close(settings: &Settings, id: &str, why: &str, json: bool) -> Result<E
         print_json(&json!({ "reference": case.reference, "closed": true }))?;
     } else {
         println!(
-            "{}: closed. A later fulfilment of {} is still possible.",
+            "{}: closed. If {} is fulfilled later, the buyer still gets the pass.",
             case.reference,
             safe(&case.session)
         );
@@ -154,18 +156,21 @@ async fn open(settings: &Settings, id: &str, why: &str) -> Result<Result<Opened,
 /// The case that is meant; `Err`: the exit status, after saying why there is none.
 async fn one(store: &dyn Store, id: &str, why: &str) -> Result<Result<UnmatchedPayment, ExitCode>, Failure> {
     if why.trim().is_empty() {
-        let words = "--why is empty: say why, for the audit log, such as the ticket's number";
-        return Ok(Err(misuse(words)));
+        return Ok(Err(misuse(NO_REASON)));
     }
     let mut found = store.unmatched().find_unmatched(id).await?;
     if found.len() > 1 {
         let ids: Vec<&str> = found.iter().map(|case| case.reference.as_str()).collect();
-        let words = format!("{} fits several: name one of {}", safe(id), ids.join(", "));
-        return Ok(Err(misuse(&words)));
+        let message = format!(
+            "{} matches several payments: use one of {}",
+            safe(id),
+            ids.join(", ")
+        );
+        return Ok(Err(misuse(&message)));
     }
     Ok(found.pop().ok_or_else(|| {
         eprintln!(
-            "surepass: there is no unmatched payment {}: surepass unmatched list shows those that are open",
+            "surepass: there is no unmatched payment {}. Next: `surepass unmatched list` shows the open ones",
             safe(id)
         );
         ExitCode::FAILURE

@@ -11,18 +11,18 @@ use crate::Failure;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// Load a sample catalogue and play purchases through the real intake: signed, doubled, late, forged and more.
-    /// Keeps to itself: a folder `demo` in the data directory, no other store
+    /// Load a sample catalogue and play purchases through the real webhook endpoint: signed, duplicated, late, forged and
+    /// more. Uses its own folder `demo` in the data directory and no other store
     #[arg(long)]
     demo: bool,
-    /// End when the demo is over; exit 0 only if every outcome was the right one
+    /// Exit when the demo is over, with status 0 only if every outcome was correct
     #[arg(long, requires = "demo")]
     exit_when_done: bool,
 }
 
 pub(crate) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.demo && std::env::var_os("RUST_LOG").is_none() {
-        // The demo's own lines are what there is to see.
+        // The demo prints its own lines.
         "warn".clone_into(&mut settings.log.filter);
     }
     let _telemetry = telemetry::init("surepass-up", &settings.log.filter, settings.log.format)?;

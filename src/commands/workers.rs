@@ -4,18 +4,18 @@ use std::process::ExitCode;
 
 use surepass::config::Settings;
 
-use super::jobs::{inspector, told};
+use super::jobs::{explain, inspector};
 use super::terminal::{print_json, relative, safe};
 use super::{block_on, table};
 use crate::Failure;
 
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Command {
-    /// List the workers, living and dead; a dead one is remembered for an hour
+    /// List the workers that are alive, and those that died within the last hour
     ///
-    /// A worker appears with its first sign of life, a third of its lease (5 s) after its start.
+    /// A worker appears with its first heartbeat, a third of its lease after its start (5 s by default).
     List {
-        /// One JSON document
+        /// Print one JSON document
         #[arg(long)]
         json: bool,
     },
@@ -26,12 +26,12 @@ pub(crate) fn run(settings: &Settings, command: &Command) -> Result<ExitCode, Fa
     block_on(async {
         let workers = match inspector(settings)?.workers().await {
             Ok(workers) => workers,
-            Err(error) => return told(settings, &error),
+            Err(error) => return explain(settings, &error),
         };
         if *json {
             print_json(&workers)?;
         } else if workers.is_empty() {
-            println!("No worker has been heard of for an hour: start `surepass-worker`, or `surepass up`.");
+            println!("No worker was seen in the last hour. Next: start `surepass-worker`, or `surepass up`.");
         } else {
             let rows = workers.iter().map(|one| {
                 [
@@ -50,7 +50,14 @@ pub(crate) fn run(settings: &Settings, command: &Command) -> Result<ExitCode, Fa
                 ]
             });
             let head = [
-                "STATE", "HOST", "PID", "VERSION", "QUEUES", "HELD", "STARTED", "HEARD",
+                "STATE",
+                "HOST",
+                "PID",
+                "VERSION",
+                "QUEUES",
+                "JOBS",
+                "STARTED",
+                "LAST SEEN",
             ];
             println!("{}", table(head, rows));
         }

@@ -156,8 +156,8 @@ async fn a_tenant_with_an_account_of_its_own_needs_an_endpoint_that_hears_of_it(
     checkup.stripe.has(vec![endpoint(&checkup.intake), connect]);
     let findings = checkup.doctor().await;
     assert_eq!(findings.wrong(), <[String; 0]>::default());
-    findings.says("gets every event, for connected accounts");
-    findings.says("Stripe/accounts: 1 connected: can be read");
+    findings.says("receives every event, for connected accounts");
+    findings.says("Stripe/accounts: 1 connected, readable");
 
     checkup.stripe.has(vec![endpoint(&checkup.intake)]);
     let own = vec![endpoint(&checkup.intake)];
@@ -166,7 +166,7 @@ async fn a_tenant_with_an_account_of_its_own_needs_an_endpoint_that_hears_of_it(
         .state()
         .endpoints
         .insert("acct_dojo".to_owned(), own);
-    checkup.doctor().await.says("gets every event, of acct_dojo");
+    checkup.doctor().await.says("receives every event, of acct_dojo");
 
     checkup.stripe.state().foreign.push("acct_dojo");
     let wrong = checkup.doctor().await.wrong();

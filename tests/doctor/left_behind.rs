@@ -18,9 +18,9 @@ async fn jobs_in_no_list_jobs_of_another_prefix_and_refused_events_are_told() {
     let found = checkup.doctor().await;
     let told = [found.wrong(), found.warnings()].concat();
     for expected in [
-        "Work/lost keys: 1 jobs of the queue `fulfil` are in none of its lists: Redis has lost keys",
-        "Work/queue prefix: 1 jobs wait in the queue `fulfil` under the prefix `former`, which no worker serves",
-        "Work/event log: the store refused 1 events of the log: they are kept in Redis",
+        "Work/lost keys: 1 jobs of the queue `fulfil` are in no list: Redis lost keys",
+        "Work/queue prefix: 1 jobs are waiting in the queue `fulfil` under the prefix `former`, which no worker serves",
+        "Work/event log: the store refused 1 events of the event log; they are kept in Redis",
     ] {
         assert!(
             told.iter().any(|line| line == expected),

@@ -11,10 +11,10 @@ async fn where_all_is_in_order_nothing_is_wrong_and_the_exit_status_is_0() {
     assert_eq!(findings.warnings(), <[String; 0]>::default());
     assert_eq!((findings.wrong(), findings.status), (vec![], 0));
     for words in [
-        "Stripe/mode: test purchases only, by STRIPE_SECRET_KEY",
+        "Stripe/mode: test purchases only, because of STRIPE_SECRET_KEY",
         "Stripe/key: restricted, test mode",
         "reads Checkout Sessions, Events, Customers, PaymentIntents, Charges, Refunds, Webhook Endpoints",
-        "gets every event, API 2025-03-31.basil; our own ping came back",
+        "receives every event, API 2025-03-31.basil; our test event arrived",
         "Store/catalogue: 1 tenant, ",
         "Work/workers: 1 worker alive",
         "Work/last audit: ",
@@ -23,7 +23,7 @@ async fn where_all_is_in_order_nothing_is_wrong_and_the_exit_status_is_0() {
     }
     let (status, page) = checkup.page().await;
     assert_eq!(status, 0);
-    assert!(page.ends_with("\nEverything is in order.\n"), "{page}");
+    assert!(page.ends_with("\nAll checks passed.\n"), "{page}");
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_key_that_lacks_a_permission_is_told_which() {
     let warnings = findings.warnings();
     assert_eq!(
         warnings[0],
-        "Stripe/permissions: Charges, Webhook Endpoints cannot be read, by which some checks and `reconcile` know less"
+        "Stripe/permissions: Charges, Webhook Endpoints cannot be read: some checks and `reconcile` know less"
     );
     assert!(warnings[1].starts_with("Webhooks/permissions: Webhook Endpoints cannot be read"));
 
@@ -60,8 +60,8 @@ async fn a_key_that_lacks_a_permission_is_told_which() {
     assert_eq!(
         wrong,
         [
-            "Stripe/permissions: Checkout Sessions cannot be read: no lookback finds a purchase",
-            "Stripe/permissions: Events cannot be read: events that were not delivered stay unknown",
+            "Stripe/permissions: Checkout Sessions cannot be read: the lookback finds no purchases",
+            "Stripe/permissions: Events cannot be read: undelivered events are not found",
         ]
     );
 }
@@ -80,7 +80,7 @@ async fn a_key_that_stripe_refuses_is_wrong_and_one_that_may_write_is_a_warning(
     let warning = checkup.doctor().await.only_warning();
     assert_eq!(
         warning,
-        "Stripe/key: test mode, and it may write: whoever gets hold of it can move money"
+        "Stripe/key: test mode, with write access: anyone who gets this key can move money"
     );
 }
 
@@ -108,13 +108,14 @@ async fn without_a_key_the_lookback_is_off_and_the_doctor_says_so() {
     let findings = checkup.doctor().await;
     assert_eq!((findings.wrong(), findings.status), (vec![], 0));
     findings.says("STRIPE_SECRET_KEY is not set: the lookback is off");
-    findings
-        .says("Stripe/mode: undecided: test and live purchases are both fulfilled until the first live one");
+    findings.says(
+        "Stripe/mode: undecided: test and live purchases are both fulfilled until the first live one arrives",
+    );
     checkup.shop.set("SUREPASS_LIVEMODE", "true");
     checkup
         .doctor()
         .await
-        .says("Stripe/mode: live purchases only, by stripe.livemode");
+        .says("Stripe/mode: live purchases only, because of stripe.livemode");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ async fn where_nothing_is_configured_it_says_so_and_how_to_begin() {
         "{page}"
     );
     assert!(
-        words.contains("`surepass up --demo` shows the whole system"),
+        words.contains("run `surepass up --demo` to see the whole system"),
         "{page}"
     );
     assert!(!words.contains("correct REDIS_URL"), "{page}");
@@ -44,7 +44,7 @@ async fn where_nothing_is_configured_it_says_so_and_how_to_begin() {
     let page = stdout(&run(asked).await);
     let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        words.contains("REDIS_URL is not set, and this is its default"),
+        words.contains("REDIS_URL is not set, and this is the default"),
         "{page}"
     );
 }

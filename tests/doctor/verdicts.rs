@@ -88,9 +88,9 @@ async fn purchases_that_fail_on_a_full_disk_are_the_first_line() {
     let output = run(on_a_full_disk(shop, SUREPASS, &["doctor"])).await;
     assert_eq!(output.status.code(), Some(1));
     let first = verdict(&output);
-    let expected = "3 paid purchases have waited for up to 3 min: the store takes no writes: ";
+    let expected = "3 paid purchases have waited for up to 3 min: the store refuses writes: ";
     assert!(
-        first.starts_with(expected) && first.contains("; next: `df -h "),
+        first.starts_with(expected) && first.contains("; next: free space (`df -h "),
         "{first}"
     );
 }
@@ -126,7 +126,7 @@ async fn webhooks_that_are_all_refused_are_the_first_line() {
     assert_eq!(status, 1);
     assert!(
         first.starts_with(
-            "8 webhooks were refused in the last 10 minutes, and none accepted: invalid_signature (8); next: copy the \
+            "8 webhooks were rejected in the last 10 minutes, none accepted: invalid_signature (8); next: copy the \
              endpoint's signing secret"
         ),
         "{first}"
@@ -138,10 +138,10 @@ async fn webhooks_that_are_all_refused_are_the_first_line() {
     checkup.shop.settled().await;
     let found = checkup.doctor().await;
     assert_eq!(found.wrong(), <[String; 0]>::default());
-    found.says("refused in the last 10 minutes, and others accepted");
+    found.says("rejected in the last 10 minutes, others accepted");
     checkup.shop.set("SUREPASS_ADMIN_TOKEN", "");
     checkup
         .doctor()
         .await
-        .says("Purchases/passes: no paid purchase is without its pass");
+        .says("Purchases/passes: every known paid purchase has its pass");
 }

@@ -45,7 +45,7 @@ async fn list_shows_each_job_with_state_age_id_and_error_within_100_columns() {
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     let first = text.lines().next().unwrap();
     assert!(
-        first.starts_with("fulfil: 1 waiting, 1 scheduled, 1 running, 1 dead, 1 done; the oldest has waited"),
+        first.starts_with("fulfil: 1 waiting, 1 scheduled, 1 running, 1 dead, 1 done; oldest waiting for"),
         "{first}"
     );
     let shown: Vec<(&str, &str)> = text
@@ -98,7 +98,7 @@ async fn list_pages_by_the_cursor_that_it_tells() {
     }
     assert_eq!(seen, (0..5).map(|n| format!("job-{n}")).collect::<Vec<_>>());
     let none = stdout(&office.surepass(&["jobs", "list", "--state", "dead"]).await);
-    assert!(none.ends_with("\n\nNo job fits.\n"), "{none}");
+    assert!(none.ends_with("\n\nNo job matches.\n"), "{none}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,7 +112,7 @@ async fn show_tells_a_life_and_says_where_else_to_look() {
         "  state      dead since 20",
         " UTC (",
         " ago)",
-        "  reason     no_pass (a retry cannot help until a person has mended the cause)",
+        "  reason     no_pass (permanent: fix the cause, then retry)",
         "  kind       work, version 1",
         "  tenant     studio",
         "  attempts   1\n",
@@ -133,7 +133,7 @@ async fn show_tells_a_life_and_says_where_else_to_look() {
     assert_eq!((status, text.as_str()), (Some(1), ""));
     assert_eq!(
         errors,
-        "surepass: there is no job `fulfil:cs_gone`: it was never enqueued, or was done and has been trimmed. Look with: \
+        "surepass: there is no job `fulfil:cs_gone`: it was never enqueued, or is done and no longer kept. Next: \
          surepass subscriptions list --session cs_gone\n"
     );
 }
@@ -185,7 +185,7 @@ async fn a_bulk_act_tells_its_count_and_needs_a_yes_where_nobody_can_be_asked() 
     let office = Office::open().await;
     office.kill(works(0..30)).await;
     let asked = said(&office.surepass(&["jobs", "retry", "--dead"]).await);
-    let words = "surepass: 30 jobs fit, and there is nobody to ask: say --yes\n";
+    let words = "surepass: 30 jobs match. Not a terminal: pass --yes to confirm\n";
     assert_eq!(asked, (Some(2), String::new(), words.to_owned()));
     assert_eq!(office.world.queue.counts().await.unwrap().dead, 30);
     let some = said(
@@ -197,7 +197,7 @@ async fn a_bulk_act_tells_its_count_and_needs_a_yes_where_nobody_can_be_asked() 
     let document = office.json(&["jobs", "retry", "--dead", "--yes", "--json"]).await;
     assert_eq!(document, json!({"matched": 19, "done": 19}));
     let none = said(&office.surepass(&["jobs", "retry", "--dead"]).await);
-    assert_eq!(none, (Some(0), "No job fits.\n".to_owned(), String::new()));
+    assert_eq!(none, (Some(0), "No job matches.\n".to_owned(), String::new()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,15 +206,15 @@ async fn misuse_exits_2_and_says_how_to_do_it() {
     for (arguments, words) in [
         (
             &["jobs", "retry"][..],
-            "name the jobs by their ids, or say --dead or --state",
+            "name the jobs by their ids, or pass --dead or --state",
         ),
         (&["jobs", "discard"], "name the jobs by their ids"),
         (&["jobs", "retry", "a", "--dead"], "cannot be used with"),
         (
             &["jobs", "discard", "a", "--tenant", "t"],
-            "ids and filters do not go together",
+            "ids and filters cannot be combined",
         ),
-        (&["jobs", "discard", "--tenant", "t"], "say --dead or --state"),
+        (&["jobs", "discard", "--tenant", "t"], "pass --dead or --state"),
         (
             &["jobs", "list", "--state", "gone"],
             "possible values: running, dead, scheduled, waiting, done",
@@ -253,7 +253,7 @@ async fn pause_and_resume_say_what_they_do() {
     assert_eq!(status, Some(0));
     assert_eq!(
         text,
-        "fulfil: no worker takes its jobs until `surepass jobs resume`; what runs goes on.\n"
+        "fulfil: paused. Running jobs finish; others wait for `surepass jobs resume fulfil`.\n"
     );
     let list = stdout(&office.surepass(&["jobs", "list"]).await);
     assert!(list.lines().next().unwrap().ends_with("; PAUSED"), "{list}");
@@ -304,7 +304,7 @@ async fn redis_away_exits_1_and_says_what_to_do() {
         let (status, text, errors) = said(&office.surepass(arguments).await);
         assert_eq!((status, text.as_str()), (Some(1), ""), "{arguments:?}");
         assert!(
-            errors.contains("Is it running, and is REDIS_URL, `redis"),
+            errors.contains("Next: start Redis, or correct REDIS_URL, `redis"),
             "{errors}"
         );
     }
@@ -314,7 +314,7 @@ async fn redis_away_exits_1_and_says_what_to_do() {
 async fn the_workers_list_shows_who_lives() {
     let office = Office::open().await;
     let none = stdout(&office.surepass(&["workers", "list"]).await);
-    assert!(none.starts_with("No worker has been heard of"), "{none}");
+    assert!(none.starts_with("No worker was seen in the last hour"), "{none}");
     let entry = r#"1700000000000 1700000000000 {"host":"h\u001b[2J","pid":7,"version":"0.1.0","concurrency":4,"lease":15000}"#;
     let fresh = entry.replace(
         "1700000000000",

@@ -158,7 +158,7 @@ async fn a_move_is_audited_once_and_refusals_say_what_to_do() {
     );
     let shown = fixture.shop.surepass(&["subscriptions", "show", &id]).await;
     assert!(
-        stdout(&shown).contains("user_bo (a person has moved it here)"),
+        stdout(&shown).contains("user_bo (moved here by an operator)"),
         "{}",
         stdout(&shown)
     );

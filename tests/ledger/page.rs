@@ -36,25 +36,25 @@ async fn a_person_reads_a_calm_page_within_80_columns() {
 
 const PAGE: &str = "
 paid                  4   complete, paid, and for a pass
-  fulfilled           3   have their subscription
-    active            3   of these: switched on, and not over
+  fulfilled           3   have a subscription
+    active            3   of these, active and not expired
   in flight           0   paid just now
   refunded            0   in full, without a subscription
-  missing             1   paid, and no subscription
-doubled               0   one session or payment, more than one subscription
+  missing             1   paid, without a subscription
+doubled               0   more than one subscription for a session or payment
 
-CAME BY       COUNT   SHARE     P50  P99  WORST
-webhook           2  66.7 %  900 ms  3 s    3 s
+SOURCE        COUNT   SHARE     P50  P99  MAX
+webhook           2  66.7 %  900 ms  3 s  3 s
 status            0   0.0 %
-lookback          1  33.3 %     4 h  4 h    4 h
+lookback          1  33.3 %     4 h  4 h  4 h
 self-service      0   0.0 %
 support           0   0.0 %
-all               3             3 s  4 h    4 h
+all               3             3 s  4 h  4 h
 
-From payment to subscription. The worst:
+Slowest, from payment to subscription:
   cs_test_a10000000000000000000000000000000000000000000000000000000C
 
-MISSING 1: paid, and no subscription
+MISSING 1: paid, without a subscription
   cs_test_a10000000000000000000000000000000000000000000000000000LOST
     tenant-1 · 1500.00 NOK · paid 26 h ago · pi_30000000000000000000LOST
     unresolved_pass: paid at tenant `tenant-1`, but we cannot tell which pass

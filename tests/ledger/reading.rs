@@ -46,8 +46,8 @@ async fn a_listing_that_breaks_off_says_how_far_it_came_and_never_all_fine() {
     assert_eq!(ledger.json["complete"], false);
     let back_to = Fixture::sold("", 200).created.format("%Y-%m-%d %H:").to_string();
     for words in [
-        "0 missing, 0 doubled as far as could be read, and that was not all: this proves nothing.",
-        "Of the key's own account 200 sessions back to ",
+        "0 missing, 0 doubled so far, but not everything could be read: this proves nothing.",
+        "Only 200 sessions of the key's own account back to ",
         &back_to,
         "STRIPE_SECRET_KEY is wrong, expired or revoked",
     ] {
@@ -81,7 +81,7 @@ async fn without_a_key_there_is_a_clear_sentence_and_exit_status_1() {
     assert!(
         ledger
             .stderr
-            .starts_with("surepass: STRIPE_SECRET_KEY is not set: "),
+            .starts_with("surepass: STRIPE_SECRET_KEY is not set, so Stripe cannot be asked."),
         "{}",
         ledger.stderr
     );
@@ -97,7 +97,7 @@ async fn it_needs_no_redis() {
     assert_eq!(ledger.status, 1);
     assert_eq!((ledger.count("paid"), ledger.count("fulfilled")), (2, 1));
     assert!(
-        ledger.stderr.contains("Redis does not answer"),
+        ledger.stderr.contains("Redis is not responding"),
         "{}",
         ledger.stderr
     );

@@ -260,8 +260,8 @@ async fn who_has_all_of_the_money_back_gets_no_pass_any_more_and_who_has_a_part_
     assert_eq!(
         told,
         format!(
-            "1 purchase found: 0 brought, 1 in order already, 0 on their way, 0 failed; 1 refunded: no pass is due.\n  \
-             refunded {}\n",
+            "1 purchase found: 0 fulfilled now, 1 already handled, 0 in progress, 0 failed; 1 refunded, so no pass is \
+             due.\n  refunded  {}\n",
             all.session_id()
         )
     );

@@ -184,9 +184,9 @@ async fn an_assignment_says_first_when_another_amount_was_paid_or_part_of_it_was
     assert_eq!(
         assign(&odd, "pass-month", &[]).await.lines().collect::<Vec<_>>(),
         [
-            format!("{reference}: note that 1500.00 NOK was paid, and the pass costs 990.00 NOK."),
-            format!("{reference}: note that 500.00 NOK of it was refunded."),
-            format!("{reference}: its buyer has Unlimited month of studio."),
+            format!("{reference}: note: 1500.00 NOK was paid, but the pass costs 990.00 NOK."),
+            format!("{reference}: note: 500.00 NOK of it was refunded."),
+            format!("{reference}: the buyer has Unlimited month of studio."),
         ]
     );
     let document: Value = serde_json::from_str(&assign(&right, "pass-10", &["--json"]).await).unwrap();

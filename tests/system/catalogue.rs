@@ -139,7 +139,7 @@ async fn tables_for_people_name_what_is_there() {
     let bare = table.lines().find(|line| line.trim_start().starts_with("bare "));
     assert!(bare.is_some_and(|line| line.contains("none yet")), "{table}");
     let none = stdout(&shop.surepass(&["subscriptions", "list"]).await);
-    assert_eq!(none, "No pass. Next: surepass sync --all asks Stripe.\n");
+    assert_eq!(none, "No pass yet. Next: `surepass sync --all` asks Stripe.\n");
     assert_eq!(shop.json(&["subscriptions", "list", "--json"]).await, json!([]));
 }
 

@@ -47,7 +47,7 @@ async fn a_sync_that_waits_for_a_paused_queue_says_so_and_ends() {
     let said = stderr(&synced);
     assert!(
         said.contains("is paused: waiting for `surepass jobs resume")
-            && said.contains("The job waits, and the same command finds it again"),
+            && said.contains("then run the same command again"),
         "{said}"
     );
 }

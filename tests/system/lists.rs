@@ -240,7 +240,7 @@ async fn jobs_of_a_tenant_are_found_by_any_of_its_names_whichever_they_carry() {
     assert_eq!(unknown.status.code(), Some(2));
     let said = stderr(&unknown);
     assert!(
-        said.contains("no job fits, and no tenant has the id or slug `nope`: there are studio"),
+        said.contains("no job matches, and no tenant has the id or slug `nope`. Tenants: studio"),
         "{said}"
     );
     let retried = shop
@@ -257,13 +257,13 @@ async fn an_empty_list_says_for_whom_and_an_unknown_tenant_is_an_error_that_name
     for (arguments, told) in [
         (
             &["--email", "bo@example.org"][..],
-            "No pass for bo@example.org. Next: surepass sync --email bo@example.org asks Stripe.\n",
+            "No pass for bo@example.org. Next: `surepass sync --email bo@example.org` asks Stripe.\n",
         ),
         (
             &["--session", "cs_test_1", "--tenant", "tenant-1"],
-            "No pass of cs_test_1 at studio. Next: surepass sync --session cs_test_1 --tenant studio asks Stripe.\n",
+            "No pass of cs_test_1 at studio. Next: `surepass sync --session cs_test_1 --tenant studio` asks Stripe.\n",
         ),
-        (&[], "No pass. Next: surepass sync --all asks Stripe.\n"),
+        (&[], "No pass yet. Next: `surepass sync --all` asks Stripe.\n"),
     ] {
         let list = shop
             .surepass(&[&["subscriptions", "list"], arguments].concat())
@@ -275,12 +275,12 @@ async fn an_empty_list_says_for_whom_and_an_unknown_tenant_is_an_error_that_name
         assert_eq!(known.status.code(), Some(2), "{command:?}");
         let said = stderr(&known);
         assert!(
-            said.contains("surepass: no tenant has the id or slug `nope`: there are studio"),
+            said.contains("surepass: no tenant has the id or slug `nope`. Tenants: studio"),
             "{command:?}: {said}"
         );
     }
     let none = stdout(&shop.surepass(&["unmatched", "list", "--all"]).await);
-    assert_eq!(none, "No unmatched payments, neither open nor closed.\n");
+    assert_eq!(none, "No unmatched payments, open or closed.\n");
     assert_eq!(
         shop.json(&["unmatched", "list", "--json"]).await,
         Value::Array(vec![])

@@ -62,7 +62,7 @@ async fn without_a_key_test_purchases_are_refused_from_the_first_live_one_on_by_
         "{page}"
     );
     assert!(
-        page.contains("live purchases only, since the first live one"),
+        page.contains("live purchases only, since the first live one arrived"),
         "{page}"
     );
     let list = shop.json(&["unmatched", "list", "--json"]).await;

@@ -85,9 +85,7 @@ async fn a_webhook_address_tried_in_a_browser_says_that_it_works_and_takes_a_sla
         let reply = ask(&shop, Method::GET, path, BROWSER).await;
         assert_eq!((reply.status, reply.header("allow")), (405, "POST"), "{path}");
         assert!(
-            reply
-                .text
-                .contains("Webhooks from Stripe come here, by POST only"),
+            reply.text.contains("It accepts POST requests from Stripe only"),
             "{}",
             reply.text
         );

@@ -235,7 +235,7 @@ async fn an_address_that_cannot_be_used_is_told_with_its_setting_value_cause_and
             "REDIS_URL",
             "redis://127.0.0.1:1",
             &["jobs", "list"],
-            "is REDIS_URL, `redis://127.0.0.1:1`, its address?",
+            "Next: start Redis, or correct REDIS_URL, `redis://127.0.0.1:1`",
         ),
         (
             "DATABASE_URL",
@@ -274,7 +274,7 @@ async fn an_address_that_cannot_be_used_is_told_with_its_setting_value_cause_and
     let output = shop.surepass(&["healthcheck", "http://127.0.0.1:1/readyz"]).await;
     let error = stderr(&output);
     assert!(
-        error.contains("http://127.0.0.1:1/readyz does not answer: Connection refused"),
+        error.contains("http://127.0.0.1:1/readyz is not responding: Connection refused"),
         "{error}"
     );
 }

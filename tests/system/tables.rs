@@ -14,15 +14,15 @@ use crate::stripe_sandbox::{StripeSandbox, TEST_KEY};
 const OWN: &[(&str, &str)] = &[
     (r"\b(evt|pi|cus|price)_[A-Za-z0-9]+", "${1}_ID"),
     (
-        r"HOST +PID +VERSION +QUEUES +HELD +STARTED +",
-        "HOST  PID  VERSION  QUEUES       HELD   STARTED  ",
+        r"HOST +PID +VERSION +QUEUES +JOBS +STARTED +",
+        "HOST  PID  VERSION  QUEUES       JOBS   STARTED  ",
     ),
     (r"(alive|dead) +\S+ +\d+ +(\d\.\d\.\d)", "$1   HOST  PID  $2"),
     (r"\bon \S+-\d+-[0-9A-Z]{26}:\d+", "on WORKER"),
     (r"UTC \S+@\S+:", "UTC USER@HOST:"),
     (r#""at": \d+"#, r#""at": SECONDS"#),
     // How long passes took.
-    (r"COUNT +SHARE +P50 +P99 +WORST", "COUNT  SHARE  P50  P99  WORST"),
+    (r"COUNT +SHARE +P50 +P99 +MAX", "COUNT  SHARE  P50  P99  MAX"),
     (
         r"(?m)^(webhook|status|lookback|self-service|support|all)( +\d+)( +[\d.]+ %)? .*$",
         "$1$2$3  TIMES",

@@ -288,8 +288,7 @@ async fn an_unusable_secret_lets_nobody_in(unusable: &str, why: &str) {
         .collect::<Vec<_>>()
         .join(" ");
     assert!(
-        text.contains("webhooks of yoga are answered with 503: a stored webhook secret")
-            && text.contains(why),
+        text.contains("webhooks of yoga get 503: a stored webhook secret") && text.contains(why),
         "{text}"
     );
     import_yoga(&shop, &[OWN]).await;

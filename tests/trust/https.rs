@@ -73,7 +73,7 @@ async fn keys_from_a_host_of_a_private_ca_are_not_read_and_the_doctor_and_the_lo
     ask_as_customer(&shop).await;
     let log = shop.servers[0]
         .program
-        .says("SUREPASS_JWKS_URL: its keys are not read")
+        .says("SUREPASS_JWKS_URL: the keys could not be read")
         .await;
     assert!(log.contains(NOT_TRUSTED), "{log}");
     let asked = sign_in.asked().len();
@@ -83,7 +83,7 @@ async fn keys_from_a_host_of_a_private_ca_are_not_read_and_the_doctor_and_the_lo
     ask_as_customer(&shop).await;
     shop.servers[0]
         .program
-        .says("the sign-in service's keys are read")
+        .says("the sign-in service's keys were read")
         .await;
     assert_eq!(sign_in.asked().len(), asked + 1);
 }

@@ -1,7 +1,7 @@
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR` as settings: checked by whoever needs TLS, and by nobody else.
 
 use crate::authority::{Authority, Environment};
-use crate::program::stderr;
+use crate::program::{stderr, stdout};
 
 const HTTPS: (&str, &str) = ("STRIPE_API_BASE", "https://localhost:9");
 const KEY: (&str, &str) = ("STRIPE_SECRET_KEY", "rk_test_12345678");
@@ -79,6 +79,16 @@ async fn each_thing_that_needs_tls_is_refused_without_what_to_trust_and_nothing_
         let refusal = programs.refusal(&[(name, value)], arguments).await;
         assert!(refusal.contains(said), "{value}: {refusal}");
     }
+    // The doctor's first line names the variable, too.
+    let doctor = programs
+        .run(&[("REDIS_URL", "rediss://localhost:9")], &["doctor"])
+        .await;
+    let page = stdout(&doctor).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        page.starts_with(&format!("not known: REDIS_URL needs TLS, but {said}")),
+        "{page}"
+    );
+    assert!(!page.contains("correct REDIS_URL"), "{page}");
     let collector = [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://localhost:9")];
     let refusal = programs.refusal(&collector, &["serve"]).await;
     assert!(

@@ -1,15 +1,15 @@
-//! What lies in Redis and comes to no end by itself.
+//! Jobs and events in Redis that no program will finish.
 
 use surepass::queue::Queue;
 
-use super::Patient;
+use super::Context;
 use super::report::Report;
 
-pub(super) async fn check(patient: &Patient, report: &mut Report) {
-    for queue in [&patient.purchases, &patient.lookbacks].into_iter().flatten() {
+pub(super) async fn check(context: &Context, report: &mut Report) {
+    for queue in [&context.purchases, &context.lookbacks].into_iter().flatten() {
         in_no_list(queue, report).await;
     }
-    if let Some(purchases) = &patient.purchases {
+    if let Some(purchases) = &context.purchases {
         unserved(purchases, report).await;
         parked(purchases, report).await;
     }
@@ -21,8 +21,8 @@ async fn in_no_list(queue: &Queue, report: &mut Report) {
         Ok(0) => {}
         Ok(jobs) => report.wrong(
             "lost keys",
-            format!("{jobs} jobs of the queue `{name}` are in none of its lists: Redis has lost keys"),
-            "a running worker puts them back within minutes; set Redis' maxmemory-policy to noeviction",
+            format!("{jobs} jobs of the queue `{name}` are in no list: Redis lost keys"),
+            "a running worker restores them within minutes; set Redis' maxmemory-policy to noeviction",
         ),
         Err(error) => report.warn("lost keys", error.to_string(), "run this again"),
     }
@@ -35,7 +35,7 @@ async fn unserved(queue: &Queue, report: &mut Report) {
                 report.wrong(
                     "queue prefix",
                     format!(
-                        "{} jobs wait in the queue `{}` under the prefix `{}`, which no worker serves",
+                        "{} jobs are waiting in the queue `{}` under the prefix `{}`, which no worker serves",
                         left.jobs, left.queue, left.prefix
                     ),
                     format!(
@@ -54,9 +54,9 @@ async fn parked(queue: &Queue, report: &mut Report) {
         Ok(0) => {}
         Ok(events) => report.warn(
             "event log",
-            format!("the store refused {events} events of the log: they are kept in Redis"),
+            format!("the store refused {events} events of the event log; they are kept in Redis"),
             format!(
-                "`redis-cli XRANGE '{}' - +` shows each and why; no purchase is affected",
+                "run `redis-cli XRANGE '{}' - +` to see them and the reasons; no purchase is affected",
                 queue.key("parked")
             ),
         ),

@@ -33,27 +33,29 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// What is there to look at; what cannot be reached is not, and has been told.
-struct Patient {
+/// What the checks look at. What cannot be reached is `None`, and has been reported.
+struct Context {
     settings: Settings,
     now: DateTime<Utc>,
     clock: Clock,
     redis: Option<Redis>,
-    /// Each answers.
+    /// Why there is no way to Redis: the address cannot be used, or what TLS needs cannot be read.
+    redis_unusable: Option<String>,
+    /// Both queues respond.
     purchases: Option<Queue>,
     lookbacks: Option<Queue>,
     store: Option<Arc<dyn Store>>,
     tenants: Vec<KnownTenant>,
-    /// Why it takes no writes, and what to do.
+    /// Why it refuses writes, and what to do next.
     store_refuses: Option<(String, String)>,
-    /// How many are alive, where that is known.
+    /// How many workers are alive, where that is known.
     workers: Option<usize>,
-    /// It answers, and takes our key.
+    /// It responds, and accepts our key.
     stripe: Option<Client>,
 }
 
-/// Prints the verdict first. Looks at everything and changes nothing: no tables are made, no file is created, and what goes out is read-only. Exit
-/// status 1 if something is wrong; warnings alone are none.
+/// Prints the verdict first. Checks everything and changes nothing: it creates no tables and no files, and calls to Stripe only
+/// read. Exit status 1 if something is wrong; warnings alone are not.
 pub(crate) fn run(
     settings: Result<Settings, ConfigError>,
     arguments: &Arguments,
@@ -69,7 +71,7 @@ pub(crate) fn run(
             report.wrong(
                 "settings",
                 error.to_string(),
-                "correct it: the programs do not start",
+                "correct it; the programs do not start without",
             );
         }
     }
@@ -88,10 +90,11 @@ pub(crate) fn run(
 async fn examine(settings: Settings, report: &mut Report) {
     let clock = Clock::system();
     let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default());
-    let mut patient = Patient {
+    let mut context = Context {
         now: clock.now(),
         clock,
         redis: None,
+        redis_unusable: None,
         purchases: None,
         lookbacks: None,
         store: None,
@@ -102,44 +105,43 @@ async fn examine(settings: Settings, report: &mut Report) {
         settings,
     };
     report.begin("Settings");
-    if let Ok(redis) = &redis {
-        patient.redis = Some(redis.clone());
+    match redis {
+        Ok(redis) => context.redis = Some(redis),
+        Err(error) => context.redis_unusable = Some(error.to_string()),
     }
-    if configuration::is_nothing_set(&patient.settings) && !patient.has_redis().await {
-        configuration::nothing_here(&patient.settings, report);
+    if configuration::is_nothing_set(&context.settings) && !context.has_redis().await {
+        configuration::nothing_here(&context.settings, report);
         return;
     }
-    configuration::check(&patient, report);
-    sign_in::check(&patient, report).await;
+    configuration::check(&context, report);
+    sign_in::check(&context, report).await;
     report.begin("Redis");
-    match redis {
-        Ok(_) => {
-            redis::check(&mut patient, report).await;
-        }
-        Err(error) => report.wrong("address", error.to_string(), "correct REDIS_URL"),
+    match context.redis_unusable.clone() {
+        None => redis::check(&mut context, report).await,
+        Some(error) => report.wrong("address", error.as_str(), redis::fix_for(&error)),
     }
     report.begin("Store");
-    store::check(&mut patient, report).await;
+    store::check(&mut context, report).await;
     report.begin("Stripe");
-    stripe::check(&mut patient, report).await;
-    // Before the endpoints are tried, which may be refused, too.
-    let refused = purchases::refused(&patient).await;
+    stripe::check(&mut context, report).await;
+    // Before the endpoints are tested: those requests may be rejected, too.
+    let rejected = purchases::rejected(&context).await;
     report.begin("Webhooks");
-    webhooks::check(&patient, report).await;
+    webhooks::check(&context, report).await;
     report.begin("Work");
-    work::check(&mut patient, report).await;
-    left_behind::check(&patient, report).await;
+    work::check(&mut context, report).await;
+    left_behind::check(&context, report).await;
     let mut first = Report::default();
     first.begin(PURCHASES);
-    purchases::check(&patient, refused, &mut first).await;
+    purchases::check(&context, rejected, &mut first).await;
     report.put_first(first);
-    if let Some(store) = &patient.store {
+    if let Some(store) = &context.store {
         store.close().await;
     }
 }
 
-impl Patient {
-    /// A queue, whether it answers or not.
+impl Context {
+    /// A queue, whether it responds or not.
     fn queue(&self, name: QueueName) -> Option<Queue> {
         Queue::new(self.redis.as_ref()?, self.settings.queue_config_of(name)).ok()
     }
@@ -158,20 +160,20 @@ impl Patient {
     }
 }
 
-/// Where an address leads to, without the password that it may hold.
-fn place(address: &str) -> &str {
-    let place = address.split_once("://").map_or(address, |(_, place)| place);
-    let place = place.split(['?', '#']).next().unwrap_or_default();
-    // A password may hold any character, an `@` among them: the last one ends it.
-    place.rsplit_once('@').map_or(place, |(_, place)| place)
+/// Host and path of an address, without its password.
+fn location(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    // A password may contain an `@`: the last one ends it.
+    rest.rsplit_once('@').map_or(rest, |(_, rest)| rest)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::place;
+    use super::location;
 
     #[test]
-    fn a_place_shows_no_password() {
+    fn a_location_shows_no_password() {
         for (address, expected) in [
             ("redis://127.0.0.1:6379", "127.0.0.1:6379"),
             (
@@ -185,7 +187,7 @@ mod tests {
             ),
             ("postgres://surepass:p/w@db/surepass", "db/surepass"),
         ] {
-            assert_eq!(place(address), expected);
+            assert_eq!(location(address), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the product promises: everybody who paid has a pass, and nobody waits long for it.
+//! The promise: every paid purchase has its pass, and nobody waits long for it.
 
 use std::collections::BTreeMap;
 
@@ -7,55 +7,55 @@ use surepass::config::QueueName;
 use surepass::lookback::endpoint_check;
 use surepass::verdict::{Facts, PAID_WITHOUT_PASS, UNKNOWN, Verdict, WAITING_TOO_LONG};
 
-use super::Patient;
 use super::report::Report;
+use super::{Context, redis};
 
-/// How many of the newest events are looked at for one that was accepted.
+/// How many of the newest events are searched for an accepted one.
 const NEWEST: u32 = 20;
-/// The refusals of so long are counted.
+/// Rejected webhooks are counted over this time.
 const LATELY: TimeDelta = TimeDelta::minutes(10);
 
-/// What the intake refused in the last 10 minutes.
-pub(super) struct Refused {
+/// The webhooks that were rejected in the last 10 minutes.
+pub(super) struct Rejected {
     by_reason: BTreeMap<String, u64>,
-    /// Meanwhile it accepted others.
+    /// Others were accepted in that time.
     accepts: bool,
 }
 
-/// Reads what was refused; `None` where Redis does not tell.
-pub(super) async fn refused(patient: &Patient) -> Option<Refused> {
-    let queue = patient.purchases.as_ref()?;
-    let by_reason = queue.refusals(patient.now).await.ok()?;
+/// Reads what was rejected; `None` while Redis is away.
+pub(super) async fn rejected(context: &Context) -> Option<Rejected> {
+    let queue = context.purchases.as_ref()?;
+    let by_reason = queue.refusals(context.now).await.ok()?;
     let mut accepts = false;
-    if let Some(store) = &patient.store {
+    if let Some(store) = &context.store {
         let newest = store.events(NEWEST).await.unwrap_or_default();
         let lately = newest
             .iter()
-            .filter(|event| event.received_at > patient.now - LATELY);
+            .filter(|event| event.received_at > context.now - LATELY);
         accepts = lately
             .into_iter()
             .any(|event| event.id != endpoint_check::PING_EVENT_ID);
     }
-    Some(Refused { by_reason, accepts })
+    Some(Rejected { by_reason, accepts })
 }
 
-pub(super) async fn check(patient: &Patient, refused: Option<Refused>, report: &mut Report) {
-    let queue = patient
+pub(super) async fn check(context: &Context, rejected: Option<Rejected>, report: &mut Report) {
+    let queue = context
         .purchases
         .clone()
-        .or_else(|| patient.queue(QueueName::Fulfil));
+        .or_else(|| context.queue(QueueName::Fulfil));
     let Some(queue) = queue else {
-        report.wrong(
-            "passes",
-            "not known: there is no way to Redis",
-            "see Redis below: its line says why",
-        );
+        let error = context
+            .redis_unusable
+            .as_deref()
+            .unwrap_or("Redis cannot be reached");
+        report.wrong("passes", format!("not known: {error}"), redis::fix_for(error));
         return;
     };
     let facts = Facts {
-        workers: patient.workers,
-        store: patient.store_refuses.clone(),
-        ..Facts::gather(&queue, patient.store.as_deref()).await
+        workers: context.workers,
+        store: context.store_refuses.clone(),
+        ..Facts::gather(&queue, context.store.as_deref()).await
     };
     let verdict = Verdict::of(&facts);
     for problem in &verdict.problems {
@@ -68,38 +68,35 @@ pub(super) async fn check(patient: &Patient, refused: Option<Refused>, report: &
             problem.next.as_str(),
         );
     }
-    let is_told = |code: &str| verdict.problems.iter().any(|problem| problem.code == code);
-    if is_told(UNKNOWN) {
+    let has = |code: &str| verdict.problems.iter().any(|problem| problem.code == code);
+    if has(UNKNOWN) {
         return;
     }
-    if !is_told(PAID_WITHOUT_PASS) {
-        report.good(
-            "passes",
-            "no paid purchase is without its pass, as far as we know",
-        );
+    if !has(PAID_WITHOUT_PASS) {
+        report.good("passes", "every known paid purchase has its pass");
     }
-    if !is_told(WAITING_TOO_LONG) {
-        report.good("waiting", "nobody has waited for over 60 s");
+    if !has(WAITING_TOO_LONG) {
+        report.good("waiting", "nobody has waited longer than 60 s");
     }
     if !verdict.causes.is_empty() {
         let causes = verdict.causes.iter();
         let causes: Vec<_> = causes.map(|(code, count)| format!("{code} ({count})")).collect();
         report.warn(
             "retries",
-            format!("purchases that are tried again failed with {}", causes.join(", ")),
-            "`surepass jobs list --state scheduled` shows each; they run again by themselves",
+            format!("purchases are being retried after {}", causes.join(", ")),
+            "nothing: they run again by themselves; `surepass jobs list --state scheduled` shows them",
         );
     }
-    if let Some(refused) = refused {
-        tell(&refused, report);
+    if let Some(rejected) = rejected {
+        report_rejected(&rejected, report);
     }
 }
 
-/// Anybody may send us what has no signature; only Stripe sends what fails for a wrong secret, or a wrong clock.
-fn tell(refused: &Refused, report: &mut Report) {
+/// Anybody can send a request without a signature; only Stripe's fail because of a wrong secret or a wrong clock.
+fn report_rejected(rejected: &Rejected, report: &mut Report) {
     let name = "refused";
     let of = |words: &[&str]| -> Vec<(&str, u64)> {
-        let all = refused.by_reason.iter();
+        let all = rejected.by_reason.iter();
         all.filter(|(reason, _)| words.iter().any(|word| reason.starts_with(word)))
             .map(|(reason, count)| (reason.as_str(), *count))
             .collect()
@@ -111,17 +108,17 @@ fn tell(refused: &Refused, report: &mut Report) {
         "unknown_tenant",
     ]);
     if serious.is_empty() {
-        let others: u64 = refused.by_reason.values().sum();
+        let others: u64 = rejected.by_reason.values().sum();
         report.good(
             name,
             match others {
                 0 => "no webhook in the last 10 minutes".to_owned(),
-                _ => format!("no webhook in the last 10 minutes; {others} requests without a signature"),
+                _ => format!("no webhook in the last 10 minutes; {others} requests had no signature"),
             },
         );
         return;
     }
-    // What to do is said of the most frequent reason.
+    // The advice is for the most frequent reason.
     serious.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let count: u64 = serious.iter().map(|(_, count)| count).sum();
     let reasons: Vec<_> = serious
@@ -133,22 +130,22 @@ fn tell(refused: &Refused, report: &mut Report) {
     } else {
         "webhooks were"
     };
-    let message = format!("{count} {webhooks} refused in the last 10 minutes");
+    let message = format!("{count} {webhooks} rejected in the last 10 minutes");
     let reasons = reasons.join(", ");
     let next = match serious[0].0.split(' ').next() {
-        Some("stale_timestamp") => "set this machine's clock by NTP",
-        Some("malformed_event") => "see the server's log for what it is that was sent",
+        Some("stale_timestamp") => "synchronise this machine's clock (NTP)",
+        Some("malformed_event") => "see the server's log for what was sent",
         Some("unknown_tenant") => {
-            "correct the endpoint's address at Stripe (Dashboard, Developers, Webhooks), or import the tenant"
+            "correct the endpoint's URL (Stripe Dashboard → Developers → Webhooks), or import the tenant"
         }
         _ => {
-            "copy the endpoint's signing secret (Dashboard, Developers, Webhooks) into STRIPE_WEBHOOK_SECRET, or the \
-             tenant's webhookSecrets, and restart `surepass serve`"
+            "copy the endpoint's signing secret (Stripe Dashboard → Developers → Webhooks) into STRIPE_WEBHOOK_SECRET, or \
+             into the tenant's webhookSecrets, and restart `surepass serve`"
         }
     };
-    if refused.accepts {
-        report.warn(name, format!("{message}, and others accepted: {reasons}"), next);
+    if rejected.accepts {
+        report.warn(name, format!("{message}, others accepted: {reasons}"), next);
     } else {
-        report.wrong(name, format!("{message}, and none accepted: {reasons}"), next);
+        report.wrong(name, format!("{message}, none accepted: {reasons}"), next);
     }
 }

@@ -1,4 +1,4 @@
-//! The distributed engine.
+//! Redis, which holds the queue.
 
 use std::time::Duration;
 
@@ -8,71 +8,80 @@ use surepass::queue::{LEAST_VERSION, Server};
 use surepass::tls::next_step;
 
 use super::report::Report;
-use super::{Patient, place};
+use super::{Context, location};
 use crate::commands::terminal::span;
 
-/// What the tests run on begins here.
+/// The oldest version that the tests run on.
 const TESTED_VERSION: (u32, u32) = (7, 0);
-/// An answer over a network of one's own takes a fraction of it.
+/// A response within one network takes a fraction of it.
 const SLOW: Duration = Duration::from_millis(10);
-/// Leases and delays go by Redis' clock alone; signatures and schedules by the machine's.
+/// Leases and delays use Redis' clock; signatures and schedules use the machine's.
 const SKEW_MS: u64 = 5_000;
 
-pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
+pub(super) async fn check(context: &mut Context, report: &mut Report) {
     let (Some(purchases), Some(lookbacks)) =
-        (patient.queue(QueueName::Fulfil), patient.queue(QueueName::Sync))
+        (context.queue(QueueName::Fulfil), context.queue(QueueName::Sync))
     else {
-        report.wrong("address", "no connection can be set up", "correct REDIS_URL");
+        report.wrong("address", "not a usable address", "correct REDIS_URL");
         return;
     };
-    let url = patient.settings.redis.url_or_default();
-    let place = place(url.expose_secret());
+    let url = context.settings.redis.url_or_default();
+    let location = location(url.expose_secret());
     let server = match purchases.server().await {
         Ok(server) => Some(server),
-        // A user who may not ask for the server's state may do all that the programs need.
+        // A user without INFO may still do everything that the programs need.
         Err(error) if purchases.ping().await.is_ok() => {
-            report.good("connection", place);
+            report.good("connection", location);
             report.warn(
                 "server",
-                format!("{error}: version, persistence, eviction and memory are not known"),
-                "let this user run INFO and CONFIG GET: `ACL SETUSER … +info +config|get` (docs/redis.md)",
+                format!("{error}: version, persistence, eviction and memory cannot be checked"),
+                "allow this user INFO and CONFIG GET: `ACL SETUSER … +info +config|get` (docs/redis.md)",
             );
             None
         }
         Err(error) => {
-            let next = match &patient.settings.redis.url {
+            let next = match &context.settings.redis.url {
                 None => {
-                    "REDIS_URL is not set, and this is its default: set it to your Redis' address, or start one here"
+                    "REDIS_URL is not set, and this is the default: set it to your Redis, or start one here"
                 }
                 Some(_) => {
-                    "start it, correct REDIS_URL, or see whether a firewall or a password stands between; meanwhile webhooks \
-                     are answered with 503, and Stripe sends them again"
+                    "start Redis, correct REDIS_URL, or check firewall and password; meanwhile webhooks get 503, and Stripe sends \
+                     them again"
                 }
             };
             let next = next_step(&error.to_string(), next);
-            report.wrong("connection", format!("{place}: {error}"), next);
+            report.wrong("connection", format!("{location}: {error}"), next);
             return;
         }
     };
     if let Some(server) = &server {
-        report.good("connection", place);
+        report.good("connection", location);
         version(server, report);
         persistence(server, report);
         eviction(server, report);
         memory(server, report);
         latency(server, report);
-        clock(patient, server, report);
+        clock(context, server, report);
     }
     match purchases.ping().await {
-        Ok(()) => report.good("writes", "it takes writes"),
+        Ok(()) => report.good("writes", "accepted"),
         Err(error) => report.wrong(
             "writes",
-            format!("Redis takes no writes: {error}"),
-            "a full one needs memory, a replica its master's address, a full disk room",
+            format!("Redis refuses writes: {error}"),
+            "if it is full, give it more memory; if it is a replica, use its master's address; if its disk is full, free space",
         ),
     }
-    patient.purchases = Some(purchases);
-    patient.lookbacks = Some(lookbacks);
+    context.purchases = Some(purchases);
+    context.lookbacks = Some(lookbacks);
+}
+
+/// What to do about an address that cannot be used. An error about certificates names the variable and its cure itself.
+pub(super) fn fix_for(error: &str) -> &'static str {
+    if error.contains("SSL_CERT_") {
+        "correct that variable, for every program of this installation, and restart them"
+    } else {
+        "correct REDIS_URL"
+    }
 }
 
 fn version(server: &Server, report: &mut Report) {
@@ -83,13 +92,13 @@ fn version(server: &Server, report: &mut Report) {
         report.wrong(
             "version",
             format!("{name} {version} is too old"),
-            "take Redis 7, 8 or Valkey; 6.2 at least",
+            "use Redis 7 or 8, or Valkey; 6.2 at least",
         );
     } else if of < TESTED_VERSION {
         report.warn(
             "version",
-            format!("{name} {version} should do, but is not tested"),
-            "take Redis 7, 8 or Valkey",
+            format!("{name} {version} is not tested"),
+            "use Redis 7 or 8, or Valkey",
         );
     } else {
         report.good("version", format!("{name} {version}"));
@@ -101,38 +110,39 @@ fn persistence(server: &Server, report: &mut Report) {
     if server.cannot_persist {
         report.wrong(
             name,
-            "its last write to the disk failed",
-            "see its log: usually the disk is full",
+            "the last write to disk failed",
+            "see Redis' log: usually the disk is full",
         );
         return;
     }
-    let turn_on = "CONFIG SET appendonly yes, and `appendonly yes` in redis.conf or your provider's settings";
+    let turn_on =
+        "run CONFIG SET appendonly yes, and set `appendonly yes` in redis.conf or your provider's settings";
     match (server.append_only, server.append_fsync.as_deref()) {
         (true, Some("no")) => report.warn(
             name,
-            "append-only file, brought to the disk whenever the system likes: a power cut may cost half a minute of jobs",
-            "CONFIG SET appendfsync everysec",
+            "append-only file, synced by the system only: a power cut can lose the jobs of half a minute",
+            "run CONFIG SET appendfsync everysec",
         ),
-        (true, Some("always")) => report.good(name, "append-only file, on disk before each answer"),
+        (true, Some("always")) => report.good(name, "append-only file, synced before each response"),
         (true, Some("everysec")) => report.good(
             name,
-            "append-only file, on disk each second: a power cut may cost a second of jobs, and the lookback brings their \
-             purchases back",
+            "append-only file, synced every second: a power cut can lose the jobs of a second, and the lookback enqueues \
+             their purchases again",
         ),
         (true, _) => report.good(name, "append-only file"),
         (false, _) if server.replicas > 0 => report.warn(
             name,
-            format!("no append-only file, {} replicas: jobs live as long as one of them does", server.replicas),
+            format!("no append-only file, {} replicas: jobs are lost if all of them stop", server.replicas),
             turn_on,
         ),
         (false, _) if server.saves == Some(true) => report.wrong(
             name,
-            "a copy now and then, no append-only file: a restart costs the jobs accepted since the last copy",
+            "snapshots only, no append-only file: a restart loses the jobs since the last snapshot",
             turn_on,
         ),
         (false, _) => report.wrong(
             name,
-            "no append-only file: a restart costs every job that was accepted and not done",
+            "no append-only file: a restart loses every unfinished job",
             turn_on,
         ),
     }
@@ -142,17 +152,17 @@ fn eviction(server: &Server, report: &mut Report) {
     match server.eviction.as_deref() {
         Some("noeviction") => report.good(
             "eviction",
-            "noeviction: a full Redis refuses, and throws nothing away",
+            "noeviction: a full Redis refuses writes and deletes nothing",
         ),
         Some(policy) => report.wrong(
             "eviction",
-            format!("maxmemory-policy is {policy}: a full Redis would throw jobs away"),
-            "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf or your provider's settings",
+            format!("maxmemory-policy is {policy}: a full Redis would delete jobs"),
+            "run CONFIG SET maxmemory-policy noeviction, and set the same in redis.conf or your provider's settings",
         ),
         None => report.warn(
             "eviction",
-            "it does not tell its maxmemory-policy",
-            "see to it that it is noeviction, in your provider's settings",
+            "maxmemory-policy cannot be read",
+            "check that it is noeviction in your provider's settings",
         ),
     }
 }
@@ -162,48 +172,48 @@ fn memory(server: &Server, report: &mut Report) {
     let Some(max) = server.max_memory else {
         report.warn(
             "memory",
-            format!("{used} used, and no limit is set"),
-            "CONFIG SET maxmemory (docs/redis.md has the arithmetic): with noeviction a full Redis refuses webhooks, and \
-             Stripe sends them again; without a limit the system may kill it",
+            format!("{used} used, no limit set"),
+            "run CONFIG SET maxmemory (docs/redis.md shows how much): a Redis at its limit refuses webhooks, and Stripe sends \
+             them again; without a limit the system may kill it",
         );
         return;
     };
     let percent = server.used_memory.saturating_mul(100) / max.max(1);
     let message = format!("{used} of {} used ({percent} %)", size(max));
-    let mend =
-        "give it more memory; see `surepass jobs list` for what fills it. Full, it refuses webhooks (503)";
+    let fix =
+        "give it more memory; `surepass jobs list` shows what fills it; a full Redis refuses webhooks (503)";
     match percent {
         0..70 => report.good("memory", message),
-        70..90 => report.warn("memory", message, mend),
-        _ => report.wrong("memory", message, mend),
+        70..90 => report.warn("memory", message, fix),
+        _ => report.wrong("memory", message, fix),
     }
 }
 
 fn latency(server: &Server, report: &mut Report) {
     let ms = server.latency.as_secs_f64() * 1_000.0;
-    let message = format!("answers in {ms:.1} ms");
+    let message = format!("responds in {ms:.1} ms");
     if server.latency < SLOW {
         report.good("latency", message);
     } else {
         report.warn(
             "latency",
             message,
-            "each webhook and each job waits for it: bring Redis nearer, or see what else it is busy with",
+            "each webhook and each job waits for Redis: move it closer, or check what else keeps it busy",
         );
     }
 }
 
-fn clock(patient: &Patient, server: &Server, report: &mut Report) {
-    let ours = u64::try_from(patient.clock.now().timestamp_millis()).unwrap_or_default();
+fn clock(context: &Context, server: &Server, report: &mut Report) {
+    let ours = u64::try_from(context.clock.now().timestamp_millis()).unwrap_or_default();
     let apart = ours.abs_diff(server.clock);
     if apart <= SKEW_MS {
-        report.good("clock", "as ours");
+        report.good("clock", "same as ours");
     } else {
-        let way = if ours > server.clock { "behind" } else { "ahead of" };
+        let direction = if ours > server.clock { "behind" } else { "ahead of" };
         report.warn(
             "clock",
-            format!("its clock is {} {way} ours", span(apart)),
-            "set the clocks of both machines by NTP",
+            format!("{} {direction} ours", span(apart)),
+            "synchronise the clocks of both machines (NTP)",
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What the doctor has found, a line for each thing, with what mends it.
+//! The results of all checks, a line each, with what fixes them.
 
 use std::fmt::Write as _;
 
@@ -10,14 +10,14 @@ use crate::commands::terminal::{safe, wrapped};
 /// A line's length, and where its text begins.
 const COLUMNS: usize = 80;
 const TEXT_AT: usize = 20;
-/// The group of checks that the product's promise is about.
+/// The group of checks for the promise itself.
 pub(super) const PURCHASES: &str = "Purchases";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
     Ok,
-    /// Nothing is wrong; something more is possible.
+    /// Nothing is wrong; an optional setting is missing.
     Advice,
     Warning,
     Error,
@@ -29,11 +29,12 @@ struct Check {
     name: &'static str,
     level: Level,
     message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
+    /// The JSON field keeps the name that scripts use.
+    #[serde(rename = "mend", skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
 }
 
-/// All of it. It is printed at the end, as the first line is the verdict.
+/// All checks. They are printed at the end, because the first line is the verdict.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     group: &'static str,
@@ -50,7 +51,7 @@ pub(super) struct Document<'a> {
 }
 
 impl Report {
-    /// What follows is about this.
+    /// Starts a group of checks.
     pub(super) fn begin(&mut self, group: &'static str) {
         self.group = group;
     }
@@ -60,27 +61,27 @@ impl Report {
     }
 
     /// Surepass works without it.
-    pub(super) fn advise(&mut self, name: &'static str, message: impl Into<String>, mend: impl Into<String>) {
-        self.add(Level::Advice, name, message.into(), Some(mend.into()));
+    pub(super) fn advise(&mut self, name: &'static str, message: impl Into<String>, fix: impl Into<String>) {
+        self.add(Level::Advice, name, message.into(), Some(fix.into()));
     }
 
-    /// Surepass works, and something should be looked at.
-    pub(super) fn warn(&mut self, name: &'static str, message: impl Into<String>, mend: impl Into<String>) {
-        self.add(Level::Warning, name, message.into(), Some(mend.into()));
+    /// Surepass works, but something needs attention.
+    pub(super) fn warn(&mut self, name: &'static str, message: impl Into<String>, fix: impl Into<String>) {
+        self.add(Level::Warning, name, message.into(), Some(fix.into()));
     }
 
-    /// Surepass does not do what it should.
-    pub(super) fn wrong(&mut self, name: &'static str, message: impl Into<String>, mend: impl Into<String>) {
-        self.add(Level::Error, name, message.into(), Some(mend.into()));
+    /// Surepass does not work as it should.
+    pub(super) fn wrong(&mut self, name: &'static str, message: impl Into<String>, fix: impl Into<String>) {
+        self.add(Level::Error, name, message.into(), Some(fix.into()));
     }
 
-    fn add(&mut self, level: Level, name: &'static str, message: String, mend: Option<String>) {
+    fn add(&mut self, level: Level, name: &'static str, message: String, fix: Option<String>) {
         self.checks.push(Check {
             group: self.group,
             name,
             level,
             message,
-            mend,
+            fix,
         });
     }
 
@@ -93,20 +94,19 @@ impl Report {
         self.checks.iter().filter(|check| check.level == level).count()
     }
 
-    /// Warnings do no harm.
+    /// Warnings alone are fine.
     pub(super) fn is_good(&self) -> bool {
         self.count(Level::Error) == 0
     }
 
-    /// The worst that was found and what to do next, or that nothing is wrong. Groups are in the order of what they cost
-    /// customers.
+    /// The worst finding and what to do next, or that nothing is wrong. Groups are ordered by what they cost customers.
     fn verdict(&self) -> String {
         match self.checks.iter().find(|check| check.level == Level::Error) {
             Some(check) if check.group == PURCHASES => {
                 format!(
                     "{}; next: {}",
                     check.message,
-                    check.mend.as_deref().unwrap_or_default()
+                    check.fix.as_deref().unwrap_or_default()
                 )
             }
             Some(check) => format!(
@@ -114,13 +114,13 @@ impl Report {
                 check.group,
                 check.name,
                 check.message,
-                check.mend.as_deref().unwrap_or_default()
+                check.fix.as_deref().unwrap_or_default()
             ),
-            None => "Nothing is wrong: everybody who paid has a pass, and nobody waits.".to_owned(),
+            None => "Nothing is wrong: everybody who paid has a pass, and nobody is waiting.".to_owned(),
         }
     }
 
-    /// For a terminal: the verdict, each group, the sum.
+    /// For a terminal: the verdict, each group, the totals.
     pub(super) fn print(&self) {
         for line in wrapped(&safe(&self.verdict()), COLUMNS) {
             println!("{line}");
@@ -139,13 +139,13 @@ impl Report {
                 Level::Error => ('✗', AnsiColor::Red),
             };
             let style = Style::new().fg_color(Some(color.into())).bold();
-            // The sign's place is two columns in.
+            // The sign is indented by two columns.
             anstream::println!("  {style}{sign}{style:#}{}", lines(check));
         }
         let (wrong, warnings) = (self.count(Level::Error), self.count(Level::Warning));
         let many = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
         let sum = match (wrong, warnings) {
-            (0, 0) => "Everything is in order.".to_owned(),
+            (0, 0) => "All checks passed.".to_owned(),
             (0, _) => format!("Nothing is wrong; {}.", many(warnings, "warning")),
             (_, 0) => format!("{}.", many(wrong, "problem")),
             _ => format!("{}, {}.", many(wrong, "problem"), many(warnings, "warning")),
@@ -162,7 +162,7 @@ impl Report {
     }
 }
 
-/// What stands behind the sign.
+/// The text after the sign.
 fn lines(check: &Check) -> String {
     let mut text = format!(" {:1$}", check.name, TEXT_AT - 4);
     let indent = " ".repeat(TEXT_AT);
@@ -172,7 +172,7 @@ fn lines(check: &Check) -> String {
         let after = if n == 0 { "" } else { "\n" };
         let _ = write!(text, "{after}{before}{line}");
     }
-    for (n, line) in wrapped(&safe(check.mend.as_deref().unwrap_or_default()), room - 2)
+    for (n, line) in wrapped(&safe(check.fix.as_deref().unwrap_or_default()), room - 2)
         .iter()
         .enumerate()
     {
@@ -192,25 +192,25 @@ mod tests {
             group: "Redis",
             name: "eviction",
             level: Level::Error,
-            message: "maxmemory-policy is allkeys-lru: a full Redis would throw jobs away to make room for others"
+            message: "maxmemory-policy is allkeys-lru: a full Redis would delete jobs to make room for others"
                 .to_owned(),
-            mend: Some("CONFIG SET maxmemory-policy noeviction, and the same in redis.conf or your provider's settings".to_owned()),
+            fix: Some("run CONFIG SET maxmemory-policy noeviction, and set the same in redis.conf or your provider's settings".to_owned()),
         };
-        let expected = " eviction        maxmemory-policy is allkeys-lru: a full Redis would throw
-                    jobs away to make room for others
-                    → CONFIG SET maxmemory-policy noeviction, and the same in
-                      redis.conf or your provider's settings";
+        let expected = " eviction        maxmemory-policy is allkeys-lru: a full Redis would delete
+                    jobs to make room for others
+                    → run CONFIG SET maxmemory-policy noeviction, and set the
+                      same in redis.conf or your provider's settings";
         assert_eq!(lines(&check), expected);
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_and_not_sent() {
+    fn control_characters_are_shown_and_not_sent() {
         let check = Check {
             group: "Webhooks",
             name: "endpoint",
             level: Level::Ok,
             message: "https://a.example/\u{1b}[2J".to_owned(),
-            mend: None,
+            fix: None,
         };
         assert!(!lines(&check).contains('\u{1b}'));
     }

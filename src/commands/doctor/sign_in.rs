@@ -5,16 +5,16 @@ use surepass::identity::Identity;
 use surepass::stripe::api;
 use surepass::tls::next_step;
 
-use super::Patient;
+use super::Context;
 use super::report::Report;
 
-/// Reads the keys as the server does when the first customer comes.
-pub(super) async fn check(patient: &Patient, report: &mut Report) {
-    let customers = &patient.settings.customers;
+/// Reads the keys as the server does for the first customer.
+pub(super) async fn check(context: &Context, report: &mut Report) {
+    let customers = &context.settings.customers;
     let (Some(url), Ok(http)) = (&customers.jwks_url, api::http()) else {
         return;
     };
-    let identity = Identity::new(customers.identity_options(), http, patient.clock.clone());
+    let identity = Identity::new(customers.identity_options(), http, context.clock.clone());
     match identity.try_jwks().await {
         None => {}
         Some(Ok(1)) => report.good("sign-in keys", "1 key read"),
@@ -24,7 +24,7 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
             format!("{}: {reason}", masked(url.as_str())),
             next_step(
                 &reason,
-                "correct SUREPASS_JWKS_URL, or let this machine reach it; meanwhile customers cannot sign in",
+                "correct SUREPASS_JWKS_URL, or allow this machine to reach it; meanwhile customers cannot sign in",
             ),
         ),
     }

@@ -1,4 +1,4 @@
-//! The shop's own records.
+//! The store: its connection, tables, space and catalogue.
 
 use std::path::Path;
 
@@ -9,28 +9,28 @@ use surepass::tls::next_step;
 
 use super::redis::size;
 use super::report::Report;
-use super::{Patient, place};
+use super::{Context, location};
 
-/// With less, a busy day may fill the disk: a million purchases take some 2 GB.
+/// A busy day could fill less: a million purchases take about 2 GB.
 const LEAST_ROOM: u64 = 512 << 20;
 
-pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
-    let url = patient.settings.database.url_or_default();
+pub(super) async fn check(context: &mut Context, report: &mut Report) {
+    let url = context.settings.database.url_or_default();
     let file = sqlite_file(&url);
-    let place = match &file {
+    let location = match &file {
         Some(file) => file.display().to_string(),
-        None => place(url.expose_secret()).to_owned(),
+        None => location(url.expose_secret()).to_owned(),
     };
-    // To open a file that is not there would make it.
+    // Opening a missing file would create it.
     if file.as_ref().is_some_and(|file| !file.exists()) {
         report.wrong(
             "connection",
-            format!("there is no SQLite file {place} yet"),
-            "`surepass migrate` makes it, and so does any program's start; or correct DATABASE_URL",
+            format!("there is no SQLite file {location} yet"),
+            "run `surepass migrate`, or correct DATABASE_URL",
         );
         return;
     }
-    let store = match store::open(&url, &patient.settings.store_options()).await {
+    let store = match store::open(&url, &context.settings.store_options()).await {
         Ok(store) => store,
         Err(error) => {
             report.wrong("connection", error.to_string(), "correct DATABASE_URL");
@@ -42,7 +42,7 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
         Err(error) => {
             report.wrong(
                 "connection",
-                format!("{place}: {error}"),
+                format!("{location}: {error}"),
                 next_step(
                     &error.to_string(),
                     "start the database, or correct DATABASE_URL; meanwhile jobs wait in Redis",
@@ -51,22 +51,24 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
             return;
         }
     };
-    report.good("connection", place);
+    report.good("connection", location);
     let newest = schema.newest;
     let mut usable = false;
     match schema.applied {
         _ if schema.broken.is_some() => report.wrong(
             "tables",
-            format!("version {} broke off half-way", schema.broken.unwrap_or_default()),
-            "run `surepass migrate` and see what it says",
+            format!("migration {} failed half-way", schema.broken.unwrap_or_default()),
+            "run `surepass migrate` to see the error",
         ),
-        None => report.wrong("tables", "there are none yet", "run `surepass migrate`"),
+        None => report.wrong("tables", "not created yet", "run `surepass migrate`"),
         Some(applied) if schema.is_newer() => {
             usable = true;
             report.warn(
                 "tables",
-                format!("version {applied}, and this program knows {newest}: a newer one has been here"),
-                "bring all machines to the newer version",
+                format!(
+                    "version {applied}, but this program knows {newest}: a newer program has migrated them"
+                ),
+                "upgrade the programs on all machines",
             );
         }
         Some(applied) if schema.missing > 0 => {
@@ -76,7 +78,7 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
                     "version {applied}, {} behind this program's {newest}",
                     schema.missing
                 ),
-                "run `surepass migrate`; until then `serve` and `surepass-worker` do not start (but for `database.migrate_on_start`)",
+                "run `surepass migrate`; until then `serve` and `surepass-worker` do not start (unless `database.migrate_on_start` is set)",
             );
         }
         Some(applied) => {
@@ -89,29 +91,29 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
     }
     if usable {
         match store.try_write().await {
-            Ok(()) => report.good("writes", "it takes writes, and has room to grow"),
+            Ok(()) => report.good("writes", "accepted, with room to grow"),
             Err(error) => {
-                let mend = match &file {
+                let fix = match &file {
                     Some(file) => format!(
-                        "`df -h {0}`: free space there; the file and its folder must be writable for this user",
+                        "free space (`df -h {0}`), and make the file and its folder writable for this user",
                         folder_of(file).display()
                     ),
                     None => "see the database's log: usually its disk is full, or it is a replica".to_owned(),
                 };
-                let message = format!("the store takes no writes: {error}");
-                report.wrong("writes", message.as_str(), mend.as_str());
-                patient.store_refuses = Some((message, mend));
+                let message = format!("the store refuses writes: {error}");
+                report.wrong("writes", message.as_str(), fix.as_str());
+                context.store_refuses = Some((message, fix));
             }
         }
         match store.tenants().await {
             Ok(tenants) => {
                 catalogue(&tenants, report);
-                patient.tenants = tenants.iter().map(KnownTenant::of).collect();
-                secrets(&*store, &patient.tenants, report).await;
+                context.tenants = tenants.iter().map(KnownTenant::of).collect();
+                secrets(&*store, &context.tenants, report).await;
             }
             Err(error) => report.wrong("tenants", error.to_string(), "import the catalogue again"),
         }
-        patient.store = Some(store);
+        context.store = Some(store);
     }
 }
 
@@ -120,7 +122,7 @@ fn folder_of(file: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
-/// Of the disk that a SQLite file lies on.
+/// Free space on the disk of a SQLite file.
 fn room(folder: &Path, report: &mut Report) {
     let Ok(disk) = nix::sys::statvfs::statvfs(folder) else {
         return;
@@ -132,14 +134,14 @@ fn room(folder: &Path, report: &mut Report) {
         report.warn(
             "disk",
             message,
-            "free space there: without any, no pass can be written",
+            "free space there: on a full disk no pass can be stored",
         );
     } else {
         report.good("disk", message);
     }
 }
 
-/// Whether webhooks at the tenants' own endpoints can be verified. Nothing is said of those that can.
+/// Reports tenants whose webhooks cannot be verified.
 async fn secrets(store: &dyn Store, tenants: &[KnownTenant], report: &mut Report) {
     let secrets = match store.webhook_secrets(None).await {
         Ok(secrets) => secrets,
@@ -153,10 +155,10 @@ async fn secrets(store: &dyn Store, tenants: &[KnownTenant], report: &mut Report
             report.wrong(
                 "webhookSecrets",
                 format!(
-                    "webhooks of {} are answered with 503: a stored webhook secret {misfit}",
+                    "webhooks of {} get 503: a stored webhook secret {misfit}",
                     tenant.slug
                 ),
-                "correct `webhookSecrets` in the catalogue file and import it again",
+                "correct `webhookSecrets` in the catalogue file, and import it again",
             );
         }
     }
@@ -174,15 +176,15 @@ fn catalogue(tenants: &[Tenant], report: &mut Report) {
     if passes == 0 {
         report.warn(
             "catalogue",
-            format!("{message}: no purchase can be told"),
-            "`surepass catalog import FILE`; config/catalog.example.toml shows how",
+            format!("{message}: no purchase can be fulfilled"),
+            "run `surepass catalog import FILE` (`surepass catalog example` prints one)",
         );
         return;
     }
     match tenants.iter().find(|tenant| tenant.passes.is_empty()) {
         Some(empty) => report.warn(
             "catalogue",
-            format!("{message}; {} sells none", empty.slug),
+            format!("{message}; {} has none", empty.slug),
             "import its passes",
         ),
         None => report.good("catalogue", message),

@@ -1,4 +1,4 @@
-//! Stripe's API: the key, what it may read, the clock.
+//! Stripe's API: the key, its permissions, the clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,33 +9,33 @@ use surepass::fulfil::Mode;
 use surepass::stripe::api::{self, Account, Client, ClientOptions, EventFilter, StripeError, Unpaced};
 use surepass::tls::next_step;
 
-use super::Patient;
+use super::Context;
 use super::report::Report;
 use crate::commands::terminal::span;
 
-/// A person waits: one repetition, and not for long.
+/// A person is waiting: one retry, soon.
 const ATTEMPTS: u32 = 2;
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// An id that nobody has: what is answered tells whether the key may ask.
+/// An id that does not exist: the response shows whether the key may read.
 const NOBODY: &str = "surepass_doctor";
-/// The most connected accounts that are tried.
+/// How many connected accounts are tested at most.
 const ACCOUNTS: usize = 20;
 
-pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
-    mode(patient, report).await;
-    let Some(options) = patient.settings.stripe_options() else {
+pub(super) async fn check(context: &mut Context, report: &mut Report) {
+    mode(context, report).await;
+    let Some(options) = context.settings.stripe_options() else {
         report.warn(
             "key",
-            "STRIPE_SECRET_KEY is not set: the lookback is off, and a purchase whose webhook is lost stays lost",
-            "set it to a restricted key (rk_…) that may read; `surepass doctor` then says what it must be able to read",
+            "STRIPE_SECRET_KEY is not set: the lookback is off, so a purchase whose webhook is lost gets no pass",
+            "set it to a restricted key with read access (rk_…), and run `surepass doctor` again to check its permissions",
         );
         return;
     };
-    key(patient, report);
+    key(context, report);
     let http = match api::http() {
         Ok(http) => http,
         Err(error) => {
-            report.wrong("connection", error.to_string(), "see the system's TLS set-up");
+            report.wrong("connection", error.to_string(), "check the system's TLS setup");
             return;
         }
     };
@@ -44,46 +44,48 @@ pub(super) async fn check(patient: &mut Patient, report: &mut Report) {
         timeout: TIMEOUT,
         ..options
     };
-    // Without the shared limit, which needs Redis: these few calls do not count.
+    // Without the shared rate limit, which needs Redis: these are few calls.
     let client = Client::new(http, options, Arc::new(Unpaced));
     let account = client.account(None);
     match account.server_time().await {
         Ok(theirs) => {
-            report.good("connection", patient.settings.stripe.api_base.as_str());
-            clock(patient.clock.now() - theirs, report);
+            report.good("connection", context.settings.stripe.api_base.as_str());
+            clock(context.clock.now() - theirs, report);
         }
         Err(error) if is_forbidden(&error) => {
-            report.good("connection", patient.settings.stripe.api_base.as_str());
+            report.good("connection", context.settings.stripe.api_base.as_str());
         }
         Err(error) => {
-            let mend = match error.status() {
-                Some(401) => "copy a valid key into STRIPE_SECRET_KEY (Dashboard, Developers, API keys)",
-                Some(_) => "see status.stripe.com, and STRIPE_API_BASE",
-                None => "let this machine reach it, or correct STRIPE_API_BASE",
+            let fix = match error.status() {
+                Some(401) => {
+                    "copy a valid key into STRIPE_SECRET_KEY (Stripe Dashboard → Developers → API keys)"
+                }
+                Some(_) => "see status.stripe.com, and check STRIPE_API_BASE",
+                None => "allow this machine to reach it, or correct STRIPE_API_BASE",
             };
-            let told = error.to_string();
-            report.wrong("connection", told.as_str(), next_step(&told, mend));
+            let message = error.to_string();
+            report.wrong("connection", message.as_str(), next_step(&message, fix));
             return;
         }
     }
     permissions(&account, report).await;
-    connected(patient, &client, report).await;
-    patient.stripe = Some(client);
+    connected(context, &client, report).await;
+    context.stripe = Some(client);
 }
 
-fn key(patient: &Patient, report: &mut Report) {
-    let Some(key) = &patient.settings.stripe.secret_key else {
+fn key(context: &Context, report: &mut Report) {
+    let Some(key) = &context.settings.stripe.secret_key else {
         return;
     };
     let key = key.expose_secret();
-    let mode = match patient.settings.stripe.livemode() {
+    let mode = match context.settings.stripe.livemode() {
         Some(true) => "live mode",
         Some(false) => "test mode",
         None => {
             report.warn(
                 "key",
-                "it tells neither live nor test mode (sk_live_…, rk_test_…), so purchases of both would be taken",
-                "take a key of one mode",
+                "not recognisable as a live or a test key (sk_live_…, rk_test_…): purchases of both modes would be fulfilled",
+                "use a key of one mode",
             );
             return;
         }
@@ -93,16 +95,16 @@ fn key(patient: &Patient, report: &mut Report) {
     } else {
         report.warn(
             "key",
-            format!("{mode}, and it may write: whoever gets hold of it can move money"),
-            "Surepass only reads: make a restricted key (rk_…, Dashboard, Developers, API keys) with the permissions below",
+            format!("{mode}, with write access: anyone who gets this key can move money"),
+            "Surepass only reads: create a restricted key with the permissions below (rk_…, Stripe Dashboard → Developers → API keys)",
         );
     }
 }
 
-/// Which purchases are taken, and why.
-async fn mode(patient: &Patient, report: &mut Report) {
+/// Which purchases are fulfilled, live or test, and why.
+async fn mode(context: &Context, report: &mut Report) {
     let name = "mode";
-    let stripe = &patient.settings.stripe;
+    let stripe = &context.settings.stripe;
     let only = |live| {
         if live {
             "live purchases only"
@@ -110,28 +112,28 @@ async fn mode(patient: &Patient, report: &mut Report) {
             "test purchases only"
         }
     };
-    match (stripe.livemode_of_key(), stripe.livemode, &patient.store) {
-        (Some(live), ..) => report.good(name, format!("{}, by STRIPE_SECRET_KEY", only(live))),
-        (None, Some(live), _) => report.good(name, format!("{}, by stripe.livemode", only(live))),
-        // That the store does not answer has been told.
+    match (stripe.livemode_of_key(), stripe.livemode, &context.store) {
+        (Some(live), ..) => report.good(name, format!("{}, because of STRIPE_SECRET_KEY", only(live))),
+        (None, Some(live), _) => report.good(name, format!("{}, because of stripe.livemode", only(live))),
+        // The check of the store has reported that it is away.
         (None, None, None) => {}
         (None, None, Some(store)) => match Mode::read(store.as_ref(), None).await {
             Ok(Mode::Undecided) => report.warn(
                 name,
-                "undecided: test and live purchases are both fulfilled until the first live one",
-                "set SUREPASS_LIVEMODE to true or false (or STRIPE_SECRET_KEY, which says it, too)",
+                "undecided: test and live purchases are both fulfilled until the first live one arrives",
+                "set SUREPASS_LIVEMODE to true or false, or set STRIPE_SECRET_KEY",
             ),
-            Ok(_) => report.good(name, format!("{}, since the first live one", only(true))),
-            Err(error) => report.warn(name, format!("it could not be read: {error}"), "run this again"),
+            Ok(_) => report.good(name, format!("{}, since the first live one arrived", only(true))),
+            Err(error) => report.warn(name, format!("could not be read: {error}"), "run this again"),
         },
     }
 }
 
-/// Signatures are refused when they are 300 s old by our clock.
+/// Signatures are rejected when they are 300 s old by our clock.
 fn clock(ahead: TimeDelta, report: &mut Report) {
-    // Stripe's date is of whole seconds, and the answer took a while.
+    // Stripe's date has whole seconds, and the response took a while.
     let apart = ahead.abs();
-    let (ms, way) = (
+    let (ms, direction) = (
         u64::try_from(apart.num_milliseconds()).unwrap_or_default(),
         if ahead > TimeDelta::zero() {
             "ahead of"
@@ -139,19 +141,18 @@ fn clock(ahead: TimeDelta, report: &mut Report) {
             "behind"
         },
     );
-    let message = format!("ours is {} {way} Stripe's", span(ms));
-    let mend =
-        "set this machine's clock by NTP: when ours is 5 minutes ahead, every webhook is refused as too old";
+    let message = format!("ours is {} {direction} Stripe's", span(ms));
+    let fix = "synchronise this machine's clock (NTP): if it is 5 minutes ahead, every webhook is rejected as too old";
     if apart <= TimeDelta::seconds(15) {
-        report.good("clock", "as Stripe's");
+        report.good("clock", "same as Stripe's");
     } else if apart <= TimeDelta::minutes(2) {
-        report.warn("clock", message, mend);
+        report.warn("clock", message, fix);
     } else {
-        report.wrong("clock", message, mend);
+        report.wrong("clock", message, fix);
     }
 }
 
-/// Tries each read that we need once.
+/// Tries each needed read once.
 async fn permissions(account: &Account, report: &mut Report) {
     let one_event = EventFilter::default();
     let (sessions, events, customers, payments, charges, refunds, endpoints) = tokio::join!(
@@ -167,13 +168,9 @@ async fn permissions(account: &Account, report: &mut Report) {
         (
             "Checkout Sessions",
             sessions,
-            Some("no lookback finds a purchase"),
+            Some("the lookback finds no purchases"),
         ),
-        (
-            "Events",
-            events,
-            Some("events that were not delivered stay unknown"),
-        ),
+        ("Events", events, Some("undelivered events are not found")),
         ("Customers", customers, None),
         ("PaymentIntents", payments, None),
         ("Charges", charges, None),
@@ -207,15 +204,15 @@ async fn permissions(account: &Account, report: &mut Report) {
         let list = should.join(", ");
         report.warn(
             "permissions",
-            format!("{list} cannot be read, by which some checks and `reconcile` know less"),
-            format!("give the key the permission to read {list}"),
+            format!("{list} cannot be read: some checks and `reconcile` know less"),
+            format!("give the key read permission for {list}"),
         );
     }
 }
 
 /// The tenants' connected accounts.
-async fn connected(patient: &Patient, client: &Client, report: &mut Report) {
-    let with_account = patient
+async fn connected(context: &Context, client: &Client, report: &mut Report) {
+    let with_account = context
         .tenants
         .iter()
         .filter_map(|tenant| Some((tenant, tenant.stripe_account.as_deref()?)));
@@ -226,16 +223,16 @@ async fn connected(patient: &Patient, client: &Client, report: &mut Report) {
             Err(error) => report.wrong(
                 "account",
                 format!("{id} of {}: {error}", tenant.slug),
-                "see that the account is connected to this platform, in this mode, and is the tenant's stripeAccount",
+                "check that the account is connected to this platform in this mode, and is the tenant's stripeAccount",
             ),
         }
     }
     if reached > 0 {
         let all = with_account.count();
         let of = if all > ACCOUNTS {
-            format!("the first {reached} of {all} connected ones can be read")
+            format!("the first {reached} of {all} connected accounts are readable")
         } else {
-            format!("{reached} connected: can be read")
+            format!("{reached} connected, readable")
         };
         report.good("accounts", of);
     }

@@ -1,20 +1,20 @@
-//! The way in: our webhook endpoints, audited now.
+//! The webhook endpoints at Stripe, checked now.
 
 use surepass::config::QueueName;
 use surepass::fulfil::THIN_EVENT;
 use surepass::lookback::endpoint_check::{Endpoint, EndpointChecker, EndpointReport, Severity};
 use surepass::stripe::api;
 
-use super::Patient;
+use super::Context;
 use super::report::Report;
 
-/// So many of the newest events are looked through for thin ones.
+/// How many of the newest events are searched for thin ones.
 const NEWEST: u32 = 500;
 
-/// Thin events among the newest: they tell of no purchase.
-async fn thin_events(patient: &Patient, report: &mut Report) {
-    let Some(store) = &patient.store else { return };
-    // Away: the store's own check says so.
+/// Thin events among the newest: they carry no purchase.
+async fn thin_events(context: &Context, report: &mut Report) {
+    let Some(store) = &context.store else { return };
+    // While it is away, the store's own check reports that.
     let Ok(events) = store.events(NEWEST).await else {
         return;
     };
@@ -23,71 +23,71 @@ async fn thin_events(patient: &Patient, report: &mut Report) {
     report.warn(
         "thin events",
         format!(
-            "{} of the newest events came without their object, the last {}: {} ({}); no purchase can be read from these",
+            "{} of the newest events carry no object, the last {}: {} ({}); no purchase can be read from them",
             1 + thin.count(),
-            patient.ago(newest.received_at),
+            context.ago(newest.received_at),
             newest.id,
             newest.kind,
         ),
-        "in Stripe's Workbench give this event destination the payload style \"Snapshot\", with \
-         checkout.session.completed and checkout.session.async_payment_succeeded; a ping alone needs nothing",
+        "in Stripe's Workbench set this event destination to the payload style \"Snapshot\", with \
+         checkout.session.completed and checkout.session.async_payment_succeeded; a ping alone needs no change",
     );
 }
 
-pub(super) async fn check(patient: &Patient, report: &mut Report) {
-    thin_events(patient, report).await;
-    let (Some(client), Ok(http)) = (&patient.stripe, api::http()) else {
+pub(super) async fn check(context: &Context, report: &mut Report) {
+    thin_events(context, report).await;
+    let (Some(client), Ok(http)) = (&context.stripe, api::http()) else {
         report.warn(
             "endpoints",
-            "not looked at, without Stripe",
-            "mend the key and the connection above",
+            "not checked: Stripe cannot be asked",
+            "fix Stripe's key and connection above",
         );
         return;
     };
-    let purchases = patient
+    let purchases = context
         .purchases
         .clone()
-        .or_else(|| patient.queue(QueueName::Fulfil));
+        .or_else(|| context.queue(QueueName::Fulfil));
     let Some(purchases) = purchases else {
         report.warn(
             "endpoints",
-            "not looked at, without Redis",
-            "mend its address above",
+            "not checked: Redis cannot be reached",
+            "fix Redis' address above",
         );
         return;
     };
-    let settings = &patient.settings;
+    let settings = &context.settings;
     let checker = EndpointChecker {
         client: client.clone(),
         http,
         purchases,
-        clock: patient.clock.clone(),
+        clock: context.clock.clone(),
         public_url: settings.server.public_url.clone(),
         secrets: settings.stripe.webhook_secrets.clone(),
         livemode: settings.stripe.livemode().unwrap_or(false),
     };
-    match checker.check(&patient.tenants, patient.store.as_deref()).await {
-        Ok(audit) => tell(&audit, report),
+    match checker.check(&context.tenants, context.store.as_deref()).await {
+        Ok(endpoints) => report_endpoints(&endpoints, report),
         Err(error) => report.warn("endpoints", error.to_string(), "run this again"),
     }
 }
 
-fn tell(audit: &EndpointReport, report: &mut Report) {
-    for endpoint in &audit.endpoints {
+fn report_endpoints(endpoints: &EndpointReport, report: &mut Report) {
+    for endpoint in &endpoints.endpoints {
         if endpoint.enabled {
             report.good("endpoint", described(endpoint));
         }
     }
-    for finding in &audit.findings {
-        let (message, mend) = (finding.message.as_str(), finding.fix.as_str());
+    for finding in &endpoints.findings {
+        let (message, fix) = (finding.message.as_str(), finding.fix.as_str());
         match finding.severity {
-            Severity::Error => report.wrong(name(&finding.code), message, mend),
-            Severity::Warning => report.warn(name(&finding.code), message, mend),
+            Severity::Error => report.wrong(name(&finding.code), message, fix),
+            Severity::Warning => report.warn(name(&finding.code), message, fix),
         }
     }
 }
 
-/// What the finding is about, in a word or two.
+/// The finding's subject in a word or two.
 fn name(code: &str) -> &'static str {
     match code {
         "endpoints_not_readable" | "events_not_readable" => "permissions",
@@ -113,12 +113,12 @@ fn described(endpoint: &Endpoint) -> String {
         .unwrap_or_default();
     let events = match endpoint.events.as_slice() {
         [all] if all == "*" => "every event".to_owned(),
-        events => format!("{} types of events", events.len()),
+        events => format!("{} event types", events.len()),
     };
     let tried = match endpoint.answers {
-        // It was signed with our own secret: only Stripe's events prove that it is Stripe's.
-        Some(true) => "; our own ping came back",
+        // Signed with our own secret: only Stripe's events prove that Stripe has the same one.
+        Some(true) => "; our test event arrived",
         Some(false) | None => "",
     };
-    format!("{} gets {events}{of}{version}{tried}", endpoint.url)
+    format!("{} receives {events}{of}{version}{tried}", endpoint.url)
 }

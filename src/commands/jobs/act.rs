@@ -17,7 +17,7 @@ use crate::Failure;
 use crate::commands::terminal::{confirm, print_json, safe};
 use crate::commands::{misuse, open_store};
 
-/// Beyond this, counting what an act would be for takes longer than it is worth.
+/// Beyond this, counting the jobs takes longer than it is worth.
 const COUNTED: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub(super) enum Act {
     Discard,
 }
 
-/// Pauses a queue, or lets it go on.
-pub(super) async fn steer(
+/// Pauses or resumes a queue.
+pub(super) async fn pause_or_resume(
     settings: &Settings,
     inspector: &Inspector,
     pause: bool,
@@ -36,22 +36,25 @@ pub(super) async fn steer(
     let QueueArguments { queue, why, json } = arguments;
     let store = audited(settings).await?;
     let operator = operator(inspector, store.as_ref(), why);
-    let words = if pause {
+    if pause {
         operator.pause(&queue).await?;
-        "no worker takes its jobs until `surepass jobs resume`; what runs goes on"
     } else {
         operator.resume(&queue).await?;
-        "workers take its jobs again"
-    };
+    }
     if json {
         print_json(&json!({ "queue": queue, "paused": pause }))?;
     } else {
-        println!("{}: {words}.", safe(&queue));
+        let queue = safe(&queue);
+        if pause {
+            println!("{queue}: paused. Running jobs finish; others wait for `surepass jobs resume {queue}`.");
+        } else {
+            println!("{queue}: resumed. Workers take its jobs again.");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Retries or discards the jobs that are named, or all that fit.
+/// Retries or discards the named jobs, or all that match.
 pub(super) async fn act(
     settings: &Settings,
     inspector: &Inspector,
@@ -60,7 +63,7 @@ pub(super) async fn act(
 ) -> Result<ExitCode, Failure> {
     let (arguments, state) = match meant {
         Ok(meant) => meant,
-        Err(words) => return Ok(misuse(words)),
+        Err(message) => return Ok(misuse(message)),
     };
     if state.is_none() {
         let mut ids = Vec::new();
@@ -78,7 +81,7 @@ pub(super) async fn act(
     many(settings, inspector, act, arguments, state).await
 }
 
-/// Of several jobs of one purchase those that are dead letters, if any is: the others need nobody.
+/// Of several jobs of one purchase the dead letters, if there are any: the others need no action.
 async fn dead_of(inspector: &Inspector, ids: Vec<String>) -> Result<Vec<String>, Failure> {
     let mut dead = Vec::new();
     if ids.len() > 1 {
@@ -125,8 +128,9 @@ async fn many(
                 return Ok(ExitCode::FAILURE);
             }
             None => {
+                let matches = if count == 1 { "matches" } else { "match" };
                 return Ok(misuse(&format!(
-                    "{count}{more} {jobs} fit, and there is nobody to ask: say --yes"
+                    "{count}{more} {jobs} {matches}. Not a terminal: pass --yes to confirm"
                 )));
             }
         }
@@ -159,18 +163,18 @@ async fn many(
         print!("{} {} {jobs}", act.past(), tally.done);
         match tally.matched - tally.done {
             0 => println!("."),
-            moved => println!("; {moved} had moved on by then."),
+            moved => println!("; {moved} changed state in the meantime."),
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// That no job fits, which is misuse where the tenant is none that there is.
+/// Reports that no job matches: wrong usage where there is no such tenant.
 pub(super) fn no_job(unknown_tenant: Option<&str>) -> ExitCode {
-    if let Some(words) = unknown_tenant {
-        return misuse(&format!("no job fits, and {words}"));
+    if let Some(message) = unknown_tenant {
+        return misuse(&format!("no job matches, and {message}"));
     }
-    println!("No job fits.");
+    println!("No job matches.");
     ExitCode::SUCCESS
 }
 
@@ -182,7 +186,7 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
         let (word, fine) = match outcome {
             Outcome::Retried => ("retried", true),
             Outcome::Discarded => ("discarded", true),
-            // It is on its way already.
+            // It will run anyway.
             Outcome::Left(JobState::Waiting) => ("waiting", true),
             Outcome::Left(state) => (state.as_str(), false),
             Outcome::Unknown => ("unknown", false),
@@ -194,7 +198,7 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
         }
         match outcome {
             Outcome::Left(JobState::Running) if act == Act::Retry => eprintln!(
-                "surepass: {shown} is running, so there is nothing to retry: `surepass jobs show {shown}` tells where"
+                "surepass: {shown} is running, so there is nothing to retry. Next: `surepass jobs show {shown}`"
             ),
             Outcome::Left(state) if !fine => {
                 eprintln!("surepass: {shown} is {}: nothing was done", state.as_str());
@@ -213,11 +217,11 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
     })
 }
 
-/// The store, for its audit log: what cannot be written there is not done.
+/// The store, for its audit log: an action that cannot be logged is not carried out.
 async fn audited(settings: &Settings) -> Result<std::sync::Arc<dyn Store>, Failure> {
-    open_store(settings).await.map_err(|error| {
-        format!("nothing was done, for it could not be written to the audit log. {error}").into()
-    })
+    open_store(settings)
+        .await
+        .map_err(|error| format!("nothing was done: the audit log could not be written. {error}").into())
 }
 
 fn operator<'a>(inspector: &'a Inspector, store: &'a dyn Store, why: Option<String>) -> Operator<'a> {

@@ -1,4 +1,4 @@
-//! What `surepass jobs` can be told.
+//! The arguments of `surepass jobs`.
 
 use std::time::Duration;
 
@@ -11,38 +11,39 @@ pub(crate) enum Command {
     /// List jobs: running, dead, scheduled, waiting, done
     #[command(after_help = "\
 Examples:
-  surepass jobs list --state dead                       what needs a person
-  surepass jobs list --state dead --error timeout       … and failed with a time-out
-  surepass jobs list --tenant studio --older-than 10m   what a tenant has been waiting for
+  surepass jobs list --state dead
+  surepass jobs list --state dead --error timeout
+  surepass jobs list --tenant studio --older-than 10m
   surepass jobs list --state done --younger-than 1h --json")]
     List(ListArguments),
-    /// Tell a job's whole life: each failed attempt with worker, times and error, and its next run
+    /// Show one job: its state, its next run, and each failed attempt
     #[command(after_help = "\
 Examples:
   surepass jobs show fulfil:cs_test_a1B2
-  surepass jobs show cs_test_a1B2            the same: a session names the job that fulfils it")]
+  surepass jobs show cs_test_a1B2          the same job, by its session")]
     Show(ShowArguments),
-    /// Run dead jobs again from their first attempt, and scheduled ones now
+    /// Run dead jobs again from their first attempt, and scheduled jobs now
     #[command(after_help = "\
-A job that runs is left alone. What failed before stays told.
+Running jobs are left alone. Earlier failures stay listed.
 
 Examples:
   surepass jobs retry cs_test_a1B2 cs_test_c3D4
-  surepass jobs retry --dead --error store_unavailable --why 'the database is back'
+  surepass jobs retry --dead --error store_unavailable --why 'database is back'
   surepass jobs retry --state scheduled --tenant studio --yes")]
     Retry(RetryArguments),
-    /// Take jobs out of the queue for good
+    /// Remove jobs from the queue for good
     #[command(after_help = "\
-All that is kept of a job goes with it; what it has stored stays. An attempt under way is not stopped, but how it ends
-changes nothing in the queue. A paid session that is discarded can be enqueued again by its next event or lookback.
+Removes what the queue keeps about a job, not what the job has stored. A running
+attempt is not stopped, but its result no longer changes the queue. A discarded
+purchase can be enqueued again by its next event or lookback.
 
 Examples:
   surepass jobs discard cs_test_a1B2 --why 'refunded by hand'
   surepass jobs discard --state dead --error expired_pass --older-than 7d")]
     Discard(DiscardArguments),
-    /// Let no worker take jobs of a queue; what runs goes on, and nothing that comes is lost
+    /// Pause a queue: running jobs finish, new jobs are accepted and wait
     Pause(QueueArguments),
-    /// End a pause
+    /// Resume a paused queue
     Resume(QueueArguments),
 }
 
@@ -59,28 +60,28 @@ impl Command {
 
 #[derive(clap::Args, Debug)]
 pub(super) struct FilterArguments {
-    /// Only of this queue
+    /// Only jobs of this queue
     #[arg(long, value_name = "QUEUE")]
     pub(super) queue: Option<String>,
-    /// Only of this kind
+    /// Only jobs of this kind
     #[arg(long, value_name = "KIND")]
     pub(super) kind: Option<String>,
-    /// Only of this tenant, by its id, slug or Stripe account
+    /// Only jobs of this tenant (id, slug or Stripe account)
     #[arg(long, value_name = "TENANT")]
     pub(super) tenant: Option<String>,
-    /// All names of that tenant, as far as the store tells.
+    /// All names of that tenant that the store knows.
     #[arg(skip)]
     pub(super) tenant_names: Vec<String>,
-    /// What to say where no job fits, as the store knows no such tenant.
+    /// The message where no job matches and the store knows no such tenant.
     #[arg(skip)]
     pub(super) unknown_tenant: Option<String>,
-    /// Only with this text in the last error, its code, or the reason of death
+    /// Only jobs with this text in the last error, its code or the reason of death
     #[arg(long, value_name = "TEXT")]
     pub(super) error: Option<String>,
-    /// Only those that ended, or else were enqueued, longer ago: 90s, 15m, 2h, 7d
+    /// Only jobs that ended (or else were enqueued) longer ago: 90s, 15m, 2h, 7d
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
     pub(super) older_than: Option<Duration>,
-    /// The same, less long ago
+    /// Only jobs that ended (or else were enqueued) less long ago
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
     pub(super) younger_than: Option<Duration>,
 }
@@ -133,24 +134,24 @@ impl From<Stage> for JobState {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct ListArguments {
-    /// Only in this state
+    /// Only jobs in this state
     #[arg(long)]
     pub(super) state: Option<Stage>,
     #[command(flatten)]
     pub(super) filter: FilterArguments,
-    /// Jobs on a page
+    /// Jobs per page
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub(super) limit: u16,
-    /// Where to go on: what the page before told
+    /// Continue after the previous page: the cursor that it printed
     #[arg(long, value_name = "CURSOR")]
     pub(super) cursor: Option<String>,
     /// Newest first [default for dead and done jobs]
     #[arg(long, conflicts_with = "oldest")]
     newest: bool,
-    /// Oldest, or soonest, first [default for the others]
+    /// Oldest or soonest first [default for other states]
     #[arg(long)]
     oldest: bool,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -167,33 +168,33 @@ impl ListArguments {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct ShowArguments {
-    /// The job's id as it is listed, or the session that it fulfils
+    /// The job's id, or the session (cs_…) that it fulfils
     pub(super) id: String,
-    /// Tell names and emails in the clear
+    /// Show names and emails unmasked
     #[arg(long)]
     pub(super) personal: bool,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     pub(super) json: bool,
 }
 
 #[derive(clap::Args, Debug)]
 pub(super) struct ActArguments {
-    /// The jobs' ids as they are listed, or the sessions that they fulfil
+    /// The jobs' ids, or the sessions (cs_…) that they fulfil
     #[arg(value_name = "ID")]
     pub(super) ids: Vec<String>,
-    /// All dead jobs, as far as the filters below let them
+    /// All dead jobs that match the filters
     #[arg(long, conflicts_with = "ids")]
     dead: bool,
     #[command(flatten)]
     pub(super) filter: FilterArguments,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub(super) yes: bool,
-    /// Why: kept in the audit log
+    /// The reason, for the audit log
     #[arg(long, value_name = "TEXT")]
     pub(super) why: Option<String>,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -216,7 +217,7 @@ enum Discardable {
 pub(crate) struct RetryArguments {
     #[command(flatten)]
     act: ActArguments,
-    /// All jobs in this state, as far as the filters let them
+    /// All jobs in this state that match the filters
     #[arg(long, conflicts_with_all = ["ids", "dead"])]
     state: Option<Retriable>,
 }
@@ -225,12 +226,12 @@ pub(crate) struct RetryArguments {
 pub(crate) struct DiscardArguments {
     #[command(flatten)]
     act: ActArguments,
-    /// All jobs in this state, as far as the filters let them
+    /// All jobs in this state that match the filters
     #[arg(long, conflicts_with_all = ["ids", "dead"])]
     state: Option<Discardable>,
 }
 
-/// Which jobs an act is for, or in what the command was misused.
+/// Which jobs an action is for; `Err`: how the command was used wrongly.
 pub(super) type Meant = Result<(ActArguments, Option<JobState>), &'static str>;
 
 impl RetryArguments {
@@ -259,8 +260,8 @@ impl ActArguments {
     fn meant(self, state: Option<JobState>) -> Meant {
         let state = state.or(self.dead.then_some(JobState::Dead));
         match (self.ids.is_empty(), state, self.filter.is_empty()) {
-            (true, None, _) => Err("name the jobs by their ids, or say --dead or --state"),
-            (false, _, false) => Err("ids and filters do not go together"),
+            (true, None, _) => Err("name the jobs by their ids, or pass --dead or --state"),
+            (false, _, false) => Err("ids and filters cannot be combined"),
             _ => Ok((self, state)),
         }
     }
@@ -270,10 +271,10 @@ impl ActArguments {
 pub(crate) struct QueueArguments {
     /// The queue's name
     pub(super) queue: String,
-    /// Why: kept in the audit log
+    /// The reason, for the audit log
     #[arg(long, value_name = "TEXT")]
     pub(super) why: Option<String>,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -11,7 +11,7 @@ use super::arguments::ListArguments;
 use crate::Failure;
 use crate::commands::terminal::{columns, cut, print_json, relative, safe, span};
 
-/// So much is printed of a line where there is no terminal.
+/// A line is cut at so many columns where stdout is no terminal.
 const COLUMNS: usize = 100;
 /// Where a job's id begins.
 const INDENT: usize = 23;
@@ -51,12 +51,12 @@ pub(super) async fn run(inspector: &Inspector, arguments: ListArguments) -> Resu
         (None, false) => {}
         (Some(next), empty) => {
             let so_far = if empty {
-                "None fits so far"
+                "No match so far"
             } else {
                 "There may be more"
             };
             println!(
-                "\n{so_far} ({} jobs looked at). Go on with the same filters and\n--cursor {next}",
+                "\n{so_far} ({} jobs scanned). Next page: the same filters with\n--cursor {next}",
                 page.scanned
             );
         }
@@ -76,7 +76,7 @@ fn summary(queue: &QueueStatus) -> String {
     );
     if let Some(since) = queue.oldest_waiting {
         let waited = span(queue.now.saturating_sub(since));
-        line = format!("{line}; the oldest has waited {waited}");
+        line = format!("{line}; oldest waiting for {waited}");
     }
     if queue.paused {
         line.push_str("; PAUSED");
@@ -84,7 +84,7 @@ fn summary(queue: &QueueStatus) -> String {
     line
 }
 
-/// A job's state, time and id, and below what else is known.
+/// A job's state, time and id, and the details for the line below.
 fn lines(job: &JobSummary, now: u64) -> [String; 2] {
     let when = [job.due, job.ended, job.claimed, job.enqueued];
     let when = when.into_iter().flatten().next();
@@ -104,13 +104,13 @@ fn lines(job: &JobSummary, now: u64) -> [String; 2] {
     }
     let mut second = rest.join(" · ");
     if let Some(error) = &job.error {
-        // It begins with what the line above has just told.
+        // It begins with the id, which the line above shows.
         let subject = job.id.split_once(':').map_or("", |(_, subject)| subject);
-        let told = error
+        let rest = error
             .strip_prefix(subject)
             .and_then(|rest| rest.strip_prefix(": "));
         second.push_str(": ");
-        second.push_str(&safe(told.unwrap_or(error)));
+        second.push_str(&safe(rest.unwrap_or(error)));
     }
     [first, second]
 }

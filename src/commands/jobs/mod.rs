@@ -26,7 +26,7 @@ pub(super) use act::who;
 pub(crate) use arguments::Command;
 use arguments::FilterArguments;
 
-/// How long the store may take to say which names a tenant has.
+/// How long the store may take to list a tenant's names.
 const STORE: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(settings: &Settings, mut command: Command) -> Result<ExitCode, Failure> {
@@ -42,8 +42,8 @@ pub(crate) fn run(settings: &Settings, mut command: Command) -> Result<ExitCode,
             Command::Discard(arguments) => {
                 act::act(settings, &inspector, Act::Discard, arguments.meant()).await
             }
-            Command::Pause(arguments) => act::steer(settings, &inspector, true, arguments).await,
-            Command::Resume(arguments) => act::steer(settings, &inspector, false, arguments).await,
+            Command::Pause(arguments) => act::pause_or_resume(settings, &inspector, true, arguments).await,
+            Command::Resume(arguments) => act::pause_or_resume(settings, &inspector, false, arguments).await,
         };
         let error = match done {
             Err(error) => match error.downcast::<OperatorError>().map(|error| *error) {
@@ -54,14 +54,14 @@ pub(crate) fn run(settings: &Settings, mut command: Command) -> Result<ExitCode,
             done => return done,
         };
         match error.downcast::<InspectError>() {
-            Ok(error) => told(settings, &error),
+            Ok(error) => explain(settings, &error),
             Err(error) => Err(error),
         }
     })
 }
 
-/// A job carries its tenant as its session, its path or its account told it: by any of the tenant's names. Where the store cannot
-/// say which there are, the typed one counts alone: to look at jobs Redis is enough.
+/// A job carries any of its tenant's names: the one in its session, path or account. Where the store is away only the typed
+/// name counts: Redis is enough to look at jobs.
 async fn name_tenant(settings: &Settings, filter: &mut FilterArguments) {
     let Some(typed) = filter.tenant.as_deref() else {
         return;
@@ -78,7 +78,7 @@ async fn name_tenant(settings: &Settings, filter: &mut FilterArguments) {
             filter.tenant_names = vec![tenant.id.clone(), tenant.slug.clone()];
             filter.tenant_names.extend(tenant.stripe_account.clone());
         }
-        Err(words) => filter.unknown_tenant = Some(words),
+        Err(message) => filter.unknown_tenant = Some(message),
     }
 }
 
@@ -92,8 +92,8 @@ pub(super) fn inspector(settings: &Settings) -> Result<Inspector, Failure> {
     Ok(Inspector::new(queues).with_plain_fields(&PLAIN_FIELDS))
 }
 
-/// Says what went wrong and what to do; what was asked for and cannot be is misuse.
-pub(super) fn told(settings: &Settings, error: &InspectError) -> Result<ExitCode, Failure> {
+/// Reports what went wrong and what to do next; a request that cannot be fulfilled is wrong usage.
+pub(super) fn explain(settings: &Settings, error: &InspectError) -> Result<ExitCode, Failure> {
     match error {
         InspectError::UnknownQueue(..) | InspectError::Cursor | InspectError::Filter(_) => {
             Ok(misuse(&safe(&error.to_string())))
@@ -105,7 +105,7 @@ pub(super) fn told(settings: &Settings, error: &InspectError) -> Result<ExitCode
         )
         .into()),
         InspectError::Queue(QueueError::Redis(_) | QueueError::Timeout) => Err(format!(
-            "{}. Is it running, and is REDIS_URL, `{}`, its address? Jobs that were accepted are kept where Redis keeps its data",
+            "{}. Next: start Redis, or correct REDIS_URL, `{}`. Accepted jobs are kept in its data",
             safe(&error.to_string()),
             masked(settings.redis.url_or_default().expose_secret())
         )

@@ -76,7 +76,7 @@ pub(super) async fn run(
         Err(error) => {
             if !lives.is_empty() {
                 let error = safe(&error.to_string());
-                eprintln!("surepass: whether it is an unmatched payment cannot be read: {error}");
+                eprintln!("surepass: its unmatched payment could not be read: {error}");
             }
             None
         }
@@ -130,7 +130,7 @@ fn print_life(shown: &Shown<'_>, personal: bool) -> Result<(), Failure> {
         }
     }
     if !life.failed_attempts.is_empty() {
-        println!("\nFailed attempts (the last {} at most)", 20);
+        println!("\nFailed attempts (the last {})", 20);
         for attempt in &life.failed_attempts {
             print_attempt(attempt, life.now);
         }
@@ -139,7 +139,7 @@ fn print_life(shown: &Shown<'_>, personal: bool) -> Result<(), Failure> {
         let hint = if personal {
             ""
         } else {
-            " (names and emails masked: --personal tells them)"
+            " (names and emails are masked; --personal shows them)"
         };
         println!("\nPayload{hint}");
         let text = serde_json::to_string_pretty(payload)?;
@@ -150,13 +150,13 @@ fn print_life(shown: &Shown<'_>, personal: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// There is nothing to show; where else to look.
+/// That there is no such job, and what to do next.
 pub(super) fn no_such_job(id: &str, case: Option<&Case>) -> String {
     let session = session_of(id).unwrap_or("cs_…");
     let case = case.map(|case| format!(". Its unmatched payment is {}", case.line()));
     format!(
-        "there is no job `{}`: it was never enqueued, or was done and has been trimmed. Look with: surepass \
-         subscriptions list --session {}{}",
+        "there is no job `{}`: it was never enqueued, or is done and no longer kept. Next: surepass subscriptions \
+         list --session {}{}",
         safe(id),
         safe(session),
         case.unwrap_or_default()
@@ -175,29 +175,29 @@ fn facts(life: &JobDetails) -> Vec<(&'static str, String)> {
     }];
     if let Some(reason) = &job.reason {
         let hope = match life.transient {
-            Some(true) => "a passing cause: retry it once that is mended",
-            _ => "a retry cannot help until a person has mended the cause",
+            Some(true) => "temporary: retry it once the cause is fixed",
+            _ => "permanent: fix the cause, then retry",
         };
         facts.push(("reason", format!("{} ({hope})", safe(reason))));
     }
-    let mut tell = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
-    tell("worker", job.worker.as_deref().map(safe));
-    tell("queue", Some(safe(&job.queue)));
+    let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+    add("worker", job.worker.as_deref().map(safe));
+    add("queue", Some(safe(&job.queue)));
     let version = job.version.unwrap_or(1);
-    tell(
+    add(
         "kind",
         job.kind
             .as_deref()
             .map(|kind| format!("{}, version {version}", safe(kind))),
     );
-    tell("tenant", job.tenant.as_deref().map(safe));
-    tell("trace", life.trace.as_deref().map(safe));
-    tell("enqueued", job.enqueued.map(|ms| absolute(ms, life.now)));
+    add("tenant", job.tenant.as_deref().map(safe));
+    add("trace", life.trace.as_deref().map(safe));
+    add("enqueued", job.enqueued.map(|ms| absolute(ms, life.now)));
     let crashes = match life.crashes {
         None | Some(0) => String::new(),
-        Some(count) => format!(", in {count} of which its worker died"),
+        Some(count) => format!(", of which {count} ended with a crash of the worker"),
     };
-    tell("attempts", job.attempts.map(|count| format!("{count}{crashes}")));
+    add("attempts", job.attempts.map(|count| format!("{count}{crashes}")));
     facts
 }
 

@@ -34,23 +34,23 @@ const MOST_LETTERS: usize = 5_000;
 /// Steps of the progress bar.
 const STEPS: u64 = 1_000;
 
-/// Compare what Stripe was paid for with what the store holds
+/// Compare the paid sessions in Stripe with the subscriptions in the store
 ///
-/// Reads the Checkout Sessions of all accounts (the key's own and each tenant's `stripeAccount`) and their subscriptions,
-/// and trusts neither queue nor logs. It changes nothing. Exit 0 only if nothing is missing, nothing is doubled, no
-/// paid purchase waits for a person (`surepass unmatched list`), and all of it could be read.
+/// Reads the Checkout Sessions of all accounts (the key's own and each tenant's `stripeAccount`) and their subscriptions.
+/// It changes nothing, and relies on neither queue nor logs. Exit 0 only if nothing is missing, nothing is doubled, no
+/// paid purchase waits for a person (`surepass unmatched list`), and everything could be read.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// How far back, by when a session was created
+    /// How many days to look back, by when the session was created
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3650))]
     days: u16,
-    /// Only the purchases of this tenant (its id or slug), in the account it sells on
+    /// Only purchases of this tenant (id or slug), in the account that it sells on
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
-    /// What was paid less than so many minutes ago is in flight, not missing
+    /// Purchases paid less than so many minutes ago are in flight, not missing
     #[arg(long, value_name = "MINUTES", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1440))]
     grace: u16,
-    /// One JSON document, with the ids of all findings (10,000 of a kind)
+    /// Print one JSON document, with the ids of all findings (up to 10,000 of a kind)
     #[arg(long)]
     json: bool,
 }
@@ -61,7 +61,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         let store = open_for_reading(settings).await?;
         let tenant = match tenant::option(store.as_ref(), arguments.tenant.as_deref()).await? {
             Ok(tenant) => tenant.map(|tenant| tenant.slug),
-            Err(words) => return Ok(misuse(&words)),
+            Err(message) => return Ok(misuse(&message)),
         };
         let now = Clock::system().now();
         let to = DateTime::<Utc>::from_timestamp(now.timestamp(), 0).unwrap_or(now);
@@ -94,11 +94,11 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     })
 }
 
-/// Calls go at the pace that all processes share; where Redis is away, one after the other, which is slow enough.
+/// Calls share one rate limit with all processes. While Redis is away they go one after the other, which is slow enough.
 async fn client(settings: &Settings) -> Result<Client, Failure> {
     let options = settings.stripe_options().ok_or(
-        "STRIPE_SECRET_KEY is not set: without a key nobody can ask Stripe what was paid. A restricted key with read \
-         access is enough (rk_live_…, rk_test_…)",
+        "STRIPE_SECRET_KEY is not set, so Stripe cannot be asked. A restricted key with read access is enough (rk_live_…, \
+         rk_test_…)",
     )?;
     let redis = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())?;
     let bucket = TokenBucket::new(&redis, settings.stripe_rate_limit())?;
@@ -106,7 +106,9 @@ async fn client(settings: &Settings) -> Result<Client, Failure> {
     let pace: Arc<dyn Pace> = if matches!(answer, Ok(Ok(_))) {
         Arc::new(bucket)
     } else {
-        eprintln!("surepass: Redis does not answer, so the other processes' calls to Stripe are not seen");
+        eprintln!(
+            "surepass: Redis is not responding, so calls to Stripe are not counted together with those of other processes"
+        );
         Arc::new(Unpaced)
     };
     Ok(Client::new(api::http()?, options, pace))
@@ -131,8 +133,8 @@ fn show(bar: &ProgressBar, progress: Progress<'_>) {
     bar.set_message(format!("{account}: {} sessions", progress.sessions));
 }
 
-/// Adds to the missing what has become of their jobs: a hint for whoever looks into it, no part of the verdict. Where
-/// Redis does not answer there is none.
+/// Adds the state of their jobs to the missing purchases: a hint for the operator, no part of the verdict. Left out while
+/// Redis is away.
 async fn look_up_jobs(settings: &Settings, store: &dyn Store, balance: &mut Balance) {
     let Ok(inspector) = inspector(settings) else {
         return;
@@ -158,8 +160,8 @@ async fn look_up_jobs(settings: &Settings, store: &dyn Store, balance: &mut Bala
     let _ = tokio::time::timeout(REDIS, looking).await;
 }
 
-/// Sessions of the newest dead letters: what was paid just now and is dead already does not come by itself. Where Redis
-/// does not answer there are none.
+/// Sessions of the newest dead letters: a purchase that is dead does not arrive by itself, however recent. Empty while
+/// Redis is away.
 async fn dead_sessions(settings: &Settings) -> HashSet<String> {
     let queue = Redis::open(&settings.redis.url_or_default(), RedisOptions::default())
         .and_then(|redis| Queue::new(&redis, settings.queue_config()));

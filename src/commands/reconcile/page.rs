@@ -1,4 +1,4 @@
-//! The ledger as a person reads it, within 80 columns.
+//! The reconciliation as text, within 80 columns.
 
 use chrono::{DateTime, Utc};
 use surepass::lookback::reconciliation::{AccountBalance, Balance, Finding, Findings};
@@ -27,7 +27,7 @@ pub(super) fn print(balance: &Balance, days: u16) {
             "the session's creation"
         };
         println!(
-            "\nFrom {since} to subscription. The worst:\n  {}",
+            "\nSlowest, from {since} to subscription:\n  {}",
             safe(&worst.session)
         );
     }
@@ -38,16 +38,14 @@ pub(super) fn print(balance: &Balance, days: u16) {
         print_findings(findings, name, what, balance.to);
     }
     if !balance.payments_read {
-        println!(
-            "\nRefunds and disputes were not looked at: the key may not read payment intents and charges."
-        );
+        println!("\nRefunds and disputes were not checked: the key cannot read payment intents and charges.");
     }
     if balance.ok {
         println!("\n{}", verdict(balance));
     }
 }
 
-/// What the ledger comes to, in a sentence.
+/// The result in a sentence.
 pub(super) fn verdict(balance: &Balance) -> String {
     let mut sentences = Vec::new();
     let unmatched = match balance.unmatched.count {
@@ -62,7 +60,7 @@ pub(super) fn verdict(balance: &Balance) -> String {
         sentences.push(format!("{found}."));
     } else {
         sentences.push(format!(
-            "{found} as far as could be read, and that was not all: this proves nothing."
+            "{found} so far, but not everything could be read: this proves nothing."
         ));
     }
     for account in &balance.accounts {
@@ -71,9 +69,9 @@ pub(super) fn verdict(balance: &Balance) -> String {
             format!(" back to {}", at.format("%Y-%m-%d %H:%M:%S UTC"))
         });
         sentences.push(format!(
-            "Of {} {} sessions{back_to} were read. {}.",
-            name(account),
+            "Only {} sessions of {}{back_to} were read. {}.",
             account.sessions,
+            name(account),
             safe(failed)
         ));
     }
@@ -81,10 +79,7 @@ pub(super) fn verdict(balance: &Balance) -> String {
         sentences.push(format!("{}.", safe(failed)));
     }
     if balance.unreadable > 0 {
-        sentences.push(format!(
-            "{} of Stripe's sessions have no id that can be read.",
-            balance.unreadable
-        ));
+        sentences.push(format!("{} sessions have no readable id.", balance.unreadable));
     }
     sentences.join(" ")
 }
@@ -92,12 +87,8 @@ pub(super) fn verdict(balance: &Balance) -> String {
 fn sums(balance: &Balance) -> String {
     let rows = [
         ("paid", balance.paid, "complete, paid, and for a pass"),
-        ("  fulfilled", balance.fulfilled, "have their subscription"),
-        (
-            "    active",
-            balance.active,
-            "of these: switched on, and not over",
-        ),
+        ("  fulfilled", balance.fulfilled, "have a subscription"),
+        ("    active", balance.active, "of these, active and not expired"),
         ("  in flight", balance.in_flight.count, "paid just now"),
         (
             "  refunded",
@@ -109,20 +100,20 @@ fn sums(balance: &Balance) -> String {
             balance.closed_unfulfilled.count,
             "by a person, without a subscription",
         ),
-        ("  missing", balance.missing.count, "paid, and no subscription"),
+        ("  missing", balance.missing.count, "paid, without a subscription"),
         (
             "unmatched",
             balance.unmatched.count,
-            "paid, and a person must look, also older ones",
+            "paid, and need a person; of any age",
         ),
         (
             "doubled",
             balance.doubled.count,
-            "one session or payment, more than one subscription",
+            "more than one subscription for a session or payment",
         ),
     ];
     let rows = rows.into_iter();
-    // What hardly a shop has is left out where there is none.
+    // Rows that are rarely needed are left out while they are 0.
     let shown = rows.filter(|(name, count, _)| *count > 0 || !["  closed", "unmatched"].contains(name));
     let rows = shown.map(|(name, count, what)| format!("{name:<14}{count:>9}   {what}"));
     rows.collect::<Vec<_>>().join("\n")
@@ -154,7 +145,7 @@ fn layers(balance: &Balance) -> comfy_table::Table {
         time(delay.p99_ms),
         time(delay.worst.as_ref().map(|worst| worst.ms)),
     ]);
-    let head = ["CAME BY", "COUNT", "SHARE", "P50", "P99", "WORST"];
+    let head = ["SOURCE", "COUNT", "SHARE", "P50", "P99", "MAX"];
     right_aligned(table(head, rows.into_iter()))
 }
 
@@ -202,43 +193,39 @@ fn right_aligned(mut table: comfy_table::Table) -> comfy_table::Table {
 
 fn kinds(balance: &Balance) -> [(&Findings, &'static str, &'static str); 9] {
     [
-        (&balance.missing, "MISSING", "paid, and no subscription"),
+        (&balance.missing, "MISSING", "paid, without a subscription"),
         (
             &balance.unmatched,
             "UNMATCHED",
-            "paid, and a person must look (`surepass unmatched list`)",
+            "paid, and need a person (`surepass unmatched list`)",
         ),
         (&balance.doubled, "DOUBLED", "more than one subscription"),
         (
             &balance.wrong,
             "WRONG",
-            "the subscription is not what was paid for",
+            "the subscription differs from what was paid",
         ),
         (
             &balance.other_owner,
             "OWNER",
-            "another user's, or a guest's, by today's rules",
+            "by today's rules it belongs to another user or guest",
         ),
         (
             &balance.refunded_active,
             "REFUNDED",
-            "all money given back, and active",
+            "refunded in full, but active",
         ),
-        (
-            &balance.disputed_active,
-            "DISPUTED",
-            "the bank asked for the money, and active",
-        ),
+        (&balance.disputed_active, "DISPUTED", "disputed, but active"),
         (
             &balance.unpaid_active,
             "UNPAID",
-            "active, and the session is no paid purchase",
+            "active, but the session is not a paid purchase",
         ),
         (
             &balance.unknown_session,
             "UNKNOWN",
-            "a pass, and Stripe does not know its session in this account. Nobody lacks one: it was sold on another account, \
-             with another key, or by an event that Stripe never sent, such as a test's or the demo's own",
+            "a pass whose session does not exist in this Stripe account. Nobody lacks a pass: it was sold on another account, \
+             with another key, or by an event that Stripe never sent, such as a test's or the demo's",
         ),
     ]
 }
@@ -265,7 +252,7 @@ fn print_findings(findings: &Findings, name: &str, what: &str, now: DateTime<Utc
     }
     let rest = findings.count.saturating_sub(SHOWN as u64);
     if rest > 0 {
-        println!("  … and {rest} more: --json tells them");
+        println!("  … and {rest} more: see --json");
     }
 }
 
@@ -292,12 +279,17 @@ fn details(finding: &Finding, now: DateTime<Utc>) -> Vec<String> {
             safe(&one.store)
         )
     }));
-    lines.extend(finding.why.as_deref().map(|why| told(why, &finding.session)));
+    lines.extend(
+        finding
+            .why
+            .as_deref()
+            .map(|why| without_session(why, &finding.session)),
+    );
     lines.extend(finding.job.as_deref().map(|job| format!("job {}", safe(job))));
     lines
 }
 
-/// Without the session, which stands above.
-fn told(why: &str, session: &str) -> String {
+/// Without the session, which the line above shows.
+fn without_session(why: &str, session: &str) -> String {
     safe(&why.replace(&format!(": {session}: "), ": "))
 }

@@ -16,27 +16,27 @@ use crate::commands::{misuse, open_for_reading, table, tenant};
 const PAGE: u32 = 1_000;
 /// How many are shown on a terminal: a support person narrows the list rather than reading it.
 const ON_TERMINAL: u32 = 100;
-/// The same of a table that is written elsewhere.
+/// The same for a table that goes to a file or a pipe.
 const ELSEWHERE: u32 = 10_000;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// Only this tenant's, by its id or slug
+    /// Only subscriptions of this tenant (id or slug)
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
-    /// Only this user's
+    /// Only subscriptions of this user
     #[arg(long, value_name = "ID")]
     user: Option<String>,
-    /// Only those of users with this email
+    /// Only subscriptions of users with this email
     #[arg(long, value_name = "EMAIL")]
     email: Option<String>,
-    /// Only the one of this Checkout Session
+    /// Only the subscription of this Checkout Session
     #[arg(long, value_name = "cs_…")]
     session: Option<String>,
-    /// The newest N [default: 100 on a terminal, 10,000 elsewhere, all with --json]
+    /// Show the newest N [default: 100 on a terminal, 10,000 elsewhere, all with --json]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// A JSON array of all, printed as they are read
+    /// Print all as a JSON array, as they are read
     #[arg(long)]
     json: bool,
 }
@@ -45,7 +45,7 @@ pub(super) async fn run(settings: &Settings, arguments: Arguments) -> Result<Exi
     let store = open_for_reading(settings).await?;
     let slug = match tenant::option(store.as_ref(), arguments.tenant.as_deref()).await? {
         Ok(tenant) => tenant.map(|tenant| tenant.slug),
-        Err(words) => return Ok(misuse(&words)),
+        Err(message) => return Ok(misuse(&message)),
     };
     let filter = SubscriptionFilter {
         tenant_slug: slug,
@@ -85,13 +85,13 @@ pub(super) async fn run(settings: &Settings, arguments: Arguments) -> Result<Exi
     print(&found);
     if has_more {
         eprintln!(
-            "surepass: the newest {limit}; there are more: narrow the list, or use --limit N, or --json (all)"
+            "surepass: the newest {limit}; there are more. Narrow the list, or use --limit N, or --json for all"
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What fits, newest first, in pages.
+/// What matches, newest first, in pages.
 struct Pages<'a> {
     store: &'a dyn Store,
     filter: SubscriptionFilter,
@@ -130,7 +130,7 @@ async fn print_json(pages: &mut Pages<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// As a table where it is wide enough for one, else each in some lines: its id alone takes a terminal's 80 columns.
+/// As a table where the terminal is wide enough, else each in some lines: an id alone takes 80 columns.
 fn print(found: &[Subscription]) {
     let now = Clock::system().now();
     let upgraded = found
@@ -189,7 +189,7 @@ fn state(one: &Subscription, now: DateTime<Utc>, upgraded: &HashSet<&str>) -> &'
     }
 }
 
-/// That there is none, for whom, and who may know more.
+/// That there is none, for whom, and what to do next.
 fn none_of(filter: &SubscriptionFilter) -> String {
     let at = filter.tenant_slug.as_deref().map(safe);
     let option = at
@@ -206,7 +206,7 @@ fn none_of(filter: &SubscriptionFilter) -> String {
             format!("--email {}", safe(email)),
         ),
         (.., Some(user)) => (format!(" for {}", safe(user)), format!("--user {}", safe(user))),
-        (None, None, None) => (String::new(), "--all".to_owned()),
+        (None, None, None) => (" yet".to_owned(), "--all".to_owned()),
     };
-    format!("No pass{whom}{at}. Next: surepass sync {ask}{option} asks Stripe.")
+    format!("No pass{whom}{at}. Next: `surepass sync {ask}{option}` asks Stripe.")
 }

@@ -1,11 +1,11 @@
-//! What a `sync` has come to, as it is printed.
+//! The result of a `sync`, as it is printed.
 
 use serde::Serialize;
 use surepass::lookback::{FailedSession, Report};
 
 use crate::commands::terminal::safe;
 
-/// What all runs of one command have come to.
+/// The result of all runs of one command.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Outcome {
@@ -22,7 +22,7 @@ pub(super) struct Outcome {
     created: Vec<String>,
     refunded: Vec<String>,
     errors: Vec<FailedSession>,
-    /// What kept a run, or an account, from its end.
+    /// Why a run, or an account, could not be finished.
     failures: Vec<String>,
 }
 
@@ -56,47 +56,52 @@ impl Outcome {
             1 => "1 purchase".to_owned(),
             count => format!("{count} purchases"),
         };
-        // What kept a run from its end counts as an error, and is no purchase.
+        // A run that could not be finished counts as an error, but is not a purchase.
         let failed = self.error_count.saturating_sub(self.failures.len() as u64);
         let refunded = match self.refunded_count {
             0 => String::new(),
-            count => format!("; {count} refunded: no pass is due"),
+            count => format!("; {count} refunded, so no pass is due"),
         };
         format!(
-            "{purchases} found: {} brought, {} in order already, {} on their way, {failed} failed{refunded}",
+            "{purchases} found: {} fulfilled now, {} already handled, {} in progress, {failed} failed{refunded}",
             self.created_count, self.skipped_count, self.pending_count,
         )
     }
 
-    pub(super) fn print(&self) {
+    /// `none`: what to print where nothing was found, and nothing failed.
+    pub(super) fn print(&self, none: &str) {
+        if self.done && self.total_sessions_found == 0 && self.is_fine() {
+            println!("{none}");
+            return;
+        }
         println!("{}.", self.line());
         for session in &self.created {
-            println!("  brought  {}", safe(session));
+            println!("  fulfilled {}", safe(session));
         }
         for session in &self.refunded {
-            println!("  refunded {}", safe(session));
+            println!("  refunded  {}", safe(session));
         }
         for one in &self.errors {
-            println!("  failed   {}: {}", safe(&one.session), safe(&one.error));
+            println!("  failed    {}: {}", safe(&one.session), safe(&one.error));
         }
         for failure in &self.failures {
             eprintln!("surepass: {}", safe(failure));
         }
         if self.pending_count > 0 {
             eprintln!(
-                "surepass: {} have not arrived after hours of waiting: `surepass jobs list` shows where they are",
+                "surepass: {} still have no pass after hours. Next: `surepass jobs list`",
                 self.pending_count
             );
         }
         if self.unreadable_count > 0 {
             eprintln!(
-                "surepass: {} of Stripe's sessions could not be read: something may be missing",
+                "surepass: {} sessions could not be read, so a purchase may be missing",
                 self.unreadable_count
             );
         }
     }
 
-    /// Whether all was read, and all that was found is in order now.
+    /// Whether everything was read, and nothing that was found failed or is still in progress.
     pub(super) fn is_fine(&self) -> bool {
         self.error_count + self.pending_count + self.unreadable_count == 0 && self.failures.is_empty()
     }

@@ -34,7 +34,7 @@ pub(super) async fn assign(
     json: bool,
 ) -> Result<ExitCode, Failure> {
     if wanted.user.is_some_and(|user| !guest::is_assignable_user(user)) {
-        return Ok(misuse(&format!("{NO_USER_ID}, and no guest's (guest-…)")));
+        return Ok(misuse(&format!("{NO_USER_ID}, and not a guest's (guest-…)")));
     }
     let opened = match super::open(settings, id, why).await? {
         Ok(opened) => opened,
@@ -69,16 +69,16 @@ pub(super) async fn assign(
 fn print(reference: &str, session: &str, assigned: &Assigned, has_pass: bool) {
     let (pass, tenant) = (safe(&assigned.pass), safe(&assigned.tenant));
     if has_pass {
-        println!("{reference}: its buyer has {pass} of {tenant}.");
+        println!("{reference}: the buyer has {pass} of {tenant}.");
     } else {
         println!(
-            "{reference}: enqueued with {pass} of {tenant}, and the pass is not there yet. Look: surepass jobs show {}",
+            "{reference}: enqueued with {pass} of {tenant}, but not fulfilled yet. Next: surepass jobs show {}",
             safe(session)
         );
     }
 }
 
-/// What a person who assigns may have overlooked.
+/// Amounts that the operator may have overlooked.
 struct Amounts {
     paid: Option<Money>,
     price: Money,
@@ -94,17 +94,17 @@ impl Amounts {
     fn print(&self, reference: &str) {
         if let Some(paid) = self.paid.filter(|_| self.differs()) {
             println!(
-                "{reference}: note that {paid} was paid, and the pass costs {}.",
+                "{reference}: note: {paid} was paid, but the pass costs {}.",
                 self.price
             );
         }
         if let Some(refunded) = self.refunded {
-            println!("{reference}: note that {refunded} of it was refunded.");
+            println!("{reference}: note: {refunded} of it was refunded.");
         }
     }
 }
 
-/// How much of it was given back, as Stripe says; a case knows full refunds only, which close it.
+/// How much of it was refunded, as Stripe says: a case knows only full refunds, which close it.
 async fn refunded(settings: &Settings, case: &UnmatchedPayment) -> Option<Money> {
     let options = ClientOptions {
         attempts: 1,
@@ -121,7 +121,7 @@ async fn refunded(settings: &Settings, case: &UnmatchedPayment) -> Option<Money>
         Ok(session) => session?.payment?,
         Err(error) => {
             eprintln!(
-                "surepass: whether some of it was refunded is not known: {}",
+                "surepass: refunds could not be read from Stripe: {}",
                 safe(&error.to_string())
             );
             return None;

@@ -65,7 +65,7 @@ pub(super) async fn list(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who the buyer is needs to be asked for.
+/// The buyer is shown only with `--personal`.
 fn hide(case: &mut UnmatchedPayment) {
     let evidence = &mut case.evidence;
     for known in [&mut evidence.email, &mut evidence.name].into_iter().flatten() {
@@ -93,22 +93,20 @@ impl Counts {
         if self.paid + self.informational == 0 {
             match (all, self.closed) {
                 (false, _) => {
-                    println!(
-                        "No unmatched payments: every payment that we know of has its pass, or was closed."
-                    );
+                    println!("No unmatched payments: every known payment has its pass or was closed.");
                 }
-                (true, 0) => println!("No unmatched payments, neither open nor closed."),
+                (true, 0) => println!("No unmatched payments, open or closed."),
                 (true, closed) => println!("No open unmatched payments; {closed} closed."),
             }
             return;
         }
         println!(
-            "{} paid without a pass, {} for information only. Next, for each of them:",
+            "{} paid without a pass, {} for information only. Next, for each one of:",
             self.paid, self.informational
         );
-        println!("  surepass unmatched assign REFERENCE --pass PASS --why '…'  give the pass");
-        println!("  refund it in Stripe                                        it closes by itself");
-        println!("  surepass unmatched close REFERENCE --why '…'               nothing is owed");
+        println!("  surepass unmatched assign REFERENCE --pass PASS --why '…'  gives the pass");
+        println!("  refund it in Stripe                                        closes it");
+        println!("  surepass unmatched close REFERENCE --why '…'               no pass is due");
     }
 }
 
@@ -174,7 +172,7 @@ pub(in crate::commands) fn ended(how: Resolution) -> &'static str {
     }
 }
 
-/// What was paid, where that is known.
+/// The amount paid, where it is known.
 pub(super) fn paid(case: &UnmatchedPayment) -> Option<Money> {
     let currency = case.evidence.currency.as_deref()?.parse().ok()?;
     case.evidence.amount.map(|amount| Money { amount, currency })
