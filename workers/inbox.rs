@@ -69,7 +69,7 @@ impl Request {
                 user: None,
                 stripe_customer: Some(id),
                 days,
-            } if id.starts_with("cus_") => (tenant, Customer::StripeCustomer(id), days),
+            } if is_customer_id(&id) => (tenant, Customer::StripeCustomer(id), days),
             Self::Sync { .. } => {
                 return Err("give one of `user` (a user id) and `stripe_customer` (cus_…)".to_owned());
             }
@@ -78,20 +78,31 @@ impl Request {
             tenant,
             customer,
             days,
-            via: CreatedVia::Lookback,
+            // Not `lookback`: a request that fails says nothing about the schedules.
+            via: CreatedVia::SelfService,
             run: None,
         }))
     }
 }
 
+fn is_customer_id(id: &str) -> bool {
+    id.len() <= 255
+        && id
+            .strip_prefix("cus_")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
 /// Hands over what is pushed until `stop`.
 pub(crate) async fn run(inbox: Inbox, sync: Queue, clock: Clock, stop: CancellationToken) {
-    let mut wait = BETWEEN_LOOKS;
+    let (mut wait, mut is_failing) = (BETWEEN_LOOKS, false);
     while !stop.is_cancelled() {
         let pause = match stop.run_until_cancelled(hand_over(&inbox, &sync, &clock)).await {
             None => return,
             Some(Ok(handed)) => {
-                wait = BETWEEN_LOOKS;
+                if is_failing {
+                    tracing::info!("the inbox is read again");
+                }
+                (wait, is_failing) = (BETWEEN_LOOKS, false);
                 if handed < BATCH {
                     BETWEEN_LOOKS
                 } else {
@@ -99,7 +110,11 @@ pub(crate) async fn run(inbox: Inbox, sync: Queue, clock: Clock, stop: Cancellat
                 }
             }
             Some(Err(error)) => {
-                tracing::debug!(%error, "the inbox cannot be read; trying again");
+                // Once: Redis may be away for long.
+                if !is_failing {
+                    tracing::warn!(%error, "the inbox cannot be read; trying again");
+                }
+                is_failing = true;
                 wait = (wait * 2).min(LONGEST_WAIT);
                 wait
             }
@@ -117,10 +132,11 @@ async fn hand_over(inbox: &Inbox, sync: &Queue, clock: &Clock) -> Result<usize, 
         match Request::read(payload) {
             Ok(job) => {
                 items.push(job.item()?);
-                accepted.push(id.as_str());
+                accepted.push(id.as_slice());
             }
             Err(why) => {
-                tracing::error!(job = id, why, "a job in the inbox is refused");
+                let job = String::from_utf8_lossy(id);
+                tracing::error!(%job, why, "a job in the inbox is refused");
                 inbox.refuse(id, &why, now).await?;
             }
         }
@@ -177,6 +193,7 @@ mod tests {
                 "give one of",
             ),
             (r#"{"job":"sync","user":"u","days":0}"#, "`days`"),
+            (r#"{"job":"sync","stripe_customer":"cus_../x?y"}"#, "give one of"),
             (
                 r#"{"job":"sync","user":"u","verified_email":"a@b.no"}"#,
                 "unknown field",

@@ -233,6 +233,11 @@ fn inbox(
     let Some(namespace) = &settings.queue.inbox else {
         return Ok(());
     };
+    if namespace.starts_with(&format!("{{{}:", settings.queue.prefix)) {
+        return Err(format!(
+            "queue.inbox is `{namespace}`, which are our own keys: give the name that the other program has for its queue"
+        ));
+    }
     let Some(lookback) = lookback else {
         return Err("queue.inbox needs Stripe's API: set STRIPE_SECRET_KEY, or clear queue.inbox".to_owned());
     };

@@ -95,7 +95,7 @@ async fn an_unknown_tenant_is_misuse() {
     assert_eq!(ledger.status, 2);
     assert_eq!(
         ledger.stderr,
-        "surepass: no tenant has the id or slug `nobody`: there are studio\n"
+        "surepass: no tenant has the id or slug `nobody`. Tenants: studio\n"
     );
     assert_eq!(fixture.stripe.calls(), 0);
 }
@@ -138,7 +138,7 @@ async fn an_account_that_cannot_be_read_does_not_stop_the_others_and_is_never_al
     assert!(
         ledger
             .stderr
-            .contains("this proves nothing. Of acct_dance 0 sessions were read."),
+            .contains("this proves nothing. Only 0 sessions of acct_dance were read."),
         "{}",
         ledger.stderr
     );

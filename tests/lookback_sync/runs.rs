@@ -147,7 +147,7 @@ async fn an_operators_larger_look_is_made_after_the_customers_smaller_one_that_i
         .await;
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        stderr(&refused).contains("a smaller look"),
+        stderr(&refused).contains("a narrower sync of this customer is running"),
         "{}",
         stderr(&refused)
     );

@@ -67,7 +67,7 @@ async fn where_nothing_is_missing_the_button_says_so_and_where_it_cannot_tell_to
     let mut studio = Studio::open().await;
     let tab = at_rest(&studio).await;
     works(&tab).await;
-    tab.sees("[data-message]:has-text('ℹ️ No missing passes found.')")
+    tab.sees("[data-message]:has-text('ℹ️ We found no other payments in the last 30 days.')")
         .await;
     tab.portraits("none").await;
     studio.shop.kill_redis().await;
@@ -123,7 +123,8 @@ async fn who_presses_the_button_too_often_is_asked_to_wait() {
     studio.shop.start_worker().await;
     let tab = at_rest(&studio).await;
     works(&tab).await;
-    tab.hears("ℹ️ No missing passes found.").await;
+    tab.hears("ℹ️ We found no other payments in the last 30 days.")
+        .await;
     works(&tab).await;
     tab.hears("⏳ Please wait a moment before you try again.").await;
     tab.portraits("too-many-syncs").await;

@@ -18,7 +18,7 @@ async fn a_checkout_that_is_not_paid_for_says_so_and_once_it_has_expired_that() 
     tab.portraits("unpaid").await;
     let expire = format!("checkout/sessions/{}/expire", checkout.session);
     studio.stripe.post(&expire, &[]).await;
-    tab.hears("⚠️ This checkout has expired, and nothing was charged.")
+    tab.hears("⚠️ You were not charged: this checkout has expired.")
         .await;
     tab.portraits("checkout-expired").await;
     tab.was_calm().await;
@@ -50,7 +50,7 @@ async fn a_purchase_of_a_pass_that_is_over_says_so_and_never_that_it_is_active_n
         tab.portraits(name).await;
     }
     tab.visit(&format!("{}?sync=working", studio.page())).await;
-    tab.hears("🔄 Your passes are still being synced.").await;
+    tab.hears("🔄 We are still checking your payments.").await;
     tab.portraits("under-way").await;
     tab.was_calm().await;
 }
@@ -78,7 +78,7 @@ async fn what_stands_in_the_way_of_a_page_is_told_calmly() {
     studio.shop.set("DATABASE_URL", &database);
     studio.starts_again_with("SUREPASS_JWT_SECRET", "").await;
     assert_eq!(tab.visit(&studio.page()).await, 503);
-    tab.sees("h1:has-text('Not open yet')").await;
+    tab.sees("h1:has-text('Not set up yet')").await;
     tab.portraits("not-open").await;
     tab.was_calm_but(&["429", "503"]).await;
 }

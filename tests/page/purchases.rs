@@ -208,7 +208,7 @@ async fn an_unmatched_payment_is_said_to_be_safe_with_its_reference_and_no_sync(
     let tab = studio.browser_of("kari").await;
     let checkout = gift_card(&studio).await;
     tab.pays(&checkout).await;
-    tab.hears("Your payment is safe: we received it, and you won't be charged again.")
+    tab.hears("We received your payment, and you won't be charged again.")
         .await;
     let messages = tab.messages().await;
     let last = messages.last().unwrap();
@@ -240,7 +240,7 @@ async fn a_case_that_is_over_says_that_it_was_closed_or_refunded_and_waits_for_n
             url,
         })
         .await;
-        tab.hears("Your payment is safe: we received it, and you won't be charged again.")
+        tab.hears("We received your payment, and you won't be charged again.")
             .await;
         let close = ["unmatched", "close", &session, "--why", "paid in cash"];
         let sync = ["sync", "--session", &session, "--tenant", "studio"];
@@ -298,7 +298,7 @@ async fn a_bank_transfer_is_on_its_way_and_never_failed_until_the_bank_has_spoke
             tab.hears(SUCCESS).await;
             sees_its_passes(&tab, &studio, 1).await;
         } else {
-            tab.hears("⚠️ The bank has not confirmed this payment, and nothing was charged.")
+            tab.hears("⚠️ You were not charged: your bank declined this payment.")
                 .await;
             tab.portraits("declined").await;
         }

@@ -101,13 +101,37 @@ async fn a_job_that_is_no_request_becomes_a_dead_one_of_its_own_program_with_the
         .push(json!({"job": "fulfil", "session": "cs_test_1"}))
         .await
         .unwrap();
+    // Nothing that RedisStorage writes, but no reason to stop.
+    let client = redis::Client::open(shop.setting("REDIS_URL")).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let bad = redis::cmd("ZADD")
+        .arg("another::program:scheduled")
+        .arg(1)
+        .arg(&b"bad\xff\xfeid"[..])
+        .query_async::<()>(&mut connection);
+    bad.await.unwrap();
     let sync = sync(&shop);
     until("the good one is handed over", async || waiting(&sync).await == 1).await;
     let dead = shop.redis(&["SMEMBERS", "another::program:dead"]).await.unwrap();
-    let dead: Vec<String> = redis::from_redis_value(dead).unwrap();
-    assert_eq!(dead.len(), 1);
+    let dead: Vec<Vec<u8>> = redis::from_redis_value(dead).unwrap();
+    assert_eq!(dead.len(), 2);
+    let dead: Vec<String> = dead
+        .into_iter()
+        .filter_map(|id| String::from_utf8(id).ok())
+        .collect();
     let meta = format!("another::program:meta:{}", dead[0]);
     let why = shop.redis(&["HGET", &meta, "result"]).await.unwrap();
     let why: String = redis::from_redis_value(why).unwrap();
     assert!(why.contains("unknown variant `refund`"), "{why}");
+}
+
+#[tokio::test]
+async fn surepass_own_keys_are_no_inbox() {
+    let mut shop = Shop::prepare("").await;
+    shop.set("SUREPASS_QUEUE_INBOX", "{surepass:fulfil}");
+    let mut worker = shop.launch_worker(&[]);
+    assert_eq!(worker.ended().await.code(), Some(1));
+    let said = worker.said();
+    assert!(said.contains("which are our own keys"), "{said}");
+    shop.bury(worker);
 }

@@ -50,7 +50,7 @@ async fn after_sigterm_a_server_finishes_its_open_requests_and_exits_0() {
         }
         let server = &shop.servers[0].program;
         server.signal(Signal::SIGTERM);
-        server.says("open requests finish").await;
+        server.says("finishing open requests").await;
         shop.signal_redis(Signal::SIGCONT);
     };
     let (answers, ()) = tokio::join!(open, sigterm);

@@ -24,7 +24,8 @@ pub struct Inbox {
 /// A job as it was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    pub id: String,
+    /// Text, unless something else than `RedisStorage` wrote it.
+    pub id: Vec<u8>,
     /// What `RedisStorage` encodes: JSON. Empty: the job's data is missing.
     pub payload: Vec<u8>,
 }
@@ -51,7 +52,7 @@ impl Inbox {
             .as_secs();
         let connection = &mut self.connection.clone();
         // A push schedules the job for now; a worker that was once there has moved it to the other list.
-        let (mut ids, scheduled): (Vec<String>, Vec<String>) = redis::pipe()
+        let (mut ids, scheduled): (Vec<Vec<u8>>, Vec<Vec<u8>>) = redis::pipe()
             .lrange(self.config.active_jobs_list(), 0, BATCH.cast_signed() - 1)
             .zrangebyscore_limit(
                 self.config.scheduled_jobs_set(),
@@ -83,7 +84,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`QueueError`]; asking again is safe.
-    pub async fn acknowledge(&self, ids: &[&str]) -> Result<(), QueueError> {
+    pub async fn acknowledge(&self, ids: &[&[u8]]) -> Result<(), QueueError> {
         let mut pipe = self.removal(ids);
         for id in ids {
             pipe.hdel(self.config.job_data_hash(), *id).ignore();
@@ -96,7 +97,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`QueueError`]; asking again is safe.
-    pub async fn refuse(&self, id: &str, why: &str, now: SystemTime) -> Result<(), QueueError> {
+    pub async fn refuse(&self, id: &[u8], why: &str, now: SystemTime) -> Result<(), QueueError> {
         let seconds = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
@@ -116,7 +117,7 @@ impl Inbox {
         Ok(pipe.query_async(&mut self.connection.clone()).await?)
     }
 
-    fn removal(&self, ids: &[&str]) -> redis::Pipeline {
+    fn removal(&self, ids: &[&[u8]]) -> redis::Pipeline {
         let mut pipe = redis::pipe();
         pipe.atomic().zrem(self.config.scheduled_jobs_set(), ids).ignore();
         for id in ids {
@@ -126,7 +127,7 @@ impl Inbox {
         pipe
     }
 
-    fn meta(&self, id: &str) -> String {
-        format!("{}:{id}", self.config.job_meta_hash())
+    fn meta(&self, id: &[u8]) -> Vec<u8> {
+        [self.config.job_meta_hash().as_bytes(), b":", id].concat()
     }
 }
