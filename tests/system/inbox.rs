@@ -104,12 +104,13 @@ async fn a_job_that_is_no_request_becomes_a_dead_one_of_its_own_program_with_the
     // Nothing that RedisStorage writes, but no reason to stop.
     let client = redis::Client::open(shop.setting("REDIS_URL")).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let bad = redis::cmd("ZADD")
+    redis::cmd("ZADD")
         .arg("another::program:scheduled")
         .arg(1)
         .arg(&b"bad\xff\xfeid"[..])
-        .query_async::<()>(&mut connection);
-    bad.await.unwrap();
+        .query_async::<()>(&mut connection)
+        .await
+        .unwrap();
     let sync = sync(&shop);
     until("the good one is handed over", async || waiting(&sync).await == 1).await;
     let dead = shop.redis(&["SMEMBERS", "another::program:dead"]).await.unwrap();
