@@ -52,6 +52,40 @@ pub(super) async fn check(context: &mut Context, report: &mut Report) {
         }
     };
     report.good("connection", location);
+    let usable = tables(&schema, report);
+    if let Some(file) = &file {
+        room(folder_of(file), report);
+    }
+    if usable {
+        match store.try_write().await {
+            Ok(()) => report.good("writes", "accepted, with room to grow"),
+            Err(error) => {
+                let fix = match &file {
+                    Some(file) => format!(
+                        "free space (`df -h {0}`), and make the file and its folder writable for this user",
+                        folder_of(file).display()
+                    ),
+                    None => "see the database's log: usually its disk is full, or it is a replica".to_owned(),
+                };
+                let message = format!("the store refuses writes: {error}");
+                report.wrong("writes", message.as_str(), fix.as_str());
+                context.store_refuses = Some((message, fix));
+            }
+        }
+        match store.tenants().await {
+            Ok(tenants) => {
+                catalogue(&tenants, report);
+                context.tenants = tenants.iter().map(KnownTenant::of).collect();
+                secrets(&*store, &context.tenants, report).await;
+            }
+            Err(error) => report.wrong("tenants", error.to_string(), "import the catalogue again"),
+        }
+        context.store = Some(store);
+    }
+}
+
+/// Whether this program can work on the tables.
+fn tables(schema: &store::Schema, report: &mut Report) -> bool {
     let newest = schema.newest;
     let mut usable = false;
     match schema.applied {
@@ -86,35 +120,7 @@ pub(super) async fn check(context: &mut Context, report: &mut Report) {
             report.good("tables", format!("up to date (version {applied})"));
         }
     }
-    if let Some(file) = &file {
-        room(folder_of(file), report);
-    }
-    if usable {
-        match store.try_write().await {
-            Ok(()) => report.good("writes", "accepted, with room to grow"),
-            Err(error) => {
-                let fix = match &file {
-                    Some(file) => format!(
-                        "free space (`df -h {0}`), and make the file and its folder writable for this user",
-                        folder_of(file).display()
-                    ),
-                    None => "see the database's log: usually its disk is full, or it is a replica".to_owned(),
-                };
-                let message = format!("the store refuses writes: {error}");
-                report.wrong("writes", message.as_str(), fix.as_str());
-                context.store_refuses = Some((message, fix));
-            }
-        }
-        match store.tenants().await {
-            Ok(tenants) => {
-                catalogue(&tenants, report);
-                context.tenants = tenants.iter().map(KnownTenant::of).collect();
-                secrets(&*store, &context.tenants, report).await;
-            }
-            Err(error) => report.wrong("tenants", error.to_string(), "import the catalogue again"),
-        }
-        context.store = Some(store);
-    }
+    usable
 }
 
 fn folder_of(file: &Path) -> &Path {
