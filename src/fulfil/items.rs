@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use crate::stripe::CheckoutSession;
 
+use super::cases::ITEMS_UNREAD;
+use super::decide::{Decision, NOT_A_PASS, UNMATCHED, Unmatched};
 use super::error::Reason;
-use super::{Fulfiller, Purchase};
+use super::{Fulfiller, Progress, Purchase};
 
 /// For all attempts together, much less than a job's time-out.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Stripe's answer for a session.
 #[derive(Debug)]
-pub(super) enum LineItems {
+enum LineItems {
     Read(Box<CheckoutSession>),
     /// Not readable, for this reason. A retry does not help.
     Unread(String),
@@ -23,7 +25,7 @@ impl Fulfiller {
     ///
     /// # Errors
     /// [`Reason::StripeUnavailable`]: a transient error.
-    pub(super) async fn items(&self, purchase: &Purchase) -> Result<LineItems, Reason> {
+    async fn items(&self, purchase: &Purchase) -> Result<LineItems, Reason> {
         let Some(stripe) = &self.stripe else {
             return Ok(LineItems::Unread("there is no Stripe key".to_owned()));
         };
@@ -50,5 +52,61 @@ impl Fulfiller {
                 is_busy: false,
             }),
         }
+    }
+
+    /// Tries again with the line items, if they were unknown and may help.
+    pub(super) async fn retry_with_line_items(
+        &self,
+        purchase: &Purchase,
+        first: Result<Progress, Reason>,
+        session: &mut Option<Box<CheckoutSession>>,
+    ) -> Result<Progress, Reason> {
+        let may_help = match &first {
+            Ok(Progress::Without(Decision::Unmatched(unmatched))) => unmatched.reason == UNMATCHED,
+            Ok(Progress::Without(Decision::Ignore(NOT_A_PASS))) => self
+                .catalogue
+                .cached()
+                .await?
+                .catalogue
+                .keys()
+                .await?
+                .has_prices(),
+            Err(Reason::UnresolvedPass { .. } | Reason::UnresolvedTenant { .. }) => true,
+            _ => false,
+        };
+        if !may_help || !purchase.price_ids.is_empty() {
+            return first;
+        }
+        let read = match self.items(purchase).await {
+            // Its metadata names something unknown: a person is told now. A lookback that has the line items
+            // revives the job.
+            Err(_) if first.is_err() => return first,
+            Err(reason) => return Err(reason),
+            Ok(LineItems::Read(read)) => read,
+            Ok(LineItems::Unread(why)) => {
+                let tenant = match first {
+                    Ok(Progress::Without(Decision::Unmatched(unmatched))) => unmatched.tenant,
+                    Ok(Progress::Without(Decision::Ignore(_))) => None,
+                    other => return other,
+                };
+                return Ok(Progress::Without(Decision::Unmatched(Unmatched {
+                    reason: ITEMS_UNREAD,
+                    detail: format!("paid, but could not read the line items: {why}").into(),
+                    tenant,
+                })));
+            }
+        };
+        let read = session.insert(read);
+        if read.is_refunded() {
+            let closed = self.close_refunded(purchase).await;
+            closed.map_err(|error| Reason::from(&error))?;
+            return Ok(Progress::Without(Decision::Ignore("refunded")));
+        }
+        if read.price_ids.is_empty() {
+            return first;
+        }
+        let mut known = purchase.clone();
+        known.price_ids.clone_from(&read.price_ids);
+        self.try_fulfil(&known).await
     }
 }

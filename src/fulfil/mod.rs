@@ -29,18 +29,16 @@ use crate::store::{
     Created, CreatedVia, NewSubscription, NewUnmatched, Store, StoreError, Subscription, SubscriptionFilter,
     UnmatchedPolicy,
 };
-use crate::stripe::CheckoutSession;
 use crate::stripe::api::Client;
 
 use cases::Cause;
 pub(crate) use cases::ITEMS_UNREAD;
 use catalogue_cache::{CatalogueCache, Snapshot};
-use decide::{Decision, NOT_A_PASS, Rules, TRIAL, UNMATCHED, Unmatched};
+use decide::{Decision, Rules, TRIAL};
 pub use error::FulfilError;
 use error::{Reason, Shown};
 pub(crate) use error::{TENANT_MISMATCH, UNRESOLVED_PASS, UNRESOLVED_TENANT};
 pub use expected::{ExpectedSubscription, FulfilmentRules};
-use items::LineItems;
 pub use job::{is_session_id, job_id, job_ids, session_of};
 use mode::CurrentMode;
 pub use mode::Mode;
@@ -290,62 +288,6 @@ impl Fulfiller {
             reason,
             reference: opened.map(|opened| opened.reference),
         }))
-    }
-
-    /// Tries again with the line items, if they were unknown and may help.
-    async fn retry_with_line_items(
-        &self,
-        purchase: &Purchase,
-        first: Result<Progress, Reason>,
-        session: &mut Option<Box<CheckoutSession>>,
-    ) -> Result<Progress, Reason> {
-        let may_help = match &first {
-            Ok(Progress::Without(Decision::Unmatched(unmatched))) => unmatched.reason == UNMATCHED,
-            Ok(Progress::Without(Decision::Ignore(NOT_A_PASS))) => self
-                .catalogue
-                .cached()
-                .await?
-                .catalogue
-                .keys()
-                .await?
-                .has_prices(),
-            Err(Reason::UnresolvedPass { .. } | Reason::UnresolvedTenant { .. }) => true,
-            _ => false,
-        };
-        if !may_help || !purchase.price_ids.is_empty() {
-            return first;
-        }
-        let read = match self.items(purchase).await {
-            // Its metadata names something unknown: a person is told now. A lookback that has the line items
-            // revives the job.
-            Err(_) if first.is_err() => return first,
-            Err(reason) => return Err(reason),
-            Ok(LineItems::Read(read)) => read,
-            Ok(LineItems::Unread(why)) => {
-                let tenant = match first {
-                    Ok(Progress::Without(Decision::Unmatched(unmatched))) => unmatched.tenant,
-                    Ok(Progress::Without(Decision::Ignore(_))) => None,
-                    other => return other,
-                };
-                return Ok(Progress::Without(Decision::Unmatched(Unmatched {
-                    reason: ITEMS_UNREAD,
-                    detail: format!("paid, but could not read the line items: {why}").into(),
-                    tenant,
-                })));
-            }
-        };
-        let read = session.insert(read);
-        if read.is_refunded() {
-            let closed = self.close_refunded(purchase).await;
-            closed.map_err(|error| Reason::from(&error))?;
-            return Ok(Progress::Without(Decision::Ignore("refunded")));
-        }
-        if read.price_ids.is_empty() {
-            return first;
-        }
-        let mut known = purchase.clone();
-        known.price_ids.clone_from(&read.price_ids);
-        self.try_fulfil(&known).await
     }
 
     /// Accepts an existing subscription, which another event or job created, even if this purchase cannot be
