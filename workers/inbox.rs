@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use surepass::clock::Clock;
-use surepass::lookback::{Customer, LookbackJob, SyncRequest};
+use surepass::config::Settings;
+use surepass::lookback::{Customer, Lookback, LookbackJob, SyncRequest};
 use surepass::queue::inbox::{BATCH, Inbox, Pushed};
-use surepass::queue::{Queue, QueueError};
+use surepass::queue::{Queue, QueueError, Redis};
 use surepass::store::CreatedVia;
 use tokio_util::sync::CancellationToken;
 
@@ -92,8 +93,33 @@ fn is_customer_id(id: &str) -> bool {
             .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// Hands over what is pushed until `stop`.
-pub(crate) async fn run(inbox: Inbox, sync: Queue, clock: Clock, stop: CancellationToken) {
+/// Hands over what is pushed until `stop`, if the settings name an inbox.
+pub(crate) fn start(
+    settings: &Settings,
+    redis: &Redis,
+    lookback: Option<&Lookback>,
+    clock: &Clock,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    let Some(namespace) = &settings.queue.inbox else {
+        return Ok(());
+    };
+    if namespace.starts_with(&format!("{{{}:", settings.queue.prefix)) {
+        return Err(format!(
+            "queue.inbox is `{namespace}`, which are our own keys: give the name that the other program has for its queue"
+        ));
+    }
+    let Some(lookback) = lookback else {
+        return Err("queue.inbox needs Stripe's API: set STRIPE_SECRET_KEY, or clear queue.inbox".to_owned());
+    };
+    let inbox = Inbox::new(redis, namespace).map_err(|error| error.to_string())?;
+    let sync = lookback.sync.reconnected().map_err(|error| error.to_string())?;
+    tracing::info!(namespace, "taking jobs from the inbox");
+    tokio::spawn(run(inbox, sync, clock.clone(), stop.clone()));
+    Ok(())
+}
+
+async fn run(inbox: Inbox, sync: Queue, clock: Clock, stop: CancellationToken) {
     let (mut wait, mut is_failing) = (BETWEEN_LOOKS, false);
     while !stop.is_cancelled() {
         let pause = match stop.run_until_cancelled(hand_over(&inbox, &sync, &clock)).await {

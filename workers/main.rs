@@ -4,7 +4,6 @@
 mod cron;
 mod endpoint;
 mod fulfil;
-#[cfg(feature = "apalis-redis")]
 mod inbox;
 mod other_jobs;
 mod purchase_log;
@@ -145,7 +144,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
         _ => JoinSet::new(),
     };
 
-    inbox(settings, &redis, lookback.as_deref(), &clock, &stop_cron)?;
+    inbox::start(settings, &redis, lookback.as_deref(), &clock, &stop_cron)?;
 
     let purchase_log = Arc::new(PurchaseLog::start(clock.clone()));
     let stripe = lookback.as_ref().and_then(|lookback| lookback.stripe.clone());
@@ -220,39 +219,6 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     }
     tracing::info!("stopped");
     ended
-}
-
-/// Takes over what another program pushes, until `stop`.
-fn inbox(
-    settings: &Settings,
-    redis: &Redis,
-    lookback: Option<&Lookback>,
-    clock: &Clock,
-    stop: &CancellationToken,
-) -> Result<(), String> {
-    let Some(namespace) = &settings.queue.inbox else {
-        return Ok(());
-    };
-    if namespace.starts_with(&format!("{{{}:", settings.queue.prefix)) {
-        return Err(format!(
-            "queue.inbox is `{namespace}`, which are our own keys: give the name that the other program has for its queue"
-        ));
-    }
-    let Some(lookback) = lookback else {
-        return Err("queue.inbox needs Stripe's API: set STRIPE_SECRET_KEY, or clear queue.inbox".to_owned());
-    };
-    #[cfg(not(feature = "apalis-redis"))]
-    return Err(format!(
-        "queue.inbox is `{namespace}`, and this program was built without its feature `apalis-redis`"
-    ));
-    #[cfg(feature = "apalis-redis")]
-    {
-        let inbox = queue::inbox::Inbox::new(redis, namespace).map_err(|error| error.to_string())?;
-        let sync = lookback.sync.reconnected().map_err(|error| error.to_string())?;
-        tracing::info!(namespace, "taking jobs from the inbox");
-        tokio::spawn(inbox::run(inbox, sync, clock.clone(), stop.clone()));
-        Ok(())
-    }
 }
 
 /// Keeps the store's cases up to date with the queue.
@@ -416,13 +382,3 @@ mod help;
 #[cfg(test)]
 #[path = "../tests/support/snapshot.rs"]
 mod snapshot;
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_help_of_every_command_is_as_it_was_reviewed() {
-        super::help::check(super::Arguments::command());
-    }
-}

@@ -5,7 +5,7 @@ use apalis_redis::{Config, ConnectionManager, RedisStorage};
 use serde_json::{Value, json};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 
-use crate::program::PATIENCE;
+use crate::program::awaited;
 use crate::shop::Shop;
 
 const NAMESPACE: &str = "another::program";
@@ -39,15 +39,12 @@ async fn waiting(queue: &Queue) -> usize {
 }
 
 async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
-    let waiting = async {
+    awaited(what, async {
         while !reached().await {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-    };
-    assert!(
-        tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
-        "not in time: {what}"
-    );
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -19,7 +19,6 @@ mod demo_shop;
 mod deployment;
 mod event_log;
 mod health;
-#[cfg(feature = "apalis-redis")]
 mod inbox;
 mod installed;
 mod intake;
