@@ -132,13 +132,3 @@ mod help;
 #[cfg(test)]
 #[path = "../tests/support/snapshot.rs"]
 mod snapshot;
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_help_of_every_command_is_as_it_was_reviewed() {
-        super::help::check(super::Arguments::command());
-    }
-}

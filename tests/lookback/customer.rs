@@ -72,12 +72,7 @@ impl World {
     /// A sweep of the recent past, as there is one every ten minutes.
     pub(crate) async fn begin_sweep_from(&self, from: DateTime<Utc>) -> RunId {
         let request = AccountSyncRequest::new("recent", Some(ACCOUNT), from, now() + TimeDelta::seconds(1));
-        self.lookback()
-            .await
-            .request_account_sync(&request)
-            .await
-            .unwrap()
-            .run
+        self.begin(&request).await
     }
 
     pub(crate) async fn mark(&self) -> Option<Watermark> {

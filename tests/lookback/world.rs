@@ -150,13 +150,18 @@ impl World {
         let nth = self.sweeps.fetch_add(1, Ordering::Relaxed);
         let name = format!("nightly-{nth}");
         // A day more than a visit asks for, as the nights before have come so far.
-        let request = AccountSyncRequest::new(&name, account, to - TimeDelta::days(31), to);
-        self.lookback()
-            .await
-            .request_account_sync(&request)
-            .await
-            .unwrap()
-            .run
+        self.begin(&AccountSyncRequest::new(
+            &name,
+            account,
+            to - TimeDelta::days(31),
+            to,
+        ))
+        .await
+    }
+
+    pub(crate) async fn begin(&self, request: &AccountSyncRequest) -> RunId {
+        let requested = self.lookback().await.request_account_sync(request).await;
+        requested.unwrap().run
     }
 
     /// What a run has come to in the end.

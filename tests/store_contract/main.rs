@@ -37,6 +37,7 @@ mod lookback;
 mod ownership;
 mod purchases;
 mod queries;
+mod refunds;
 mod schema;
 mod sharing;
 mod statements;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use surepass::store::{
-    Evidence, NewUnmatched, OpenUnmatched, RefundedPayments, Resolution, Store, UnmatchedFilter,
-    UnmatchedNote, UnmatchedPayment, UnmatchedState,
+    Evidence, NewUnmatched, OpenUnmatched, Resolution, Store, UnmatchedFilter, UnmatchedNote,
+    UnmatchedPayment, UnmatchedState,
 };
 
 use crate::create;
@@ -23,16 +23,11 @@ contract!(
     a_case_and_a_subscription_that_missed_each_other_are_brought_together,
     a_case_given_to_another_tenant_is_closed_by_its_subscription,
     what_a_person_or_a_refund_has_closed_stays_closed,
-    a_full_refund_closes_the_case_of_its_payment_on_its_account,
-    a_refund_that_is_reported_before_the_case_opens_closes_it,
-    a_case_and_a_refund_that_missed_each_other_are_brought_together,
-    a_refund_that_one_tenants_secret_proves_closes_no_later_case_of_another,
-    a_tenants_own_secret_closes_no_other_tenants_case,
     open_cases_are_counted_by_whether_money_was_paid,
     closed_cases_are_forgotten_after_their_time_and_open_ones_never,
 );
 
-fn case(name: &str) -> NewUnmatched {
+pub(crate) fn case(name: &str) -> NewUnmatched {
     NewUnmatched {
         id: format!("case_{name}"),
         random: name.bytes().fold(7, |sum, byte| sum * 131 + u64::from(byte)),
@@ -62,24 +57,14 @@ fn note(what: &str) -> UnmatchedNote {
     }
 }
 
-async fn open(store: &Arc<dyn Store>, new: &NewUnmatched) -> Option<UnmatchedPayment> {
+pub(crate) async fn open(store: &Arc<dyn Store>, new: &NewUnmatched) -> Option<UnmatchedPayment> {
     store.unmatched().open_unmatched(new).await.unwrap()
 }
 
-async fn found(store: &Arc<dyn Store>, name: &str) -> UnmatchedPayment {
+pub(crate) async fn found(store: &Arc<dyn Store>, name: &str) -> UnmatchedPayment {
     let mut found = store.unmatched().find_unmatched(name).await.unwrap();
     assert_eq!(found.len(), 1, "{name}");
     found.remove(0)
-}
-
-fn refunded<'a>(payments: &'a [&'a str]) -> RefundedPayments<'a> {
-    RefundedPayments {
-        account: None,
-        path_tenant: None,
-        payments,
-        sessions: &[],
-        at: minute(5),
-    }
 }
 
 async fn a_session_has_one_case_however_often_it_is_opened(home: Home) {
@@ -263,100 +248,6 @@ async fn what_a_person_or_a_refund_has_closed_stays_closed(home: Home) {
         assert_eq!((closed.is_open(), closed.resolution), (false, Some(how)));
         assert_eq!(closed.history[1..], [note("assigned"), note("closed")]);
     }
-}
-
-async fn a_full_refund_closes_the_case_of_its_payment_on_its_account(home: Home) {
-    let store = home.ready().await;
-    let cases = store.unmatched();
-    for name in ["a", "b", "c"] {
-        open(&store, &case(name)).await.unwrap();
-    }
-    let elsewhere = NewUnmatched {
-        account: Some("acct_1".to_owned()),
-        ..case("d")
-    };
-    open(&store, &elsewhere).await.unwrap();
-    let by_both = RefundedPayments {
-        sessions: &["cs_b"],
-        ..refunded(&["pi_a", "pi_d"])
-    };
-    assert_eq!(cases.close_refunded(&by_both).await.unwrap(), 2);
-    assert_eq!(cases.close_refunded(&by_both).await.unwrap(), 0);
-    assert_eq!(found(&store, "cs_a").await.resolution, Some(Resolution::Refund));
-    assert!(found(&store, "cs_c").await.is_open());
-    assert!(found(&store, "cs_d").await.is_open());
-}
-
-async fn a_refund_that_is_reported_before_the_case_opens_closes_it(home: Home) {
-    let store = home.ready().await;
-    let cases = store.unmatched();
-    assert_eq!(
-        cases.close_refunded(&refunded(&["pi_a", "pi_b"])).await.unwrap(),
-        0
-    );
-    assert_eq!(open(&store, &case("a")).await, None);
-    let closed = found(&store, "cs_a").await;
-    assert_eq!(
-        (closed.is_open(), closed.resolution),
-        (false, Some(Resolution::Refund))
-    );
-    let elsewhere = NewUnmatched {
-        account: Some("acct_1".to_owned()),
-        ..case("b")
-    };
-    assert!(
-        open(&store, &elsewhere).await.is_some(),
-        "another account's payment"
-    );
-    assert!(open(&store, &case("c")).await.is_some(), "another payment");
-}
-
-async fn a_case_and_a_refund_that_missed_each_other_are_brought_together(home: Home) {
-    let store = home.ready().await;
-    let cases = store.unmatched();
-    open(&store, &case("a")).await.unwrap();
-    cases.close_refunded(&refunded(&["pi_a"])).await.unwrap();
-    home.run("UPDATE unmatched_payments SET state = 'open', resolution = NULL")
-        .await;
-    assert_eq!(cases.close_resolved(minute(3), 10).await.unwrap(), 1);
-    assert_eq!(found(&store, "cs_a").await.resolution, Some(Resolution::Refund));
-    assert_eq!(cases.close_resolved(minute(3), 10).await.unwrap(), 0);
-}
-
-async fn a_refund_that_one_tenants_secret_proves_closes_no_later_case_of_another(home: Home) {
-    let store = home.ready().await;
-    let by_path = RefundedPayments {
-        path_tenant: Some("studio"),
-        ..refunded(&["pi_a", "pi_b", "pi_c", "pi_d"])
-    };
-    store.unmatched().close_refunded(&by_path).await.unwrap();
-    let of = |name: &str, tenant: Option<&str>, path: Option<&str>| NewUnmatched {
-        tenant: tenant.map(str::to_owned),
-        path_tenant: path.map(str::to_owned),
-        ..case(name)
-    };
-    assert_eq!(open(&store, &of("a", Some("tenant-studio"), None)).await, None);
-    assert_eq!(open(&store, &of("b", None, Some("studio"))).await, None);
-    assert!(open(&store, &of("c", Some("tenant-other"), None)).await.is_some());
-    assert!(open(&store, &of("d", None, None)).await.is_some());
-}
-
-async fn a_tenants_own_secret_closes_no_other_tenants_case(home: Home) {
-    let store = home.ready().await;
-    let cases = store.unmatched();
-    let of = |name: &str, tenant: &str| NewUnmatched {
-        tenant: Some(tenant.to_owned()),
-        ..case(name)
-    };
-    open(&store, &of("a", "tenant-studio")).await.unwrap();
-    open(&store, &of("b", "tenant-other")).await.unwrap();
-    open(&store, &case("c")).await.unwrap();
-    let by_path = RefundedPayments {
-        path_tenant: Some("studio"),
-        ..refunded(&["pi_a", "pi_b", "pi_c"])
-    };
-    assert_eq!(cases.close_refunded(&by_path).await.unwrap(), 1);
-    assert!(!found(&store, "cs_a").await.is_open());
 }
 
 async fn open_cases_are_counted_by_whether_money_was_paid(home: Home) {

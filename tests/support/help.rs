@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
-use clap::Command;
+use clap::{Command, CommandFactory};
 
-use crate::snapshot;
+use crate::{Arguments, snapshot};
 
 const COLUMNS: usize = 80;
 
-/// Compares `--help` of a program and of all its commands, however deep, with the snapshot `help-NAME`.
-pub(crate) fn check(program: Command) {
+#[test]
+fn the_help_of_every_command_is_as_it_was_reviewed() {
+    let program = Arguments::command();
     let name = program.get_name().to_owned();
     let mut program = program.bin_name(&name).term_width(COLUMNS);
     program.build();
