@@ -12,7 +12,7 @@ use crate::fulfil::{ProvedBy, Tenants};
 use crate::store::{Store, StoreError};
 use crate::stripe::signature::{SignatureError, Verifier};
 
-/// How often the store is asked anew, whoever knocks: a stranger who guesses slugs must not keep it busy.
+/// How often the store is asked again, whoever calls: a stranger who guesses slugs must not keep it busy.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// How long a webhook waits for the store: Checkout holds a buyer for the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ struct Known {
     failed: Option<Instant>,
 }
 
-/// The last time that the store was asked anew.
+/// The last time that the store was asked.
 #[derive(Debug, Default)]
 struct Look {
     began: Option<Instant>,

@@ -56,7 +56,7 @@ pub enum SignatureError {
     Invalid,
     /// The signature is valid but too old.
     #[error(
-        "the signature is {age_seconds} s old, more than {tolerance_seconds} s: check this machine's clock; an event replayed on purpose must be signed anew (resend it from Stripe)"
+        "the signature is {age_seconds} s old, more than {tolerance_seconds} s: check this machine's clock; an event replayed on purpose must be signed again (resend it from Stripe)"
     )]
     Stale {
         /// Seconds from the signature's timestamp to now.

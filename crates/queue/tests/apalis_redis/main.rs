@@ -1,5 +1,5 @@
 //! The faults for which our queue has a backend of its own, on stock `apalis_redis::RedisStorage` of the version that
-//! `Cargo.lock` names. What each probe sees must be what `docs/decisions/queue.md` says: an upgrade that mends one fails
+//! `Cargo.lock` names. What each probe sees must be what `docs/decisions/queue.md` says: an upgrade that fixes one fails
 //! here. `cargo test -p surepass-queue --test apalis_redis -- --nocapture` shows what was seen.
 
 #![expect(

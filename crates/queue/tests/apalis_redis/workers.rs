@@ -101,7 +101,7 @@ pub(crate) async fn cluster() -> Seen {
 /// 14: a second worker of a name, while the first is in the middle of a job.
 pub(crate) async fn one_name() -> Seen {
     let world = World::new().await;
-    // Redis is told whole seconds: of any 1.5 s at least half a second looks like a heartbeat that was missed.
+    // Heartbeats are stored in whole seconds: of any 1.5 s at least half a second looks like a heartbeat that was missed.
     let config = quick().heartbeat_interval(Duration::from_millis(1_500));
     world.push(["job"]).await;
     let _first = world.hire(world.storage(config.clone()).await, "name", 2, &hang());
