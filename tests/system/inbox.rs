@@ -110,6 +110,12 @@ async fn a_job_that_is_no_request_becomes_a_dead_one_of_its_own_program_with_the
         .unwrap();
     let sync = sync(&shop);
     until("the good one is handed over", async || waiting(&sync).await == 1).await;
+    // Each may have come in a batch of its own.
+    until("the bad ones are refused", async || {
+        let dead = shop.redis(&["SCARD", "another::program:dead"]).await.unwrap();
+        redis::from_redis_value::<usize>(dead).unwrap() == 2
+    })
+    .await;
     let dead = shop.redis(&["SMEMBERS", "another::program:dead"]).await.unwrap();
     let dead: Vec<Vec<u8>> = redis::from_redis_value(dead).unwrap();
     assert_eq!(dead.len(), 2);
