@@ -61,13 +61,14 @@ impl Inspector {
 }
 
 async fn of_queue(queue: &Queue) -> Result<Vec<WorkerStatus>, InspectError> {
-    let now = now(queue).await?;
     let mut connection = queue.connection.clone();
     let (entries, tokens): (HashMap<String, String>, Vec<String>) = redis::pipe()
         .hgetall(queue.key("workers"))
         .zrange(queue.key("lease"), 0, -1)
         .query_async(&mut connection)
         .await?;
+    // After the heartbeats: none is later than the time that it is compared with.
+    let now = now(queue).await?;
     let mut held: HashMap<&str, usize> = HashMap::new();
     if !tokens.is_empty() {
         let mut ask = redis::pipe();
