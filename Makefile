@@ -8,7 +8,7 @@ help: ## List these targets
 
 demo: ## Install what is missing, build, and play purchases through the whole system
 	@scripts/install.sh demo
-	cargo build --locked --bins
+	cargo build --locked --workspace --bins
 	cargo run --locked --quiet --bin surepass -- up --demo --exit-when-done
 
 test: ## Install what is missing and run every test

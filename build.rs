@@ -7,13 +7,12 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the programs are made of: a change elsewhere does not make a build "modified".
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 7] = [
     "Cargo.lock",
     "Cargo.toml",
     "config",
     "crates",
     "migrations",
-    "sandbox",
     "src",
     "workers",
 ];

@@ -19,7 +19,6 @@ pub mod money;
 pub mod operator;
 pub mod options;
 pub mod schedule;
-pub mod shutdown;
 pub mod store;
 pub mod stripe;
 pub mod stripe_rate_limit;
@@ -31,7 +30,7 @@ pub mod up;
 pub mod verdict;
 pub mod watched;
 
-pub use surepass_base::{address, batcher, outage, tls};
+pub use surepass_base::{address, batcher, outage, shutdown, tls};
 pub use surepass_queue as queue;
 
 /// The version with the commit that the programs were built from, as `--version` prints it.

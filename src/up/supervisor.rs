@@ -41,7 +41,7 @@ impl Program {
         let path = std::env::current_exe()?.with_file_name(name);
         if !path.is_file() {
             let message = format!(
-                "{} does not exist: build it with `cargo build --bins`",
+                "{} does not exist: build it with `cargo build --workspace --bins`",
                 path.display()
             );
             return Err(io::Error::new(io::ErrorKind::NotFound, message));

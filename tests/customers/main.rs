@@ -35,6 +35,9 @@ mod sign_in;
 mod snapshot;
 mod status;
 mod stripe;
+#[path = "../support/stripe_sandbox.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
+mod stripe_sandbox;
 mod studio;
 mod sync;
 mod tokens;

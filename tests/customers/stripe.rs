@@ -4,8 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::program::{PATIENCE, Program, command};
-
-const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
+use crate::stripe_sandbox::SANDBOX;
 
 pub(crate) struct Stripe {
     _program: Program,
@@ -17,7 +16,7 @@ pub(crate) struct Stripe {
 impl Stripe {
     pub(crate) async fn start() -> Self {
         let program = Program::start(command(
-            SANDBOX,
+            &SANDBOX,
             &["--bind", "127.0.0.1:0", "--account", "acct_other"],
             &[],
         ));
@@ -30,7 +29,7 @@ impl Stripe {
     }
 
     /// A session of ten classes that this user has begun, which nobody but Stripe knows; `outcome` as in
-    /// `sandbox/control/purchases.rs`. Answers its id.
+    /// `crates/sandbox/src/control/purchases.rs`. Answers its id.
     pub(crate) async fn session(&self, user: &str, outcome: &str) -> String {
         self.session_with(json!({
             "outcome": outcome, "guests": true, "email": format!("{user}@example.com"), "webhooks": "none",

@@ -9,7 +9,7 @@ use crate::stripe_sandbox::{SANDBOX, StripeSandbox};
 
 #[tokio::test]
 async fn its_help_says_that_it_is_a_sandbox_and_nothing_else() {
-    let help = stdout(&run(command(SANDBOX, &["--help"], &[])).await);
+    let help = stdout(&run(command(&SANDBOX, &["--help"], &[])).await);
     assert!(help.contains("It is a sandbox and nothing else"), "{help}");
     assert!(help.contains("[default: 127.0.0.1:12111]"), "{help}");
 }
@@ -37,7 +37,7 @@ async fn what_cannot_be_is_refused_at_the_start_with_the_reason() {
             "from 0 to 100",
         ),
     ] {
-        let ended = run(command(SANDBOX, &arguments, &[])).await;
+        let ended = run(command(&SANDBOX, &arguments, &[])).await;
         assert_eq!(
             ended.status.code(),
             Some(status),
@@ -54,7 +54,7 @@ async fn what_cannot_be_is_refused_at_the_start_with_the_reason() {
 
 #[tokio::test]
 async fn told_to_stop_it_stops_though_a_call_hangs() {
-    let mut program = Program::start(command(SANDBOX, &["--bind", "127.0.0.1:0"], &[]));
+    let mut program = Program::start(command(&SANDBOX, &["--bind", "127.0.0.1:0"], &[]));
     let line = program.says("listening on").await;
     let url = line.trim_start_matches("listening on ").to_owned();
     let client = surepass::http_client::http().no_proxy().build().unwrap();

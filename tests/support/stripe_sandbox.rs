@@ -1,6 +1,9 @@
 //! `surepass-sandbox` as a process: Stripe, as far as tests need it.
 
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -8,7 +11,49 @@ use url::form_urlencoded;
 
 use crate::program::{PATIENCE, Program, command};
 
-pub(crate) const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
+/// The program, beside those of the tests. Where it is missing or older than its sources, Cargo builds it first: with one
+/// package's tests it does not build the programs of another.
+pub(crate) static SANDBOX: LazyLock<String> = LazyLock::new(|| {
+    let test = std::env::current_exe().unwrap();
+    // The test's own is in target/PROFILE/deps.
+    let folder = test.ancestors().nth(2).unwrap();
+    let program = folder.join("surepass-sandbox");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["crates/sandbox", "crates/base", "Cargo.lock"].map(|path| newest(&root.join(path)));
+    let built = std::fs::metadata(&program).and_then(|found| found.modified());
+    if built.map_or(true, |built| sources.iter().any(|changed| *changed > built)) {
+        let profile = match folder.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            profile => profile,
+        };
+        let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args([
+                "build",
+                "--locked",
+                "--workspace",
+                "--bin",
+                "surepass-sandbox",
+                "--profile",
+                profile,
+            ])
+            .arg("--target-dir")
+            .arg(folder.parent().unwrap())
+            .current_dir(root)
+            .status();
+        assert!(built.unwrap().success(), "surepass-sandbox cannot be built");
+    }
+    program.to_str().unwrap().to_owned()
+});
+
+/// When a file, or one below a folder, was last changed.
+fn newest(path: &Path) -> SystemTime {
+    let files: Vec<PathBuf> = match std::fs::read_dir(path) {
+        Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+        Err(_) => return std::fs::metadata(path).unwrap().modified().unwrap(),
+    };
+    let changes = files.iter().map(|file| newest(file));
+    changes.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
 
 /// Any key that looks like one is the platform's own.
 pub(crate) const TEST_KEY: &str = "sk_test_sandbox";
@@ -40,7 +85,7 @@ impl StripeSandbox {
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         let mut all = vec!["--bind", "127.0.0.1:0"];
         all.extend(arguments);
-        let program = Program::start(command(SANDBOX, &all, &[]));
+        let program = Program::start(command(&SANDBOX, &all, &[]));
         let line = program.says("listening on").await;
         let url = line.trim_start_matches("listening on ").to_owned();
         let http = surepass::http_client::http()
@@ -107,7 +152,7 @@ impl StripeSandbox {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    /// Makes purchases in one go; `sandbox/control/purchases.rs` tells what can be ordered.
+    /// Makes purchases in one go; `crates/sandbox/src/control/purchases.rs` tells what can be ordered.
     pub(crate) async fn purchases(&self, order: Value) -> Vec<Value> {
         let made = self.control(Method::POST, "purchases", order).await;
         made["sessions"].as_array().unwrap().clone()

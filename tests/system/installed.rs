@@ -6,7 +6,6 @@ use std::process::Command;
 
 use crate::program::{self, SUREPASS, WORKER, stderr, stdout};
 
-const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// What a command prints. It runs where no setting can be read.
@@ -32,11 +31,7 @@ fn printed_in(folder: &Path, program: &str, arguments: &[&str], environment: &[(
 
 #[tokio::test]
 async fn every_program_names_its_version_and_the_commit_that_it_was_built_from() {
-    for (name, program) in [
-        ("surepass", SUREPASS),
-        ("surepass-worker", WORKER),
-        ("surepass-sandbox", SANDBOX),
-    ] {
+    for (name, program) in [("surepass", SUREPASS), ("surepass-worker", WORKER)] {
         let short = format!("{name} {}", env!("CARGO_PKG_VERSION"));
         assert_eq!(printed(program, &["-V"]).await, format!("{short}\n"));
         let long = printed(program, &["--version"]).await;

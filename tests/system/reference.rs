@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use crate::program::{SUREPASS, WORKER};
+use crate::stripe_sandbox::SANDBOX;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const SANDBOX: &str = env!("CARGO_BIN_EXE_surepass-sandbox");
 const SETTINGS: &str = include_str!("../../config/default.toml");
 /// With this variable the tests write what they otherwise compare.
 const WRITE: &str = "SUREPASS_WRITE_DOCS";
@@ -47,7 +47,7 @@ fn the_commands_in_the_documentation_are_those_that_help_prints() {
     for (name, program) in [
         ("surepass", SUREPASS),
         ("surepass-worker", WORKER),
-        ("surepass-sandbox", SANDBOX),
+        ("surepass-sandbox", &SANDBOX),
     ] {
         describe(&mut reference, program, name, &[]);
     }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::program::{PATIENCE, Program, SUREPASS, command, processes_of, run, stderr, stdout};
 use crate::shop::{COMPLETED, EXAMPLE_CATALOGUE, check_output, now, signed};
+use crate::stripe_sandbox::SANDBOX;
 
 /// A machine with a folder for the data and nothing configured.
 pub(crate) struct Machine {
@@ -20,6 +22,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Self {
+        // The demo starts it, too.
+        LazyLock::force(&SANDBOX);
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         std::fs::create_dir(folder.path().join("config")).unwrap();

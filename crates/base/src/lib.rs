@@ -3,4 +3,5 @@
 pub mod address;
 pub mod batcher;
 pub mod outage;
+pub mod shutdown;
 pub mod tls;

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use secrecy::SecretString;
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
-use surepass::stripe::signature::sign;
+use sha2::Sha256;
 
 use crate::faults::Fate;
 use crate::objects::Endpoint;
@@ -265,16 +266,18 @@ impl World {
     }
 }
 
-/// With each secret that is active, as while Stripe rolls one.
+/// `Stripe-Signature`: a signature with each secret that is active, as while Stripe rolls one.
 fn signed(endpoint: &Endpoint, timestamp: i64, body: &[u8]) -> String {
-    let mut header = sign(&endpoint.secret, timestamp, body);
-    if let Some((secret, until)) = &endpoint.rolled
-        && timestamp < *until
-    {
-        let other = sign(secret, timestamp, body);
-        if let Some((_, signature)) = other.split_once(',') {
-            header = format!("{header},{signature}");
-        }
+    let rolled = endpoint.rolled.as_ref().filter(|(_, until)| timestamp < *until);
+    let secrets = [Some(&endpoint.secret), rolled.map(|(secret, _)| secret)];
+    let mut header = format!("t={timestamp}");
+    for secret in secrets.into_iter().flatten() {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) else {
+            continue;
+        };
+        mac.update(format!("{timestamp}.").as_bytes());
+        mac.update(body);
+        header = format!("{header},v1={}", hex::encode(mac.finalize().into_bytes()));
     }
     header
 }

@@ -44,9 +44,8 @@ use actix_web::{App, HttpServer, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
 use secrecy::{ExposeSecret, SecretString};
-use surepass::clock::Clock;
-use surepass::http_client;
-use surepass::shutdown::Shutdown;
+use surepass_base::shutdown::Shutdown;
+use surepass_base::tls;
 
 use crate::clock::SandboxClock;
 use crate::control::NewEndpoint;
@@ -63,7 +62,7 @@ use crate::world::{World, WorldSettings};
 /// `stripe get /v1/events --api-base http://127.0.0.1:12111 --api-key sk_test_any`.
 #[derive(Parser, Debug)]
 #[expect(clippy::doc_markdown, reason = "this text is what --help prints")]
-#[command(name = "surepass-sandbox", version, long_version = surepass::LONG_VERSION)]
+#[command(name = "surepass-sandbox", version)]
 struct Arguments {
     /// Address to listen on; port 0 takes a free one. The first line that is printed tells the address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]
@@ -174,7 +173,7 @@ fn build(arguments: Arguments, base_url: String) -> Result<(Sandbox, Vec<Arc<End
     if !(arguments.retry_scale.is_finite() && arguments.retry_scale >= 0.0) {
         return Err("--retry-scale is a number from 0".to_owned());
     }
-    let clock = SandboxClock::new(Clock::system());
+    let clock = SandboxClock::default();
     if let Some(now) = arguments.now {
         clock.set(now, false);
     }
@@ -196,12 +195,7 @@ fn build(arguments: Arguments, base_url: String) -> Result<(Sandbox, Vec<Arc<End
             .replace(order)
             .map_err(|error| format!("--faults: {error}"))?;
     }
-    let http = http_client::http()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(arguments.delivery_timeout)
-        .no_proxy()
-        .build()
-        .map_err(|error| format!("no HTTP client: {error}"))?;
+    let http = http_client(arguments.delivery_timeout).map_err(|error| format!("no HTTP client: {error}"))?;
     let sandbox = Sandbox::new(world, clock, http);
     let own = arguments.webhook.into_iter().map(|url| (url, false));
     let connected = arguments.webhook_connect.into_iter().map(|url| (url, true));
@@ -221,6 +215,17 @@ fn build(arguments: Arguments, base_url: String) -> Result<(Sandbox, Vec<Arc<End
     Ok((sandbox, endpoints))
 }
 
+/// For webhooks: follows no redirect, and gives up.
+#[expect(clippy::disallowed_methods, reason = "the one place that makes HTTP clients")]
+fn http_client(patience: Duration) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::https())
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(patience)
+        .no_proxy()
+        .build()
+}
+
 /// Where an address that stands for all of this machine's is reached from this machine.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -231,8 +236,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 #[cfg(test)]
-#[path = "../tests/support/help.rs"]
+#[path = "../../../tests/support/help.rs"]
 mod help;
 #[cfg(test)]
-#[path = "../tests/support/snapshot.rs"]
+#[path = "../../../tests/support/snapshot.rs"]
 mod snapshot;

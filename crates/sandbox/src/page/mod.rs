@@ -5,9 +5,9 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY};
 use actix_web::{HttpResponse, web};
+use iso_currency::Currency;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Deserialize;
-use surepass::money::Money;
 
 use crate::checkout::Method;
 use crate::objects::{Buyer, LineItem, Payment, Session, Status};
@@ -211,9 +211,14 @@ fn form(session: &Session, complaint: Option<&str>) -> Markup {
     }
 }
 
+/// In major units, with as many decimals as ISO 4217 gives the currency.
 fn money(amount: i64, currency: &str) -> String {
-    match currency.parse() {
-        Ok(currency) => Money { amount, currency }.to_string(),
-        Err(_) => format!("{amount} {currency}"),
+    let code = currency.to_uppercase();
+    let decimals = Currency::from_code(&code).and_then(Currency::exponent);
+    let decimals = usize::from(decimals.unwrap_or(2));
+    let digits = format!("{amount:0width$}", width = decimals + 1);
+    match digits.split_at(digits.len() - decimals) {
+        (whole, "") => format!("{whole} {code}"),
+        (whole, part) => format!("{whole}.{part} {code}"),
     }
 }
