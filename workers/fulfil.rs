@@ -1,4 +1,4 @@
-//! `fulfil`: turns a purchase into its subscription.
+//! `fulfil`: turns a purchase into its subscription, by `src/fulfil/mod.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,8 +9,9 @@ use sqlx::{
     Arguments, AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqlSafeStr, SqliteConnection,
 };
 use surepass::clock::Clock;
-use surepass::fulfil::{Purchase, Triage, triage};
-use surepass::store::Synchronous;
+use surepass::fulfil::Purchase;
+use surepass::ingest::{Triage, triage};
+use surepass::store::{CreatedVia, Synchronous};
 use surepass::stripe::Event;
 use surepass::up::RedisServer;
 use tokio::runtime::Runtime;
@@ -143,7 +144,7 @@ impl Consumer {
                 bodies.push(first);
                 let mut purchases = Vec::with_capacity(bodies.len());
                 for body in &bodies {
-                    match triage(&mut Event::parse(body)?, None) {
+                    match triage(&Event::parse(body)?, None, CreatedVia::Webhook) {
                         Triage::Fulfil(purchase) => purchases.push(purchase),
                         Triage::Ignore(why) => return Outcome::<()>::Err(why.into()),
                     }

@@ -2,7 +2,9 @@
 
 use secrecy::SecretString;
 use surepass::clock::Clock;
-use surepass::fulfil::{Purchase, Triage, triage};
+use surepass::fulfil::Purchase;
+use surepass::ingest::{Triage, triage};
+use surepass::store::CreatedVia;
 use surepass::stripe::Event;
 use surepass::stripe::signature::sign;
 use surepass::up::sample::SampleSession;
@@ -40,7 +42,7 @@ pub(crate) fn body(session: &SampleSession) -> Vec<u8> {
 pub(crate) fn purchases(count: usize, seed: u64) -> Outcome<Vec<Purchase>> {
     sessions(count, seed)
         .map(
-            |session| match triage(&mut Event::parse(&body(&session))?, None) {
+            |session| match triage(&Event::parse(&body(&session))?, None, CreatedVia::Webhook) {
                 Triage::Fulfil(purchase) => Ok(purchase),
                 Triage::Ignore(why) => Err(why.into()),
             },

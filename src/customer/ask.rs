@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{CustomerError, Customers};
-use crate::fulfil::{Origin, Purchase, Triage, draft, of_another_type, triage_session};
+use crate::fulfil::{Purchase, SessionSource};
 use crate::identity::Customer;
+use crate::ingest::{Triage, draft, of_another_type, triage_session};
 use crate::queue::{Lookup, RateLimit};
 use crate::store::{CreatedVia, KnownTenant};
 use crate::stripe::api::{Account, Client};
@@ -57,15 +58,12 @@ impl Heard {
     }
 
     fn read(session: &CheckoutSession, account: Option<&str>) -> Self {
-        let origin = Origin {
-            account,
-            ..Origin::default()
-        };
+        let source = SessionSource::api(account, CreatedVia::Status);
         // Who has all of the money back and never had the pass does not get it now.
         if session.is_refunded() {
-            return Self::drafted(Word::Refunded, session, &origin);
+            return Self::drafted(Word::Refunded, session, &source);
         }
-        let state = match triage_session(session, &origin, CreatedVia::Status) {
+        let state = match triage_session(session, &source) {
             Triage::Fulfil(purchase) => {
                 return Self {
                     state: Word::Paid,
@@ -79,18 +77,18 @@ impl Heard {
                 Some(SessionStatus::Other) | None => Word::Missing,
             },
         };
-        if let Some(purchase) = of_another_type(session, &origin) {
+        if let Some(purchase) = of_another_type(session, &source) {
             return Self {
                 state: Word::Other,
                 purchase: Some(purchase),
             };
         }
-        Self::drafted(state, session, &origin)
+        Self::drafted(state, session, &source)
     }
 
     /// Not to be handed in; the purchase tells whose it is.
-    fn drafted(state: Word, session: &CheckoutSession, origin: &Origin<'_>) -> Self {
-        match draft(session, origin, CreatedVia::Status) {
+    fn drafted(state: Word, session: &CheckoutSession, source: &SessionSource<'_>) -> Self {
+        match draft(session, source) {
             Some(purchase) => Self {
                 state,
                 purchase: Some(purchase),

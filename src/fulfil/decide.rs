@@ -1,20 +1,22 @@
-//! Decides what a purchase becomes by the catalogue. Pure functions.
+//! Decides what a purchase becomes: checks it, and finds customer, price and dates. Pure functions. `catalogue` finds its tenant
+//! and its pass.
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Offset, SecondsFormat, TimeDelta, TimeZone, Utc};
 
 use crate::email;
 use crate::money::{Currency, Money};
-use crate::store::{Buyer, NewSubscription, Pass, Subscription, SubscriptionType, Tenant, UnmatchedPolicy};
+use crate::store::{
+    Buyer, Expiry, NewSubscription, Pass, Subscription, SubscriptionType, Tenant, UnmatchedPolicy, Validity,
+};
+use crate::time_zone::Tz;
 
-use super::catalogue::{Catalogue, NoTenant};
+use super::catalogue::{Catalogue, NoTenant, TenantPasses};
 use super::error::{Reason, Shown};
 use super::is_session_id;
 use super::mode::Mode;
 use super::purchase::{Purchase, PurchaseKind};
-use super::tenant_passes::TenantPasses;
-use super::validity;
 
 /// What a purchase becomes.
 #[derive(Debug)]
@@ -57,6 +59,9 @@ pub(crate) const NOT_A_PASS: &str = "not_a_pass";
 /// Why a purchase at one tenant's endpoint is ignored: another tenant of the same Stripe account sold it.
 /// That tenant's endpoint, the platform's or the lookback fulfils it.
 pub(super) const ANOTHER_TENANTS: &str = "another_tenants";
+
+/// A hundred years: more is a slip of the keyboard.
+const MAX_DAYS: i64 = 36_500;
 
 /// Fields that a pass does not need.
 const HARMLESS: [&str; 3] = ["mode", "customer", "customer_details.name"];
@@ -227,7 +232,7 @@ fn subscription(
     };
     let start_date = purchase.created.ok_or_else(|| malformed("created"))?;
     let (kind, remaining_clips) = entitlement(tenant, pass)?;
-    let end_date = validity::end(&pass.validity, start_date, tenant.time_zone).map_err(invalid)?;
+    let end_date = end(&pass.validity, start_date, tenant.time_zone).map_err(invalid)?;
     if end_date <= start_date {
         return Err(Reason::ExpiredPass {
             tenant: Shown::new(&tenant.id),
@@ -317,6 +322,56 @@ fn entitlement(tenant: &Tenant, pass: &Pass) -> Result<(SubscriptionType, Option
     }
 }
 
+/// The end of a pass bought at `start`. "Fulfilment" rule 6: its fixed date, else `start` and its days of 24 hours.
+///
+/// Old catalogues state days without a kind. Where the kind asks for what is not there, nothing is guessed.
+///
+/// # Errors
+/// What is wrong with the pass, in words that end a sentence.
+fn end(validity: &Validity, start: DateTime<Utc>, time_zone: Tz) -> Result<DateTime<Utc>, String> {
+    match (validity.kind.as_deref(), validity.days, validity.expiry) {
+        (Some("days") | None, Some(days), _) => after_days(start, days),
+        (Some("date") | None, _, Some(expiry)) => end_of(expiry, time_zone),
+        (Some("days"), None, _) => Err("its validity is in days, but it has no `validityDays`".to_owned()),
+        (Some("date"), _, None) => Err("it is valid to a date, but it has no `expiryDate`".to_owned()),
+        (None, None, None) => Err("it has neither `validityDays` nor `expiryDate`".to_owned()),
+        (Some(_), _, _) => Err("its `validityType` is neither `days` nor `date`".to_owned()),
+    }
+}
+
+fn after_days(start: DateTime<Utc>, days: i64) -> Result<DateTime<Utc>, String> {
+    let out_of_range = || format!("its `validityDays` is {days}, not 1 to {MAX_DAYS}");
+    if !(1..=MAX_DAYS).contains(&days) {
+        return Err(out_of_range());
+    }
+    start
+        .checked_add_signed(TimeDelta::days(days))
+        .ok_or_else(out_of_range)
+}
+
+fn end_of(expiry: Expiry, time_zone: Tz) -> Result<DateTime<Utc>, String> {
+    match expiry {
+        Expiry::Instant(instant) => Ok(instant),
+        Expiry::Date(date) => {
+            last_instant(date, time_zone).ok_or_else(|| format!("its `expiryDate` {date} is out of range"))
+        }
+    }
+}
+
+/// The last millisecond of a local day, whatever its clocks do at midnight.
+fn last_instant(date: NaiveDate, time_zone: Tz) -> Option<DateTime<Utc>> {
+    let midnight = date.checked_add_days(Days::new(1))?.and_time(NaiveTime::MIN);
+    let next_day = if let Some(instant) = time_zone.from_local_datetime(&midnight).earliest() {
+        instant.to_utc()
+    } else {
+        // Clocks that skip midnight do so at what would have been midnight by the time that was in force.
+        let noon = date.and_hms_opt(12, 0, 0)?;
+        let offset = time_zone.offset_from_local_datetime(&noon).earliest()?.fix();
+        offset.from_local_datetime(&midnight).single()?.to_utc()
+    };
+    next_day.checked_sub_signed(TimeDelta::milliseconds(1))
+}
+
 /// "Fulfilment" rule 5: the buyer, as far as the purchase names them.
 fn buyer(purchase: &Purchase) -> Buyer {
     Buyer {
@@ -334,3 +389,6 @@ fn buyer(purchase: &Purchase) -> Buyer {
             .map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests;

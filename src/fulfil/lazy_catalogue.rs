@@ -11,11 +11,11 @@ use futures::future::{BoxFuture, Shared};
 
 use crate::store::{Store, StoreError};
 
-use super::catalogue::{Catalogue, Directory};
+use super::catalogue::{Catalogue, TenantPasses};
+use super::directory::Directory;
 use super::error::Reason;
 use super::pass_index::PassIndex;
 use super::purchase::Purchase;
-use super::tenant_passes::TenantPasses;
 
 /// The time limit of a read: a hanging store must not use up a job's time.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(8);
@@ -110,7 +110,7 @@ impl LazyCatalogue {
         let read = locked(&self.keys)
             .get_or_insert_with(|| {
                 let (store, directory) = (Arc::clone(&self.store), Arc::clone(&self.directory));
-                with_timeout(async move { Ok(Arc::new(PassIndex::read(&*store, directory.by_id()).await?)) })
+                with_timeout(async move { Ok(Arc::new(PassIndex::read(&*store, &directory.by_id).await?)) })
             })
             .clone();
         let answer = read.clone().await;

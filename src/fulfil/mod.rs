@@ -1,12 +1,13 @@
 //! Turns a purchase into a subscription. Every layer ends here.
 //!
-//! [`triage`] decides which events are purchases; [`Fulfiller::fulfil`] turns a [`Purchase`] into its
-//! subscription, by the rules under "Fulfilment" in the design. Idempotent.
+//! [`Fulfiller::fulfil`] turns a [`Purchase`] into its subscription, by the rules under "Fulfilment" in the
+//! design. Idempotent. `decide` says which one; `store/purchases` creates it.
 
 mod cases;
 mod catalogue;
 mod catalogue_cache;
 mod decide;
+mod directory;
 mod error;
 mod expected;
 mod items;
@@ -15,10 +16,7 @@ mod lazy_catalogue;
 mod mode;
 mod pass_index;
 mod purchase;
-mod tenant_passes;
 mod tenants;
-mod triage;
-mod validity;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,9 +40,9 @@ pub use expected::{ExpectedSubscription, FulfilmentRules};
 pub use job::{is_session_id, job_id, job_ids, session_of};
 use mode::CurrentMode;
 pub use mode::Mode;
-pub use purchase::{Origin, ProvedBy, Purchase, PurchaseKind};
+pub(crate) use purchase::stated;
+pub use purchase::{ProvedBy, Purchase, PurchaseKind, SessionSource, TenantPath};
 pub use tenants::{TenantVersion, Tenants};
-pub use triage::{THIN_EVENT, Triage, draft, of_another_type, triage, triage_session};
 
 /// Turns purchases into subscriptions.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use super::job::job_id;
 use crate::config::ClientReference;
 use crate::guest;
 use crate::store::CreatedVia;
-use crate::stripe::{CheckoutSession, PaymentStatus, SessionMode};
+use crate::stripe::{CheckoutSession, Event, PaymentStatus, SessionMode};
 
-/// A paid Checkout Session, as a `fulfil` job carries it. [`super::triage`] creates it.
+/// A paid Checkout Session, as a `fulfil` job carries it.
 ///
 /// Metadata keeps its text (trimmed; empty and `undefined` count as missing), under the first of its names
 /// that exists. [`super::Fulfiller`] compares it with the catalogue. The serialised names are short, since
@@ -132,15 +132,44 @@ pub enum ProvedBy {
     Platform,
 }
 
-/// The source of a session.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Origin<'a> {
-    pub event_id: Option<&'a str>,
-    pub event_created: Option<DateTime<Utc>>,
-    /// The event's mode; missing if the session was read from Stripe.
-    pub event_livemode: Option<bool>,
-    pub account: Option<&'a str>,
-    pub path_tenant: Option<&'a str>,
+/// The tenant's path by which an event arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct TenantPath<'a> {
+    pub slug: &'a str,
+    pub proved_by: ProvedBy,
+}
+
+/// Where a session was read: in an event, or from Stripe's API.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionSource<'a> {
+    event: Option<&'a Event>,
+    account: Option<&'a str>,
+    path: Option<TenantPath<'a>>,
+    via: CreatedVia,
+}
+
+impl<'a> SessionSource<'a> {
+    /// An event, and the tenant's path by which it arrived, if any.
+    #[must_use]
+    pub fn event(event: &'a Event, path: Option<TenantPath<'a>>, via: CreatedVia) -> Self {
+        Self {
+            event: Some(event),
+            account: event.account.as_deref(),
+            path,
+            via,
+        }
+    }
+
+    /// Stripe's API, asked about this account (`None`: the key's own).
+    #[must_use]
+    pub fn api(account: Option<&'a str>, via: CreatedVia) -> Self {
+        Self {
+            event: None,
+            account,
+            path: None,
+            via,
+        }
+    }
 }
 
 impl Purchase {
@@ -193,45 +222,46 @@ impl Purchase {
         self.kind.is_some() || self.pass_id.is_some() || self.pass_name.is_some() && !self.is_named_by_product
     }
 
-    pub(super) fn new(
-        session: CheckoutSession,
+    /// Copies the needed fields of a session. [`crate::ingest`] decides which sessions are purchases.
+    pub(crate) fn new(
+        session: &CheckoutSession,
         kind: Option<PurchaseKind>,
-        origin: &Origin<'_>,
-        created_via: CreatedVia,
+        source: &SessionSource<'_>,
     ) -> Self {
-        let livemode = livemode(&session, origin);
         let is_trial = session.mode == Some(SessionMode::Subscription)
             && session.payment_status == Some(PaymentStatus::NoPaymentRequired);
-        let mut entries = session.metadata;
-        let mut metadata = |names: &[&str]| {
-            let mut values = names.iter().filter_map(|name| entries.remove(*name));
-            values.find_map(told_owned)
+        let metadata = |names: &[&str]| {
+            let mut values = names.iter().filter_map(|name| session.metadata.get(*name));
+            values.find_map(|value| stated(value)).map(str::to_owned)
         };
         let pass_name = metadata(&["passName", "pass_name"]);
         let product_name = metadata(&["productName"]);
         Self {
             v: Version,
-            session_id: session.id.unwrap_or_default(),
-            event_id: origin.event_id.map(str::to_owned),
-            created: session.created.or(origin.event_created),
-            livemode,
-            account: origin.account.map(str::to_owned),
-            path_tenant: origin.path_tenant.map(str::to_owned),
-            // Only an explicit value proves more: by default a tenant's secret, which proves less.
-            proved_by: origin.path_tenant.map(|_| ProvedBy::Tenant),
-            payment_intent: session.payment_intent,
-            customer: session.customer,
+            session_id: session.id.clone().unwrap_or_default(),
+            event_id: source.event.map(|event| event.id.clone()),
+            created: session.created.or(source.event.and_then(|event| event.created)),
+            livemode: livemode(session, source.event),
+            account: source.account.map(str::to_owned),
+            path_tenant: source.path.map(|path| path.slug.to_owned()),
+            proved_by: source.path.map(|path| path.proved_by),
+            payment_intent: session.payment_intent.clone(),
+            customer: session.customer.clone(),
             amount: session.amount_total,
             subtotal: session
                 .amount_subtotal
                 .filter(|amount| Some(*amount) != session.amount_total),
             is_trial,
-            currency: session.currency,
-            client_reference_id: session.client_reference_id.and_then(told_owned),
-            email: session.email,
-            name: session.name,
-            price_ids: session.price_ids,
-            created_via,
+            currency: session.currency.clone(),
+            client_reference_id: session
+                .client_reference_id
+                .as_deref()
+                .and_then(stated)
+                .map(str::to_owned),
+            email: session.email.clone(),
+            name: session.name.clone(),
+            price_ids: session.price_ids.clone(),
+            created_via: source.via,
             kind,
             pass_id: metadata(&["passId", "pass_id"]),
             is_named_by_product: pass_name.is_none() && product_name.is_some(),
@@ -246,7 +276,7 @@ impl Purchase {
             original_pass_price: metadata(&["originalPassPrice"]),
             new_pass_price: metadata(&["newPassPrice"]),
             upgrade_cost: metadata(&["upgradeCost"]),
-            unreadable: session.unreadable.into_iter().map(Cow::Borrowed).collect(),
+            unreadable: session.unreadable.iter().copied().map(Cow::Borrowed).collect(),
         }
     }
 }
@@ -274,30 +304,22 @@ impl fmt::Debug for Purchase {
 
 /// The text, unless it is empty. Template engines write `undefined` and `null` for missing values, which must
 /// not become one user.
-pub(super) fn stated(text: &str) -> Option<&str> {
+pub(crate) fn stated(text: &str) -> Option<&str> {
     let text = text.trim();
     (!matches!(text, "" | "undefined" | "null")).then_some(text)
 }
 
-/// Likewise, without a copy if there is nothing to trim.
-fn told_owned(text: String) -> Option<String> {
-    match stated(&text)? {
-        all if all.len() == text.len() => Some(text),
-        part => Some(part.to_owned()),
-    }
-}
-
 /// `None` if the sources disagree about the mode.
-fn livemode(session: &CheckoutSession, origin: &Origin<'_>) -> Option<bool> {
+fn livemode(session: &CheckoutSession, event: Option<&Event>) -> Option<bool> {
     let from_id = session.id.as_deref().and_then(|id| {
         let live = id.starts_with("cs_live_");
         (live || id.starts_with("cs_test_")).then_some(live)
     });
-    let mut stated = [origin.event_livemode, session.livemode, from_id]
+    let mut given = [event.map(|event| event.livemode), session.livemode, from_id]
         .into_iter()
         .flatten();
-    let first = stated.next()?;
-    stated.all(|live| live == first).then_some(first)
+    let first = given.next()?;
+    given.all(|live| live == first).then_some(first)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]

@@ -101,17 +101,19 @@ impl Endpoints {
         Some(Verdict::Refused(refusal))
     }
 
-    /// Whether `body` is signed for the endpoint of `tenant` (or of the platform).
+    /// The verifier of the platform's own endpoint.
+    pub(super) fn platform(&self) -> &Verifier {
+        &self.platform
+    }
+
+    /// Whether `body` is signed for this tenant's endpoint.
     pub(super) async fn verify(
         &self,
-        tenant: Option<&str>,
+        slug: &str,
         header: Option<&[u8]>,
         body: &[u8],
         now: DateTime<Utc>,
     ) -> Verdict {
-        let Some(slug) = tenant else {
-            return self.verify_by(&self.platform, header, body, now);
-        };
         if let Ok(Some(Known { verifier, .. })) = self.known_at(slug).await
             && let Some(verifier) = verifier
         {

@@ -7,9 +7,9 @@ use super::cases::Case;
 use super::{Lookback, LookbackError};
 use crate::config::ClientReference;
 use crate::fulfil::{
-    Origin, Purchase, TENANT_MISMATCH, Triage, UNRESOLVED_PASS, UNRESOLVED_TENANT, draft, is_session_id,
-    triage_session,
+    Purchase, SessionSource, TENANT_MISMATCH, UNRESOLVED_PASS, UNRESOLVED_TENANT, is_session_id,
 };
+use crate::ingest::{Triage, draft, triage_session};
 use crate::queue::{Enqueued, Item, JobStatus, QueueError};
 use crate::store::{CreatedVia, FoundSession, FulfilledPurchase, SessionState};
 use crate::stripe::{CheckoutSession, SessionStatus};
@@ -71,18 +71,15 @@ pub(super) fn classify(
 }
 
 fn classify_any(session: &CheckoutSession, account: Option<&str>, via: CreatedVia) -> SessionClass {
-    let origin = Origin {
-        account,
-        ..Origin::default()
-    };
+    let source = SessionSource::api(account, via);
     if !session.id.as_deref().is_some_and(is_session_id) {
         return SessionClass::Unreadable;
     }
     // A full refund before fulfilment: no pass is due any more.
     if session.is_refunded() {
-        return draft(session, &origin, via).map_or(SessionClass::Other, SessionClass::Refunded);
+        return draft(session, &source).map_or(SessionClass::Other, SessionClass::Refunded);
     }
-    match triage_session(session, &origin, via) {
+    match triage_session(session, &source) {
         Triage::Fulfil(purchase)
             if session.more_line_items && purchase.pass_id.is_none() && purchase.pass_name.is_none() =>
         {
@@ -90,7 +87,7 @@ fn classify_any(session: &CheckoutSession, account: Option<&str>, via: CreatedVi
         }
         Triage::Fulfil(purchase) => SessionClass::Purchase(purchase),
         Triage::Ignore(_) if session.status == Some(SessionStatus::Expired) => SessionClass::Other,
-        Triage::Ignore(_) => draft(session, &origin, via).map_or(SessionClass::Other, SessionClass::Unpaid),
+        Triage::Ignore(_) => draft(session, &source).map_or(SessionClass::Other, SessionClass::Unpaid),
     }
 }
 

@@ -66,11 +66,11 @@ impl Lookback {
             resume.whole &= page.unreadable == 0;
             let items = page
                 .items
-                .into_iter()
-                .map(|mut listed| {
+                .iter()
+                .map(|listed| {
                     let via = CreatedVia::Lookback;
-                    ingest(&mut listed.event, &listed.body, None, via, self.remember_events)
-                        .map(|accepted| accepted.item)
+                    ingest(&listed.event, &listed.body, None, via, self.remember_events)
+                        .map(|ingested| ingested.item)
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             self.fulfil.enqueue(&items).await?;

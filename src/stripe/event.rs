@@ -1,4 +1,4 @@
-//! The event of a webhook.
+//! The event of a webhook, read from verified bytes. `session` has the fields of its object. Next: `crate::ingest`.
 
 use chrono::{DateTime, Utc};
 use serde::de::MapAccess;
@@ -32,10 +32,22 @@ pub struct Event {
     pub created: Option<DateTime<Utc>>,
     /// The id of `data.object`.
     pub object_id: Option<String>,
-    /// It has no `data.object`: a thin event, or a ping of Stripe's Workbench.
-    pub is_thin: bool,
-    /// The object of a `checkout.session.*` event.
-    pub session: Option<CheckoutSession>,
+    pub object: EventObject,
+}
+
+/// What an event is about: its `data.object`.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all have a session; a box would cost an allocation for each"
+)]
+pub enum EventObject {
+    /// There is none: a thin event, or a ping of Stripe's Workbench.
+    Missing,
+    /// That of a `checkout.session.*` event.
+    Session(CheckoutSession),
+    /// Another object, which is not read.
+    Other,
 }
 
 /// The body is not an event.
@@ -87,21 +99,24 @@ impl Event {
             .filter(|kind| is_name(kind))
             .ok_or(MalformedEvent::Kind)?;
         let account = account(&envelope)?;
-        let object = envelope.data.and_then(|data| data.object);
-        let is_thin = object.is_none();
-        let object = object.unwrap_or_default();
-        let is_session = kind.starts_with("checkout.session.") && !is_thin;
-        let session = is_session.then(|| object.read());
-        let livemode = json::boolean(envelope.livemode)
-            .map_err(|_| MalformedEvent::Livemode)?
-            .or(session.as_ref().and_then(|session| session.livemode));
+        let fields = envelope.data.and_then(|data| data.object);
+        let object_id = fields.as_ref().and_then(|fields| fields.id);
+        let object = match &fields {
+            None => EventObject::Missing,
+            Some(fields) if kind.starts_with("checkout.session.") => EventObject::Session(fields.read()),
+            Some(_) => EventObject::Other,
+        };
+        let of_session = match &object {
+            EventObject::Session(session) => session.livemode,
+            EventObject::Missing | EventObject::Other => None,
+        };
+        let livemode = json::boolean(envelope.livemode).map_err(|_| MalformedEvent::Livemode)?;
         Ok(Self {
             account,
-            livemode: livemode.unwrap_or(false),
+            livemode: livemode.or(of_session).unwrap_or(false),
             created: json::timestamp(envelope.created).unwrap_or_default(),
-            object_id: json::text(object.id).unwrap_or_default(),
-            is_thin,
-            session,
+            object_id: json::text(object_id).unwrap_or_default(),
+            object,
             id,
             kind,
         })
@@ -192,14 +207,17 @@ mod tests {
         assert_eq!(event.account.as_deref(), Some("acct_1"));
         assert_eq!(event.created.map(|at| at.timestamp()), Some(1_761_831_295));
         assert_eq!(event.object_id.as_deref(), Some("cs_test_1"));
-        assert_eq!(event.session.unwrap().id.as_deref(), Some("cs_test_1"));
+        let EventObject::Session(session) = event.object else {
+            panic!("{:?}", event.object);
+        };
+        assert_eq!(session.id.as_deref(), Some("cs_test_1"));
     }
 
     #[test]
     fn only_a_checkout_sessions_event_carries_a_session() {
         let body = COMPLETED.replace("checkout.session.completed", "charge.succeeded");
         let event = Event::parse(body.as_bytes()).unwrap();
-        assert_eq!(event.session, None);
+        assert_eq!(event.object, EventObject::Other);
         assert_eq!(event.object_id.as_deref(), Some("cs_test_1"));
     }
 
@@ -318,12 +336,12 @@ mod tests {
         ] {
             let body = format!(r#"{{"id":"evt_1","type":"checkout.session.completed"{data}}}"#);
             let event = Event::parse(body.as_bytes()).unwrap();
-            assert!(
-                event.is_thin && event.session.is_none() && event.object_id.is_none(),
+            assert_eq!(
+                (event.object, event.object_id),
+                (EventObject::Missing, None),
                 "{data}"
             );
         }
-        assert!(!Event::parse(COMPLETED.as_bytes()).unwrap().is_thin);
     }
 
     #[test]

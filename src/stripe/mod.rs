@@ -8,7 +8,7 @@ mod session;
 pub mod signature;
 mod words;
 
-pub use event::{Event, MalformedEvent, PURCHASE_EVENTS};
+pub use event::{Event, EventObject, MalformedEvent, PURCHASE_EVENTS};
 pub use payment::{Charge, Payment, PaymentIntent, Refund};
 pub use session::CheckoutSession;
 pub use words::{PaymentStatus, SessionMode, SessionStatus};

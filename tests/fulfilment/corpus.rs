@@ -1,7 +1,8 @@
 //! Recorded event bodies of six API versions: what the intake and fulfilment make of each.
 
 use serde_json::{Value, json};
-use surepass::fulfil::{Triage, triage};
+use surepass::ingest::{Triage, triage};
+use surepass::store::CreatedVia;
 use surepass::stripe::Event;
 
 use crate::recorded_events::{EXPECTED, WITH_A_PASS, read};
@@ -10,7 +11,7 @@ use crate::shop::{Shop, tenant};
 async fn outcome(shop: &Shop, body: &[u8]) -> String {
     match Event::parse(body) {
         Err(_) => "malformed_event".to_owned(),
-        Ok(mut event) => match triage(&mut event, None) {
+        Ok(event) => match triage(&event, None, CreatedVia::Webhook) {
             Triage::Ignore(why) => format!("ignored: {why}"),
             Triage::Fulfil(purchase) => format!("fulfil, {}", shop.fulfil(&purchase).await),
         },

@@ -2,8 +2,9 @@
 
 use chrono::DateTime;
 use serde_json::{Value, json};
-use surepass::fulfil::{ProvedBy, Purchase, Triage, triage};
-use surepass::store::{LoggedEvent, Tenant};
+use surepass::fulfil::{ProvedBy, Purchase, TenantPath};
+use surepass::ingest::{Triage, triage};
+use surepass::store::{CreatedVia, LoggedEvent, Tenant};
 use surepass::stripe::Event;
 
 use crate::shop::{BOUGHT, Shop, completed, completed_on, connected, pass, session_with, tenant};
@@ -30,8 +31,12 @@ fn priced(price: &str) -> Value {
 }
 
 fn at_path(path: &str, proved_by: Option<ProvedBy>, event: &Value) -> Purchase {
-    let mut event = Event::parse(event.to_string().as_bytes()).unwrap();
-    match triage(&mut event, Some(path)) {
+    let event = Event::parse(event.to_string().as_bytes()).unwrap();
+    let path = TenantPath {
+        slug: path,
+        proved_by: ProvedBy::Tenant,
+    };
+    match triage(&event, Some(path), CreatedVia::Webhook) {
         Triage::Fulfil(mut purchase) => {
             purchase.proved_by = proved_by;
             purchase

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use surepass::clock::Clock;
-use surepass::fulfil::{Fulfilled, Fulfiller, Purchase, Triage, triage};
+use surepass::fulfil::{Fulfilled, Fulfiller, ProvedBy, Purchase, TenantPath};
+use surepass::ingest::{Triage, triage};
 use surepass::store::{
-    Options, Pass, SqliteStore, Store, Subscription, SubscriptionFilter, Synchronous, Tenant,
+    CreatedVia, Options, Pass, SqliteStore, Store, Subscription, SubscriptionFilter, Synchronous, Tenant,
     UnmatchedPayment, Validity, WebhookSecrets,
 };
 use surepass::stripe::Event;
@@ -48,8 +49,12 @@ impl Shop {
 
     /// Sends an event in by a tenant's path: `created`, `existing`, `ignored: why`, `dead: code` or `retry: code`.
     pub(crate) async fn deliver_to(&self, path: Option<&str>, event: &Value) -> String {
-        let mut event = Event::parse(event.to_string().as_bytes()).unwrap();
-        match triage(&mut event, path) {
+        let event = Event::parse(event.to_string().as_bytes()).unwrap();
+        let path = path.map(|slug| TenantPath {
+            slug,
+            proved_by: ProvedBy::Tenant,
+        });
+        match triage(&event, path, CreatedVia::Webhook) {
             Triage::Fulfil(purchase) => self.fulfil(&purchase).await,
             Triage::Ignore(why) => format!("ignored: {why}"),
         }
@@ -174,7 +179,11 @@ pub(crate) fn connected(id: &str, account: &str) -> Tenant {
 
 /// The purchase that the intake makes of an event.
 pub(crate) fn purchase(event: &Value) -> Purchase {
-    match triage(&mut Event::parse(event.to_string().as_bytes()).unwrap(), None) {
+    match triage(
+        &Event::parse(event.to_string().as_bytes()).unwrap(),
+        None,
+        CreatedVia::Webhook,
+    ) {
         Triage::Fulfil(purchase) => purchase,
         Triage::Ignore(why) => panic!("ignored: {why}"),
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use surepass::clock::Clock;
-use surepass::fulfil::{Fulfilled, Fulfiller, Purchase, Triage, triage};
+use surepass::fulfil::{Fulfilled, Fulfiller, Purchase};
+use surepass::ingest::{Triage, triage};
 use surepass::store::{CreatedVia, Store};
 use surepass::stripe::Event;
 use surepass::up::sample::SampleSession;
@@ -124,8 +125,8 @@ impl Fixture {
 
 /// The purchase that the session's webhook tells of.
 pub(crate) fn purchase(session: &SampleSession) -> Purchase {
-    let mut event = Event::parse(&session.event(COMPLETED, 1)).unwrap();
-    match triage(&mut event, None) {
+    let event = Event::parse(&session.event(COMPLETED, 1)).unwrap();
+    match triage(&event, None, CreatedVia::Webhook) {
         Triage::Fulfil(purchase) => purchase,
         Triage::Ignore(why) => panic!("{why}"),
     }

@@ -1,8 +1,10 @@
 //! What a lookback does about dead letters.
 
 use serde_json::{Value, json};
-use surepass::fulfil::{Triage, triage};
+use surepass::fulfil::{ProvedBy, TenantPath};
+use surepass::ingest::{Triage, triage};
 use surepass::queue::Item;
+use surepass::store::CreatedVia;
 use surepass::stripe::Event;
 
 use crate::answer::Answer;
@@ -124,8 +126,12 @@ async fn what_a_wrong_path_had_buried_runs_again_by_what_stripe_says_whose_it_is
         "webhookSecrets": ["whsec_HemmeligYoga"], "passes": []}]});
     world.import(&yoga).await;
     let session = world.shop.session().with("userId", Some("user_kari"));
-    let mut event = Event::parse(&session.event(COMPLETED, 1)).unwrap();
-    let Triage::Fulfil(mut purchase) = triage(&mut event, Some("yoga")) else {
+    let event = Event::parse(&session.event(COMPLETED, 1)).unwrap();
+    let path = TenantPath {
+        slug: "yoga",
+        proved_by: ProvedBy::Tenant,
+    };
+    let Triage::Fulfil(mut purchase) = triage(&event, Some(path), CreatedVia::Webhook) else {
         panic!("no purchase");
     };
     purchase.proved_by = None;

@@ -1,7 +1,7 @@
 //! The webhook endpoints at Stripe, checked now.
 
 use surepass::config::QueueName;
-use surepass::fulfil::THIN_EVENT;
+use surepass::ingest::THIN_EVENT;
 use surepass::lookback::endpoint_check::{Endpoint, EndpointChecker, EndpointReport, Severity};
 use surepass::stripe::api;
 

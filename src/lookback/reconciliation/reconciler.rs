@@ -11,7 +11,8 @@ use super::compare::{differences, paid};
 use super::delay::{DelayStats, Delays};
 use super::finding::{Finding, Findings};
 use super::owner::{self, OwnerCheck};
-use crate::fulfil::{ExpectedSubscription, FulfilmentRules, Origin, Purchase, Triage, triage_session};
+use crate::fulfil::{ExpectedSubscription, FulfilmentRules, Purchase, SessionSource};
+use crate::ingest::{Triage, triage_session};
 use crate::store::{CreatedVia, Resolution, Store, StoreError, Subscription, UnmatchedPayment};
 use crate::stripe::CheckoutSession;
 
@@ -340,11 +341,7 @@ pub(super) fn subscription_finding(subscription: &Subscription) -> Finding {
 }
 
 fn triage(session: &CheckoutSession, account: Option<&str>) -> Triage {
-    let origin = Origin {
-        account,
-        ..Origin::default()
-    };
-    triage_session(session, &origin, CreatedVia::Lookback)
+    triage_session(session, &SessionSource::api(account, CreatedVia::Lookback))
 }
 
 fn empty(options: &Options) -> Balance {

@@ -1,4 +1,5 @@
--- Accepts a batch of items, each atomically: seen once, enqueued once, logged.
+-- Accepts a batch of items, each atomically: seen once, enqueued once, logged. Next: claim.lua leases a job to a worker, which
+-- runs the handler of its kind (workers/).
 --
 -- KEYS 1 wait (its slot)  2 sched  3 dead  4 log  5 stats
 -- ARGV 1 prefix  2 longest log (entries), then eleven for each item:

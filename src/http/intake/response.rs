@@ -1,4 +1,4 @@
-//! What a webhook's request is answered.
+//! The response to a webhook's request.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -9,12 +9,12 @@ use crate::http::endpoints::Verdict;
 use crate::http::metrics::Received;
 use crate::stripe::signature::SignatureError;
 
-/// When to come again, in seconds. Stripe has a schedule of its own; a proxy may obey this.
-const COME_AGAIN_SECONDS: u32 = 5;
+/// Stripe has a schedule of its own; a proxy may obey this.
+const RETRY_AFTER_SECONDS: u32 = 5;
 
-/// What becomes of a request.
+/// What a request is answered.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum WebhookResponse {
     Accepted,
     Duplicate,
     Ignored,
@@ -27,7 +27,7 @@ pub(super) enum Answer {
     Unavailable,
 }
 
-impl Answer {
+impl WebhookResponse {
     /// How a webhook is refused; `None`: it is genuine.
     pub(super) fn of(verdict: Verdict) -> Result<ProvedBy, Self> {
         match verdict {
@@ -62,7 +62,7 @@ impl Answer {
         }
     }
 
-    pub(super) fn respond(self) -> HttpResponse {
+    pub(super) fn into_http(self) -> HttpResponse {
         match self {
             Self::Accepted => json(StatusCode::OK, r#"{"received":true,"duplicate":false}"#),
             Self::Duplicate => json(StatusCode::OK, r#"{"received":true,"duplicate":true}"#),
@@ -97,7 +97,7 @@ impl Answer {
                 );
                 response
                     .headers_mut()
-                    .insert(RETRY_AFTER, COME_AGAIN_SECONDS.into());
+                    .insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
                 response
             }
         }
