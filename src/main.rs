@@ -82,7 +82,10 @@ impl Command {
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    sigpipe::run(|| run(Arguments::parse()))
+    match Arguments::try_parse() {
+        Ok(arguments) => sigpipe::run(|| run(arguments)),
+        Err(usage) => sigpipe::usage(&usage),
+    }
 }
 
 fn run(arguments: Arguments) -> ExitCode {

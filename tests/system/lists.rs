@@ -128,7 +128,7 @@ async fn a_reader_who_has_gone_ends_the_list_quietly() {
     assert_eq!(&first, b"[\n");
     drop(out);
     let ended = child.wait_with_output().await.unwrap();
-    assert_eq!((ended.status.code(), stderr(&ended).as_str()), (Some(0), ""));
+    assert_eq!((ended.status.code(), stderr(&ended).as_str()), (Some(141), ""));
 }
 
 #[tokio::test]
@@ -137,6 +137,7 @@ async fn a_list_that_cannot_be_written_is_an_error_and_no_panic() {
     for arguments in [
         &["subscriptions", "list", "--json"][..],
         &["subscriptions", "list"],
+        &["subscriptions", "--help"],
     ] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut command = shop.command(arguments);
