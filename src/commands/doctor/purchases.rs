@@ -92,21 +92,36 @@ pub(super) async fn check(context: &Context, rejected: Option<Rejected>, report:
     }
 }
 
-/// Anybody can send a request without a signature; only Stripe's fail because of a wrong secret or a wrong clock.
+/// Reasons for which only Stripe's requests are rejected (anybody can send one without a signature), each with its cure.
+const REJECTIONS: [(&str, &str); 4] = [
+    (
+        "invalid_signature",
+        "copy the endpoint's signing secret (Stripe Dashboard → Developers → Webhooks) into STRIPE_WEBHOOK_SECRET, or into \
+         the tenant's webhookSecrets, and restart `surepass serve`",
+    ),
+    ("stale_timestamp", "synchronise this machine's clock (NTP)"),
+    ("malformed_event", "see the server's log for what was sent"),
+    (
+        "unknown_tenant",
+        "correct the endpoint's URL (Stripe Dashboard → Developers → Webhooks), or import the tenant",
+    ),
+];
+
 fn report_rejected(rejected: &Rejected, report: &mut Report) {
     let name = "refused";
-    let of = |words: &[&str]| -> Vec<(&str, u64)> {
-        let all = rejected.by_reason.iter();
-        all.filter(|(reason, _)| words.iter().any(|word| reason.starts_with(word)))
-            .map(|(reason, count)| (reason.as_str(), *count))
-            .collect()
+    // A tenant's slug may follow the reason.
+    let cure_of = |reason: &str| {
+        let (code, _) = reason.split_once(' ').unwrap_or((reason, ""));
+        REJECTIONS
+            .iter()
+            .find(|(known, _)| *known == code)
+            .map(|(_, cure)| *cure)
     };
-    let mut serious = of(&[
-        "invalid_signature",
-        "stale_timestamp",
-        "malformed_event",
-        "unknown_tenant",
-    ]);
+    let mut serious: Vec<_> = rejected
+        .by_reason
+        .iter()
+        .filter_map(|(reason, count)| Some((reason, *count, cure_of(reason)?)))
+        .collect();
     if serious.is_empty() {
         let others: u64 = rejected.by_reason.values().sum();
         report.good(
@@ -118,31 +133,22 @@ fn report_rejected(rejected: &Rejected, report: &mut Report) {
         );
         return;
     }
-    // The advice is for the most frequent reason.
-    serious.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let count: u64 = serious.iter().map(|(_, count)| count).sum();
+    serious.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+    let count: u64 = serious.iter().map(|(_, count, _)| count).sum();
     let reasons: Vec<_> = serious
         .iter()
-        .map(|(reason, count)| format!("{reason} ({count})"))
+        .map(|(reason, count, _)| format!("{reason} ({count})"))
         .collect();
+    let mut cures: Vec<_> = serious.iter().map(|(.., cure)| *cure).collect();
+    // Several tenants may have the same one.
+    cures.dedup();
     let webhooks = if count == 1 {
         "webhook was"
     } else {
         "webhooks were"
     };
     let message = format!("{count} {webhooks} rejected in the last 10 minutes");
-    let reasons = reasons.join(", ");
-    let next = match serious[0].0.split(' ').next() {
-        Some("stale_timestamp") => "synchronise this machine's clock (NTP)",
-        Some("malformed_event") => "see the server's log for what was sent",
-        Some("unknown_tenant") => {
-            "correct the endpoint's URL (Stripe Dashboard → Developers → Webhooks), or import the tenant"
-        }
-        _ => {
-            "copy the endpoint's signing secret (Stripe Dashboard → Developers → Webhooks) into STRIPE_WEBHOOK_SECRET, or \
-             into the tenant's webhookSecrets, and restart `surepass serve`"
-        }
-    };
+    let (reasons, next) = (reasons.join(", "), cures.join("; and "));
     if rejected.accepts {
         report.warn(name, format!("{message}, others accepted: {reasons}"), next);
     } else {
