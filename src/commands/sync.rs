@@ -110,7 +110,8 @@ impl Whom {
             (Some(session), ..) => {
                 let session = safe(session);
                 return format!(
-                    "No paid purchase found: {session} is not paid, or belongs to another Stripe account."
+                    "No paid purchase found: {session} is not paid yet, or belongs to another Stripe account. If it is a bank \
+                     transfer, nothing is to do: its pass is created as soon as the money arrives."
                 );
             }
             (_, Some(email), ..) => (format!(" for {}", safe(email)), " or --customer cus_…"),
