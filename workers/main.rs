@@ -335,13 +335,18 @@ fn drain(
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
     let (queue, name, store, clock) = (queue.clone(), name.to_owned(), store.clone(), clock.clone());
-    let (log, stop) = (settings.event_log.clone(), stop.clone());
+    let (log, livemode, stop) = (
+        settings.event_log.clone(),
+        settings.stripe.livemode(),
+        stop.clone(),
+    );
     tokio::spawn(async move {
         watched::keep_running("the event log's way into the store", &stop, || {
             let drain = Drain {
                 consumer: LogConsumer::new(&queue, name.clone(), Duration::from_secs(5)),
                 store: store.clone(),
                 clock: clock.clone(),
+                livemode,
                 batch: log.drain_batch,
                 interval: log.drain_interval,
                 keep_body: log.keep_body,

@@ -22,6 +22,8 @@ pub struct Drain {
     pub consumer: LogConsumer,
     pub store: Arc<dyn Store>,
     pub clock: Clock,
+    /// The mode of the key or the setting: true for live, false for test.
+    pub livemode: Option<bool>,
     /// Entries in one transaction.
     pub batch: usize,
     /// How long entries gather: the log is in no hurry, a purchase is.
@@ -107,7 +109,7 @@ impl Drain {
                 Err(error) => self.park(&id, &error.to_string()).await?,
             }
         }
-        match close_refunded(&*self.store, &events, self.clock.now()).await {
+        match close_refunded(&*self.store, self.livemode, &events, self.clock.now()).await {
             // One event that the store can never act on must not keep the log waiting.
             Err(error) if !error.is_transient() => {
                 tracing::error!(%error, "the unmatched payments of refunded charges could not be closed");

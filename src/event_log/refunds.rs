@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::body;
+use crate::fulfil::Mode;
 use crate::store::{LoggedEvent, RefundedPayments, Store, StoreError};
 
 #[derive(Deserialize)]
@@ -23,12 +24,13 @@ struct Charge {
     refunded: bool,
 }
 
-/// Closes the cases whose payment was refunded in full, by verified events.
+/// Closes the cases whose payment was refunded in full, by verified events. `livemode`: that of the key or the setting.
 ///
 /// # Errors
 /// [`StoreError`]; asking again is safe.
 pub(super) async fn close_refunded(
     store: &dyn Store,
+    livemode: Option<bool>,
     events: &[LoggedEvent],
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -36,6 +38,15 @@ pub(super) async fn close_refunded(
         let Some(payment) = refunded(event) else {
             continue;
         };
+        // "Fulfilment" rule 9: a test refund gives nobody's money back.
+        if !Mode::read(store, livemode).await?.accepts(event.livemode) {
+            tracing::warn!(
+                event = event.id,
+                livemode = event.livemode,
+                "refund ignored: it is of the other mode (live or test) than this system"
+            );
+            continue;
+        }
         let refunded = RefundedPayments {
             account: event.account.as_deref(),
             path_tenant: event.tenant_slug.as_deref(),

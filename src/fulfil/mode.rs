@@ -39,19 +39,28 @@ impl Mode {
         }
     }
 
+    /// Whether what happened in this mode counts.
+    #[must_use]
+    pub fn accepts(self, livemode: bool) -> bool {
+        match self {
+            Self::Undecided => true,
+            Self::Configured { live } => livemode == live,
+            Self::FirstLive => livemode,
+        }
+    }
+
     pub(super) fn check(self, purchase: &Purchase) -> Result<(), Reason> {
-        let (live, mode) = match self {
-            Self::Undecided => (None, "this system takes both"),
-            Self::Configured { live: true } => (Some(true), "this system is configured for live mode"),
-            Self::Configured { live: false } => (Some(false), "this system is configured for test mode"),
-            Self::FirstLive => (
-                Some(true),
-                "without STRIPE_SECRET_KEY and `stripe.livemode` this system is in live mode since its first live purchase",
-            ),
+        let mode = match self {
+            Self::Undecided => "this system takes both",
+            Self::Configured { live: true } => "this system is configured for live mode",
+            Self::Configured { live: false } => "this system is configured for test mode",
+            Self::FirstLive => {
+                "without STRIPE_SECRET_KEY and `stripe.livemode` this system is in live mode since its first live purchase"
+            }
         };
         let stated = match purchase.livemode {
             None => "its event, its session and its id disagree about live and test mode",
-            stated if live.is_none() || stated == live => return Ok(()),
+            Some(livemode) if self.accepts(livemode) => return Ok(()),
             Some(true) => "it is a live purchase",
             Some(false) => "it is a test purchase",
         };

@@ -34,6 +34,18 @@ async fn case(world: &World, session: &SampleSession) -> Option<UnmatchedPayment
     found.unwrap().pop()
 }
 
+/// Waits until the store has the event, and so has acted on it.
+async fn logged(world: &World, event: &str) {
+    let store = world.shop.store().await;
+    for _ in 0..1_000 {
+        if store.events(20).await.unwrap().iter().any(|one| one.id == event) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{event} is not in the store's log");
+}
+
 async fn case_when(
     world: &World,
     session: &SampleSession,
@@ -137,16 +149,20 @@ async fn a_full_refund_closes_the_case_by_its_event_and_by_a_sync() {
         world.shop.buy(session).await;
     }
     world.shop.settled().await;
-    let charge = |id: &str, refunded: bool| {
+    let charge = |id: &str, livemode: bool, refunded: bool| {
         json!({"id": id, "object": "event", "type": "charge.refunded", "created": crate::shop::now().timestamp(),
-            "livemode": false, "data": {"object": {"id": "ch_1", "object": "charge", "refunded": refunded,
+            "livemode": livemode, "data": {"object": {"id": "ch_1", "object": "charge", "refunded": refunded,
                 "payment_intent": object(&told)["payment_intent"]}}})
     };
-    // Part of the money says nothing about the pass.
-    for (id, refunded) in [("evt_part", false), ("evt_all", true)] {
-        let body = charge(id, refunded).to_string().into_bytes();
+    // Part of the money says nothing about the pass, and a live refund nothing about a test purchase.
+    for (id, livemode, refunded) in [("evt_part", false, false), ("evt_live", true, true)] {
+        let body = charge(id, livemode, refunded).to_string().into_bytes();
         assert_eq!(world.shop.deliver(body).await, Answer::ignored());
     }
+    logged(&world, "evt_live").await;
+    assert!(case(&world, &told).await.unwrap().is_open());
+    let body = charge("evt_all", false, true).to_string().into_bytes();
+    assert_eq!(world.shop.deliver(body).await, Answer::ignored());
     let closed = case_when(&world, &told, |case| !case.is_open()).await;
     assert_eq!(closed.resolution, Some(Resolution::Refund));
     assert!(case(&world, &listed).await.unwrap().is_open());
