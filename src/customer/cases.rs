@@ -1,14 +1,14 @@
-//! What a customer is told of a purchase that a person must look at, or has.
+//! What a customer may see of the case (unmatched payment) behind their purchase.
 
 use super::{CustomerError, Customers, Status, claim};
 use crate::fulfil::Purchase;
 use crate::identity::Customer;
 use crate::store::{Contact, KnownTenant, Resolution, UnmatchedPayment};
 
-/// Whom a customer can ask about a purchase.
+/// Whom a customer can contact about a purchase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Support {
-    /// What they can quote; `None`: there is no case.
+    /// What they quote to the shop; `None`: there is no case.
     pub reference: Option<String>,
     /// The shop's name.
     pub shop: String,
@@ -16,7 +16,7 @@ pub struct Support {
 }
 
 impl Support {
-    /// The address that a customer is told; a shop without any is told by its name.
+    /// The shop's support address, or its name if it has none.
     #[must_use]
     pub fn whom_to_ask(&self) -> &str {
         let addresses = [&self.contact.support_email, &self.contact.support_url];
@@ -29,7 +29,7 @@ impl Support {
 }
 
 impl Customers {
-    /// The customer's own case of a session: the open one, else one that a person or a refund has closed.
+    /// The customer's own case of a session: the open one, or else the last one that a person or a refund closed.
     pub(super) async fn case(
         &self,
         customer: &Customer,
@@ -48,7 +48,7 @@ impl Customers {
         Ok(theirs.max_by_key(|case| (case.is_open(), case.updated_at)))
     }
 
-    /// What a case says of its purchase, which has no pass and no job under way.
+    /// The status of a purchase that has a case, but no pass and no unfinished job.
     pub(super) async fn status_of_case(
         &self,
         tenant: &KnownTenant,

@@ -1,10 +1,10 @@
-//! Why a customer could not be answered.
+//! Why a customer's request failed.
 
 use crate::lookback::LookbackError;
 use crate::queue::QueueError;
 use crate::store::StoreError;
 
-/// Why a customer could not be answered. All but [`CustomerError::NoKey`] pass.
+/// Why a customer's request failed. All but [`CustomerError::NoKey`] are transient.
 #[derive(Debug, thiserror::Error)]
 pub enum CustomerError {
     #[error(transparent)]

@@ -1,14 +1,14 @@
-//! What a customer may learn and ask for: what became of a purchase, which passes they hold, a sync.
+//! What a customer may see and request: the status of a purchase, their passes, a sync.
 //!
-//! Whose something is, is decided here: what names the customer's user id is theirs, and what names nobody and was bought
-//! with an email that they were the first to prove. What is not theirs looks like what is not there.
+//! Ownership is decided here. A purchase is theirs if it names their user id, or if it names no user and was bought with an
+//! email that they were the first to verify. Another customer's session gets the same answer as one that does not exist.
 
-mod ask;
 mod cases;
 mod error;
-mod live;
 mod proof;
 mod status;
+mod status_stream;
+mod stripe_lookup;
 mod sync;
 
 use std::sync::Arc;
@@ -27,42 +27,42 @@ use crate::stripe::api::Client;
 pub use crate::fulfil::is_session_id;
 pub use cases::Support;
 pub use error::CustomerError;
-pub use live::{FollowError, Follower, Following, Live, Next, Sight};
 pub use proof::Proofs;
 pub use status::{Processing, Status};
-pub use sync::Quiet;
+pub use status_stream::{FollowError, Follower, Next, Snapshot, StatusStream, StatusStreams};
+pub use sync::QuietSync;
 
-/// How far a customer's sync looks back.
+/// How many days a customer's sync looks back.
 const DAYS: u32 = 30;
-/// Of one tenant; nobody holds so many passes.
+/// Of one tenant: more than anyone holds.
 const MOST_PASSES: u32 = 500;
 
-/// What customers are answered from. Clones share everything.
+/// Everything that customers' requests need. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Customers {
     pub store: Arc<dyn Store>,
     pub tenants: Arc<Tenants>,
     /// The queue of purchases.
     pub fulfil: Queue,
-    /// Asks for syncs, and reads what they come to.
+    /// Enqueues syncs and reads their reports.
     pub lookback: Arc<Lookback>,
-    /// For a session that nobody here knows. `None`: there is no key.
+    /// For sessions that are unknown here. `None`: no key is set.
     pub stripe: Option<Client>,
-    pub memo: SingleFlight,
+    pub single_flight: SingleFlight,
     pub limiter: RateLimiter,
-    /// Tells of purchases as they change.
-    pub live: Live,
-    /// Who has proved which email, as far as this process has looked.
+    /// Status streams, pushed when a purchase changes.
+    pub streams: StatusStreams,
+    /// Which user has proved which email, as far as this process knows.
     pub proofs: Proofs,
-    /// What a `client_reference_id` is set to be.
+    /// What the settings say that a `client_reference_id` is.
     pub client_reference: ClientReference,
-    /// How often one customer may have Stripe asked.
+    /// How often one customer may cause a call of Stripe.
     pub asks_per_minute: u32,
     pub clock: Clock,
 }
 
 impl Customers {
-    /// What the customer holds of a tenant, newest first.
+    /// The customer's passes at a tenant, newest first.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -78,7 +78,7 @@ impl Customers {
             .await
     }
 
-    /// Counts a call against a limit of the customer's. `Some`: it is refused, for so long.
+    /// Counts a call against one of the customer's limits. `Some`: refused; try again after that time.
     ///
     /// # Errors
     /// [`QueueError`].
@@ -89,8 +89,8 @@ impl Customers {
     }
 }
 
-/// The users of the store that are this customer at a tenant: their own, and the guests of their email, where something is
-/// not moved to them yet.
+/// The users of the store who are this customer at a tenant: their own id, and the guest users of their email, whose passes may
+/// not have been moved yet.
 fn users(customer: &Customer, tenant: &KnownTenant) -> Vec<String> {
     let mut users = vec![customer.id.clone()];
     if let Some(email) = customer.verified_email.as_deref() {
@@ -100,12 +100,12 @@ fn users(customer: &Customer, tenant: &KnownTenant) -> Vec<String> {
     users
 }
 
-/// Whether a pass is theirs, of this tenant.
+/// Whether a pass is the customer's, at this tenant.
 fn holds(customer: &Customer, tenant: &KnownTenant, subscription: &Subscription) -> bool {
     subscription.tenant == tenant.id && users(customer, tenant).contains(&subscription.user)
 }
 
-/// The purchase, if it is theirs and may be this tenant's.
+/// The purchase, if it is the customer's and nothing says that it is another tenant's.
 fn claim(
     customer: &Customer,
     tenant: &KnownTenant,
@@ -113,7 +113,7 @@ fn claim(
     reference: ClientReference,
 ) -> Option<Purchase> {
     let purchase = purchase.read_as(reference).into_owned();
-    let fits = |told: &Option<String>, is: &dyn Fn(&str) -> bool| told.as_deref().is_none_or(is);
+    let fits = |named: &Option<String>, is: &dyn Fn(&str) -> bool| named.as_deref().is_none_or(is);
     let is_tenants = fits(&purchase.path_tenant, &|slug| slug == tenant.slug)
         && fits(&purchase.tenant, &|named| {
             named == tenant.id || named == tenant.slug
@@ -128,7 +128,7 @@ fn claim(
     is_tenants.then(|| rule.claim(purchase)).flatten()
 }
 
-/// What the lookback is asked for, for a customer of a tenant.
+/// The lookback's request for a customer of a tenant.
 fn sync_request(customer: &Customer, tenant: &KnownTenant, via: CreatedVia) -> SyncRequest {
     SyncRequest {
         tenant: Some(tenant.slug.clone()),

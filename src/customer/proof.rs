@@ -1,4 +1,4 @@
-//! The first who proves an email gets what guests bought with it.
+//! The first user to prove an email gets the passes that guests bought with it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +12,14 @@ use super::Customers;
 use crate::identity::Customer;
 use crate::store::EmailProof;
 
-/// How long a customer waits for it: while the store cannot be written to, they still learn what became of a purchase.
+/// How long a customer waits for it: while the store takes no writes, they still see the status of a purchase.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// For how long a process relies on what it has seen. Proofs do not change, but a store may be restored from a backup.
+/// How long a process caches a proof. Proofs do not change, but a store may be restored from a backup.
 const FRESH: TimeDelta = TimeDelta::minutes(10);
-/// So many are remembered; beyond that all are forgotten, and the store is asked again.
+/// How many proofs are cached; beyond that the cache is cleared.
 const MOST: usize = 10_000;
 
-/// Who has proved which email, as far as this process has looked. Clones share it.
+/// Which user has proved which email, as far as this process knows. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Proofs(Arc<Mutex<HashMap<Pair, Seen>>>);
 
@@ -35,7 +35,7 @@ struct Seen {
 }
 
 impl Proofs {
-    /// The proof that has been begun for this pair, else the one that `begin` begins.
+    /// The proof of this pair that is cached or under way, or else the one that `begin` starts.
     fn of(&self, pair: &Pair, now: DateTime<Utc>, begin: impl FnOnce() -> Proving) -> Proving {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = all.get(pair).filter(|seen| (now - seen.at).abs() < FRESH);
@@ -56,8 +56,8 @@ impl Proofs {
 }
 
 impl Customers {
-    /// The customer, who has proved their verified email from now on, and has got what guests bought with it. One whose
-    /// email somebody else has proved before is as one without: it opens nothing.
+    /// Stores that the customer has proved their verified email, which gives them what guests bought with it. If another user
+    /// proved it before, the email is removed from the customer: it gives access to nothing.
     pub async fn proven(&self, mut customer: Customer) -> Customer {
         let Some(email) = customer.verified_email.take() else {
             return customer;
@@ -68,14 +68,14 @@ impl Customers {
             .of(&pair, self.clock.now(), || self.prove(pair.clone()));
         let is_first = match tokio::time::timeout(PATIENCE, proving).await {
             Ok(Some(is_first)) => is_first,
-            // What nobody has proved is theirs to see, even if that cannot be noted yet.
+            // Nobody else has proved it, so it is theirs, even if that cannot be stored yet.
             Ok(None) | Err(_) => self.is_unproved(&pair.1).await,
         };
         customer.verified_email = is_first.then_some(pair.1);
         customer
     }
 
-    /// Who asked may hang up: the proof goes on.
+    /// A task of its own: it finishes even if the client disconnects.
     fn prove(&self, (user, email): Pair) -> Proving {
         let (store, at) = (Arc::clone(&self.store), self.clock.now());
         let proving = tokio::spawn(async move {

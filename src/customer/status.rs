@@ -1,63 +1,63 @@
-//! What became of a purchase.
+//! The status of a purchase, as its customer may see it.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::ask::Word;
+use super::stripe_lookup::SessionState;
 use super::{CustomerError, Customers, Support, claim, holds, sync_request};
 use crate::fulfil::{ExpectedSubscription, Purchase, job_ids};
 use crate::identity::Customer;
 use crate::queue::{Enqueued, Item, JobProgress, JobState};
 use crate::store::{CreatedVia, KnownTenant, Subscription, SubscriptionFilter};
 
-/// For how long a session's id alone tells that its purchase is active.
-const ALONE: TimeDelta = TimeDelta::hours(1);
-/// For how long an event that the store has no record of is taken for one on its way there.
+/// How long after the payment a session's id alone is enough to learn that its purchase is active.
+const BY_ID_ALONE: TimeDelta = TimeDelta::hours(1);
+/// How long an event that is not in the store's log yet is assumed to be on its way there.
 const LOGGED: TimeDelta = TimeDelta::minutes(1);
-/// A failed purchase makes one sync in this time, however often its page asks.
+/// A failed purchase enqueues one sync in this time, however often its page polls.
 const BETWEEN_SYNCS: Duration = Duration::from_hours(1);
 
-/// What became of a purchase, as far as this customer may know.
+/// The status of a purchase, as this customer may see it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Status {
     Active(Box<Subscription>),
     Processing(Processing),
     /// Its job is a dead letter.
     Failed {
-        /// A sync has been asked for, by this call or by one before: there is a key for Stripe.
+        /// A sync has been enqueued, by this call or an earlier one. `false`: there is no key for Stripe.
         synced: bool,
         support: Support,
     },
-    /// The checkout is complete and the bank has not confirmed the money yet.
+    /// The checkout is complete, but the bank has not confirmed the payment yet.
     Pending,
-    /// The checkout is complete, and the bank has refused.
+    /// The checkout is complete, but the bank declined.
     Declined,
     /// The checkout is open.
     Unpaid,
     /// The checkout ended without a payment.
     Expired,
-    /// Paid, and a person must look. Looking again changes nothing.
+    /// Paid, and a person must look at it. Waiting does not help.
     Unmatched(Support),
-    /// Paid, and a person has closed its case: no pass is due.
+    /// Paid, and a person has closed its case without a pass.
     Closed(Support),
-    /// Paid, never fulfilled, and all of the money was given back.
+    /// Paid, never fulfilled, and refunded in full.
     Refunded(Support),
-    /// Paid, for something else than a pass.
+    /// Paid, but not for a pass.
     NotAPass,
-    /// Not known, or not theirs.
+    /// Unknown, or another customer's.
     Unknown,
 }
 
-/// How far a purchase is on its way.
+/// How far the job of a purchase is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Processing {
-    /// It waits for its first attempt.
+    /// It is waiting for its first attempt.
     Queued,
     Running {
         attempt: u32,
     },
-    /// Attempts failed for a passing cause, and the next comes then, or (`None`) as soon as a worker is free.
+    /// Attempts failed with a transient error. The next one is at `next`, or (`None`) as soon as a worker is free.
     Retrying {
         attempts: u32,
         next: Option<DateTime<Utc>>,
@@ -65,7 +65,7 @@ pub enum Processing {
 }
 
 impl Customers {
-    /// What became of a session. Where nobody here knows it, Stripe is asked; where it failed, a sync is asked for.
+    /// The status of a session. If it is unknown here, Stripe is asked; if its job failed, a sync is enqueued.
     ///
     /// # Errors
     /// [`CustomerError`]; asking again is safe.
@@ -77,7 +77,7 @@ impl Customers {
     ) -> Result<Status, CustomerError> {
         let [job, own] = job_ids(session, &tenant.slug);
         let (held, shared, own) = tokio::join!(
-            self.held(session),
+            self.subscription_of(session),
             self.fulfil.job_progress::<Purchase>(&job),
             self.fulfil.job_progress::<Purchase>(&own)
         );
@@ -96,8 +96,8 @@ impl Customers {
                 }
             }
         }
-        // It may have been done between the two looks.
-        if let Some(status) = active(customer, tenant, self.held(session).await?) {
+        // The job may have finished between the two reads.
+        if let Some(status) = active(customer, tenant, self.subscription_of(session).await?) {
             return Ok(status);
         }
         match self.case(customer, tenant, session).await? {
@@ -111,37 +111,37 @@ impl Customers {
         }
     }
 
-    /// Whether a purchase is active, for who has only the session's id: for an hour after the payment.
+    /// Whether a purchase is active, for a caller who has only the session's id. True for one hour after the payment.
     ///
     /// # Errors
     /// [`CustomerError`].
     pub async fn is_active(&self, tenant: &KnownTenant, session: &str) -> Result<bool, CustomerError> {
         let now = self.clock.now();
-        let held = self.held(session).await?;
+        let held = self.subscription_of(session).await?;
         let is_active =
             |held: &Subscription| held.tenant == tenant.id && held.is_active && held.end_date > now;
         let Some(held) = held.filter(is_active) else {
             return Ok(false);
         };
-        // Nobody pays before the checkout has begun: mostly that is answer enough.
-        if held.start_date > now - ALONE {
+        // A payment is never earlier than the start date: usually this is enough.
+        if held.start_date > now - BY_ID_ALONE {
             return Ok(true);
         }
-        Ok(self.paid(&held).await?.is_some_and(|at| at > now - ALONE))
+        Ok(self.paid(&held).await?.is_some_and(|at| at > now - BY_ID_ALONE))
     }
 
-    /// When a purchase was paid for: when Stripe made the event that told of it. `None`: no event has.
+    /// When a purchase was paid for: the time of the event that reported it. `None`: no event did.
     async fn paid(&self, held: &Subscription) -> Result<Option<DateTime<Utc>>, CustomerError> {
         let Some(event) = &held.webhook_event_id else {
             return Ok(None);
         };
         let logged = self.store.event(event).await?.map(|event| event.created_at);
-        // The log comes to the store a moment later than the purchase that it tells of.
+        // Events reach the store's log a moment after their purchase.
         let fresh = || Some(held.created_at).filter(|at| *at > self.clock.now() - LOGGED);
         Ok(logged.or_else(fresh))
     }
 
-    async fn held(&self, session: &str) -> Result<Option<Subscription>, CustomerError> {
+    async fn subscription_of(&self, session: &str) -> Result<Option<Subscription>, CustomerError> {
         let filter = SubscriptionFilter {
             session: Some(session.to_owned()),
             ..SubscriptionFilter::default()
@@ -149,35 +149,35 @@ impl Customers {
         Ok(self.store.subscriptions(&filter, 1).await?.pop())
     }
 
-    /// Neither the store nor the queue has it for this customer. Stripe knows.
+    /// Neither the store nor the queue has it for this customer: Stripe is asked.
     async fn unknown(
         &self,
         customer: &Customer,
         tenant: &KnownTenant,
         session: &str,
     ) -> Result<Status, CustomerError> {
-        let heard = self.ask(customer, tenant, session).await?;
-        let theirs = heard
+        let answer = self.stripe_answer(customer, tenant, session).await?;
+        let theirs = answer
             .purchase
             .and_then(|purchase| claim(customer, tenant, &purchase, self.client_reference));
         let Some(purchase) = theirs else {
             return Ok(Status::Unknown);
         };
-        Ok(match heard.state {
-            Word::Open => Status::Unpaid,
-            Word::Expired => Status::Expired,
-            Word::Pending => Status::Pending,
-            Word::Declined => Status::Declined,
-            Word::Missing | Word::Silent => Status::Unknown,
-            Word::Other => Status::NotAPass,
-            Word::Refunded => Status::Refunded(self.support(tenant, None).await?),
-            Word::Paid => self.hand_in(customer, tenant, session, &purchase).await?,
+        Ok(match answer.state {
+            SessionState::Open => Status::Unpaid,
+            SessionState::Expired => Status::Expired,
+            SessionState::Pending => Status::Pending,
+            SessionState::Declined => Status::Declined,
+            SessionState::Missing | SessionState::NoAnswer => Status::Unknown,
+            SessionState::Other => Status::NotAPass,
+            SessionState::Refunded => Status::Refunded(self.support(tenant, None).await?),
+            SessionState::Paid => self.enqueue_paid(customer, tenant, session, &purchase).await?,
         })
     }
 
-    /// Hands in what Stripe says is paid and nobody here knows: once, however often its page asks. A job that has ended and
-    /// has left neither a pass nor a case is not run again by looking.
-    async fn hand_in(
+    /// Enqueues a purchase that Stripe says is paid and that is unknown here: once, however often its page polls. A job that
+    /// ended without a pass or a case is not run again by polling.
+    async fn enqueue_paid(
         &self,
         customer: &Customer,
         tenant: &KnownTenant,
@@ -188,26 +188,26 @@ impl Customers {
         if matches!(due, ExpectedSubscription::NotAPass(_)) {
             return Ok(Status::NotAPass);
         }
-        let note = format!("asked:{}:{session}", tenant.slug);
-        if !self.memo.is_first(&note, BETWEEN_SYNCS).await? {
+        let mark = format!("asked:{}:{session}", tenant.slug);
+        if !self.single_flight.is_first(&mark, BETWEEN_SYNCS).await? {
             return Ok(Status::Unknown);
         }
         let item = Item::job(purchase)?.group(purchase.group());
-        let answers = match self.fulfil.enqueue(&[item]).await {
-            Ok(answers) => answers,
+        let enqueued = match self.fulfil.enqueue(&[item]).await {
+            Ok(enqueued) => enqueued,
             Err(error) => {
-                self.memo.forget(&note).await?;
+                self.single_flight.forget(&mark).await?;
                 return Err(error.into());
             }
         };
-        match answers.first() {
+        match enqueued.first() {
             Some(Enqueued::Dead) => self.failed(customer, tenant, session, None).await,
             _ => Ok(Status::Processing(Processing::Queued)),
         }
     }
 
-    /// Asks for the sync that a failed purchase needs, once. If we die between the note and the sync, the customer's own sync
-    /// or the night's lookback does it.
+    /// Enqueues the sync that a failed purchase needs, once. If the process dies between the mark and the sync, the customer's
+    /// own sync or the nightly lookback does it.
     async fn failed(
         &self,
         customer: &Customer,
@@ -222,36 +222,35 @@ impl Customers {
                 support,
             });
         }
-        let note = format!("sync:{}:{session}", tenant.slug);
+        let mark = format!("sync:{}:{session}", tenant.slug);
         let request = sync_request(customer, tenant, CreatedVia::Status);
-        let (memo, lookback, session) = (self.memo.clone(), self.lookback.clone(), session.to_owned());
-        // Who asked may hang up: the note and the sync belong together.
-        let asking = tokio::spawn(async move {
-            if !memo.is_first(&note, BETWEEN_SYNCS).await? {
+        let (single_flight, lookback, session) = (
+            self.single_flight.clone(),
+            self.lookback.clone(),
+            session.to_owned(),
+        );
+        // A task of its own: the mark and the sync belong together, even if the client disconnects.
+        let requesting = tokio::spawn(async move {
+            if !single_flight.is_first(&mark, BETWEEN_SYNCS).await? {
                 return Ok(());
             }
             match lookback.request_sync(&request, ulid::Ulid::generate()).await {
-                Ok(asked) => {
-                    tracing::info!(session, run = %asked.run, "purchase failed: a sync of its customer is enqueued");
+                Ok(requested) => {
+                    tracing::info!(session, run = %requested.run, "purchase failed: a sync of its customer is enqueued");
                     Ok(())
                 }
                 Err(error) => {
-                    memo.forget(&note).await?;
+                    single_flight.forget(&mark).await?;
                     Err(CustomerError::from(error))
                 }
             }
         });
-        match asking.await {
-            Ok(asked) => asked.map(|()| Status::Failed {
-                synced: true,
-                support,
-            }),
-            // The process stops.
-            Err(_) => Ok(Status::Failed {
-                synced: false,
-                support,
-            }),
-        }
+        let synced = match requesting.await {
+            Ok(requested) => requested.map(|()| true)?,
+            // The process is stopping.
+            Err(_) => false,
+        };
+        Ok(Status::Failed { synced, support })
     }
 }
 
@@ -260,7 +259,7 @@ fn active(customer: &Customer, tenant: &KnownTenant, held: Option<Subscription>)
         .map(|held| Status::Active(Box::new(held)))
 }
 
-/// `None`: it is a dead letter.
+/// `None`: its job is a dead letter.
 fn under_way(progress: &JobProgress<Purchase>) -> Option<Processing> {
     let attempts = progress.attempts;
     Some(match progress.state {

@@ -1,4 +1,4 @@
-//! The sync that a customer asks for, and that of their visits.
+//! The sync that a customer requests with the button, and the quiet one that a visit of the page starts.
 
 use std::time::Duration;
 
@@ -10,39 +10,39 @@ use crate::lookback::{Report, RunId};
 use crate::queue::{Caller, Lookup, RateLimit};
 use crate::store::{CreatedVia, KnownTenant};
 
-/// How often a run is looked at: from often to seldom.
+/// How often a run is polled: the pause doubles from the first to the last.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LAST_LOOK: Duration = Duration::from_millis(500);
-/// A customer's visits make one sync in this time.
+/// A customer's visits start one sync in this time.
 const BETWEEN_VISITS: Duration = Duration::from_mins(1);
-/// And so many for all tenants together, as each costs calls that all customers share.
+/// And at most so many for all tenants together, because all customers share the calls of Stripe.
 const VISITS: RateLimit = RateLimit {
     name: "visits",
     per_minute: 6,
 };
-/// So long a customer who was told that their sync goes on is told what that one comes to when they ask again. A page asks
-/// two seconds later, and fifteen at most.
+/// How long an unfinished sync is remembered, so that the customer's next request joins it. A page asks again after two to
+/// fifteen seconds.
 const OWED: Duration = Duration::from_secs(30);
-/// If the process dies that begins one, another one does after so long.
+/// If the process that starts one dies, another one starts it after this time.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// Where the sync of a visit stands.
+/// The state of a visit's sync.
 #[derive(Debug)]
-pub enum Quiet {
-    Run(RunId),
-    /// Another process is just beginning it.
-    Beginning,
-    /// The customer visits more tenants a minute than anybody does: none is begun.
-    Enough,
+pub enum QuietSync {
+    Started(RunId),
+    /// Another process is starting it.
+    Starting,
+    /// The customer visits too many tenants a minute: none is started.
+    OverLimit,
 }
 
 impl Customers {
-    /// Asks for a sync of the customer with this tenant (or joins the one that is under way) and waits `patience` for what
-    /// it comes to; a report that is not `done` tells how far it has come. Who asks again after such a report is told of the
-    /// same sync, also where it has ended in between: another one would find all there that this one has brought.
+    /// Enqueues a sync of the customer at this tenant, or joins the one that is running, and waits `patience` for its report. A
+    /// report that is not `done` says how far it is. After such a report the next call reports on the same sync, even if it has
+    /// ended: a new one would report its passes as existing ones.
     ///
     /// # Errors
-    /// [`CustomerError`]. The sync may have been asked for nevertheless, and goes on by itself.
+    /// [`CustomerError`]. The sync may be enqueued nevertheless, and goes on by itself.
     pub async fn sync(
         &self,
         customer: &Customer,
@@ -50,23 +50,27 @@ impl Customers {
         patience: Duration,
     ) -> Result<Option<Report>, CustomerError> {
         let give_up = Instant::now() + patience;
-        let note = format!("owed:{}:{}", tenant.slug, Caller::user(&customer.id));
-        let owed = self.memo.cached(&note).await?;
+        let key = format!("owed:{}:{}", tenant.slug, Caller::user(&customer.id));
+        let owed = self.single_flight.cached(&key).await?;
         let run = match &owed {
             Some(run) => run_id(run),
-            None => self.begin_sync(customer, tenant, CreatedVia::SelfService).await?,
+            None => self.start_sync(customer, tenant, CreatedVia::SelfService).await?,
         };
-        let report = self.come_to(&run, give_up).await?;
+        let report = self.wait_for(&run, give_up).await?;
         match &report {
-            Some(report) if !report.done => self.memo.publish(&note, run.as_str().as_bytes(), OWED).await?,
-            _ if owed.is_some() => self.memo.forget(&note).await?,
+            Some(report) if !report.done => {
+                self.single_flight
+                    .publish(&key, run.as_str().as_bytes(), OWED)
+                    .await?;
+            }
+            _ if owed.is_some() => self.single_flight.forget(&key).await?,
             _ => {}
         }
         Ok(report)
     }
 
-    /// The sync of a visit, which nobody has asked for: at most one a minute for each customer and tenant. Who asks again
-    /// within the minute is told what that one comes to. `None`: it has not begun, or cannot be told yet.
+    /// The quiet sync of a visit: at most one a minute for each customer and tenant; calls within the minute report on that one.
+    /// `None`: it has not started, or there is no report yet.
     ///
     /// # Errors
     /// As [`Self::sync`].
@@ -78,51 +82,51 @@ impl Customers {
     ) -> Result<Option<Report>, CustomerError> {
         let give_up = Instant::now() + patience;
         loop {
-            match self.begin_quiet_sync(customer, tenant).await? {
-                Quiet::Run(run) => return self.come_to(&run, give_up).await,
-                Quiet::Beginning if Instant::now() + FIRST_LOOK < give_up => {
+            match self.start_quiet_sync(customer, tenant).await? {
+                QuietSync::Started(run) => return self.wait_for(&run, give_up).await,
+                QuietSync::Starting if Instant::now() + FIRST_LOOK < give_up => {
                     tokio::time::sleep(FIRST_LOOK).await;
                 }
-                Quiet::Beginning | Quiet::Enough => return Ok(None),
+                QuietSync::Starting | QuietSync::OverLimit => return Ok(None),
             }
         }
     }
 
-    /// Begins it, without waiting for what it comes to.
+    /// Starts a quiet sync without waiting for its report.
     ///
     /// # Errors
     /// As [`Self::sync`].
-    pub async fn begin_quiet_sync(
+    pub async fn start_quiet_sync(
         &self,
         customer: &Customer,
         tenant: &KnownTenant,
-    ) -> Result<Quiet, CustomerError> {
-        let note = format!("visit:{}:{}", tenant.slug, Caller::user(&customer.id));
-        match self.memo.lookup(&note, LEASE).await? {
-            Lookup::Known(run) => Ok(Quiet::Run(run_id(&run))),
-            Lookup::InFlight => Ok(Quiet::Beginning),
+    ) -> Result<QuietSync, CustomerError> {
+        let key = format!("visit:{}:{}", tenant.slug, Caller::user(&customer.id));
+        match self.single_flight.lookup(&key, LEASE).await? {
+            Lookup::Known(run) => Ok(QuietSync::Started(run_id(&run))),
+            Lookup::InFlight => Ok(QuietSync::Starting),
             Lookup::Fetch => {
-                let begun = async {
+                let started = async {
                     if self.limit(customer, VISITS).await?.is_some() {
-                        return Ok(Quiet::Enough);
+                        return Ok(QuietSync::OverLimit);
                     }
-                    let run = self.begin_sync(customer, tenant, CreatedVia::Lookback);
-                    run.await.map(Quiet::Run)
+                    let run = self.start_sync(customer, tenant, CreatedVia::Lookback);
+                    run.await.map(QuietSync::Started)
                 };
-                let begun = begun.await;
-                match &begun {
-                    Ok(Quiet::Run(run)) => {
+                let started = started.await;
+                match &started {
+                    Ok(QuietSync::Started(run)) => {
                         let run = run.as_str().as_bytes();
-                        self.memo.publish(&note, run, BETWEEN_VISITS).await?;
+                        self.single_flight.publish(&key, run, BETWEEN_VISITS).await?;
                     }
-                    _ => self.memo.forget(&note).await?,
+                    _ => self.single_flight.forget(&key).await?,
                 }
-                begun
+                started
             }
         }
     }
 
-    async fn begin_sync(
+    async fn start_sync(
         &self,
         customer: &Customer,
         tenant: &KnownTenant,
@@ -139,9 +143,9 @@ impl Customers {
             .run)
     }
 
-    /// What a run has come to when it is done, or at `give_up`. It is settled only when there may be news: a report is many
+    /// The report of a run when it is done, or at `give_up`. It is read only when it may have changed: a report takes many
     /// statements, some of which write.
-    async fn come_to(&self, run: &RunId, give_up: Instant) -> Result<Option<Report>, CustomerError> {
+    async fn wait_for(&self, run: &RunId, give_up: Instant) -> Result<Option<Report>, CustomerError> {
         let mut pause = FIRST_LOOK;
         loop {
             let is_last = Instant::now() + pause > give_up;

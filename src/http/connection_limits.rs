@@ -145,7 +145,7 @@ impl Connections {
                         "too many unfinished requests from one address (server.unfinished_per_address): the oldest are closed; if it is your proxy, set customers.address_header (docs/proxy.md)"
                     );
                 }
-                one.hang_up();
+                one.stop_reading();
                 in_all -= 1;
             }
         }
@@ -173,7 +173,7 @@ impl Connection {
     }
 
     /// Reads no more. As long as this is there, its socket is open: the server drops both together, this one first.
-    fn hang_up(&self) {
+    fn stop_reading(&self) {
         self.is_late.set(true);
         self.awaits(Awaits::Answer);
         close(self.socket, Shutdown::Read);

@@ -17,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Health;
 use super::read;
 use super::refusals::Refusals;
-use crate::customer::Live;
+use crate::customer::StatusStreams;
 use crate::lookback::endpoint_check::Findings;
 use crate::outage::{self, Outage};
 use crate::queue::{Exposition, Histogram, QueueError};
@@ -199,7 +199,7 @@ pub struct MetricsPage {
     queues: Exposition,
     intake: Option<Arc<IntakeMetrics>>,
     audit: Option<Findings>,
-    streams: Option<Live>,
+    streams: Option<StatusStreams>,
     health: Option<Health>,
 }
 
@@ -225,7 +225,7 @@ impl MetricsPage {
 
     /// Tells how many streams are open, too.
     #[must_use]
-    pub fn with_streams(mut self, streams: Live) -> Self {
+    pub fn with_streams(mut self, streams: StatusStreams) -> Self {
         self.streams = Some(streams);
         self
     }
@@ -261,7 +261,7 @@ impl MetricsPage {
 }
 
 #[derive(Debug)]
-struct Streams(Live);
+struct Streams(StatusStreams);
 
 impl Collector for Streams {
     fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {

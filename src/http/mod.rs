@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::{QueueName, Settings};
-use crate::customer::Live;
+use crate::customer::StatusStreams;
 use crate::queue::{Exposition, Queue, QueueError, Redis};
 use crate::store::Store;
 use crate::stripe::signature::{EmptySecret, Verifier};
@@ -37,7 +37,7 @@ pub use metrics::{IntakeMetrics, MetricsPage};
 pub use page::WordsError;
 
 use connection_limits::Limits;
-use customer::Door;
+use customer::CustomerApi;
 use endpoints::Endpoints;
 use intake::{Intake, IntakeSettings};
 use middleware::SafetyHeaders;
@@ -50,7 +50,7 @@ pub struct Application {
     /// Its own `/metrics`, where that address is free.
     metrics: Option<Server>,
     address: SocketAddr,
-    live: Live,
+    streams: StatusStreams,
 }
 
 impl std::fmt::Debug for Application {
@@ -118,15 +118,17 @@ impl Application {
         let metrics = Arc::new(IntakeMetrics::new(Arc::new(refusals)));
         let sync = Queue::new(redis, settings.queue_config_of(QueueName::Sync))?;
         let tolerance = settings.server.signature_tolerance;
-        let door = Arc::new(Door::build(settings, redis, &queue, &sync, &store, &clock)?);
-        let tenants = door.customers.tenants.clone();
+        let api = Arc::new(CustomerApi::build(
+            settings, redis, &queue, &sync, &store, &clock,
+        )?);
+        let tenants = api.customers.tenants.clone();
         let verifier = verifier.with_tolerance(tolerance);
         let endpoints = Arc::new(Endpoints::new(verifier, tolerance, tenants, store.clone()));
-        let page_of_customers = web::Data::new(Page::new(door.clone(), &settings.folder)?);
-        let live = door.customers.live.clone();
+        let page_of_customers = web::Data::new(Page::new(api.clone(), &settings.folder)?);
+        let streams = api.customers.streams.clone();
         let health = Health::of_server(queue.clone(), store);
         let page = MetricsPage::new(Exposition::new([&queue, &sync])?, Some(metrics.clone()))
-            .with_streams(live.clone())
+            .with_streams(streams.clone())
             .with_health(health.clone());
         let intake = IntakeSettings {
             largest: settings.server.max_body_bytes,
@@ -151,7 +153,7 @@ impl Application {
                 .app_data(web::Data::new(health.clone()))
                 .app_data(page_of_customers.clone())
                 .configure(routes)
-                .service(customer::scope(door.clone()))
+                .service(customer::scope(api.clone(), page::sign_in()))
                 .default_service(web::to(unknown::show))
         });
         let server = server
@@ -173,7 +175,7 @@ impl Application {
             server,
             metrics: metrics_server::start(settings.server.metrics_bind, &page),
             address,
-            live,
+            streams,
         })
     }
 
@@ -188,10 +190,10 @@ impl Application {
     /// # Errors
     /// Where the server ends by itself with an error.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let (handle, live) = (self.server.handle(), self.live);
+        let (handle, streams) = (self.server.handle(), self.streams);
         let stopping = async {
             stop.await;
-            live.close();
+            streams.close();
             handle.stop(true).await;
         };
         let metrics = self.metrics.map(tokio::spawn);

@@ -1,12 +1,12 @@
-//! Puts together what the customers' routes answer from.
+//! Builds the [`CustomerApi`] from the settings.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Door;
+use super::CustomerApi;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::customer::{Customers, Live, Proofs};
+use crate::customer::{Customers, Proofs, StatusStreams};
 use crate::fulfil::Tenants;
 use crate::http::{StartError, connections};
 use crate::identity::Identity;
@@ -15,11 +15,11 @@ use crate::queue::{JobEvents, Queue, RateLimiter, Redis, SingleFlight, TokenBuck
 use crate::store::Store;
 use crate::stripe::api::{self, Client, ClientOptions};
 
-/// How long one call of Stripe may take, and how often it is made: somebody looks at a page meanwhile, and asks again.
+/// How long one call of Stripe may take, and how often it is tried: a customer is looking at a page, which polls again.
 const PATIENCE: Duration = Duration::from_secs(4);
 const ATTEMPTS: u32 = 2;
 
-impl Door {
+impl CustomerApi {
     pub(in crate::http) fn build(
         settings: &Settings,
         redis: &Redis,
@@ -48,7 +48,7 @@ impl Door {
                 ))
             }
         };
-        // It asks for syncs and reads what they come to; workers carry them out.
+        // It enqueues syncs and reads their reports; workers run them.
         let lookback = Lookback::new(
             settings,
             store.clone(),
@@ -62,9 +62,9 @@ impl Door {
             fulfil: fulfil.clone(),
             lookback: Arc::new(lookback),
             stripe,
-            memo: SingleFlight::new(redis, &settings.queue.prefix)?,
+            single_flight: SingleFlight::new(redis, &settings.queue.prefix)?,
             limiter: RateLimiter::new(redis, &settings.queue.prefix)?,
-            live: Live::new(JobEvents::of(fulfil), streams(settings), rand::random),
+            streams: StatusStreams::new(JobEvents::of(fulfil), streams(settings), rand::random),
             proofs: Proofs::default(),
             client_reference: settings.fulfil.client_reference_id,
             asks_per_minute: settings.customers.asks_per_minute,
@@ -95,7 +95,7 @@ impl Door {
     }
 }
 
-/// How many streams may be open: as many as is set, if that many files may be.
+/// How many streams may be open: as many as set, if the limit of open files allows it.
 fn streams(settings: &Settings) -> usize {
     let wanted = u64::from(settings.customers.streams);
     let files = connections::allow(wanted + connections::LEFT_TO_OTHERS);

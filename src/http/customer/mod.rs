@@ -1,5 +1,6 @@
-//! The customers' routes, `/api/user/…`: what became of a purchase (at once, or as it changes), which passes they hold, a sync.
+//! The customers' routes, `/api/user/…`: the status of a purchase (once, or as a stream), their passes, a sync.
 
+mod auth;
 mod build;
 mod refusal;
 pub(super) mod session;
@@ -7,7 +8,6 @@ mod status;
 mod stream;
 mod subscriptions;
 pub(super) mod sync;
-mod visit;
 
 use std::sync::Arc;
 
@@ -16,38 +16,39 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::DefaultHeaders;
-use actix_web::{Error, HttpResponse, Scope, web};
+use actix_web::{Error, HttpResponse, Route, Scope, web};
 use url::Url;
 
-use super::{page, read};
+use super::read;
 use crate::config::CustomerSettings;
 use crate::customer::Customers;
 use crate::identity::Identity;
 
+pub(super) use auth::LONGEST_SLUG;
 pub(super) use refusal::Refusal;
-pub(super) use visit::LONGEST_SLUG;
 
-/// The longest body of these routes, in bytes: it holds a session's id.
+/// The longest body of these routes, in bytes. It holds a session's id.
 const LARGEST_BODY: usize = 4_096;
-/// For how long a browser need not ask again whether another site's page may call, in seconds.
+/// How long a browser may cache the answer to a preflight request, in seconds.
 const PREFLIGHT_SECONDS: usize = 3_600;
 const TENANT_SLUG: &str = "x-tenant-slug";
-/// What a client of a stream knows already.
+/// The id of the last event that a client of a stream received.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// What the routes answer from.
+/// Everything that the customers' routes need; also authenticates and rate limits their callers.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct CustomerApi {
     pub(super) customers: Customers,
     pub(super) identity: Identity,
     pub(super) settings: CustomerSettings,
-    /// Where the world reaches this server, if somebody has said.
+    /// The public address of this server, if it is set.
     pub(super) public: Option<Url>,
 }
 
-/// The routes, for `App::service`.
+/// The routes, for `App::service`. `sign_in`: the page's route for a sign-in by form, under the same path as ours by token.
 pub(super) fn scope(
-    door: Arc<Door>,
+    api: Arc<CustomerApi>,
+    sign_in: Route,
 ) -> Scope<
     impl ServiceFactory<
         ServiceRequest,
@@ -57,24 +58,24 @@ pub(super) fn scope(
         InitError = (),
     >,
 > {
-    let cors = cors(&door.settings);
+    let cors = cors(&api.settings);
     web::scope("/api/user")
-        .app_data(web::Data::from(door))
+        .app_data(web::Data::from(api))
         .app_data(web::PayloadConfig::new(LARGEST_BODY))
         .route("/subscription-status", web::post().to(status::show))
         .route("/subscription-status/stream", web::get().to(stream::open))
         .route("/sync-subscriptions", web::post().to(sync::run))
         .route("/subscriptions", read().to(subscriptions::list))
-        .route("/session", page::sign_in())
+        .route("/session", sign_in)
         .route("/session", web::post().to(session::begin))
         .route("/session", web::delete().to(session::end))
         .default_service(web::to(unknown))
-        // Answers are one customer's, and are true for a moment.
+        // Answers belong to one customer and change at any moment.
         .wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store")))
         .wrap(cors)
 }
 
-/// For the configured origins, and their cookies, too. With none no page of another site can read an answer.
+/// For the allowed origins, with credentials. If there are none, no page of another site can read an answer.
 fn cors(settings: &CustomerSettings) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "POST", "DELETE"])

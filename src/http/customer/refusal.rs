@@ -1,4 +1,4 @@
-//! Why a customer route refuses a call, and its response.
+//! Why a customer route refuses a request, and the response.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::store::StoreError;
 /// When to retry while something is away.
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
-/// Why a call is refused. The messages are those of the contract, and reveal nothing about other customers.
+/// Why a request is refused. The messages are part of the contract, and reveal nothing about other customers.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::http) enum Refusal {
     #[error("Unauthorized")]
     Unauthorized,
-    /// A cookie vouches for a call that another site's page may have made.
+    /// The request has a cookie, but another site's page may have sent it.
     #[error("Forbidden: this request came from another site's page")]
     OtherSite,
     #[error("Tenant slug required")]
@@ -48,7 +48,7 @@ pub(in crate::http) enum Refusal {
     NotConfigured,
     #[error("Stripe cannot be asked: set STRIPE_SECRET_KEY on this server")]
     NoKey,
-    /// The server has no room for another stream.
+    /// The limit of open streams is reached.
     #[error("Too many streams are open. Please poll instead.")]
     Full(Duration),
     #[error("Temporarily unavailable. Please try again in a moment.")]
@@ -104,7 +104,7 @@ impl From<TokenError> for Refusal {
         match error {
             TokenError::NotConfigured => Self::NotConfigured,
             TokenError::KeysUnavailable => Self::Unavailable,
-            // As likely a setting as a stranger.
+            // Often a wrong setting, so it is logged where operators see it.
             reason @ (TokenError::Issuer | TokenError::Audience | TokenError::Guest) => {
                 tracing::info!(%reason, "token rejected");
                 Self::Unauthorized

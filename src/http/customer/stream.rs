@@ -1,6 +1,6 @@
-//! `GET /api/user/subscription-status/stream`: what became of a purchase, as server-sent events while it changes.
+//! `GET /api/user/subscription-status/stream`: the status of a purchase as server-sent events, pushed when it changes.
 
-mod hang_up;
+mod disconnect;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,63 +13,63 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use self::hang_up::HangUp;
-use super::status::{active_alone, told};
-use super::visit::Credential;
-use super::{Door, LAST_EVENT_ID, Refusal};
-use crate::customer::{self, FollowError, Follower, Following, Next, Sight, Status};
+use self::disconnect::DisconnectProbe;
+use super::auth::Credential;
+use super::status::{json_without_sign_in, status_json};
+use super::{CustomerApi, LAST_EVENT_ID, Refusal};
+use crate::customer::{self, FollowError, Follower, Next, Snapshot, Status, StatusStream};
 
-/// When a browser whose stream has broken comes again.
-const COME_AGAIN: Duration = Duration::from_secs(2);
-/// When those come again whom this server ends as it stops: spread over so long, as they all have to go elsewhere.
-const COME_ELSEWHERE: Duration = Duration::from_secs(4);
-/// When to come again where this server has no room.
+/// When a browser reconnects after its stream broke.
+const RECONNECT_AFTER: Duration = Duration::from_secs(2);
+/// When browsers reconnect after a graceful shutdown: spread over this time, because all go to the remaining servers.
+const RECONNECT_ELSEWHERE: Duration = Duration::from_secs(4);
+/// When to try again if the limit of open streams is reached.
 const FULL: Duration = Duration::from_secs(15);
-/// Keeps proxies from taking a quiet stream for a dead one. A comment: no browser shows it to a page.
+/// Keeps proxies from closing a quiet stream. It is a comment, so browsers do not pass it on to the page.
 const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct StreamQuery {
     #[serde(rename = "sessionId")]
     session: String,
-    /// A browser's `EventSource` sends no headers of a page's choice.
+    /// For a browser's `EventSource`, which cannot send a header of the page's choice.
     tenant: Option<String>,
 }
 
 pub(super) async fn open(
-    door: web::Data<Door>,
+    api: web::Data<CustomerApi>,
     request: HttpRequest,
-    asked: Result<web::Query<Asked>, actix_web::Error>,
+    query: Result<web::Query<StreamQuery>, actix_web::Error>,
 ) -> Result<HttpResponse, Refusal> {
-    let credential = door.credential(&request).await?;
-    let asked = asked.map_err(|_| Refusal::NoSession).and_then(|asked| {
-        let asked = asked.into_inner();
-        let is_session = customer::is_session_id(asked.session.trim());
-        is_session.then_some(asked).ok_or(Refusal::NoSession)
+    let credential = api.credential(&request).await?;
+    let query = query.map_err(|_| Refusal::NoSession).and_then(|query| {
+        let query = query.into_inner();
+        let is_session = customer::is_session_id(query.session.trim());
+        is_session.then_some(query).ok_or(Refusal::NoSession)
     });
-    let follower = if credential == Credential::None && asked.is_ok() {
-        door.within_limits(&request).await?;
-        Follower::Alone(door.address(&request))
+    let follower = if credential == Credential::None && query.is_ok() {
+        api.within_limits(&request).await?;
+        Follower::Anonymous(api.address(&request))
     } else {
-        Follower::Customer(door.customer(&request, &credential).await?)
+        Follower::Customer(api.customer(&request, &credential).await?)
     };
-    let asked = asked?;
-    let tenant = door.tenant_or(&request, asked.tenant.as_deref()).await?;
-    let session = asked.session.trim().to_owned();
-    let following = door.customers.follow(follower, tenant, session)?;
+    let query = query?;
+    let tenant = api.tenant_or(&request, query.tenant.as_deref()).await?;
+    let session = query.session.trim().to_owned();
+    let stream = api.customers.follow(follower, tenant, session)?;
     let last = request.headers().get(LAST_EVENT_ID);
     let mut events = Events {
         last: last.map(|id| id.as_bytes().to_owned()),
-        door,
-        following,
+        api,
+        stream,
         over: false,
     };
-    // Before the answer begins: what stands in the way can still be told by its status.
+    // Before the response begins, so that an error can still have its HTTP status.
     let first = loop {
-        match events.following.next(&events.door.customers).await {
-            Next::Seen(sight) => match events.news(&sight) {
-                None if events.over => return Ok(nothing_more()),
-                news => break news,
+        match events.stream.next(&events.api.customers).await {
+            Next::Seen(snapshot) => match events.event(&snapshot) {
+                None if events.over => return Ok(already_known()),
+                event => break event,
             },
             Next::Quiet => {}
             Next::Missed(error) => return Err(error.into()),
@@ -77,7 +77,7 @@ pub(super) async fn open(
             Next::Stopping => return Err(Refusal::Unavailable),
         }
     };
-    let begin = encoded(russe::Event::Retry(COME_AGAIN)) + &first.unwrap_or_default();
+    let begin = encoded(russe::Event::Retry(RECONNECT_AFTER)) + &first.unwrap_or_default();
     let first = stream::iter([Ok::<_, Infallible>(Bytes::from(begin))]);
     let rest = stream::unfold(events, |events| async {
         let (part, events) = events.part().await?;
@@ -85,37 +85,37 @@ pub(super) async fn open(
     });
     Ok(HttpResponse::Ok()
         .content_type(russe::MEDIA_TYPE_STR)
-        // Whoever compresses gathers first, and so does nginx.
+        // Compression would buffer, and so would nginx.
         .insert_header(ContentEncoding::Identity)
         .insert_header((CACHE_CONTROL, "no-store, no-transform"))
         .insert_header((HeaderName::from_static("x-accel-buffering"), "no"))
-        // When it ends the client is to go to whichever server there is then.
+        // After the stream the client should reconnect through the load balancer.
         .force_close()
-        .streaming(HangUp::new(futures::StreamExt::chain(first, rest))))
+        .streaming(DisconnectProbe::new(futures::StreamExt::chain(first, rest))))
 }
 
-/// To who knows how it ended and comes again all the same: a browser does not do so after this.
-fn nothing_more() -> HttpResponse {
+/// For a client that already has the final status: 204 stops a browser from reconnecting.
+fn already_known() -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
 /// The rest of a stream.
 struct Events {
-    door: web::Data<Door>,
-    following: Following,
-    /// The id of what the client knows.
+    api: web::Data<CustomerApi>,
+    stream: StatusStream,
+    /// The id of the last event that the client received.
     last: Option<Vec<u8>>,
     over: bool,
 }
 
 impl Events {
-    /// What is sent next. Whoever does not read is not sent any: what comes meanwhile is one look later.
+    /// The next part to send. It is made only when the client has read the last one, so nothing piles up.
     async fn part(mut self) -> Option<(Bytes, Self)> {
         while !self.over {
-            match self.following.next(&self.door.customers).await {
-                Next::Seen(sight) => {
-                    if let Some(news) = self.news(&sight) {
-                        return Some((news.into(), self));
+            match self.stream.next(&self.api.customers).await {
+                Next::Seen(snapshot) => {
+                    if let Some(event) = self.event(&snapshot) {
+                        return Some((event.into(), self));
                     }
                 }
                 Next::Missed(error) => {
@@ -125,7 +125,8 @@ impl Events {
                 Next::Over => return None,
                 Next::Stopping => {
                     self.over = true;
-                    let after = COME_ELSEWHERE.mul_f64(self.door.customers.live.noise().clamp(0.1, 1.0));
+                    let after =
+                        RECONNECT_ELSEWHERE.mul_f64(self.api.customers.streams.noise().clamp(0.1, 1.0));
                     return Some((encoded(russe::Event::Retry(after)).into(), self));
                 }
             }
@@ -133,27 +134,27 @@ impl Events {
         None
     }
 
-    /// The event that tells this, unless the client knows it; and the end, if it is final.
-    fn news(&mut self, sight: &Sight) -> Option<String> {
-        let told = match sight {
-            Sight::Status(status) => told(status, self.door.customers.clock.now()),
-            Sight::Active(active) => active_alone(*active),
+    /// The event of this snapshot, unless the client already has it; followed by `end` if it is final.
+    fn event(&mut self, snapshot: &Snapshot) -> Option<String> {
+        let json = match snapshot {
+            Snapshot::Status(status) => status_json(status, self.api.customers.clock.now()),
+            Snapshot::Active(active) => json_without_sign_in(*active),
         };
-        let id = id(self.following.session(), &told);
-        self.over = is_final(sight);
+        let id = event_id(self.stream.session(), &json);
+        self.over = is_final(snapshot);
         if self.last.as_deref() == Some(id.as_bytes()) {
             return None;
         }
         let mut event = encoded(russe::Event::Message(russe::Message {
             event: Some("status".into()),
-            data: told.to_string().into(),
+            data: json.to_string().into(),
             id: Some(id.as_str().into()),
             retry: None,
         }));
         if self.over {
             event += &encoded(russe::Event::Message(russe::Message {
                 event: Some("end".into()),
-                // A browser passes over an event without data.
+                // A browser ignores an event without data.
                 data: "{}".into(),
                 id: None,
                 retry: None,
@@ -164,21 +165,21 @@ impl Events {
     }
 }
 
-/// Another one for anything else that is told, of this session or another.
-fn id(session: &str, told: &Value) -> String {
+/// A hash of the session and its status, so that a client that reconnects gets only what is new.
+fn event_id(session: &str, json: &Value) -> String {
     let digest = Sha256::new()
         .chain_update(session)
         .chain_update([0])
-        .chain_update(told.to_string())
+        .chain_update(json.to_string())
         .finalize();
     hex::encode(&digest[..8])
 }
 
-/// Whether nothing else comes after it by itself.
-fn is_final(sight: &Sight) -> bool {
-    match sight {
-        Sight::Active(active) => *active,
-        Sight::Status(status) => matches!(
+/// Whether the status does not change by itself any more.
+fn is_final(snapshot: &Snapshot) -> bool {
+    match snapshot {
+        Snapshot::Active(active) => *active,
+        Snapshot::Status(status) => matches!(
             status,
             Status::Active(_)
                 | Status::Failed { .. }
@@ -192,7 +193,7 @@ fn is_final(sight: &Sight) -> bool {
 }
 
 fn encoded(event: russe::Event) -> String {
-    // Only an id or a name with a line break cannot be encoded; ours are hexadecimal and words.
+    // Fails only for an id or a name with a line break; ours have none.
     event
         .into_bytestring()
         .map(|text| text.to_string())

@@ -1,43 +1,46 @@
-//! `GET /api/user/subscriptions`: what the customer holds.
+//! `GET /api/user/subscriptions`: the customer's passes.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::status::instant;
-use super::{Door, Refusal};
+use super::status::timestamp;
+use super::{CustomerApi, Refusal};
 use crate::money::Money;
 use crate::store::{Pass, Subscription};
 
-pub(super) async fn list(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let credential = door.credential(&request).await?;
-    let customer = door.customer(&request, &credential).await?;
-    let tenant = door.tenant(&request).await?;
-    let passes = door.customers.passes(&customer, &tenant).await?;
-    // At hand already: for pages that show the shop's days, and what the pass is in the catalogue.
-    let whole = door.customers.tenants.whole(&tenant.slug).await?;
+pub(super) async fn list(api: web::Data<CustomerApi>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let credential = api.credential(&request).await?;
+    let customer = api.customer(&request, &credential).await?;
+    let tenant = api.tenant(&request).await?;
+    let passes = api.customers.passes(&customer, &tenant).await?;
+    // From the cache: the shop's time zone, and the passes of its catalogue.
+    let whole = api.customers.tenants.whole(&tenant.slug).await?;
     let catalogue = whole.as_ref().map_or(&[][..], |tenant| &tenant.passes);
-    let now = door.customers.clock.now();
+    let now = api.customers.clock.now();
     let is_active = |one: &&Subscription| one.is_active && one.end_date > now;
     let (active, expired): (Vec<_>, Vec<_>) = passes.iter().partition(is_active);
-    let shown = |passes: Vec<&Subscription>| -> Vec<Value> {
-        passes.into_iter().map(|one| shown(one, catalogue, now)).collect()
+    let jsons = |passes: Vec<&Subscription>| -> Vec<Value> {
+        passes
+            .into_iter()
+            .map(|one| subscription_json(one, catalogue, now))
+            .collect()
     };
     Ok(HttpResponse::Ok().json(json!({
-        "activeSubscriptions": shown(active),
-        "expiredSubscriptions": shown(expired),
+        "activeSubscriptions": jsons(active),
+        "expiredSubscriptions": jsons(expired),
         "timeZone": whole.as_ref().map(|tenant| tenant.time_zone),
     })))
 }
 
-fn shown(one: &Subscription, catalogue: &[Pass], now: DateTime<Utc>) -> Value {
-    let mut shown = json!({
+fn subscription_json(one: &Subscription, catalogue: &[Pass], now: DateTime<Utc>) -> Value {
+    let mut json = json!({
         "_id": one.id,
         "type": one.kind,
         "passName": one.pass_name,
         "passId": one.pass_id,
-        "startDate": instant(one.start_date),
-        "endDate": instant(one.end_date),
+        "startDate": timestamp(one.start_date),
+        "endDate": timestamp(one.end_date),
         "isActive": one.is_active,
         "purchasePrice": major(one.purchase_price),
         "currency": one.currency,
@@ -45,21 +48,21 @@ fn shown(one: &Subscription, catalogue: &[Pass], now: DateTime<Utc>) -> Value {
         "isExpired": one.end_date <= now,
     });
     if let Some(clips) = one.remaining_clips {
-        shown["remainingClips"] = clips.into();
+        json["remainingClips"] = clips.into();
     }
     if let Some(pass) = catalogue.iter().find(|pass| pass.id == one.pass_id) {
-        shown["originalPass"] = json!({"name": pass.name, "type": pass.kind});
+        json["originalPass"] = json!({"name": pass.name, "type": pass.kind});
     }
-    shown
+    json
 }
 
-/// Begun days count: a pass that ends this evening has one left.
+/// Rounded up: a pass that ends this evening has one day left.
 fn days_left(end: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
     let left = (end - now).max(TimeDelta::zero());
     left.num_milliseconds().div_euclid(86_400_000) + i64::from(left.num_milliseconds() % 86_400_000 > 0)
 }
 
-/// In major units, as pages show prices: `1500`, `1499.5`.
+/// In major units, as the contract has prices: `1500`, `1499.5`.
 fn major(price: Money) -> Value {
     let unit = 10_i64.pow(price.currency.exponent());
     if price.amount % unit == 0 {

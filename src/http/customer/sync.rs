@@ -1,4 +1,4 @@
-//! `POST /api/user/sync-subscriptions`: looks for what the customer has paid for and does not have.
+//! `POST /api/user/sync-subscriptions`: finds and fulfils the customer's paid sessions that have no pass.
 
 use std::time::Duration;
 
@@ -6,68 +6,67 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Door, Refusal};
+use super::{CustomerApi, Refusal};
 use crate::customer::CustomerError;
 use crate::identity::Customer;
 use crate::lookback::Report;
 use crate::queue::RateLimit;
 use crate::store::RunPhase;
 
-/// How long a page waits for the result; beyond it the sync goes on by itself.
+/// How long a request waits for the report; after it the sync goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// What a page may say of the sync that it asks for.
+/// The body of the request. Older pages send nothing, or anything.
 #[derive(Default, Deserialize)]
-struct Wish {
-    /// It is a visit's, which nobody has asked for: at most one a minute, and told what the last one came to.
+struct SyncBody {
+    /// A visit's own sync, not the button's: at most one a minute; more requests get the report of the last one.
     #[serde(default)]
     quiet: bool,
 }
 
 pub(super) async fn run(
-    door: web::Data<Door>,
+    api: web::Data<CustomerApi>,
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, Refusal> {
-    let credential = door.credential(&request).await?;
-    let customer = door.customer(&request, &credential).await?;
-    let tenant = door.tenant(&request).await?;
+    let credential = api.credential(&request).await?;
+    let customer = api.customer(&request, &credential).await?;
+    let tenant = api.tenant(&request).await?;
     let body = body.map_err(|error| match Refusal::of_body(&error) {
         refusal @ Refusal::TooSlow => refusal,
         _ => Refusal::TooLarge,
     })?;
-    // Pages of old send nothing, or anything.
-    let wish: Wish = serde_json::from_slice(&body).unwrap_or_default();
-    let customers = &door.customers;
-    let report = if wish.quiet {
+    let sync: SyncBody = serde_json::from_slice(&body).unwrap_or_default();
+    let customers = &api.customers;
+    let report = if sync.quiet {
         customers.quiet_sync(&customer, &tenant, PATIENCE).await?
     } else {
-        within_limit(&door, &customer).await?;
+        within_limit(&api, &customer).await?;
         customers.sync(&customer, &tenant, PATIENCE).await?
     };
     Ok(HttpResponse::Ok().json(match report {
-        Some(report) => told(&report),
-        None => under_way(0, 0, 0),
+        Some(report) => report_json(&report),
+        None => unfinished_json(0, 0, 0),
     }))
 }
 
-/// Counts a sync that a customer asks for.
-pub(in crate::http) async fn within_limit(door: &Door, customer: &Customer) -> Result<(), Refusal> {
+/// Counts a sync against the customer's limit.
+pub(in crate::http) async fn within_limit(api: &CustomerApi, customer: &Customer) -> Result<(), Refusal> {
     let limit = RateLimit {
         name: "syncs",
-        per_minute: door.settings.syncs_per_minute,
+        per_minute: api.settings.syncs_per_minute,
     };
-    let refused = door.customers.limit(customer, limit).await;
+    let refused = api.customers.limit(customer, limit).await;
     match refused.map_err(CustomerError::from)? {
         Some(wait) => Err(Refusal::TooMany(wait)),
         None => Ok(()),
     }
 }
 
-/// As the contract has it. What stands in the way is told in words for a customer: the rest is for those who run the shop.
-fn told(report: &Report) -> Value {
+/// The contract's JSON of a report. Errors are worded for customers; operators find the details in the log.
+fn report_json(report: &Report) -> Value {
     if !report.done {
-        return under_way(
+        return unfinished_json(
             report.created_count,
             report.skipped_count,
             report.total_sessions_found,
@@ -97,7 +96,7 @@ fn told(report: &Report) -> Value {
     })
 }
 
-fn under_way(created: u64, skipped: u64, found: u64) -> Value {
+fn unfinished_json(created: u64, skipped: u64, found: u64) -> Value {
     json!({
         "success": true,
         "processing": true,

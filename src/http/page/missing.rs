@@ -50,8 +50,8 @@ pub(super) async fn sync(
 impl Page {
     async fn sync(&self, visit: &Visit) -> Result<Synced, Refusal> {
         let (customer, tenant) = (&visit.customer, &visit.known);
-        sync::within_limit(&self.door, customer).await?;
-        let report = self.door.customers.sync(customer, tenant, PATIENCE).await?;
+        sync::within_limit(&self.api, customer).await?;
+        let report = self.api.customers.sync(customer, tenant, PATIENCE).await?;
         Ok(report.as_ref().map_or(Synced::UnderWay, outcome))
     }
 }

@@ -26,7 +26,7 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Route, web};
 use maud::Markup;
 
-use super::customer::{Door, Refusal};
+use super::customer::{CustomerApi, Refusal};
 use super::read;
 use crate::identity::Customer;
 use crate::store::{KnownTenant, StoreError, Tenant};
@@ -48,7 +48,7 @@ const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-p
 /// What the page is made from.
 #[derive(Debug)]
 pub(super) struct Page {
-    door: Arc<Door>,
+    api: Arc<CustomerApi>,
     languages: Languages,
     assets: Assets,
 }
@@ -58,11 +58,11 @@ impl Page {
     ///
     /// # Errors
     /// [`WordsError`].
-    pub(super) fn new(door: Arc<Door>, folder: &Path) -> Result<Self, WordsError> {
+    pub(super) fn new(api: Arc<CustomerApi>, folder: &Path) -> Result<Self, WordsError> {
         let languages = Languages::load(folder)?;
         let assets = Assets::new(&languages);
         Ok(Self {
-            door,
+            api,
             languages,
             assets,
         })
@@ -106,7 +106,7 @@ async fn show(page: web::Data<Page>, slug: web::Path<String>, request: HttpReque
         None => purchase::of_sync(&reader, asked.synced),
     };
     let tenant = &visit.tenant;
-    let held = match page.door.customers.passes(&visit.customer, &visit.known).await {
+    let held = match page.api.customers.passes(&visit.customer, &visit.known).await {
         Ok(held) => held,
         Err(error) => {
             let refused = Refused::of(error.into(), Some(tenant.clone()));
@@ -117,7 +117,7 @@ async fn show(page: web::Data<Page>, slug: web::Path<String>, request: HttpReque
     if *request.method() == Method::GET && asked.bought.is_none() {
         visit.sync_quietly(&page);
     }
-    let now = page.door.customers.clock.now();
+    let now = page.api.customers.clock.now();
     let passes = passes::list(&reader, tenant, &held, now);
     let below = Below::Passes(passes);
     let markup = markup::customers_page(&page, &reader, tenant, &asked, &message, &below);
@@ -147,8 +147,8 @@ impl Page {
     /// Who comes, and to whom. Who is not signed in is told whose page it is.
     async fn visit(&self, request: &HttpRequest, slug: &str) -> Result<Visit, Refused> {
         let nobodys = |why| Refused::of(why, None);
-        let customer = match self.door.credential(request).await {
-            Ok(credential) => self.door.customer(request, &credential).await,
+        let customer = match self.api.credential(request).await {
+            Ok(credential) => self.api.customer(request, &credential).await,
             Err(refusal) => Err(refusal),
         };
         if let Err(why @ Refusal::TooMany(_)) = customer {
@@ -170,7 +170,7 @@ impl Page {
         if slug.len() > super::customer::LONGEST_SLUG {
             return Ok(None);
         }
-        self.door.customers.tenants.whole(slug).await
+        self.api.customers.tenants.whole(slug).await
     }
 
     /// To who is not signed in and comes from checkout: often their sign-in has ended while they paid, or their phone has opened
@@ -196,13 +196,13 @@ impl Page {
 impl Visit {
     /// Has the customer synced, at most once a minute, while the page goes out.
     fn sync_quietly(&self, page: &Page) {
-        let customers = page.door.customers.clone();
+        let customers = page.api.customers.clone();
         let (customer, tenant) = (self.customer.clone(), self.known.clone());
         if customers.stripe.is_none() {
             return;
         }
         tokio::spawn(async move {
-            if let Err(error) = customers.begin_quiet_sync(&customer, &tenant).await {
+            if let Err(error) = customers.start_quiet_sync(&customer, &tenant).await {
                 tracing::warn!(%error, "the sync of a visit could not be enqueued; the next visit tries again");
             }
         });

@@ -74,7 +74,7 @@ pub(super) fn refusal(
 /// That somebody is to sign in, and where. Back from there they see what the address asks for, as if for the first time.
 pub(super) fn sign_in(page: &Page, reader: &Reader, slug: Option<&str>, asked: &Asked) -> Markup {
     let words = &reader.words().page;
-    let url = page.door.settings.sign_in_url.as_deref();
+    let url = page.api.settings.sign_in_url.as_deref();
     let link = url.zip(slug).map(|(url, slug)| {
         let bought = asked.bought.clone().map(Bought::anew);
         let here = address::page(slug, reader, bought.as_ref(), None);

@@ -39,13 +39,13 @@ impl Told {
 
 /// What became of a purchase.
 pub(super) async fn told(page: &Page, reader: &Reader<'_>, visit: &Visit, bought: &Bought) -> Told {
-    let customers = page.door.customers.clone();
+    let customers = page.api.customers.clone();
     let (customer, tenant) = (visit.customer.clone(), visit.known.clone());
     let session = bought.session.clone();
     // A task of its own: cut off between its steps, it could leave a sync noted that nobody has asked for.
     let asking = tokio::spawn(async move { customers.status(&customer, &tenant, &session).await });
     let status = heard(asking).await;
-    let now = page.door.customers.clock.now();
+    let now = page.api.customers.clock.now();
     of_status(reader, status.as_ref(), bought.attempt, now)
 }
 
@@ -56,13 +56,13 @@ pub(super) async fn told_alone(
     tenant: &KnownTenant,
     bought: &Bought,
 ) -> Told {
-    let customers = page.door.customers.clone();
+    let customers = page.api.customers.clone();
     let (tenant, session) = (tenant.clone(), bought.session.clone());
     let asking = tokio::spawn(async move { customers.is_active(&tenant, &session).await });
     if heard(asking).await == Some(true) {
         return Told::end("active", &reader.words().script.active);
     }
-    of_status(reader, None, bought.attempt, page.door.customers.clock.now())
+    of_status(reader, None, bought.attempt, page.api.customers.clock.now())
 }
 
 /// `None`: it is not known yet.

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::address::Asked;
 use super::{Page, Refused};
-use crate::http::customer::{Door, Refusal, session};
+use crate::http::customer::{CustomerApi, Refusal, session};
 
 /// The longest `next`, in bytes.
 const LONGEST_NEXT: usize = 2_000;
@@ -37,7 +37,7 @@ pub(super) async fn begin(
     request: HttpRequest,
     form: Result<web::Form<Form>, actix_web::Error>,
 ) -> HttpResponse {
-    match signed_in(&page.door, &request, form).await {
+    match signed_in(&page.api, &request, form).await {
         Ok((cookie, next)) => HttpResponse::SeeOther()
             .cookie(cookie)
             .insert_header((LOCATION, next))
@@ -50,12 +50,12 @@ pub(super) async fn begin(
 }
 
 async fn signed_in(
-    door: &Door,
+    api: &CustomerApi,
     request: &HttpRequest,
     form: Result<web::Form<Form>, actix_web::Error>,
 ) -> Result<(Cookie<'static>, String), Refusal> {
     let read = match form {
-        _ if !door.is_own_page(request) => Err(Refusal::OtherSite),
+        _ if !api.is_own_page(request) => Err(Refusal::OtherSite),
         Ok(form) => match local_path(&form.next) {
             Some(next) => Ok((form.into_inner().token, next)),
             None => Err(Refusal::Next),
@@ -67,11 +67,11 @@ async fn signed_in(
         Ok(read) => read,
         // Every call counts, also one that is refused.
         Err(refusal) => {
-            door.within_limits(request).await?;
+            api.within_limits(request).await?;
             return Err(refusal);
         }
     };
-    Ok((session::cookie_for(door, request, &token).await?, next))
+    Ok((session::cookie_for(api, request, &token).await?, next))
 }
 
 /// The address, if it is one of this server, whatever its browser makes of slashes and control characters.

@@ -1,4 +1,4 @@
-//! Who calls, from where, and for which tenant.
+//! Authenticates a customer's request: its token, its limits, its origin and its tenant.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,14 +7,14 @@ use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use url::{Origin, Url};
 
-use super::{Door, Refusal, TENANT_SLUG};
+use super::{CustomerApi, Refusal, TENANT_SLUG};
 use crate::identity::Customer;
 use crate::queue::{Caller, RateLimit};
 use crate::store::KnownTenant;
 
-/// The cookie that carries a token; `__Host-`: the browser takes it over TLS only, for this host and no other.
+/// The cookie with the token. `__Host-`: the browser accepts it over TLS only, and for this host only.
 pub(super) const COOKIE: &str = "__Host-surepass";
-/// The same on this machine, where there is no TLS.
+/// The same on localhost, without TLS.
 pub(super) const LOCAL_COOKIE: &str = "surepass";
 /// The longest slug, in bytes.
 pub(in crate::http) const LONGEST_SLUG: usize = 100;
@@ -22,16 +22,16 @@ pub(in crate::http) const LONGEST_SLUG: usize = 100;
 /// Where a token came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum Credential {
-    /// `Authorization`: nobody's browser sends it by itself.
+    /// From `Authorization`, which no browser sends by itself.
     Bearer(String),
-    /// The cookie: a browser sends it whoever's page makes the call.
+    /// From the cookie, which a browser may send for another site's page.
     Cookie(String),
     None,
 }
 
 impl Credential {
-    /// The token that a call carries. `Err`: an `Authorization` that is no bearer token.
-    fn of(door: &Door, request: &HttpRequest) -> Result<Self, Refusal> {
+    /// The token of a request. `Err`: an `Authorization` that is not a bearer token.
+    fn of(api: &CustomerApi, request: &HttpRequest) -> Result<Self, Refusal> {
         let mut headers = request.headers().get_all(AUTHORIZATION);
         if let Some(header) = headers.next() {
             let text = header.to_str().map_err(|_| Refusal::Unauthorized)?;
@@ -42,13 +42,13 @@ impl Credential {
             return Ok(Self::Bearer(token.trim().to_owned()));
         }
         Ok(request
-            .cookie(door.cookie_name(request))
+            .cookie(api.cookie_name(request))
             .map_or(Self::None, |cookie| Self::Cookie(cookie.value().to_owned())))
     }
 }
 
-impl Door {
-    /// What a call has to show for itself. One whose `Authorization` is no bearer token counts, too.
+impl CustomerApi {
+    /// The credential of a request. A malformed one counts against the address's limit.
     pub(in crate::http) async fn credential(&self, request: &HttpRequest) -> Result<Credential, Refusal> {
         if !self.identity.is_configured() {
             return Err(Refusal::NotConfigured);
@@ -60,8 +60,8 @@ impl Door {
         credential
     }
 
-    /// The customer who calls, within the limits of calls. Every call counts, also one that is refused. The address is
-    /// counted before the token is looked at: to verify one costs more than to make one up.
+    /// The customer of a request, within the rate limits. Every request counts, also a refused one. The address is counted
+    /// before the token is verified, because verifying one costs more than making one up.
     pub(in crate::http) async fn customer(
         &self,
         request: &HttpRequest,
@@ -83,7 +83,7 @@ impl Door {
         Ok(self.customers.proven(customer).await)
     }
 
-    /// Counts a call of an address.
+    /// Counts a request against its address's limit.
     pub(in crate::http) async fn within_limits(&self, request: &HttpRequest) -> Result<(), Refusal> {
         let limit = RateLimit {
             name: "address",
@@ -95,7 +95,7 @@ impl Door {
         }
     }
 
-    /// Counts a call of a customer.
+    /// Counts a request against its customer's limit.
     async fn user_within_limits(&self, customer: &Customer) -> Result<(), Refusal> {
         let limit = RateLimit {
             name: "user",
@@ -104,7 +104,7 @@ impl Door {
         self.count(limit, &Caller::user(&customer.id)).await
     }
 
-    /// Without Redis nothing is counted: who holds a pass can see it all the same.
+    /// Without Redis nothing is counted, so that customers can still see their passes.
     async fn count(&self, limit: RateLimit, whom: &Caller) -> Result<(), Refusal> {
         match self.customers.limiter.take((limit, whom), None).await {
             Ok(None) => Ok(()),
@@ -121,7 +121,7 @@ impl Door {
         self.tenant_or(request, None).await
     }
 
-    /// The same where a call without that header may name its tenant in another way.
+    /// The tenant of `x-tenant-slug`, or else the one `named` in another way.
     pub(super) async fn tenant_or(
         &self,
         request: &HttpRequest,
@@ -141,21 +141,22 @@ impl Door {
         found.ok_or(Refusal::UnknownTenant)
     }
 
-    /// Who connects, or whom the proxy names who connects. Of several addresses only the last is the proxy's own word.
+    /// The client's address: the peer's, or the one that the proxy's header gives. Of several, only the last one was added by
+    /// our proxy.
     pub(super) fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
-        let told = || {
+        let forwarded = || {
             let header = self.settings.address_header.as_deref()?;
-            let told = request.headers().get_all(header).last()?.to_str().ok()?;
-            let last = told.rsplit(',').next()?.trim();
-            // Some gateways add the port.
+            let value = request.headers().get_all(header).last()?.to_str().ok()?;
+            let last = value.rsplit(',').next()?.trim();
+            // Some gateways append the port.
             last.parse()
                 .ok()
                 .or_else(|| Some(last.parse::<SocketAddr>().ok()?.ip()))
         };
-        told().or_else(|| request.peer_addr().map(|peer| peer.ip()))
+        forwarded().or_else(|| request.peer_addr().map(|peer| peer.ip()))
     }
 
-    /// The name of the cookie that carries the token of who calls.
+    /// The name of the cookie with the token.
     pub(super) fn cookie_name(&self, request: &HttpRequest) -> &'static str {
         if self.is_local(request) {
             LOCAL_COOKIE
@@ -164,8 +165,8 @@ impl Door {
         }
     }
 
-    /// Whether the browser comes without TLS, as only one on this machine may. A proxy may write `Host` anew, so what is set
-    /// counts more.
+    /// Whether the browser uses no TLS, which is accepted on localhost only. The setting wins over `Host`, which a proxy may
+    /// rewrite.
     fn is_local(&self, request: &HttpRequest) -> bool {
         match &self.public {
             Some(public) => public.scheme() != "https",
@@ -173,8 +174,8 @@ impl Door {
         }
     }
 
-    /// Whether a page of this server or of an allowed origin makes the call, as the browser shows: a page cannot forge it.
-    /// Scheme, host and port must be the same.
+    /// Whether a page of this server or of an allowed origin sent the request, by headers that a page cannot forge. Scheme, host
+    /// and port must match.
     pub(in crate::http) fn is_own_page(&self, request: &HttpRequest) -> bool {
         let Some(origin) = text(request, ORIGIN) else {
             return text(request, HeaderName::from_static("sec-fetch-site")) == Some("same-origin");
@@ -196,8 +197,8 @@ fn text(request: &HttpRequest, name: HeaderName) -> Option<&str> {
     request.headers().get(name)?.to_str().ok()
 }
 
-/// Where the browser has found us, as far as it can be seen here: we speak no TLS, and a proxy that does names the scheme.
-/// No page can have another site's browser send that header with a form.
+/// The origin under which the browser reached us. We serve no TLS ourselves: a proxy that does names the scheme in a header,
+/// which no page can make a browser send with a form.
 fn seen_origin(request: &HttpRequest) -> Option<Origin> {
     let scheme = match text(request, HeaderName::from_static("x-forwarded-proto")) {
         None | Some("http") => "http",
@@ -208,7 +209,7 @@ fn seen_origin(request: &HttpRequest) -> Option<Origin> {
     Some(Url::parse(&format!("{scheme}://{host}/")).ok()?.origin())
 }
 
-/// Whether the browser has called for this machine.
+/// Whether the browser asked for localhost.
 fn is_local_host(request: &HttpRequest) -> bool {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let host = host.unwrap_or_default();

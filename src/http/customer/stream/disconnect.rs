@@ -1,4 +1,4 @@
-//! Notices that a client has hung up on a quiet stream.
+//! Notices that the client of a quiet stream has disconnected.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use tokio::time::Sleep;
 
 use super::HEARTBEAT;
 
-/// From the first word into the silence to the second: the first is answered by who is gone, the second hears that.
-const SECOND_WORD: Duration = Duration::from_millis(500);
+/// The pause between two writes of a probe: a client that is gone answers the first with a reset, and the second fails.
+const SECOND_WRITE: Duration = Duration::from_millis(500);
 
-/// A stream of parts that says a word when its connection stirs for no reason of ours.
+/// A stream that writes a heartbeat when something happens on its connection that the stream did not cause.
 ///
-/// actix-web polls the body when anything happens on its connection, also when the other side has closed it; but it lets
-/// who has closed one direction read on in the other, and finds out by a write only. Without this a client that is gone would
-/// hold its place until the second heartbeat. (`h1_allow_half_closed(false)` would cut off every other handler, too.)
-pub(super) struct HangUp<S> {
+/// actix-web polls the body when anything happens on its connection, also when the client has closed it. But it treats that as
+/// half closed and notices only by a failed write. Without this a client that is gone would keep its slot until the second
+/// heartbeat. (`h1_allow_half_closed(false)` would cancel all other handlers, too.)
+pub(super) struct DisconnectProbe<S> {
     parts: Pin<Box<S>>,
     own: Arc<Own>,
-    /// It has been waiting: a poll that it has not asked for means that something else has happened.
+    /// The stream is waiting: a poll without its own wake-up comes from the connection.
     waits: bool,
-    second_word: Option<Pin<Box<Sleep>>>,
+    second_write: Option<Pin<Box<Sleep>>>,
 }
 
-/// The wake-ups of the stream itself, told apart from the connection's.
+/// The wake-ups of the stream itself, apart from those of the connection.
 #[derive(Default)]
 struct Own {
     woken: AtomicBool,
@@ -47,18 +47,18 @@ impl Wake for Own {
     }
 }
 
-impl<S> HangUp<S> {
+impl<S> DisconnectProbe<S> {
     pub(super) fn new(parts: S) -> Self {
         Self {
             parts: Box::pin(parts),
             own: Arc::default(),
             waits: false,
-            second_word: None,
+            second_write: None,
         }
     }
 }
 
-impl<S, E> Stream for HangUp<S>
+impl<S, E> Stream for DisconnectProbe<S>
 where
     S: Stream<Item = Result<Bytes, E>>,
 {
@@ -74,17 +74,17 @@ where
             this.waits = false;
             return Poll::Ready(part);
         }
-        if let Some(second) = &mut this.second_word {
+        if let Some(second) = &mut this.second_write {
             if second.as_mut().poll(&mut own).is_pending() {
                 return Poll::Pending;
             }
-            this.second_word = None;
+            this.second_write = None;
             this.waits = false;
             return Poll::Ready(Some(Ok(HEARTBEAT)));
         }
         if this.waits && !was_own {
             this.waits = false;
-            this.second_word = Some(Box::pin(tokio::time::sleep(SECOND_WORD)));
+            this.second_write = Some(Box::pin(tokio::time::sleep(SECOND_WRITE)));
             return Poll::Ready(Some(Ok(HEARTBEAT)));
         }
         this.waits = true;
