@@ -145,7 +145,7 @@ peers() {
     fi
 }
 
-# Names as in tests/page/browser.rs. Ubuntu's packages are only a hint at snap, so what apt has installed is tried, too.
+# Names as in tests/customers/chromium/browser.rs. Ubuntu's packages are only a hint at snap, so what apt has installed is tried, too.
 chromium() {
     local program
     for program in chromium chromium-browser google-chrome google-chrome-stable; do

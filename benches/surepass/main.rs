@@ -12,17 +12,7 @@ mod cost;
 mod fulfil;
 mod intake;
 mod load;
-#[path = "../../tests/support/ports.rs"]
-mod ports;
 mod post;
-#[expect(
-    dead_code,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the tests' own cluster: what fails there ends its section"
-)]
-#[path = "../../tests/support/postgres.rs"]
-mod postgres;
 #[path = "../../workers/purchase_log.rs"]
 mod purchase_log;
 mod queue;

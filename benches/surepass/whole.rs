@@ -15,10 +15,10 @@ use surepass::up::{RedisServer, RedisServerOptions};
 use tokio::runtime::Runtime;
 
 use crate::bare_consumer::{self, Bare};
-use crate::postgres::Cluster;
 use crate::purchase_log::PurchaseLog;
 use crate::report::{Goal, Table, float, median, per_second, thousands};
 use crate::{Outcome, ROUNDS, fulfil, requests, system};
+use support::postgres::Cluster;
 
 const PURCHASES: usize = 20_000;
 

@@ -2,7 +2,7 @@
 //!
 //! `Stripe-Signature: t=<unix seconds>,v1=<hex>[,v1=<hex>…][,v0=…]`, where each `v1` is `HMAC-SHA256(key =
 //! the whole "whsec_…" text, "<t>." + body)` in lower-case hex. While a secret is rolled there is one for
-//! each active secret. Source: <https://docs.stripe.com/webhooks/signature>. `tests/signature_peers.rs`
+//! each active secret. Source: <https://docs.stripe.com/webhooks/signature>. `tests/library/signature_peers.rs`
 //! compares every result with the libraries `stripe` for Node and Python. Next: `super::event`.
 
 use std::fmt;

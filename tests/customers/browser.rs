@@ -3,9 +3,9 @@
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
-use crate::shop::now;
 use crate::sign_in::claims_with;
 use crate::studio::{PASSES, Reply, SESSION, SYNC, Studio, UNAUTHORIZED};
+use support::shop::now;
 
 const SHOP: &str = "https://shop.example.com";
 const EVIL: &str = "https://evil.example.com";

@@ -3,13 +3,13 @@
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::program::{awaited, stderr};
 use crate::studio::{Studio, of};
+use support::program::{awaited, stderr};
 
 /// The studio with an address for those who need a person.
 async fn open() -> Studio {
     let studio = Studio::open().await;
-    let catalogue = std::fs::read_to_string(crate::shop::EXAMPLE_CATALOGUE).unwrap();
+    let catalogue = std::fs::read_to_string(support::shop::EXAMPLE_CATALOGUE).unwrap();
     let name = "name = \"Studio One\"\n";
     assert!(catalogue.contains(name));
     let reachable = catalogue.replace(name, &format!("{name}supportEmail = \"help@studio.example\"\n"));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::program::awaited;
 use crate::studio::{STREAM, Studio};
+use support::program::awaited;
 
 /// An event as a browser gives it to a page.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::program::awaited;
-use crate::shop::now;
 use crate::studio::{Studio, of, upgrade_from};
+use support::program::awaited;
+use support::shop::now;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queued_purchase_that_becomes_active_is_pushed_as_the_post_answers_and_the_stream_ends() {

@@ -6,9 +6,9 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::program::{SUREPASS, awaited};
-use crate::shop::{Server, Shop, now};
 use crate::studio::{Reply, STREAM, Studio, UNAUTHORIZED, of};
+use support::program::{SUREPASS, awaited};
+use support::shop::{Server, Shop, now};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_id_alone_is_followed_until_it_is_active_and_tells_nothing_else() {
@@ -216,7 +216,7 @@ async fn strangers_with_many_addresses_leave_most_places_to_customers() {
     }
     // Who goes leaves the place to another.
     drop(open);
-    crate::program::awaited("a place", async {
+    support::program::awaited("a place", async {
         while from(None, "198.51.100.2").send().await.unwrap().status() != 200 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -323,7 +323,7 @@ async fn a_client_that_never_reads_holds_no_memory_it_hears_the_newest_later_and
 async fn a_server_takes_the_open_files_that_it_may_have_and_leaves_a_thousand_to_webhooks() {
     let mut studio = Studio::prepare("").await;
     // The soft limit is lower than what streams need, and the hard one, too.
-    let limited = format!("ulimit -Sn 100; ulimit -Hn 1004; exec {SUREPASS} serve");
+    let limited = format!("ulimit -Sn 100; ulimit -Hn 1004; exec {} serve", *SUREPASS);
     let program = studio.shop.launch("sh", &["-c", &limited]);
     let warned = program.says("ulimit -Hn").await;
     assert!(warned.contains(r#""streams":4"#), "{warned}");

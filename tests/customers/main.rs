@@ -1,5 +1,5 @@
-//! Who is asking, and what they are told: server, worker, Redis and store as they run, tokens by npm's `jose`, and
-//! `surepass-sandbox` for Stripe.
+//! What customers see and do: server, worker, Redis and store as they run, tokens by npm's `jose`, `surepass-sandbox` for
+//! Stripe, and the page in Chromium.
 
 #![expect(
     clippy::expect_used,
@@ -7,11 +7,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
-#[path = "../support/answer.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod answer;
 mod browser;
 mod cases;
+mod chromium;
 mod hostile;
 mod limits;
 mod listening;
@@ -23,21 +21,11 @@ mod page_forms;
 mod page_states;
 mod page_words;
 mod passes;
-#[path = "../support/program.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod program;
 mod reader;
-#[path = "../support/shop/mod.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod shop;
+mod script;
 mod sign_in;
-#[path = "../support/snapshot.rs"]
-mod snapshot;
 mod status;
 mod stripe;
-#[path = "../support/stripe_sandbox.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod stripe_sandbox;
 mod studio;
 mod sync;
 mod tokens;

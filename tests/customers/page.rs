@@ -7,9 +7,9 @@ use surepass::money::Money;
 
 use crate::page_states;
 use crate::reader::{ACTIVE, OVER, PAGE, Reader, hold};
-use crate::shop::now;
 use crate::sign_in::claims_with;
 use crate::studio::{Studio, of};
+use support::shop::now;
 
 fn instant(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -160,7 +160,7 @@ async fn a_hostile_name_is_shown_as_text_and_nothing_on_the_page_is_inline() {
         .await;
     assert!(imported.status.success());
     let kari = Reader::signed_in(&studio, "kari").await;
-    let seen = crate::program::awaited("the new name", async {
+    let seen = support::program::awaited("the new name", async {
         loop {
             let seen = kari.get(PAGE).await;
             if seen.text("header") == NAME {

@@ -3,11 +3,11 @@
 use chrono::TimeDelta;
 use serde_json::json;
 
-use crate::program::PATIENCE;
 use crate::reader::{ACTIVE, OVER, PAGE, Reader, Sight, hold};
-use crate::shop::now;
 use crate::sign_in::claims_with;
 use crate::studio::{Studio, of};
+use support::program::PATIENCE;
+use support::shop::now;
 
 const SUCCESS: &str = "✅ Success! Your pass is now active.";
 

@@ -4,9 +4,9 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::reader::{ACTIVE, PAGE, Reader, hold};
-use crate::shop::now;
 use crate::sign_in::claims_with;
 use crate::studio::{SESSION, SYNC, Studio};
+use support::shop::now;
 
 const SHOP: &str = "https://shop.example.com";
 const EVIL: &str = "https://evil.example.com";
@@ -66,7 +66,7 @@ async fn missing_pass_without_a_script_brings_the_pass_and_the_page_says_what_ca
     assert_eq!(odd.message(), "");
 }
 
-async fn working(studio: &Studio) -> crate::program::Program {
+async fn working(studio: &Studio) -> support::program::Program {
     let worker = studio.shop.launch_worker(&[]);
     worker.says(r#""message":"working""#).await;
     worker
@@ -244,7 +244,7 @@ async fn a_visit_syncs_quietly_at_most_once_a_minute_and_asking_again_tells_what
     assert_eq!(via, "lookback");
     // Another customer's minute is their own, and the button is never quiet.
     Reader::signed_in(&studio, "ola").await.get(PAGE).await;
-    crate::program::awaited("ola's run", async {
+    support::program::awaited("ola's run", async {
         while runs().await.len() < 2 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

@@ -6,11 +6,11 @@ use std::fmt::Write;
 use chrono::TimeDelta;
 use serde_json::json;
 
-use crate::program::stderr;
 use crate::reader::{PAGE, Reader, Sight, hold};
-use crate::shop::now;
-use crate::snapshot;
 use crate::studio::{Studio, of};
+use support::program::stderr;
+use support::shop::now;
+use support::snapshot;
 
 /// A state's name, and where it is seen.
 type State = (&'static str, String);

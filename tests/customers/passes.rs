@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::shop::now;
 use crate::sign_in::claims;
 use crate::studio::{PASSES, Studio, UNAUTHORIZED, of};
+use support::shop::now;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn active_and_expired_passes_are_told_as_the_existing_page_expects() {

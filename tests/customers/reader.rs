@@ -6,9 +6,9 @@ use reqwest::{Client, Method};
 use scraper::{Html, Selector};
 use surepass::store::{Buyer, CreatedVia, NewSubscription, Subscription, SubscriptionType};
 
-use crate::program::PATIENCE;
-use crate::shop::now;
 use crate::studio::Studio;
+use support::program::PATIENCE;
+use support::shop::now;
 
 pub(crate) const PAGE: &str = "/studio/subscriptions";
 

@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::shop::now;
 use crate::studio::{Reply, STATUS, Studio, UNAUTHORIZED, of, upgrade_from};
+use support::shop::now;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_active_purchase_is_told_as_the_existing_page_expects() {

@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::program::{PATIENCE, Program, command};
-use crate::stripe_sandbox::SANDBOX;
+use support::program::{PATIENCE, Program, command};
+use support::stripe_sandbox::SANDBOX;
 
 pub(crate) struct Stripe {
     _program: Program,

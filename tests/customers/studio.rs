@@ -5,10 +5,10 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use surepass::up::sample::SampleSession;
 
-use crate::program::PATIENCE;
-use crate::shop::Shop;
 use crate::sign_in::{AUDIENCE, ISSUER, SignIn};
 use crate::stripe::Stripe;
+use support::program::PATIENCE;
+use support::shop::Shop;
 
 pub(crate) const STATUS: &str = "/api/user/subscription-status";
 pub(crate) const STREAM: &str = "/api/user/subscription-status/stream";

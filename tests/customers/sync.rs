@@ -84,7 +84,7 @@ async fn syncs_asked_for_at_once_are_one_and_are_all_answered() {
     let working = async {
         // They wait for a worker, and meet in the queue.
         let lookback = studio.shop.store().await;
-        crate::program::awaited("a run", async {
+        support::program::awaited("a run", async {
             while lookback.lookback().runs(10).await.unwrap().is_empty() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
@@ -123,7 +123,7 @@ async fn without_a_worker_a_sync_is_told_to_be_under_way_and_comes_when_there_is
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    crate::program::awaited("the pass", listed).await;
+    support::program::awaited("the pass", listed).await;
     assert_eq!(studio.shop.fulfilled().await, [missing]);
     // With its work done before the page asks again, and nobody there who could do another.
     studio.shop.stop_worker().await;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::program::PATIENCE;
-use crate::shop::now;
 use crate::sign_in::{Manner, claims, claims_with};
 use crate::studio::{PASSES, SECRET, Studio, UNAUTHORIZED};
+use support::program::PATIENCE;
+use support::shop::now;
 
 impl Studio {
     /// The answer to a list of passes with this token.

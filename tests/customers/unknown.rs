@@ -153,7 +153,7 @@ async fn a_connected_account_is_asked_for_its_own_tenant_only() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    crate::program::awaited("the pass of the other school", asking).await;
+    support::program::awaited("the pass of the other school", asking).await;
     assert_eq!(studio.shop.subscriptions().await[0]["tenant"], "tenant-2");
 }
 

@@ -10,28 +10,8 @@
     reason = "a drill that cannot go on has failed"
 )]
 
-#[path = "../support/answer.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod answer;
-#[path = "../support/customers.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod customers;
-#[path = "../support/ports.rs"]
-mod ports;
-#[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod postgres;
-#[path = "../support/program.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod program;
-#[path = "../support/proxy.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod proxy;
 mod redis_faults;
 mod shared_account;
-#[path = "../support/shop/mod.rs"]
-#[expect(dead_code, reason = "other test programs use more of it")]
-mod shop;
 mod site;
 mod store_faults;
 mod tally;

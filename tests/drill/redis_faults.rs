@@ -6,10 +6,10 @@ use nix::sys::signal::Signal;
 use secrecy::ExposeSecret;
 
 use crate::Scale;
-use crate::program::awaited;
-use crate::proxy::Proxy;
 use crate::site::{Site, kill, play};
 use crate::tally::Tally;
+use support::program::awaited;
+use support::proxy::Proxy;
 
 /// Killed three times, and started again on its file after a while.
 pub(crate) async fn killed(append_fsync: &'static str, scale: Scale) -> Tally {

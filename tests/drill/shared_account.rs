@@ -8,11 +8,11 @@ use serde_json::json;
 use surepass::up::sample::SampleSession;
 
 use crate::Scale;
-use crate::program::{Program, awaited, stderr};
-use crate::shop::{COMPLETED, Shop, check_output};
 use crate::site::Site;
 use crate::tally::Tally;
 use crate::worker_faults::replace_one;
+use support::program::{Program, awaited, stderr};
+use support::shop::{COMPLETED, Shop, check_output};
 
 const SLUGS: [&str; 2] = ["north", "south"];
 const TENANTS: [&str; 2] = ["tenant-north", "tenant-south"];

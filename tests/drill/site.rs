@@ -8,9 +8,9 @@ use surepass::up::{RedisServer, RedisServerOptions};
 use tempfile::TempDir;
 
 use crate::Scale;
-use crate::customers::Customers;
-use crate::program::{Program, awaited};
-use crate::shop::Shop;
+use support::customers::Customers;
+use support::program::{Program, awaited};
+use support::shop::Shop;
 
 /// Retries that outlast the fault, and leases that do not.
 const SETTINGS: &str =

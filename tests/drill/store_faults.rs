@@ -7,17 +7,17 @@ use nix::sys::signal::Signal;
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::Scale;
-use crate::postgres::Cluster;
-use crate::program::{WORKER, awaited};
 use crate::site::{Site, hire, play};
 use crate::tally::Tally;
+use support::postgres::Cluster;
+use support::program::{WORKER, awaited};
 
 /// The worker may write no file beyond 400 blocks of 512 bytes: what SQLite meets then is what a full disk gives it.
 const FULL: &str = "trap '' XFSZ; ulimit -f 400; exec \"$0\"";
 
 pub(crate) async fn disk_full(scale: Scale) -> Tally {
     let mut site = Site::open("always", 0).await;
-    let full = site.shop.launch("/bin/sh", &["-c", FULL, WORKER]);
+    let full = site.shop.launch("/bin/sh", &["-c", FULL, &WORKER]);
     full.says(r#""message":"working""#).await;
     site.shop.workers.push(full);
     let shop = &site.shop;

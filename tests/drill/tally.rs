@@ -1,14 +1,13 @@
 //! What became of every purchase.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use surepass::store::SubscriptionFilter;
 
-use crate::customers::Customers;
-use crate::program::{PATIENCE, awaited};
-use crate::shop::{COMPLETED, Shop};
+use support::customers::Customers;
+use support::program::{PATIENCE, awaited};
+use support::shop::{COMPLETED, Shop};
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -136,30 +135,6 @@ async fn ended(shop: &Shop) {
             "waiting, scheduled, running: {last:?}"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-impl Customers {
-    /// Waits until so many have been accepted, then closes the shop.
-    pub(crate) async fn close_after(&self, jobs: usize) {
-        let waiting = async {
-            loop {
-                let before = self.accepted.load(Ordering::Relaxed);
-                if before >= jobs {
-                    return;
-                }
-                let more = async {
-                    while self.accepted.load(Ordering::Relaxed) == before {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
-                };
-                tokio::time::timeout(PATIENCE, more)
-                    .await
-                    .expect("customers go on");
-            }
-        };
-        waiting.await;
-        self.closed.store(true, Ordering::Relaxed);
     }
 }
 

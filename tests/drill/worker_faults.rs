@@ -7,10 +7,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::Scale;
-use crate::program::{Program, awaited};
-use crate::shop::{Shop, check_output};
 use crate::site::{Site, hire, play, running};
 use crate::tally::Tally;
+use support::program::{Program, awaited};
+use support::shop::{Shop, check_output};
 
 /// Every second one of four workers is killed, in the middle of its jobs, and another one hired.
 pub(crate) async fn killed(scale: Scale) -> Tally {

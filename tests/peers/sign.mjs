@@ -1,5 +1,5 @@
 // Signs every case of cases.json with Stripe's library for Node and asks the same library for its verdict.
-// Prints one JSON line for each, in the form that tests/signature_peers.rs reads.
+// Prints one JSON line for each, in the form that tests/library/signature_peers.rs reads.
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 

@@ -1,6 +1,6 @@
 """Signs every case of cases.json with Stripe's library for Python and asks the same library for its verdict.
 
-Prints one JSON line for each, in the form that tests/signature_peers.rs reads.
+Prints one JSON line for each, in the form that tests/library/signature_peers.rs reads.
 """
 
 import json

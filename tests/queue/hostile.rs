@@ -5,9 +5,9 @@ use std::time::Duration;
 use redis::Value;
 use surepass::queue::{DecodeError, Enqueued, Item, Job};
 
-use crate::proxy::Proxy;
 use crate::scripts::{self, call, claim_by_hand};
 use crate::world::{Size, World, act, ended, hang, hire, ok, quick, short_lease, work, works};
+use support::proxy::Proxy;
 
 /// Ids that a session id or a hand could bring.
 pub(crate) fn hostile_ids() -> Vec<String> {

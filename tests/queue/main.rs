@@ -1,5 +1,5 @@
 //! The queue over a real Redis: each fault that apalis-redis 1.0 has is tested here on our own backend (fault 1 to 15 of
-//! ARCHITECTURE.md, "Why our own backend"), and the scripts run against a model.
+//! docs/decisions/queue.md), and the scripts run against a model. Also the inspector, and Sentinel and Cluster.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@ mod dedupe;
 mod failures;
 mod fairness;
 mod hostile;
+mod inspector;
 mod job_events;
 mod keys;
 mod leases;
@@ -21,11 +22,7 @@ mod lost_keys;
 mod metrics;
 mod model;
 mod outages;
-#[path = "../support/ports.rs"]
-mod ports;
 mod processes;
-#[path = "../support/proxy.rs"]
-mod proxy;
 mod rate_limit;
 mod retention;
 mod scripts;
@@ -33,6 +30,7 @@ mod silence;
 mod steering;
 mod stopping;
 mod suspects;
+mod topologies;
 mod unknown;
 mod vanished;
 mod wake;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use surepass::queue::{JobError, LogConsumer, Queue, Redis, RedisOptions};
 
-use crate::proxy::Proxy;
 use crate::world::{Size, Told, World, act, began, ended, gated, hire, ok, quick, short_lease, work, works};
+use support::proxy::Proxy;
 
 async fn kill(world: &mut World) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(world.server.pid().unwrap()).unwrap());

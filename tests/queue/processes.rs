@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use crate::ports::free_port;
 use crate::world::{World, quick};
+use support::ports::free_port;
 
 struct Process {
     child: Child,
@@ -24,7 +24,7 @@ impl Process {
     fn start(world: &World) -> Self {
         let port = free_port();
         let store = format!("sqlite://{}", world.folder().join("shop.db").display());
-        let child = Command::new(env!("CARGO_BIN_EXE_surepass-worker"))
+        let child = Command::new(&*support::program::WORKER)
             .env("REDIS_URL", world.server.url().expose_secret())
             .env("DATABASE_URL", store)
             .env("SUREPASS_CONFIG", world.folder())

@@ -1,7 +1,5 @@
 //! A private Redis with a queue in it.
 
-// By its path, as other test programs take this file in by its own.
-#[path = "worker.rs"]
 mod worker;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::mailbox::Mailbox;
-use crate::stripe_sandbox::{As, StripeSandbox, ids, read};
+use support::stripe_sandbox::{As, StripeSandbox, ids, read};
 
 #[tokio::test]
 async fn objects_of_one_account_are_invisible_to_others() {

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::program::{self, stderr, stdout};
-use crate::stripe_sandbox::{StripeSandbox, TEST_KEY, ids};
+use support::program::{self, stderr, stdout};
+use support::stripe_sandbox::{StripeSandbox, TEST_KEY, ids};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

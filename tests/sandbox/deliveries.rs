@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::mailbox::{Letter, Mailbox};
-use crate::stripe_sandbox::{StripeSandbox, ids};
+use support::stripe_sandbox::{StripeSandbox, ids};
 
 const AT_ONCE: Duration = Duration::ZERO;
 
@@ -106,7 +106,7 @@ async fn a_redirect_is_a_failure_and_each_try_is_signed_anew_until_the_answer_is
                     }
                 }
             };
-            crate::program::awaited("the outcome of a try", counted).await;
+            support::program::awaited("the outcome of a try", counted).await;
             assert_eq!(undelivered(&sandbox).await[0]["pending_webhooks"], 1);
             sandbox.advance(Duration::from_secs(wait)).await;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::stripe_sandbox::{As, StripeSandbox, TEST_KEY, ids, read};
+use support::stripe_sandbox::{As, StripeSandbox, TEST_KEY, ids, read};
 
 #[tokio::test]
 async fn a_rate_limited_call_says_when_to_come_again_and_does_nothing() {

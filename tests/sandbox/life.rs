@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::stripe_sandbox::{As, StripeSandbox, TEST_KEY, ids, read};
+use support::stripe_sandbox::{As, StripeSandbox, TEST_KEY, ids, read};
 
 const HOUR: Duration = Duration::from_hours(1);
 

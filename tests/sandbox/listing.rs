@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::stripe_sandbox::{As, StripeSandbox, TEST_KEY, ids, read};
+use support::stripe_sandbox::{As, StripeSandbox, TEST_KEY, ids, read};
 
 async fn refused(sandbox: &StripeSandbox, path: &str, query: &[(&str, &str)]) -> (u16, Value) {
     let response = sandbox.ask(As::default(), Method::GET, path, query).await;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use surepass::stripe::signature::Verifier;
 use tokio::sync::watch;
 
-use crate::program::awaited;
+use support::program::awaited;
 
 pub(crate) struct Mailbox {
     pub(crate) url: String,

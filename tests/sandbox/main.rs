@@ -16,8 +16,3 @@ mod mailbox;
 mod our_client;
 mod page;
 mod process;
-#[path = "../support/program.rs"]
-#[expect(dead_code, reason = "the system's tests use all of it")]
-mod program;
-#[path = "../support/stripe_sandbox.rs"]
-mod stripe_sandbox;

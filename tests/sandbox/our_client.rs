@@ -11,8 +11,8 @@ use serde_json::json;
 use surepass::stripe::PaymentStatus;
 use surepass::stripe::api::{Client, ClientOptions, EventFilter, SessionFilter, Unpaced, http};
 
-use crate::program::PATIENCE;
-use crate::stripe_sandbox::{As, StripeSandbox, TEST_KEY};
+use support::program::PATIENCE;
+use support::stripe_sandbox::{As, StripeSandbox, TEST_KEY};
 
 fn client(sandbox: &StripeSandbox) -> Client {
     let options = ClientOptions {

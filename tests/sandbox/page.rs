@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::life::session_form;
 use crate::mailbox::Mailbox;
-use crate::stripe_sandbox::StripeSandbox;
+use support::stripe_sandbox::StripeSandbox;
 
 /// A browser on the page of one session.
 struct Browser {

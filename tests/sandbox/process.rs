@@ -4,8 +4,8 @@ use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::program::{Program, command, run, stderr, stdout};
-use crate::stripe_sandbox::{SANDBOX, StripeSandbox};
+use support::program::{Program, command, run, stderr, stdout};
+use support::stripe_sandbox::{SANDBOX, StripeSandbox};
 
 #[tokio::test]
 async fn its_help_says_that_it_is_a_sandbox_and_nothing_else() {
@@ -74,7 +74,7 @@ async fn told_to_stop_it_stops_though_a_call_hangs() {
             }
         }
     };
-    crate::program::awaited("the call that hangs", hangs).await;
+    support::program::awaited("the call that hangs", hangs).await;
     program.signal(Signal::SIGTERM);
     assert!(program.ended().await.success());
     assert!(hanging.await.unwrap().is_err(), "it got no answer");

@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<String>,
-    pub(crate) body: Value,
+pub struct Answer {
+    pub status: u16,
+    pub retry_after: Option<String>,
+    pub body: Value,
 }
 
 impl Answer {
-    pub(crate) async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
+    pub async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
         let header = |name| {
             response
                 .headers()
@@ -25,22 +25,22 @@ impl Answer {
     }
 
     /// 200: Redis holds a new job.
-    pub(crate) fn accepted() -> Self {
+    pub fn accepted() -> Self {
         Self::ok(json!({"received": true, "duplicate": false}))
     }
 
     /// 200: Redis had it already.
-    pub(crate) fn duplicate() -> Self {
+    pub fn duplicate() -> Self {
         Self::ok(json!({"received": true, "duplicate": true}))
     }
 
     /// Whether it is one of those two: the purchase is in Redis.
-    pub(crate) fn is_taken(&self) -> bool {
+    pub fn is_taken(&self) -> bool {
         [Self::accepted(), Self::duplicate()].contains(self)
     }
 
     /// 200: logged, and nothing to do.
-    pub(crate) fn ignored() -> Self {
+    pub fn ignored() -> Self {
         Self::ok(json!({"received": true, "ignored": true}))
     }
 
@@ -53,7 +53,7 @@ impl Answer {
     }
 
     /// Its status and the `code` of its error.
-    pub(crate) fn refusal(&self) -> (u16, &str) {
+    pub fn refusal(&self) -> (u16, &str) {
         let error = &self.body["error"];
         assert!(
             error["message"]
@@ -65,7 +65,7 @@ impl Answer {
     }
 
     /// Whether it is the 503 that makes Stripe send the event again.
-    pub(crate) fn is_come_again(&self) -> bool {
+    pub fn is_come_again(&self) -> bool {
         let seconds: Option<u32> = self.retry_after.as_deref().and_then(|after| after.parse().ok());
         self.refusal() == (503, "unavailable") && seconds.is_some_and(|seconds| seconds > 0)
     }

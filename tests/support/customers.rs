@@ -12,16 +12,16 @@ use crate::shop::{COMPLETED, Shop};
 
 /// Customers who buy one after the other until the shop closes.
 #[derive(Default)]
-pub(crate) struct Customers {
-    pub(crate) bought: Mutex<Vec<(SampleSession, Option<Answer>)>>,
-    pub(crate) accepted: AtomicUsize,
-    pub(crate) refused: AtomicUsize,
-    pub(crate) closed: AtomicBool,
+pub struct Customers {
+    pub bought: Mutex<Vec<(SampleSession, Option<Answer>)>>,
+    pub accepted: AtomicUsize,
+    pub refused: AtomicUsize,
+    pub closed: AtomicBool,
 }
 
 impl Customers {
     /// Six customers; an answer that never came is `None`.
-    pub(crate) async fn buy(&self, shop: &Shop) {
+    pub async fn buy(&self, shop: &Shop) {
         let one = async || {
             while !self.closed.load(Ordering::Relaxed) {
                 let session = shop.session();
@@ -41,8 +41,30 @@ impl Customers {
         tokio::join!(one(), one(), one(), one(), one(), one());
     }
 
+    /// Waits until so many have been accepted, then closes the shop.
+    pub async fn close_after(&self, jobs: usize) {
+        let waiting = async {
+            loop {
+                let before = self.accepted.load(Ordering::Relaxed);
+                if before >= jobs {
+                    return;
+                }
+                let more = async {
+                    while self.accepted.load(Ordering::Relaxed) == before {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                };
+                tokio::time::timeout(PATIENCE, more)
+                    .await
+                    .expect("customers go on");
+            }
+        };
+        waiting.await;
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
     /// Waits for so many more of what is counted.
-    pub(crate) async fn wait_for(&self, counter: &AtomicUsize, more: usize) {
+    pub async fn wait_for(&self, counter: &AtomicUsize, more: usize) {
         let enough = counter.load(Ordering::Relaxed) + more;
         let waiting = async {
             while counter.load(Ordering::Relaxed) < enough {
@@ -56,7 +78,7 @@ impl Customers {
 
     /// Stripe's part: sends again whatever was not answered with 200, and then all must be there, each once. What is sent
     /// again must be taken at once, or within `unsettled` where Redis may still refuse for a good reason.
-    pub(crate) async fn all_get_their_passes(&self, shop: &Shop, server: usize, unsettled: Duration) {
+    pub async fn all_get_their_passes(&self, shop: &Shop, server: usize, unsettled: Duration) {
         let bought = std::mem::take(&mut *self.bought.lock().unwrap());
         let settled = Instant::now() + unsettled;
         for (session, _) in bought
@@ -86,7 +108,7 @@ impl Customers {
     /// A duplicate is among what is right, though each was sent once: where a fault cuts the connection after Redis has
     /// taken an event and before it said so, the server hands it in again over the next one, and meets its own first try.
     /// That such a purchase is there shows in [`Self::all_get_their_passes`].
-    pub(crate) fn assert_answered_200_or_503(&self) {
+    pub fn assert_answered_200_or_503(&self) {
         for (_, answer) in &*self.bought.lock().unwrap() {
             let answer = answer.as_ref().expect("an answer");
             assert!(answer.is_taken() || answer.is_come_again(), "{answer:?}");

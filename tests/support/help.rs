@@ -2,15 +2,14 @@
 
 use std::fmt::Write;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
-use crate::{Arguments, snapshot};
+use crate::snapshot;
 
 const COLUMNS: usize = 80;
 
-#[test]
-fn the_help_of_every_command_is_as_it_was_reviewed() {
-    let program = Arguments::command();
+/// Compares the help of a program and of each of its commands with its snapshot.
+pub fn check(program: Command) {
     let name = program.get_name().to_owned();
     let mut program = program.bin_name(&name).term_width(COLUMNS);
     program.build();

@@ -12,18 +12,18 @@ use super::postgres::Cluster;
 use super::purchases::tenant;
 
 /// Where a test's stores live.
-pub(crate) enum Home {
+pub enum Home {
     Sqlite(TempDir),
     Postgres { cluster: Arc<Cluster>, database: String },
 }
 
 impl Home {
-    pub(crate) fn sqlite() -> Self {
+    pub fn sqlite() -> Self {
         Self::Sqlite(tempfile::tempdir().expect("a temporary folder"))
     }
 
     /// A database of its own in `cluster`.
-    pub(crate) async fn postgres(cluster: Arc<Cluster>) -> Self {
+    pub async fn postgres(cluster: Arc<Cluster>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         cluster.make(&name).await;
@@ -33,7 +33,7 @@ impl Home {
         }
     }
 
-    pub(crate) fn address(&self) -> SecretString {
+    pub fn address(&self) -> SecretString {
         match self {
             Self::Sqlite(folder) => {
                 format!("sqlite://{}", folder.path().join("data/test.db").display()).into()
@@ -43,7 +43,7 @@ impl Home {
     }
 
     /// A handle of its own: its own connections, its own batches.
-    pub(crate) async fn open(&self) -> Arc<dyn Store> {
+    pub async fn open(&self) -> Arc<dyn Store> {
         let options = Options {
             synchronous: Synchronous::Normal,
             ..Options::default()
@@ -54,7 +54,7 @@ impl Home {
     }
 
     /// A handle, with the tables made and the tenants `studio` and `other` in them.
-    pub(crate) async fn ready(&self) -> Arc<dyn Store> {
+    pub async fn ready(&self) -> Arc<dyn Store> {
         let store = self.open().await;
         store.migrate().await.expect("the tables are made");
         store
@@ -65,7 +65,7 @@ impl Home {
     }
 
     /// What a query of one integer answers, past the store.
-    pub(crate) async fn number(&self, sql: &str) -> i64 {
+    pub async fn number(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(sql.to_owned());
         let address = self.address();
         let address = address.expose_secret();
@@ -88,7 +88,7 @@ impl Home {
     }
 
     /// Runs a statement past the store.
-    pub(crate) async fn run(&self, sql: &str) {
+    pub async fn run(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
         let address = self.address();
         let address = address.expose_secret();

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::ports::free_port;
 
 /// A running `PgBouncer`, on 127.0.0.1 and a free port.
-pub(crate) struct PgBouncer {
+pub struct PgBouncer {
     child: Child,
     port: u16,
     _folder: TempDir,
@@ -19,7 +19,7 @@ pub(crate) struct PgBouncer {
 
 impl PgBouncer {
     /// Starts one with these settings beside the usual; `None`, with a word on it, where none is installed.
-    pub(crate) fn start((port_of_server, user): (u16, Option<(u32, u32)>), settings: &str) -> Option<Self> {
+    pub fn start((port_of_server, user): (u16, Option<(u32, u32)>), settings: &str) -> Option<Self> {
         let Some(program) = program() else {
             eprintln!("PgBouncer is not installed: left out (`make test` installs it where apt can)");
             return None;
@@ -61,7 +61,7 @@ impl PgBouncer {
     }
 
     /// The address of a database behind it.
-    pub(crate) fn url(&self, database: &str) -> String {
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 }

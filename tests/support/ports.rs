@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A free port below those that the kernel hands out: none of these tests' servers takes it before the program does.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
         let start = RandomState::new().hash_one(0) % 20_000;
         AtomicU16::new(u16::try_from(start).unwrap_or_default())

@@ -12,17 +12,17 @@ use super::ports::free_port;
 
 /// A running server, on 127.0.0.1 and a free port.
 #[derive(Debug)]
-pub(crate) struct Cluster {
+pub struct Cluster {
     folder: TempDir,
     binaries: PathBuf,
     /// PostgreSQL refuses to run as root: then it runs as this user and group.
-    pub(crate) user: Option<(u32, u32)>,
-    pub(crate) port: u16,
+    pub user: Option<(u32, u32)>,
+    pub port: u16,
 }
 
 impl Cluster {
     /// The cluster that the tests of one program share; it ends with the last test that holds it.
-    pub(crate) fn shared() -> Arc<Self> {
+    pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
@@ -36,7 +36,7 @@ impl Cluster {
     ///
     /// # Panics
     /// Where PostgreSQL is not installed, or does not start.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let owner = std::fs::metadata(folder.path()).expect("its owner").uid();
         let user = (owner == 0).then(unprivileged_user);
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     /// Starts the server again after [`Cluster::kill`].
-    pub(crate) fn run_server(&self) {
+    pub fn run_server(&self) {
         let options = format!(
             "-p {} -k '' -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=100",
             self.port
@@ -70,12 +70,12 @@ impl Cluster {
     }
 
     /// Ends the server as a crash would: no farewell to clients, no checkpoint.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         self.run("pg_ctl", &["-w", "-m", "immediate", "stop"]);
     }
 
     /// Makes an empty database.
-    pub(crate) async fn make(&self, name: &str) {
+    pub async fn make(&self, name: &str) {
         use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 
         let options: sqlx::postgres::PgConnectOptions = self.url("postgres").parse().expect("an address");
@@ -85,7 +85,7 @@ impl Cluster {
     }
 
     /// The address of a database.
-    pub(crate) fn url(&self, database: &str) -> String {
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -11,19 +12,35 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 /// How long anything may take before a test gives up: generous, as these tests share two cores with each other.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
-pub(crate) const SUREPASS: &str = env!("CARGO_BIN_EXE_surepass");
-pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_surepass-worker");
+pub static SUREPASS: LazyLock<String> = LazyLock::new(|| built("surepass"));
+pub static WORKER: LazyLock<String> = LazyLock::new(|| built("surepass-worker"));
+
+/// A program of ours: Cargo builds it with the tests, in the folder above theirs.
+fn built(name: &str) -> String {
+    let test = std::env::current_exe().expect("a test knows its own program");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("a test is in target/PROFILE/deps");
+    let program = folder.join(name);
+    assert!(
+        program.is_file(),
+        "{} is not there: run `cargo build --workspace --bins`",
+        program.display()
+    );
+    program.to_str().expect("a path in UTF-8").to_owned()
+}
 
 /// Waits for something, and fails the test where it does not come.
-pub(crate) async fn awaited<T>(what: &str, coming: impl Future<Output = T>) -> T {
+pub async fn awaited<T>(what: &str, coming: impl Future<Output = T>) -> T {
     let come = tokio::time::timeout(PATIENCE, coming).await;
     come.unwrap_or_else(|_| panic!("it did not come: {what}"))
 }
 
 /// A program to run with these settings and no others.
-pub(crate) fn command(program: &str, arguments: &[&str], environment: &[(String, String)]) -> Command {
+pub fn command(program: &str, arguments: &[&str], environment: &[(String, String)]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).env_clear();
     for name in ["PATH", "HOME", "TMPDIR"] {
@@ -39,35 +56,35 @@ pub(crate) fn command(program: &str, arguments: &[&str], environment: &[(String,
 }
 
 /// Runs a program to its end.
-pub(crate) async fn run(command: Command) -> Output {
+pub async fn run(command: Command) -> Output {
     run_for(PATIENCE, command).await
 }
 
 /// The same for one that may take longer, or must not.
-pub(crate) async fn run_for(patience: Duration, mut command: Command) -> Output {
+pub async fn run_for(patience: Duration, mut command: Command) -> Output {
     tokio::time::timeout(patience, command.output())
         .await
         .expect("it ends")
         .unwrap()
 }
 
-pub(crate) fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-pub(crate) fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A running program. It is killed when this is dropped.
-pub(crate) struct Program {
+pub struct Program {
     child: Child,
     pid: i32,
     said: watch::Receiver<String>,
 }
 
 impl Program {
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -81,7 +98,7 @@ impl Program {
     }
 
     /// Waits until it has said a line with these words, and answers the line.
-    pub(crate) async fn says(&self, words: &str) -> String {
+    pub async fn says(&self, words: &str) -> String {
         let mut said = self.said.clone();
         let heard = tokio::time::timeout(PATIENCE, said.wait_for(|said| said.contains(words)));
         match heard.await {
@@ -91,21 +108,21 @@ impl Program {
     }
 
     /// All that it has said so far.
-    pub(crate) fn said(&self) -> String {
+    pub fn said(&self) -> String {
         self.said.borrow().clone()
     }
 
-    pub(crate) fn pid(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid), signal).unwrap();
     }
 
     /// Stops it until it gets a SIGCONT. A signal reaches one thread, which stops the others: until the last one stands,
     /// it may yet take a lock that is let go, and keep it for good.
-    pub(crate) async fn frozen(&self) {
+    pub async fn frozen(&self) {
         self.signal(Signal::SIGSTOP);
         let tasks = format!("/proc/{}/task", self.pid);
         let all_stand = || {
@@ -124,7 +141,7 @@ impl Program {
     }
 
     /// Waits until it has ended and all of its output is here.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
+    pub async fn ended(&mut self) -> ExitStatus {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         let status = status
             .unwrap_or_else(|_| panic!("it did not end; it said:\n{}", self.said()))
@@ -137,7 +154,7 @@ impl Program {
         status
     }
 
-    pub(crate) async fn killed(&mut self) {
+    pub async fn killed(&mut self) {
         self.signal(Signal::SIGKILL);
         self.ended().await;
     }
@@ -154,7 +171,7 @@ async fn listen(pipe: impl AsyncRead + Unpin, said: watch::Sender<String>) {
 }
 
 /// The processes, by id and name, that have to do with a folder: it is in their arguments or their environment.
-pub(crate) fn processes_of(folder: &Path) -> Vec<(i32, String)> {
+pub fn processes_of(folder: &Path) -> Vec<(i32, String)> {
     let folder = folder.to_str().unwrap().as_bytes();
     let names_it = |file: PathBuf| {
         std::fs::read(file).is_ok_and(|bytes| bytes.windows(folder.len()).any(|part| part == folder))

@@ -21,13 +21,13 @@ struct Plan {
     broken: AtomicU64,
 }
 
-pub(crate) struct Proxy {
+pub struct Proxy {
     plan: Arc<Plan>,
     path: PathBuf,
 }
 
 impl Proxy {
-    pub(crate) fn start(server: &RedisServer, folder: &Path) -> Self {
+    pub fn start(server: &RedisServer, folder: &Path) -> Self {
         let path = folder.join("proxy.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let plan = Arc::new(Plan::default());
@@ -47,35 +47,35 @@ impl Proxy {
     }
 
     /// The address of this way.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis+unix://{}", self.path.display())
     }
 
     /// The same queue by this way.
-    pub(crate) fn queue(&self, queue: &Queue) -> Queue {
+    pub fn queue(&self, queue: &Queue) -> Queue {
         let redis = Redis::open(&self.url().into(), RedisOptions::default()).unwrap();
         Queue::new(&redis, queue.config().clone()).unwrap()
     }
 
     /// The answer to the next request that contains `needle` never comes.
-    pub(crate) fn swallow_answer_to(&self, needle: &str) {
+    pub fn swallow_answer_to(&self, needle: &str) {
         *self.plan.swallow.lock().unwrap() = Some(needle.as_bytes().to_vec());
     }
 
     /// Waits until that has happened.
-    pub(crate) async fn swallowed(&self) {
+    pub async fn swallowed(&self) {
         tokio::time::timeout(std::time::Duration::from_secs(30), self.plan.swallowed.notified())
             .await
             .expect("no such request came");
     }
 
     /// From now on each connection breaks after so many bytes of answers, wherever that is.
-    pub(crate) fn break_after(&self, bytes: u64) {
+    pub fn break_after(&self, bytes: u64) {
         self.plan.budget.store(bytes, Ordering::SeqCst);
     }
 
     /// How many connections it has broken.
-    pub(crate) fn broken(&self) -> u64 {
+    pub fn broken(&self) -> u64 {
         self.plan.broken.load(Ordering::SeqCst)
     }
 }

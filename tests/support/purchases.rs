@@ -5,13 +5,13 @@ use surepass::money::Money;
 use surepass::store::{Buyer, CreatedVia, NewSubscription, Subscription, SubscriptionType, Tenant};
 
 /// The n-th minute of a day in 2026.
-pub(crate) fn minute(n: i64) -> DateTime<Utc> {
+pub fn minute(n: i64) -> DateTime<Utc> {
     Utc.timestamp_opt(1_795_000_000 + n * 60, 0)
         .single()
         .expect("a time")
 }
 
-pub(crate) fn nok(amount: i64) -> Money {
+pub fn nok(amount: i64) -> Money {
     Money {
         amount,
         currency: "nok".parse().expect("a currency"),
@@ -19,7 +19,7 @@ pub(crate) fn nok(amount: i64) -> Money {
 }
 
 /// A tenant without passes: `studio` has the id `tenant-studio`.
-pub(crate) fn tenant(slug: &str) -> Tenant {
+pub fn tenant(slug: &str) -> Tenant {
     Tenant {
         id: format!("tenant-{slug}"),
         slug: slug.to_owned(),
@@ -34,7 +34,7 @@ pub(crate) fn tenant(slug: &str) -> Tenant {
 }
 
 /// A purchase at `studio`, by the user `user-name`, of the session `cs_name` and the payment `pi_name`.
-pub(crate) fn purchase(name: &str) -> Box<NewSubscription> {
+pub fn purchase(name: &str) -> Box<NewSubscription> {
     let session = format!("cs_{name}");
     Box::new(NewSubscription {
         buyer: Buyer {
@@ -74,7 +74,7 @@ pub(crate) fn purchase(name: &str) -> Box<NewSubscription> {
 }
 
 /// An upgrade, `name`, of the purchase `old`, by a buyer that the session does not name.
-pub(crate) fn upgrade(name: &str, old: &str) -> Box<NewSubscription> {
+pub fn upgrade(name: &str, old: &str) -> Box<NewSubscription> {
     let mut new = purchase(name);
     new.buyer = Buyer::default();
     new.subscription.is_upgrade = true;

@@ -8,7 +8,7 @@ const OTHER: &str = "ignored: other_event_type";
 const NO_PASS: &str = "fulfil, unmatched: items_unread";
 
 /// What becomes of each: what the intake says and, where it is a purchase, what fulfilment makes of it.
-pub(crate) const EXPECTED: [(&str, &str); 45] = [
+pub const EXPECTED: [(&str, &str); 45] = [
     (
         "2023-08-16__checkout.session.completed.subscription.json",
         NO_PASS,
@@ -75,7 +75,7 @@ pub(crate) const EXPECTED: [(&str, &str); 45] = [
 ];
 
 /// What becomes of the recorded purchases once their metadata names a pass.
-pub(crate) const WITH_A_PASS: [(&str, &str); 7] = [
+pub const WITH_A_PASS: [(&str, &str); 7] = [
     (
         "2023-08-16__checkout.session.completed.subscription.json",
         "fulfil, created",
@@ -99,11 +99,9 @@ pub(crate) const WITH_A_PASS: [(&str, &str); 7] = [
 
 /// The body of each file of a table above, with its name and what it is expected to become; `None`, and a line that says
 /// so, where the folder is absent.
-pub(crate) fn read(
-    table: &[(&'static str, &'static str)],
-) -> Option<Vec<(&'static str, Vec<u8>, &'static str)>> {
+pub fn read(table: &[(&'static str, &'static str)]) -> Option<Vec<(&'static str, Vec<u8>, &'static str)>> {
     let folder = std::env::var_os("SUREPASS_EVENTS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/events")),
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/events")),
         PathBuf::from,
     );
     let Ok(files) = std::fs::read_dir(&folder) else {

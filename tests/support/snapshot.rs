@@ -25,7 +25,7 @@ const FILTERS: &[(&str, &str)] = &[
 ];
 
 /// Compares a text with `tests/snapshots/NAME.snap`. `own`: what differs from run to run beside the usual; `None`: nothing does.
-pub(crate) fn check(name: &str, text: &str, own: Option<&[(&str, &str)]>) {
+pub fn check(name: &str, text: &str, own: Option<&[(&str, &str)]>) {
     let mut settings = Settings::new();
     settings.set_snapshot_path("../snapshots");
     settings.set_prepend_module_to_snapshot(false);

@@ -13,12 +13,12 @@ use crate::program::{PATIENCE, Program, command};
 
 /// The program, beside those of the tests. Where it is missing or older than its sources, Cargo builds it first: with one
 /// package's tests it does not build the programs of another.
-pub(crate) static SANDBOX: LazyLock<String> = LazyLock::new(|| {
+pub static SANDBOX: LazyLock<String> = LazyLock::new(|| {
     let test = std::env::current_exe().unwrap();
     // The test's own is in target/PROFILE/deps.
     let folder = test.ancestors().nth(2).unwrap();
     let program = folder.join("surepass-sandbox");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(crate::ROOT);
     let sources = ["crates/sandbox", "crates/base", "Cargo.lock"].map(|path| newest(&root.join(path)));
     let built = std::fs::metadata(&program).and_then(|found| found.modified());
     if built.map_or(true, |built| sources.iter().any(|changed| *changed > built)) {
@@ -56,20 +56,20 @@ fn newest(path: &Path) -> SystemTime {
 }
 
 /// Any key that looks like one is the platform's own.
-pub(crate) const TEST_KEY: &str = "sk_test_sandbox";
+pub const TEST_KEY: &str = "sk_test_sandbox";
 
-pub(crate) struct StripeSandbox {
+pub struct StripeSandbox {
     _program: Program,
     /// `http://127.0.0.1:…`, for `STRIPE_API_BASE`.
-    pub(crate) url: String,
+    pub url: String,
     http: reqwest::Client,
 }
 
 /// Whose objects a call is about.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct As<'a> {
-    pub(crate) key: &'a str,
-    pub(crate) account: Option<&'a str>,
+pub struct As<'a> {
+    pub key: &'a str,
+    pub account: Option<&'a str>,
 }
 
 impl Default for As<'_> {
@@ -82,7 +82,7 @@ impl Default for As<'_> {
 }
 
 impl StripeSandbox {
-    pub(crate) async fn start(arguments: &[&str]) -> Self {
+    pub async fn start(arguments: &[&str]) -> Self {
         let mut all = vec!["--bind", "127.0.0.1:0"];
         all.extend(arguments);
         let program = Program::start(command(&SANDBOX, &all, &[]));
@@ -104,13 +104,7 @@ impl StripeSandbox {
     }
 
     /// Asks for what is below `/v1`, as somebody.
-    pub(crate) async fn ask(
-        &self,
-        who: As<'_>,
-        method: Method,
-        path: &str,
-        form: &[(&str, &str)],
-    ) -> Response {
+    pub async fn ask(&self, who: As<'_>, method: Method, path: &str, form: &[(&str, &str)]) -> Response {
         let mut encoded = form_urlencoded::Serializer::new(String::new());
         encoded.extend_pairs(form);
         let encoded = encoded.finish();
@@ -132,17 +126,17 @@ impl StripeSandbox {
     }
 
     /// What the platform gets from below `/v1`; it must be there.
-    pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Value {
+    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Value {
         read(self.ask(As::default(), Method::GET, path, query).await, 200).await
     }
 
     /// What the platform's POST below `/v1` makes; it must succeed.
-    pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Value {
+    pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Value {
         read(self.ask(As::default(), Method::POST, path, form).await, 200).await
     }
 
     /// A call of `/_sandbox`; it must succeed.
-    pub(crate) async fn control(&self, method: Method, path: &str, order: Value) -> Value {
+    pub async fn control(&self, method: Method, path: &str, order: Value) -> Value {
         let url = format!("{}/_sandbox/{path}", self.url);
         let request = self.http.request(method, url).json(&order);
         let response = request.send().await.unwrap();
@@ -153,23 +147,23 @@ impl StripeSandbox {
     }
 
     /// Makes purchases in one go; `crates/sandbox/src/control/purchases.rs` tells what can be ordered.
-    pub(crate) async fn purchases(&self, order: Value) -> Vec<Value> {
+    pub async fn purchases(&self, order: Value) -> Vec<Value> {
         let made = self.control(Method::POST, "purchases", order).await;
         made["sessions"].as_array().unwrap().clone()
     }
 
-    pub(crate) async fn faults(&self, order: Value) {
+    pub async fn faults(&self, order: Value) {
         self.control(Method::PUT, "faults", order).await;
     }
 
     /// Moves the clock on.
-    pub(crate) async fn advance(&self, time: Duration) {
+    pub async fn advance(&self, time: Duration) {
         self.control(Method::POST, "clock", json!({"advance": time.as_secs()}))
             .await;
     }
 
     /// What became of the webhooks, once none is under way or waits.
-    pub(crate) async fn delivered(&self) -> Value {
+    pub async fn delivered(&self) -> Value {
         let deliveries = self
             .control(Method::GET, "deliveries?wait=60&limit=10000", Value::Null)
             .await;
@@ -178,14 +172,14 @@ impl StripeSandbox {
     }
 
     /// The calls of the API so far.
-    pub(crate) async fn requests(&self) -> Value {
+    pub async fn requests(&self) -> Value {
         self.control(Method::GET, "requests?limit=100000", Value::Null)
             .await
     }
 }
 
 /// The JSON of an answer, which must have this status.
-pub(crate) async fn read(response: Response, status: u16) -> Value {
+pub async fn read(response: Response, status: u16) -> Value {
     let came = response.status();
     let text = response.text().await.unwrap();
     assert_eq!(came, status, "{text}");
@@ -193,7 +187,7 @@ pub(crate) async fn read(response: Response, status: u16) -> Value {
 }
 
 /// The ids of a list's objects.
-pub(crate) fn ids(list: &Value) -> Vec<String> {
+pub fn ids(list: &Value) -> Vec<String> {
     let data = list["data"].as_array().unwrap();
     data.iter()
         .map(|object| object["id"].as_str().unwrap().to_owned())

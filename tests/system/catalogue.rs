@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::program::{stderr, stdout};
-use crate::shop::{EXAMPLE_CATALOGUE, Shop};
+use support::program::{stderr, stdout};
+use support::shop::{EXAMPLE_CATALOGUE, Shop};
 
 #[tokio::test]
 async fn importing_the_same_file_twice_changes_nothing() {

@@ -7,9 +7,9 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::program::{self, stderr, stdout};
-use crate::shop::{Shop, WEBHOOK_SECRET};
-use crate::stripe_sandbox::{StripeSandbox, TEST_KEY};
+use support::program::{self, stderr, stdout};
+use support::shop::{Shop, WEBHOOK_SECRET};
+use support::stripe_sandbox::{StripeSandbox, TEST_KEY};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PAGE: &str = include_str!("../../docs/checkout.md");

@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 
-use crate::program::{stderr, stdout};
-use crate::shop::{Shop, now};
+use support::program::{stderr, stdout};
+use support::shop::{Shop, now};
 
 #[tokio::test]
 async fn a_pass_that_is_over_or_was_exchanged_is_not_listed_as_active() {

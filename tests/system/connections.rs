@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::answer::Answer;
-use crate::program::{PATIENCE, Program, SUREPASS, awaited, command};
-use crate::shop::{COMPLETED, Server, Shop, WEBHOOK_SECRET, now, signed};
+use support::answer::Answer;
+use support::program::{PATIENCE, Program, SUREPASS, awaited, command};
+use support::shop::{COMPLETED, Server, Shop, WEBHOOK_SECRET, now, signed};
 
 const LARGEST: usize = 1_048_576;
 
@@ -129,7 +129,7 @@ async fn one_address_with_more_connections_than_the_system_allows_keeps_no_webho
     // A server that may have few files open.
     let program = Program::start(command(
         "sh",
-        &["-c", "ulimit -n 400; exec \"$0\" serve", SUREPASS],
+        &["-c", "ulimit -n 400; exec \"$0\" serve", &SUREPASS],
         shop.environment(),
     ));
     let line: serde_json::Value = serde_json::from_str(&program.says("listening: POST").await).unwrap();

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use surepass::event_log;
 
-use crate::answer::Answer;
-use crate::recorded_events::{EXPECTED, WITH_A_PASS, read};
-use crate::shop::Shop;
-use crate::stripe_sandbox::{StripeSandbox, TEST_KEY};
+use support::answer::Answer;
+use support::recorded_events::{EXPECTED, WITH_A_PASS, read};
+use support::shop::Shop;
+use support::stripe_sandbox::{StripeSandbox, TEST_KEY};
 
 /// The body with an event id that no other has: many recordings have `evt_00000000000000` or the like.
 fn with_id_of_its_own(name: &str, body: &[u8]) -> Vec<u8> {

@@ -6,10 +6,10 @@ use nix::sys::signal::Signal;
 use reqwest::{Method, Response};
 use serde_json::Value;
 
-use crate::program::{Program, SUREPASS, awaited, command};
-use crate::shop::check_output;
 use crate::up::Machine;
 use crate::visitor::Visitor;
+use support::program::{Program, SUREPASS, awaited, command};
+use support::shop::check_output;
 
 const PAGE: &str = "/studio/subscriptions";
 
@@ -23,7 +23,7 @@ struct Demo {
 impl Demo {
     async fn start() -> Self {
         let machine = Machine::new();
-        let up = Program::start(command(SUREPASS, &["up", "--demo"], &machine.environment));
+        let up = Program::start(command(&SUREPASS, &["up", "--demo"], &machine.environment));
         up.says("/pay/cs_test_").await;
         let said = up.said();
         let mut lines = said

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use surepass::config::{Settings, VARIABLES};
 
 use crate::metrics::Page;
-use crate::program::{SUREPASS, WORKER, awaited, stderr};
-use crate::shop::Shop;
-use crate::stripe_sandbox::{StripeSandbox, TEST_KEY};
+use support::program::{SUREPASS, WORKER, awaited, stderr};
+use support::shop::Shop;
+use support::stripe_sandbox::{StripeSandbox, TEST_KEY};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Variables that are no settings of a file.
@@ -40,8 +40,8 @@ fn text(value: &Value) -> &str {
 /// Asserts that a program of ours takes these arguments.
 fn is_a_command(words: &[&str]) {
     let program = match words[0].rsplit('/').next() {
-        Some("surepass") => SUREPASS,
-        Some("surepass-worker") => WORKER,
+        Some("surepass") => &**SUREPASS,
+        Some("surepass-worker") => &**WORKER,
         other => panic!("{other:?} is no program of ours"),
     };
     let output = Command::new(program)
@@ -96,7 +96,7 @@ async fn every_alert_reads_metrics_that_the_programs_export() {
     shop.set("STRIPE_SECRET_KEY", TEST_KEY);
     shop.start_server().await;
     // With the schedules, which a shop's workers otherwise leave alone.
-    let worker = shop.launch(WORKER, &[]);
+    let worker = shop.launch(&WORKER, &[]);
     let addresses = [
         Shop::metrics_of(&shop.servers[0].program).await,
         Shop::metrics_of(&worker).await,

@@ -4,9 +4,9 @@ use sqlx::{Connection, Executor, SqliteConnection};
 use surepass::event_log;
 use surepass::up::sample::SampleSession;
 
-use crate::answer::Answer;
-use crate::program::awaited;
-use crate::shop::{ASYNC_SUCCEEDED, COMPLETED, Shop, WEBHOOK_SECRET, signed};
+use support::answer::Answer;
+use support::program::awaited;
+use support::shop::{ASYNC_SUCCEEDED, COMPLETED, Shop, WEBHOOK_SECRET, signed};
 
 #[tokio::test]
 async fn every_verified_event_ends_in_the_log_with_its_outcome_and_its_body_byte_for_byte() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::program::awaited;
-use crate::shop::Shop;
+use support::program::awaited;
+use support::shop::Shop;
 
 /// Waits until `/readyz` of the server has this status: an answer is up to a second old.
 async fn until_ready_is(shop: &Shop, status: u16) {

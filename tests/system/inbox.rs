@@ -5,8 +5,8 @@ use apalis_redis::{Config, ConnectionManager, RedisStorage};
 use serde_json::{Value, json};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 
-use crate::program::awaited;
-use crate::shop::Shop;
+use support::program::awaited;
+use support::shop::Shop;
 
 const NAMESPACE: &str = "another::program";
 

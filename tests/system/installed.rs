@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use crate::program::{self, SUREPASS, WORKER, stderr, stdout};
+use support::program::{self, SUREPASS, WORKER, stderr, stdout};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -31,7 +31,7 @@ fn printed_in(folder: &Path, program: &str, arguments: &[&str], environment: &[(
 
 #[tokio::test]
 async fn every_program_names_its_version_and_the_commit_that_it_was_built_from() {
-    for (name, program) in [("surepass", SUREPASS), ("surepass-worker", WORKER)] {
+    for (name, program) in [("surepass", &*SUREPASS), ("surepass-worker", &*WORKER)] {
         let short = format!("{name} {}", env!("CARGO_PKG_VERSION"));
         assert_eq!(printed(program, &["-V"]).await, format!("{short}\n"));
         let long = printed(program, &["--version"]).await;
@@ -115,14 +115,14 @@ fn a_build_knows_its_commit_by_git_or_by_its_environment_and_never_guesses() {
 async fn bash_completes_commands_and_options_by_the_script_that_is_printed() {
     for shell in ["elvish", "fish", "powershell", "zsh"] {
         assert!(
-            printed(SUREPASS, &["completions", shell])
+            printed(&SUREPASS, &["completions", shell])
                 .await
                 .contains("doctor")
         );
     }
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("surepass");
-    std::fs::write(&script, printed(SUREPASS, &["completions", "bash"]).await).unwrap();
+    std::fs::write(&script, printed(&SUREPASS, &["completions", "bash"]).await).unwrap();
     let completed = |words: &str, last: usize| {
         // As bash calls it, with the command, the word and the one before it.
         let line = format!(
@@ -142,11 +142,11 @@ async fn there_is_a_man_page_for_each_command() {
     let folder = tempfile::tempdir().unwrap();
     // It is made where it is missing.
     let pages = folder.path().join("man1");
-    assert_eq!(printed(SUREPASS, &["man", pages.to_str().unwrap()]).await, "");
+    assert_eq!(printed(&SUREPASS, &["man", pages.to_str().unwrap()]).await, "");
     let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
-    assert_eq!(page("surepass.1"), printed(SUREPASS, &["man"]).await);
+    assert_eq!(page("surepass.1"), printed(&SUREPASS, &["man"]).await);
     assert!(page("surepass-jobs-retry.1").contains("\\-\\-dead"));
-    let help = printed(SUREPASS, &["--help"]).await;
+    let help = printed(&SUREPASS, &["--help"]).await;
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let named = commands
         .take_while(|line| !line.is_empty())
@@ -161,7 +161,7 @@ async fn there_is_a_man_page_for_each_command() {
     assert!(named.is_subset(&written), "{named:?} of {written:?}");
     let refused = folder.path().join("man1/surepass.1");
     let output = program::run(program::command(
-        SUREPASS,
+        &SUREPASS,
         &["man", refused.to_str().unwrap()],
         &[],
     ))

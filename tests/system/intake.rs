@@ -4,10 +4,10 @@ use surepass::stripe::signature::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::answer::Answer;
-use crate::program::stdout;
-use crate::shop::{COMPLETED, Shop, WEBHOOK_SECRET, now, signed};
 use crate::wire;
+use support::answer::Answer;
+use support::program::stdout;
+use support::shop::{COMPLETED, Shop, WEBHOOK_SECRET, now, signed};
 
 const LIMIT: usize = 1_048_576;
 

@@ -3,9 +3,9 @@
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
-use crate::postgres::Cluster;
-use crate::program::{run, stderr, stdout};
-use crate::shop::{COMPLETED, Shop};
+use support::postgres::Cluster;
+use support::program::{run, stderr, stdout};
+use support::shop::{COMPLETED, Shop};
 
 /// Of three pages, the last not whole.
 const ROWS: usize = 2_500;
@@ -160,7 +160,7 @@ pub(crate) async fn terminal(shop: &Shop, arguments: &str) -> (i32, String) {
     let errors = shop.file("errors", "").display().to_string();
     let script = format!(
         "stty cols 80 rows 24; {} {arguments} </dev/null 2>{errors}; status=$?; cat {errors}; exit $status",
-        crate::program::SUREPASS
+        *support::program::SUREPASS
     );
     let output = run(shop.command_of("script", &["-qec", &script, "/dev/null"])).await;
     let status = output.status.code().unwrap_or_default();

@@ -3,8 +3,8 @@
 use nix::sys::signal::Signal;
 use surepass::up::sample::SampleSession;
 
-use crate::program::{SUREPASS, WORKER, stderr, stdout};
-use crate::shop::{COMPLETED, Shop};
+use support::program::{SUREPASS, WORKER, stderr, stdout};
+use support::shop::{COMPLETED, Shop};
 
 async fn without_key(mode: &str) -> Shop {
     let mut shop = Shop::prepare("").await;
@@ -88,7 +88,7 @@ async fn without_a_key_the_setting_refuses_purchases_of_the_other_mode() {
 async fn a_setting_that_contradicts_the_key_stops_the_start() {
     let mut shop = Shop::empty("").await;
     shop.set("SUREPASS_LIVEMODE", "true");
-    for (program, arguments) in [(SUREPASS, &["serve"][..]), (WORKER, &[])] {
+    for (program, arguments) in [(&*SUREPASS, &["serve"][..]), (&*WORKER, &[])] {
         let mut program = shop.launch(program, arguments);
         assert_eq!(program.ended().await.code(), Some(1));
         let said = program.said();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::program::{Program, awaited};
-use crate::shop::Shop;
+use support::program::{Program, awaited};
+use support::shop::Shop;
 
 /// The lines of a log in which a field has this value.
 fn lines(program: &Program, field: &str, value: &str) -> Vec<Value> {

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::answer::Answer;
-use crate::program::{PATIENCE, awaited};
-use crate::shop::Shop;
+use support::answer::Answer;
+use support::program::{PATIENCE, awaited};
+use support::shop::Shop;
 
 #[derive(Debug, Deserialize)]
 struct Family {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::program::{SUREPASS, command, run, stderr};
 use crate::up::Machine;
+use support::program::{SUREPASS, command, run, stderr};
 
 fn program(folder: &Path, name: &str, script: &str) {
     std::fs::create_dir_all(folder).unwrap();
@@ -83,7 +83,7 @@ async fn where_there_is_none_but_a_redis_that_is_too_old_up_says_what_it_needs()
     let bin = TempDir::new().unwrap();
     old_redis(bin.path());
     machine.environment.push(path_of(&[bin.path()]));
-    let mut up = command(SUREPASS, &["up"], &machine.environment);
+    let mut up = command(&SUREPASS, &["up"], &machine.environment);
     // Not the repository, which may have one among its tools.
     up.current_dir(bin.path());
     let output = run(up).await;

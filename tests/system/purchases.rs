@@ -5,9 +5,9 @@ use futures::future::{join_all, try_join_all};
 use serde_json::{Value, json};
 use surepass::up::sample::SampleSession;
 
-use crate::answer::Answer;
-use crate::postgres::Cluster;
-use crate::shop::{ASYNC_SUCCEEDED, COMPLETED, Shop};
+use support::answer::Answer;
+use support::postgres::Cluster;
+use support::shop::{ASYNC_SUCCEEDED, COMPLETED, Shop};
 
 /// What the contract says that the subscription of this session holds, but for when it was written.
 fn promised(session: &SampleSession) -> Value {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::answer::Answer;
-use crate::customers::Customers;
-use crate::program::awaited;
-use crate::shop::Shop;
+use support::answer::Answer;
+use support::customers::Customers;
+use support::program::awaited;
+use support::shop::Shop;
 
 const OUTAGE: Duration = Duration::from_secs(5);
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use crate::program::{SUREPASS, WORKER};
-use crate::stripe_sandbox::SANDBOX;
+use support::program::{SUREPASS, WORKER};
+use support::stripe_sandbox::SANDBOX;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SETTINGS: &str = include_str!("../../config/default.toml");
@@ -45,9 +45,9 @@ fn is_up_to_date(page: &str, reference: &str) {
 fn the_commands_in_the_documentation_are_those_that_help_prints() {
     let mut reference = String::from("\n");
     for (name, program) in [
-        ("surepass", SUREPASS),
-        ("surepass-worker", WORKER),
-        ("surepass-sandbox", &SANDBOX),
+        ("surepass", &*SUREPASS),
+        ("surepass-worker", &*WORKER),
+        ("surepass-sandbox", &*SANDBOX),
     ] {
         describe(&mut reference, program, name, &[]);
     }

@@ -5,8 +5,8 @@ use reqwest::header::HeaderMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::program::PATIENCE;
-use crate::shop::{COMPLETED, Shop, WEBHOOK_SECRET};
+use support::program::PATIENCE;
+use support::shop::{COMPLETED, Shop, WEBHOOK_SECRET};
 
 struct Reply {
     status: u16,

@@ -1,9 +1,9 @@
 //! Secrets never reach logs or errors; emails are masked. (Every other test looks at its programs' output as well.)
 
-use crate::answer::Answer;
-use crate::ports::free_port;
-use crate::postgres::Cluster;
-use crate::shop::{COMPLETED, Shop};
+use support::answer::Answer;
+use support::ports::free_port;
+use support::postgres::Cluster;
+use support::shop::{COMPLETED, Shop};
 
 const REDIS_PASSWORD: &str = "HemmeligRedis";
 
@@ -50,14 +50,14 @@ async fn secrets_and_emails_never_reach_a_log_or_an_error_even_at_debug() {
         .unwrap()
         .join("\n");
     assert!(errors.contains("unresolved_pass"), "{errors}");
-    crate::shop::check_output(&errors);
+    support::shop::check_output(&errors);
     let forged = shop
         .post(
             shop.session().event(COMPLETED, 1),
             Some("t=1,v1=HemmeligSignature"),
         )
         .await;
-    crate::shop::check_output(&forged.body.to_string());
+    support::shop::check_output(&forged.body.to_string());
 
     // A password that is wrong, and services that go away, are told without their addresses.
     shop.redis(&["CONFIG", "SET", "requirepass", "HemmeligChanged"])

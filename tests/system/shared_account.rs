@@ -3,10 +3,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
-use crate::program::stderr;
-use crate::shop::Shop;
-use crate::stripe_sandbox::{StripeSandbox, TEST_KEY};
+use support::answer::Answer;
+use support::program::stderr;
+use support::shop::Shop;
+use support::stripe_sandbox::{StripeSandbox, TEST_KEY};
 
 const SLUGS: [&str; 2] = ["alpha", "beta"];
 

@@ -2,10 +2,10 @@
 
 use sqlx::{Connection, Executor, SqliteConnection};
 
-use crate::answer::Answer;
-use crate::postgres::Cluster;
-use crate::program::{SUREPASS, WORKER, command, run, stderr};
-use crate::shop::Shop;
+use support::answer::Answer;
+use support::postgres::Cluster;
+use support::program::{SUREPASS, WORKER, command, run, stderr};
+use support::shop::Shop;
 
 #[tokio::test]
 async fn a_worker_started_while_redis_is_away_waits_and_comes() {
@@ -80,7 +80,7 @@ async fn server_and_workers_that_start_at_once_on_a_store_that_is_not_there_all_
 
 #[tokio::test]
 async fn a_worker_asked_for_a_queue_that_is_none_exits_2_and_names_those_there_are() {
-    let output = run(command(WORKER, &["--queues", "nonsense"], &[])).await;
+    let output = run(command(&WORKER, &["--queues", "nonsense"], &[])).await;
     assert_eq!(output.status.code(), Some(2));
     let error = stderr(&output);
     assert!(error.contains("nonsense") && error.contains("fulfil"), "{error}");
@@ -118,7 +118,7 @@ async fn misuse_of_the_command_line_exits_2() {
         &["catalog", "import"],
         &["up", "--exit-when-done"],
     ] {
-        let output = run(command(SUREPASS, arguments, &[])).await;
+        let output = run(command(&SUREPASS, arguments, &[])).await;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
 }
@@ -200,7 +200,7 @@ async fn a_guard_that_cannot_read_its_key_stays_shut() {
     let mut shop = Shop::empty("").await;
     for (name, value, cause) in UNUSABLE {
         shop.set(name, value);
-        for (program, arguments) in [(SUREPASS, &["serve"][..]), (WORKER, &[])] {
+        for (program, arguments) in [(&*SUREPASS, &["serve"][..]), (&*WORKER, &[])] {
             let mut program = shop.launch(program, arguments);
             assert_eq!(program.ended().await.code(), Some(1), "{name}={value}");
             let said = program.said();

@@ -7,12 +7,12 @@ use futures::future::join_all;
 use nix::sys::signal::Signal;
 use surepass::up::sample::SampleSession;
 
-use crate::answer::Answer;
-use crate::customers::Customers;
-use crate::shop::{COMPLETED, Shop};
+use support::answer::Answer;
+use support::customers::Customers;
+use support::shop::{COMPLETED, Shop};
 
 /// A shop whose worker is in the middle of eight jobs, since the store is locked.
-async fn busy(settings: &str) -> (Shop, Vec<SampleSession>, crate::shop::mishaps::StoreLock) {
+async fn busy(settings: &str) -> (Shop, Vec<SampleSession>, support::shop::mishaps::StoreLock) {
     let shop = Shop::open_with(settings).await;
     let lock = shop.lock_store().await;
     let sessions: Vec<_> = (0..8).map(|_| shop.session()).collect();

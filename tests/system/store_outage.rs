@@ -7,11 +7,11 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use surepass::up::sample::SampleSession;
 
-use crate::answer::Answer;
-use crate::pgbouncer::PgBouncer;
-use crate::postgres::Cluster;
-use crate::program::{awaited, stderr};
-use crate::shop::{EXAMPLE_CATALOGUE, Shop};
+use support::answer::Answer;
+use support::pgbouncer::PgBouncer;
+use support::postgres::Cluster;
+use support::program::{awaited, stderr};
+use support::shop::{EXAMPLE_CATALOGUE, Shop};
 
 /// Two attempts, both within a second: what counts them buries a purchase at once.
 const SETTINGS: &str = "[queue]\nmax_attempts = 2\nbackoff_base_ms = 50\nbackoff_cap_seconds = 1";

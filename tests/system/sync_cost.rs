@@ -9,9 +9,9 @@ use serde_json::json;
 use sha2::Sha256;
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::postgres::Cluster;
-use crate::program::PATIENCE;
-use crate::shop::{Shop, now};
+use support::postgres::Cluster;
+use support::program::PATIENCE;
+use support::shop::{Shop, now};
 
 /// The statements that PostgreSQL has logged so far.
 async fn logged(cluster: &Cluster) -> Vec<String> {

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::lists::terminal;
-use crate::program::{awaited, stderr};
-use crate::shop::Shop;
-use crate::snapshot;
-use crate::stripe_sandbox::{StripeSandbox, TEST_KEY};
+use support::program::{awaited, stderr};
+use support::shop::Shop;
+use support::snapshot;
+use support::stripe_sandbox::{StripeSandbox, TEST_KEY};
 
 /// What differs from run to run only here.
 const OWN: &[(&str, &str)] = &[

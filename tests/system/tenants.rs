@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use surepass::store::WebhookSecrets;
 
-use crate::answer::Answer;
-use crate::program::PATIENCE;
-use crate::shop::{COMPLETED, Shop, WEBHOOK_SECRET};
+use support::answer::Answer;
+use support::program::PATIENCE;
+use support::shop::{COMPLETED, Shop, WEBHOOK_SECRET};
 
 const PLATFORM: &str = WEBHOOK_SECRET;
 const OWN: &str = "whsec_HemmeligYoga";
@@ -47,7 +47,7 @@ async fn a_tenants_own_secret_is_taken_at_its_own_endpoint_and_refused_elsewhere
         .await;
     assert_eq!(refused.refusal(), (400, "invalid_signature"));
     let body = yoga().event(COMPLETED, 1);
-    let header = crate::shop::signed(OWN, &body);
+    let header = support::shop::signed(OWN, &body);
     assert_eq!(
         shop.post(body, Some(&header)).await.refusal(),
         (400, "invalid_signature")

@@ -11,9 +11,9 @@ use prost::Message;
 use surepass::up::sample::SampleSession;
 use tokio::sync::watch;
 
-use crate::answer::Answer;
-use crate::program::awaited;
-use crate::shop::{COMPLETED, SECRET_WORD, Shop, WEBHOOK_SECRET, signed};
+use support::answer::Answer;
+use support::program::awaited;
+use support::shop::{COMPLETED, SECRET_WORD, Shop, WEBHOOK_SECRET, signed};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use surepass::up::sample::SampleSession;
 
-use crate::program::{awaited, stderr, stdout};
-use crate::shop::Shop;
 use crate::store_outage::run;
+use support::program::{awaited, stderr, stdout};
+use support::shop::Shop;
 
 /// What the page shows of the only open one: its reference.
 async fn reference(shop: &Shop) -> String {

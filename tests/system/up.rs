@@ -10,9 +10,9 @@ use nix::unistd::Pid;
 use surepass::up::sample::SampleSession;
 use tempfile::TempDir;
 
-use crate::program::{PATIENCE, Program, SUREPASS, command, processes_of, run, stderr, stdout};
-use crate::shop::{COMPLETED, EXAMPLE_CATALOGUE, check_output, now, signed};
-use crate::stripe_sandbox::SANDBOX;
+use support::program::{PATIENCE, Program, SUREPASS, command, processes_of, run, stderr, stdout};
+use support::shop::{COMPLETED, EXAMPLE_CATALOGUE, check_output, now, signed};
+use support::stripe_sandbox::SANDBOX;
 
 /// A machine with a folder for the data and nothing configured.
 pub(crate) struct Machine {
@@ -43,11 +43,11 @@ impl Machine {
     }
 
     pub(crate) fn up(&self) -> Program {
-        Program::start(command(SUREPASS, &["up"], &self.environment))
+        Program::start(command(&SUREPASS, &["up"], &self.environment))
     }
 
     async fn surepass(&self, arguments: &[&str]) -> std::process::Output {
-        run(command(SUREPASS, arguments, &self.environment)).await
+        run(command(&SUREPASS, arguments, &self.environment)).await
     }
 
     /// Waits until nothing of it runs, or nothing but its Redis.
@@ -130,7 +130,7 @@ impl Machine {
 async fn the_demo_ends_with_0_with_every_outcome_right_and_leaves_no_process_behind() {
     let machine = Machine::new();
     let mut demo = Program::start(command(
-        SUREPASS,
+        &SUREPASS,
         &["up", "--demo", "--exit-when-done"],
         &machine.environment,
     ));
@@ -164,7 +164,7 @@ async fn the_demo_ends_with_0_with_every_outcome_right_and_leaves_no_process_beh
 #[tokio::test]
 async fn the_doctor_finds_nothing_wrong_at_the_end_of_the_demo() {
     let machine = Machine::new();
-    let mut up = Program::start(command(SUREPASS, &["up", "--demo"], &machine.environment));
+    let mut up = Program::start(command(&SUREPASS, &["up", "--demo"], &machine.environment));
     up.says("/pay/cs_test_").await;
     let file = machine.path().join("data/demo/environment");
     let script = format!(". '{}'; exec \"$0\" doctor", file.display());
@@ -173,7 +173,7 @@ async fn the_doctor_finds_nothing_wrong_at_the_end_of_the_demo() {
         loop {
             let doctor = run(command(
                 "/bin/sh",
-                &["-c", &script, SUREPASS],
+                &["-c", &script, &SUREPASS],
                 &machine.environment,
             ))
             .await;
@@ -185,7 +185,7 @@ async fn the_doctor_finds_nothing_wrong_at_the_end_of_the_demo() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
-    let page = crate::program::awaited("a doctor who finds nothing wrong", examined).await;
+    let page = support::program::awaited("a doctor who finds nothing wrong", examined).await;
     assert!(
         page.starts_with("Nothing is wrong: everybody who paid has a pass"),
         "{page}"
@@ -210,7 +210,7 @@ async fn the_doctor_finds_nothing_wrong_at_the_end_of_the_demo() {
 async fn a_demo_that_is_interrupted_has_not_shown_that_all_is_right_and_exits_1() {
     let machine = Machine::new();
     let arguments = ["up", "--demo", "--exit-when-done"];
-    let mut demo = Program::start(command(SUREPASS, &arguments, &machine.environment));
+    let mut demo = Program::start(command(&SUREPASS, &arguments, &machine.environment));
     demo.says("a pass of 10 classes").await;
     demo.signal(Signal::SIGTERM);
     let status = demo.ended().await;
@@ -222,7 +222,7 @@ async fn a_demo_that_is_interrupted_has_not_shown_that_all_is_right_and_exits_1(
 #[tokio::test]
 async fn a_pass_bought_by_hand_on_the_demos_hosted_page_arrives() {
     let machine = Machine::new();
-    let mut up = Program::start(command(SUREPASS, &["up", "--demo"], &machine.environment));
+    let mut up = Program::start(command(&SUREPASS, &["up", "--demo"], &machine.environment));
     let page = up.says("/pay/cs_test_").await.trim().to_owned();
     let client = surepass::http_client::http().build().unwrap();
     let shown = client.get(&page).send().await.unwrap().text().await.unwrap();
@@ -241,14 +241,14 @@ async fn a_pass_bought_by_hand_on_the_demos_hosted_page_arrives() {
     let coming = async {
         loop {
             let arguments = ["subscriptions", "list", "--session", session, "--json"];
-            let list = run(command(SUREPASS, &arguments, &environment)).await;
+            let list = run(command(&SUREPASS, &arguments, &environment)).await;
             let list: Vec<serde_json::Value> = serde_json::from_str(&stdout(&list)).unwrap();
             if let Some(one) = list.first() {
                 return one["createdVia"].clone();
             }
         }
     };
-    assert_eq!(crate::program::awaited("the pass", coming).await, "webhook");
+    assert_eq!(support::program::awaited("the pass", coming).await, "webhook");
     up.signal(Signal::SIGTERM);
     assert!(up.ended().await.success(), "{}", up.said());
     machine.left(false).await;
@@ -319,7 +319,7 @@ async fn a_second_up_on_the_same_folder_is_refused() {
 #[tokio::test]
 async fn without_a_redis_server_on_the_path_one_line_says_how_to_get_it() {
     let machine = Machine::new();
-    let mut command = command(SUREPASS, &["up"], &machine.environment);
+    let mut command = command(&SUREPASS, &["up"], &machine.environment);
     let output = run({
         command.env("PATH", machine.path()).current_dir(machine.path());
         command

@@ -10,7 +10,7 @@ use scraper::{ElementRef, Html, Selector};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use crate::program::PATIENCE;
+use support::program::PATIENCE;
 
 /// More redirects than any way through the shop has.
 const MOST_HOPS: usize = 5;

@@ -6,8 +6,8 @@ use std::process::Output;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::program::{Program, SUREPASS, command, run, stderr, stdout};
-use crate::shop::{EXAMPLE_CATALOGUE, Shop};
+use support::program::{Program, SUREPASS, command, run, stderr, stdout};
+use support::shop::{EXAMPLE_CATALOGUE, Shop};
 
 /// With nothing set but what keeps a machine's own servers out of it.
 fn settings() -> Vec<(String, String)> {
@@ -27,7 +27,7 @@ fn settings() -> Vec<(String, String)> {
 }
 
 async fn surepass(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = command(SUREPASS, arguments, &settings());
+    let mut command = command(&SUREPASS, arguments, &settings());
     command.current_dir(folder);
     run(command).await
 }
@@ -107,7 +107,7 @@ async fn commands_without_addresses_use_the_up_that_runs_here_and_say_so() {
     let example = surepass(folder.path(), &["catalog", "example"]).await;
     std::fs::write(folder.path().join("catalog.toml"), example.stdout).unwrap();
     let up = || {
-        let mut command = command(SUREPASS, &["up"], &settings());
+        let mut command = command(&SUREPASS, &["up"], &settings());
         command.current_dir(folder.path());
         Program::start(command)
     };
@@ -146,7 +146,7 @@ async fn commands_without_addresses_use_the_up_that_runs_here_and_say_so() {
 #[tokio::test]
 async fn commands_without_addresses_find_the_demo_that_runs_here_too() {
     let folder = TempDir::new().unwrap();
-    let mut command = command(SUREPASS, &["up", "--demo"], &settings());
+    let mut command = command(&SUREPASS, &["up", "--demo"], &settings());
     command.current_dir(folder.path());
     let mut running = Program::start(command);
     running.says("/pay/cs_test_").await;
@@ -167,7 +167,7 @@ async fn what_was_imported_before_the_first_up_is_what_up_sells() {
     let folder = TempDir::new().unwrap();
     let imported = surepass(folder.path(), &["catalog", "import", EXAMPLE_CATALOGUE]).await;
     assert!(imported.status.success(), "{}", stderr(&imported));
-    let mut command = command(SUREPASS, &["up"], &settings());
+    let mut command = command(&SUREPASS, &["up"], &settings());
     command.current_dir(folder.path());
     let mut up = Program::start(command);
     up.says("Surepass is up.").await;
@@ -186,7 +186,7 @@ async fn what_up_keeps_can_be_read_by_its_user_alone() {
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = command(SUREPASS, &["up"], &settings());
+    let mut command = command(&SUREPASS, &["up"], &settings());
     command.current_dir(folder.path());
     let mut up = Program::start(command);
     up.says("Surepass is up.").await;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::program::PATIENCE;
+use support::program::PATIENCE;
 
 /// Posts to the intake with these headers and this body, already framed. Answers the status and the whole answer.
 pub(crate) async fn post(address: SocketAddr, headers: &str, body: &[u8]) -> (u16, String) {

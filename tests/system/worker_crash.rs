@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 use surepass::up::sample::SampleSession;
 
-use crate::answer::Answer;
-use crate::program::PATIENCE;
-use crate::shop::Shop;
+use support::answer::Answer;
+use support::program::PATIENCE;
+use support::shop::Shop;
 
 #[tokio::test]
 async fn a_worker_killed_in_mid_job_loses_its_claim_and_another_runs_the_job_with_the_attempt_counted() {

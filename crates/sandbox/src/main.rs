@@ -236,8 +236,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 #[cfg(test)]
-#[path = "../../../tests/support/help.rs"]
-mod help;
-#[cfg(test)]
-#[path = "../../../tests/support/snapshot.rs"]
-mod snapshot;
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_help_of_every_command_is_as_it_was_reviewed() {
+        support::help::check(super::Arguments::command());
+    }
+}

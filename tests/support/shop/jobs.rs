@@ -10,7 +10,7 @@ use crate::program::PATIENCE;
 
 impl Shop {
     /// Waits until no job waits, is scheduled or runs, and the event log has reached the store.
-    pub(crate) async fn settled(&self) {
+    pub async fn settled(&self) {
         self.counted("settled", |counts| {
             counts.waiting + counts.scheduled + counts.running + counts.log == 0
         })
@@ -19,7 +19,7 @@ impl Shop {
 
     /// Waits until no job waits, is scheduled or runs. What a broken read of the event log left behind is taken up after
     /// half a minute only.
-    pub(crate) async fn worked_off(&self) {
+    pub async fn worked_off(&self) {
         self.counted("worked off", |counts| {
             counts.waiting + counts.scheduled + counts.running == 0
         })
@@ -27,16 +27,16 @@ impl Shop {
     }
 
     /// Waits until so many jobs run.
-    pub(crate) async fn running(&self, jobs: usize) {
+    pub async fn running(&self, jobs: usize) {
         self.counted("running", |counts| counts.running == jobs).await;
     }
 
-    pub(crate) async fn counts(&self) -> Counts {
+    pub async fn counts(&self) -> Counts {
         self.queue().counts().await.unwrap()
     }
 
     /// How many attempts a job took that is done.
-    pub(crate) async fn attempts(&self, job: &str) -> u32 {
+    pub async fn attempts(&self, job: &str) -> u32 {
         let done = self
             .redis(&["LRANGE", &self.queue().key("done"), "0", "-1"])
             .await
@@ -50,7 +50,7 @@ impl Shop {
     }
 
     /// Lets all jobs have been enqueued so many minutes earlier.
-    pub(crate) async fn enqueued_earlier(&self, minutes: u64) {
+    pub async fn enqueued_earlier(&self, minutes: u64) {
         let script = r"for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
             local kind, at, rest = string.match(redis.call('GET', key), '^([^\n]* )(%d+)( %d+ %d+\n.*)$')
             redis.call('SET', key, kind .. string.format('%.0f', at - ARGV[2]) .. rest)
@@ -79,7 +79,7 @@ impl Shop {
         assert!(done.is_ok(), "not {what} in time: {last:?}");
     }
 
-    pub(crate) fn queue(&self) -> Queue {
+    pub fn queue(&self) -> Queue {
         let url: SecretString = self.setting("REDIS_URL").into();
         let redis = Redis::open(&url, RedisOptions::default()).unwrap();
         Queue::new(&redis, QueueConfig::default()).unwrap()

@@ -9,7 +9,7 @@ use crate::program::PATIENCE;
 
 impl Shop {
     /// Takes the SQLite file's write lock, as a long write of another process would.
-    pub(crate) async fn lock_store(&self) -> StoreLock {
+    pub async fn lock_store(&self) -> StoreLock {
         let mut connection = SqliteConnection::connect(self.setting("DATABASE_URL"))
             .await
             .unwrap();
@@ -21,7 +21,7 @@ impl Shop {
     }
 
     /// Says something to Redis.
-    pub(crate) async fn redis(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
+    pub async fn redis(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
         let client = redis::Client::open(self.setting("REDIS_URL"))?;
         // The default answers after 500 ms that Redis is away.
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
@@ -34,33 +34,33 @@ impl Shop {
             .await
     }
 
-    pub(crate) fn signal_workers(&self, signal: Signal) {
+    pub fn signal_workers(&self, signal: Signal) {
         for worker in &self.workers {
             worker.signal(signal);
         }
     }
 
-    pub(crate) fn signal_redis(&self, signal: Signal) {
+    pub fn signal_redis(&self, signal: Signal) {
         let pid = i32::try_from(self.redis.as_ref().unwrap().pid().unwrap()).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    pub(crate) async fn kill_redis(&mut self) {
+    pub async fn kill_redis(&mut self) {
         self.signal_redis(Signal::SIGKILL);
         self.redis.as_mut().unwrap().wait().await.unwrap();
     }
 
     /// Starts Redis again on its data.
-    pub(crate) async fn restart_redis(&mut self) {
+    pub async fn restart_redis(&mut self) {
         self.redis.as_mut().unwrap().restart().await.unwrap();
     }
 }
 
 /// A write lock on the store, until it is released.
-pub(crate) struct StoreLock(SqliteConnection);
+pub struct StoreLock(SqliteConnection);
 
 impl StoreLock {
-    pub(crate) async fn release(mut self) {
+    pub async fn release(mut self) {
         self.0.execute("ROLLBACK").await.unwrap();
         self.0.close().await.unwrap();
     }

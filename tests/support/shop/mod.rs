@@ -1,7 +1,7 @@
 //! A shop that runs Surepass: its Redis, its store, its servers and workers, and what a user does with them.
 
 mod jobs;
-pub(crate) mod mishaps;
+pub mod mishaps;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,14 +25,13 @@ use crate::answer::Answer;
 use crate::program::{PATIENCE, Program, SUREPASS, WORKER, command, run, stderr, stdout};
 
 /// The word in every secret of these tests, and in no message of ours: it must not appear in any output.
-pub(crate) const SECRET_WORD: &str = "Hemmelig";
-pub(crate) const WEBHOOK_SECRET: &str = "whsec_HemmeligSignatur";
-pub(crate) const COMPLETED: &str = "checkout.session.completed";
-pub(crate) const ASYNC_SUCCEEDED: &str = "checkout.session.async_payment_succeeded";
-pub(crate) const EXAMPLE_CATALOGUE: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/config/catalog.example.toml");
+pub const SECRET_WORD: &str = "Hemmelig";
+pub const WEBHOOK_SECRET: &str = "whsec_HemmeligSignatur";
+pub const COMPLETED: &str = "checkout.session.completed";
+pub const ASYNC_SUCCEEDED: &str = "checkout.session.async_payment_succeeded";
+pub const EXAMPLE_CATALOGUE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/catalog.example.toml");
 
-pub(crate) struct Shop {
+pub struct Shop {
     folder: TempDir,
     /// Its own; `None` where somebody else runs it.
     redis: Option<RedisServer>,
@@ -40,25 +39,25 @@ pub(crate) struct Shop {
     client: reqwest::Client,
     /// How many sessions there were.
     sold: AtomicU32,
-    pub(crate) servers: Vec<Server>,
-    pub(crate) workers: Vec<Program>,
+    pub servers: Vec<Server>,
+    pub workers: Vec<Program>,
     /// Those that have ended, for what they said.
     gone: Vec<Program>,
 }
 
-pub(crate) struct Server {
-    pub(crate) program: Program,
-    pub(crate) address: SocketAddr,
+pub struct Server {
+    pub program: Program,
+    pub address: SocketAddr,
 }
 
 impl Shop {
     /// With the example catalogue, a server and a worker.
-    pub(crate) async fn open() -> Self {
+    pub async fn open() -> Self {
         Self::open_with("").await
     }
 
     /// The same, with these settings (as in `config/development.toml`).
-    pub(crate) async fn open_with(settings: &str) -> Self {
+    pub async fn open_with(settings: &str) -> Self {
         let mut shop = Self::prepare(settings).await;
         shop.start_server().await;
         shop.start_worker().await;
@@ -66,19 +65,19 @@ impl Shop {
     }
 
     /// With the example catalogue, and no program that runs yet.
-    pub(crate) async fn prepare(settings: &str) -> Self {
+    pub async fn prepare(settings: &str) -> Self {
         let shop = Self::empty(settings).await;
         shop.import_example().await;
         shop
     }
 
-    pub(crate) async fn import_example(&self) {
+    pub async fn import_example(&self) {
         let imported = self.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
         assert!(imported.status.success(), "{}", stderr(&imported));
     }
 
     /// With a Redis, and no store yet.
-    pub(crate) async fn empty(settings: &str) -> Self {
+    pub async fn empty(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = RedisServerOptions {
             folder: folder.path().join("redis"),
@@ -91,7 +90,7 @@ impl Shop {
     }
 
     /// With a Redis that somebody else runs, and no store yet.
-    pub(crate) fn at(redis_url: &str, settings: &str) -> Self {
+    pub fn at(redis_url: &str, settings: &str) -> Self {
         Self::over(tempfile::tempdir().unwrap(), None, &redis_url.into(), settings)
     }
 
@@ -129,12 +128,12 @@ impl Shop {
         }
     }
 
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
+    pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    pub(crate) fn setting(&self, name: &str) -> &str {
+    pub fn setting(&self, name: &str) -> &str {
         &self
             .environment
             .iter()
@@ -143,11 +142,11 @@ impl Shop {
             .1
     }
 
-    pub(crate) fn environment(&self) -> &[(String, String)] {
+    pub fn environment(&self) -> &[(String, String)] {
         &self.environment
     }
 
-    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
@@ -155,21 +154,21 @@ impl Shop {
 
     // Programs.
 
-    pub(crate) async fn start_server(&mut self) {
+    pub async fn start_server(&mut self) {
         let program = self.launch_server();
         let line: Value = serde_json::from_str(&program.says("listening: POST").await).unwrap();
         let address = line["address"].as_str().unwrap().parse().unwrap();
         self.servers.push(Server { program, address });
     }
 
-    pub(crate) async fn start_worker(&mut self) {
+    pub async fn start_worker(&mut self) {
         let worker = self.launch_worker(&[]);
         worker.says(r#""message":"working""#).await;
         self.workers.push(worker);
     }
 
     /// Stops the latest worker, with its running jobs done.
-    pub(crate) async fn stop_worker(&mut self) {
+    pub async fn stop_worker(&mut self) {
         let mut worker = self.workers.pop().unwrap();
         worker.signal(Signal::SIGTERM);
         worker.ended().await;
@@ -177,43 +176,43 @@ impl Shop {
     }
 
     /// A server that need not come up.
-    pub(crate) fn launch_server(&self) -> Program {
-        Program::start(command(SUREPASS, &["serve"], &self.environment))
+    pub fn launch_server(&self) -> Program {
+        Program::start(command(&SUREPASS, &["serve"], &self.environment))
     }
 
     /// A worker that need not be working yet. It follows no schedule: what begins when is the test's to say.
-    pub(crate) fn launch_worker(&self, arguments: &[&str]) -> Program {
-        self.launch(WORKER, &[&["--no-cron"], arguments].concat())
+    pub fn launch_worker(&self, arguments: &[&str]) -> Program {
+        self.launch(&WORKER, &[&["--no-cron"], arguments].concat())
     }
 
     /// Any program, with the shop's settings.
-    pub(crate) fn launch(&self, program: &str, arguments: &[&str]) -> Program {
+    pub fn launch(&self, program: &str, arguments: &[&str]) -> Program {
         Program::start(command(program, arguments, &self.environment))
     }
 
     /// Keeps what a program said that has ended.
-    pub(crate) fn bury(&mut self, program: Program) {
+    pub fn bury(&mut self, program: Program) {
         self.gone.push(program);
     }
 
     /// `surepass` with these arguments and the shop's settings.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        command(SUREPASS, arguments, &self.environment)
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        command(&SUREPASS, arguments, &self.environment)
     }
 
     /// Any program with these arguments and the shop's settings.
-    pub(crate) fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
+    pub fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
         command(program, arguments, &self.environment)
     }
 
-    pub(crate) async fn surepass(&self, arguments: &[&str]) -> Output {
+    pub async fn surepass(&self, arguments: &[&str]) -> Output {
         let output = run(self.command(arguments)).await;
         check_output(&stderr(&output));
         output
     }
 
     /// The JSON document that a command prints.
-    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
+    pub async fn json(&self, arguments: &[&str]) -> Value {
         let output = self.surepass(arguments).await;
         assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
         serde_json::from_str(&stdout(&output)).unwrap()
@@ -222,47 +221,47 @@ impl Shop {
     // Stripe's part.
 
     /// A session in which ten classes were bought, an hour ago.
-    pub(crate) fn session(&self) -> SampleSession {
+    pub fn session(&self) -> SampleSession {
         let unique = format!("S{:07}", self.sold.fetch_add(1, Ordering::Relaxed));
         SampleSession::ten_classes(unique, now() - TimeDelta::hours(1))
     }
 
     /// Sends the event that a session is complete.
-    pub(crate) async fn buy(&self, session: &SampleSession) -> Answer {
+    pub async fn buy(&self, session: &SampleSession) -> Answer {
         self.deliver(session.event(COMPLETED, 1)).await
     }
 
     /// The same, signed with another secret than the usual.
-    pub(crate) async fn buy_as(&self, secret: &str, session: &SampleSession) -> Answer {
+    pub async fn buy_as(&self, secret: &str, session: &SampleSession) -> Answer {
         let body = session.event(COMPLETED, 1);
         let header = signed(secret, &body);
         self.post(body, Some(&header)).await
     }
 
     /// Sends an event, signed now.
-    pub(crate) async fn deliver(&self, body: Vec<u8>) -> Answer {
+    pub async fn deliver(&self, body: Vec<u8>) -> Answer {
         self.try_deliver(0, body).await.unwrap()
     }
 
     /// The same to one of several servers, which may be gone.
-    pub(crate) async fn try_deliver(&self, server: usize, body: Vec<u8>) -> Result<Answer, reqwest::Error> {
+    pub async fn try_deliver(&self, server: usize, body: Vec<u8>) -> Result<Answer, reqwest::Error> {
         let header = signed(WEBHOOK_SECRET, &body);
         self.send(server, "/webhooks/stripe", Some(&header), body).await
     }
 
     /// Sends a body with this `Stripe-Signature`.
-    pub(crate) async fn post(&self, body: Vec<u8>, header: Option<&str>) -> Answer {
+    pub async fn post(&self, body: Vec<u8>, header: Option<&str>) -> Answer {
         self.send(0, "/webhooks/stripe", header, body).await.unwrap()
     }
 
     /// Sends an event to a tenant's own endpoint, signed with this secret.
-    pub(crate) async fn deliver_to(&self, tenant: &str, secret: &str, body: Vec<u8>) -> Answer {
+    pub async fn deliver_to(&self, tenant: &str, secret: &str, body: Vec<u8>) -> Answer {
         self.deliver_at(&format!("/webhooks/stripe/{tenant}"), secret, body)
             .await
     }
 
     /// Sends an event to a path, signed with this secret.
-    pub(crate) async fn deliver_at(&self, path: &str, secret: &str, body: Vec<u8>) -> Answer {
+    pub async fn deliver_at(&self, path: &str, secret: &str, body: Vec<u8>) -> Answer {
         let header = signed(secret, &body);
         self.send(0, path, Some(&header), body).await.unwrap()
     }
@@ -283,13 +282,13 @@ impl Shop {
     }
 
     /// Where a program has its `/metrics`.
-    pub(crate) async fn metrics_of(program: &Program) -> String {
+    pub async fn metrics_of(program: &Program) -> String {
         let line: Value = serde_json::from_str(&program.says("listening: GET /metrics").await).unwrap();
         line["address"].as_str().unwrap().to_owned()
     }
 
     /// The status of a page.
-    pub(crate) async fn get(&self, server: usize, path: &str) -> u16 {
+    pub async fn get(&self, server: usize, path: &str) -> u16 {
         // A connection of its own: it tells how the server is to a stranger.
         let client = surepass::http_client::http().timeout(PATIENCE).build().unwrap();
         let url = format!("http://{}{path}", self.servers[server].address);
@@ -299,7 +298,7 @@ impl Shop {
     // What came of it.
 
     /// All subscriptions, oldest purchase first.
-    pub(crate) async fn subscriptions(&self) -> Vec<Value> {
+    pub async fn subscriptions(&self) -> Vec<Value> {
         let Value::Array(mut all) = self.json(&["subscriptions", "list", "--json"]).await else {
             panic!("no array");
         };
@@ -308,7 +307,7 @@ impl Shop {
     }
 
     /// The sessions of all subscriptions, sorted; one that was fulfilled twice would be there twice.
-    pub(crate) async fn fulfilled(&self) -> Vec<String> {
+    pub async fn fulfilled(&self) -> Vec<String> {
         let all = self.subscriptions().await;
         all.iter()
             .map(|one| one["stripeSessionId"].as_str().unwrap().to_owned())
@@ -316,13 +315,13 @@ impl Shop {
     }
 
     /// The event log, oldest first.
-    pub(crate) async fn events(&self) -> Vec<LoggedEvent> {
+    pub async fn events(&self) -> Vec<LoggedEvent> {
         let mut events = self.store().await.events(1_000).await.unwrap();
         events.reverse();
         events
     }
 
-    pub(crate) async fn store(&self) -> Arc<dyn Store> {
+    pub async fn store(&self) -> Arc<dyn Store> {
         let url: SecretString = self.setting("DATABASE_URL").into();
         store::open(&url, &store::Options::default()).await.unwrap()
     }
@@ -349,7 +348,7 @@ impl Drop for Shop {
 }
 
 /// What no output of ours may hold.
-pub(crate) fn check_output(said: &str) {
+pub fn check_output(said: &str) {
     for word in ["panicked", SECRET_WORD, "@example.com", "Nordmann"] {
         if let Some(line) = said.lines().find(|line| line.contains(word)) {
             panic!("`{word}` in the output: {line}");
@@ -358,11 +357,11 @@ pub(crate) fn check_output(said: &str) {
 }
 
 /// Now, in whole seconds as Stripe tells time.
-pub(crate) fn now() -> DateTime<Utc> {
+pub fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(Clock::system().now().timestamp(), 0).unwrap()
 }
 
 /// The header that Stripe would send with a body now.
-pub(crate) fn signed(secret: &str, body: &[u8]) -> String {
+pub fn signed(secret: &str, body: &[u8]) -> String {
     sign(&secret.into(), now().timestamp(), body)
 }

@@ -10,6 +10,7 @@
 
 mod delivery;
 mod failures;
+#[expect(unreachable_pub, reason = "it is the other test programs', too")]
 #[path = "../../../../tests/support/ports.rs"]
 mod ports;
 mod table;

@@ -1,0 +1,13 @@
+//! Fulfilment from the event to the stored subscription, over a real store.
+
+mod catalogue;
+mod corpus;
+mod existing_site_faults;
+mod livemode;
+mod ownership;
+mod resolution;
+mod rules;
+mod shop;
+mod terms;
+mod unmatched;
+mod watched;
