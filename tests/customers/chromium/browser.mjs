@@ -8,8 +8,8 @@
 //   {"id": 6, "tab": TAB, "close": true}                       → closes its context
 // An answer is {"id": …, "done": …} or {"id": …, "failed": TEXT}. The browser ends with the orders.
 import { createInterface } from 'node:readline'
-import axe from '../../.tools/node/node_modules/axe-core/axe.js'
-import { chromium } from '../../.tools/node/node_modules/playwright-core/index.mjs'
+import axe from '../../../.tools/node/node_modules/axe-core/axe.js'
+import { chromium } from '../../../.tools/node/node_modules/playwright-core/index.mjs'
 
 const PATIENCE = 60_000
 const [executablePath] = process.argv.slice(2)
