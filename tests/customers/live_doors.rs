@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::studio::{Reply, STREAM, Studio, UNAUTHORIZED, of};
-use support::program::{SUREPASS, awaited};
+use support::program::{SUREPASS, awaited, eventually};
 use support::shop::{Server, Shop, now};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,10 +216,8 @@ async fn strangers_with_many_addresses_leave_most_places_to_customers() {
     }
     // Who goes leaves the place to another.
     drop(open);
-    support::program::awaited("a place", async {
-        while from(None, "198.51.100.2").send().await.unwrap().status() != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+    eventually("a place", async || {
+        from(None, "198.51.100.2").send().await.unwrap().status() == 200
     })
     .await;
 }

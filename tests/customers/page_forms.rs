@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
+use support::program::eventually;
 
 use crate::reader::{ACTIVE, PAGE, Reader, hold};
 use crate::sign_in::claims_with;
@@ -244,12 +245,7 @@ async fn a_visit_syncs_quietly_at_most_once_a_minute_and_asking_again_tells_what
     assert_eq!(via, "lookback");
     // Another customer's minute is their own, and the button is never quiet.
     Reader::signed_in(&studio, "ola").await.get(PAGE).await;
-    support::program::awaited("ola's run", async {
-        while runs().await.len() < 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    eventually("ola's run", async || runs().await.len() >= 2).await;
     let told = studio.sync(&token).await.body;
     assert_eq!(
         (&told["createdCount"], &told["skippedCount"]),

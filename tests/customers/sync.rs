@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use support::program::eventually;
 
 use crate::studio::{Studio, of};
 
@@ -84,10 +85,8 @@ async fn syncs_asked_for_at_once_are_one_and_are_all_answered() {
     let working = async {
         // They wait for a worker, and meet in the queue.
         let lookback = studio.shop.store().await;
-        support::program::awaited("a run", async {
-            while lookback.lookback().runs(10).await.unwrap().is_empty() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
+        eventually("a run", async || {
+            !lookback.lookback().runs(10).await.unwrap().is_empty()
         })
         .await;
         let worker = studio.shop.launch_worker(&[]);

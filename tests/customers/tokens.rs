@@ -1,12 +1,10 @@
 //! Whose token it is.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::sign_in::{Manner, claims, claims_with};
 use crate::studio::{PASSES, SECRET, Studio, UNAUTHORIZED};
-use support::program::PATIENCE;
+use support::program::eventually;
 use support::shop::now;
 
 impl Studio {
@@ -196,14 +194,10 @@ async fn a_new_key_is_found_an_old_one_goes_and_made_up_keys_make_the_host_asked
     studio.sign_in.tell_only(&["new"]);
     let new = studio.sign_in.signed("new", claims("kari")).await;
     let began = std::time::Instant::now();
-    let found = async {
-        while studio.ask(&new).await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, found)
-        .await
-        .expect("the new key is found");
+    eventually("the new key is found", async || {
+        studio.ask(&new).await.status == 200
+    })
+    .await;
     assert_eq!(studio.ask(&old).await.refusal(), UNAUTHORIZED);
 
     studio.sign_in.secret_key("forged", "RS256").await;
@@ -231,14 +225,10 @@ async fn while_the_jwks_host_is_down_the_keys_known_go_on_and_none_known_is_503(
     assert!(reply.header("retry-after").is_some());
 
     studio.sign_in.comes_up().await;
-    let back = async {
-        while studio.ask(&token).await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, back)
-        .await
-        .expect("the host is asked again");
+    eventually("the host is asked again", async || {
+        studio.ask(&token).await.status == 200
+    })
+    .await;
 
     studio.sign_in.goes_down().await;
     assert_eq!(studio.ask(&token).await.status, 200);

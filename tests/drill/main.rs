@@ -17,11 +17,12 @@ mod store_faults;
 mod tally;
 mod worker_faults;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 
 use tally::Tally;
 
@@ -34,42 +35,44 @@ pub(crate) struct Scale {
     outage: Duration,
 }
 
-type Fault = fn(Scale) -> BoxFuture<'static, Tally>;
+type Fault = fn(Scale) -> LocalBoxFuture<'static, Tally>;
 
 const FAULTS: &[(&str, Fault)] = &[
     ("workers killed every second, 4 of them", |scale| {
-        worker_faults::killed(scale).boxed()
+        worker_faults::killed(scale).boxed_local()
     }),
     ("workers killed, two endpoints in one account", |scale| {
-        shared_account::killed(scale).boxed()
+        shared_account::killed(scale).boxed_local()
     }),
     ("worker frozen past its lease, and thawed", |scale| {
-        worker_faults::frozen(scale).boxed()
+        worker_faults::frozen(scale).boxed_local()
     }),
     ("workers' clocks 10 minutes off", |scale| {
-        worker_faults::clocks_off(scale).boxed()
+        worker_faults::clocks_off(scale).boxed_local()
     }),
     ("Redis killed, AOF always", |scale| {
-        redis_faults::killed("always", scale).boxed()
+        redis_faults::killed("always", scale).boxed_local()
     }),
     ("Redis killed, AOF everysec", |scale| {
-        redis_faults::killed("everysec", scale).boxed()
+        redis_faults::killed("everysec", scale).boxed_local()
     }),
     ("Redis out of memory", |scale| {
-        redis_faults::refusing("out of memory", scale).boxed()
+        redis_faults::refusing("out of memory", scale).boxed_local()
     }),
     ("Redis read-only", |scale| {
-        redis_faults::refusing("read-only", scale).boxed()
+        redis_faults::refusing("read-only", scale).boxed_local()
     }),
-    ("Redis loading", |scale| redis_faults::loading(scale).boxed()),
+    ("Redis loading", |scale| {
+        redis_faults::loading(scale).boxed_local()
+    }),
     ("connections cut between effect and answer", |scale| {
-        redis_faults::cut(scale).boxed()
+        redis_faults::cut(scale).boxed_local()
     }),
     ("disk full under SQLite", |scale| {
-        store_faults::disk_full(scale).boxed()
+        store_faults::disk_full(scale).boxed_local()
     }),
     ("PostgreSQL slow, then gone", |scale| {
-        store_faults::gone(scale).boxed()
+        store_faults::gone(scale).boxed_local()
     }),
 ];
 
@@ -105,8 +108,10 @@ fn main() -> ExitCode {
     for (name, fault) in chosen {
         let started = Instant::now();
         eprintln!("drill: {name} …");
-        // On a task of its own: what panics there ends this fault, not the drill.
-        let tally = runtime.block_on(async { tokio::spawn(fault(scale)).await.ok() });
+        // What panics ends this fault, not the drill.
+        let tally = runtime
+            .block_on(AssertUnwindSafe(fault(scale)).catch_unwind())
+            .ok();
         eprintln!("drill: {name}: {} s", started.elapsed().as_secs());
         rows.push((*name, tally));
     }

@@ -1,14 +1,12 @@
 //! A Redis that dies, refuses, or answers nothing.
 
-use std::time::Duration;
-
 use nix::sys::signal::Signal;
 use secrecy::ExposeSecret;
 
 use crate::Scale;
 use crate::site::{Site, kill, play};
 use crate::tally::Tally;
-use support::program::awaited;
+use support::program::eventually;
 use support::proxy::Proxy;
 
 /// Killed three times, and started again on its file after a while.
@@ -71,12 +69,7 @@ pub(crate) async fn loading(scale: Scale) -> Tally {
             .unwrap();
         let load = async { shop.redis(&["DEBUG", "LOADAOF"]).await.unwrap() };
         let asked = async {
-            let refused = async {
-                while !matches!(shop.redis(&["PING"]).await, Err(error) if error.code() == Some("LOADING")) {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            awaited("LOADING", refused).await;
+            eventually("LOADING", async || !matches!(shop.redis(&["PING"]).await, Err(error) if error.code() != Some("LOADING"))).await;
         };
         let bought = customers.wait_for(&customers.refused, 1);
         tokio::join!(load, asked, bought);

@@ -11,7 +11,7 @@ use crate::Scale;
 use crate::site::Site;
 use crate::tally::Tally;
 use crate::worker_faults::replace_one;
-use support::program::{Program, awaited, stderr};
+use support::program::{Program, eventually, stderr};
 use support::shop::{COMPLETED, Shop, check_output};
 
 const SLUGS: [&str; 2] = ["north", "south"];
@@ -49,12 +49,7 @@ impl Street {
                 if deliver().await.status != 200 {
                     self.refused.fetch_add(1, Ordering::Relaxed);
                     // Stripe sends it again.
-                    let again = async {
-                        while deliver().await.status != 200 {
-                            tokio::time::sleep(Duration::from_millis(50)).await;
-                        }
-                    };
-                    awaited("200", again).await;
+                    eventually("200", async || deliver().await.status == 200).await;
                 }
             }
             self.bought.lock().unwrap().push((session, owner));

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::Scale;
 use support::customers::Customers;
-use support::program::{Program, awaited};
+use support::program::{Program, eventually};
 use support::shop::Shop;
 
 /// Retries that outlast the fault, and leases that do not.
@@ -65,12 +65,7 @@ pub(crate) async fn kill(redis: &mut RedisServer) {
 
 /// Waits until jobs run.
 pub(crate) async fn running(shop: &Shop, jobs: usize) {
-    let waiting = async {
-        while shop.counts().await.running < jobs {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    awaited("running jobs", waiting).await;
+    eventually("running jobs", async || shop.counts().await.running >= jobs).await;
 }
 
 /// Customers who have begun to buy; a line of progress every few seconds while `fault` is played.

@@ -1,7 +1,6 @@
 //! A store without room, and one that is slow and then gone.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use sqlx::{Connection, Executor, PgConnection};
@@ -10,7 +9,7 @@ use crate::Scale;
 use crate::site::{Site, hire, play};
 use crate::tally::Tally;
 use support::postgres::Cluster;
-use support::program::{WORKER, awaited};
+use support::program::{WORKER, eventually};
 
 /// The worker may write no file beyond 400 blocks of 512 bytes: what SQLite meets then is what a full disk gives it.
 const FULL: &str = "trap '' XFSZ; ulimit -f 400; exec \"$0\"";
@@ -22,12 +21,10 @@ pub(crate) async fn disk_full(scale: Scale) -> Tally {
     site.shop.workers.push(full);
     let shop = &site.shop;
     let customers = play(shop, scale, async |customers| {
-        let failing = async {
-            while shop.counts().await.scheduled < 10 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        awaited("purchases that find no room", failing).await;
+        eventually("purchases that find no room", async || {
+            shop.counts().await.scheduled >= 10
+        })
+        .await;
         tokio::time::sleep(scale.outage).await;
         customers.wait_for(&customers.accepted, 20).await;
     })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use surepass::store::SubscriptionFilter;
 
 use support::customers::Customers;
-use support::program::{PATIENCE, awaited};
+use support::program::{PATIENCE, eventually};
 use support::shop::{COMPLETED, Shop};
 
 #[derive(Debug, Default)]
@@ -51,16 +51,13 @@ impl Tally {
                 continue;
             }
             tally.refused += 1;
-            let again = async {
-                while !shop
+            eventually("200 after the fault", async || {
+                !shop
                     .try_deliver(0, session.event(COMPLETED, 1))
                     .await
-                    .is_ok_and(|answer| answer.status == 200)
-                {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            };
-            awaited("200 after the fault", again).await;
+                    .is_ok_and(|answer| answer.status != 200)
+            })
+            .await;
         }
         let sold = bought
             .iter()

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::Scale;
 use crate::site::{Site, hire, play, running};
 use crate::tally::Tally;
-use support::program::{Program, awaited};
+use support::program::{Program, eventually};
 use support::shop::{Shop, check_output};
 
 /// Every second one of four workers is killed, in the middle of its jobs, and another one hired.
@@ -67,12 +67,10 @@ pub(crate) async fn frozen(scale: Scale) -> Tally {
         let theirs = leases().await;
         assert_eq!(theirs.len(), 1, "{theirs:?}");
         others.push(hire(shop).await);
-        let over = async {
-            while leases().await.contains(&theirs[0]) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        awaited("the end of its lease", over).await;
+        eventually("the end of its lease", async || {
+            !leases().await.contains(&theirs[0])
+        })
+        .await;
         worker.signal(Signal::SIGCONT);
         worker.says("lease lost: its jobs run elsewhere").await;
     })

@@ -1,6 +1,7 @@
 //! Limits, and answers that processes share.
 
 use std::time::Duration;
+use support::program::eventually;
 
 use futures::future::join_all;
 use surepass::queue::{Caller, Lookup, RateLimit, RateLimiter, Redis, RedisOptions, SingleFlight};
@@ -97,14 +98,10 @@ async fn of_many_who_look_one_asks_and_the_others_get_its_answer_and_if_it_dies_
         .count();
     assert_eq!(asks, 1);
     // The one that was to ask says nothing.
-    let next = async {
-        while flight.lookup("a", lease).await.unwrap() != Lookup::Fetch {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, next)
-        .await
-        .expect("the lease ends");
+    eventually("the lease ends", async || {
+        flight.lookup("a", lease).await.unwrap() == Lookup::Fetch
+    })
+    .await;
     let answer = b"?\0=\xff".to_vec();
     flight
         .publish("a", &answer, Duration::from_mins(1))

@@ -2,6 +2,7 @@
 //! the same name, or a way whose machines forget what passes them.
 
 use std::time::Duration;
+use support::program::eventually;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -62,12 +63,7 @@ async fn a_worker_renews_its_lease_settles_and_claims_on() {
     assert_eq!(worker.next().await, began("a", 1));
     let lease = async || -> Option<f64> { world.ask(&["ZSCORE", &queue.key("lease"), "w:1"]).await };
     let first = lease().await;
-    let renewed = async {
-        while lease().await <= first {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, renewed).await.expect("no renewal");
+    eventually("no renewal", async || !(lease().await <= first)).await;
     way.vanish().await;
     let before = lease().await;
     let renewed = async {

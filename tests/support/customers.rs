@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use surepass::up::sample::SampleSession;
 
 use crate::answer::Answer;
-use crate::program::PATIENCE;
+use crate::program::eventually;
 use crate::shop::{COMPLETED, Shop};
 
 /// Customers who buy one after the other until the shop closes.
@@ -49,14 +49,10 @@ impl Customers {
                 if before >= jobs {
                     return;
                 }
-                let more = async {
-                    while self.accepted.load(Ordering::Relaxed) == before {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
-                };
-                tokio::time::timeout(PATIENCE, more)
-                    .await
-                    .expect("customers go on");
+                eventually("customers go on", async || {
+                    self.accepted.load(Ordering::Relaxed) != before
+                })
+                .await;
             }
         };
         waiting.await;
@@ -66,14 +62,10 @@ impl Customers {
     /// Waits for so many more of what is counted.
     pub async fn wait_for(&self, counter: &AtomicUsize, more: usize) {
         let enough = counter.load(Ordering::Relaxed) + more;
-        let waiting = async {
-            while counter.load(Ordering::Relaxed) < enough {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, waiting)
-            .await
-            .expect("customers go on");
+        eventually("customers go on", async || {
+            counter.load(Ordering::Relaxed) >= enough
+        })
+        .await;
     }
 
     /// Stripe's part: sends again whatever was not answered with 200, and then all must be there, each once. What is sent

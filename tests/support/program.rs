@@ -39,6 +39,16 @@ pub async fn awaited<T>(what: &str, coming: impl Future<Output = T>) -> T {
     come.unwrap_or_else(|_| panic!("it did not come: {what}"))
 }
 
+/// Waits until this is so, and fails the test where it does not come.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    awaited(what, async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 /// A program to run with these settings and no others.
 pub fn command(program: &str, arguments: &[&str], environment: &[(String, String)]) -> Command {
     let mut command = Command::new(program);
@@ -132,12 +142,7 @@ impl Program {
                 stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
             })
         };
-        let standing = async {
-            while !all_stand() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        awaited("its standstill", standing).await;
+        eventually("its standstill", async || all_stand()).await;
     }
 
     /// Waits until it has ended and all of its output is here.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use surepass::config::{Settings, VARIABLES};
 
 use crate::metrics::Page;
-use support::program::{SUREPASS, WORKER, awaited, stderr};
+use support::program::{SUREPASS, WORKER, eventually, stderr};
 use support::shop::Shop;
 use support::stripe_sandbox::{StripeSandbox, TEST_KEY};
 
@@ -116,11 +116,10 @@ async fn every_alert_reads_metrics_that_the_programs_export() {
                 .collect();
             asked.push(Vec::new());
             for labels in asked {
-                awaited(&format!("{name} with {labels:?} for {}", alert["alert"]), async {
-                    while !exported(&addresses, name, &labels).await {
-                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                    }
-                })
+                eventually(
+                    &format!("{name} with {labels:?} for {}", alert["alert"]),
+                    async || exported(&addresses, name, &labels).await,
+                )
                 .await;
             }
         }

@@ -5,7 +5,7 @@ use surepass::event_log;
 use surepass::up::sample::SampleSession;
 
 use support::answer::Answer;
-use support::program::awaited;
+use support::program::eventually;
 use support::shop::{ASYNC_SUCCEEDED, COMPLETED, Shop, WEBHOOK_SECRET, signed};
 
 #[tokio::test]
@@ -114,12 +114,7 @@ async fn what_a_killed_worker_had_read_of_the_log_is_not_lost() {
         Ok(redis::Value::Array(summary)) => summary[0] == redis::Value::Int(1),
         other => panic!("{other:?}"),
     };
-    let reading = async {
-        while !pending().await {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    awaited("the drain's look", reading).await;
+    eventually("the drain's look", async || pending().await).await;
     let mut killed = shop.workers.remove(0);
     killed.killed().await;
     shop.bury(killed);

@@ -1,16 +1,12 @@
 //! `/readyz` and the first page: what they need, and what they leave behind.
 
-use std::time::Duration;
-
-use support::program::awaited;
+use support::program::eventually;
 use support::shop::Shop;
 
 /// Waits until `/readyz` of the server has this status: an answer is up to a second old.
 async fn until_ready_is(shop: &Shop, status: u16) {
-    awaited("the status of /readyz", async {
-        while shop.get(0, "/readyz").await != status {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    eventually("the status of /readyz", async || {
+        shop.get(0, "/readyz").await == status
     })
     .await;
 }
@@ -95,12 +91,7 @@ async fn readyz_the_first_page_and_the_metrics_tell_who_paid_and_has_no_pass_or_
     shop.start_server().await;
     let until = async |verdict: &str, page: &str, gauges: &str| {
         let expected = (verdict.to_owned(), page.to_owned(), gauges.to_owned());
-        awaited("the verdict", async {
-            while told(&shop).await != expected {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        })
-        .await;
+        eventually("the verdict", async || told(&shop).await == expected).await;
     };
     until("ok", "Surepass is running", "0 0").await;
     shop.buy(&shop.session()).await;

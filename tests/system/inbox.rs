@@ -5,7 +5,7 @@ use apalis_redis::{Config, ConnectionManager, RedisStorage};
 use serde_json::{Value, json};
 use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 
-use support::program::awaited;
+use support::program::eventually;
 use support::shop::Shop;
 
 const NAMESPACE: &str = "another::program";
@@ -39,12 +39,7 @@ async fn waiting(queue: &Queue) -> usize {
 }
 
 async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
-    awaited(what, async {
-        while !reached().await {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    eventually(what, async || reached().await).await;
 }
 
 #[tokio::test]

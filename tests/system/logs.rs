@@ -1,10 +1,8 @@
 //! What the programs' logs say to whoever is on call.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use support::program::{Program, awaited};
+use support::program::{Program, awaited, eventually};
 use support::shop::Shop;
 
 /// The lines of a log in which a field has this value.
@@ -58,12 +56,10 @@ async fn an_outage_of_redis_is_one_warning_and_one_line_when_it_is_over() {
     for _ in 0..2 {
         assert_eq!(shop.buy(&shop.session()).await.status, 503);
     }
-    let failures = async {
-        while lines(worker, "message", "Redis does not answer").len() < 10 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    awaited("ten failed calls of the worker", failures).await;
+    eventually("ten failed calls of the worker", async || {
+        lines(worker, "message", "Redis does not answer").len() >= 10
+    })
+    .await;
     let warnings = lines(worker, "level", "WARN");
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     assert_eq!(

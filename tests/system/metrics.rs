@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use support::answer::Answer;
-use support::program::{PATIENCE, awaited};
+use support::program::{PATIENCE, awaited, eventually};
 use support::shop::Shop;
 
 #[derive(Debug, Deserialize)]
@@ -306,10 +306,8 @@ async fn a_worker_that_lost_its_lease_says_so() {
     shop.start_worker().await;
     let session = shop.session();
     assert_eq!(shop.buy(&session).await, Answer::accepted());
-    awaited("the first one's lease is gone", async {
-        while leases(&shop).await.contains(&first[0]) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    eventually("the first one's lease is gone", async || {
+        !leases(&shop).await.contains(&first[0])
     })
     .await;
     shop.workers[0].signal(Signal::SIGCONT);

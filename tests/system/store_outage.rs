@@ -1,7 +1,6 @@
 //! What is wrong with the whole store buries no purchase.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -10,7 +9,7 @@ use surepass::up::sample::SampleSession;
 use support::answer::Answer;
 use support::pgbouncer::PgBouncer;
 use support::postgres::Cluster;
-use support::program::{awaited, stderr};
+use support::program::{eventually, stderr};
 use support::shop::{EXAMPLE_CATALOGUE, Shop};
 
 /// Two attempts, both within a second: what counts them buries a purchase at once.
@@ -45,12 +44,10 @@ async fn a_table_is_away_under_load(shop: &mut Shop) {
     }
     let worker = &shop.workers[0];
     worker.says("purchases wait in the queue and none is lost").await;
-    let tried = async {
-        while worker.said().matches(PUT_OFF).count() < 3 * 30 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    awaited("three tries of each", tried).await;
+    eventually("three tries of each", async || {
+        worker.said().matches(PUT_OFF).count() >= 3 * 30
+    })
+    .await;
     let (status, ready) = readyz(shop).await;
     assert_eq!((status, &ready["store"]), (503, &"no answer".into()));
     assert!(
@@ -62,12 +59,7 @@ async fn a_table_is_away_under_load(shop: &mut Shop) {
     shop.settled().await;
     shop.workers[0].says("the store is available again").await;
     // A look serves for a second.
-    let ready = async {
-        while readyz(shop).await.0 != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    awaited("a worker that is ready", ready).await;
+    eventually("a worker that is ready", async || readyz(shop).await.0 == 200).await;
     assert_eq!(shop.counts().await.dead, 0);
     let mut bought: Vec<_> = sessions.iter().map(SampleSession::session_id).collect();
     bought.sort();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::lists::terminal;
-use support::program::{awaited, stderr};
+use support::program::{eventually, stderr};
 use support::shop::Shop;
 use support::snapshot;
 use support::stripe_sandbox::{StripeSandbox, TEST_KEY};
@@ -43,10 +43,8 @@ impl Scene {
         shop.set("STRIPE_SECRET_KEY", TEST_KEY);
         shop.start_server().await;
         shop.start_worker().await;
-        awaited("the worker's first sign of life", async {
-            while shop.json(&["workers", "list", "--json"]).await == json!([]) {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
+        eventually("the worker's first sign of life", async || {
+            shop.json(&["workers", "list", "--json"]).await != json!([])
         })
         .await;
         Self { shop, stripe }

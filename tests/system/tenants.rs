@@ -1,12 +1,10 @@
 //! `/webhooks/stripe/{tenant}`: a tenant's own secrets.
 
-use std::time::Duration;
-
 use serde_json::json;
 use surepass::store::WebhookSecrets;
 
 use support::answer::Answer;
-use support::program::PATIENCE;
+use support::program::eventually;
 use support::shop::{COMPLETED, Shop, WEBHOOK_SECRET};
 
 const PLATFORM: &str = WEBHOOK_SECRET;
@@ -194,12 +192,7 @@ async fn a_secret_rolled_by_importing_again_takes_effect_while_the_server_runs()
     assert_eq!(send(ROLLED).await.refusal(), (400, "invalid_signature"));
     import_yoga(&shop, &[ROLLED]).await;
     for (secret, status) in [(ROLLED, 200), (OWN, 400)] {
-        let taking_effect = async {
-            while send(secret).await.status != status {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, taking_effect).await.expect(secret);
+        eventually(secret, async || send(secret).await.status == status).await;
     }
     assert_eq!(send(ROLLED).await, Answer::accepted());
 }
@@ -292,12 +285,10 @@ async fn an_unusable_secret_lets_nobody_in(unusable: &str, why: &str) {
         "{text}"
     );
     import_yoga(&shop, &[OWN]).await;
-    let taken = async {
-        while shop.deliver_to("yoga", OWN, body.clone()).await != Answer::accepted() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, taken).await.expect("it is let in");
+    eventually("it is let in", async || {
+        shop.deliver_to("yoga", OWN, body.clone()).await == Answer::accepted()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use surepass::up::sample::SampleSession;
 
 use crate::store_outage::run;
-use support::program::{awaited, stderr, stdout};
+use support::program::{eventually, stderr, stdout};
 use support::shop::Shop;
 
 /// What the page shows of the only open one: its reference.
@@ -141,10 +141,8 @@ async fn a_case_whose_pass_came_unseen_is_closed_by_the_workers() {
         "UPDATE unmatched_payments SET state = 'open', resolution = NULL",
     )
     .await;
-    awaited("the case is closed again", async {
-        while shop.json(&["unmatched", "list", "--json"]).await != json!([]) {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
+    eventually("the case is closed again", async || {
+        shop.json(&["unmatched", "list", "--json"]).await == json!([])
     })
     .await;
 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use support::program::eventually;
 
 use surepass::stripe::api::{Client, ClientOptions, Unpaced, http};
 use tokio::process::{Child, Command};
 use url::Url;
 
 use support::ports::free_port;
-use support::stripe_faults::{PATIENCE, options};
+use support::stripe_faults::options;
 
 pub(crate) struct Peer {
     pub(crate) base: Url,
@@ -45,12 +45,10 @@ impl Peer {
             http: http().unwrap(),
             _child: child,
         };
-        let answers = async {
-            while peer.http.get(peer.base.clone()).send().await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, answers).await.expect("it starts");
+        eventually("it starts", async || {
+            peer.http.get(peer.base.clone()).send().await.is_ok()
+        })
+        .await;
         peer
     }
 

@@ -11,7 +11,7 @@ use surepass::stripe_rate_limit;
 
 use crate::end_to_end::customer::{ACCOUNT, KARI, by_kari, nobodys};
 use crate::end_to_end::world::{SETTINGS, World};
-use support::program::{awaited, stderr};
+use support::program::{eventually, stderr};
 use support::shop::now;
 
 /// Sessions of the large shop. `SUREPASS_VISIT_SESSIONS` for another size: 12000 is the month that the goal speaks of.
@@ -186,12 +186,10 @@ async fn a_sweep_that_failed_midway_proves_nothing_beyond_the_mark_before_it() {
     world.break_api(broken).await;
     let run = world.begin_sweep(Some(ACCOUNT), now()).await;
     let lookback = world.lookback().await;
-    let first_page = async {
-        while lookback.report(&run).await.unwrap().unwrap().pages == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    awaited("the first page", first_page).await;
+    eventually("the first page", async || {
+        lookback.report(&run).await.unwrap().unwrap().pages != 0
+    })
+    .await;
     let refusal = json!({"sk_test_HemmeligKey": {"refuse": [path]}});
     world.stripe.control(Method::PUT, "keys", refusal).await;
     world.break_api(json!({})).await;

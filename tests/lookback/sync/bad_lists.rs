@@ -7,7 +7,7 @@ use surepass::store::RunPhase;
 
 use crate::sync::world::{World, ids, sweep};
 use support::answer::Answer;
-use support::program::awaited;
+use support::program::eventually;
 use support::shop::now;
 
 #[tokio::test]
@@ -57,12 +57,10 @@ async fn what_the_good_pages_of_a_list_held_is_fulfilled_though_a_later_page_alw
     let sold = world.sold_many(150);
     world.stripe.fail_later_pages(Some(0));
     let asked = world.request_account_sync(&sweep("nightly", 30)).await;
-    let first_page = async {
-        while world.shop.fulfilled().await != ids(&sold[..100]) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    awaited("the passes of the first page", first_page).await;
+    eventually("the passes of the first page", async || {
+        world.shop.fulfilled().await == ids(&sold[..100])
+    })
+    .await;
     assert_eq!(world.mark("sessions").await, None);
     // The list can be read again: the sweep goes on where it stood.
     world.stripe.fail_later_pages(None);

@@ -9,7 +9,7 @@ use surepass::lookback::{Customer, LookbackJob, RunId, SyncRequest};
 use surepass::store::{CreatedVia, FoundSession, RunPhase, SessionState};
 
 use crate::sync::world::{World, ids, sweep};
-use support::program::{awaited, stderr};
+use support::program::{eventually, stderr};
 use support::shop::now;
 
 #[tokio::test]
@@ -51,12 +51,10 @@ async fn a_sync_that_is_cut_off_has_brought_what_it_has_seen_and_goes_on_from_th
     world.stripe.hold(Some(3));
     let (asked, _) = world.sync(&["--user", "user_kari", "--no-wait"]).await;
     let run = RunId::from(asked["runs"][0].as_str().unwrap().to_owned());
-    let two_pages = async {
-        while world.shop.fulfilled().await.len() < 200 || world.stripe.lists() < 3 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    awaited("what is on the first two pages", two_pages).await;
+    eventually("what is on the first two pages", async || {
+        !(world.shop.fulfilled().await.len() < 200 || world.stripe.lists() < 3)
+    })
+    .await;
     let mut worker = world.shop.workers.remove(0);
     worker.killed().await;
     world.shop.bury(worker);

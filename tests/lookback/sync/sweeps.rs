@@ -9,7 +9,7 @@ use surepass::store::{CreatedVia, RunPhase};
 
 use crate::sync::world::{World, ids, sweep};
 use support::answer::Answer;
-use support::program::{awaited, stderr};
+use support::program::{awaited, eventually, stderr};
 use support::shop::now;
 
 fn customers_jobs(done: &[String], run: &RunId) -> Vec<String> {
@@ -204,12 +204,10 @@ async fn a_sweep_that_kills_its_worker_at_one_place_is_poison_at_last() {
     let asked = world.request_account_sync(&sweep("nightly", 30)).await;
     let mut killed = 0;
     while world.queue("sync").counts().await.unwrap().dead == 0 {
-        let listing = async {
-            while world.stripe.lists() == killed && world.queue("sync").counts().await.unwrap().dead == 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        awaited("the next attempt", listing).await;
+        eventually("the next attempt", async || {
+            !(world.stripe.lists() == killed && world.queue("sync").counts().await.unwrap().dead == 0)
+        })
+        .await;
         if world.stripe.lists() > killed {
             let mut worker = world.shop.workers.remove(0);
             worker.killed().await;
@@ -242,12 +240,10 @@ async fn recent_customers_are_found_from_the_store_and_the_event_log_too() {
     let paused = world.shop.surepass(&["jobs", "pause", "fulfil"]).await;
     assert!(paused.status.success(), "{}", stderr(&paused));
     assert_eq!(world.shop.buy(&lost).await, Answer::accepted());
-    let logged = async {
-        while world.shop.counts().await.log > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    awaited("the event in the store", logged).await;
+    eventually("the event in the store", async || {
+        world.shop.counts().await.log == 0
+    })
+    .await;
     for arguments in [["discard", &lost.session_id()], ["resume", "fulfil"]] {
         let done = world.shop.surepass(&[&["jobs"], &arguments[..]].concat()).await;
         assert!(done.status.success(), "{}", stderr(&done));
@@ -276,20 +272,17 @@ async fn customers_are_spread_over_the_time_that_they_are_given() {
     request.spread_seconds = 3_600;
     let asked = world.request_account_sync(&request).await;
     let store = world.shop.store().await;
-    let enqueued = async {
-        while store
+    eventually("the customers' jobs", async || {
+        store
             .lookback()
             .run(asked.run.as_str())
             .await
             .unwrap()
             .unwrap()
             .phase
-            != RunPhase::Settling
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    awaited("the customers' jobs", enqueued).await;
+            == RunPhase::Settling
+    })
+    .await;
     let key = world.queue("sync").key("sched");
     let due = world
         .shop
@@ -381,12 +374,7 @@ async fn a_session_without_a_type_whose_job_vanished_proves_nothing_and_one_that
     let paused = world.shop.surepass(&["jobs", "pause", "fulfil"]).await;
     assert!(paused.status.success(), "{}", stderr(&paused));
     let asked = world.request_account_sync(&sweep("nightly", 30)).await;
-    let waiting = async {
-        while world.shop.counts().await.waiting < 2 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    awaited("the jobs", waiting).await;
+    eventually("the jobs", async || world.shop.counts().await.waiting >= 2).await;
     for arguments in [["discard", &ours.session_id()], ["resume", "fulfil"]] {
         let done = world.shop.surepass(&[&["jobs"], &arguments[..]].concat()).await;
         assert!(done.status.success(), "{}", stderr(&done));

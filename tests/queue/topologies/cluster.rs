@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::topologies::news::heard;
 use crate::topologies::sentinel::{open, prepare};
 use support::customers::Customers;
-use support::program::awaited;
+use support::program::eventually;
 use support::redis_node::{Node, free_port};
 
 /// Each node has its share of the slots.
@@ -240,12 +240,7 @@ async fn a_node_of_a_cluster_killed_under_load_is_replaced_and_nothing_acknowled
         shop.signal_workers(Signal::SIGSTOP);
         customers.wait_for(&customers.accepted, 20).await;
         cluster.nodes[home].kill().await;
-        let replaced = async {
-            while cluster.home(asked).await == port {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        awaited("another master", replaced).await;
+        eventually("another master", async || cluster.home(asked).await != port).await;
         shop.signal_workers(Signal::SIGCONT);
         customers.wait_for(&customers.accepted, 100).await;
         customers.closed.store(true, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use surepass::queue::{JobEvents, JobStatus};
 
-use support::program::awaited;
+use support::program::{awaited, eventually};
 use support::shop::Shop;
 
 /// Somebody buys, and who waits for that purchase's job hears that it is done.
@@ -12,12 +12,10 @@ pub(crate) async fn heard(events: &JobEvents, shop: &Shop) {
     let session = shop.session();
     let jobs = [format!("fulfil:{}", session.session_id())];
     let mut watch = events.watch(&jobs[0]).unwrap();
-    let bought = async {
-        while shop.buy(&session).await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    awaited("a purchase that is accepted", bought).await;
+    eventually("a purchase that is accepted", async || {
+        shop.buy(&session).await.status == 200
+    })
+    .await;
     let queue = shop.queue();
     loop {
         awaited("news of a purchase", watch.changed()).await.unwrap();

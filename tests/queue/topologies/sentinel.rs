@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::topologies::news::heard;
 use support::customers::Customers;
-use support::program::{PATIENCE, awaited};
+use support::program::{PATIENCE, eventually};
 use support::redis_node::{Node, free_port};
 use support::shop::Shop;
 
@@ -97,12 +97,7 @@ impl Watched {
     }
 
     async fn until_master_is_not(&self, port: u16) {
-        let waiting = async {
-            while self.master().await == port {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        awaited("another master", waiting).await;
+        eventually("another master", async || self.master().await != port).await;
     }
 }
 

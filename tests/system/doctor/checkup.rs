@@ -7,7 +7,7 @@ use serde_json::Value;
 use surepass::clock::Clock;
 
 use crate::doctor::stripe::{Stripe, endpoint};
-use support::program::{WORKER, awaited, stderr, stdout};
+use support::program::{WORKER, awaited, eventually, stderr, stdout};
 use support::shop::{SECRET_WORD, Shop};
 
 /// A shop with all that it should have, and its Stripe.
@@ -78,12 +78,10 @@ impl Checkup {
             }
         };
         awaited("the first nightly lookback", swept).await;
-        let known = async {
-            while self.shop.json(&["workers", "list", "--json"]).await == serde_json::json!([]) {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        };
-        awaited("the worker's first sign of life", known).await;
+        eventually("the worker's first sign of life", async || {
+            self.shop.json(&["workers", "list", "--json"]).await != serde_json::json!([])
+        })
+        .await;
     }
 
     /// Starts a worker that follows the schedules.

@@ -1,12 +1,10 @@
 //! What the doctor says of our webhook endpoints at Stripe.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::doctor::checkup::Checkup;
 use crate::doctor::stripe::{endpoint, event};
-use support::program::awaited;
+use support::program::eventually;
 
 /// The doctor's words, with the address of this test's server as `INTAKE`.
 async fn only_wrong(checkup: &Checkup) -> String {
@@ -216,10 +214,8 @@ async fn a_secret_that_is_not_stripes_is_an_error_though_the_lookback_takes_the_
     checkup.stripe.state().undelivered = events.clone();
     checkup.start_scheduled_worker().await;
     let shop = &checkup.shop;
-    awaited("the events, by the lookback", async {
-        while shop.events().await.len() < 3 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    eventually("the events, by the lookback", async || {
+        shop.events().await.len() >= 3
     })
     .await;
     let told = async || {

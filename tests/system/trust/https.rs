@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use surepass::up::sample::SampleSession;
 
 use crate::trust::authority::{Authority, Environment, NOT_TRUSTED};
-use support::program::{WORKER, awaited};
+use support::program::{WORKER, awaited, eventually};
 use support::shop::{COMPLETED, Shop, WEBHOOK_SECRET, signed};
 use support::stripe_faults::{Fake, Reply};
 
@@ -118,12 +118,7 @@ async fn spans_reach_a_collector_by_https_once_its_ca_is_named() {
     shop.start_server().await;
     shop.servers.remove(0);
     buy(&shop).await;
-    let come = async {
-        while collector.asked().is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    awaited("spans", come).await;
+    eventually("spans", async || !collector.asked().is_empty()).await;
     assert_eq!(collector.asked()[0].target, "/v1/traces");
 }
 
