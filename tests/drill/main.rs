@@ -4,11 +4,7 @@
 //! `cargo test --test drill [-- WORDS]` runs it small, `SUREPASS_DRILL=long` (`make drill`) for minutes; WORDS choose
 //! the faults whose names contain one of them.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a drill that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a drill that cannot go on has failed")]
 
 mod redis_faults;
 mod shared_account;
