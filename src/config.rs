@@ -11,10 +11,8 @@ mod queues;
 mod value;
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -25,6 +23,7 @@ pub use fulfil::{ClientReference, FulfilSettings};
 pub use load::{ConfigError, VARIABLES};
 pub use lookback::LookbackSettings;
 pub use queues::{OneQueueSettings, QueueName, QueueSettings};
+pub use value::{Days, Hours, Milliseconds, Seconds, Span, Within};
 
 use crate::credentials;
 use crate::telemetry::LogFormat;
@@ -155,8 +154,7 @@ pub struct StripeSettings {
     #[serde(deserialize_with = "value::url")]
     pub api_base: Url,
     /// Requests a second that all processes together may make, 1 to 100.
-    #[serde(deserialize_with = "value::whole::<_, _, 1, 100>")]
-    pub rate_per_second: u32,
+    pub rate_per_second: Within<u32, 1, 100>,
 }
 
 impl StripeSettings {
@@ -185,35 +183,23 @@ pub struct ServerSettings {
     #[serde(deserialize_with = "value::optional_url")]
     pub public_url: Option<Url>,
     /// The longest webhook body in bytes, 1 KiB to 16 MB.
-    #[serde(deserialize_with = "value::whole::<_, _, 1024, 16_000_000>")]
-    pub max_body_bytes: usize,
+    pub max_body_bytes: Within<usize, 1024, 16_000_000>,
     /// How long the intake waits for Redis, 10 ms to 60 s.
-    #[serde(
-        rename = "redis_timeout_ms",
-        deserialize_with = "value::milliseconds::<_, 10, 60_000>"
-    )]
-    pub redis_timeout: Duration,
+    #[serde(rename = "redis_timeout_ms")]
+    pub redis_timeout: Milliseconds<10, 60_000>,
     /// How old a webhook's signature may be, 1 s to a day.
-    #[serde(
-        rename = "signature_tolerance_seconds",
-        deserialize_with = "value::seconds::<_, 1, 86_400>"
-    )]
-    pub signature_tolerance: Duration,
+    #[serde(rename = "signature_tolerance_seconds")]
+    pub signature_tolerance: Seconds<1, 86_400>,
     /// How long the whole body of a request may take, 1 s to 5 min.
-    #[serde(
-        rename = "body_timeout_seconds",
-        deserialize_with = "value::seconds::<_, 1, 300>"
-    )]
-    pub body_timeout: Duration,
-    /// Requests of one address whose head or body is not complete, up to 100,000; `None`: any number.
-    #[serde(deserialize_with = "value::count_or_none::<_, 100_000>")]
-    pub unfinished_per_address: Option<NonZeroUsize>,
+    #[serde(rename = "body_timeout_seconds")]
+    pub body_timeout: Seconds<1, 300>,
+    /// Requests of one address whose head or body is not complete, up to 100,000; 0: any number.
+    pub unfinished_per_address: Within<usize, 0, 100_000>,
     /// Where `/metrics` is.
     #[serde(deserialize_with = "value::address")]
     pub metrics_bind: SocketAddr,
-    /// Threads that serve requests, up to 1024; `None`: half as many as there are cores.
-    #[serde(deserialize_with = "value::count_or_none::<_, 1024>")]
-    pub workers: Option<NonZeroUsize>,
+    /// Threads that serve requests, up to 1024; 0: half as many as there are cores.
+    pub workers: Within<usize, 0, 1024>,
 }
 
 /// `[worker]`
@@ -224,17 +210,13 @@ pub struct WorkerSettings {
     #[serde(deserialize_with = "value::address")]
     pub metrics_bind: SocketAddr,
     /// Jobs at a time, 1 to 10,000.
-    #[serde(deserialize_with = "value::whole::<_, _, 1, 10_000>")]
-    pub concurrency: usize,
+    pub concurrency: Within<usize, 1, 10_000>,
     /// How long running jobs may take to finish after SIGTERM, up to an hour.
-    #[serde(rename = "grace_seconds", deserialize_with = "value::seconds::<_, 0, 3_600>")]
-    pub grace: Duration,
+    #[serde(rename = "grace_seconds")]
+    pub grace: Seconds<0, 3_600>,
     /// How long a job may run, 1 s to an hour.
-    #[serde(
-        rename = "job_timeout_seconds",
-        deserialize_with = "value::seconds::<_, 1, 3_600>"
-    )]
-    pub job_timeout: Duration,
+    #[serde(rename = "job_timeout_seconds")]
+    pub job_timeout: Seconds<1, 3_600>,
     /// The queues to work on; empty: all.
     pub queues: Vec<String>,
 }
@@ -244,20 +226,15 @@ pub struct WorkerSettings {
 #[serde(deny_unknown_fields)]
 pub struct EventLogSettings {
     /// How long raw bodies are kept, up to 3,650 days.
-    #[serde(rename = "keep_body_days", deserialize_with = "value::days::<_, 0, 3_650>")]
-    pub keep_body: Duration,
+    #[serde(rename = "keep_body_days")]
+    pub keep_body: Days<0, 3_650>,
     /// Entries that wait in Redis at most, 1,000 to a hundred million.
-    #[serde(deserialize_with = "value::whole::<_, _, 1_000, 100_000_000>")]
-    pub stream_max_entries: u64,
+    pub stream_max_entries: Within<u64, 1_000, 100_000_000>,
     /// Entries stored in one transaction, 1 to 10,000.
-    #[serde(deserialize_with = "value::whole::<_, _, 1, 10_000>")]
-    pub drain_batch: usize,
+    pub drain_batch: Within<usize, 1, 10_000>,
     /// How long an entry may wait for its batch, 1 ms to 60 s.
-    #[serde(
-        rename = "drain_interval_ms",
-        deserialize_with = "value::milliseconds::<_, 1, 60_000>"
-    )]
-    pub drain_interval: Duration,
+    #[serde(rename = "drain_interval_ms")]
+    pub drain_interval: Milliseconds<1, 60_000>,
 }
 
 /// `[admin]`

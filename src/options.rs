@@ -24,20 +24,20 @@ impl Settings {
             prefix: self.queue.prefix.clone(),
             name: name.as_str().to_owned(),
             retry: RetryPolicy {
-                base: self.queue.backoff_base,
-                cap: self.queue.backoff_cap,
-                max_attempts: self.queue.max_attempts,
+                base: *self.queue.backoff_base,
+                cap: *self.queue.backoff_cap,
+                max_attempts: *self.queue.max_attempts,
             },
-            lease: self.queue.lease,
-            max_crashes: self.queue.max_crashes,
-            keep_done: self.queue.keep_done,
-            keep_done_jobs: whole(self.queue.keep_done_jobs),
-            keep_dead: self.queue.keep_dead,
-            log_entries: whole(self.event_log.stream_max_entries),
-            leave_unknown: self.queue.leave_unknown,
+            lease: *self.queue.lease,
+            max_crashes: *self.queue.max_crashes,
+            keep_done: *self.queue.keep_done,
+            keep_done_jobs: whole(*self.queue.keep_done_jobs),
+            keep_dead: *self.queue.keep_dead,
+            log_entries: whole(*self.event_log.stream_max_entries),
+            leave_unknown: *self.queue.leave_unknown,
             limits: QueueLimits {
-                running: own.max_running,
-                per_second: own.max_per_second,
+                running: *own.max_running,
+                per_second: *own.max_per_second,
             },
             ..QueueConfig::default()
         }
@@ -58,7 +58,7 @@ impl Settings {
     /// How often all processes together call it.
     #[must_use]
     pub fn stripe_rate_limit(&self) -> TokenBucketOptions {
-        stripe_rate_limit::options(&self.queue.prefix, self.stripe.rate_per_second)
+        stripe_rate_limit::options(&self.queue.prefix, *self.stripe.rate_per_second)
     }
 
     /// How the store is opened.

@@ -20,7 +20,7 @@ use futures::FutureExt;
 use purchase_log::PurchaseLog;
 use secrecy::SecretString;
 use surepass::clock::Clock;
-use surepass::config::{QueueName, Settings};
+use surepass::config::{QueueName, Settings, Within};
 use surepass::dead_letters::DeadLetters;
 use surepass::event_log::Drain;
 use surepass::fulfil::{Fulfiller, Purchase};
@@ -54,8 +54,8 @@ const SLICE: Duration = Duration::from_secs(2);
 #[command(name = "surepass-worker", version, long_version = surepass::LONG_VERSION)]
 struct Arguments {
     /// Jobs to run at a time [default: worker.concurrency, 256]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    concurrency: Option<u32>,
+    #[arg(long, value_name = "N")]
+    concurrency: Option<Within<usize, 1, 10_000>>,
     /// The queues to take jobs from, separated by commas [default: all: fulfil, sync]
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES.map(QueueName::as_str))]
     queues: Vec<String>,
@@ -86,7 +86,7 @@ fn run(arguments: Arguments, mut settings: Settings) -> Result<(), String> {
     let _telemetry = telemetry::init("surepass-worker", &settings.log.filter, settings.log.format)
         .map_err(|error| error.to_string())?;
     if let Some(concurrency) = arguments.concurrency {
-        settings.worker.concurrency = concurrency as usize;
+        settings.worker.concurrency = concurrency;
     }
     if !arguments.queues.is_empty() {
         settings.worker.queues = arguments.queues;
@@ -132,7 +132,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
     let name = worker_name();
     tracing::info!(
         worker = name,
-        concurrency = settings.worker.concurrency,
+        concurrency = *settings.worker.concurrency,
         "starting"
     );
 
@@ -171,7 +171,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
                     .data(purchase_log.clone())
                     .data(own.clone())
                     .concurrency(slots)
-                    .timeout(settings.worker.job_timeout)
+                    .timeout(*settings.worker.job_timeout)
                     .build(other_jobs::run);
                 worker.run_until(stop).boxed()
             }
@@ -179,7 +179,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
                 let Some(lookback) = lookback.clone() else {
                     continue;
                 };
-                let may_take = settings.worker.job_timeout * SYNC_MAY_TAKE;
+                let may_take = *settings.worker.job_timeout * SYNC_MAY_TAKE;
                 let backend = RedisBackend::new(&own, &name, slots, prefetch).with_gate(&gate);
                 give_back.push(backend.give_back());
                 let stop = asked(&shutdown, backend.stop());
@@ -270,7 +270,7 @@ async fn too_long(settings: &Settings, shutdown: &Shutdown, stop_cron: &Cancella
     stop_cron.cancel();
     tracing::info!("stopping: running jobs finish, no new ones are taken");
     tokio::select! {
-        () = tokio::time::sleep(settings.worker.grace) => "the grace period is over",
+        () = tokio::time::sleep(*settings.worker.grace) => "the grace period is over",
         () = shutdown.insisted() => "second signal received",
     }
 }
@@ -315,9 +315,9 @@ fn posts(
         .collect();
     let weights: Vec<_> = queues
         .iter()
-        .map(|queue| settings.queue.of(*queue).weight)
+        .map(|queue| *settings.queue.of(*queue).weight)
         .collect();
-    let slots = queue::slots(settings.worker.concurrency, &weights);
+    let slots = queue::slots(*settings.worker.concurrency, &weights);
     let posts = queues.into_iter().zip(slots).map(|(name, slots)| {
         let own = Queue::new(redis, settings.queue_config_of(name)).map_err(|error| error.to_string())?;
         Ok((name, slots, own))
@@ -347,9 +347,9 @@ fn drain(
                 store: store.clone(),
                 clock: clock.clone(),
                 livemode,
-                batch: log.drain_batch,
-                interval: log.drain_interval,
-                keep_body: log.keep_body,
+                batch: *log.drain_batch,
+                interval: *log.drain_interval,
+                keep_body: *log.keep_body,
             };
             drain.run(stop.clone())
         })

@@ -73,7 +73,7 @@ pub(crate) fn ours(redis_url: &SecretString, database_url: String) -> Outcome<Ru
             _ => None,
         })?;
         let options = RedisOptions {
-            response_timeout: settings.server.redis_timeout,
+            response_timeout: *settings.server.redis_timeout,
             ..RedisOptions::default()
         };
         let redis = Redis::open(&redis_url, options)?;

@@ -146,7 +146,7 @@ async fn surepass(
     // So that the first purchase does not pay for the connection and the catalogue alone.
     store.subscriptions(&SubscriptionFilter::default(), 1).await?;
     let (total, done) = (purchases.len(), Arc::new(AtomicUsize::new(0)));
-    let concurrency = settings.worker.concurrency;
+    let concurrency = *settings.worker.concurrency;
     let backend = RedisBackend::<Purchase>::new(
         &queue,
         &ulid::Ulid::generate().to_string(),
@@ -158,7 +158,7 @@ async fn surepass(
         .data(fulfiller)
         .data(Arc::new(PurchaseLog::start(Clock::system())))
         .concurrency(concurrency)
-        .timeout(settings.worker.job_timeout)
+        .timeout(*settings.worker.job_timeout)
         .build(
             move |purchase: Purchase,
                   fulfiller: Data<Arc<Fulfiller>>,

@@ -17,7 +17,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     actix_web::rt::System::new().block_on(async {
         let shutdown = Shutdown::listen()?;
         let options = RedisOptions {
-            response_timeout: settings.server.redis_timeout,
+            response_timeout: *settings.server.redis_timeout,
             ..RedisOptions::default()
         };
         let redis = Redis::open(&settings.redis.url_or_default(), options)?;

@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::value;
+use super::value::{self, Within};
 use crate::identity::IdentityOptions;
 
 /// `[customers]`
@@ -18,10 +18,10 @@ pub struct CustomerSettings {
     #[serde(deserialize_with = "value::key_url")]
     pub jwks_url: Option<Url>,
     /// The `iss` that tokens must have; `None`: any.
-    #[serde(deserialize_with = "value::optional_text")]
+    #[serde(deserialize_with = "value::filled")]
     pub issuer: Option<String>,
     /// The `aud` that tokens must have; `None`: those that have none.
-    #[serde(deserialize_with = "value::optional_text")]
+    #[serde(deserialize_with = "value::filled")]
     pub audience: Option<String>,
     /// Other sites whose pages may call the customers' routes, as browsers name them: `https://shop.example.com`.
     #[serde(deserialize_with = "value::origins")]
@@ -33,20 +33,15 @@ pub struct CustomerSettings {
     #[serde(deserialize_with = "value::optional_header")]
     pub address_header: Option<String>,
     /// Calls a minute of one customer, 1 to 100,000.
-    #[serde(deserialize_with = "value::whole::<_, _, 1, 100_000>")]
-    pub requests_per_minute: u32,
+    pub requests_per_minute: Within<u32, 1, 100_000>,
     /// Calls a minute from one address, 1 to 1,000,000.
-    #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000_000>")]
-    pub address_requests_per_minute: u32,
+    pub address_requests_per_minute: Within<u32, 1, 1_000_000>,
     /// Syncs a minute that one customer asks for, 1 to 1,000.
-    #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000>")]
-    pub syncs_per_minute: u32,
+    pub syncs_per_minute: Within<u32, 1, 1_000>,
     /// How often a minute Stripe is asked for one customer about sessions that nobody here knows, 1 to 1,000.
-    #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000>")]
-    pub asks_per_minute: u32,
+    pub asks_per_minute: Within<u32, 1, 1_000>,
     /// Streams that are open at a time on one server, 0 to 1,000,000.
-    #[serde(deserialize_with = "value::whole::<_, _, 0, 1_000_000>")]
-    pub streams: u32,
+    pub streams: Within<u32, 0, 1_000_000>,
 }
 
 impl CustomerSettings {

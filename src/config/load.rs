@@ -156,7 +156,7 @@ impl Settings {
             builder = builder.set_override_option(key, variable(name)).map_err(wrong)?;
         }
         let mut settings: Self = builder.build().and_then(Config::try_deserialize).map_err(wrong)?;
-        if settings.queue.backoff_base > settings.queue.backoff_cap {
+        if *settings.queue.backoff_base > *settings.queue.backoff_cap {
             return Err(ConfigError::Value {
                 place: place("queue.backoff_base_ms", &layers, variable),
                 problem: "must not be longer than `queue.backoff_cap_seconds`".to_owned(),

@@ -1,10 +1,8 @@
 //! What is set for the lookback.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
-use super::value;
+use super::value::{self, Days, Hours, Seconds};
 use crate::schedule::Schedule;
 use crate::time_zone::Tz;
 
@@ -19,21 +17,18 @@ pub struct LookbackSettings {
     #[serde(deserialize_with = "value::optional_word")]
     pub nightly: Option<Schedule>,
     /// How far back it goes, 1 to 400 days.
-    #[serde(rename = "nightly_days", deserialize_with = "value::days::<_, 1, 400>")]
-    pub nightly_window: Duration,
+    #[serde(rename = "nightly_days")]
+    pub nightly_window: Days<1, 400>,
     /// When the short lookback begins; `None`: never.
     #[serde(deserialize_with = "value::optional_word")]
     pub recent: Option<Schedule>,
     /// How far back it goes, 1 to 720 hours.
-    #[serde(rename = "recent_hours", deserialize_with = "value::hours::<_, 1, 720>")]
-    pub recent_window: Duration,
+    #[serde(rename = "recent_hours")]
+    pub recent_window: Hours<1, 720>,
     /// When our webhook endpoints at Stripe are looked at; `None`: never.
     #[serde(deserialize_with = "value::optional_word")]
     pub audit: Option<Schedule>,
     /// Over how long a tick's accounts are spread, up to 6 hours.
-    #[serde(
-        rename = "spread_seconds",
-        deserialize_with = "value::seconds::<_, 0, 21_600>"
-    )]
-    pub spread: Duration,
+    #[serde(rename = "spread_seconds")]
+    pub spread: Seconds<0, 21_600>,
 }

@@ -2,6 +2,7 @@ mod refused;
 
 use std::collections::HashMap;
 use std::fs;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
@@ -46,15 +47,14 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
-/// The message without the folder's random name.
+/// The message without the path of the temporary folder.
 fn refusal(result: Result<Settings, ConfigError>) -> String {
     let message = result.unwrap_err().to_string();
-    message
-        .rsplit('/')
-        .next()
-        .filter(|_| message.starts_with('/'))
-        .unwrap_or(&message)
-        .to_owned()
+    let folders = format!("{}/", std::env::temp_dir().display());
+    match message.split_once(&folders) {
+        Some((before, path)) => format!("{before}{}", path.split_once('/').unwrap().1),
+        None => message,
+    }
 }
 
 fn exposed(secret: Option<SecretString>) -> Option<String> {
@@ -75,33 +75,33 @@ fn the_defaults_are_those_of_the_contract() {
     assert!(settings.redis.url.is_none() && settings.database.url.is_none());
     assert!(settings.stripe.secret_key.is_none() && settings.stripe.webhook_secrets.is_empty());
     assert_eq!(settings.stripe.api_base.as_str(), "https://api.stripe.com/");
-    assert_eq!(settings.stripe.rate_per_second, 20);
+    assert_eq!(*settings.stripe.rate_per_second, 20);
     assert_eq!(settings.server.bind.to_string(), "127.0.0.1:8080");
-    assert_eq!(settings.server.max_body_bytes, 1 << 20);
-    assert_eq!(settings.server.redis_timeout, Duration::from_secs(2));
+    assert_eq!(*settings.server.max_body_bytes, 1 << 20);
+    assert_eq!(*settings.server.redis_timeout, Duration::from_secs(2));
     assert_eq!(
-        settings.server.signature_tolerance,
+        *settings.server.signature_tolerance,
         crate::stripe::signature::DEFAULT_TOLERANCE
     );
-    assert_eq!(settings.server.workers, None);
-    assert_eq!(settings.server.body_timeout, Duration::from_secs(10));
-    assert_eq!(settings.server.unfinished_per_address.map(usize::from), Some(256));
+    assert_eq!(*settings.server.workers, 0);
+    assert_eq!(*settings.server.body_timeout, Duration::from_secs(10));
+    assert_eq!(*settings.server.unfinished_per_address, 256);
     assert_eq!(settings.server.metrics_bind.to_string(), "127.0.0.1:9463");
     assert_eq!(settings.worker.metrics_bind.to_string(), "127.0.0.1:9464");
-    assert_eq!(settings.worker.grace, Duration::from_secs(25));
-    assert_eq!(settings.queue.max_attempts, 16);
-    assert_eq!(settings.queue.backoff_base, Duration::from_secs(1));
-    assert_eq!(settings.queue.backoff_cap, Duration::from_mins(10));
-    assert_eq!(settings.queue.max_crashes, 3);
-    assert_eq!(settings.queue.event_dedupe, Duration::from_hours(35 * 24));
-    assert_eq!(settings.queue.keep_dead, Duration::from_hours(30 * 24));
+    assert_eq!(*settings.worker.grace, Duration::from_secs(25));
+    assert_eq!(*settings.queue.max_attempts, 16);
+    assert_eq!(*settings.queue.backoff_base, Duration::from_secs(1));
+    assert_eq!(*settings.queue.backoff_cap, Duration::from_mins(10));
+    assert_eq!(*settings.queue.max_crashes, 3);
+    assert_eq!(*settings.queue.event_dedupe, Duration::from_hours(35 * 24));
+    assert_eq!(*settings.queue.keep_dead, Duration::from_hours(30 * 24));
     let lookback = &settings.lookback;
     let set = |schedule: &Option<crate::schedule::Schedule>| schedule.as_ref().map(ToString::to_string);
     assert_eq!(lookback.time_zone, crate::time_zone::Tz::UTC);
     assert_eq!(set(&lookback.nightly).as_deref(), Some("0 3 * * *"));
-    assert_eq!(lookback.nightly_window, Duration::from_hours(30 * 24));
+    assert_eq!(*lookback.nightly_window, Duration::from_hours(30 * 24));
     assert_eq!(set(&lookback.recent).as_deref(), Some("*/10 * * * *"));
-    assert_eq!(lookback.recent_window, Duration::from_hours(3));
+    assert_eq!(*lookback.recent_window, Duration::from_hours(3));
     assert_eq!(set(&lookback.audit).as_deref(), Some("0 * * * *"));
     assert_eq!(settings.server.public_url, None);
     assert_eq!(settings.sanity.version, "2023-05-03");
@@ -149,7 +149,7 @@ fn every_variable_of_the_contract_reaches_its_setting() {
         .collect();
     assert_eq!(secrets, ["whsec_first-11", "whsec_second-2"]);
     assert_eq!(settings.stripe.api_base.as_str(), "http://127.0.0.1:12111/");
-    assert_eq!(settings.stripe.rate_per_second, 5);
+    assert_eq!(*settings.stripe.rate_per_second, 5);
     assert_eq!(exposed(settings.sanity.token).unwrap(), "sk_sanity");
     assert_eq!(settings.sanity.base.unwrap().as_str(), "http://127.0.0.1:3333/");
     assert_eq!(settings.sanity.version, "2025-02-19");
@@ -211,11 +211,11 @@ fn the_environment_wins_over_the_environments_file_which_wins_over_the_default_f
         &[("SUREPASS_ENV", "staging"), ("SUREPASS_STRIPE_RATE", "3")],
     )
     .unwrap();
-    assert_eq!(settings.stripe.rate_per_second, 3);
-    assert_eq!(settings.worker.concurrency, 2);
-    assert_eq!(settings.queue.max_attempts, 1);
-    assert_eq!(settings.queue.max_crashes, 3);
-    assert_eq!(from(&folder, &[]).unwrap().stripe.rate_per_second, 9);
+    assert_eq!(*settings.stripe.rate_per_second, 3);
+    assert_eq!(*settings.worker.concurrency, 2);
+    assert_eq!(*settings.queue.max_attempts, 1);
+    assert_eq!(*settings.queue.max_crashes, 3);
+    assert_eq!(*from(&folder, &[]).unwrap().stripe.rate_per_second, 9);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn the_example_for_production_is_valid() {
 }
 
 #[test]
-fn webhook_secrets_are_a_list_or_text_with_commas_and_never_empty() {
+fn webhook_secrets_are_a_list_or_text_with_commas() {
     let texts = |file: &str| {
         let secrets = with_file(file).unwrap().stripe.webhook_secrets;
         secrets
@@ -261,19 +261,6 @@ fn webhook_secrets_are_a_list_or_text_with_commas_and_never_empty() {
         ["whsec_first-11"]
     );
     assert_eq!(texts("[stripe]\nwebhook_secrets = []"), <[&str; 0]>::default());
-    assert_eq!(
-        refusal(with(&[(
-            "STRIPE_WEBHOOK_SECRET",
-            "whsec_first-11,,whsec_second-2"
-        )])),
-        "STRIPE_WEBHOOK_SECRET (secret 2 of 3) is empty: set the value, or remove the extra comma",
-    );
-    assert_eq!(
-        refusal(with_file(
-            "[stripe]\nwebhook_secrets = [\"whsec_first-11\", \" \"]"
-        )),
-        "development.toml: `stripe.webhook_secrets` (secret 2 of 2) is empty: set the value, or remove the extra comma",
-    );
 }
 
 #[test]
@@ -371,7 +358,7 @@ fn each_queue_has_its_own_weight_and_limits_and_shares_the_rest() {
     );
     assert_eq!(fulfil.limits, QueueLimits::default());
     assert_eq!((sync.limits.running, sync.limits.per_second), (4, 20));
-    assert_eq!(settings.queue.of(QueueName::Fulfil).weight, 10);
-    assert_eq!(settings.queue.of(QueueName::Sync).weight, 1);
+    assert_eq!(*settings.queue.of(QueueName::Fulfil).weight, 10);
+    assert_eq!(*settings.queue.of(QueueName::Sync).weight, 1);
     assert_eq!(fulfil.leave_unknown, Duration::from_hours(24));
 }

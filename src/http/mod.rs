@@ -122,8 +122,8 @@ impl Application {
             settings, redis, &queue, &sync, &store, &clock,
         )?);
         let tenants = api.customers.tenants.clone();
-        let verifier = verifier.with_tolerance(tolerance);
-        let endpoints = Arc::new(Endpoints::new(verifier, tolerance, tenants, store.clone()));
+        let verifier = verifier.with_tolerance(*tolerance);
+        let endpoints = Arc::new(Endpoints::new(verifier, *tolerance, tenants, store.clone()));
         let page_of_customers = web::Data::new(Page::new(api.clone(), &settings.folder)?);
         let streams = api.customers.streams.clone();
         let health = Health::of_server(queue.clone(), store);
@@ -131,15 +131,15 @@ impl Application {
             .with_streams(streams.clone())
             .with_health(health.clone());
         let intake = IntakeSettings {
-            largest: settings.server.max_body_bytes,
-            remember: settings.queue.event_dedupe,
-            patience: settings.server.redis_timeout,
+            largest: *settings.server.max_body_bytes,
+            remember: *settings.queue.event_dedupe,
+            patience: *settings.server.redis_timeout,
             random: rand::random,
         };
-        let threads = settings
-            .server
-            .workers
-            .map_or_else(half_of_the_cores, usize::from);
+        let threads = match *settings.server.workers {
+            0 => half_of_the_cores(),
+            threads => threads,
+        };
         let (limits, most) = limits(settings, threads);
         let safety = SafetyHeaders::new(settings.server.public_url.as_ref());
         let turns = Arc::new(Semaphore::new(LARGE_BODIES_AT_ONCE));
@@ -213,13 +213,13 @@ fn half_of_the_cores() -> usize {
 
 /// What one thread allows its clients, and how many connections it takes.
 fn limits(settings: &Settings, threads: usize) -> (Limits, usize) {
-    let streams = usize::try_from(settings.customers.streams).unwrap_or(usize::MAX);
+    let streams = usize::try_from(*settings.customers.streams).unwrap_or(usize::MAX);
     let wanted = streams.saturating_add(OTHER_CONNECTIONS);
     let most = connections::most(wanted, threads);
     // Behind a proxy that names its clients all connections are the proxy's.
     let is_direct = settings.customers.address_header.is_none();
-    let per_address = settings.server.unfinished_per_address.filter(|_| is_direct);
-    let per_address = per_address.map(|most| most.get().div_ceil(threads));
+    let per_address = *settings.server.unfinished_per_address;
+    let per_address = (is_direct && per_address > 0).then(|| per_address.div_ceil(threads));
     let limits = Limits {
         per_address,
         // Who opens many connections to use them at once is served; nobody takes all that there are.
@@ -227,7 +227,7 @@ fn limits(settings: &Settings, threads: usize) -> (Limits, usize) {
             .map_or(most, |per_address| per_address * BURST)
             .min(most.div_ceil(4)),
         in_all: most / 2,
-        body: settings.server.body_timeout,
+        body: *settings.server.body_timeout,
         head: KEEP_ALIVE + FIRST_HEAD,
     };
     (limits, most)

@@ -201,13 +201,13 @@ impl Cron {
         let nightly = nightly.as_ref().map(|schedule| ScheduledLookback {
             name: NIGHTLY,
             schedule,
-            window: *nightly_window,
-            events: Some(*nightly_window),
+            window: **nightly_window,
+            events: Some(**nightly_window),
         });
         let recent = recent.as_ref().map(|schedule| ScheduledLookback {
             name: RECENT,
             schedule,
-            window: *recent_window,
+            window: **recent_window,
             events: None,
         });
         nightly.into_iter().chain(recent)
@@ -255,7 +255,7 @@ impl Cron {
     fn spread(&self, schedule: &Schedule, tick: DateTime<Utc>) -> Duration {
         let next = schedule.after(tick, self.settings.time_zone);
         let room = next.and_then(|next| (next - tick).to_std().ok());
-        room.map_or(self.settings.spread, |room| self.settings.spread.min(room / 2))
+        room.map_or(*self.settings.spread, |room| self.settings.spread.min(room / 2))
     }
 
     /// The key's own account, and each connected account of a tenant.

@@ -81,7 +81,7 @@ impl Lookback {
             fulfil,
             sync,
             clock,
-            remember_events: settings.queue.event_dedupe,
+            remember_events: *settings.queue.event_dedupe,
             client_reference: settings.fulfil.client_reference_id,
             unmatched: settings.fulfil.unmatched,
             slice: Duration::ZERO,

@@ -147,7 +147,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     }
     store.close().await;
     supervisor
-        .stop(settings.worker.grace + Duration::from_secs(5))
+        .stop(*settings.worker.grace + Duration::from_secs(5))
         .await;
     outcome
 }

@@ -202,7 +202,7 @@ fn mark(context: &Context, mark: &Watermark, report: &mut Report) {
         );
     } else if what == "purchases"
         && lookback.nightly.is_some()
-        && mark.from > context.now - lookback.nightly_window
+        && mark.from > context.now - *lookback.nightly_window
     {
         report.warn(
             "proven",

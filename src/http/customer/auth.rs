@@ -87,7 +87,7 @@ impl CustomerApi {
     pub(in crate::http) async fn within_limits(&self, request: &HttpRequest) -> Result<(), Refusal> {
         let limit = RateLimit {
             name: "address",
-            per_minute: self.settings.address_requests_per_minute,
+            per_minute: *self.settings.address_requests_per_minute,
         };
         match self.address(request).map(Caller::address) {
             Some(address) => self.count(limit, &address).await,
@@ -99,7 +99,7 @@ impl CustomerApi {
     async fn user_within_limits(&self, customer: &Customer) -> Result<(), Refusal> {
         let limit = RateLimit {
             name: "user",
-            per_minute: self.settings.requests_per_minute,
+            per_minute: *self.settings.requests_per_minute,
         };
         self.count(limit, &Caller::user(&customer.id)).await
     }

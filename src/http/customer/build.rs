@@ -67,7 +67,7 @@ impl CustomerApi {
             streams: StatusStreams::new(JobEvents::of(fulfil), streams(settings), rand::random),
             proofs: Proofs::default(),
             client_reference: settings.fulfil.client_reference_id,
-            asks_per_minute: settings.customers.asks_per_minute,
+            asks_per_minute: *settings.customers.asks_per_minute,
             clock: clock.clone(),
         };
         let identity = Identity::new(settings.customers.identity_options(), http, clock.clone());
@@ -97,7 +97,7 @@ impl CustomerApi {
 
 /// How many streams may be open: as many as set, if the limit of open files allows it.
 fn streams(settings: &Settings) -> usize {
-    let wanted = u64::from(settings.customers.streams);
+    let wanted = u64::from(*settings.customers.streams);
     let files = connections::allow(wanted + connections::LEFT_TO_OTHERS);
     let room = files.saturating_sub(connections::LEFT_TO_OTHERS).min(wanted);
     if room < wanted {

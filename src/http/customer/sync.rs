@@ -54,7 +54,7 @@ pub(super) async fn run(
 pub(in crate::http) async fn within_limit(api: &CustomerApi, customer: &Customer) -> Result<(), Refusal> {
     let limit = RateLimit {
         name: "syncs",
-        per_minute: api.settings.syncs_per_minute,
+        per_minute: *api.settings.syncs_per_minute,
     };
     let refused = api.customers.limit(customer, limit).await;
     match refused.map_err(CustomerError::from)? {

@@ -26,7 +26,7 @@ impl Cron {
         let Some(mark) = marks.iter().find(own) else {
             return Ok(request);
         };
-        let earliest = (now - self.settings.nightly_window).trunc_subsecs(0);
+        let earliest = (now - *self.settings.nightly_window).trunc_subsecs(0);
         let since = mark.to.max(earliest);
         if since >= from {
             return Ok(request);
