@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Health;
@@ -20,7 +21,7 @@ use super::refusals::Refusals;
 use crate::customer::StatusStreams;
 use crate::lookback::endpoint_check::Findings;
 use crate::outage::{self, Outage};
-use crate::queue::{Exposition, Histogram, QueueError};
+use crate::queue::{Exposition, QueueError, duration_histogram};
 use crate::verdict::{PAID_WITHOUT_PASS, Verdict, WAITING_TOO_LONG};
 
 /// What became of a webhook request.
@@ -77,18 +78,21 @@ const NAMES: [&str; 13] = [
     "unavailable",
 ];
 
-/// How often a reason is told in the log, at most.
+/// How often a reason is logged, at most.
 const BETWEEN_SAMPLES: Duration = Duration::from_secs(10);
 
 /// How long a scrape waits for the verdict.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// Counts of webhook requests, and when each reason was last told.
+type ByLabel<M> = Family<[(&'static str, &'static str); 1], M>;
+
+/// Counts of webhook requests, and when each reason was last logged.
 #[derive(Debug)]
 pub struct IntakeMetrics {
-    counts: [AtomicU64; NAMES.len()],
+    counts: [Counter; NAMES.len()],
+    results: ByLabel<Counter>,
     durations: Histogram,
-    told: Mutex<[Option<Instant>; NAMES.len()]>,
+    logged: Mutex<[Option<Instant>; NAMES.len()]>,
     refusals: Arc<Refusals>,
     outage: Outage,
     /// How many had been answered with 503 when the last outage was over.
@@ -97,10 +101,12 @@ pub struct IntakeMetrics {
 
 impl IntakeMetrics {
     pub(super) fn new(refusals: Arc<Refusals>) -> Self {
+        let results = ByLabel::<Counter>::default();
         Self {
-            counts: Default::default(),
-            durations: Histogram::default(),
-            told: Mutex::default(),
+            counts: NAMES.map(|name| results.get_or_create_owned(&[("result", name)])),
+            results,
+            durations: duration_histogram(),
+            logged: Mutex::default(),
             refusals,
             outage: Outage::default(),
             refused_before: AtomicU64::new(0),
@@ -121,12 +127,12 @@ impl IntakeMetrics {
 
     pub(super) fn count(&self, received: Received, tenant: Option<&str>) {
         let which = received as usize;
-        let total = self.counts[which].fetch_add(1, Ordering::Relaxed) + 1;
+        let total = self.counts[which].inc() + 1;
         let good = matches!(
             received,
             Received::Accepted | Received::Duplicate | Received::Ignored
         );
-        if !good && self.may_tell(which) {
+        if !good && self.may_log(which) {
             let why = received.why(tenant.is_some());
             tracing::warn!(
                 reason = NAMES[which],
@@ -137,13 +143,13 @@ impl IntakeMetrics {
     }
 
     pub(super) fn took(&self, time: Duration) {
-        self.durations.observe(time);
+        self.durations.observe(time.as_secs_f64());
     }
 
     /// Redis has taken a batch. Costs a look at a flag, unless it was away before.
     pub(super) fn redis_answered(&self) {
         if let Some(away) = self.outage.answered() {
-            let all = self.counts[Received::Unavailable as usize].load(Ordering::Relaxed);
+            let all = self.counts[Received::Unavailable as usize].get();
             let refused = all - self.refused_before.swap(all, Ordering::Relaxed);
             tracing::info!(
                 away_ms = outage::millis(away),
@@ -154,7 +160,7 @@ impl IntakeMetrics {
     }
 
     pub(super) fn redis_failed(&self, error: &QueueError) {
-        // Told apart from the refusals that follow from it: this is the cause.
+        // The cause of the 503s, so it is logged even beside samples of them.
         if let Some(away) = self.outage.failed() {
             tracing::error!(
                 %error,
@@ -164,36 +170,30 @@ impl IntakeMetrics {
         }
     }
 
-    fn may_tell(&self, which: usize) -> bool {
-        let Ok(mut told) = self.told.try_lock() else {
+    fn may_log(&self, which: usize) -> bool {
+        let Ok(mut logged) = self.logged.try_lock() else {
             return false;
         };
-        let due = told[which].is_none_or(|at| at.elapsed() > BETWEEN_SAMPLES);
+        let due = logged[which].is_none_or(|at| at.elapsed() > BETWEEN_SAMPLES);
         if due {
-            told[which] = Some(Instant::now());
+            logged[which] = Some(Instant::now());
         }
         due
     }
-}
 
-impl Collector for IntakeMetrics {
-    fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {
+    fn register(&self, registry: &mut Registry) {
         let help = "Webhook requests, by what became of them";
-        let mut metric = page.encode_descriptor("surepass_webhooks", help, None, MetricType::Counter)?;
-        for (name, count) in NAMES.iter().zip(&self.counts) {
-            let count = count.load(Ordering::Relaxed);
-            metric
-                .encode_family(&[("result", *name)])?
-                .encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
-        }
-        let help = "From a webhook's body to its answer";
-        let name = "surepass_webhook_duration";
-        let mut metric = page.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        self.durations.encode(&mut metric)
+        registry.register("surepass_webhooks", help, self.results.clone());
+        registry.register_with_unit(
+            "surepass_webhook_duration",
+            "From a webhook's body to its answer",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
     }
 }
 
-/// What `/metrics` tells of.
+/// What `/metrics` shows.
 #[derive(Debug, Clone)]
 pub struct MetricsPage {
     queues: Exposition,
@@ -204,7 +204,7 @@ pub struct MetricsPage {
 }
 
 impl MetricsPage {
-    /// Tells of these queues and, in a server, of its intake.
+    /// Shows these queues and, in a server, its intake.
     #[must_use]
     pub fn new(queues: Exposition, intake: Option<Arc<IntakeMetrics>>) -> Self {
         Self {
@@ -216,21 +216,21 @@ impl MetricsPage {
         }
     }
 
-    /// Tells of the webhook endpoints' audits, too.
+    /// Shows the checks of the webhook endpoints, too.
     #[must_use]
     pub fn with(mut self, audit: Findings) -> Self {
         self.audit = Some(audit);
         self
     }
 
-    /// Tells how many streams are open, too.
+    /// Shows how many streams are open, too.
     #[must_use]
     pub fn with_streams(mut self, streams: StatusStreams) -> Self {
         self.streams = Some(streams);
         self
     }
 
-    /// Tells how many customers have paid and wait, too.
+    /// Shows how many customers have paid and wait, too.
     #[must_use]
     pub fn with_health(mut self, health: Health) -> Self {
         self.health = Some(health);
@@ -239,20 +239,22 @@ impl MetricsPage {
 
     async fn text(&self) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(self.queues.read().await));
+        self.queues.register(&mut registry).await;
         if let Some(intake) = &self.intake {
-            registry.register_collector(Box::new(intake.clone()));
+            intake.register(&mut registry);
         }
         if let Some(audit) = &self.audit {
-            registry.register_collector(Box::new(audit.clone()));
+            audit.register(&mut registry);
         }
         if let Some(streams) = &self.streams {
-            registry.register_collector(Box::new(Streams(streams.clone())));
+            let open = i64::try_from(streams.open()).unwrap_or(i64::MAX);
+            let help = "Purchases that customers follow by a stream at present";
+            registry.register("surepass_streams_open", help, ConstGauge::new(open));
         }
         if let Some(health) = &self.health
             && let Ok(seen) = tokio::time::timeout(PATIENCE, health.seen()).await
         {
-            registry.register_collector(Box::new(Unserved(seen.verdict)));
+            register_unserved(&mut registry, &seen.verdict);
         }
         let mut text = String::new();
         encode(&mut text, &registry)?;
@@ -260,37 +262,17 @@ impl MetricsPage {
     }
 }
 
-#[derive(Debug)]
-struct Streams(StatusStreams);
-
-impl Collector for Streams {
-    fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Purchases that customers follow by a stream at present";
-        let open = u32::try_from(self.0.open()).unwrap_or(u32::MAX);
-        page.encode_descriptor("surepass_streams_open", help, None, MetricType::Gauge)?
-            .encode_gauge(&open)
-    }
-}
-
-#[derive(Debug)]
-struct Unserved(Arc<Verdict>);
-
-impl Collector for Unserved {
-    fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Paid purchases without a pass, and those that have waited for over 60 s";
-        let mut metric =
-            page.encode_descriptor("surepass_purchases_unserved", help, None, MetricType::Gauge)?;
-        for problem in [PAID_WITHOUT_PASS, WAITING_TOO_LONG] {
-            // Where it is not known there is no sample.
-            if let Some(count) = self.0.count(problem) {
-                let count = u32::try_from(count).unwrap_or(u32::MAX);
-                metric
-                    .encode_family(&[("problem", problem)])?
-                    .encode_gauge(&count)?;
-            }
+fn register_unserved(registry: &mut Registry, verdict: &Verdict) {
+    let unserved = ByLabel::<Gauge>::default();
+    for problem in [PAID_WITHOUT_PASS, WAITING_TOO_LONG] {
+        // Where it is not known there is no sample.
+        if let Some(count) = verdict.count(problem) {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            unserved.get_or_create(&[("problem", problem)]).set(count);
         }
-        Ok(())
     }
+    let help = "Paid purchases without a pass, and those that have waited for over 60 s";
+    registry.register("surepass_purchases_unserved", help, unserved);
 }
 
 /// `/metrics`, for the server and for a worker.

@@ -9,7 +9,7 @@ use crate::world::{Size, World, began, hang, ok, quick, short_lease, work};
 
 async fn page(exposition: &Exposition) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(exposition.read().await));
+    exposition.register(&mut registry).await;
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();
     text

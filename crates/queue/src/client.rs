@@ -101,8 +101,8 @@ impl Queue {
         Ok(Self {
             connection: redis.connection(&prefix)?,
             redis: redis.clone(),
+            metrics: Metrics::new(&redis.metrics, &config.name).into(),
             config: config.into(),
-            metrics: Metrics::new().into(),
             acks: std::sync::Arc::default(),
             prefix,
         })

@@ -16,6 +16,7 @@ use self::address::{Address, Parsed, parse};
 use self::failover::{FailoverConnection, find};
 use self::trust::trust;
 use super::QueueError;
+use super::metrics::Families;
 use surepass_base::outage::Outage;
 
 /// A Redis, by its address: a server, a master among sentinels, or a cluster. Hands out connections.
@@ -26,6 +27,7 @@ pub struct Redis {
     options: RedisOptions,
     /// Whether it answers the workers of this process.
     pub(super) outage: Arc<Outage>,
+    pub(super) metrics: Arc<Families>,
 }
 
 /// How long to wait for Redis.
@@ -63,6 +65,7 @@ impl Redis {
             replicas,
             options,
             outage: Arc::default(),
+            metrics: Arc::default(),
         })
     }
 

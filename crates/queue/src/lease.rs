@@ -351,7 +351,7 @@ mod tests {
             number,
             attempt: 1,
             at: 0,
-            kind: super::super::metrics::Metrics::new().kind("work"),
+            kind: super::super::metrics::Metrics::new(&Arc::default(), "q").kind("work"),
             waited: None,
             claimed: Instant::now(),
         }

@@ -88,7 +88,7 @@ pub use job::{DecodeError, Job, Origin};
 pub use job_events::{Closed, JobEvents, JobWatch};
 pub use job_status::{JobProgress, JobState, JobStatus};
 pub use log::{LogConsumer, LogEntry};
-pub use metrics::{Exposition, Histogram, Reading};
+pub use metrics::{Exposition, duration_histogram};
 pub use overdue::Overdue;
 pub use prefixes::Unserved;
 pub use rate_limit::{Caller, RateLimit, RateLimiter};

@@ -1,15 +1,13 @@
 //! Runs the endpoint check at a worker's start and by schedule, once for all workers. Reports it in logs and
 //! on `/metrics`.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Unit;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
 use tokio_util::sync::CancellationToken;
 
 use super::{EndpointChecker, EndpointReport, Finding, Severity};
@@ -178,32 +176,30 @@ impl Findings {
     fn put(&self, report: EndpointReport) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
     }
-}
 
-impl Collector for Findings {
-    fn encode(&self, mut page: DescriptorEncoder<'_>) -> fmt::Result {
+    /// Adds the report's metrics to a registry, once there is one.
+    pub fn register(&self, registry: &mut Registry) {
         let report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(report) = report.as_ref() else {
-            return Ok(());
+            return;
         };
-        let name = "surepass_webhook_endpoint_problems";
-        let help = "Problems that the last check of our webhook endpoints at Stripe found";
-        let mut metric = page.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        let mut codes: Vec<_> = report
-            .findings
-            .iter()
-            .map(|finding| (finding.severity, finding.code.as_str()))
-            .collect();
-        codes.sort_unstable();
-        for same in codes.chunk_by(|one, other| one == other) {
-            let (severity, code) = same[0];
-            let labels = [("severity", severity.as_str()), ("code", code)];
-            let count = i64::try_from(same.len()).unwrap_or(i64::MAX);
-            metric.encode_family(&labels)?.encode_gauge(&count)?;
+        let problems = Family::<[(&str, String); 2], Gauge>::default();
+        for finding in &report.findings {
+            let severity = finding.severity.as_str().to_owned();
+            problems
+                .get_or_create(&[("severity", severity), ("code", finding.code.clone())])
+                .inc();
         }
-        let name = "surepass_webhook_endpoint_audit_timestamp";
-        let help = "When that check ran, in seconds since 1970";
-        let mut metric = page.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        metric.encode_gauge(&report.at.timestamp())
+        registry.register(
+            "surepass_webhook_endpoint_problems",
+            "Problems that the last check of our webhook endpoints at Stripe found",
+            problems,
+        );
+        registry.register_with_unit(
+            "surepass_webhook_endpoint_audit_timestamp",
+            "When that check ran, in seconds since 1970",
+            Unit::Seconds,
+            ConstGauge::new(report.at.timestamp()),
+        );
     }
 }
