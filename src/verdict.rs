@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::fulfil::session_of;
-use crate::queue::{Overdue, Queue};
+use crate::queue::{BrokenKey, Overdue, Queue, QueueError};
 use crate::store::{Store, StoreError};
 use crate::tls;
 
@@ -51,8 +51,8 @@ pub struct Problem {
 /// The facts behind a verdict.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Overdue jobs of the purchase queue; the error while Redis is not responding.
-    pub overdue: Option<Result<Overdue, String>>,
+    /// Overdue jobs of the purchase queue, where Redis was asked.
+    pub overdue: Option<Result<Overdue, Unread>>,
     /// Reasons of dead letters whose session has neither a subscription nor an unmatched payment, and how many there are of
     /// each.
     pub dead: BTreeMap<String, usize>,
@@ -66,12 +66,39 @@ pub struct Facts {
     pub store: Option<(String, String)>,
 }
 
+/// Why the jobs could not be read from Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// Redis is not responding.
+    Away(String),
+    /// Redis responds, but its data is not what the queue writes.
+    Broken { what: String, next: String },
+}
+
+impl Unread {
+    async fn of(error: &QueueError, queue: &Queue) -> Self {
+        if !error.is_broken_data() {
+            return Self::Away(error.to_string());
+        }
+        match tokio::time::timeout(PATIENCE, queue.broken_key()).await {
+            Ok(Ok(Some(BrokenKey { key, is, should_be }))) => Self::Broken {
+                what: format!("`{key}` is a {is} and should be a {should_be}"),
+                next: format!("move it away: `redis-cli RENAME '{key}' '{key}.broken'`"),
+            },
+            _ => Self::Broken {
+                what: error.to_string(),
+                next: format!("find what else writes keys that begin with `{}`", queue.prefix()),
+            },
+        }
+    }
+}
+
 impl Facts {
     /// For a Redis that is known to be away.
     #[must_use]
     pub fn without_redis(error: &str) -> Self {
         Self {
-            overdue: Some(Err(error.to_owned())),
+            overdue: Some(Err(Unread::Away(error.to_owned()))),
             ..Self::default()
         }
     }
@@ -81,8 +108,9 @@ impl Facts {
     pub async fn gather(purchases: &Queue, store: Option<&dyn Store>) -> Self {
         let overdue = tokio::time::timeout(PATIENCE, purchases.overdue(LONGEST_WAIT, MOST_JOBS)).await;
         let overdue = match overdue {
-            Ok(answer) => answer.map_err(|error| error.to_string()),
-            Err(_) => Err("no response within 2 s".to_owned()),
+            Ok(Ok(overdue)) => Ok(overdue),
+            Ok(Err(error)) => Err(Unread::of(&error, purchases).await),
+            Err(_) => Err(Unread::Away("no response within 2 s".to_owned())),
         };
         let mut facts = Self {
             overdue: Some(overdue),
@@ -146,7 +174,15 @@ impl Verdict {
         let mut causes = BTreeMap::new();
         match &facts.overdue {
             None => {}
-            Some(Err(error)) => problems.push(Problem {
+            Some(Err(Unread::Broken { what, next })) => problems.push(Problem {
+                code: UNKNOWN,
+                count: None,
+                message: format!(
+                    "Redis responds, but the queue's data in it is broken ({what}): purchases are not fulfilled until it is repaired"
+                ),
+                next: next.clone(),
+            }),
+            Some(Err(Unread::Away(error))) => problems.push(Problem {
                 code: UNKNOWN,
                 count: None,
                 message: format!(

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use super::Health;
 use super::health::Seen;
-use crate::verdict::{PAID_WITHOUT_PASS, WAITING_TOO_LONG};
+use crate::verdict::{PAID_WITHOUT_PASS, UNKNOWN, WAITING_TOO_LONG};
 
 const PAGE: &str = include_str!("front.html");
 
@@ -41,6 +41,10 @@ pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
         _ if !store => (
             "Surepass is running, but its store is not responding",
             ("ok", "created as soon as the store responds"),
+        ),
+        (_, UNKNOWN) => (
+            "Surepass is running, but its queue cannot be read: run surepass doctor",
+            ("down", "not known"),
         ),
         _ => ("Surepass is running", ("ok", "every paid purchase has one")),
     };

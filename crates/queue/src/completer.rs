@@ -109,7 +109,7 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Completion]) -> Vec<bool> {
             Err(error) => {
                 queue.metrics.redis_failed(Operation::Settle, &error);
                 let is_worth_a_line = queue.acks.failed(Instant::now());
-                if is_refused(&error) {
+                if error.is_broken_data() {
                     refused += 1;
                     if let Some(mine) = settle_each(queue, term, batch, refused).await {
                         return mine;
@@ -140,11 +140,6 @@ fn record(queue: &Queue, batch: &[Completion], mine: &[bool]) {
             );
         }
     }
-}
-
-/// The script fails because of data in Redis: the same call will fail again.
-fn is_refused(error: &QueueError) -> bool {
-    matches!(error, QueueError::Redis(error) if matches!(error.code(), Some("ERR" | "WRONGTYPE")))
 }
 
 /// Acknowledges one by one, so that one job with broken keys does not block the others. That job is released, and runs again.

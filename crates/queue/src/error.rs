@@ -35,6 +35,12 @@ impl QueueError {
     pub fn is_broken_connection(&self) -> bool {
         matches!(self, Self::Redis(error) if error.is_io_error() && !error.is_timeout())
     }
+
+    /// Redis answered that the data is not what the call needs: the same call will fail again.
+    #[must_use]
+    pub fn is_broken_data(&self) -> bool {
+        matches!(self, Self::Redis(error) if matches!(error.code(), Some("ERR" | "WRONGTYPE")))
+    }
 }
 
 /// How an attempt failed, and whether another can help: a handler says so at each `?`.

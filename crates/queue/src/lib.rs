@@ -42,6 +42,7 @@
 mod ack_health;
 mod alone;
 mod backend;
+mod broken_keys;
 mod client;
 mod completer;
 mod connection;
@@ -77,6 +78,7 @@ mod workers;
 
 pub use alone::ProcessGate;
 pub use backend::{GiveBack, RedisBackend};
+pub use broken_keys::BrokenKey;
 pub use client::{Queue, QueueConfig, QueueLimits};
 pub use completer::{CompleterLayer, CompleterService};
 pub use connection::{Redis, RedisOptions};

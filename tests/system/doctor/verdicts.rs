@@ -64,6 +64,29 @@ async fn customers_who_wait_while_the_queue_is_paused_are_the_first_line() {
     );
 }
 
+#[tokio::test]
+async fn a_key_of_the_queue_that_something_else_has_overwritten_is_the_first_line_by_its_name() {
+    let checkup = Checkup::new(false).await;
+    let shop = &checkup.shop;
+    let key = shop.queue().key("dead");
+    shop.redis(&["SET", &key, "x"]).await.unwrap();
+    assert_eq!(
+        first_line(shop).await,
+        (
+            1,
+            format!(
+                "Redis responds, but the queue's data in it is broken (`{key}` is a string and should be a zset): purchases are \
+                 not fulfilled until it is repaired; next: move it away: `redis-cli RENAME '{key}' '{key}.broken'`"
+            )
+        )
+    );
+    shop.redis(&["RENAME", &key, &format!("{key}.broken")])
+        .await
+        .unwrap();
+    let repaired = first_line(shop).await.1;
+    assert!(!repaired.contains("broken"), "{repaired}");
+}
+
 /// What a full disk does, without one: no file of the program may grow beyond 48 kB.
 fn on_a_full_disk(shop: &Shop, program: &str, arguments: &[&str]) -> tokio::process::Command {
     let script = "trap '' XFSZ; ulimit -f 96; exec \"$@\"";
