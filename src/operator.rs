@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::queue::inspector::{Filter, InspectError, Inspector, Outcome, Tally};
+use crate::queue::inspector::{Act, Filter, InspectError, Inspector, Outcome, Tally};
 use crate::store::{AuditRecord, Store, StoreError};
 
 /// The most ids that one record of the audit log names; of more it holds the number.
@@ -71,53 +71,29 @@ pub enum OperatorError {
 }
 
 impl Operator<'_> {
-    /// Runs dead jobs again from their first attempt, and scheduled ones now.
+    /// Retries or discards these jobs.
     ///
     /// # Errors
     /// [`OperatorError`]; what was done before it stays done.
-    pub async fn retry(&self, ids: &[String]) -> Result<Vec<Outcome>, OperatorError> {
-        let audit = self.begin("jobs.retry", &named(ids)).await?;
-        let done = self.inspector.retry(ids).await;
+    pub async fn act(&self, act: Act, ids: &[String]) -> Result<Vec<Outcome>, OperatorError> {
+        let audit = self.begin(name(act), &named(ids)).await?;
+        let done = self.inspector.act(act, ids).await;
         self.end(&audit, done, |outcomes| count(outcomes)).await
     }
 
-    /// Removes jobs for good. An attempt under way is not stopped; its end changes nothing in the queue.
+    /// Retries or discards all jobs that match, in portions. Reports its progress after each.
     ///
     /// # Errors
     /// [`OperatorError`]; what was done before it stays done.
-    pub async fn discard(&self, ids: &[String]) -> Result<Vec<Outcome>, OperatorError> {
-        let audit = self.begin("jobs.discard", &named(ids)).await?;
-        let done = self.inspector.discard(ids).await;
-        self.end(&audit, done, |outcomes| count(outcomes)).await
-    }
-
-    /// Retries all dead or scheduled jobs that match, in portions. Reports its progress after each.
-    ///
-    /// # Errors
-    /// [`OperatorError`]; what was done before it stays done.
-    pub async fn retry_all(
+    pub async fn act_on_all(
         &self,
+        act: Act,
         filter: &Filter,
         progress: impl FnMut(Tally) + Send,
     ) -> Result<Tally, OperatorError> {
-        Inspector::check_retry(filter)?;
-        let audit = self.begin("jobs.retry", &json!({ "filter": filter })).await?;
-        let done = self.inspector.retry_all(filter, progress).await;
-        self.end(&audit, done, |tally| sum(*tally)).await
-    }
-
-    /// Discards all jobs that match, in portions. Reports its progress after each.
-    ///
-    /// # Errors
-    /// [`OperatorError`]; what was done before it stays done.
-    pub async fn discard_all(
-        &self,
-        filter: &Filter,
-        progress: impl FnMut(Tally) + Send,
-    ) -> Result<Tally, OperatorError> {
-        Inspector::check_discard(filter)?;
-        let audit = self.begin("jobs.discard", &json!({ "filter": filter })).await?;
-        let done = self.inspector.discard_all(filter, progress).await;
+        Inspector::check(act, filter)?;
+        let audit = self.begin(name(act), &json!({ "filter": filter })).await?;
+        let done = self.inspector.act_on_all(act, filter, progress).await;
         self.end(&audit, done, |tally| sum(*tally)).await
     }
 
@@ -126,9 +102,9 @@ impl Operator<'_> {
     /// # Errors
     /// [`OperatorError`].
     pub async fn pause(&self, queue: &str) -> Result<(), OperatorError> {
-        self.inspector.queue(queue)?;
+        let paused = self.inspector.queue(queue)?;
         let audit = self.begin("queue.pause", &json!({ "queue": queue })).await?;
-        let done = self.inspector.pause(queue).await;
+        let done = paused.pause().await.map_err(InspectError::from);
         self.end(&audit, done, |()| "paused".to_owned()).await
     }
 
@@ -137,9 +113,9 @@ impl Operator<'_> {
     /// # Errors
     /// [`OperatorError`].
     pub async fn resume(&self, queue: &str) -> Result<(), OperatorError> {
-        self.inspector.queue(queue)?;
+        let resumed = self.inspector.queue(queue)?;
         let audit = self.begin("queue.resume", &json!({ "queue": queue })).await?;
-        let done = self.inspector.resume(queue).await;
+        let done = resumed.resume().await.map_err(InspectError::from);
         self.end(&audit, done, |()| "resumed".to_owned()).await
     }
 
@@ -182,6 +158,13 @@ impl Operator<'_> {
     async fn clock(&self) -> Result<DateTime<Utc>, InspectError> {
         let ms = i64::try_from(self.inspector.clock().await?).unwrap_or_default();
         Ok(DateTime::from_timestamp_millis(ms).unwrap_or_default())
+    }
+}
+
+fn name(act: Act) -> &'static str {
+    match act {
+        Act::Retry => "jobs.retry",
+        Act::Discard => "jobs.discard",
     }
 }
 

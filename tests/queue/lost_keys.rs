@@ -1,7 +1,7 @@
 //! Redis loses some keys and keeps others, as `allkeys-lru` does: every job whose data is still there comes to its end.
 
 use surepass::operator::Operator;
-use surepass::queue::inspector::{Inspector, Outcome};
+use surepass::queue::inspector::{Act, Inspector, Outcome};
 use surepass::queue::{Enqueued, Item};
 use surepass::store::{Options, SqliteStore, Store};
 
@@ -113,7 +113,7 @@ async fn a_job_in_no_list_is_counted_and_heals_when_it_is_enqueued_or_retried() 
         why: None,
     };
     assert_eq!(
-        operator.retry(&["b".to_owned()]).await.unwrap(),
+        operator.act(Act::Retry, &["b".to_owned()]).await.unwrap(),
         [Outcome::Retried]
     );
     assert_eq!(world.queue.stranded().await.unwrap(), 0);

@@ -4,13 +4,10 @@ use chrono::{DateTime, Utc};
 use redis::Cmd;
 use serde::{Deserialize, Serialize};
 
-use super::client::Queue;
+use super::client::{LARGEST_CALL, Queue};
 use super::error::QueueError;
 use super::job::{Data, Job};
 use super::scripts;
-
-/// The most jobs in one call.
-const LARGEST_CALL: usize = 500;
 
 /// Whether a job is still to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +47,10 @@ impl JobState {
         Self::Done,
     ];
 
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -61,6 +62,23 @@ impl JobState {
             Self::Done => "done",
         }
     }
+}
+
+/// All that Redis holds of one job.
+#[derive(Debug)]
+pub(super) struct JobRecord {
+    /// `None`: it is done, or never existed.
+    pub(super) state: Option<JobState>,
+    /// When it is due, died, or was claimed, in ms since 1970.
+    pub(super) at: Option<u64>,
+    /// The token of the worker that runs it.
+    pub(super) worker: Option<String>,
+    pub(super) data: Vec<u8>,
+    /// Why it is dead.
+    pub(super) reason: String,
+    pub(super) is_transient: bool,
+    /// Its last failed attempts, oldest first, as JSON.
+    pub(super) errors: Vec<String>,
 }
 
 /// How far a job has come that is not done.
@@ -77,9 +95,6 @@ pub struct JobProgress<J> {
 
 impl Queue {
     /// The status of each of these jobs, in their order.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn job_statuses(&self, ids: &[String]) -> Result<Vec<JobStatus>, QueueError> {
         type Answer = (bool, Option<f64>, (Option<String>, Option<String>));
         let mut statuses = Vec::with_capacity(ids.len());
@@ -108,11 +123,8 @@ impl Queue {
         Ok(statuses)
     }
 
-    /// The progress of a job; `None` where it is done, or never existed. One round trip.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn job_progress<J: Job>(&self, id: &str) -> Result<Option<JobProgress<J>>, QueueError> {
+    /// All that Redis holds of a job. One round trip.
+    pub(super) async fn record(&self, id: &str) -> Result<JobRecord, QueueError> {
         type Answer = (String, String, String, Vec<u8>, String, String, Vec<String>);
         let answer: Answer = scripts::INSPECT_JOB
             .on(&["sched", "dead", "lease"].map(|name| self.key(name)))
@@ -120,21 +132,33 @@ impl Queue {
             .arg(id)
             .invoke_async(&mut self.connection.clone())
             .await?;
-        let (state, at, _, data, ..) = answer;
-        let state = match state.as_str() {
-            "" => return Ok(None),
-            "waiting" => JobState::Waiting,
-            "running" => JobState::Running,
-            "scheduled" => JobState::Scheduled,
-            "dead" => JobState::Dead,
-            _ => return Err(QueueError::Answer("inspect_job")),
+        let (state, at, worker, data, reason, transient, errors) = answer;
+        Ok(JobRecord {
+            state: match state.as_str() {
+                "" => None,
+                name => Some(JobState::named(name).ok_or(QueueError::Answer("inspect_job"))?),
+            },
+            at: at.split('.').next().and_then(|ms| ms.parse().ok()),
+            worker: Some(worker).filter(|worker| !worker.is_empty()),
+            data,
+            reason,
+            is_transient: transient == "1",
+            errors,
+        })
+    }
+
+    /// The progress of a job; `None` where it is done, or never existed. One round trip.
+    pub async fn job_progress<J: Job>(&self, id: &str) -> Result<Option<JobProgress<J>>, QueueError> {
+        let record = self.record(id).await?;
+        let Some(state) = record.state else {
+            return Ok(None);
         };
-        let at = at.split('.').next().and_then(|ms| ms.parse().ok());
-        let data = Data::parse(&data).ok();
+        let data = Data::parse(&record.data).ok();
         let begun = data.as_ref().map_or(0, |data| data.attempts);
+        let due = record.at.filter(|_| state == JobState::Scheduled);
         Ok(Some(JobProgress {
-            next_run: at
-                .filter(|_| state == JobState::Scheduled)
+            next_run: due
+                .and_then(|ms| i64::try_from(ms).ok())
                 .and_then(DateTime::from_timestamp_millis),
             attempts: begun + u32::from(state == JobState::Running),
             job: data.and_then(|data| J::decode(data.kind, data.version, data.payload).ok()),
@@ -143,9 +167,6 @@ impl Queue {
     }
 
     /// The payload of a job that is not done; `None` also where it cannot be read.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn payload<J: Job>(&self, id: &str) -> Result<Option<J>, QueueError> {
         let data: Option<Vec<u8>> = Cmd::get(self.key(&format!("data:{id}")))
             .query_async(&mut self.connection.clone())

@@ -7,7 +7,7 @@ use serde_json::json;
 use surepass::config::Settings;
 use surepass::operator::Operator;
 use surepass::queue::JobState;
-use surepass::queue::inspector::{Filter, Inspector, Outcome, Tally};
+use surepass::queue::inspector::{Act, Filter, Inspector, Outcome, Tally};
 use surepass::store::Store;
 
 use super::arguments::{ActArguments, Meant, QueueArguments};
@@ -19,12 +19,6 @@ use crate::commands::{misuse, open_store};
 
 /// Beyond this, counting the jobs takes longer than it is worth.
 const COUNTED: usize = 10_000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Act {
-    Retry,
-    Discard,
-}
 
 /// Pauses or resumes a queue.
 pub(super) async fn pause_or_resume(
@@ -72,10 +66,7 @@ pub(super) async fn act(
         }
         let store = audited(settings).await?;
         let operator = operator(inspector, store.as_ref(), arguments.why.clone());
-        let outcomes = match act {
-            Act::Retry => operator.retry(&ids).await?,
-            Act::Discard => operator.discard(&ids).await?,
-        };
+        let outcomes = operator.act(act, &ids).await?;
         return one_by_one(act, &ids, &outcomes, arguments.json);
     }
     many(settings, inspector, act, arguments, state).await
@@ -118,7 +109,7 @@ async fn many(
         let jobs = if count == 1 { "job" } else { "jobs" };
         let question = format!(
             "{} {count}{more} {} {jobs}?",
-            act.verb(),
+            verb(act),
             state.map_or("", JobState::as_str)
         );
         match confirm(&question)? {
@@ -145,10 +136,7 @@ async fn many(
                 eprint!("\r{} so far", tally.done);
             }
         };
-        let done = match act {
-            Act::Retry => operator.retry_all(&filter, progress).await,
-            Act::Discard => operator.discard_all(&filter, progress).await,
-        };
+        let done = operator.act_on_all(act, &filter, progress).await;
         if shown {
             eprintln!();
         }
@@ -160,7 +148,7 @@ async fn many(
         return Ok(no_job(unknown_tenant.as_deref()));
     } else {
         let jobs = if tally.done == 1 { "job" } else { "jobs" };
-        print!("{} {} {jobs}", act.past(), tally.done);
+        print!("{} {} {jobs}", past(act), tally.done);
         match tally.matched - tally.done {
             0 => println!("."),
             moved => println!("; {moved} changed state in the meantime."),
@@ -249,18 +237,16 @@ pub(in crate::commands) fn who() -> String {
     }
 }
 
-impl Act {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Retry => "Retry",
-            Self::Discard => "Discard",
-        }
+fn verb(act: Act) -> &'static str {
+    match act {
+        Act::Retry => "Retry",
+        Act::Discard => "Discard",
     }
+}
 
-    fn past(self) -> &'static str {
-        match self {
-            Self::Retry => "Retried",
-            Self::Discard => "Discarded",
-        }
+fn past(act: Act) -> &'static str {
+    match act {
+        Act::Retry => "Retried",
+        Act::Discard => "Discarded",
     }
 }

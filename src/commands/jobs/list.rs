@@ -48,7 +48,12 @@ pub(super) async fn run(inspector: &Inspector, arguments: ListArguments) -> Resu
     }
     match (&page.next, page.jobs.is_empty()) {
         (None, true) => return Ok(no_job(unknown_tenant.as_deref())),
-        (None, false) => {}
+        (None, false) => {
+            let is_cut = page.jobs.len() == options.limit;
+            if is_cut && page.jobs.last().is_some_and(|job| job.state == JobState::Done) {
+                println!("\nThere may be more done jobs: raise --limit (up to 1000).");
+            }
+        }
         (Some(next), empty) => {
             let so_far = if empty {
                 "No match so far"

@@ -13,7 +13,7 @@ use surepass::address::masked;
 use surepass::config::{QueueName, Settings};
 use surepass::fulfil;
 use surepass::operator::{OperatorError, PLAIN_FIELDS};
-use surepass::queue::inspector::{InspectError, Inspector};
+use surepass::queue::inspector::{Act, InspectError, Inspector};
 use surepass::queue::{Queue, QueueError, Redis, RedisOptions};
 use surepass::tls::distrust;
 
@@ -21,7 +21,6 @@ use super::terminal::safe;
 use super::{block_on, misuse, open_for_reading, tenant};
 use crate::Failure;
 
-use act::Act;
 pub(super) use act::who;
 pub(crate) use arguments::Command;
 use arguments::FilterArguments;

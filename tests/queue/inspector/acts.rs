@@ -3,7 +3,7 @@
 use surepass::operator::OperatorError;
 use surepass::queue::Enqueued;
 use surepass::queue::JobState;
-use surepass::queue::inspector::Outcome;
+use surepass::queue::inspector::{Act, Outcome};
 
 use crate::inspector::office::{Office, names, of};
 use crate::world::{Size, began, ended, gated, ok, work, works};
@@ -16,7 +16,7 @@ async fn a_running_job_that_is_discarded_is_gone_and_its_settlement_changes_noth
     let (wait, gate) = gated();
     let mut worker = world.hire("w", Size::of(1, 0), wait);
     worker.next().await;
-    let outcomes = office.operator().discard(&names(&["j"])).await.unwrap();
+    let outcomes = office.operator().act(Act::Discard, &names(&["j"])).await.unwrap();
     assert_eq!(outcomes, [Outcome::Discarded]);
     assert_eq!(office.state("j").await, None);
     // Enqueued anew meanwhile: the old attempt's end is not taken for that of the new job.
@@ -58,7 +58,7 @@ async fn a_running_job_that_is_discarded_leaves_nothing_behind_when_its_attempt_
     });
     let mut worker = world.hire("w", Size::of(1, 0), failing);
     worker.next().await;
-    office.operator().discard(&names(&["j"])).await.unwrap();
+    office.operator().act(Act::Discard, &names(&["j"])).await.unwrap();
     fail.add_permits(1);
     worker.next().await;
     worker.stop().await;
@@ -72,7 +72,7 @@ async fn a_running_job_that_is_discarded_leaves_nothing_behind_when_its_attempt_
 async fn a_running_job_is_not_retried_a_scheduled_one_runs_now_and_a_dead_one_again_from_its_first_attempt() {
     let (office, mut worker, gate) = Office::with_each_state().await;
     let ids = names(&["running", "scheduled", "dead", "waiting", "done", "nothing"]);
-    let outcomes = office.operator().retry(&ids).await.unwrap();
+    let outcomes = office.operator().act(Act::Retry, &ids).await.unwrap();
     assert_eq!(
         outcomes,
         [
@@ -106,7 +106,11 @@ async fn a_discarded_job_is_out_of_its_wait_list_so_enqueued_again_it_runs_once(
             .enqueue(&[work("a").group(group), work("b").group(group)])
             .await
             .unwrap();
-        office.operator().discard(&names(&["a", "b"])).await.unwrap();
+        office
+            .operator()
+            .act(Act::Discard, &names(&["a", "b"]))
+            .await
+            .unwrap();
         let lines: Vec<String> = world.ask(&["KEYS", "*:wait*"]).await;
         assert_eq!(lines, names(&[]));
         let turns: i64 = world.ask(&["ZCARD", &world.queue.key("turn")]).await;
@@ -124,7 +128,7 @@ async fn discarding_takes_each_state_and_a_dead_workers_job_does_not_come_back()
     let (office, worker, _gate) = Office::with_each_state().await;
     worker.crash().await;
     let ids = names(&["running", "scheduled", "dead", "waiting", "done"]);
-    let outcomes = office.operator().discard(&ids).await.unwrap();
+    let outcomes = office.operator().act(Act::Discard, &ids).await.unwrap();
     let mut expected = [Outcome::Discarded; 5];
     expected[4] = Outcome::Unknown;
     assert_eq!(outcomes, expected);
@@ -139,8 +143,14 @@ async fn every_act_is_in_the_audit_log_with_who_what_and_why() {
     office.kill(works(0..3)).await;
     let operator = office.operator();
     operator.pause("fulfil").await.unwrap();
-    operator.retry(&names(&["job-0", "nothing"])).await.unwrap();
-    operator.discard_all(&of(JobState::Dead), |_| {}).await.unwrap();
+    operator
+        .act(Act::Retry, &names(&["job-0", "nothing"]))
+        .await
+        .unwrap();
+    operator
+        .act_on_all(Act::Discard, &of(JobState::Dead), |_| {})
+        .await
+        .unwrap();
     operator.resume("fulfil").await.unwrap();
     let mut told: Vec<_> = office.audit().await;
     told.reverse();
@@ -182,7 +192,7 @@ async fn what_cannot_be_written_to_the_audit_log_is_not_done() {
     office.kill(works(0..1)).await;
     office.store.close().await;
     let before = office.world.everything().await;
-    let retried = office.operator().retry(&names(&["job-0"])).await;
+    let retried = office.operator().act(Act::Retry, &names(&["job-0"])).await;
     assert!(matches!(retried, Err(OperatorError::Audit(_))), "{retried:?}");
     let paused = office.operator().pause("fulfil").await;
     assert!(matches!(paused, Err(OperatorError::Audit(_))), "{paused:?}");
@@ -199,12 +209,24 @@ async fn an_act_that_redis_cut_off_has_left_its_trace() {
         .world
         .ask(&["SET", &office.world.queue.key("dead"), "broken"])
         .await;
-    assert!(office.operator().retry(&names(&["job-0"])).await.is_err());
+    assert!(
+        office
+            .operator()
+            .act(Act::Retry, &names(&["job-0"]))
+            .await
+            .is_err()
+    );
     let audit = office.audit().await;
     assert!(
         audit[0].outcome.as_deref().unwrap().starts_with("failed: "),
         "{audit:?}"
     );
     office.kill_redis().await;
-    assert!(office.operator().retry(&names(&["job-0"])).await.is_err());
+    assert!(
+        office
+            .operator()
+            .act(Act::Retry, &names(&["job-0"]))
+            .await
+            .is_err()
+    );
 }

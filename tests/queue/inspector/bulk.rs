@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use surepass::operator::OperatorError;
 use surepass::queue::JobState;
-use surepass::queue::inspector::{Filter, InspectError, Tally};
+use surepass::queue::inspector::{Act, Filter, InspectError, Tally};
 
 use crate::inspector::office::{Office, of};
 use crate::world::{Size, ok, work, works};
@@ -23,7 +23,7 @@ async fn five_thousand_dead_jobs_are_retried_in_bounded_portions_and_counted() {
     let mut steps = vec![0];
     let tally = office
         .operator()
-        .retry_all(&of(JobState::Dead), |tally| steps.push(tally.done))
+        .act_on_all(Act::Retry, &of(JobState::Dead), |tally| steps.push(tally.done))
         .await
         .unwrap();
     assert_eq!(tally, both(5_000));
@@ -46,7 +46,14 @@ async fn only_what_fits_is_retried_or_discarded() {
         ..of(JobState::Dead)
     };
     assert_eq!(office.inspector.count(&a, 10_000).await.unwrap(), 400);
-    assert_eq!(office.operator().retry_all(&a, |_| {}).await.unwrap(), both(400));
+    assert_eq!(
+        office
+            .operator()
+            .act_on_all(Act::Retry, &a, |_| {})
+            .await
+            .unwrap(),
+        both(400)
+    );
     office.world.until_counts([400, 0, 0, 800]).await;
     let nines = Filter {
         error: Some("job-99".to_owned()),
@@ -55,7 +62,11 @@ async fn only_what_fits_is_retried_or_discarded() {
     // job-99 has been retried, as every third.
     let expected = (990..1_000).filter(|n| n % 3 != 0).count();
     assert_eq!(
-        office.operator().discard_all(&nines, |_| {}).await.unwrap(),
+        office
+            .operator()
+            .act_on_all(Act::Discard, &nines, |_| {})
+            .await
+            .unwrap(),
         both(expected)
     );
     office.world.until_counts([400, 0, 0, 800 - expected]).await;
@@ -82,7 +93,11 @@ async fn waiting_jobs_that_fit_are_all_discarded_and_the_others_keep_their_order
         ..of(JobState::Waiting)
     };
     assert_eq!(
-        office.operator().discard_all(&sixth, |_| {}).await.unwrap(),
+        office
+            .operator()
+            .act_on_all(Act::Discard, &sixth, |_| {})
+            .await
+            .unwrap(),
         both(500)
     );
     let left = office.pages(&of(JobState::Waiting), 400).await;
@@ -96,7 +111,7 @@ async fn waiting_jobs_that_fit_are_all_discarded_and_the_others_keep_their_order
     assert_eq!(
         office
             .operator()
-            .discard_all(&of(JobState::Waiting), |_| {})
+            .act_on_all(Act::Discard, &of(JobState::Waiting), |_| {})
             .await
             .unwrap(),
         both(2_500)
@@ -113,14 +128,14 @@ async fn a_bulk_act_must_say_in_which_state_the_jobs_are() {
         of(JobState::Waiting),
         of(JobState::Running),
     ] {
-        let refused = office.operator().retry_all(&filter, |_| {}).await;
+        let refused = office.operator().act_on_all(Act::Retry, &filter, |_| {}).await;
         assert!(
             matches!(refused, Err(OperatorError::Inspect(InspectError::Filter(_)))),
             "{filter:?}"
         );
     }
     for filter in [Filter::default(), of(JobState::Done)] {
-        let refused = office.operator().discard_all(&filter, |_| {}).await;
+        let refused = office.operator().act_on_all(Act::Discard, &filter, |_| {}).await;
         assert!(
             matches!(refused, Err(OperatorError::Inspect(InspectError::Filter(_)))),
             "{filter:?}"

@@ -278,31 +278,29 @@ async fn pages_of_dead_jobs_are_stable_though_all_died_in_one_moment_and_the_las
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_of_done_jobs_are_stable_while_more_are_done_and_the_oldest_are_trimmed() {
+async fn the_newest_done_jobs_are_listed_or_the_oldest_up_to_the_limit() {
     let office = Office::open().await;
-    office.world.queue.enqueue(&works(0..100)).await.unwrap();
+    office.world.queue.enqueue(&works(0..700)).await.unwrap();
     let mut worker = office.world.hire("w", Size::of(1, 0), ok());
-    worker.until_ended(100).await;
+    worker.until_ended(700).await;
     office.world.until_counts([0, 0, 0, 0]).await;
-    let done = of(JobState::Done);
-    let first = office.page(&done, 30, None).await;
-    office.world.queue.enqueue(&works(100..150)).await.unwrap();
-    worker.until_ended(50).await;
     worker.stop().await;
-    let second = office.page(&done, 30, first.next.clone()).await;
-    let mut both = ids(&first);
-    both.extend(ids(&second));
-    assert_eq!(
-        both,
-        (40..100).rev().map(|n| format!("job-{n}")).collect::<Vec<_>>()
-    );
-    // All that the next page would tell is trimmed, and the job that the cursor names with it.
-    let _: () = office
-        .world
-        .ask(&["LTRIM", &office.world.queue.key("done"), "60", "-1"])
-        .await;
-    let third = office.page(&done, 30, second.next).await;
-    assert_eq!((ids(&third), third.next), (vec![], None));
+    let done = of(JobState::Done);
+    let newest = office.page(&done, 600, None).await;
+    let expected: Vec<_> = (100..700).rev().map(|n| format!("job-{n}")).collect();
+    assert_eq!((ids(&newest), newest.next), (expected, None));
+    let options = PageOptions {
+        limit: 3,
+        order: Some(Order::Oldest),
+        ..PageOptions::default()
+    };
+    let oldest = office.inspector.list(&done, &options).await.unwrap();
+    assert_eq!(ids(&oldest), ["job-0", "job-1", "job-2"]);
+    // Of a list of all states they are the end.
+    office.world.queue.enqueue(&works(700..705)).await.unwrap();
+    let mixed = office.page(&Filter::default(), 5, None).await;
+    let last = office.page(&Filter::default(), 5, mixed.next).await;
+    assert_eq!((ids(&last)[0].as_str(), last.next), ("job-699", None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

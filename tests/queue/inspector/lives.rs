@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use surepass::queue::JobError;
 use surepass::queue::JobState;
+use surepass::queue::inspector::Act;
 
 use crate::inspector::office::Office;
 use crate::world::{Size, act, work};
@@ -64,7 +65,11 @@ async fn a_life_tells_each_failed_attempt_with_worker_times_and_error_and_the_ne
         last = one.ended;
     }
     // Now rather than in an hour; then it succeeds.
-    office.operator().retry(&["moody".to_owned()]).await.unwrap();
+    office
+        .operator()
+        .act(Act::Retry, &["moody".to_owned()])
+        .await
+        .unwrap();
     worker.until_ended(1).await;
     worker.stop().await;
     let life = office.inspector.job("moody", false).await.unwrap().unwrap();
@@ -141,7 +146,11 @@ async fn a_queue_tells_its_counts_its_pause_and_the_age_of_its_oldest_waiting_jo
     let waiting = office.inspector.job("waiting", false).await.unwrap().unwrap();
     assert_eq!(before.oldest_waiting, waiting.job.enqueued);
     office.operator().pause("fulfil").await.unwrap();
-    office.operator().discard(&["waiting".to_owned()]).await.unwrap();
+    office
+        .operator()
+        .act(Act::Discard, &["waiting".to_owned()])
+        .await
+        .unwrap();
     let after = office.inspector.queues().await.unwrap().remove(0);
     assert_eq!(
         (after.paused, after.waiting, after.oldest_waiting, after.discarded),

@@ -1,10 +1,8 @@
-//! Retries and discards jobs, pauses and resumes queues. Who may do that, and the record of it, are the caller's concern.
+//! Retries and discards jobs. Who may do that, and the record of it, are the caller's concern.
 
 use serde::Serialize;
 
-use super::cursor::{Cursor, Position};
-use super::list::Scanned;
-use super::{Filter, InspectError, Inspector, JobState, Order};
+use super::{Filter, InspectError, Inspector, JobState};
 use crate::QueueError;
 use crate::client::Queue;
 use crate::scripts::{self, Script};
@@ -37,100 +35,40 @@ pub struct Tally {
     pub done: usize,
 }
 
+/// What a person does to jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub enum Act {
+    /// Dead jobs run again from their first attempt, and scheduled ones now. Running ones are left alone, and waiting ones
+    /// have nothing to gain.
     Retry,
+    /// Removes jobs for good, with all that is kept of them. An attempt under way is not stopped; how it ends changes nothing
+    /// in the queue.
     Discard,
 }
 
 impl Inspector {
-    /// Lets dead jobs run again from their first attempt, and scheduled ones now. One that runs is left alone, and one
-    /// that waits has nothing to gain.
-    ///
-    /// # Errors
-    /// [`InspectError`]; what was done before it stays done.
-    pub async fn retry(&self, ids: &[String]) -> Result<Vec<Outcome>, InspectError> {
-        self.act(Act::Retry, ids).await
-    }
-
-    /// Takes jobs out of the queue for good, with all that is kept of them. An attempt under way is not stopped; how it
-    /// ends changes nothing in the queue.
-    ///
-    /// # Errors
-    /// [`InspectError`]; what was done before it stays done.
-    pub async fn discard(&self, ids: &[String]) -> Result<Vec<Outcome>, InspectError> {
-        self.act(Act::Discard, ids).await
-    }
-
-    /// Retries all dead or scheduled jobs that fit, in portions. Reports its progress after each.
-    ///
-    /// # Errors
-    /// [`InspectError`]; what was done before it stays done.
-    pub async fn retry_all(
-        &self,
-        filter: &Filter,
-        progress: impl FnMut(Tally) + Send,
-    ) -> Result<Tally, InspectError> {
-        Self::check_retry(filter)?;
-        self.act_on_all(Act::Retry, filter, progress).await
-    }
-
-    /// Discards all jobs that fit, in portions. Reports its progress after each.
-    ///
-    /// # Errors
-    /// [`InspectError`]; what was done before it stays done.
-    pub async fn discard_all(
-        &self,
-        filter: &Filter,
-        progress: impl FnMut(Tally) + Send,
-    ) -> Result<Tally, InspectError> {
-        Self::check_discard(filter)?;
-        self.act_on_all(Act::Discard, filter, progress).await
-    }
-
-    /// Refuses a filter by which nothing can be retried.
+    /// Refuses a filter by which this cannot be done.
     ///
     /// # Errors
     /// [`InspectError::Filter`].
-    pub fn check_retry(filter: &Filter) -> Result<(), InspectError> {
-        match filter.state {
-            Some(JobState::Dead | JobState::Scheduled) => Ok(()),
-            _ => Err(InspectError::Filter(
+    pub fn check(act: Act, filter: &Filter) -> Result<(), InspectError> {
+        match (act, filter.state) {
+            (Act::Retry, Some(JobState::Dead | JobState::Scheduled)) => Ok(()),
+            (Act::Retry, _) => Err(InspectError::Filter(
                 "only dead and scheduled jobs can be retried: say which",
             )),
-        }
-    }
-
-    /// Refuses a filter by which nothing can be discarded.
-    ///
-    /// # Errors
-    /// [`InspectError::Filter`].
-    pub fn check_discard(filter: &Filter) -> Result<(), InspectError> {
-        match filter.state {
-            None | Some(JobState::Done) => Err(InspectError::Filter(
+            (Act::Discard, None | Some(JobState::Done)) => Err(InspectError::Filter(
                 "dead, scheduled, waiting or running jobs can be discarded: say which",
             )),
-            Some(_) => Ok(()),
+            (Act::Discard, Some(_)) => Ok(()),
         }
     }
 
-    /// Stops workers from taking jobs of a queue.
+    /// Does it to these jobs.
     ///
     /// # Errors
-    /// [`InspectError`].
-    pub async fn pause(&self, queue: &str) -> Result<(), InspectError> {
-        Ok(self.queue(queue)?.pause().await?)
-    }
-
-    /// Ends a pause.
-    ///
-    /// # Errors
-    /// [`InspectError`].
-    pub async fn resume(&self, queue: &str) -> Result<(), InspectError> {
-        Ok(self.queue(queue)?.resume().await?)
-    }
-
-    async fn act(&self, act: Act, ids: &[String]) -> Result<Vec<Outcome>, InspectError> {
+    /// [`InspectError`]; what was done before it stays done.
+    pub async fn act(&self, act: Act, ids: &[String]) -> Result<Vec<Outcome>, InspectError> {
         let mut outcomes = vec![Outcome::Unknown; ids.len()];
         for queue in &self.queues {
             // What one queue does not know another may.
@@ -146,71 +84,30 @@ impl Inspector {
         Ok(outcomes)
     }
 
-    async fn act_on_all(
+    /// Does it to all jobs that fit, in portions. Reports its progress after each.
+    ///
+    /// # Errors
+    /// [`InspectError`]; what was done before it stays done.
+    pub async fn act_on_all(
         &self,
         act: Act,
         filter: &Filter,
         mut progress: impl FnMut(Tally) + Send,
     ) -> Result<Tally, InspectError> {
-        let state = filter.state;
-        // Last first where there is a choice: a job that runs and fails meanwhile does not come up again.
-        let order = (state != Some(JobState::Waiting)).then_some(Order::Newest);
-        let (mut cursor, mut tally) = (None, Tally::default());
-        loop {
-            let before = cursor.clone();
-            let scanned = self.scanned(filter, order, cursor, CHUNK, CHUNK).await?;
-            let mut gone = Vec::new();
-            for queue in &self.queues {
-                let of_queue = scanned.fit.iter().filter(|job| job.queue == queue.config.name);
-                let ids: Vec<String> = of_queue.map(|job| job.id.clone()).collect();
-                let outcomes = act.run(queue, state, &ids).await?;
+        Self::check(act, filter)?;
+        let mut tally = Tally::default();
+        // All are found first: a job that runs and fails meanwhile does not come up again.
+        for (queue, ids) in self.matching(filter, usize::MAX).await? {
+            let queue = self.queue(&queue)?;
+            for ids in ids.chunks(CHUNK) {
+                let outcomes = act.run(queue, filter.state, ids).await?;
                 tally.matched += ids.len();
-                let done = ids.into_iter().zip(outcomes).filter(|(_, one)| one.is_done());
-                gone.extend(done.map(|(id, _)| id));
+                tally.done += outcomes.into_iter().filter(|one| one.is_done()).count();
+                progress(tally);
             }
-            tally.done += gone.len();
-            progress(tally);
-            let Some(next) = behind_what_is_left(&scanned, before, &gone) else {
-                return Ok(tally);
-            };
-            cursor = Some(next);
         }
+        Ok(tally)
     }
-}
-
-/// Where to go on when some of the jobs of this scanned are gone. A waiting line is read from behind a job, so it must be
-/// one that still stands there.
-fn behind_what_is_left(scanned: &Scanned, before: Option<Cursor>, gone: &[String]) -> Option<Cursor> {
-    let mut next = scanned.next.clone()?;
-    let Some(place) = next.place.as_mut().filter(|_| next.state == JobState::Waiting) else {
-        return Some(next);
-    };
-    let mut in_line = scanned.seen.iter().filter(|(_, at)| at.line == place.line);
-    let gone: std::collections::HashSet<&str> = gone.iter().map(String::as_str).collect();
-    let is_gone = |id: &str| gone.contains(id);
-    let last = in_line.clone().rev().find(|(id, _)| !is_gone(id));
-    if let Some((_, at)) = last {
-        let taken = in_line
-            .by_ref()
-            .take_while(|(_, one)| one.entry != at.entry)
-            .filter(|(id, _)| is_gone(id))
-            .count();
-        let taken = u32::try_from(taken).unwrap_or_default();
-        *place = Position {
-            at: at.at - f64::from(taken),
-            ..at.clone()
-        };
-    } else {
-        let line = std::mem::take(&mut place.line);
-        *place = before
-            .and_then(|before| before.place)
-            .filter(|before| before.line == line)
-            .unwrap_or(Position {
-                line,
-                ..Position::default()
-            });
-    }
-    Some(next)
 }
 
 impl Act {
@@ -255,7 +152,7 @@ fn outcome(word: &str) -> Option<Outcome> {
         "retried" => Outcome::Retried,
         "discarded" => Outcome::Discarded,
         "unknown" => Outcome::Unknown,
-        _ => Outcome::Left(JobState::ALL.into_iter().find(|state| state.as_str() == word)?),
+        _ => Outcome::Left(JobState::named(word)?),
     })
 }
 

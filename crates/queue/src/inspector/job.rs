@@ -6,10 +6,8 @@ use serde_json::Value;
 use super::redact;
 use super::scan::done;
 use super::{InspectError, Inspector, JobState, JobSummary, instant, now};
-use crate::QueueError;
 use crate::client::Queue;
 use crate::job::Data;
-use crate::scripts;
 
 /// How many of the newest done jobs are looked through for one, and in what portions.
 const MOST_DONE: isize = 100_000;
@@ -51,9 +49,6 @@ pub struct Attempt {
 
 impl Inspector {
     /// A job's life; `None` where there is no such job, or no more. `personal` shows what is personal in the clear.
-    ///
-    /// # Errors
-    /// [`InspectError`].
     pub async fn job(&self, id: &str, personal: bool) -> Result<Option<JobDetails>, InspectError> {
         for queue in &self.queues {
             if let Some(mut life) = look(queue, id).await? {
@@ -79,9 +74,6 @@ impl Inspector {
 impl Inspector {
     /// The ids of all jobs of a kind for one thing, whichever prover's: `{kind}:{thing}` and `{kind}:…:{thing}`. Those that are
     /// there, else one that is done. Reads all keys, so for a person who asks only.
-    ///
-    /// # Errors
-    /// [`InspectError`].
     pub async fn ids_of(&self, kind: &str, thing: &str) -> Result<Vec<String>, InspectError> {
         let is_one = |id: &str| {
             let rest = id.strip_prefix(kind).and_then(|rest| rest.strip_prefix(':'));
@@ -129,48 +121,32 @@ async fn there(queue: &Queue, pattern: &str) -> Result<Vec<String>, InspectError
 }
 
 async fn look(queue: &Queue, id: &str) -> Result<Option<JobDetails>, InspectError> {
-    type Told = (String, String, String, Vec<u8>, String, String, Vec<String>);
-    let told: Told = scripts::INSPECT_JOB
-        .on(&["sched", "dead", "lease"].map(|name| queue.key(name)))
-        .arg(queue.prefix())
-        .arg(id)
-        .invoke_async(&mut queue.connection.clone())
-        .await?;
-    let (state, at, worker, data, reason, transient, errors) = told;
-    let state = match state.as_str() {
-        "waiting" => JobState::Waiting,
-        "dead" => JobState::Dead,
-        "scheduled" => JobState::Scheduled,
-        "running" => JobState::Running,
-        "" => JobState::Done,
-        _ => return Err(QueueError::Answer("inspect_job").into()),
-    };
+    let record = queue.record(id).await?;
     let now = now(queue).await?;
-    if state == JobState::Done {
+    let failed_attempts = attempts_of(&record.errors);
+    let Some(state) = record.state else {
         let done = find_done(queue, |done| done == id).await?;
         return Ok(done.map(|(_, ended, attempts)| JobDetails {
             job: JobSummary::done(queue, id.to_owned(), ended, attempts),
             trace: None,
             crashes: None,
             transient: None,
-            failed_attempts: attempts_of(&errors),
+            failed_attempts,
             payload: None,
             now,
         }));
-    }
-    let at = at.split('.').next().and_then(|ms| ms.parse().ok());
-    let worker = Some(worker).filter(|worker| !worker.is_empty());
-    let header = Data::parse(&data).ok();
+    };
+    let header = Data::parse(&record.data).ok();
     let header = header.as_ref();
-    let mut job = JobSummary::new(queue, state, id.to_owned(), at, worker);
+    let mut job = JobSummary::new(queue, state, id.to_owned(), record.at, record.worker);
     job.read(header);
-    job.failed(errors.last().map(String::as_str), Some(reason));
+    job.failed(record.errors.last().map(String::as_str), Some(record.reason));
     Ok(Some(JobDetails {
         job,
         trace: header.and_then(|header| header.trace).map(str::to_owned),
         crashes: header.map(|header| header.crashes),
-        transient: (state == JobState::Dead).then(|| transient == "1"),
-        failed_attempts: attempts_of(&errors),
+        transient: (state == JobState::Dead).then_some(record.is_transient),
+        failed_attempts,
         payload: header.and_then(|header| serde_json::from_slice(header.payload).ok()),
         now,
     }))

@@ -1,5 +1,7 @@
 //! Pages of jobs.
 
+use std::collections::BTreeMap;
+
 use redis::Value;
 use serde::Serialize;
 
@@ -11,6 +13,8 @@ use crate::job::{Data, LONGEST_HEADER};
 
 /// The most jobs read in one go.
 const LARGEST_CHUNK: usize = 500;
+/// The most done jobs read: they are short, and filtered by their age alone.
+const MOST_DONE: usize = 10_000;
 
 /// How much of a list is wanted.
 #[derive(Debug, Clone)]
@@ -55,15 +59,16 @@ pub struct Page {
 /// What one call has gone through.
 pub(super) struct Scanned {
     pub(super) fit: Vec<JobSummary>,
-    /// Where each job stood that was looked at, whether it fits or not.
-    pub(super) seen: Vec<(String, Position)>,
+    /// How many jobs were looked at, whether they fit or not.
+    pub(super) seen: usize,
     pub(super) next: Option<Cursor>,
     pub(super) now: u64,
 }
 
 impl Inspector {
     /// A page of the jobs that fit, state by state: running, dead, scheduled, waiting, done. Looks at a bounded number of
-    /// jobs, so a page may be short, or empty, and yet have a `next`.
+    /// jobs, so a page may be short, or empty, and yet have a `next`. Of each queue's done jobs only one page is given: the
+    /// newest, or with [`Order::Oldest`] the oldest.
     ///
     /// # Errors
     /// [`InspectError`]: among others where the filter asks for what is not kept, or the cursor is of another list.
@@ -82,7 +87,7 @@ impl Inspector {
             job.error = job.error.as_deref().map(redact::emails);
         }
         Ok(Page {
-            scanned: scanned.seen.len(),
+            scanned: scanned.seen,
             next: scanned.next.map(|next| next.encode()).transpose()?,
             jobs: scanned.fit,
             now: scanned.now,
@@ -109,7 +114,7 @@ impl Inspector {
         let first = stops.first().ok_or(InspectError::Cursor)?.1;
         let mut scanned = Scanned {
             fit: Vec::new(),
-            seen: Vec::new(),
+            seen: 0,
             next: None,
             now: now(first).await?,
         };
@@ -119,6 +124,9 @@ impl Inspector {
         for (state, queue) in stops {
             let mut scan = Scan::new(queue, state, order.unwrap_or(Order::of(state)));
             loop {
+                if scan.is_over {
+                    break;
+                }
                 let room = most.saturating_sub(looks);
                 if scanned.fit.len() >= limit || room == 0 {
                     scanned.next = Some(Cursor {
@@ -132,9 +140,12 @@ impl Inspector {
                 let wanted = if filter.fits_all() {
                     limit - scanned.fit.len()
                 } else {
-                    LARGEST_CHUNK
+                    usize::MAX
                 };
-                let count = wanted.min(LARGEST_CHUNK).min(room);
+                let count = match state {
+                    JobState::Done => wanted.min(MOST_DONE),
+                    _ => wanted.min(LARGEST_CHUNK).min(room),
+                };
                 let Some(found) = scan.next(filter, place.as_ref(), count).await? else {
                     break;
                 };
@@ -192,7 +203,7 @@ impl Inspector {
                 if filter.ends_at(&job, scan.order, scanned.now) {
                     return Ok(true);
                 }
-                scanned.seen.push((job.id.clone(), at.clone()));
+                scanned.seen += 1;
                 if filter.fits(&job, scanned.now) {
                     scanned.fit.push(job);
                 }
@@ -245,19 +256,28 @@ async fn described(scan: &Scan<'_>, found: Vec<ScannedJob>) -> Result<Vec<Option
 
 impl Inspector {
     /// How many jobs fit, counted up to `most`.
-    ///
-    /// # Errors
-    /// [`InspectError`].
     pub async fn count(&self, filter: &Filter, most: usize) -> Result<usize, InspectError> {
-        let (mut count, mut cursor) = (0, None);
+        Ok(self.matching(filter, most).await?.values().map(Vec::len).sum())
+    }
+
+    /// The ids of the jobs that fit, by queue: `most`, or a portion more.
+    pub(super) async fn matching(
+        &self,
+        filter: &Filter,
+        most: usize,
+    ) -> Result<BTreeMap<String, Vec<String>>, InspectError> {
+        let (mut found, mut count, mut cursor) = (BTreeMap::<_, Vec<_>>::new(), 0, None);
         loop {
             let scanned = self
                 .scanned(filter, None, cursor, LARGEST_CHUNK, LARGEST_CHUNK)
                 .await?;
             count += scanned.fit.len();
+            for job in scanned.fit {
+                found.entry(job.queue).or_default().push(job.id);
+            }
             cursor = scanned.next;
             if cursor.is_none() || count >= most {
-                return Ok(count);
+                return Ok(found);
             }
         }
     }

@@ -20,7 +20,7 @@ use super::counts::Counts;
 use super::error::QueueError;
 use super::job_status::JobState;
 
-pub use actions::{Outcome, Tally};
+pub use actions::{Act, Outcome, Tally};
 pub use filter::{Filter, Order};
 pub use job::{Attempt, JobDetails};
 pub use job_summary::JobSummary;
@@ -94,9 +94,6 @@ impl Inspector {
     }
 
     /// Each queue as it stands.
-    ///
-    /// # Errors
-    /// [`InspectError`].
     pub async fn queues(&self) -> Result<Vec<QueueStatus>, InspectError> {
         let mut all = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
@@ -136,9 +133,6 @@ impl Inspector {
     }
 
     /// Redis' clock, in ms since 1970.
-    ///
-    /// # Errors
-    /// [`InspectError`].
     pub async fn clock(&self) -> Result<u64, InspectError> {
         let queue = self.queues.first().ok_or(InspectError::Cursor)?;
         now(queue).await

@@ -10,7 +10,7 @@ use crate::client::Queue;
 use crate::scripts;
 
 /// A job as it stands in its list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct ScannedJob {
     pub(super) id: String,
     /// When it is due, ended, or was claimed.
@@ -28,6 +28,8 @@ pub(super) struct Scan<'a> {
     pub(super) order: Order,
     /// Of waiting and running jobs: the lines that are left, the present one first. Read once for a call.
     lines: Option<Vec<String>>,
+    /// Done jobs are read once; there are no more pages of them.
+    pub(super) is_over: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -37,6 +39,7 @@ impl<'a> Scan<'a> {
             state,
             order,
             lines: None,
+            is_over: false,
         }
     }
 
@@ -51,16 +54,14 @@ impl<'a> Scan<'a> {
             JobState::Dead => self.sorted("dead", place, count).await,
             JobState::Scheduled => self.sorted("sched", place, count).await,
             JobState::Done => {
-                let key = self.queue.key("done");
-                let found = self.list(&key, "", place, count).await?;
-                Ok((!found.is_empty()).then_some(found))
+                self.is_over = true;
+                self.done(count).await.map(Some)
             }
             JobState::Waiting => {
                 let Some((line, place)) = self.line(filter, place).await? else {
                     return Ok(None);
                 };
-                let key = line_key(self.queue, &line);
-                let found = self.list(&key, &line, place, count).await?;
+                let found = self.waiting(&line, place, count).await?;
                 Ok(Some(self.went_on(found)))
             }
             JobState::Running => {
@@ -138,32 +139,29 @@ impl<'a> Scan<'a> {
                 let score: f64 = String::from_utf8_lossy(&pair[1]).parse().unwrap_or_default();
                 ScannedJob {
                     at: Some(whole(score)),
-                    worker: None,
-                    attempts: None,
                     place: Position {
-                        line: String::new(),
                         at: score,
                         entry: id.clone(),
+                        ..Position::default()
                     },
                     id,
+                    ..ScannedJob::default()
                 }
             })
             .collect::<Vec<_>>();
         Ok((!found.is_empty()).then_some(found))
     }
 
-    async fn list(
+    async fn waiting(
         &self,
-        key: &str,
         line: &str,
         place: Option<&Position>,
         count: usize,
     ) -> Result<Vec<ScannedJob>, InspectError> {
         let start = Position::default();
         let place = place.unwrap_or(&start);
-        let mut call = scripts::INSPECT_LINE.on(&[key.to_owned()]);
+        let mut call = scripts::INSPECT_LINE.on(&[line_key(self.queue, line)]);
         call.arg(self.queue.prefix())
-            .arg(u8::from(self.order == Order::Newest))
             .arg(whole(place.at))
             .arg(&place.entry)
             .arg(count);
@@ -172,33 +170,47 @@ impl<'a> Scan<'a> {
         let Some(Value::Int(first)) = page.next() else {
             return Err(crate::QueueError::Answer("inspect_line").into());
         };
-        Ok(page
-            .zip(u32::try_from(first).unwrap_or_default()..)
-            .filter_map(|(entry, at)| match entry {
-                Value::BulkString(entry) => {
-                    Some(self.entry(line, at, String::from_utf8_lossy(&entry).into_owned()))
-                }
-                _ => None,
+        let waiting = |(entry, at): (Value, u32)| {
+            let Value::BulkString(entry) = entry else {
+                return None;
+            };
+            let id = String::from_utf8_lossy(&entry).into_owned();
+            Some(ScannedJob {
+                place: Position {
+                    line: line.to_owned(),
+                    at: f64::from(at),
+                    entry: id.clone(),
+                },
+                id,
+                ..ScannedJob::default()
             })
-            .collect())
+        };
+        let places = u32::try_from(first).unwrap_or_default()..;
+        Ok(page.zip(places).filter_map(waiting).collect())
     }
 
-    fn entry(&self, line: &str, at: u32, entry: String) -> ScannedJob {
-        let (id, ended, attempts) = match self.state {
-            JobState::Done => done(&entry),
-            _ => (entry.as_str(), None, None),
+    async fn done(&self, count: usize) -> Result<Vec<ScannedJob>, InspectError> {
+        let count = isize::try_from(count).unwrap_or(isize::MAX);
+        let (first, last) = match self.order {
+            Order::Newest => (-count, -1),
+            Order::Oldest => (0, count - 1),
         };
-        ScannedJob {
-            id: id.to_owned(),
-            at: ended,
-            worker: None,
-            attempts,
-            place: Position {
-                line: line.to_owned(),
-                at: f64::from(at),
-                entry,
-            },
+        let mut entries: Vec<String> = redis::Cmd::lrange(self.queue.key("done"), first, last)
+            .query_async(&mut self.queue.connection.clone())
+            .await?;
+        if self.order == Order::Newest {
+            entries.reverse();
         }
+        let job = |entry: &String| {
+            let (id, at, attempts) = done(entry);
+            ScannedJob {
+                id: id.to_owned(),
+                at,
+                attempts,
+                ..ScannedJob::default()
+            }
+        };
+        Ok(entries.iter().map(job).collect())
     }
 
     /// What a worker holds is bounded by its size, so it is read whole.
@@ -219,13 +231,13 @@ impl<'a> Scan<'a> {
             .map(|(id, claim)| ScannedJob {
                 at: claim.split_once(' ').and_then(|(_, ms)| ms.parse().ok()),
                 worker: Some(token.to_owned()),
-                attempts: None,
                 place: Position {
                     line: token.to_owned(),
-                    at: 0.0,
                     entry: id.clone(),
+                    ..Position::default()
                 },
                 id,
+                ..ScannedJob::default()
             })
             .collect())
     }

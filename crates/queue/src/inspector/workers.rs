@@ -34,9 +34,6 @@ pub struct WorkerStatus {
 
 impl Inspector {
     /// The workers of all queues, by name; dead ones for an hour.
-    ///
-    /// # Errors
-    /// [`InspectError`].
     pub async fn workers(&self) -> Result<Vec<WorkerStatus>, InspectError> {
         let mut all: BTreeMap<String, WorkerStatus> = BTreeMap::new();
         for queue in &self.queues {
