@@ -40,6 +40,12 @@ impl Outage {
         Some(began.elapsed())
     }
 
+    /// For how long it has lasted, if there is one.
+    pub fn lasts(&self) -> Option<Duration> {
+        let times = self.is_on.load(Ordering::Relaxed).then(|| self.times())?;
+        times.began.map(|began| began.elapsed())
+    }
+
     fn failed_at(&self, now: Instant) -> Option<Duration> {
         let mut times = self.times();
         self.is_on.store(true, Ordering::Relaxed);
@@ -71,10 +77,11 @@ mod tests {
         let outage = Outage::default();
         let begin = Instant::now();
         let at = |seconds| outage.failed_at(begin + Duration::from_secs(seconds));
-        assert_eq!(outage.answered(), None);
+        assert_eq!((outage.answered(), outage.lasts()), (None, None));
         let lines: Vec<u64> = (0..150).filter(|second| at(*second).is_some()).collect();
         assert_eq!(lines, [0, 60, 120]);
-        assert!(outage.answered().is_some());
+        assert!(outage.lasts().is_some());
+        assert!(outage.answered().is_some() && outage.lasts().is_none());
         assert_eq!(outage.answered(), None);
         // It comes and goes: the minute counts all the same.
         assert_eq!(at(151), None);

@@ -1,8 +1,7 @@
-//! The apalis backend: what a worker polls for jobs, and what apalis' `TaskSink` pushes into.
+//! The apalis backend: what a worker polls for jobs.
 
 use std::collections::HashSet;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,8 +12,8 @@ use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::task_id::TaskId;
 use apalis_core::worker::context::WorkerContext;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, Sink};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use super::alone::ProcessGate;
 use super::client::{Queue, QueueConfig};
 use super::completer::{self, Completer, CompleterLayer, Completion, Outcome};
-use super::enqueue::Item;
 use super::error::{Failure, QueueError, Retry};
 use super::fetch::{Claimed, Fetcher};
 use super::job::{Data, DecodeError, Job};
@@ -48,8 +46,6 @@ pub struct RedisBackend<J> {
     stop: CancellationToken,
     /// Cancelled when the backend goes: nothing of it outlives the worker.
     end: CancellationToken,
-    pushed: Vec<Task<J>>,
-    flushing: Option<BoxFuture<'static, Result<(), QueueError>>>,
     _jobs: PhantomData<J>,
 }
 
@@ -112,8 +108,6 @@ impl<J: Job> RedisBackend<J> {
             closing: None,
             stop: end.child_token(),
             end,
-            pushed: Vec::new(),
-            flushing: None,
             _jobs: PhantomData,
         }
     }
@@ -308,47 +302,5 @@ impl<J: Job + Unpin> BackendConfig for RedisBackend<J> {
             lease: self.lease.clone(),
             completer: self.completer(),
         }
-    }
-}
-
-impl<J: Job + Unpin + Sync> Sink<Task<J>> for RedisBackend<J> {
-    type Error = QueueError;
-
-    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), QueueError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn start_send(self: Pin<&mut Self>, task: Task<J>) -> Result<(), QueueError> {
-        self.get_mut().pushed.push(task);
-        Ok(())
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), QueueError>> {
-        let backend = self.get_mut();
-        if backend.flushing.is_none() && !backend.pushed.is_empty() {
-            let now = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs());
-            let items: Result<Vec<Item>, QueueError> = backend
-                .pushed
-                .drain(..)
-                .map(|task| {
-                    let delay = task.ctx().run_at().unwrap_or(0).saturating_sub(now);
-                    Ok(Item::job(&task.args)?.after(Duration::from_secs(delay)))
-                })
-                .collect();
-            let queue = backend.queue.clone();
-            backend.flushing = Some(async move { queue.enqueue(&items?).await.map(drop) }.boxed());
-        }
-        if let Some(flushing) = &mut backend.flushing {
-            let answer = ready!(flushing.poll_unpin(cx));
-            backend.flushing = None;
-            return Poll::Ready(answer);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), QueueError>> {
-        self.poll_flush(cx)
     }
 }

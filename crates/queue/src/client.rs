@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use super::ack_health::AckHealth;
-use super::connection::{Connection, Redis};
+use super::connection::{FailoverConnection, Redis};
 use super::error::{QueueError, RetryPolicy};
 use super::metrics::Metrics;
 use super::scripts;
-use surepass_base::outage;
+use surepass_base::outage::{self, Outage};
 
 /// The most items in one call: what a script unpacks is bounded (Lua ends half-way at some 8,000), and so is the time
 /// for which it holds up Redis.
 pub(super) const LARGEST_CALL: usize = 500;
+
+/// A worker that has acknowledged nothing for longer is not ready.
+const ACK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How one queue behaves.
 #[derive(Debug, Clone)]
@@ -76,10 +78,11 @@ pub struct QueueLimits {
 #[derive(Clone)]
 pub struct Queue {
     pub(super) redis: Redis,
-    pub(super) connection: Connection,
+    pub(super) connection: FailoverConnection,
     pub(super) config: std::sync::Arc<QueueConfig>,
     pub(super) metrics: std::sync::Arc<Metrics>,
-    pub(super) acks: std::sync::Arc<AckHealth>,
+    /// Whether this process can acknowledge attempts.
+    pub(super) acks: std::sync::Arc<Outage>,
     prefix: std::sync::Arc<str>,
 }
 
@@ -93,9 +96,6 @@ impl std::fmt::Debug for Queue {
 
 impl Queue {
     /// The queue `config.name` in this Redis. Connects at the first call.
-    ///
-    /// # Errors
-    /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn new(redis: &Redis, config: QueueConfig) -> Result<Self, QueueError> {
         let prefix: std::sync::Arc<str> = format!("{{{}:{}}}:", config.prefix, config.name).into();
         Ok(Self {
@@ -109,9 +109,6 @@ impl Queue {
     }
 
     /// The same queue over a connection of its own.
-    ///
-    /// # Errors
-    /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn reconnected(&self) -> Result<Self, QueueError> {
         Ok(Self {
             connection: self.redis.connection(&self.prefix)?,
@@ -138,9 +135,6 @@ impl Queue {
     }
 
     /// Runs dead jobs again from their first attempt. Answers for each whether it now waits.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn retry(&self, ids: &[String]) -> Result<Vec<bool>, QueueError> {
         let mut answers = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(LARGEST_CALL) {
@@ -153,9 +147,6 @@ impl Queue {
     }
 
     /// Why a job is dead; `None` where it is not.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn death(&self, id: &str) -> Result<Option<String>, QueueError> {
         let mut connection = self.connection.clone();
         let (score, reason): (Option<f64>, Option<String>) = redis::pipe()
@@ -167,9 +158,6 @@ impl Queue {
     }
 
     /// Jobs that died at `since` (in ms since 1970) or later, oldest first, each with when it died; at most `limit`.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn died_since(&self, since: u64, limit: u32) -> Result<Vec<(String, u64)>, QueueError> {
         let limit = isize::try_from(limit).unwrap_or(isize::MAX);
         let call = redis::Cmd::zrangebyscore_limit_withscores(self.key("dead"), since, "+inf", 0, limit);
@@ -185,9 +173,6 @@ impl Queue {
 
     /// How a job's failed attempts ended, oldest first: a JSON object each, with `attempt`, `worker`, `claimed` (not
     /// for a worker that died), `ended` (both in ms since 1970), `code` and `error`.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn errors(&self, id: &str) -> Result<Vec<String>, QueueError> {
         let key = self.key(&format!("errors:{id}"));
         Ok(redis::Cmd::lrange(key, 0, -1)
@@ -196,9 +181,6 @@ impl Queue {
     }
 
     /// Forgets what has been kept long enough; a bounded chunk. Answers how many jobs.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn trim(&self) -> Result<usize, QueueError> {
         Ok(scripts::TRIM
             .on(&["done", "dead", "stats"].map(|name| self.key(name)))
@@ -207,6 +189,13 @@ impl Queue {
             .arg(millis(self.config.keep_dead))
             .invoke_async(&mut self.connection.clone())
             .await?)
+    }
+
+    /// Whether this process' attempts at the queue's jobs are acknowledged, as far as it has tried lately. If they are not,
+    /// jobs run again and again.
+    #[must_use]
+    pub fn acknowledges(&self) -> bool {
+        self.acks.lasts().is_none_or(|time| time < ACK_PATIENCE)
     }
 
     /// Notes that Redis failed a worker. One line a minute, whatever fails.
@@ -230,9 +219,6 @@ impl Queue {
 
     /// Answers when Redis does, and takes writes: one that is full or read-only is of no use. Writes nothing: Redis refuses
     /// this command as it refuses any write, and the key that it would change is not there.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn ping(&self) -> Result<(), QueueError> {
         let options = redis::SetOptions::default().conditional_set(redis::ExistenceCheck::XX);
         let write = redis::Cmd::set_options(self.key("never"), 1, options);

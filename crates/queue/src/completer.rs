@@ -100,7 +100,7 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Completion]) -> Vec<bool> {
     loop {
         match try_settle(queue, term, batch).await {
             Ok(mine) => {
-                if let Some(after) = queue.acks.succeeded(Instant::now()) {
+                if let Some(after) = queue.acks.answered() {
                     tracing::info!(seconds = after.as_secs(), "attempts are acknowledged again");
                 }
                 record(queue, batch, &mine);
@@ -108,7 +108,7 @@ async fn settle(queue: &Queue, term: &Term, batch: &[Completion]) -> Vec<bool> {
             }
             Err(error) => {
                 queue.metrics.redis_failed(Operation::Settle, &error);
-                let is_worth_a_line = queue.acks.failed(Instant::now());
+                let is_worth_a_line = queue.acks.failed().is_some();
                 if error.is_broken_data() {
                     refused += 1;
                     if let Some(mine) = settle_each(queue, term, batch, refused).await {
@@ -153,7 +153,7 @@ async fn settle_each(queue: &Queue, term: &Term, batch: &[Completion], refused: 
         return None;
     }
     if answers.iter().any(Result::is_ok) {
-        let _ = queue.acks.succeeded(Instant::now());
+        let _ = queue.acks.answered();
     }
     let settled = batch.iter().zip(answers).map(|(one, answer)| match answer {
         Ok(mine) => {

@@ -7,13 +7,13 @@ mod trust;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, Client};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::address::{Address, Parsed, parse};
-use self::failover::{FailoverConnection, find};
+pub(crate) use self::failover::FailoverConnection;
+use self::failover::find;
 use self::trust::trust;
 use super::QueueError;
 use super::metrics::Families;
@@ -72,19 +72,12 @@ impl Redis {
     /// A connection that is shared by its clones, pipelines their calls, and is made anew when it breaks or falls silent:
     /// to the node that holds `key`, and all keys that share its hash tag. It connects at its first use, so a process can
     /// start before Redis does.
-    ///
-    /// # Errors
-    /// [`QueueError::Redis`] where the client cannot be set up.
-    pub fn connection(&self, key: &str) -> Result<Connection, QueueError> {
+    pub fn connection(&self, key: &str) -> Result<FailoverConnection, QueueError> {
         if let Address::Fixed(info) = self.address.as_ref() {
             // An address that no client accepts is an error now, not at the first call.
             Client::open(info.clone())?;
         }
-        Ok(Connection {
-            inner: FailoverConnection::new(self.address.clone(), key, self.options),
-            replicas: self.replicas,
-            patience: self.options.response_timeout / 2,
-        })
+        Ok(FailoverConnection::new(self, key))
     }
 
     /// A connection for blocking reads of up to `block`, to the node that holds `key`.
@@ -115,73 +108,6 @@ impl Redis {
             .await
             .map_err(|_| QueueError::Timeout)?
             .map_err(QueueError::from)
-    }
-}
-
-/// A way to Redis for calls. Clones share it.
-#[derive(Clone)]
-pub struct Connection {
-    inner: FailoverConnection,
-    replicas: usize,
-    patience: Duration,
-}
-
-impl Connection {
-    /// Waits until as many replicas as the address asks for (`?replicas=`) have all that was written so far. What is on
-    /// fewer would be lost with its master.
-    ///
-    /// # Errors
-    /// [`QueueError::Redis`] where too few have it in time.
-    pub(super) async fn replicated(&mut self, key: &str) -> Result<(), QueueError> {
-        if self.replicas == 0 {
-            return Ok(());
-        }
-        // WAIT waits for this connection's own last write only. What is to be replicated may be older: written by a call
-        // whose replication failed, and met as a duplicate now. So: a write of our own, behind it.
-        let mut batch = redis::pipe();
-        batch
-            .set_options(
-                key,
-                1,
-                redis::SetOptions::default().with_expiration(redis::SetExpiry::EX(60)),
-            )
-            .ignore();
-        batch
-            .cmd("WAIT")
-            .arg(self.replicas)
-            .arg(super::client::millis(self.patience));
-        let (have,): (usize,) = batch.query_async(self).await?;
-        if have < self.replicas {
-            let few = format!("{have} of {} replicas have it", self.replicas);
-            return Err(RedisError::from((ErrorKind::Io, "not replicated in time", few)).into());
-        }
-        Ok(())
-    }
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        self.inner.call(cmd).boxed()
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        self.inner.call_all(pipeline, offset, count).boxed()
-    }
-
-    fn get_db(&self) -> i64 {
-        self.inner.db()
-    }
-}
-
-impl std::fmt::Debug for Connection {
-    /// Without the address: it may carry a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").finish_non_exhaustive()
     }
 }
 

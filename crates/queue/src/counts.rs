@@ -20,9 +20,6 @@ pub struct Counts {
 impl Queue {
     /// How many jobs are in each state, all at one moment: jobs go round from list to list, so there is no order in which
     /// one could look that misses none. Beyond some hundred groups, the waiting ones are counted bit by bit.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn counts(&self) -> Result<Counts, QueueError> {
         let keys = ["wait", "sched", "lease", "done", "dead", "log"].map(|name| self.key(name));
         let mut counts = Counts::default();
@@ -61,9 +58,6 @@ impl Queue {
 
     /// When the job was enqueued that has waited for longest, in ms since 1970: the first in line of the 500 groups that
     /// were served least recently. One that was retried counts from when it was first enqueued.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn oldest_waiting(&self) -> Result<Option<u64>, QueueError> {
         let mut connection = self.connection.clone();
         let groups = isize::try_from(LARGEST_CALL).unwrap_or(isize::MAX);

@@ -45,14 +45,13 @@ pub struct QueuedJob {
     pub(super) trace: Option<String>,
     pub(super) payload: Vec<u8>,
     pub(super) delay: Duration,
-    pub(super) revive: Revive,
+    /// Which dead jobs run again, as `enqueue.lua` takes it: `0`: none, `1`: those that died of a passing cause, `*`: all; else
+    /// also those that died of these reasons.
+    pub(super) revive: &'static str,
 }
 
 impl Item {
     /// An item that is `job`.
-    ///
-    /// # Errors
-    /// [`QueueError::Encode`].
     pub fn job<J: Job>(job: &J) -> Result<Self, QueueError> {
         let id = job.key().unwrap_or_else(|| ulid::Ulid::generate().to_string());
         let job = QueuedJob {
@@ -63,7 +62,7 @@ impl Item {
             trace: None,
             payload: job.encode()?,
             delay: Duration::ZERO,
-            revive: Revive::Never,
+            revive: "0",
         };
         Ok(Self {
             job: Some(job),
@@ -131,27 +130,23 @@ impl Item {
     /// Runs the job again where it lies dead for a passing cause.
     #[must_use]
     pub fn revive(self) -> Self {
-        self.reviving(Revive::Passing)
+        self.revive_of("1")
     }
 
     /// Runs the job again where it lies dead for a passing cause, or for one of `reasons` (several are separated by commas):
     /// with what this item carries, in place of what it died with.
     #[must_use]
-    pub fn revive_of(self, reasons: &'static str) -> Self {
-        self.reviving(Revive::Of(reasons))
+    pub fn revive_of(mut self, reasons: &'static str) -> Self {
+        if let Some(job) = &mut self.job {
+            job.revive = reasons;
+        }
+        self
     }
 
     /// Runs the job again where it lies dead, whatever for: it is a new word, in place of what it died with.
     #[must_use]
     pub fn rerun(self) -> Self {
-        self.reviving(Revive::Always)
-    }
-
-    fn reviving(mut self, revive: Revive) -> Self {
-        if let Some(job) = &mut self.job {
-            job.revive = revive;
-        }
-        self
+        self.revive_of("*")
     }
 
     /// Accepts the item only if `key` has not been taken in the last `life`.
@@ -221,7 +216,7 @@ impl Queue {
                     .arg(job.group.as_deref().unwrap_or("-"))
                     .arg(&job.payload)
                     .arg(millis(job.delay.min(LONGEST_DELAY)))
-                    .arg(job.revive.as_str()),
+                    .arg(job.revive),
                 None => call.arg("").arg("").arg("").arg("").arg(0).arg(0),
             };
             let (header, body) = item
@@ -272,27 +267,6 @@ impl Enqueued {
             b"dead" => Some(Self::Dead),
             b"logged" => Some(Self::Logged),
             _ => None,
-        }
-    }
-}
-
-/// Which dead jobs run again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Revive {
-    Never,
-    Passing,
-    Of(&'static str),
-    Always,
-}
-
-impl Revive {
-    /// As `enqueue.lua` takes it.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Never => "0",
-            Self::Passing => "1",
-            Self::Of(reason) => reason,
-            Self::Always => "*",
         }
     }
 }

@@ -61,14 +61,15 @@ pub(super) enum Retry {
 }
 
 impl JobError {
+    fn new(code: impl Into<Cow<'static, str>>, source: impl Into<BoxDynError>, retry: Retry) -> Self {
+        let (code, source) = (code.into(), source.into());
+        Self { code, retry, source }
+    }
+
     /// A transient cause: the job runs again after its backoff, until its attempts are used up.
     /// `code` is a stable `snake_case` name, the reason of a dead letter.
     pub fn retry(code: impl Into<Cow<'static, str>>, source: impl Into<BoxDynError>) -> Self {
-        Self {
-            code: code.into(),
-            retry: Retry::Backoff,
-            source: source.into(),
-        }
+        Self::new(code, source, Retry::Backoff)
     }
 
     /// A transient cause whose end the other side has announced (`Retry-After`).
@@ -77,11 +78,7 @@ impl JobError {
         source: impl Into<BoxDynError>,
         after: Duration,
     ) -> Self {
-        Self {
-            code: code.into(),
-            retry: Retry::After(after),
-            source: source.into(),
-        }
+        Self::new(code, source, Retry::After(after))
     }
 
     /// No failure: the job's turn at a limit has not come, and comes after so long (a second at least). The attempt does
@@ -91,20 +88,12 @@ impl JobError {
         source: impl Into<BoxDynError>,
         until: Duration,
     ) -> Self {
-        Self {
-            code: code.into(),
-            retry: Retry::PutOff(until),
-            source: source.into(),
-        }
+        Self::new(code, source, Retry::PutOff(until))
     }
 
     /// A permanent cause: the job is a dead letter at once.
     pub fn fail(code: impl Into<Cow<'static, str>>, source: impl Into<BoxDynError>) -> Self {
-        Self {
-            code: code.into(),
-            retry: Retry::Never,
-            source: source.into(),
-        }
+        Self::new(code, source, Retry::Never)
     }
 }
 

@@ -25,9 +25,6 @@ impl EventSource {
 impl Queue {
     /// How each of these events has come in, in the last weeks: without a path, or by the path of one of these tenants. `None`:
     /// not at all. A delivery by the source counts more than a polled one.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn event_sources(
         &self,
         events: &[&str],

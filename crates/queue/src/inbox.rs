@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use apalis_redis::Config;
 
-use super::connection::{Connection, Redis};
+use super::connection::{FailoverConnection, Redis};
 use super::error::QueueError;
 
 /// Jobs in one batch.
@@ -17,7 +17,7 @@ pub const BATCH: usize = 100;
 /// The jobs of one namespace of apalis-redis, which no worker of apalis-redis may take jobs from.
 #[derive(Debug, Clone)]
 pub struct Inbox {
-    connection: Connection,
+    connection: FailoverConnection,
     config: Config,
 }
 
@@ -32,9 +32,6 @@ pub struct Pushed {
 
 impl Inbox {
     /// The inbox of a namespace: what the other program gives to `Config::queue`. Connects at the first call.
-    ///
-    /// # Errors
-    /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn new(redis: &Redis, namespace: &str) -> Result<Self, QueueError> {
         let config = Config::default().queue(namespace);
         let connection = redis.connection(&config.scheduled_jobs_set())?;

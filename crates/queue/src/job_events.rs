@@ -53,9 +53,6 @@ impl JobEvents {
     }
 
     /// Watches a job, which need not exist yet. Read its state after this call: then no change in between is missed.
-    ///
-    /// # Errors
-    /// [`Closed`].
     pub fn watch(&self, job: &str) -> Result<JobWatch, Closed> {
         let mut watches = self.lock();
         let all = watches.as_mut().ok_or(Closed)?;
@@ -142,9 +139,6 @@ pub struct JobWatch {
 
 impl JobWatch {
     /// Waits for the next change since the last call, or since the watch began. Several changes may count as one. Safe to cancel.
-    ///
-    /// # Errors
-    /// [`Closed`].
     pub async fn changed(&mut self) -> Result<(), Closed> {
         self.changed.changed().await.map_err(|_| Closed)
     }

@@ -156,9 +156,6 @@ impl LogConsumer {
     }
 
     /// These entries once more, as far as they are there.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn again(&self, entries: &[String]) -> Result<Vec<LogEntry>, QueueError> {
         let key = self.queue.key("log");
         let mut ask = redis::pipe();
@@ -171,9 +168,6 @@ impl LogConsumer {
     }
 
     /// Takes an entry that the store refuses out of the log, and keeps it with the reason. The newest thousand or so stay.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn park(&self, entry: &LogEntry, why: &str) -> Result<(), QueueError> {
         let mut connection = self.queue.connection.clone();
         redis::pipe()
@@ -215,9 +209,6 @@ impl LogConsumer {
 
     /// Leaves the group, so that its list of consumers does not grow with every deploy. What this consumer had read and
     /// not settled would be lost with it, so it stays where there is any.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn leave(self) -> Result<(), QueueError> {
         let key = self.queue.key("log");
         let mut connection = self.queue.connection.clone();
@@ -245,9 +236,6 @@ impl LogConsumer {
 
 impl Queue {
     /// How many events of the log are kept apart, as the store refuses them.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn parked_events(&self) -> Result<usize, QueueError> {
         let count = redis::Cmd::xlen(self.key("parked"));
         Ok(count.query_async(&mut self.connection.clone()).await?)

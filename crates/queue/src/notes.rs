@@ -10,9 +10,6 @@ const LONGEST_NOTE: usize = 1 << 20;
 
 impl Queue {
     /// Saves a text under a name, for `life`.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn save_note(&self, name: &str, text: &str, life: Duration) -> Result<(), QueueError> {
         let expiry = redis::SetExpiry::PX(millis(life).max(1));
         let options = redis::SetOptions::default().with_expiration(expiry);
@@ -21,9 +18,6 @@ impl Queue {
     }
 
     /// The text of that name; `None` where there is none, or its life is over.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn load_note(&self, name: &str) -> Result<Option<String>, QueueError> {
         let get = redis::Cmd::get(self.key(&format!("note:{name}")));
         let text: Option<String> = get.query_async(&mut self.connection.clone()).await?;

@@ -26,9 +26,6 @@ pub struct Overdue {
 
 impl Queue {
     /// Looks at no more than `most` live jobs and as many dead letters. Two round trips.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn overdue(&self, limit: Duration, most: usize) -> Result<Overdue, QueueError> {
         type Answer = (Vec<String>, Vec<String>, Vec<Vec<u8>>);
         let keys = ["wait", "sched", "lease", "dead"].map(|name| self.key(name));

@@ -5,18 +5,12 @@ use super::error::QueueError;
 
 impl Queue {
     /// Stops workers from taking jobs until [`Queue::resume`]. Running jobs continue, and jobs can still be enqueued.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn pause(&self) -> Result<(), QueueError> {
         let pause = redis::Cmd::hset(self.key("steer"), "paused", 1);
         Ok(pause.query_async(&mut self.connection.clone()).await?)
     }
 
     /// Ends a pause, and wakes the workers.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn resume(&self) -> Result<(), QueueError> {
         let mut resume = redis::pipe();
         resume.atomic().hdel(self.key("steer"), "paused").ignore();
@@ -25,9 +19,6 @@ impl Queue {
     }
 
     /// Whether it is paused.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn is_paused(&self) -> Result<bool, QueueError> {
         let paused = redis::Cmd::hexists(self.key("steer"), "paused");
         Ok(paused.query_async(&mut self.connection.clone()).await?)

@@ -23,9 +23,6 @@ pub struct Unserved {
 impl Queue {
     /// The queues of other prefixes in which jobs wait, and for which no worker lives. Reads only; looks through all keys,
     /// of a cluster those of the node that holds this queue.
-    ///
-    /// # Errors
-    /// [`InspectError`].
     pub async fn unserved(&self) -> Result<Vec<Unserved>, InspectError> {
         let mut unserved = Vec::new();
         for (prefix, name) in self.others().await? {

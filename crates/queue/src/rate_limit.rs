@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::connection::{Connection, Redis};
+use super::connection::{FailoverConnection, Redis};
 use super::error::QueueError;
 use super::scripts;
 
@@ -52,15 +52,12 @@ impl Caller {
 /// Counts calls against limits. Clones share a connection; all processes with the same Redis and prefix count together.
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
-    connection: Connection,
+    connection: FailoverConnection,
     tag: String,
 }
 
 impl RateLimiter {
     /// `prefix` as in [`super::QueueConfig`]. Connects at the first call.
-    ///
-    /// # Errors
-    /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn new(redis: &Redis, prefix: &str) -> Result<Self, QueueError> {
         let tag = format!("{{{prefix}:limit}}:");
         Ok(Self {
@@ -71,9 +68,6 @@ impl RateLimiter {
 
     /// Counts one call against a limit, or against two at once. `Some`: it is refused, and would be accepted after this wait.
     /// A call that one limit refuses counts for neither. One round trip.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn take(
         &self,
         limit: (RateLimit, &Caller),

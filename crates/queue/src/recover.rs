@@ -20,9 +20,6 @@ impl Queue {
     /// Goes on looking through Redis for jobs that stand in no list, where all workers of the queue have come to, and puts
     /// back those that it finds for the second time. A bounded portion, or to the end of the pass. Answers how many went
     /// back.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn recover(&self) -> Result<usize, QueueError> {
         let mut recovered = 0;
         for _ in 0..PORTIONS {
@@ -36,9 +33,6 @@ impl Queue {
     }
 
     /// How many jobs stand in no list: none runs before it is put back. Reads only; looks through all keys.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn stranded(&self) -> Result<usize, QueueError> {
         let mut cursor = "0".to_owned();
         let mut found = 0;

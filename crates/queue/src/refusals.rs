@@ -12,9 +12,6 @@ const REFUSALS_KEPT: i64 = 10;
 
 impl Queue {
     /// Adds to the counts of this minute. One round trip.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn add_refusals(
         &self,
         counts: &BTreeMap<String, u64>,
@@ -30,9 +27,6 @@ impl Queue {
     }
 
     /// What was refused in the last 10 minutes, by reason.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn refusals(&self, now: DateTime<Utc>) -> Result<BTreeMap<String, u64>, QueueError> {
         let minute = now.timestamp() / 60;
         let mut ask = redis::pipe();

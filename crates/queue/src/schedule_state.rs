@@ -9,9 +9,6 @@ use super::error::QueueError;
 
 impl Queue {
     /// The last tick of each schedule that has ever fired, by the schedule's name.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn last_ticks(&self) -> Result<HashMap<String, DateTime<Utc>>, QueueError> {
         let ticks: Vec<(String, f64)> = redis::Cmd::zrange_withscores(self.key("cron"), 0, -1)
             .query_async(&mut self.connection.clone())
@@ -28,17 +25,11 @@ impl Queue {
     }
 
     /// Records that a schedule's tick has fired. A later tick that is recorded already stays.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn record_tick(&self, schedule: &str, tick: DateTime<Utc>) -> Result<(), QueueError> {
         self.put_tick("GT", schedule, tick).await
     }
 
     /// Sets a schedule back to an earlier tick, where the recorded one cannot be right.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn reset_tick(&self, schedule: &str, tick: DateTime<Utc>) -> Result<(), QueueError> {
         self.put_tick("LT", schedule, tick).await
     }

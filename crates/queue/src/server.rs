@@ -39,9 +39,6 @@ pub struct Server {
 
 impl Queue {
     /// The server that holds this queue now.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn server(&self) -> Result<Server, QueueError> {
         let mut connection = self.connection.clone();
         let info: String = redis::cmd("INFO").query_async(&mut connection).await?;

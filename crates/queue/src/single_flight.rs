@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{Cmd, SetExpiry, SetOptions};
 
 use super::client::millis;
-use super::connection::{Connection, Redis};
+use super::connection::{FailoverConnection, Redis};
 use super::error::QueueError;
 use super::scripts;
 
@@ -14,7 +14,7 @@ use super::scripts;
 /// A key holds `?` while a process fetches, and `=` with the answer afterwards.
 #[derive(Debug, Clone)]
 pub struct SingleFlight {
-    connection: Connection,
+    connection: FailoverConnection,
     tag: String,
 }
 
@@ -31,9 +31,6 @@ pub enum Lookup {
 
 impl SingleFlight {
     /// `prefix` as in [`super::QueueConfig`]. Connects at the first call.
-    ///
-    /// # Errors
-    /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn new(redis: &Redis, prefix: &str) -> Result<Self, QueueError> {
         let tag = format!("{{{prefix}:memo}}:");
         Ok(Self {
@@ -44,9 +41,6 @@ impl SingleFlight {
 
     /// Looks for an answer. Where there is none, the first caller must fetch it within `lease`: if it dies, the next caller
     /// must fetch after that.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn lookup(&self, name: &str, lease: Duration) -> Result<Lookup, QueueError> {
         let held: Option<Vec<u8>> = scripts::SINGLE_FLIGHT
             .on(&[self.key(name)])
@@ -61,9 +55,6 @@ impl SingleFlight {
     }
 
     /// Shares an answer with all processes, for `life`.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn publish(&self, name: &str, answer: &[u8], life: Duration) -> Result<(), QueueError> {
         let options = SetOptions::default().with_expiration(SetExpiry::PX(millis(life).max(1)));
         let answer = [b"=", answer].concat();
@@ -73,9 +64,6 @@ impl SingleFlight {
     }
 
     /// The answer, if there is one. Asks no caller to fetch it.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn cached(&self, name: &str) -> Result<Option<Vec<u8>>, QueueError> {
         let held: Option<Vec<u8>> = Cmd::get(self.key(name))
             .query_async(&mut self.connection.clone())
@@ -84,17 +72,11 @@ impl SingleFlight {
     }
 
     /// Whether the caller is the first one within `life`.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn is_first(&self, name: &str, life: Duration) -> Result<bool, QueueError> {
         Ok(self.lookup(name, life).await? == Lookup::Fetch)
     }
 
     /// Removes the answer, or the record that a caller is fetching.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn forget(&self, name: &str) -> Result<(), QueueError> {
         Ok(Cmd::del(self.key(name))
             .query_async(&mut self.connection.clone())

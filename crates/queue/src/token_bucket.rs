@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::connection::{Connection, Redis};
+use super::connection::{FailoverConnection, Redis};
 use super::error::QueueError;
 use super::scripts;
 
@@ -30,7 +30,7 @@ pub struct TokenBucketOptions {
 /// and none overtakes another. A turn that is not used, because its caller died, is lost, and nothing else.
 #[derive(Clone)]
 pub struct TokenBucket {
-    connection: Connection,
+    connection: FailoverConnection,
     key: [String; 1],
     tag: String,
     options: TokenBucketOptions,
@@ -64,9 +64,6 @@ pub enum Taken {
 
 impl TokenBucket {
     /// The bucket `options.name` in this Redis. Connects at the first call.
-    ///
-    /// # Errors
-    /// [`QueueError::Redis`] where the client cannot be set up.
     pub fn new(redis: &Redis, options: TokenBucketOptions) -> Result<Self, QueueError> {
         let tag = format!("{{{}:{}}}:", options.prefix, options.name);
         Ok(Self {
@@ -79,9 +76,6 @@ impl TokenBucket {
 
     /// Takes a token, or reserves the next free turn, or checks the reservation that the caller has. One round trip; a lost
     /// answer costs a turn.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn take(&self, reservation: Option<&Reservation>) -> Result<Taken, QueueError> {
         let (round, due) = reservation.map_or(("", 0), |turn| (turn.round.as_str(), turn.due));
         let mut call = scripts::TOKEN_BUCKET_TAKE.on(&self.key);
@@ -121,9 +115,6 @@ impl TokenBucket {
 
     /// Stops all calls for `pause`, a minute at most. After it they go on at half of their rate, at least an eighth of the full
     /// one, and are back at the full rate within a minute. All reservations are void.
-    ///
-    /// # Errors
-    /// [`QueueError`].
     pub async fn pause(&self, pause: Duration) -> Result<(), QueueError> {
         let mut call = scripts::TOKEN_BUCKET_SLOW_DOWN.on(&self.key);
         call.arg(&self.tag).arg(micros(pause.min(LONGEST_PAUSE)));

@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
-    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value,
+    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind, SetExpiry, SetOptions, Value,
 };
 
-use super::RedisOptions;
 use super::address::{Address, Sentinels};
+use super::{Redis, RedisOptions};
+use crate::QueueError;
+use crate::client::millis;
 
 /// The node that holds `key` and takes writes, by what sentinels or nodes say now.
 pub(super) async fn find(address: &Address, key: &str, options: RedisOptions) -> RedisResult<Client> {
@@ -141,10 +143,11 @@ type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>
 
 /// A connection to the node that holds a key, wherever that is. Clones share it.
 #[derive(Clone)]
-pub(super) struct FailoverConnection(Arc<Inner>);
+pub struct FailoverConnection(Arc<Inner>);
 
 struct Inner {
     address: Arc<Address>,
+    replicas: usize,
     key: String,
     options: RedisOptions,
     state: Mutex<State>,
@@ -158,11 +161,12 @@ struct State {
 }
 
 impl FailoverConnection {
-    pub(super) fn new(address: Arc<Address>, key: &str, options: RedisOptions) -> Self {
+    pub(super) fn new(redis: &Redis, key: &str) -> Self {
         Self(Arc::new(Inner {
-            address,
+            address: redis.address.clone(),
+            replicas: redis.replicas,
             key: key.to_owned(),
-            options,
+            options: redis.options,
             state: Mutex::default(),
         }))
     }
@@ -243,7 +247,7 @@ impl FailoverConnection {
     }
 
     /// Calls. A node that says it is the wrong one has changed nothing, so the right one is called at once.
-    pub(super) async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
+    async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
         // A fixed address has no other node to ask; its DNS name may point to one by the next call.
         let knows_another = !matches!(*self.0.address, Address::Fixed(_));
         match self.call_once(cmd).await {
@@ -255,12 +259,7 @@ impl FailoverConnection {
     }
 
     /// Calls a batch. It is not repeated, because a node may become the wrong one in the middle of it.
-    pub(super) async fn call_all(
-        &self,
-        batch: &Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisResult<Vec<Value>> {
+    async fn call_all(&self, batch: &Pipeline, offset: usize, count: usize) -> RedisResult<Vec<Value>> {
         let (mut connection, generation) = self.connected().await?;
         let waiting = self.wait_for_answer(generation);
         let answers = connection.send_packed_commands(batch, offset, count).await;
@@ -276,6 +275,61 @@ impl FailoverConnection {
             self.forget(generation);
         }
         answers
+    }
+
+    /// Waits until as many replicas as the address asks for (`?replicas=`) have all that was written so far. What fewer have
+    /// would be lost with its master.
+    ///
+    /// # Errors
+    /// [`QueueError::Redis`] where too few have it in time.
+    pub(crate) async fn replicated(&mut self, key: &str) -> Result<(), QueueError> {
+        let (replicas, patience) = (self.0.replicas, self.0.options.response_timeout / 2);
+        if replicas == 0 {
+            return Ok(());
+        }
+        // WAIT waits for this connection's own last write only. What is to be replicated may be older: written by a call
+        // whose replication failed, and met as a duplicate now. So: a write of our own, behind it.
+        let expiry = SetOptions::default().with_expiration(SetExpiry::EX(60));
+        let mut batch = redis::pipe();
+        batch.set_options(key, 1, expiry).ignore();
+        batch.cmd("WAIT").arg(replicas).arg(millis(patience));
+        let (have,): (usize,) = batch.query_async(self).await?;
+        if have < replicas {
+            let few = format!("{have} of {replicas} replicas have it");
+            return Err(RedisError::from((ErrorKind::Io, "not replicated in time", few)).into());
+        }
+        Ok(())
+    }
+}
+
+impl ConnectionLike for FailoverConnection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        self.call(cmd).boxed()
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        self.call_all(pipeline, offset, count).boxed()
+    }
+
+    /// The number of the database that the address names.
+    fn get_db(&self) -> i64 {
+        match self.0.address.as_ref() {
+            Address::Fixed(info) => info.redis_settings().db(),
+            Address::Sentinel(sentinels) => sentinels.redis.db(),
+            Address::Cluster(_) => 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for FailoverConnection {
+    /// Without the address: it may carry a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FailoverConnection").finish_non_exhaustive()
     }
 }
 
@@ -338,17 +392,6 @@ impl NodeHealth {
             ) => Self::Suspect,
             _ if error.is_io_error() || error.is_unrecoverable_error() => Self::Suspect,
             _ => Self::Healthy,
-        }
-    }
-}
-
-impl FailoverConnection {
-    /// The number of the database that the address names.
-    pub(super) fn db(&self) -> i64 {
-        match self.0.address.as_ref() {
-            Address::Fixed(info) => info.redis_settings().db(),
-            Address::Sentinel(sentinels) => sentinels.redis.db(),
-            Address::Cluster(_) => 0,
         }
     }
 }
