@@ -29,7 +29,7 @@ const UNREAD_AT_START: TimeDelta = TimeDelta::minutes(10);
 pub struct DeadLetters {
     /// The queue of purchases.
     pub queue: Queue,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     pub fulfiller: Arc<Fulfiller>,
     pub clock: Clock,
     /// Whether there is a Stripe key.

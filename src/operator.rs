@@ -54,7 +54,7 @@ pub const PLAIN_FIELDS: [&str; 36] = [
 #[derive(Debug)]
 pub struct Operator<'a> {
     pub inspector: &'a Inspector,
-    pub store: &'a dyn Store,
+    pub store: &'a Store,
     /// `user@host`, or an admin's name.
     pub who: String,
     pub why: Option<String>,
@@ -132,7 +132,7 @@ impl Operator<'_> {
             ended_at: None,
             outcome: None,
         };
-        let begun = self.store.begin_audit(&record).await;
+        let begun = self.store.audit().begin(&record).await;
         begun.map(|()| id).map_err(OperatorError::Audit)
     }
 
@@ -148,7 +148,7 @@ impl Operator<'_> {
         };
         // Redis may be what failed: then this machine's time has to do.
         let ended = self.clock().await.unwrap_or_else(|_| Clock::system().now());
-        if let Err(error) = self.store.end_audit(id, ended, &outcome).await {
+        if let Err(error) = self.store.audit().end(id, ended, &outcome).await {
             // The action is done, and its beginning is recorded: an error here would say the opposite.
             tracing::warn!(audit = id, %error, outcome, "the end of an action is missing in the audit log");
         }

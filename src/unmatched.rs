@@ -19,7 +19,7 @@ const MALFORMED_SESSION: &str = "malformed_session";
 /// A person who handles unmatched payments.
 #[derive(Debug)]
 pub struct CaseWorker<'a> {
-    pub store: &'a dyn Store,
+    pub store: &'a Store,
     /// The queue `fulfil`.
     pub queue: &'a Queue,
     pub clock: Clock,
@@ -122,7 +122,7 @@ impl CaseWorker<'_> {
         if let Some(user) = wanted.user.filter(|user| !guest::is_assignable_user(user)) {
             return Err(CaseError::NoUser(user.to_owned()));
         }
-        let tenants = self.store.tenants().await?;
+        let tenants = self.store.catalog().all().await?;
         let tenant = tenant_of(case, &tenants, wanted.tenant)?;
         let pass = pass_of(tenant, wanted.pass)?;
         purchase.pass_id = Some(pass.id.clone());
@@ -212,7 +212,7 @@ impl CaseWorker<'_> {
             ended_at: None,
             outcome: None,
         };
-        self.store.begin_audit(&record).await?;
+        self.store.audit().begin(&record).await?;
         Ok(record.id)
     }
 
@@ -221,7 +221,7 @@ impl CaseWorker<'_> {
             Ok(()) => word.to_owned(),
             Err(error) => format!("failed: {error}"),
         };
-        Ok(self.store.end_audit(audit, self.now(), &outcome).await?)
+        Ok(self.store.audit().end(audit, self.now(), &outcome).await?)
     }
 
     fn now(&self) -> DateTime<Utc> {

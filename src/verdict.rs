@@ -105,7 +105,7 @@ impl Facts {
 
     /// Reads Redis, and from the store the sessions of dead letters. What does not respond within 2 s is not known to the
     /// verdict.
-    pub async fn gather(purchases: &Queue, store: Option<&dyn Store>) -> Self {
+    pub async fn gather(purchases: &Queue, store: Option<&Store>) -> Self {
         let overdue = tokio::time::timeout(PATIENCE, purchases.overdue(LONGEST_WAIT, MOST_JOBS)).await;
         let overdue = match overdue {
             Ok(Ok(overdue)) => Ok(overdue),
@@ -140,7 +140,7 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Resul
 
 /// Dead letters whose session has neither a subscription nor an unmatched payment, by reason: of the others the unmatched
 /// payment says whether somebody still has to look. The store away: all of them.
-async fn without_pass(overdue: &Overdue, store: Option<&dyn Store>) -> BTreeMap<String, usize> {
+async fn without_pass(overdue: &Overdue, store: Option<&Store>) -> BTreeMap<String, usize> {
     let letters = &overdue.dead_letters;
     let sessions: Vec<&str> = letters
         .iter()
@@ -148,7 +148,7 @@ async fn without_pass(overdue: &Overdue, store: Option<&dyn Store>) -> BTreeMap<
         .collect();
     let mut settled = HashSet::new();
     if let Some(store) = store {
-        let held = in_time(store.subscriptions_of(&sessions, &[])).await;
+        let held = in_time(store.subscriptions().of(&sessions, &[])).await;
         settled.extend(
             held.unwrap_or_default()
                 .into_iter()

@@ -18,7 +18,7 @@ pub(crate) fn serve<'a>(
     bind: SocketAddr,
     queue: &Queue,
     worked: impl IntoIterator<Item = &'a Queue>,
-    store: &Arc<dyn Store>,
+    store: &Arc<Store>,
     findings: &Findings,
 ) {
     let worked: Vec<&Queue> = worked.into_iter().collect();

@@ -224,7 +224,7 @@ async fn work(settings: &Settings, with_cron: bool) -> Result<(), String> {
 /// Keeps the store's cases up to date with the queue.
 fn dead_letters(
     queue: &Queue,
-    store: &Arc<dyn Store>,
+    store: &Arc<Store>,
     fulfiller: &Arc<Fulfiller>,
     clock: Clock,
     has_stripe: bool,
@@ -241,7 +241,7 @@ fn dead_letters(
 /// Turns purchases into subscriptions. Without `stripe` it reads no line items.
 fn fulfiller(
     settings: &Settings,
-    store: &Arc<dyn Store>,
+    store: &Arc<Store>,
     stripe: Option<api::Client>,
     clock: &Clock,
 ) -> Fulfiller {
@@ -280,7 +280,7 @@ fn lookback(
     settings: &Settings,
     redis: &Redis,
     fulfil: &Queue,
-    store: &Arc<dyn Store>,
+    store: &Arc<Store>,
     clock: &Clock,
 ) -> Result<Option<Arc<Lookback>>, String> {
     let Some(options) = settings.stripe_options() else {
@@ -330,7 +330,7 @@ fn drain(
     settings: &Settings,
     queue: &Queue,
     name: &str,
-    store: &Arc<dyn Store>,
+    store: &Arc<Store>,
     clock: &Clock,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
@@ -358,7 +358,7 @@ fn drain(
 }
 
 /// Opens the store and checks its tables, waiting for the database. `None`: shutdown.
-async fn open_store(settings: &Settings, shutdown: &Shutdown) -> Result<Option<Arc<dyn Store>>, String> {
+async fn open_store(settings: &Settings, shutdown: &Shutdown) -> Result<Option<Arc<Store>>, String> {
     let url: SecretString = settings.database.url_or_default();
     let store = store::open(&url, &settings.store_options())
         .await

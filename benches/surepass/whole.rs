@@ -111,7 +111,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
     Ok(table)
 }
 
-async fn prepared(url: &str, synchronous: Synchronous) -> Outcome<Arc<dyn Store>> {
+async fn prepared(url: &str, synchronous: Synchronous) -> Outcome<Arc<Store>> {
     let options = Options {
         synchronous,
         ..Options::default()
@@ -119,7 +119,7 @@ async fn prepared(url: &str, synchronous: Synchronous) -> Outcome<Arc<dyn Store>
     let store = store::open(&url.into(), &options).await?;
     store.migrate().await?;
     let sample = Catalog::parse(include_str!("../../config/catalog.example.toml"))?;
-    store.import(&sample.tenants, &sample.secrets).await?;
+    store.catalog().import(&sample.tenants, &sample.secrets).await?;
     Ok(store)
 }
 
@@ -144,7 +144,10 @@ async fn surepass(
     // As a key would say: without either, test purchases ask the store.
     let fulfiller = Arc::new(Fulfiller::new(store.clone(), Some(false), Clock::system()));
     // So that the first purchase does not pay for the connection and the catalogue alone.
-    store.subscriptions(&SubscriptionFilter::default(), 1).await?;
+    store
+        .subscriptions()
+        .list(&SubscriptionFilter::default(), 1)
+        .await?;
     let (total, done) = (purchases.len(), Arc::new(AtomicUsize::new(0)));
     let concurrency = *settings.worker.concurrency;
     let backend = RedisBackend::<Purchase>::new(
@@ -181,7 +184,8 @@ async fn surepass(
     let taken = begun.elapsed();
     let counts = queue.counts().await?;
     let held = store
-        .subscriptions(&SubscriptionFilter::default(), u32::try_from(total)? + 1)
+        .subscriptions()
+        .list(&SubscriptionFilter::default(), u32::try_from(total)? + 1)
         .await?
         .len();
     if held != total || counts.waiting + counts.scheduled + counts.running + counts.dead > 0 {
@@ -225,7 +229,8 @@ async fn consumer(
         bare.insert(&batch, Clock::system().now()).await?;
     };
     let held = store
-        .subscriptions(
+        .subscriptions()
+        .list(
             &SubscriptionFilter::default(),
             u32::try_from(purchases.len())? + 1,
         )

@@ -41,11 +41,11 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
                 // Read before the store is opened: a bad file changes nothing.
                 let mut catalog = catalog::Catalog::read(&file).map_err(|error| refused(&file, error))?;
                 let store = open_or_create_store(settings).await?;
-                catalog.warn_of_lost_secrets(&store.webhook_secrets(None).await?);
+                catalog.warn_of_lost_secrets(&store.catalog().webhook_secrets(None).await?);
                 for warning in &catalog.warnings {
                     eprintln!("warning: {warning}");
                 }
-                let imported = store.import(&catalog.tenants, &catalog.secrets).await?;
+                let imported = store.catalog().import(&catalog.tenants, &catalog.secrets).await?;
                 println!(
                     "tenants: {} new, {} updated; passes: {} new, {} updated; unchanged: {}",
                     imported.tenants_created,
@@ -58,9 +58,12 @@ pub(crate) fn run(settings: &Settings, command: Command) -> Result<ExitCode, Fai
             Command::Example => print!("{}", include_str!("../../config/catalog.example.toml")),
             Command::List { json } => {
                 let store = open_for_reading(settings).await?;
-                let tenants = store.tenants().await?;
+                let tenants = store.catalog().all().await?;
                 if json {
-                    print_json(&catalog::to_json(&tenants, &store.webhook_secrets(None).await?))?;
+                    print_json(&catalog::to_json(
+                        &tenants,
+                        &store.catalog().webhook_secrets(None).await?,
+                    ))?;
                 } else if tenants.is_empty() {
                     println!(
                         "No tenants yet. Next:\n  surepass catalog example > catalog.toml\n  surepass catalog import catalog.toml"

@@ -36,17 +36,17 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 
 /// Opens the configured store to read it. Creates no store and migrates nothing: a command that looks in the wrong place must
 /// say so instead of reporting that nothing is there.
-async fn open_for_reading(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
+async fn open_for_reading(settings: &Settings) -> Result<Arc<Store>, Failure> {
     open_checked(settings, Access::Reading).await
 }
 
 /// Opens the configured store, which must be there, to change it.
-async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
+async fn open_store(settings: &Settings) -> Result<Arc<Store>, Failure> {
     open_checked(settings, Access::Existing).await
 }
 
 /// Opens the configured store, and creates it with its tables where it is missing.
-async fn open_or_create_store(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
+async fn open_or_create_store(settings: &Settings) -> Result<Arc<Store>, Failure> {
     let store = open(settings, Access::Create).await?;
     let schema = store.schema().await.map_err(of_database)?;
     if schema.applied.is_none() && schema.broken.is_none() {
@@ -57,14 +57,14 @@ async fn open_or_create_store(settings: &Settings) -> Result<Arc<dyn Store>, Fai
     Ok(store)
 }
 
-async fn open_checked(settings: &Settings, access: Access) -> Result<Arc<dyn Store>, Failure> {
+async fn open_checked(settings: &Settings, access: Access) -> Result<Arc<Store>, Failure> {
     let store = open(settings, access).await?;
     let schema = store.schema().await.map_err(of_database)?;
     schema.check().map_err(of_database)?;
     Ok(store)
 }
 
-async fn open(settings: &Settings, access: Access) -> Result<Arc<dyn Store>, Failure> {
+async fn open(settings: &Settings, access: Access) -> Result<Arc<Store>, Failure> {
     let options = store::Options {
         access,
         ..settings.store_options()

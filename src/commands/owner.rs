@@ -37,7 +37,7 @@ pub(crate) async fn show(settings: &Settings, id: &str, json: bool) -> Result<Ex
     let Some(one) = find(store.as_ref(), id).await? else {
         return Ok(unknown(id));
     };
-    let moved = store.ownership().moved(&[&one.id]).await?.contains(&one.id);
+    let moved = store.users().moved(&[&one.id]).await?.contains(&one.id);
     if json {
         let mut document = serde_json::to_value(&one)?;
         document["isGuest"] = guest::is_guest(&one.user).into();
@@ -50,7 +50,8 @@ pub(crate) async fn show(settings: &Settings, id: &str, json: bool) -> Result<Ex
         ..SubscriptionFilter::default()
     };
     let others = store
-        .subscriptions(&filter, MOST_OTHERS)
+        .subscriptions()
+        .list(&filter, MOST_OTHERS)
         .await?
         .len()
         .saturating_sub(1);
@@ -149,7 +150,8 @@ pub(crate) async fn give(
     };
     // An action that cannot be logged is not carried out.
     store
-        .begin_audit(&record)
+        .audit()
+        .begin(&record)
         .await
         .map_err(|error| format!("nothing was moved: the audit log could not be written. {error}"))?;
     let wanted = Move {
@@ -159,13 +161,13 @@ pub(crate) async fn give(
         email: email.as_deref(),
         at: clock.now(),
     };
-    let moved = store.ownership().move_subscription(&wanted).await;
+    let moved = store.users().move_subscription(&wanted).await;
     let outcome = match &moved {
         Ok(Moved::Done) => "moved".to_owned(),
         Ok(Moved::Stale) => "nothing moved: the owner changed in the meantime".to_owned(),
         Err(error) => format!("failed: {error}"),
     };
-    store.end_audit(&record.id, clock.now(), &outcome).await?;
+    store.audit().end(&record.id, clock.now(), &outcome).await?;
     match moved? {
         Moved::Done => report(true),
         Moved::Stale => Err(format!(
@@ -180,7 +182,7 @@ pub(crate) async fn give(
 
 /// The new owner's id, and the email of a user that must be created. `Err`: why there can be no such owner.
 async fn target(
-    store: &dyn Store,
+    store: &Store,
     one: &Subscription,
     owner: NewOwner,
 ) -> Result<Result<(String, Option<String>), String>, Failure> {
@@ -189,7 +191,7 @@ async fn target(
         if !email::is_address(&email) {
             return Ok(Err("--email must be an email address: NAME@DOMAIN".to_owned()));
         }
-        let prover = store.ownership().verified_owners(&[&email]).await?.remove(&email);
+        let prover = store.users().verified_owners(&[&email]).await?.remove(&email);
         let to = prover.unwrap_or_else(|| guest::of_email(&one.tenant, &email));
         return Ok(Ok((to, Some(email))));
     }
@@ -208,12 +210,12 @@ async fn target(
 }
 
 /// By its own id or its session's.
-async fn find(store: &dyn Store, id: &str) -> Result<Option<Subscription>, Failure> {
+async fn find(store: &Store, id: &str) -> Result<Option<Subscription>, Failure> {
     let filter = SubscriptionFilter {
         session: Some(id.strip_prefix("subscription-").unwrap_or(id).to_owned()),
         ..SubscriptionFilter::default()
     };
-    Ok(store.subscriptions(&filter, 1).await?.pop())
+    Ok(store.subscriptions().list(&filter, 1).await?.pop())
 }
 
 fn unknown(id: &str) -> ExitCode {

@@ -134,7 +134,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     }
     block_on(async {
         let store = open_store(settings).await?;
-        let tenants = store.known_tenants().await?;
+        let tenants = store.catalog().known().await?;
         let tenant = match arguments
             .tenant
             .as_deref()
@@ -159,7 +159,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             Err(error) => format!("failed: {error}"),
         };
         let now = lookback.clock.now();
-        if let Err(error) = store.end_audit(&audit, now, &result).await {
+        if let Err(error) = store.audit().end(&audit, now, &result).await {
             eprintln!("surepass: done, but the audit log could not be completed: {error}");
         }
         let runs = asked?;
@@ -192,7 +192,7 @@ fn enqueued(runs: &[RunId], json: bool) -> Result<ExitCode, Failure> {
 
 /// Written before the action. An action that cannot be logged is not carried out.
 async fn begin(
-    store: &dyn Store,
+    store: &Store,
     clock: &Clock,
     arguments: &Arguments,
     customer: Option<&Customer>,
@@ -211,7 +211,8 @@ async fn begin(
         outcome: None,
     };
     store
-        .begin_audit(&record)
+        .audit()
+        .begin(&record)
         .await
         .map_err(|error| format!("nothing was done: the audit log could not be written: {error}"))?;
     Ok(id)

@@ -29,10 +29,10 @@ pub(super) fn named<'a>(tenants: &'a [KnownTenant], typed: &str) -> Result<&'a K
 
 /// The same of a command's option.
 pub(super) async fn option(
-    store: &dyn Store,
+    store: &Store,
     typed: Option<&str>,
 ) -> Result<Result<Option<KnownTenant>, String>, Failure> {
     let Some(typed) = typed else { return Ok(Ok(None)) };
-    let tenants = store.known_tenants().await?;
+    let tenants = store.catalog().known().await?;
     Ok(named(&tenants, typed).map(|tenant| Some(tenant.clone())))
 }

@@ -120,7 +120,7 @@ async fn close(settings: &Settings, id: &str, why: &str, json: bool) -> Result<E
 
 /// A case, and what a person needs to act on it.
 struct Opened {
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     queue: Queue,
     case: UnmatchedPayment,
     who: String,
@@ -154,7 +154,7 @@ async fn open(settings: &Settings, id: &str, why: &str) -> Result<Result<Opened,
 }
 
 /// The case that is meant; `Err`: the exit status, after saying why there is none.
-async fn one(store: &dyn Store, id: &str, why: &str) -> Result<Result<UnmatchedPayment, ExitCode>, Failure> {
+async fn one(store: &Store, id: &str, why: &str) -> Result<Result<UnmatchedPayment, ExitCode>, Failure> {
     if why.trim().is_empty() {
         return Ok(Err(misuse(NO_REASON)));
     }

@@ -40,7 +40,7 @@ const MOST_PASSES: u32 = 500;
 /// Everything that customers' requests need. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Customers {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     pub tenants: Arc<Tenants>,
     /// The queue of purchases.
     pub fulfil: Queue,
@@ -74,7 +74,8 @@ impl Customers {
         let users = users(customer, tenant);
         let users: Vec<&str> = users.iter().map(String::as_str).collect();
         self.store
-            .subscriptions_held_by(&tenant.id, &users, MOST_PASSES)
+            .subscriptions()
+            .held_by(&tenant.id, &users, MOST_PASSES)
             .await
     }
 

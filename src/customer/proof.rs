@@ -86,7 +86,7 @@ impl Customers {
                 at,
                 audit: &audit,
             };
-            match store.ownership().prove_email(&proof).await {
+            match store.users().prove_email(&proof).await {
                 Ok(first) if first == user => Some(true),
                 Ok(_) => {
                     tracing::info!(
@@ -105,7 +105,7 @@ impl Customers {
     }
 
     async fn is_unproved(&self, email: &str) -> bool {
-        let verified_owners = self.store.ownership().verified_owners(&[email]).await;
+        let verified_owners = self.store.users().verified_owners(&[email]).await;
         verified_owners.is_ok_and(|verified_owners| verified_owners.is_empty())
     }
 }

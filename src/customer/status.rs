@@ -135,7 +135,12 @@ impl Customers {
         let Some(event) = &held.webhook_event_id else {
             return Ok(None);
         };
-        let logged = self.store.event(event).await?.map(|event| event.created_at);
+        let logged = self
+            .store
+            .events()
+            .one(event)
+            .await?
+            .map(|event| event.created_at);
         // Events reach the store's log a moment after their purchase.
         let fresh = || Some(held.created_at).filter(|at| *at > self.clock.now() - LOGGED);
         Ok(logged.or_else(fresh))
@@ -146,7 +151,7 @@ impl Customers {
             session: Some(session.to_owned()),
             ..SubscriptionFilter::default()
         };
-        Ok(self.store.subscriptions(&filter, 1).await?.pop())
+        Ok(self.store.subscriptions().list(&filter, 1).await?.pop())
     }
 
     /// Neither the store nor the queue has it for this customer: Stripe is asked.

@@ -20,7 +20,7 @@ const MOST_FAILURES: usize = 8;
 #[derive(Debug)]
 pub struct Drain {
     pub consumer: LogConsumer,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     pub clock: Clock,
     /// The mode of the key or the setting: true for live, false for test.
     pub livemode: Option<bool>,
@@ -109,20 +109,21 @@ impl Drain {
                 Err(error) => self.park(&id, &error.to_string()).await?,
             }
         }
-        match close_refunded(&*self.store, self.livemode, &events, self.clock.now()).await {
+        match close_refunded(&self.store, self.livemode, &events, self.clock.now()).await {
             // One event that the store can never act on must not keep the log waiting.
             Err(error) if !error.is_transient() => {
                 tracing::error!(%error, "the unmatched payments of refunded charges could not be closed");
             }
             closed => closed?,
         }
-        match self.store.append_events(events).await {
+        match self.store.events().append(&events).await {
             Ok(()) => Ok(self.consumer.settle(&ids).await?),
             // The same table takes writes: then the store does not refuse all, but one of these.
             Err(_)
                 if self
                     .store
-                    .drop_event_bodies(DateTime::UNIX_EPOCH, 1)
+                    .events()
+                    .drop_bodies(DateTime::UNIX_EPOCH, 1)
                     .await
                     .is_ok() =>
             {
@@ -138,11 +139,11 @@ impl Drain {
         let (mut is_stored, mut refused) = (false, Vec::new());
         while let Some(mut part) = parts.pop() {
             let entries = self.consumer.again(&part).await?;
-            let events = entries
+            let events: Vec<_> = entries
                 .into_iter()
                 .filter_map(|entry| logged(entry, &self.clock).ok())
                 .collect();
-            match self.store.append_events(events).await {
+            match self.store.events().append(&events).await {
                 Ok(()) => {
                     self.consumer.settle(&part).await?;
                     is_stored = true;
@@ -192,7 +193,7 @@ impl Drain {
             return Ok(());
         };
         let before = self.clock.now() - keep;
-        while self.store.drop_event_bodies(before, CHUNK).await? == u64::from(CHUNK) {}
+        while self.store.events().drop_bodies(before, CHUNK).await? == u64::from(CHUNK) {}
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ struct Charge {
 /// # Errors
 /// [`StoreError`]; asking again is safe.
 pub(super) async fn close_refunded(
-    store: &dyn Store,
+    store: &Store,
     livemode: Option<bool>,
     events: &[LoggedEvent],
     at: DateTime<Utc>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::{Evidence, NewUnmatched, RefundedPayments, StoreError, UnmatchedPayment, UnmatchedStore};
+use crate::store::{Evidence, NewUnmatched, RefundedPayments, StoreError, Unmatched, UnmatchedPayment};
 use crate::stripe::CheckoutSession;
 
 use super::error::Reason;
@@ -22,7 +22,7 @@ pub(super) struct Cause<'a> {
 }
 
 impl Fulfiller {
-    fn cases(&self) -> &dyn UnmatchedStore {
+    fn cases(&self) -> Unmatched<'_> {
         self.store.unmatched()
     }
 

@@ -52,7 +52,7 @@ pub(super) struct Moment(u64);
 /// The newest catalogue. Read again if it is old or something is missing in it, one read at a time.
 #[derive(Debug)]
 pub(super) struct CatalogueCache {
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     clock: Clock,
     newest: RwLock<Option<Arc<Snapshot>>>,
     reads: AtomicU64,
@@ -68,7 +68,7 @@ struct Read {
 }
 
 impl CatalogueCache {
-    pub(super) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+    pub(super) fn new(store: Arc<Store>, clock: Clock) -> Self {
         Self {
             store,
             clock,
@@ -165,7 +165,7 @@ impl CatalogueCache {
 
     /// The cached catalogue if the store's version has not changed; otherwise a new one.
     async fn look(&self, number: u64, began: DateTime<Utc>) -> Result<Snapshot, StoreError> {
-        let version = self.store.catalogue_version().await?;
+        let version = self.store.catalog().version().await?;
         let same = |held: &Arc<Snapshot>| version.is_some() && held.version == version;
         let (catalogue, made) = match self.newest().filter(same) {
             Some(held) => (Arc::clone(&held.catalogue), held.made),

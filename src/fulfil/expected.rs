@@ -35,9 +35,9 @@ impl FulfilmentRules {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn read(store: &dyn Store, livemode: Option<bool>) -> Result<Self, StoreError> {
+    pub async fn read(store: &Store, livemode: Option<bool>) -> Result<Self, StoreError> {
         Ok(Self {
-            catalogue: Catalogue::whole(store.tenants().await?),
+            catalogue: Catalogue::whole(store.catalog().all().await?),
             rules: Rules {
                 mode: Mode::read(store, livemode).await?,
                 ..Rules::default()

@@ -27,7 +27,7 @@ const GENERATION_SIZE: usize = 8_000;
 /// tenant. Valid while the catalogue does not change: see [`super::catalogue_cache`].
 #[derive(Debug)]
 pub(super) struct LazyCatalogue {
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     directory: Arc<Directory>,
     passes: Mutex<PassesByTenant>,
     keys: Mutex<Option<Read<Arc<PassIndex>>>>,
@@ -46,8 +46,8 @@ struct PassesByTenant {
 }
 
 impl LazyCatalogue {
-    pub(super) async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let directory = Directory::new(store.known_tenants().await?);
+    pub(super) async fn load(store: Arc<Store>) -> Result<Self, StoreError> {
+        let directory = Directory::new(store.catalog().known().await?);
         Ok(Self {
             store,
             directory: Arc::new(directory),
@@ -90,7 +90,7 @@ impl LazyCatalogue {
         let read = locked(&self.passes).get(at, |passes| {
             let (store, id) = (Arc::clone(&self.store), tenant.id.clone());
             with_timeout(async move {
-                let found = store.tenant(&id).await?.map(TenantPasses::new);
+                let found = store.catalog().one(&id).await?.map(TenantPasses::new);
                 passes.fetch_add(found.as_ref().map_or(0, TenantPasses::weight), Ordering::Relaxed);
                 Ok(found.map(Arc::new))
             })
@@ -110,7 +110,7 @@ impl LazyCatalogue {
         let read = locked(&self.keys)
             .get_or_insert_with(|| {
                 let (store, directory) = (Arc::clone(&self.store), Arc::clone(&self.directory));
-                with_timeout(async move { Ok(Arc::new(PassIndex::read(&*store, &directory.by_id).await?)) })
+                with_timeout(async move { Ok(Arc::new(PassIndex::read(&store, &directory.by_id).await?)) })
             })
             .clone();
         let answer = read.clone().await;

@@ -47,7 +47,7 @@ pub use tenants::{TenantVersion, Tenants};
 /// Turns purchases into subscriptions.
 #[derive(Debug)]
 pub struct Fulfiller {
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     mode: CurrentMode,
     rules: Rules,
     clock: Clock,
@@ -91,7 +91,7 @@ pub enum Fulfilled {
 impl Fulfiller {
     /// `livemode` is the mode of the key or the setting: true for live, false for test, `None` if unknown.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, livemode: Option<bool>, clock: Clock) -> Self {
+    pub fn new(store: Arc<Store>, livemode: Option<bool>, clock: Clock) -> Self {
         let catalogue = CatalogueCache::new(Arc::clone(&store), clock.clone());
         Self {
             mode: CurrentMode::new(Arc::clone(&store), livemode),
@@ -181,7 +181,7 @@ impl Fulfiller {
             session: Some(purchase.session_id.clone()),
             ..SubscriptionFilter::default()
         };
-        let held = self.store.subscriptions(&filter, 1).await;
+        let held = self.store.subscriptions().list(&filter, 1).await;
         Ok(held.map_err(|error| Reason::from(&error))?.pop())
     }
 
@@ -202,7 +202,7 @@ impl Fulfiller {
     async fn create(&self, new: Box<NewSubscription>) -> Result<Fulfilled, Reason> {
         let tenant = new.subscription.tenant.clone();
         let upgrade_from = new.subscription.upgraded_from_subscription_id.clone();
-        match self.store.create_subscription(new).await {
+        match self.store.subscriptions().create(new).await {
             Ok(Created::New { id, .. }) => Ok(Fulfilled::Created {
                 subscription_id: id,
                 tenant,
@@ -314,7 +314,7 @@ impl Fulfiller {
         if !is_untold || !matches!(verdict, Err(Reason::UnresolvedTenant { .. })) {
             return verdict;
         }
-        let paths = self.store.paths_of(&purchase.session_id).await;
+        let paths = self.store.events().paths_of(&purchase.session_id).await;
         match paths.map_err(|error| Reason::from(&error))?.as_slice() {
             [only] => {
                 let mut with_path = purchase.clone();

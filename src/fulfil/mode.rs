@@ -31,10 +31,10 @@ impl Mode {
     ///
     /// # Errors
     /// [`StoreError`], if nothing is configured.
-    pub async fn read(store: &dyn Store, configured: Option<bool>) -> Result<Self, StoreError> {
+    pub async fn read(store: &Store, configured: Option<bool>) -> Result<Self, StoreError> {
         match configured {
             Some(live) => Ok(Self::Configured { live }),
-            None if store.has_live_subscription().await? => Ok(Self::FirstLive),
+            None if store.subscriptions().has_live().await? => Ok(Self::FirstLive),
             None => Ok(Self::Undecided),
         }
     }
@@ -71,7 +71,7 @@ impl Mode {
 /// The current mode. Only test purchases without a configured mode query the store.
 #[derive(Debug)]
 pub(super) struct CurrentMode {
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     configured: Option<bool>,
     /// Once a live purchase was fulfilled this stays true. Another worker may fulfil the first at any moment.
     is_live: Arc<AtomicBool>,
@@ -80,7 +80,7 @@ pub(super) struct CurrentMode {
 }
 
 impl CurrentMode {
-    pub(super) fn new(store: Arc<dyn Store>, configured: Option<bool>) -> Self {
+    pub(super) fn new(store: Arc<Store>, configured: Option<bool>) -> Self {
         Self {
             store,
             configured,

@@ -27,14 +27,11 @@ type Table = Vec<(u64, u32)>;
 
 impl PassIndex {
     /// Reads all passes. `tenants` maps ids to positions.
-    pub(super) async fn read(
-        store: &dyn Store,
-        tenants: &HashMap<Arc<str>, usize>,
-    ) -> Result<Self, StoreError> {
+    pub(super) async fn read(store: &Store, tenants: &HashMap<Arc<str>, usize>) -> Result<Self, StoreError> {
         let mut keys = Self::default();
         let mut last: Option<PassKeys> = None;
         loop {
-            let mut page = store.pass_keys(last.as_ref(), PAGE).await?;
+            let mut page = store.catalog().pass_keys(last.as_ref(), PAGE).await?;
             // A tenant that was added meanwhile is in the next catalogue.
             for pass in &page {
                 if let Some(&at) = tenants.get(pass.tenant.as_str()) {

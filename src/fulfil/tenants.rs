@@ -25,7 +25,7 @@ pub struct TenantVersion {
 
 impl Tenants {
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+    pub fn new(store: Arc<Store>, clock: Clock) -> Self {
         Self(CatalogueCache::new(store, clock))
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Endpoints {
     platform: Arc<Verifier>,
     tolerance: Duration,
     tenants: Arc<Tenants>,
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     /// By slug.
     known: Mutex<HashMap<String, Known>>,
     looks: tokio::sync::Mutex<Look>,
@@ -72,7 +72,7 @@ impl Endpoints {
         platform: Verifier,
         tolerance: Duration,
         tenants: Arc<Tenants>,
-        store: Arc<dyn Store>,
+        store: Arc<Store>,
     ) -> Self {
         Self {
             platform: Arc::new(platform),
@@ -188,7 +188,7 @@ impl Endpoints {
         if held.as_ref().is_some_and(|known| known.is_of(found.edition)) {
             return Ok(held);
         }
-        let known = match in_time(self.store.webhook_secrets(Some(&[&found.tenant.id]))).await {
+        let known = match in_time(self.store.catalog().webhook_secrets(Some(&[&found.tenant.id]))).await {
             Ok(mut secrets) => Known {
                 verifier: self.verifier(slug, &secrets.remove(&found.tenant.id).unwrap_or_default()),
                 edition: found.edition,

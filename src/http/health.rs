@@ -23,7 +23,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 pub struct Health {
     look: Arc<Cached<Seen>>,
     needs_store: bool,
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
 }
 
 /// What a look has found.
@@ -42,17 +42,17 @@ pub struct Seen {
 impl Health {
     /// Of a server: it is ready while this queue's Redis takes writes, since webhooks need nothing else.
     #[must_use]
-    pub fn of_server(queue: Queue, store: Arc<dyn Store>) -> Self {
+    pub fn of_server(queue: Queue, store: Arc<Store>) -> Self {
         Self::new(queue, store, Vec::new(), false)
     }
 
     /// Of a worker of these queues: it needs the store, too, and that the jobs' ends are acknowledged.
     #[must_use]
-    pub fn of_worker(queue: Queue, store: Arc<dyn Store>, worked: Vec<Queue>) -> Self {
+    pub fn of_worker(queue: Queue, store: Arc<Store>, worked: Vec<Queue>) -> Self {
         Self::new(queue, store, worked, true)
     }
 
-    fn new(queue: Queue, store: Arc<dyn Store>, worked: Vec<Queue>, needs_store: bool) -> Self {
+    fn new(queue: Queue, store: Arc<Store>, worked: Vec<Queue>, needs_store: bool) -> Self {
         let looked_at = store.clone();
         let look = Cached::new(BETWEEN_LOOKS, move || {
             let acknowledges = worked.iter().all(Queue::acknowledges);
@@ -75,7 +75,7 @@ impl Health {
     }
 }
 
-async fn look(queue: Queue, store: Arc<dyn Store>, acknowledges: bool) -> Seen {
+async fn look(queue: Queue, store: Arc<Store>, acknowledges: bool) -> Seen {
     let redis = tokio::time::timeout(PATIENCE, queue.ping());
     // Where calls have found the store out of order, the proof that it works again is that it would take a purchase.
     let answered = tokio::time::timeout(PATIENCE, async {

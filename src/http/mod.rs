@@ -103,7 +103,7 @@ impl Application {
     pub fn build(
         settings: &Settings,
         redis: &Redis,
-        store: Arc<dyn Store>,
+        store: Arc<Store>,
         clock: Clock,
     ) -> Result<Self, StartError> {
         let bind = settings.server.bind;

@@ -38,7 +38,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct Cron {
     queue: Queue,
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     clock: Clock,
     settings: LookbackSettings,
     is_test: bool,
@@ -101,7 +101,7 @@ struct ScheduledLookback<'a> {
 impl Cron {
     /// Enqueues into `queue`, for the accounts of the tenants in `store`.
     #[must_use]
-    pub fn new(queue: Queue, store: Arc<dyn Store>, clock: Clock, settings: LookbackSettings) -> Self {
+    pub fn new(queue: Queue, store: Arc<Store>, clock: Clock, settings: LookbackSettings) -> Self {
         Self {
             queue,
             store,
@@ -260,7 +260,7 @@ impl Cron {
 
     /// The key's own account, and each connected account of a tenant.
     async fn accounts(&self) -> Result<Vec<Option<String>>, StoreError> {
-        Ok(accounts(&self.store.known_tenants().await?))
+        Ok(accounts(&self.store.catalog().known().await?))
     }
 
     fn until_next(&self) -> Duration {

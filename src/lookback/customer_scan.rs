@@ -87,7 +87,10 @@ impl Lookback {
                     user: Some(id.clone()),
                     ..SubscriptionFilter::default()
                 };
-                self.store.subscriptions(&filter, MAX_SUBSCRIPTIONS).await?
+                self.store
+                    .subscriptions()
+                    .list(&filter, MAX_SUBSCRIPTIONS)
+                    .await?
             }
             _ => Vec::new(),
         };

@@ -110,7 +110,7 @@ impl EndpointChecker {
     pub async fn check(
         &self,
         tenants: &[KnownTenant],
-        store: Option<&dyn Store>,
+        store: Option<&Store>,
     ) -> Result<EndpointReport, EndpointCheckError> {
         let mut findings = Vec::new();
         let mut ours = None;
@@ -217,12 +217,12 @@ impl EndpointChecker {
 
 /// The signing secrets of these tenants.
 async fn own_secrets(
-    store: Option<&dyn Store>,
+    store: Option<&Store>,
     owners: &HashMap<String, String>,
 ) -> Result<WebhookSecrets, StoreError> {
     let ids: Vec<&str> = owners.values().map(String::as_str).collect();
     match store {
-        Some(store) if !ids.is_empty() => store.webhook_secrets(Some(&ids)).await,
+        Some(store) if !ids.is_empty() => store.catalog().webhook_secrets(Some(&ids)).await,
         _ => Ok(WebhookSecrets::new()),
     }
 }

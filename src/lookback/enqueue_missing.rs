@@ -139,7 +139,7 @@ impl Lookback {
                 break;
             }
             let (some, others) = (some.unwrap_or_default(), others.unwrap_or_default());
-            held.extend(self.records().fulfilled_purchases(some, others).await?);
+            held.extend(self.store.subscriptions().fulfilled(some, others).await?);
         }
         Ok(held.into_iter().collect())
     }

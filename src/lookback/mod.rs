@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::{ClientReference, Settings};
 use crate::queue::Queue;
-use crate::store::{KnownTenant, LookbackStore, Store, UnmatchedPolicy};
+use crate::store::{KnownTenant, Lookback as Records, Store, UnmatchedPolicy};
 use crate::stripe::api::Client;
 
 pub use error::LookbackError;
@@ -42,7 +42,7 @@ pub use report::{FailedSession, Report, RequestedRun};
 pub struct Lookback {
     /// `None`: runs can be requested and reported, but not worked on.
     pub stripe: Option<Client>,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     /// The queue `fulfil`.
     pub fulfil: Queue,
     /// The queue `sync`.
@@ -74,7 +74,7 @@ pub fn accounts<'a>(tenants: impl IntoIterator<Item = &'a KnownTenant>) -> Vec<O
 impl Lookback {
     /// Requests and reports runs. [`Self::with_stripe`] also works on them.
     #[must_use]
-    pub fn new(settings: &Settings, store: Arc<dyn Store>, fulfil: Queue, sync: Queue, clock: Clock) -> Self {
+    pub fn new(settings: &Settings, store: Arc<Store>, fulfil: Queue, sync: Queue, clock: Clock) -> Self {
         Self {
             stripe: None,
             store,
@@ -98,7 +98,7 @@ impl Lookback {
         }
     }
 
-    fn records(&self) -> &dyn LookbackStore {
+    fn records(&self) -> Records<'_> {
         self.store.lookback()
     }
 

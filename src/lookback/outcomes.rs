@@ -98,7 +98,7 @@ impl Lookback {
             .iter()
             .filter_map(|(_, purchase)| purchase.as_ref()?.payment_intent.as_deref())
             .collect();
-        let held = self.records().fulfilled_purchases(&sessions, &payments).await?;
+        let held = self.store.subscriptions().fulfilled(&sessions, &payments).await?;
         // Likewise, a job leaves the queue only after its case is stored.
         let cases = self.cases(&sessions).await?;
         let not_passes = self.not_passes(&rows, &statuses).await?;

@@ -1,55 +1,57 @@
-//! The shop's records in a database: [`SqliteStore`] and [`PostgresStore`].
+//! The shop's records in a SQLite or PostgreSQL database: [`Store`].
 //!
-//! The store knows neither Stripe nor the queue. It guarantees at most one subscription for a session and for
+//! Each kind of record has a file with its statements, which [`database`] runs. The store knows neither Stripe nor the queue. It guarantees at most one subscription for a session and for
 //! a payment, however many callers there are.
 
 mod audit;
-mod batch_insert;
 pub mod catalog;
-mod dialect;
+mod database;
 mod error;
 mod events;
 mod lookback;
 mod model;
+mod open_file;
 mod outage;
-mod ownership;
-mod pools;
 mod postgres;
 mod purchases;
-mod reconciliation;
+mod query;
 mod schema;
-mod sql;
 mod sqlite;
 mod subscriptions;
 mod tenants;
 mod trust;
 mod unmatched;
+mod users;
 mod write_plan;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::database::{Database, Pools};
+use self::lookback::SessionBatch;
 use crate::address::{masked, misspelled};
+use crate::batcher::{BatchLimits, Batcher};
 
+pub use audit::Audit;
 pub use error::StoreError;
+pub use events::Events;
 pub use lookback::{
-    FoundSession, FulfilledPurchase, LookbackRun, LookbackStore, PendingSession, RecentBuyer, RunCounts,
-    RunPhase, RunStep, SessionState, Watermark,
+    FoundSession, FulfilledPurchase, Lookback, LookbackRun, PendingSession, RecentBuyer, RunCounts, RunPhase,
+    RunStep, SessionState, Watermark,
 };
 pub use model::*;
 pub use outage::Outage;
-pub use ownership::{EmailProof, Move, Moved, OwnershipStore};
-pub use postgres::PostgresStore;
 pub use schema::Schema;
-pub use sqlite::{SqliteStore, sqlite_file};
+pub use sqlite::sqlite_file;
+pub use subscriptions::Subscriptions;
+pub use tenants::Tenants;
 pub use unmatched::{
-    Evidence, NewUnmatched, OpenUnmatched, RefundedPayments, Resolution, UnmatchedFilter, UnmatchedNote,
-    UnmatchedPayment, UnmatchedPolicy, UnmatchedState, UnmatchedStore,
+    Evidence, NewUnmatched, OpenUnmatched, RefundedPayments, Resolution, Unmatched, UnmatchedFilter,
+    UnmatchedNote, UnmatchedPayment, UnmatchedPolicy, UnmatchedState,
 };
+pub use users::{EmailProof, Move, Moved, Users};
 
 /// How long a call waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -107,13 +109,19 @@ pub enum Synchronous {
 /// # Errors
 /// [`StoreError`]: the address is invalid, or the SQLite file cannot be opened. An unavailable PostgreSQL
 /// server is not an error yet.
-pub async fn open(url: &SecretString, options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+pub async fn open(url: &SecretString, options: &Options) -> Result<Arc<Store>, StoreError> {
     let address = url.expose_secret();
     let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
     let problem = match scheme {
-        "sqlite" => return Ok(Arc::new(SqliteStore::open(address, options).await?)),
+        "sqlite" => {
+            let pools = sqlite::Pools::open(address, options).await?;
+            return Ok(Arc::new(Store::new(Pools::Sqlite(pools))));
+        }
         _ if misspelled(address, EXPECTED).is_some() => misspelled(address, EXPECTED).unwrap_or_default(),
-        "postgres" | "postgresql" => return Ok(Arc::new(PostgresStore::open(url, options)?)),
+        "postgres" | "postgresql" => {
+            let pools = postgres::Pools::open(url, options)?;
+            return Ok(Arc::new(Store::new(Pools::Postgres(Box::new(pools)))));
+        }
         "sanity" => format!("names the Sanity store, which is not built yet: use {EXPECTED}"),
         _ => format!("is not an address of SQLite or PostgreSQL: use {EXPECTED}"),
     };
@@ -128,7 +136,7 @@ const EXPECTED: &str = "sqlite://FILE or postgres://USER:PASSWORD@HOST:PORT/DATA
 ///
 /// # Errors
 /// [`StoreError`]: the store is unavailable, or its tables are of another version.
-pub async fn make_tables(store: &dyn Store, migrate: bool) -> Result<(), StoreError> {
+pub async fn make_tables(store: &Store, migrate: bool) -> Result<(), StoreError> {
     let schema = store.schema().await?;
     if schema.applied.is_none() || (migrate && schema.missing > 0) {
         store.migrate().await?;
@@ -141,7 +149,7 @@ pub async fn make_tables(store: &dyn Store, migrate: bool) -> Result<(), StoreEr
 ///
 /// # Errors
 /// [`StoreError`] that waiting does not fix.
-pub async fn make_tables_when_it_answers(store: &dyn Store, migrate: bool) -> Result<(), StoreError> {
+pub async fn make_tables_when_it_answers(store: &Store, migrate: bool) -> Result<(), StoreError> {
     let mut pause = Duration::from_millis(200);
     loop {
         match make_tables(store, migrate).await {
@@ -155,201 +163,117 @@ pub async fn make_tables_when_it_answers(store: &dyn Store, migrate: bool) -> Re
     }
 }
 
-/// The store of tenants, passes, users, subscriptions and the event log.
-#[async_trait]
-pub trait Store: std::fmt::Debug + Send + Sync {
-    /// Creates the subscription, unless one of its session or payment intent exists. In the same transaction
-    /// finds or creates its user, and carries out an upgrade. The id must be `subscription-` and the
-    /// session's id.
-    ///
-    /// # Errors
-    /// [`StoreError`]. Nothing is written, or all of it if only the answer was lost. Idempotent.
-    async fn create_subscription(&self, new: Box<NewSubscription>) -> Result<Created, StoreError>;
+/// The most purchases in one transaction.
+const BATCH: usize = 256;
+/// An index on a large table takes long.
+const MIGRATION: Duration = Duration::from_mins(10);
 
-    /// Subscriptions, newest first; at most `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn subscriptions(
-        &self,
-        filter: &SubscriptionFilter,
-        limit: u32,
-    ) -> Result<Vec<Subscription>, StoreError>;
+/// The shop's records in a database.
+#[derive(Debug)]
+pub struct Store {
+    db: Arc<Database>,
+    purchases: Batcher<Box<NewSubscription>, Result<Created, StoreError>>,
+    session_batches: Batcher<SessionBatch, Result<(), StoreError>>,
+}
 
-    /// The subscriptions of these users at a tenant, newest first; at most `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn subscriptions_held_by(
-        &self,
-        tenant: &str,
-        users: &[&str],
-        limit: u32,
-    ) -> Result<Vec<Subscription>, StoreError>;
-
-    /// The subscriptions of these sessions and payments, each once, in no particular order.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn subscriptions_of(
-        &self,
-        sessions: &[&str],
-        payments: &[&str],
-    ) -> Result<Vec<Subscription>, StoreError>;
-
-    /// The subscriptions that begin in this time range, newest first; at most `limit`, after `after`, which
-    /// is the last one of the previous page.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn subscriptions_begun(
-        &self,
-        from: DateTime<Utc>,
-        before: DateTime<Utc>,
-        after: Option<&Subscription>,
-        limit: u32,
-    ) -> Result<Vec<Subscription>, StoreError>;
-
-    /// Whether a live purchase has a subscription, by its session id. Uses an index.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn has_live_subscription(&self) -> Result<bool, StoreError>;
-
-    /// All tenants with their passes, by slug.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn tenants(&self) -> Result<Vec<Tenant>, StoreError>;
-
-    /// All tenants without their passes, by slug.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn known_tenants(&self) -> Result<Vec<KnownTenant>, StoreError>;
-
-    /// The tenant with this id, with its passes.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn tenant(&self, id: &str) -> Result<Option<Tenant>, StoreError>;
-
-    /// The data that identifies passes, by tenant and id; at most `limit`, after `after`, which is the last
-    /// one of the previous page.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn pass_keys(&self, after: Option<&PassKeys>, limit: u32) -> Result<Vec<PassKeys>, StoreError>;
-
-    /// The webhook secrets of these tenants; `None`: of all. No other method reads them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn webhook_secrets(&self, ids: Option<&[&str]>) -> Result<WebhookSecrets, StoreError>;
-
-    /// A version that changes with every tenant or pass. `None`: unknown, so they may have changed.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn catalogue_version(&self) -> Result<Option<String>, StoreError> {
-        Ok(None)
+impl Store {
+    fn new(pools: Pools) -> Self {
+        let db = Arc::new(Database::new(pools));
+        let limits = BatchLimits {
+            batch: BATCH,
+            waiting: 4 * BATCH,
+            parallel: db.writers(),
+        };
+        let writer = Arc::clone(&db);
+        let purchases = Batcher::start(limits, move |batch: Vec<Box<NewSubscription>>| {
+            let writer = Arc::clone(&writer);
+            async move { purchases::create(&writer, &batch).await }
+        });
+        Self {
+            session_batches: lookback::session_batches(&db),
+            db,
+            purchases,
+        }
     }
 
-    /// Inserts or updates these tenants and passes, and the secrets of the tenants in `secrets`. Keeps all
-    /// others. All or nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`]; `Conflict` if a slug or an account belongs to another tenant.
-    async fn import(&self, tenants: &[Tenant], secrets: &WebhookSecrets) -> Result<Imported, StoreError>;
+    #[must_use]
+    pub fn subscriptions(&self) -> Subscriptions<'_> {
+        Subscriptions(self)
+    }
 
-    /// Appends events to the log. Existing ones are not changed.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn append_events(&self, events: Vec<LoggedEvent>) -> Result<(), StoreError>;
+    #[must_use]
+    pub fn users(&self) -> Users<'_> {
+        Users(&self.db)
+    }
 
-    /// Deletes the bodies of events received before `before`; at most `limit` in one call. Returns how many.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn drop_event_bodies(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
+    #[must_use]
+    pub fn catalog(&self) -> Tenants<'_> {
+        Tenants(&self.db)
+    }
 
-    /// The newest logged events, at most `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn events(&self, limit: u32) -> Result<Vec<LoggedEvent>, StoreError>;
+    #[must_use]
+    pub fn events(&self) -> Events<'_> {
+        Events(&self.db)
+    }
 
-    /// An event in the log, if it has reached the store.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn event(&self, id: &str) -> Result<Option<LoggedEvent>, StoreError>;
+    #[must_use]
+    pub fn audit(&self) -> Audit<'_> {
+        Audit(&self.db)
+    }
 
-    /// The slugs of the tenants' paths by which this session's events arrived; at most two.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn paths_of(&self, session: &str) -> Result<Vec<String>, StoreError>;
+    #[must_use]
+    pub fn lookback(&self) -> Lookback<'_> {
+        Lookback(self)
+    }
 
-    /// Records that an operator starts an action.
-    ///
-    /// # Errors
-    /// [`StoreError`]: then the action must not start.
-    async fn begin_audit(&self, record: &AuditRecord) -> Result<(), StoreError>;
-
-    /// Records the action's outcome. A second call changes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn end_audit(&self, id: &str, ended_at: DateTime<Utc>, outcome: &str) -> Result<(), StoreError>;
-
-    /// The actions of operators, newest first; at most `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
-
-    /// The lookback's records.
-    fn lookback(&self) -> &dyn LookbackStore;
-
-    /// Unmatched payments ("cases").
-    fn unmatched(&self) -> &dyn UnmatchedStore;
-
-    /// Verified emails and moved subscriptions.
-    fn ownership(&self) -> &dyn OwnershipStore;
+    #[must_use]
+    pub fn unmatched(&self) -> Unmatched<'_> {
+        Unmatched(&self.db)
+    }
 
     /// Creates or migrates the tables.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn migrate(&self) -> Result<(), StoreError>;
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        schema::migrate(&mut self.db.call(outage::Access::Write, MIGRATION).await?).await
+    }
 
     /// The schema version. Changes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn schema(&self) -> Result<Schema, StoreError>;
+    pub async fn schema(&self) -> Result<Schema, StoreError> {
+        schema::read(&mut self.db.read().await?).await
+    }
 
     /// The outage that the last calls found, if any.
-    fn outage(&self) -> Option<Outage> {
-        None
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        self.db.outage()
     }
 
     /// Checks that the store can take a purchase. Writes nothing.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn try_write(&self) -> Result<(), StoreError>;
+    pub async fn try_write(&self) -> Result<(), StoreError> {
+        schema::try_write(&mut self.db.write().await?).await
+    }
 
     /// Checks that the store can be read and has the tables of a purchase.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn ping(&self) -> Result<(), StoreError>;
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let nothing = "SELECT 1 AS one FROM tenants, passes, users, subscriptions WHERE 1 = 0";
+        self.db.list(nothing, vec![], |_| Ok(())).await.map(drop)
+    }
 
     /// Finishes running calls and closes the connections.
-    async fn close(&self);
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
 }
 
 /// What an import changed.

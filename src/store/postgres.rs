@@ -4,26 +4,24 @@ use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::SubsecRound;
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::error::BoxDynError;
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{
-    Arguments, AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlStr,
+    Arguments, AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Row,
+    SqlStr,
 };
 
-use super::dialect::{Bind, Dialect, STATEMENTS, fields};
-use super::pools::Pools;
-use super::sql::SqlStore;
+use super::database::{Bind, Dialect};
 use super::trust::trusting;
 use super::{ACQUIRE, Options, StoreError};
 use crate::address::masked;
 
-/// The store in a PostgreSQL database.
-pub type PostgresStore = SqlStore<Postgres>;
-
 /// Concurrent batches of purchases, each on its own connection.
-const PARALLEL: usize = 4;
+pub(super) const PARALLEL: usize = 4;
 
 /// A custom setting that only a direct connection has: a pooler does not pass on the connection's options.
 const DIRECT: &str = "surepass.session";
@@ -49,14 +47,20 @@ const TRUSTED: Duration = Duration::from_secs(1);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
-impl PostgresStore {
+pub(super) struct Pools {
+    pub(super) pool: PgPool,
+    /// How to connect if the server rejects the session's options.
+    plain: PgConnectOptions,
+}
+
+impl Pools {
     /// Prepares connections to a `postgres://…` address, direct or through a pooler. Connects on the first
     /// call, so that a server can start while the database is unavailable.
     ///
     /// # Errors
     /// [`StoreError`]: the address is invalid.
-    pub fn open(url: &SecretString, options: &Options) -> Result<Self, StoreError> {
-        let address = PgConnectOptions::from_str(url.expose_secret())
+    pub(super) fn open(url: &SecretString, options: &Options) -> Result<Self, StoreError> {
+        let plain = PgConnectOptions::from_str(url.expose_secret())
             // The error's text could contain the address with its password.
             .map_err(|_| {
                 StoreError::Address(format!(
@@ -69,7 +73,7 @@ impl PostgresStore {
             // It concerns only floats, which we do not store; poolers reject it.
             .extra_float_digits(None)
             .disable_statement_logging();
-        let address = trusting(address, url.expose_secret())?;
+        let plain = trusting(plain, url.expose_secret())?;
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections.max(1))
             .acquire_timeout(ACQUIRE)
@@ -78,9 +82,18 @@ impl PostgresStore {
                 Box::pin(async move { Ok(about.idle_for < TRUSTED || connection.ping().await.is_ok()) })
             })
             .after_connect(|connection, _| Box::pin(recognise(connection)))
-            .connect_lazy_with(address.clone().options(SESSION));
-        let pools = Pools::new(pool.clone(), pool, None).with_plain_options(address);
-        Ok(Self::new(pools, PARALLEL))
+            .connect_lazy_with(plain.clone().options(SESSION));
+        Ok(Self { pool, plain })
+    }
+
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        match self.pool.acquire().await {
+            Err(error) if refuses_options(&error) => {
+                self.pool.set_connect_options(self.plain.clone());
+                Ok(self.pool.acquire().await?)
+            }
+            connection => Ok(connection?),
+        }
     }
 }
 
@@ -101,107 +114,110 @@ fn is_pooled(connection: &PgConnection) -> bool {
     connection.cached_statements_size() == 0
 }
 
-impl Dialect for Postgres {
-    const BEGIN: &'static str = "BEGIN";
-    // Of text that cannot be compressed.
-    const LARGE_INSERT: &'static str = "INSERT INTO audit (id, actor, action, target, began_at) \
-        SELECT 'doctor', '', '', string_agg(md5(n::text), ''), now() FROM generate_series(1, 8192) AS n";
-    const BEGIN_MIGRATION: &'static str = "BEGIN";
+pub(super) const DIALECT: Dialect = Dialect {
+    begin_migration: "BEGIN",
     // An arbitrary number, the same in all versions. The lock ends with the transaction, unlike a session's
     // lock.
-    const LOCK_MIGRATIONS: &'static str = "SET LOCAL statement_timeout = 0; \
-        SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock(7310868735423931)";
-    const MIGRATION_TABLE: &'static str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
+    lock_migrations: "SET LOCAL statement_timeout = 0; \
+        SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock(7310868735423931)",
+    migration_table: "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
         version BIGINT PRIMARY KEY, description TEXT NOT NULL,
         installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL,
-        checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL)";
-    const LOCKING: &'static str = " FOR UPDATE";
-    const JOINS_STATEMENTS: bool = false;
-    const LARGEST_INSERT: u32 = 8;
-    const COUNT_MIGRATION_TABLES: &'static str =
-        "SELECT COUNT(*) AS n FROM pg_catalog.pg_class WHERE oid = to_regclass('_sqlx_migrations')";
-    const LOCK_CATALOGUE: Option<&'static str> = Some("LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE");
+        checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL)",
+    count_migration_tables: "SELECT COUNT(*) AS n FROM pg_catalog.pg_class WHERE oid = to_regclass('_sqlx_migrations')",
+    // Of text that cannot be compressed.
+    large_insert: "INSERT INTO audit (id, actor, action, target, began_at) \
+        SELECT 'doctor', '', '', string_agg(md5(n::text), ''), now() FROM generate_series(1, 8192) AS n",
+    lock_catalogue: "LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE",
     // Emails share at most 1,024 locks. Sorted, so that two transactions do not deadlock.
-    const SHARE_EMAILS: Option<&'static str> = Some(
-        "SELECT pg_advisory_xact_lock_shared(23703, slot) FROM (SELECT DISTINCT hashtext(email) & 1023 AS slot \
+    share_emails: "SELECT pg_advisory_xact_lock_shared(23703, slot) FROM (SELECT DISTINCT hashtext(email) & 1023 AS slot \
          FROM unnest($1::text[]) AS email ORDER BY slot) AS slots",
-    );
-    const LOCK_EMAIL: Option<&'static str> =
-        Some("SELECT pg_advisory_xact_lock(23703, hashtext($1::text) & 1023)");
+    lock_email: "SELECT pg_advisory_xact_lock(23703, hashtext($1::text) & 1023)",
+    migrations: &MIGRATIONS,
+};
 
-    fn migrations() -> &'static Migrator {
-        &MIGRATIONS
+/// Begins a transaction that writes.
+pub(super) fn begin(connection: &PgConnection) -> &'static str {
+    if is_pooled(connection) {
+        BEGIN_POOLED
+    } else {
+        "BEGIN"
     }
+}
 
-    fn one_of(position: usize) -> String {
-        format!("= ANY(${position})")
+pub(super) async fn rows(
+    connection: &mut PgConnection,
+    is_in_transaction: bool,
+    sql: SqlStr,
+    binds: Vec<Bind<'_>>,
+) -> sqlx::Result<Vec<PgRow>> {
+    let query = sqlx::query_with(sql, arguments(binds)?);
+    if !is_pooled(connection) {
+        return query.fetch_all(connection).await;
     }
-
-    fn placeholder(position: usize) -> String {
-        format!("${position}")
+    let query = query.persistent(false);
+    if is_in_transaction {
+        return query.fetch_all(connection).await;
     }
+    let mut transaction = connection.begin_with(BEGIN_POOLED).await?;
+    let rows = query.fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(rows)
+}
 
-    async fn rows(
-        connection: &mut PgConnection,
-        sql: SqlStr,
-        binds: Vec<Bind<'_>>,
-    ) -> sqlx::Result<Vec<PgRow>> {
-        tracing::trace!(target: STATEMENTS, statement = sql.as_str());
-        let query = sqlx::query_with(sql, arguments(binds)?);
-        if !is_pooled(connection) {
-            return query.fetch_all(connection).await;
-        }
-        let query = query.persistent(false);
-        if connection.is_in_transaction() {
-            return query.fetch_all(connection).await;
-        }
+pub(super) async fn execute(
+    connection: &mut PgConnection,
+    is_in_transaction: bool,
+    sql: SqlStr,
+    binds: Vec<Bind<'_>>,
+) -> sqlx::Result<u64> {
+    let query = sqlx::query_with(sql, arguments(binds)?);
+    let done = if !is_pooled(connection) {
+        query.execute(connection).await?
+    } else if is_in_transaction {
+        query.persistent(false).execute(connection).await?
+    } else {
         let mut transaction = connection.begin_with(BEGIN_POOLED).await?;
-        let rows = query.fetch_all(&mut *transaction).await?;
+        let done = query.persistent(false).execute(&mut *transaction).await?;
         transaction.commit().await?;
-        Ok(rows)
-    }
+        done
+    };
+    Ok(done.rows_affected())
+}
 
-    async fn execute(connection: &mut PgConnection, sql: SqlStr, binds: Vec<Bind<'_>>) -> sqlx::Result<u64> {
-        tracing::trace!(target: STATEMENTS, statement = sql.as_str());
-        let query = sqlx::query_with(sql, arguments(binds)?);
-        let done = if !is_pooled(connection) {
-            query.execute(connection).await?
-        } else if connection.is_in_transaction() {
-            query.persistent(false).execute(connection).await?
-        } else {
-            let mut transaction = connection.begin_with(BEGIN_POOLED).await?;
-            let done = query.persistent(false).execute(&mut *transaction).await?;
-            transaction.commit().await?;
-            done
+/// `PgBouncer`: "unsupported startup parameter: options"; RDS Proxy: "… doesn't support command-line options".
+fn refuses_options(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(refusal) => {
+            matches!(refusal.code().as_deref(), Some("08P01" | "0A000" | "42704"))
+                && (refusal.message().contains("option") || refusal.message().contains("parameter"))
+        }
+        _ => false,
+    }
+}
+
+/// `SELECT * FROM UNNEST(…)` and its parameters, an array for each column: one text and one plan for any number
+/// of rows.
+pub(super) fn unnest<'a>(rows: Vec<Vec<Bind<'a>>>) -> (String, Vec<Bind<'a>>) {
+    let mut columns: Vec<Vec<Bind<'a>>> = Vec::new();
+    for row in rows {
+        columns.resize_with(row.len(), Vec::new);
+        for (column, bind) in columns.iter_mut().zip(row) {
+            column.push(bind);
+        }
+    }
+    let types = columns.iter().enumerate().map(|(n, column)| {
+        let kind = match column.first() {
+            Some(Bind::Int(_)) => "bigint",
+            Some(Bind::Flag(_)) => "boolean",
+            Some(Bind::Instant(_)) => "timestamptz",
+            Some(Bind::Bytes(_)) => "bytea",
+            _ => "text",
         };
-        let rows = done.rows_affected();
-        tracing::trace!(target: STATEMENTS, rows);
-        Ok(rows)
-    }
-
-    async fn script(connection: &mut PgConnection, sql: SqlStr) -> sqlx::Result<()> {
-        connection.execute(sql).await?;
-        Ok(())
-    }
-
-    fn begin(connection: &PgConnection) -> &'static str {
-        if is_pooled(connection) {
-            BEGIN_POOLED
-        } else {
-            Self::BEGIN
-        }
-    }
-
-    // PgBouncer: "unsupported startup parameter: options"; RDS Proxy: "… doesn't support command-line options".
-    fn refuses_options(error: &sqlx::Error) -> bool {
-        match error {
-            sqlx::Error::Database(refusal) => {
-                matches!(refusal.code().as_deref(), Some("08P01" | "0A000" | "42704"))
-                    && (refusal.message().contains("option") || refusal.message().contains("parameter"))
-            }
-            _ => false,
-        }
-    }
+        format!("${}::{kind}[]", n + 1)
+    });
+    let source = format!("SELECT * FROM UNNEST({})", types.collect::<Vec<_>>().join(", "));
+    (source, columns.into_iter().map(Bind::Column).collect())
 }
 
 fn arguments(binds: Vec<Bind<'_>>) -> sqlx::Result<PgArguments> {
@@ -209,18 +225,40 @@ fn arguments(binds: Vec<Bind<'_>>) -> sqlx::Result<PgArguments> {
     arguments.reserve(binds.len(), binds.len() * 16);
     for bind in binds {
         match bind {
-            Bind::Text(text) => arguments.add(storable(text)),
-            Bind::MaybeText(text) => arguments.add(text.map(storable)),
+            Bind::Text(text) => arguments.add(text.map(storable)),
             Bind::Texts(texts) => arguments.add(texts.into_iter().map(storable).collect::<Vec<_>>()),
             Bind::Int(int) => arguments.add(int),
-            Bind::MaybeInt(int) => arguments.add(int),
             Bind::Flag(flag) => arguments.add(flag),
             Bind::Instant(instant) => arguments.add(instant.trunc_subsecs(3)),
-            Bind::MaybeBytes(bytes) => arguments.add(bytes),
+            Bind::Bytes(bytes) => arguments.add(bytes),
+            Bind::Column(values) => add_column(&mut arguments, &values),
         }
         .map_err(sqlx::Error::Encode)?;
     }
     Ok(arguments)
+}
+
+/// Adds values of one kind as an array.
+fn add_column(arguments: &mut PgArguments, values: &[Bind<'_>]) -> Result<(), BoxDynError> {
+    /// The values of one kind of [`Bind`].
+    macro_rules! array {
+        ($kind:ident, $value:ident => $stored:expr) => {
+            values
+                .iter()
+                .filter_map(|bind| match bind {
+                    Bind::$kind($value) => Some($stored),
+                    _ => None,
+                })
+                .collect::<Vec<_>>()
+        };
+    }
+    match values.first() {
+        Some(Bind::Int(_)) => arguments.add(array!(Int, int => *int)),
+        Some(Bind::Flag(_)) => arguments.add(array!(Flag, flag => *flag)),
+        Some(Bind::Instant(_)) => arguments.add(array!(Instant, instant => instant.trunc_subsecs(3))),
+        Some(Bind::Bytes(_)) => arguments.add(array!(Bytes, bytes => *bytes)),
+        _ => arguments.add(array!(Text, text => text.map(storable))),
+    }
 }
 
 /// PostgreSQL's text cannot contain U+0000, but JSON can. Such a name must not block a purchase.
@@ -231,6 +269,3 @@ fn storable(text: &str) -> Cow<'_, str> {
         Cow::Borrowed(text)
     }
 }
-
-fields!(PgRow, |row: &PgRow, column: &str| row
-    .try_get::<DateTime<Utc>, _>(column));

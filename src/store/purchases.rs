@@ -1,282 +1,203 @@
-//! Creates subscriptions in batches. [`super::subscriptions`] reads them.
+//! Creates subscriptions in batches: decides in memory what a batch writes, and writes it in one transaction.
+//!
+//! Usually none of a batch exists, so it is inserted without a look. If the database already had one, nothing
+//! is written, and the next try looks first.
 
-use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
-
-use super::batch_insert::BatchInsert;
-use super::dialect::{Bind, Dialect, Fields, Insert};
+use super::StoreError;
+use super::database::{Bind, Call, Database, binds};
 use super::model::{Created, NewSubscription, Subscription};
-use super::ownership;
-use super::write_plan::{ExistingRows, ExistingSubscription, Upgradable, User, WritePlan, plan};
-use crate::money::Money;
+use super::users;
+use super::write_plan::{ExistingRows, ExistingSubscription, Upgradable, WritePlan, plan};
 
-/// The statements that create subscriptions.
-#[derive(Debug)]
-pub(super) struct Statements {
-    by_id_or_payment: SqlStr,
-    upgradable: SqlStr,
-    users: Insert,
-    subscriptions: Insert,
-    closed_cases: Insert,
-    at_once: BatchInsert<3>,
-}
+/// How often a transaction is tried in case of a transient error.
+const TRIES: usize = 3;
 
-const fn insert_users() -> Insert {
-    Insert::new(
-        "INSERT INTO users (id, email, name, created_at) VALUES ",
-        " ON CONFLICT (id) DO UPDATE SET email = excluded.email \
-         WHERE users.email IS NULL AND excluded.email IS NOT NULL",
-    )
-}
+const BY_ID_OR_PAYMENT: &str = "SELECT id, stripe_payment_id, user_id, tenant_id FROM subscriptions WHERE id = ANY($1) \
+    UNION ALL SELECT id, stripe_payment_id, user_id, tenant_id FROM subscriptions WHERE stripe_payment_id = ANY($2)";
 
-const fn insert_subscriptions() -> Insert {
-    Insert::new(
-        "INSERT INTO subscriptions (id, user_id, tenant_id, type, start_date, end_date, remaining_clips, pass_id, \
-         pass_name, purchase_price, original_price, final_price, discount_amount, promo_code, currency, \
-         stripe_payment_id, stripe_session_id, stripe_customer_id, webhook_event_id, is_active, is_upgrade, \
-         upgraded_from_subscription_id, upgrade_cost, created_via, created_at, updated_at) VALUES ",
-        "",
-    )
-}
-
-/// Closes the cases of these sessions, which now have a subscription. Not if several places were paid and
-/// this is a pass for the first.
-const fn close_cases() -> Insert {
-    Insert::new(
-        "UPDATE unmatched_payments SET state = 'closed', resolution = 'subscription', updated_at = \
-         (SELECT created_at FROM subscriptions WHERE id = 'subscription-' || session) \
-         WHERE state = 'open' AND reason <> 'items_short' AND session IN (VALUES ",
-        ") AND (tenant_id IS NULL OR tenant_id = \
-         (SELECT tenant_id FROM subscriptions WHERE id = 'subscription-' || session))",
-    )
-}
+const UPGRADABLE: &str = "SELECT id, user_id, tenant_id, upgraded_at IS NOT NULL AS is_upgraded FROM subscriptions \
+    WHERE id = ANY($1) ORDER BY id FOR UPDATE";
 
 const DEACTIVATE: &str = "UPDATE subscriptions SET is_active = $1, upgraded_at = $2, updated_at = $2, \
     upgraded_to_pass_id = $3, upgraded_to_pass_name = $4 WHERE id = $5";
 
-impl Statements {
-    pub(super) fn new<D: Dialect>() -> Self {
-        let (first, second) = (D::one_of(1), D::one_of(2));
-        let held = "SELECT id, stripe_payment_id, user_id, tenant_id FROM subscriptions";
-        Self {
-            by_id_or_payment: sql(format!(
-                "{held} WHERE id {first} UNION ALL {held} WHERE stripe_payment_id {second}"
-            )),
-            upgradable: sql(format!(
-                "SELECT id, user_id, tenant_id, upgraded_at IS NOT NULL AS is_upgraded FROM subscriptions \
-                 WHERE id {first} ORDER BY id{}",
-                D::LOCKING
-            )),
-            users: insert_users(),
-            subscriptions: insert_subscriptions(),
-            closed_cases: close_cases(),
-            at_once: BatchInsert::new([insert_users(), insert_subscriptions(), close_cases()]),
-        }
-    }
+const SUBSCRIPTIONS: &str = "subscriptions (id, user_id, tenant_id, type, start_date, end_date, remaining_clips, pass_id, \
+    pass_name, purchase_price, original_price, final_price, discount_amount, promo_code, currency, \
+    stripe_payment_id, stripe_session_id, stripe_customer_id, webhook_event_id, is_active, is_upgrade, \
+    upgraded_from_subscription_id, upgrade_cost, created_via, created_at, updated_at)";
 
-    /// Creates the missing subscriptions of the batch in one transaction. After an error nothing is written,
-    /// and the connection may still be in the transaction.
-    pub(super) async fn create<D: Dialect>(
-        &self,
-        connection: &mut D::Connection,
-        batch: &[Box<NewSubscription>],
-    ) -> sqlx::Result<Vec<Created>> {
-        match self.create_without_lookup::<D>(connection, batch).await? {
-            Some(outcomes) => Ok(outcomes),
-            None => self.create_missing::<D>(connection, batch).await,
-        }
-    }
+/// Closes the cases of these sessions, which now have a subscription. Not if several places were paid and
+/// this is a pass for the first.
+const CLOSE_CASES: &str = "UPDATE unmatched_payments SET state = 'closed', resolution = 'subscription', updated_at = \
+    (SELECT created_at FROM subscriptions WHERE id = 'subscription-' || session) \
+    WHERE state = 'open' AND reason <> 'items_short' AND session = ANY($1) \
+    AND (tenant_id IS NULL OR tenant_id = (SELECT tenant_id FROM subscriptions WHERE id = 'subscription-' || session))";
 
-    /// Inserts the batch without a lookup, since usually none of it exists. `None`: one exists, or the result
-    /// depends on existing rows.
-    async fn create_without_lookup<D: Dialect>(
-        &self,
-        connection: &mut D::Connection,
-        batch: &[Box<NewSubscription>],
-    ) -> sqlx::Result<Option<Vec<Created>>> {
-        let needs_a_look = |new: &NewSubscription| {
-            new.subscription.is_upgrade || (new.buyer.user_id.is_none() && new.buyer.email.is_some())
-        };
-        if !D::JOINS_STATEMENTS || batch.iter().any(|new| needs_a_look(new)) {
-            return Ok(None);
-        }
-        let plan = plan(batch, &ExistingRows::default());
-        let user_of = |id: &String| plan.users.binary_search_by(|user| user.id.cmp(id)).ok();
-        let users = plan.created.iter().map(|(_, id)| user_of(id));
-        let Some(users) = users.collect::<Option<Vec<_>>>() else {
-            return Ok(None);
-        };
-        let records = plan.created.iter().zip(users);
-        let records = records.map(|((new, id), user)| {
-            let session = vec![Bind::Text(&new.subscription.stripe_session_id)];
-            [
-                user_binds(&plan.users[user]),
-                binds(&new.subscription, id),
-                session,
-            ]
-        });
-        match self.at_once.run::<D>(connection, records).await {
-            Ok(()) => Ok(Some(plan.outcomes)),
-            Err(sqlx::Error::Database(refusal)) if refusal.is_unique_violation() => {
-                D::execute(connection, SqlStr::from_static("ROLLBACK"), Vec::new()).await?;
-                Ok(None)
+/// Creates the batch in one transaction. If a purchase cannot be stored, splits the batch in halves,
+/// recursively, so that it does not block the others.
+pub(super) async fn create(
+    db: &Database,
+    batch: &[Box<NewSubscription>],
+) -> Vec<Result<Created, StoreError>> {
+    let mut answers = Vec::with_capacity(batch.len());
+    let mut parts = vec![batch];
+    while let Some(part) = parts.pop() {
+        match create_at_once(db, part).await {
+            Ok(outcomes) => answers.extend(outcomes.into_iter().map(Ok)),
+            Err(error) if part.len() > 1 && !matches!(error, StoreError::Outage(_)) => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.push(second);
+                parts.push(first);
             }
-            Err(error) => Err(error),
+            Err(error) => answers.extend(part.iter().map(|_| Err(error.clone()))),
         }
     }
+    answers
+}
 
-    async fn create_missing<D: Dialect>(
-        &self,
-        connection: &mut D::Connection,
-        batch: &[Box<NewSubscription>],
-    ) -> sqlx::Result<Vec<Created>> {
-        let mut transaction = connection.begin_with(D::begin(connection)).await?;
-        let held = self.existing::<D>(&mut transaction, batch).await?;
-        let plan = plan(batch, &held);
-        if plan.created.is_empty() {
-            transaction.rollback().await?;
-            return Ok(plan.outcomes);
+async fn create_at_once(db: &Database, part: &[Box<NewSubscription>]) -> Result<Vec<Created>, StoreError> {
+    // The result of an upgrade depends on whether it was carried out before.
+    let mut looks = part.iter().any(|new| new.subscription.is_upgrade);
+    for tries in 1..=TRIES {
+        let mut call = db.write().await?;
+        call.is_retried = tries < TRIES;
+        match create_in(&mut call, part, looks).await {
+            Ok(Some(outcomes)) => return Ok(outcomes),
+            Ok(None) => looks = true,
+            Err(_) if call.is_retried && call.can_retry() => looks = true,
+            Err(error) => return Err(error),
         }
-        self.write::<D>(&mut transaction, &plan).await?;
-        transaction.commit().await?;
-        Ok(plan.outcomes)
     }
+    Err(StoreError::Conflict(
+        "others keep storing purchases of the same sessions or payments".to_owned(),
+    ))
+}
 
-    async fn existing<D: Dialect>(
-        &self,
-        connection: &mut D::Connection,
-        batch: &[Box<NewSubscription>],
-    ) -> sqlx::Result<ExistingRows> {
-        let purchases = || batch.iter().map(|new| &new.subscription);
-        let ids = purchases().map(|one| one.id.as_str()).collect();
-        let payments = purchases()
+/// `None`: the database has some of them, and nothing was written.
+async fn create_in(
+    call: &mut Call<'_>,
+    batch: &[Box<NewSubscription>],
+    looks: bool,
+) -> Result<Option<Vec<Created>>, StoreError> {
+    call.begin().await?;
+    let existing = existing(call, batch, looks).await?;
+    let plan = plan(batch, &existing);
+    if !plan.created.is_empty() && !write(call, &plan).await? {
+        call.rollback().await?;
+        return Ok(None);
+    }
+    call.commit().await?;
+    Ok(Some(plan.outcomes))
+}
+
+async fn existing(
+    call: &mut Call<'_>,
+    batch: &[Box<NewSubscription>],
+    looks: bool,
+) -> Result<ExistingRows, StoreError> {
+    let purchases = || batch.iter().map(|new| &new.subscription);
+    let mut existing = ExistingRows::default();
+    let buyers = batch.iter().map(|new| &new.buyer);
+    let emails: Vec<&str> = buyers
+        .filter(|buyer| buyer.user_id.is_none())
+        .filter_map(|buyer| buyer.email.as_deref())
+        .collect();
+    if !emails.is_empty() {
+        // Before any row lock: email verification locks in the same order.
+        call.lock(call.dialect().share_emails, binds![emails.as_slice()])
+            .await?;
+    }
+    if looks {
+        let ids: Vec<&str> = purchases().map(|one| one.id.as_str()).collect();
+        let payments: Vec<&str> = purchases()
             .filter_map(|one| one.stripe_payment_id.as_deref())
             .collect();
-        let buyers = batch.iter().map(|new| &new.buyer);
-        let emails: Vec<_> = buyers
-            .filter(|buyer| buyer.user_id.is_none())
-            .filter_map(|buyer| buyer.email.as_deref())
-            .collect();
-        if let Some(lock) = D::SHARE_EMAILS.filter(|_| !emails.is_empty()) {
-            // Before any row lock: email verification locks in the same order.
-            let binds = vec![Bind::Texts(emails.clone())];
-            D::execute(connection, SqlStr::from_static(lock), binds).await?;
-        }
-        let mut existing = ExistingRows::default();
-        let found = self.by_id_or_payment.clone();
-        for row in D::rows(connection, found, vec![Bind::Texts(ids), Bind::Texts(payments)]).await? {
-            existing.subscriptions.push(ExistingSubscription {
-                id: row.text("id")?,
-                payment: row.maybe_text("stripe_payment_id")?,
-                user: row.text("user_id")?,
-                tenant: row.text("tenant_id")?,
-            });
-        }
-
-        let old: Vec<_> = purchases()
-            .filter(|one| one.is_upgrade)
-            .filter_map(|one| one.upgraded_from_subscription_id.as_deref())
-            .collect();
-        if !old.is_empty() {
-            for row in D::rows(connection, self.upgradable.clone(), vec![Bind::Texts(old)]).await? {
-                existing.upgradable.insert(
-                    row.text("id")?,
-                    Upgradable {
-                        user: row.text("user_id")?,
-                        tenant: row.text("tenant_id")?,
-                        is_upgraded: row.flag("is_upgraded")?,
-                    },
-                );
-            }
-        }
-
-        existing.verified_owners = ownership::verified_owners::<D>(connection, &emails).await?;
-        Ok(existing)
+        let found = call.list(BY_ID_OR_PAYMENT, binds![ids, payments], |row| {
+            Ok(ExistingSubscription {
+                id: row.get("id")?,
+                payment: row.get("stripe_payment_id")?,
+                user: row.get("user_id")?,
+                tenant: row.get("tenant_id")?,
+            })
+        });
+        existing.subscriptions = found.await?;
     }
-
-    async fn write<D: Dialect>(
-        &self,
-        connection: &mut D::Connection,
-        plan: &WritePlan<'_>,
-    ) -> sqlx::Result<()> {
-        for (old, new) in &plan.deactivated {
-            let subscription = &new.subscription;
-            let binds = vec![
-                Bind::Flag(false),
-                Bind::Instant(subscription.created_at),
-                Bind::Text(&subscription.pass_id),
-                Bind::Text(&subscription.pass_name),
-                Bind::Text(old),
-            ];
-            D::execute(connection, SqlStr::from_static(DEACTIVATE), binds).await?;
-        }
-        let users = plan.users.iter().map(user_binds);
-        self.users.run::<D>(connection, users).await?;
-        let subscriptions = plan
-            .created
-            .iter()
-            .map(|(new, user)| binds(&new.subscription, user));
-        self.subscriptions.run::<D>(connection, subscriptions).await?;
-        let sessions = plan
-            .created
-            .iter()
-            .map(|(new, _)| vec![Bind::Text(&new.subscription.stripe_session_id)]);
-        self.closed_cases.run::<D>(connection, sessions).await
+    let old: Vec<&str> = purchases()
+        .filter(|one| one.is_upgrade)
+        .filter_map(|one| one.upgraded_from_subscription_id.as_deref())
+        .collect();
+    if !old.is_empty() {
+        let found = call.list(UPGRADABLE, binds![old], |row| {
+            let old = Upgradable {
+                user: row.get("user_id")?,
+                tenant: row.get("tenant_id")?,
+                is_upgraded: row.get("is_upgraded")?,
+            };
+            Ok((row.get("id")?, old))
+        });
+        existing.upgradable = found.await?.into_iter().collect();
     }
+    existing.verified_owners = users::verified_owners(call, &emails).await?;
+    Ok(existing)
 }
 
-pub(super) fn sql(text: String) -> SqlStr {
-    AssertSqlSafe(text).into_sql_str()
+/// Returns false if the database has some of them.
+async fn write(call: &mut Call<'_>, plan: &WritePlan<'_>) -> Result<bool, StoreError> {
+    for (old, new) in &plan.deactivated {
+        let new = &new.subscription;
+        let binds = binds![false, new.created_at, &new.pass_id, &new.pass_name, *old];
+        call.execute(DEACTIVATE, binds).await?;
+    }
+    let users = plan.users.iter();
+    let users = users.map(|user| binds![&user.id, user.email, user.name, user.created_at]);
+    let keep = "ON CONFLICT (id) DO UPDATE SET email = excluded.email \
+         WHERE users.email IS NULL AND excluded.email IS NOT NULL";
+    call.insert("users (id, email, name, created_at)", users.collect(), keep)
+        .await?;
+    let created = plan.created.iter();
+    let rows = created
+        .map(|(new, user)| binds_of(&new.subscription, user))
+        .collect();
+    let inserted = call.insert(SUBSCRIPTIONS, rows, "ON CONFLICT DO NOTHING").await?;
+    if inserted < plan.created.len() as u64 {
+        return Ok(false);
+    }
+    let created = plan.created.iter();
+    let sessions: Vec<&str> = created
+        .map(|(new, _)| new.subscription.stripe_session_id.as_str())
+        .collect();
+    call.execute(CLOSE_CASES, binds![sessions]).await?;
+    Ok(true)
 }
 
-/// In the order of the columns in [`insert_users`].
-fn user_binds<'a>(user: &'a User<'_>) -> Vec<Bind<'a>> {
-    vec![
-        Bind::Text(&user.id),
-        Bind::MaybeText(user.email),
-        Bind::MaybeText(user.name),
-        Bind::Instant(user.created_at),
+/// In the order of [`SUBSCRIPTIONS`].
+fn binds_of<'a>(one: &'a Subscription, user: &'a str) -> Vec<Bind<'a>> {
+    binds![
+        &one.id,
+        user,
+        &one.tenant,
+        one.kind.as_str(),
+        one.start_date,
+        one.end_date,
+        one.remaining_clips,
+        &one.pass_id,
+        &one.pass_name,
+        one.purchase_price.amount,
+        one.original_price.map(|money| money.amount),
+        one.final_price.map(|money| money.amount),
+        one.discount_amount.map(|money| money.amount),
+        &one.promo_code,
+        one.currency.code(),
+        &one.stripe_payment_id,
+        &one.stripe_session_id,
+        &one.stripe_customer_id,
+        &one.webhook_event_id,
+        one.is_active,
+        one.is_upgrade,
+        &one.upgraded_from_subscription_id,
+        one.upgrade_cost.map(|money| money.amount),
+        one.created_via.as_str(),
+        one.created_at,
+        one.updated_at,
     ]
-}
-
-/// In the order of the columns in [`insert_subscriptions`].
-fn binds<'a>(one: &'a Subscription, user: &'a str) -> Vec<Bind<'a>> {
-    let amount = |money: Option<Money>| Bind::MaybeInt(money.map(|money| money.amount));
-    vec![
-        Bind::Text(&one.id),
-        Bind::Text(user),
-        Bind::Text(&one.tenant),
-        Bind::Text(one.kind.as_str()),
-        Bind::Instant(one.start_date),
-        Bind::Instant(one.end_date),
-        Bind::MaybeInt(one.remaining_clips),
-        Bind::Text(&one.pass_id),
-        Bind::Text(&one.pass_name),
-        Bind::Int(one.purchase_price.amount),
-        amount(one.original_price),
-        amount(one.final_price),
-        amount(one.discount_amount),
-        Bind::MaybeText(one.promo_code.as_deref()),
-        Bind::Text(one.currency.code()),
-        Bind::MaybeText(one.stripe_payment_id.as_deref()),
-        Bind::Text(&one.stripe_session_id),
-        Bind::MaybeText(one.stripe_customer_id.as_deref()),
-        Bind::MaybeText(one.webhook_event_id.as_deref()),
-        Bind::Flag(one.is_active),
-        Bind::Flag(one.is_upgrade),
-        Bind::MaybeText(one.upgraded_from_subscription_id.as_deref()),
-        amount(one.upgrade_cost),
-        Bind::Text(one.created_via.as_str()),
-        Bind::Instant(one.created_at),
-        Bind::Instant(one.updated_at),
-    ]
-}
-
-/// A column with the text of one of our types.
-pub(super) fn parsed<T>(row: &impl Fields, column: &str) -> sqlx::Result<T>
-where
-    T: std::str::FromStr<Err: std::fmt::Display>,
-{
-    row.text(column)?
-        .parse()
-        .map_err(|error| sqlx::Error::Decode(format!("`{column}`: {error}").into()))
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
+use sqlx::SqlStr;
 
 use super::StoreError;
-use super::dialect::{Bind, Dialect, Fields};
+use super::database::{Call, binds};
 
 /// The migration that added `schema_compat`.
 const COMPAT: i64 = 9;
@@ -60,16 +60,18 @@ impl Schema {
 }
 
 /// Reads the schema version. Changes nothing.
-pub(super) async fn read<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Schema> {
-    let there = D::rows(connection, SqlStr::from_static(D::COUNT_MIGRATION_TABLES), vec![]).await?;
-    let is_there = there.first().map(|row| row.int("n")).transpose()? > Some(0);
+pub(super) async fn read(call: &mut Call<'_>) -> Result<Schema, StoreError> {
+    let tables = call.dialect().count_migration_tables;
+    let is_there = call.list(tables, binds![], |row| row.count("n")).await? != [0];
     let mut applied = Vec::new();
     let mut broken = None;
     if is_there {
         let select = "SELECT version, success FROM _sqlx_migrations ORDER BY version";
-        for row in D::rows(connection, SqlStr::from_static(select), vec![]).await? {
-            let version = row.int("version")?;
-            if row.flag("success")? {
+        let read = call.list(select, binds![], |row| {
+            Ok((row.get("version")?, row.get("success")?))
+        });
+        for (version, is_complete) in read.await? {
+            if is_complete {
                 applied.push(version);
             } else {
                 broken = Some(version);
@@ -78,18 +80,20 @@ pub(super) async fn read<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
     }
     let mut oldest = 0;
     if applied.contains(&COMPAT) {
-        let select = SqlStr::from_static("SELECT oldest FROM schema_compat");
-        let rows = D::rows(connection, select, vec![]).await?;
-        oldest = rows.first().map_or(Ok(0), |row| row.int("oldest"))?;
+        let select = "SELECT oldest FROM schema_compat";
+        let read = call.list(select, binds![], |row| row.get("oldest"));
+        oldest = read.await?.first().copied().unwrap_or_default();
     }
-    let known: Vec<i64> = D::migrations()
-        .iter()
-        .map(|migration| migration.version)
-        .collect();
+    let known = || {
+        call.dialect()
+            .migrations
+            .iter()
+            .map(|migration| migration.version)
+    };
     Ok(Schema {
         applied: applied.last().copied(),
-        newest: known.iter().copied().max().unwrap_or_default(),
-        missing: known.iter().filter(|version| !applied.contains(version)).count(),
+        newest: known().max().unwrap_or_default(),
+        missing: known().filter(|version| !applied.contains(version)).count(),
         broken,
         oldest,
     })
@@ -97,24 +101,25 @@ pub(super) async fn read<D: Dialect>(connection: &mut D::Connection) -> sqlx::Re
 
 /// Migrates in one transaction. Several processes may do so at once. Not sqlx's migrator: its lock and
 /// prepared statements outlive a transaction, which poolers do not support.
-pub(super) async fn migrate<D: Dialect>(connection: &mut D::Connection) -> Result<(), StoreError> {
-    let mut transaction = connection.begin_with(D::BEGIN_MIGRATION).await?;
-    for script in [D::LOCK_MIGRATIONS, D::MIGRATION_TABLE] {
-        D::script(&mut transaction, SqlStr::from_static(script)).await?;
+pub(super) async fn migrate(call: &mut Call<'_>) -> Result<(), StoreError> {
+    let dialect = call.dialect();
+    call.begin_migration().await?;
+    for script in [dialect.lock_migrations, dialect.migration_table] {
+        call.script(SqlStr::from_static(script)).await?;
     }
-    let schema = read::<D>(&mut transaction).await?;
+    let schema = read(call).await?;
     if schema.broken.is_some() || schema.oldest > schema.newest {
         return schema.check();
     }
-    let mut applied = HashMap::new();
-    let select = SqlStr::from_static("SELECT version, checksum FROM _sqlx_migrations");
-    for row in D::rows(&mut transaction, select, vec![]).await? {
-        applied.insert(row.int("version")?, row.maybe_bytes("checksum")?);
-    }
-    for migration in D::migrations().iter() {
+    let select = "SELECT version, checksum FROM _sqlx_migrations";
+    let read = call.list(select, binds![], |row| {
+        Ok((row.get("version")?, row.get("checksum")?))
+    });
+    let applied: HashMap<i64, Vec<u8>> = read.await?.into_iter().collect();
+    for migration in dialect.migrations.iter() {
         let version = migration.version;
         match applied.get(&version) {
-            Some(Some(checksum)) if *checksum == *migration.checksum => continue,
+            Some(checksum) if *checksum == *migration.checksum => continue,
             Some(_) => {
                 return Err(StoreError::Permanent(format!(
                     "version {version} of its tables was made by another build of Surepass than this: use that one, or \
@@ -123,45 +128,27 @@ pub(super) async fn migrate<D: Dialect>(connection: &mut D::Connection) -> Resul
             }
             None => {}
         }
-        D::script(&mut transaction, migration.sql.clone()).await?;
-        let note = format!(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-             VALUES ({0}, {1}, {2}, {3}, -1)",
-            D::placeholder(1),
-            D::placeholder(2),
-            D::placeholder(3),
-            D::placeholder(4)
-        );
-        let binds = vec![
-            Bind::Int(version),
-            Bind::Text(&migration.description),
-            Bind::Flag(true),
-            Bind::MaybeBytes(Some(&migration.checksum)),
-        ];
-        D::execute(&mut transaction, AssertSqlSafe(note).into_sql_str(), binds).await?;
+        call.script(migration.sql.clone()).await?;
+        let note = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES ($1, $2, $3, $4, -1)";
+        let checksum = Some(migration.checksum.as_ref());
+        call.execute(note, binds![version, &*migration.description, true, checksum])
+            .await?;
     }
-    transaction.commit().await?;
-    Ok(())
-}
-
-/// Checks that the tables of a purchase exist and can be read.
-pub(super) async fn look<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<()> {
-    let nothing = "SELECT 1 FROM tenants, passes, users, subscriptions WHERE 1 = 0";
-    D::rows(connection, SqlStr::from_static(nothing), vec![]).await?;
-    Ok(())
+    call.commit().await
 }
 
 /// Writes more than a connection buffers, and rolls back. Fails if the disk is full or read-only, or if a
 /// table or the permission to write is missing.
-pub(super) async fn try_write<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<()> {
-    let mut transaction = connection.begin_with(D::begin(connection)).await?;
+pub(super) async fn try_write(call: &mut Call<'_>) -> Result<(), StoreError> {
+    call.begin().await?;
     for nothing in [
         "UPDATE tenants SET name = name WHERE id = ''",
         "UPDATE users SET name = name WHERE id = ''",
         "UPDATE subscriptions SET is_active = is_active WHERE id = ''",
-        D::LARGE_INSERT,
+        call.dialect().large_insert,
     ] {
-        D::execute(&mut transaction, SqlStr::from_static(nothing), vec![]).await?;
+        call.execute(nothing, binds![]).await?;
     }
-    transaction.rollback().await
+    call.rollback().await
 }

@@ -14,15 +14,18 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments, ConnectOptions, Executor, Row, SqlStr, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Arguments, ConnectOptions, Row, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 
-use super::dialect::{Bind, Dialect, STATEMENTS, fields};
-use super::pools::{OpenFile, Pools};
-use super::sql::SqlStore;
-use super::{ACQUIRE, Access, Options, StoreError, Synchronous};
+use super::database::{Bind, Dialect};
+use super::open_file::OpenFile;
+use super::{ACQUIRE, Access, Options, StoreError, Synchronous, outage};
 
-/// The store in a SQLite file.
-pub type SqliteStore = SqlStore<Sqlite>;
+/// Takes the write lock at once, so that what the transaction reads stays true until it commits.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// The most rows of one `INSERT`. A prepared statement takes memory for each row, and SQLite is not faster
+/// with more.
+pub(super) const ROWS: usize = 16;
 
 /// How long a writer waits for another process.
 const BUSY: Duration = Duration::from_secs(5);
@@ -37,13 +40,42 @@ pub fn sqlite_file(url: &SecretString) -> Option<PathBuf> {
     Some(options.get_filename().to_owned())
 }
 
-impl SqliteStore {
+/// The connections to a file: one that writes, and several that read.
+pub(super) struct Pools {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    /// A connection that stays open as long as the store.
+    kept: Mutex<Option<PoolConnection<Sqlite>>>,
+    /// The opened file, if it can be written.
+    file: Option<OpenFile>,
+}
+
+impl Pools {
+    pub(super) async fn acquire(&self, access: outage::Access) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.check_file()?;
+        let pool = match access {
+            outage::Access::Read => &self.readers,
+            outage::Access::Write => &self.writer,
+        };
+        Ok(pool.acquire().await?)
+    }
+
+    pub(super) fn check_file(&self) -> Result<(), StoreError> {
+        self.file.as_ref().map_or(Ok(()), OpenFile::check)
+    }
+
+    pub(super) async fn close(&self) {
+        self.writer.close().await;
+        drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.readers.close().await;
+    }
+
     /// Opens the file of a `sqlite://FILE` address. [`Access::Create`] creates the file (readable by its
     /// owner only) and its folder.
     ///
     /// # Errors
     /// [`StoreError`]: the address is invalid, or the file cannot be opened or created.
-    pub async fn open(url: &str, options: &Options) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &str, options: &Options) -> Result<Self, StoreError> {
         let address = SqliteConnectOptions::from_str(url).map_err(|error| {
             StoreError::Address(format!("`{url}` is not the address of a SQLite file: {error}"))
         })?;
@@ -81,6 +113,8 @@ impl SqliteStore {
             // they would be written and read again within one transaction. More than 2.5 MB brings little.
             .pragma("cache_size", "-2500")
             .pragma("wal_autocheckpoint", "8000")
+            // A text for each number of rows of each `INSERT`.
+            .statement_cache_capacity(200)
             .pragma("temp_store", "MEMORY");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -100,14 +134,14 @@ impl SqliteStore {
         // of it.
         let kept = connect(&readers).await?;
         let file = OpenFile::new(file).map_err(|error| StoreError::Outage(error.to_string()))?;
-        Ok(Self::new(
-            Pools::new(writer, readers, Some(kept)).of_file(file),
-            1,
-        ))
+        Ok(Self {
+            writer,
+            readers,
+            kept: Mutex::new(Some(kept)),
+            file: Some(file),
+        })
     }
-}
 
-impl SqliteStore {
     /// Opens a file without changing it, even if it is read-only.
     async fn open_for_reading(
         address: SqliteConnectOptions,
@@ -142,7 +176,12 @@ impl SqliteStore {
                 file.display()
             ))
         })?;
-        Ok(Self::new(Pools::new(readers.clone(), readers, Some(kept)), 1))
+        Ok(Self {
+            writer: readers.clone(),
+            readers,
+            kept: Mutex::new(Some(kept)),
+            file: None,
+        })
     }
 }
 
@@ -209,71 +248,62 @@ fn create(file: &Path) -> std::io::Result<()> {
     }
 }
 
-impl Dialect for Sqlite {
-    // Takes the write lock at once, so that what the transaction reads stays true until it commits.
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
-    // More than the writer's cache holds: the rest is written to the WAL at once.
-    const LARGE_INSERT: &'static str = "INSERT INTO audit (id, actor, action, target, began_at) \
-        VALUES ('doctor', '', '', hex(zeroblob(2097152)), 0)";
-    const BEGIN_MIGRATION: &'static str = "BEGIN EXCLUSIVE";
+pub(super) const DIALECT: Dialect = Dialect {
+    begin_migration: "BEGIN EXCLUSIVE",
     // The transaction is the lock.
-    const LOCK_MIGRATIONS: &'static str = "";
-    const MIGRATION_TABLE: &'static str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
+    lock_migrations: "",
+    migration_table: "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
         version BIGINT PRIMARY KEY, description TEXT NOT NULL,
         installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
-        checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
-    const LOCKING: &'static str = "";
-    const LOCK_CATALOGUE: Option<&'static str> = None;
-    const SHARE_EMAILS: Option<&'static str> = None;
-    const LOCK_EMAIL: Option<&'static str> = None;
-    const JOINS_STATEMENTS: bool = true;
-    // A prepared statement takes memory for each row, and SQLite is not faster with more.
-    const LARGEST_INSERT: u32 = 4;
-    const COUNT_MIGRATION_TABLES: &'static str =
-        "SELECT COUNT(*) AS n FROM sqlite_master WHERE name = '_sqlx_migrations'";
+        checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)",
+    count_migration_tables: "SELECT COUNT(*) AS n FROM sqlite_master WHERE name = '_sqlx_migrations'",
+    // More than the writer's cache holds: the rest is written to the WAL at once.
+    large_insert: "INSERT INTO audit (id, actor, action, target, began_at) \
+        VALUES ('doctor', '', '', hex(zeroblob(2097152)), 0)",
+    lock_catalogue: "",
+    share_emails: "",
+    lock_email: "",
+    migrations: &MIGRATIONS,
+};
 
-    fn migrations() -> &'static Migrator {
-        &MIGRATIONS
+/// SQLite knows neither lists as parameters nor row locks.
+pub(super) fn translated(text: &str) -> String {
+    let mut parts = text.trim_end_matches(" FOR UPDATE").split("= ANY(");
+    let mut translated = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        translated += "IN (SELECT value FROM json_each(";
+        translated += &part.replacen(')', "))", 1);
     }
+    translated
+}
 
-    fn one_of(position: usize) -> String {
-        format!("IN (SELECT value FROM json_each(${position}))")
-    }
+/// `VALUES (?, ?), (?, ?)`. Not `$1`: SQLite searches a list for each parameter's name, which takes seconds for
+/// thousands.
+pub(super) fn values(rows: &[Vec<Bind<'_>>]) -> String {
+    let width = rows.first().map_or(0, Vec::len);
+    let row = format!("({})", vec!["?"; width].join(", "));
+    format!("VALUES {}", vec![row.as_str(); rows.len()].join(", "))
+}
 
-    // Not `$1`: SQLite searches a list for each parameter's name, which takes seconds for thousands.
-    fn placeholder(_: usize) -> String {
-        "?".to_owned()
-    }
+pub(super) async fn rows(
+    connection: &mut SqliteConnection,
+    sql: SqlStr,
+    binds: Vec<Bind<'_>>,
+) -> sqlx::Result<Vec<SqliteRow>> {
+    sqlx::query_with(sql, arguments(binds)?)
+        .fetch_all(connection)
+        .await
+}
 
-    async fn rows(
-        connection: &mut SqliteConnection,
-        sql: SqlStr,
-        binds: Vec<Bind<'_>>,
-    ) -> sqlx::Result<Vec<SqliteRow>> {
-        tracing::trace!(target: STATEMENTS, statement = sql.as_str());
-        sqlx::query_with(sql, arguments(binds)?)
-            .fetch_all(connection)
-            .await
-    }
-
-    async fn execute(
-        connection: &mut SqliteConnection,
-        sql: SqlStr,
-        binds: Vec<Bind<'_>>,
-    ) -> sqlx::Result<u64> {
-        tracing::trace!(target: STATEMENTS, statement = sql.as_str());
-        let done = sqlx::query_with(sql, arguments(binds)?)
-            .execute(connection)
-            .await?;
-        let rows = done.rows_affected();
-        tracing::trace!(target: STATEMENTS, rows);
-        Ok(rows)
-    }
-
-    async fn script(connection: &mut SqliteConnection, sql: SqlStr) -> sqlx::Result<()> {
-        connection.execute(sql).await?;
-        Ok(())
-    }
+pub(super) async fn execute(
+    connection: &mut SqliteConnection,
+    sql: SqlStr,
+    binds: Vec<Bind<'_>>,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query_with(sql, arguments(binds)?)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
 }
 
 fn arguments(binds: Vec<Bind<'_>>) -> sqlx::Result<SqliteArguments> {
@@ -281,23 +311,27 @@ fn arguments(binds: Vec<Bind<'_>>) -> sqlx::Result<SqliteArguments> {
     arguments.reserve(binds.len(), 0);
     for bind in binds {
         match bind {
-            Bind::Text(text) => arguments.add(Arc::<str>::from(text)),
-            Bind::MaybeText(text) => arguments.add(text.map(Arc::<str>::from)),
+            Bind::Text(text) => arguments.add(text.map(Arc::<str>::from)),
             Bind::Texts(texts) => arguments
                 .add(serde_json::to_string(&texts).map_err(|error| sqlx::Error::Encode(error.into()))?),
             Bind::Int(int) => arguments.add(int),
-            Bind::MaybeInt(int) => arguments.add(int),
             Bind::Flag(flag) => arguments.add(flag),
             Bind::Instant(instant) => arguments.add(instant.timestamp_millis()),
-            Bind::MaybeBytes(bytes) => arguments.add(bytes),
+            Bind::Bytes(bytes) => arguments.add(bytes),
+            // Rows go in as `VALUES`.
+            Bind::Column(_) => continue,
         }
         .map_err(sqlx::Error::Encode)?;
     }
     Ok(arguments)
 }
 
-fields!(SqliteRow, |row: &SqliteRow, column: &str| {
-    let milliseconds = row.try_get::<i64, _>(column)?;
-    DateTime::<Utc>::from_timestamp_millis(milliseconds)
-        .ok_or_else(|| sqlx::Error::Decode(format!("{milliseconds} in `{column}` is not an instant").into()))
-});
+pub(super) fn instant(row: &SqliteRow, column: &str) -> sqlx::Result<Option<DateTime<Utc>>> {
+    let Some(milliseconds) = row.try_get::<Option<i64>, _>(column)? else {
+        return Ok(None);
+    };
+    let instant = DateTime::<Utc>::from_timestamp_millis(milliseconds).ok_or_else(|| {
+        sqlx::Error::Decode(format!("{milliseconds} in `{column}` is not an instant").into())
+    })?;
+    Ok(Some(instant))
+}

@@ -1,15 +1,18 @@
-//! Imports and lists tenants and their passes.
+//! The catalog in the store: tenants and their passes.
 
 use std::collections::{HashMap, HashSet};
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr};
+use tokio::time::Duration;
 
-use super::dialect::{Bind, Dialect, Fields};
+use super::database::{Call, Database, Row, binds};
 use super::model::{Contact, KnownTenant, Pass, PassKeys, Tenant, Validity, WebhookSecrets};
-use super::purchases::parsed;
+use super::outage::Access;
 use super::{Imported, StoreError};
 use crate::money::Money;
+
+/// A catalogue may contain a hundred thousand passes.
+const IMPORT: Duration = Duration::from_mins(2);
 
 /// All columns except the webhook secrets, which few callers may read.
 macro_rules! columns {
@@ -37,274 +40,264 @@ const PUT_PASS: &str = "INSERT INTO passes (tenant_id, id, name, type, classes_l
     validity_days = excluded.validity_days, expiry_date = excluded.expiry_date, \
     stripe_price_ids = excluded.stripe_price_ids, is_active = excluded.is_active";
 
-/// A version that changes with every tenant or pass.
-pub(super) async fn version<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Option<String>> {
-    let text = SqlStr::from_static("SELECT version FROM catalogue_version");
-    let rows = D::rows(connection, text, vec![]).await?;
-    rows.first().map(|row| row.text("version")).transpose()
+const SECRETS: &str = "SELECT id, webhook_secrets FROM tenants";
+
+/// Tenants and their passes: [`Store::catalog`](super::Store::catalog).
+#[derive(Debug, Clone, Copy)]
+pub struct Tenants<'a>(pub(super) &'a Database);
+
+impl Tenants<'_> {
+    /// A version that changes with every tenant or pass. `None`: unknown, so they may have changed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn version(self) -> Result<Option<String>, StoreError> {
+        self.0
+            .first("SELECT version FROM catalogue_version", binds![], |row| {
+                row.get("version")
+            })
+            .await
+    }
+
+    /// All tenants with their passes, by slug.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn all(self) -> Result<Vec<Tenant>, StoreError> {
+        all(&mut self.0.read().await?).await
+    }
+
+    /// All tenants without their passes, by slug.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn known(self) -> Result<Vec<KnownTenant>, StoreError> {
+        let text = "SELECT id, slug, stripe_account FROM tenants ORDER BY slug";
+        let known = |row: &Row| {
+            Ok(KnownTenant {
+                id: row.get("id")?,
+                slug: row.get("slug")?,
+                stripe_account: row.get("stripe_account")?,
+            })
+        };
+        self.0.list(text, binds![], known).await
+    }
+
+    /// The tenant with this id, with its passes by id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn one(self, id: &str) -> Result<Option<Tenant>, StoreError> {
+        let mut call = self.0.read().await?;
+        let text = concat!("SELECT ", columns!(), " FROM tenants WHERE id = $1");
+        let Some(mut found) = call.list(text, binds![id], tenant).await?.pop() else {
+            return Ok(None);
+        };
+        let text = "SELECT * FROM passes WHERE tenant_id = $1 ORDER BY id";
+        found.passes = call.list(text, binds![id], pass).await?;
+        Ok(Some(found))
+    }
+
+    /// The data that identifies passes, by tenant and id; at most `limit`, after `after`, which is the last
+    /// one of the previous page.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pass_keys(self, after: Option<&PassKeys>, limit: u32) -> Result<Vec<PassKeys>, StoreError> {
+        let text = "SELECT tenant_id, id, name, stripe_price_ids FROM passes WHERE (tenant_id, id) > ($1, $2) \
+             ORDER BY tenant_id, id LIMIT $3";
+        let (tenant, id) = after.map_or(("", ""), |after| (&after.tenant, &after.id));
+        let keys = |row: &Row| {
+            Ok(PassKeys {
+                tenant: row.get("tenant_id")?,
+                id: row.get("id")?,
+                name: row.get("name")?,
+                stripe_price_ids: list_of(row, "stripe_price_ids")?,
+            })
+        };
+        self.0.list(text, binds![tenant, id, limit], keys).await
+    }
+
+    /// The webhook secrets of these tenants; `None`: of all. No other method reads them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn webhook_secrets(self, ids: Option<&[&str]>) -> Result<WebhookSecrets, StoreError> {
+        let found = match ids {
+            Some(ids) => {
+                let text = format!("{SECRETS} WHERE id = ANY($1)");
+                self.0.list(&text, binds![ids], secrets).await?
+            }
+            None => self.0.list(SECRETS, binds![], secrets).await?,
+        };
+        Ok(found.into_iter().collect())
+    }
+
+    /// Inserts or updates these tenants and passes, and the secrets of the tenants in `secrets`. Keeps all
+    /// others. All or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Conflict` if a slug or an account belongs to another tenant.
+    pub async fn import(self, tenants: &[Tenant], secrets: &WebhookSecrets) -> Result<Imported, StoreError> {
+        let mut call = self.0.call(Access::Write, IMPORT).await?;
+        call.begin().await?;
+        call.lock(call.dialect().lock_catalogue, binds![]).await?;
+        let held = all(&mut call).await?;
+        refuse_conflicts(&held, tenants)?;
+        let held_secrets = call.list(SECRETS, binds![], self::secrets).await?;
+        let held_secrets: WebhookSecrets = held_secrets.into_iter().collect();
+        let held: HashMap<&str, &Tenant> = held.iter().map(|old| (old.id.as_str(), old)).collect();
+        let mut imported = Imported::default();
+        for tenant in tenants {
+            let old = held.get(tenant.id.as_str()).copied();
+            let new_secrets = secrets.get(&tenant.id).map(|secrets| exposed(secrets));
+            let new_secrets = new_secrets.filter(|new| *new != exposed(of(&held_secrets, &tenant.id)));
+            if new_secrets.is_none() && old.is_some_and(|old| is_same(old, tenant)) {
+                imported.unchanged += 1;
+            } else {
+                put_tenant(&mut call, tenant).await?;
+                if let Some(secrets) = new_secrets {
+                    let secrets = serde_json::Value::from(secrets).to_string();
+                    call.execute(PUT_SECRETS, binds![&tenant.id, &secrets]).await?;
+                }
+                *if old.is_some() {
+                    &mut imported.tenants_updated
+                } else {
+                    &mut imported.tenants_created
+                } += 1;
+            }
+            for pass in &tenant.passes {
+                let old = old.and_then(|old| old.passes.iter().find(|old| old.id == pass.id));
+                if old == Some(pass) {
+                    imported.unchanged += 1;
+                } else {
+                    put_pass(&mut call, &tenant.id, pass).await?;
+                    *if old.is_some() {
+                        &mut imported.passes_updated
+                    } else {
+                        &mut imported.passes_created
+                    } += 1;
+                }
+            }
+        }
+        call.commit().await?;
+        Ok(imported)
+    }
 }
 
 /// All tenants by slug, each with its passes by id.
-pub(super) async fn list<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<Tenant>> {
-    // In pages, since the rows of a large catalogue take much more memory than its passes.
-    let passes = SqlStr::from_static(
-        "SELECT * FROM passes WHERE (tenant_id, id) > ($1, $2) ORDER BY tenant_id, id LIMIT 1000",
-    );
+async fn all(call: &mut Call<'_>) -> Result<Vec<Tenant>, StoreError> {
+    let text = concat!("SELECT ", columns!(), " FROM tenants ORDER BY slug");
+    let mut tenants = call.list(text, binds![], tenant).await?;
     let mut of_tenant: HashMap<String, Vec<Pass>> = HashMap::new();
     let mut after = (String::new(), String::new());
     loop {
-        let binds = vec![Bind::Text(&after.0), Bind::Text(&after.1)];
-        let page = D::rows(connection, passes.clone(), binds).await?;
-        for row in &page {
-            of_tenant
-                .entry(row.text("tenant_id")?)
-                .or_default()
-                .push(pass(row)?);
+        // In pages, since the rows of a large catalogue take much more memory than its passes.
+        let text = "SELECT * FROM passes WHERE (tenant_id, id) > ($1, $2) ORDER BY tenant_id, id LIMIT 1000";
+        let read = |row: &Row| Ok((row.get::<String>("tenant_id")?, pass(row)?));
+        let page = call.list(text, binds![&after.0, &after.1], read).await?;
+        let is_last = page.len() < 1_000;
+        for (tenant, pass) in page {
+            after = (tenant.clone(), pass.id.clone());
+            of_tenant.entry(tenant).or_default().push(pass);
         }
-        match page.last() {
-            Some(last) if page.len() == 1_000 => after = (last.text("tenant_id")?, last.text("id")?),
-            _ => break,
+        if is_last {
+            break;
         }
     }
-    let tenants = SqlStr::from_static(concat!("SELECT ", columns!(), " FROM tenants ORDER BY slug"));
-    D::rows(connection, tenants, vec![])
-        .await?
-        .iter()
-        .map(|row| {
-            let id = row.text("id")?;
-            let passes = of_tenant.remove(&id).unwrap_or_default();
-            tenant(row, id, passes)
-        })
-        .collect()
+    for tenant in &mut tenants {
+        tenant.passes = of_tenant.remove(&tenant.id).unwrap_or_default();
+    }
+    Ok(tenants)
 }
 
-/// All tenants by slug, without passes.
-pub(super) async fn known<D: Dialect>(connection: &mut D::Connection) -> sqlx::Result<Vec<KnownTenant>> {
-    let text = SqlStr::from_static("SELECT id, slug, stripe_account FROM tenants ORDER BY slug");
-    let rows = D::rows(connection, text, vec![]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(KnownTenant {
-                id: row.text("id")?,
-                slug: row.text("slug")?,
-                stripe_account: row.maybe_text("stripe_account")?,
-            })
-        })
-        .collect()
-}
-
-/// A tenant, with its passes by id.
-pub(super) async fn find<D: Dialect>(
-    connection: &mut D::Connection,
-    id: &str,
-) -> sqlx::Result<Option<Tenant>> {
-    let text = SqlStr::from_static(concat!("SELECT ", columns!(), " FROM tenants WHERE id = $1"));
-    let rows = D::rows(connection, text, vec![Bind::Text(id)]).await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    let text = SqlStr::from_static("SELECT * FROM passes WHERE tenant_id = $1 ORDER BY id");
-    let passes = D::rows(connection, text, vec![Bind::Text(id)]).await?;
-    let passes = passes.iter().map(pass).collect::<sqlx::Result<_>>()?;
-    tenant(row, row.text("id")?, passes).map(Some)
-}
-
-/// A page of the data that identifies passes.
-pub(super) async fn pass_keys<D: Dialect>(
-    connection: &mut D::Connection,
-    after: Option<&PassKeys>,
-    limit: u32,
-) -> sqlx::Result<Vec<PassKeys>> {
-    let text = SqlStr::from_static(
-        "SELECT tenant_id, id, name, stripe_price_ids FROM passes WHERE (tenant_id, id) > ($1, $2) \
-         ORDER BY tenant_id, id LIMIT $3",
-    );
-    let (tenant, id) = after.map_or(("", ""), |after| (&after.tenant, &after.id));
-    let binds = vec![Bind::Text(tenant), Bind::Text(id), Bind::Int(limit.into())];
-    let rows = D::rows(connection, text, binds).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(PassKeys {
-                tenant: row.text("tenant_id")?,
-                id: row.text("id")?,
-                name: row.text("name")?,
-                stripe_price_ids: list_of(row, "stripe_price_ids")?,
-            })
-        })
-        .collect()
-}
-
-/// The webhook secrets of these tenants, or of all.
-pub(super) async fn secrets<D: Dialect>(
-    connection: &mut D::Connection,
-    ids: Option<&[&str]>,
-) -> sqlx::Result<WebhookSecrets> {
-    const ALL: &str = "SELECT id, webhook_secrets FROM tenants";
-    let (text, binds) = match ids {
-        Some(ids) => {
-            let text = format!("{ALL} WHERE id {}", D::one_of(1));
-            (
-                AssertSqlSafe(text).into_sql_str(),
-                vec![Bind::Texts(ids.to_vec())],
-            )
-        }
-        None => (SqlStr::from_static(ALL), vec![]),
-    };
-    let rows = D::rows(connection, text, binds).await?;
-    rows.iter()
-        .map(|row| {
-            let secrets = list_of(row, "webhook_secrets")?;
-            let secrets = secrets.into_iter().map(SecretString::from).collect();
-            Ok((row.text("id")?, secrets))
-        })
-        .collect()
-}
-
-fn tenant(row: &impl Fields, id: String, passes: Vec<Pass>) -> sqlx::Result<Tenant> {
+/// Without its passes.
+fn tenant(row: &Row) -> sqlx::Result<Tenant> {
     Ok(Tenant {
-        id,
-        slug: row.text("slug")?,
-        name: row.text("name")?,
-        time_zone: parsed(row, "time_zone")?,
-        color: row.maybe_text("color")?,
-        stripe_account: row.maybe_text("stripe_account")?,
+        id: row.get("id")?,
+        slug: row.get("slug")?,
+        name: row.get("name")?,
+        time_zone: row.parsed("time_zone")?,
+        color: row.get("color")?,
+        stripe_account: row.get("stripe_account")?,
         contact: Contact {
-            support_email: row.maybe_text("support_email")?,
-            support_url: row.maybe_text("support_url")?,
-            shop_url: row.maybe_text("shop_url")?,
+            support_email: row.get("support_email")?,
+            support_url: row.get("support_url")?,
+            shop_url: row.get("shop_url")?,
         },
-        unmatched: parsed(row, "unmatched")?,
-        passes,
+        unmatched: row.parsed("unmatched")?,
+        passes: Vec::new(),
     })
 }
 
-fn pass(row: &impl Fields) -> sqlx::Result<Pass> {
+fn pass(row: &Row) -> sqlx::Result<Pass> {
     Ok(Pass {
-        id: row.text("id")?,
-        name: row.text("name")?,
-        kind: row.text("type")?,
-        classes_limit: row.maybe_int("classes_limit")?,
+        id: row.get("id")?,
+        name: row.get("name")?,
+        kind: row.get("type")?,
+        classes_limit: row.get("classes_limit")?,
         price: Money {
-            amount: row.int("price")?,
-            currency: parsed(row, "currency")?,
+            amount: row.get("price")?,
+            currency: row.parsed("currency")?,
         },
         validity: Validity {
-            kind: row.maybe_text("validity_type")?,
-            days: row.maybe_int("validity_days")?,
-            expiry: match row.maybe_text("expiry_date")? {
-                Some(_) => Some(parsed(row, "expiry_date")?),
-                None => None,
-            },
+            kind: row.get("validity_type")?,
+            days: row.get("validity_days")?,
+            expiry: row.maybe_parsed("expiry_date")?,
         },
         stripe_price_ids: list_of(row, "stripe_price_ids")?,
-        is_active: row.flag("is_active")?,
+        is_active: row.get("is_active")?,
     })
 }
 
-fn list_of(row: &impl Fields, column: &str) -> sqlx::Result<Vec<String>> {
+fn secrets(row: &Row) -> sqlx::Result<(String, Vec<SecretString>)> {
+    let secrets = list_of(row, "webhook_secrets")?;
+    Ok((
+        row.get("id")?,
+        secrets.into_iter().map(SecretString::from).collect(),
+    ))
+}
+
+fn list_of(row: &Row, column: &str) -> sqlx::Result<Vec<String>> {
     // Without the error's text, which could contain a secret.
-    serde_json::from_str(&row.text(column)?)
+    serde_json::from_str(row.get(column)?)
         .map_err(|_| sqlx::Error::Decode(format!("`{column}` is not a list of texts").into()))
 }
 
-/// Inserts or updates what differs, in one transaction.
-pub(super) async fn import<D: Dialect>(
-    connection: &mut D::Connection,
-    tenants: &[Tenant],
-    secrets: &WebhookSecrets,
-) -> Result<Imported, StoreError> {
-    let mut transaction = connection.begin_with(D::begin(connection)).await?;
-    if let Some(lock) = D::LOCK_CATALOGUE {
-        D::execute(&mut transaction, SqlStr::from_static(lock), vec![]).await?;
-    }
-    let held = list::<D>(&mut transaction).await?;
-    refuse_conflicts(&held, tenants)?;
-    let held_secrets = self::secrets::<D>(&mut transaction, None).await?;
-    let held: HashMap<&str, &Tenant> = held.iter().map(|old| (old.id.as_str(), old)).collect();
-    let mut imported = Imported::default();
-    for tenant in tenants {
-        let old = held.get(tenant.id.as_str()).copied();
-        let new_secrets = secrets.get(&tenant.id).map(|secrets| exposed(secrets));
-        let new_secrets = new_secrets.filter(|new| *new != exposed(of(&held_secrets, &tenant.id)));
-        if new_secrets.is_none() && old.is_some_and(|old| is_same(old, tenant)) {
-            imported.unchanged += 1;
-        } else {
-            put_tenant::<D>(&mut transaction, tenant).await?;
-            if let Some(secrets) = new_secrets {
-                put_secrets::<D>(&mut transaction, &tenant.id, &secrets).await?;
-            }
-            *if old.is_some() {
-                &mut imported.tenants_updated
-            } else {
-                &mut imported.tenants_created
-            } += 1;
-        }
-        for pass in &tenant.passes {
-            let old = old.and_then(|old| old.passes.iter().find(|old| old.id == pass.id));
-            if old == Some(pass) {
-                imported.unchanged += 1;
-            } else {
-                put_pass::<D>(&mut transaction, &tenant.id, pass).await?;
-                *if old.is_some() {
-                    &mut imported.passes_updated
-                } else {
-                    &mut imported.passes_created
-                } += 1;
-            }
-        }
-    }
-    transaction.commit().await?;
-    Ok(imported)
-}
-
-async fn put_tenant<D: Dialect>(connection: &mut D::Connection, tenant: &Tenant) -> sqlx::Result<u64> {
-    let binds = vec![
-        Bind::Text(&tenant.id),
-        Bind::Text(&tenant.slug),
-        Bind::Text(&tenant.name),
-        Bind::Text(tenant.time_zone.name()),
-        Bind::MaybeText(tenant.color.as_deref()),
-        Bind::MaybeText(tenant.stripe_account.as_deref()),
-        Bind::MaybeText(tenant.contact.support_email.as_deref()),
-        Bind::MaybeText(tenant.contact.support_url.as_deref()),
-        Bind::MaybeText(tenant.contact.shop_url.as_deref()),
-        Bind::Text(tenant.unmatched.as_str()),
+async fn put_tenant(call: &mut Call<'_>, tenant: &Tenant) -> Result<(), StoreError> {
+    let binds = binds![
+        &tenant.id,
+        &tenant.slug,
+        &tenant.name,
+        tenant.time_zone.name(),
+        &tenant.color,
+        &tenant.stripe_account,
+        &tenant.contact.support_email,
+        &tenant.contact.support_url,
+        &tenant.contact.shop_url,
+        tenant.unmatched.as_str(),
     ];
-    D::execute(connection, SqlStr::from_static(PUT_TENANT), binds).await
+    call.execute(PUT_TENANT, binds).await.map(drop)
 }
 
-async fn put_secrets<D: Dialect>(
-    connection: &mut D::Connection,
-    tenant: &str,
-    secrets: &[&str],
-) -> sqlx::Result<u64> {
-    let secrets = serde_json::Value::from(secrets).to_string();
-    let binds = vec![Bind::Text(tenant), Bind::Text(&secrets)];
-    D::execute(connection, SqlStr::from_static(PUT_SECRETS), binds).await
-}
-
-async fn put_pass<D: Dialect>(
-    connection: &mut D::Connection,
-    tenant: &str,
-    pass: &Pass,
-) -> sqlx::Result<u64> {
+async fn put_pass(call: &mut Call<'_>, tenant: &str, pass: &Pass) -> Result<(), StoreError> {
     let expiry = pass.validity.expiry.map(|expiry| expiry.to_string());
     let prices = serde_json::Value::from(pass.stripe_price_ids.as_slice()).to_string();
-    let binds = vec![
-        Bind::Text(tenant),
-        Bind::Text(&pass.id),
-        Bind::Text(&pass.name),
-        Bind::Text(&pass.kind),
-        Bind::MaybeInt(pass.classes_limit),
-        Bind::Int(pass.price.amount),
-        Bind::Text(pass.price.currency.code()),
-        Bind::MaybeText(pass.validity.kind.as_deref()),
-        Bind::MaybeInt(pass.validity.days),
-        Bind::MaybeText(expiry.as_deref()),
-        Bind::Text(&prices),
-        Bind::Flag(pass.is_active),
+    let binds = binds![
+        tenant,
+        &pass.id,
+        &pass.name,
+        &pass.kind,
+        pass.classes_limit,
+        pass.price.amount,
+        pass.price.currency.code(),
+        &pass.validity.kind,
+        pass.validity.days,
+        &expiry,
+        &prices,
+        pass.is_active,
     ];
-    D::execute(connection, SqlStr::from_static(PUT_PASS), binds).await
+    call.execute(PUT_PASS, binds).await.map(drop)
 }
 
 /// Without its passes.

@@ -164,7 +164,7 @@ fn this_program() -> String {
 /// Waits until the system is ready, says where it is, and plays the demo.
 async fn present(
     place: &Place,
-    store: &Arc<dyn store::Store>,
+    store: &Arc<store::Store>,
     settings: &Settings,
     options: Options,
 ) -> Result<bool, UpError> {

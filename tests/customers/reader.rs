@@ -205,5 +205,12 @@ pub(crate) async fn hold(studio: &Studio, user: &str, name: &str, change: impl F
         ..Buyer::default()
     };
     let new = Box::new(NewSubscription { subscription, buyer });
-    studio.shop.store().await.create_subscription(new).await.unwrap();
+    studio
+        .shop
+        .store()
+        .await
+        .subscriptions()
+        .create(new)
+        .await
+        .unwrap();
 }

@@ -85,7 +85,8 @@ impl Tally {
         // Past the command that lists them: it shows the newest 10,000 only.
         let store = shop.store().await;
         let everything = store
-            .subscriptions(&SubscriptionFilter::default(), u32::MAX)
+            .subscriptions()
+            .list(&SubscriptionFilter::default(), u32::MAX)
             .await
             .unwrap();
         for subscription in everything {

@@ -3,7 +3,7 @@
 use surepass::operator::Operator;
 use surepass::queue::inspector::{Act, Inspector, Outcome};
 use surepass::queue::{Enqueued, Item};
-use surepass::store::{Options, SqliteStore, Store};
+use surepass::store::{self, Options};
 
 use crate::world::{PATIENCE, Size, World, act, began, ended, hang, ok, short_lease, work, works};
 
@@ -104,7 +104,7 @@ async fn a_job_in_no_list_is_counted_and_heals_when_it_is_enqueued_or_retried() 
     assert_eq!(world.enqueue(work("a")).await, Enqueued::Live);
     assert_eq!(world.queue.stranded().await.unwrap(), 1);
     let address = format!("sqlite://{}", world.folder().join("audit.db").display());
-    let store = SqliteStore::open(&address, &Options::default()).await.unwrap();
+    let store = store::open(&address.into(), &Options::default()).await.unwrap();
     store.migrate().await.unwrap();
     let operator = Operator {
         inspector: &Inspector::new(vec![world.queue.clone()]),

@@ -43,7 +43,7 @@ impl Home {
     }
 
     /// A handle of its own: its own connections, its own batches.
-    pub async fn open(&self) -> Arc<dyn Store> {
+    pub async fn open(&self) -> Arc<Store> {
         let options = Options {
             synchronous: Synchronous::Normal,
             ..Options::default()
@@ -54,10 +54,11 @@ impl Home {
     }
 
     /// A handle, with the tables made and the tenants `studio` and `other` in them.
-    pub async fn ready(&self) -> Arc<dyn Store> {
+    pub async fn ready(&self) -> Arc<Store> {
         let store = self.open().await;
         store.migrate().await.expect("the tables are made");
         store
+            .catalog()
             .import(&[tenant("studio"), tenant("other")], &WebhookSecrets::new())
             .await
             .expect("the tenants are imported");

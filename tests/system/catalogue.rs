@@ -163,7 +163,13 @@ async fn a_catalogue_comes_by_standard_input_and_back_without_losing_its_secrets
         let output = child.wait_with_output().await.unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         assert_eq!(stderr(&output), "");
-        let secrets = shop.store().await.webhook_secrets(Some(&["own"])).await.unwrap();
+        let secrets = shop
+            .store()
+            .await
+            .catalog()
+            .webhook_secrets(Some(&["own"]))
+            .await
+            .unwrap();
         assert_eq!(secrets["own"].len(), 1);
         // What is printed has the number of secrets, not the secrets.
         own = shop.json(&["catalog", "list", "--json"]).await;

@@ -257,10 +257,10 @@ async fn an_unusable_secret_lets_nobody_in(unusable: &str, why: &str) {
     import_yoga(&shop, &[OWN]).await;
     // As an older version has stored it.
     let store = shop.store().await;
-    let mut tenants = store.tenants().await.unwrap();
+    let mut tenants = store.catalog().all().await.unwrap();
     tenants.retain(|tenant| tenant.slug == "yoga");
     let stored = WebhookSecrets::from([(tenants[0].id.clone(), vec![unusable.into()])]);
-    store.import(&tenants, &stored).await.unwrap();
+    store.catalog().import(&tenants, &stored).await.unwrap();
     let session = shop.session().with("tenantId", Some("tenant-2"));
     let body = session.event(COMPLETED, 1);
     for secret in [OWN, unusable, PLATFORM] {

@@ -110,7 +110,7 @@ async fn a_payment_without_metadata_is_listed_and_assigned_and_its_buyer_has_the
         ])
         .await;
     assert!(stderr(&again).contains("closed already"), "{}", stderr(&again));
-    let audit = shop.store().await.audit(10).await.unwrap();
+    let audit = shop.store().await.audit().list(10).await.unwrap();
     let acts: Vec<_> = audit
         .iter()
         .map(|one| (one.action.as_str(), one.outcome.as_deref()))

@@ -44,7 +44,7 @@ struct Context {
     /// Both queues respond.
     purchases: Option<Queue>,
     lookbacks: Option<Queue>,
-    store: Option<Arc<dyn Store>>,
+    store: Option<Arc<Store>>,
     tenants: Vec<KnownTenant>,
     /// Why it refuses writes, and what to do next.
     store_refuses: Option<(String, String)>,

@@ -28,7 +28,7 @@ pub(super) async fn rejected(context: &Context) -> Option<Rejected> {
     let by_reason = queue.refusals(context.now).await.ok()?;
     let mut accepts = false;
     if let Some(store) = &context.store {
-        let newest = store.events(NEWEST).await.unwrap_or_default();
+        let newest = store.events().list(NEWEST).await.unwrap_or_default();
         let lately = newest
             .iter()
             .filter(|event| event.received_at > context.now - LATELY);

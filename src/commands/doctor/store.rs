@@ -72,11 +72,11 @@ pub(super) async fn check(context: &mut Context, report: &mut Report) {
                 context.store_refuses = Some((message, fix));
             }
         }
-        match store.tenants().await {
+        match store.catalog().all().await {
             Ok(tenants) => {
                 catalogue(&tenants, report);
                 context.tenants = tenants.iter().map(KnownTenant::of).collect();
-                secrets(&*store, &context.tenants, report).await;
+                secrets(&store, &context.tenants, report).await;
             }
             Err(error) => report.wrong("tenants", error.to_string(), "import the catalogue again"),
         }
@@ -148,8 +148,8 @@ fn room(folder: &Path, report: &mut Report) {
 }
 
 /// Reports tenants whose webhooks cannot be verified.
-async fn secrets(store: &dyn Store, tenants: &[KnownTenant], report: &mut Report) {
-    let secrets = match store.webhook_secrets(None).await {
+async fn secrets(store: &Store, tenants: &[KnownTenant], report: &mut Report) {
+    let secrets = match store.catalog().webhook_secrets(None).await {
         Ok(secrets) => secrets,
         Err(error) => {
             return report.wrong("webhookSecrets", error.to_string(), "import the catalogue again");

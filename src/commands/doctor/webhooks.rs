@@ -15,7 +15,7 @@ const NEWEST: u32 = 500;
 async fn thin_events(context: &Context, report: &mut Report) {
     let Some(store) = &context.store else { return };
     // While it is away, the store's own check reports that.
-    let Ok(events) = store.events(NEWEST).await else {
+    let Ok(events) = store.events().list(NEWEST).await else {
         return;
     };
     let mut thin = events.iter().filter(|event| event.outcome.ends_with(THIN_EVENT));

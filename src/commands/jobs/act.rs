@@ -206,13 +206,13 @@ fn one_by_one(act: Act, ids: &[String], outcomes: &[Outcome], json: bool) -> Res
 }
 
 /// The store, for its audit log: an action that cannot be logged is not carried out.
-async fn audited(settings: &Settings) -> Result<std::sync::Arc<dyn Store>, Failure> {
+async fn audited(settings: &Settings) -> Result<std::sync::Arc<Store>, Failure> {
     open_store(settings)
         .await
         .map_err(|error| format!("nothing was done: the audit log could not be written. {error}").into())
 }
 
-fn operator<'a>(inspector: &'a Inspector, store: &'a dyn Store, why: Option<String>) -> Operator<'a> {
+fn operator<'a>(inspector: &'a Inspector, store: &'a Store, why: Option<String>) -> Operator<'a> {
     Operator {
         inspector,
         store,

@@ -65,7 +65,15 @@ async fn name_tenant(settings: &Settings, filter: &mut FilterArguments) {
     let Some(typed) = filter.tenant.as_deref() else {
         return;
     };
-    let asked = async { open_for_reading(settings).await.ok()?.known_tenants().await.ok() };
+    let asked = async {
+        open_for_reading(settings)
+            .await
+            .ok()?
+            .catalog()
+            .known()
+            .await
+            .ok()
+    };
     let Ok(Some(tenants)) = tokio::time::timeout(STORE, asked).await else {
         return;
     };

@@ -135,14 +135,14 @@ fn show(bar: &ProgressBar, progress: Progress<'_>) {
 
 /// Adds the state of their jobs to the missing purchases: a hint for the operator, no part of the verdict. Left out while
 /// Redis is away.
-async fn look_up_jobs(settings: &Settings, store: &dyn Store, balance: &mut Balance) {
+async fn look_up_jobs(settings: &Settings, store: &Store, balance: &mut Balance) {
     let Ok(inspector) = inspector(settings) else {
         return;
     };
     let late = balance.missing.items.iter_mut().take(MOST_JOBS);
     let late = late.chain(balance.in_flight.items.iter_mut().take(MOST_JOBS));
     let looking = async {
-        let tenants = store.known_tenants().await.unwrap_or_default();
+        let tenants = store.catalog().known().await.unwrap_or_default();
         for finding in late {
             let tenant = tenants
                 .iter()

@@ -93,7 +93,7 @@ pub(super) async fn run(settings: &Settings, arguments: Arguments) -> Result<Exi
 
 /// What matches, newest first, in pages.
 struct Pages<'a> {
-    store: &'a dyn Store,
+    store: &'a Store,
     filter: SubscriptionFilter,
     /// How many are still wanted; `None`: all.
     left: Option<u32>,
@@ -106,7 +106,7 @@ impl Pages<'_> {
         if size == 0 {
             return Ok(Vec::new());
         }
-        let page = self.store.subscriptions(&self.filter, size).await?;
+        let page = self.store.subscriptions().list(&self.filter, size).await?;
         if let Some(last) = page.last() {
             self.filter.after = Some((last.created_at, last.id.clone()));
         }

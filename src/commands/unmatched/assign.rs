@@ -134,7 +134,7 @@ async fn refunded(settings: &Settings, case: &UnmatchedPayment) -> Option<Money>
 }
 
 /// Waits for the subscription, which closes the case; not longer than a person waits, and not for a job that died.
-async fn fulfilled(store: &dyn Store, queue: &Queue, case: &UnmatchedPayment) -> Result<bool, Failure> {
+async fn fulfilled(store: &Store, queue: &Queue, case: &UnmatchedPayment) -> Result<bool, Failure> {
     let job = job_id(&case.session, None);
     let end = tokio::time::Instant::now() + PATIENCE;
     loop {

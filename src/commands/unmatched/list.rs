@@ -22,7 +22,7 @@ pub(super) async fn list(
     json: bool,
 ) -> Result<ExitCode, Failure> {
     let store = open_for_reading(settings).await?;
-    let tenants = store.known_tenants().await?;
+    let tenants = store.catalog().known().await?;
     let page = Page {
         slugs: tenants
             .into_iter()

@@ -25,7 +25,7 @@ impl CustomerApi {
         redis: &Redis,
         fulfil: &Queue,
         sync: &Queue,
-        store: &Arc<dyn Store>,
+        store: &Arc<Store>,
         clock: &Clock,
     ) -> Result<Self, StartError> {
         let http = api::http().map_err(|error| StartError::Client(error.to_string()))?;

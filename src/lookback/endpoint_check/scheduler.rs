@@ -36,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_mins(4);
 pub struct EndpointCheckScheduler {
     /// The queue `sync`, which stores the last check's time and report.
     pub queue: Queue,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     pub checker: EndpointChecker,
     pub settings: LookbackSettings,
     pub findings: Findings,
@@ -127,8 +127,8 @@ impl EndpointCheckScheduler {
     }
 
     async fn check(&self) -> Result<EndpointReport, EndpointCheckError> {
-        let tenants = self.store.known_tenants().await?;
-        self.checker.check(&tenants, Some(&*self.store)).await
+        let tenants = self.store.catalog().known().await?;
+        self.checker.check(&tenants, Some(&self.store)).await
     }
 
     async fn publish_last_report(&self) -> Result<(), EndpointCheckError> {

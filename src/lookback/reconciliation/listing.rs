@@ -153,7 +153,8 @@ pub(super) async fn find_unknown_sessions(reconciler: &mut Reconciler<'_>, clien
         let Options { from, to, .. } = *reconciler.options;
         let page = match reconciler
             .store
-            .subscriptions_begun(from, to, last.as_ref(), BATCH_SIZE)
+            .subscriptions()
+            .begun(from, to, last.as_ref(), BATCH_SIZE)
             .await
         {
             Ok(page) => page,

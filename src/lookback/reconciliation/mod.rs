@@ -80,7 +80,7 @@ pub struct Progress<'a> {
 /// [`ReconcileError`].
 pub async fn reconcile(
     client: &Client,
-    store: &dyn Store,
+    store: &Store,
     options: Options,
     mut on_progress: impl FnMut(Progress<'_>),
 ) -> Result<Balance, ReconcileError> {

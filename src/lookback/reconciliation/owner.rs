@@ -56,7 +56,7 @@ impl Reconciler<'_> {
         if owner_checks.is_empty() {
             return Ok(());
         }
-        let ownership = self.store.ownership();
+        let ownership = self.store.users();
         let emails: Vec<&str> = owner_checks
             .iter()
             .filter_map(|one| one.email.as_deref())

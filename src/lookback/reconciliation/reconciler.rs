@@ -18,7 +18,7 @@ use crate::stripe::CheckoutSession;
 
 pub(super) struct Reconciler<'a> {
     pub(super) rules: &'a FulfilmentRules,
-    pub(super) store: &'a dyn Store,
+    pub(super) store: &'a Store,
     pub(super) options: &'a Options,
     /// Only the tenant with this id.
     pub(super) only: Option<&'a str>,
@@ -114,7 +114,7 @@ impl PaidSession<'_> {
 impl<'a> Reconciler<'a> {
     pub(super) fn new(
         rules: &'a FulfilmentRules,
-        store: &'a dyn Store,
+        store: &'a Store,
         options: &'a Options,
         only: Option<&'a str>,
     ) -> Self {
@@ -145,7 +145,7 @@ impl<'a> Reconciler<'a> {
             .iter()
             .filter_map(|one| one.payment_intent.as_deref())
             .collect();
-        let all = self.store.subscriptions_of(&sessions, &payments).await?;
+        let all = self.store.subscriptions().of(&sessions, &payments).await?;
         let cases = self.store.unmatched().unmatched_of(&sessions).await?;
         let held = PageSubscriptions::new(&all, &cases);
         for session in page {

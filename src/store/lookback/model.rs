@@ -30,7 +30,7 @@ pub struct LookbackRun {
     /// Sessions from Stripe that could not be read.
     pub unreadable: u64,
     /// The counts when the run ended. Zero until then: see
-    /// [`LookbackStore::count_sessions`](super::LookbackStore::count_sessions).
+    /// [`Lookback::count_sessions`](super::Lookback::count_sessions).
     pub counts: RunCounts,
     /// Why it failed.
     pub error: Option<String>,

@@ -3,21 +3,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use super::PendingSession;
 use super::sessions::BATCH_SIZE;
-use crate::store::dialect::{Bind, Dialect, Fields, Insert};
+use super::{Lookback, PendingSession};
+use crate::store::StoreError;
+use crate::store::database::{Call, binds};
+
+const DELETE: &str = "DELETE FROM lookback_open WHERE session = ANY($1)";
 
 /// Keeps existing rows.
-pub(super) async fn add<D: Dialect>(
-    connection: &mut D::Connection,
-    sessions: &[PendingSession],
-) -> sqlx::Result<()> {
-    let insert = Insert::new(
-        "INSERT INTO lookback_open (customer, session, account, created_at) VALUES ",
-        " ON CONFLICT (customer, session) DO NOTHING",
-    );
+pub(super) async fn add(call: &mut Call<'_>, sessions: &[PendingSession]) -> Result<(), StoreError> {
     // Ordered by key, so that concurrent account syncs lock rows in the same order.
     let rows: BTreeMap<(&str, &str), &PendingSession> = sessions
         .iter()
@@ -25,57 +20,65 @@ pub(super) async fn add<D: Dialect>(
         .map(|(customer, one)| ((customer.as_str(), one.session.as_str()), one))
         .collect();
     let rows = rows.into_iter().map(|((customer, session), one)| {
-        vec![
-            Bind::Text(customer),
-            Bind::Text(session),
-            Bind::Text(one.account.as_deref().unwrap_or_default()),
-            Bind::Instant(one.created_at),
-        ]
+        let account = one.account.as_deref().unwrap_or_default();
+        binds![customer, session, account, one.created_at]
     });
-    insert.run::<D>(connection, rows).await
+    let columns = "lookback_open (customer, session, account, created_at)";
+    let keep = "ON CONFLICT (customer, session) DO NOTHING";
+    call.insert(columns, rows.collect(), keep).await.map(drop)
 }
 
-pub(super) async fn close<D: Dialect>(connection: &mut D::Connection, sessions: &[&str]) -> sqlx::Result<()> {
+pub(super) async fn remove(call: &mut Call<'_>, sessions: &[String]) -> Result<(), StoreError> {
     if sessions.is_empty() {
         return Ok(());
     }
-    let text = format!("DELETE FROM lookback_open WHERE session {}", D::one_of(1));
-    let text = AssertSqlSafe(text).into_sql_str();
-    D::execute(connection, text, vec![Bind::Texts(sessions.to_vec())]).await?;
-    Ok(())
+    call.execute(DELETE, binds![sessions]).await.map(drop)
 }
 
-pub(super) async fn list<D: Dialect>(
-    connection: &mut D::Connection,
-    account: Option<&str>,
-    customers: &[&str],
-    from: DateTime<Utc>,
-    limit: u32,
-) -> sqlx::Result<Vec<String>> {
-    let text = format!(
-        "SELECT session, max(created_at) AS created FROM lookback_open WHERE account = $1 AND customer {} \
-         AND created_at >= $3 GROUP BY session ORDER BY created DESC, session LIMIT $4",
-        D::one_of(2)
-    );
-    let binds = vec![
-        Bind::Text(account.unwrap_or_default()),
-        Bind::Texts(customers.to_vec()),
-        Bind::Instant(from),
-        Bind::Int(limit.into()),
-    ];
-    let rows = D::rows(connection, AssertSqlSafe(text).into_sql_str(), binds).await?;
-    rows.iter().map(|row| row.text("session")).collect()
-}
+impl Lookback<'_> {
+    /// Pending sessions of these customers in an account, created from `from` on. Each once, newest first, at
+    /// most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pending_sessions(
+        self,
+        account: Option<&str>,
+        customers: &[&str],
+        from: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        let text = "SELECT session, max(created_at) AS created FROM lookback_open WHERE account = $1 \
+             AND customer = ANY($2) AND created_at >= $3 GROUP BY session ORDER BY created DESC, session LIMIT $4";
+        let binds = binds![account.unwrap_or_default(), customers, from, limit];
+        self.0.db.list(text, binds, |row| row.get("session")).await
+    }
 
-/// Deletes one batch of old rows.
-pub(super) async fn drop_old<D: Dialect>(
-    connection: &mut D::Connection,
-    before: DateTime<Utc>,
-) -> sqlx::Result<u64> {
-    let text = SqlStr::from_static(
-        "DELETE FROM lookback_open WHERE (customer, session) IN \
-         (SELECT customer, session FROM lookback_open WHERE created_at < $1 LIMIT $2)",
-    );
-    let binds = vec![Bind::Instant(before), Bind::Int(BATCH_SIZE.into())];
-    D::execute(connection, text, binds).await
+    /// Deletes sessions that are no longer pending.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove_pending_sessions(self, sessions: &[&str]) -> Result<(), StoreError> {
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        self.0.db.execute(DELETE, binds![sessions]).await.map(drop)
+    }
+
+    /// Deletes pending sessions that were created before `before`, in batches. Returns how many rows.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_old_pending_sessions(self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        let text = "DELETE FROM lookback_open WHERE (customer, session) IN \
+             (SELECT customer, session FROM lookback_open WHERE created_at < $1 LIMIT $2)";
+        let mut deleted = 0;
+        loop {
+            let batch = self.0.db.execute(text, binds![before, BATCH_SIZE]).await?;
+            deleted += batch;
+            if batch < u64::from(BATCH_SIZE) {
+                return Ok(deleted);
+            }
+        }
+    }
 }

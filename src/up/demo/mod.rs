@@ -23,9 +23,9 @@ use stage::Stage;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Loads the sample tenant and its passes, and two neighbours that share an account.
-pub(super) async fn import_catalog(store: &dyn Store) -> Result<(), UpError> {
+pub(super) async fn import_catalog(store: &Store) -> Result<(), UpError> {
     let sample = catalog::Catalog::parse(include_str!("../../../config/catalog.example.toml"))?;
-    store.import(&sample.tenants, &sample.secrets).await?;
+    store.catalog().import(&sample.tenants, &sample.secrets).await?;
     neighbours::import(store).await
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Played {
 pub(super) async fn play(
     client: &reqwest::Client,
     place: &Place,
-    store: &Arc<dyn Store>,
+    store: &Arc<Store>,
     settings: &Settings,
 ) -> Result<Played, UpError> {
     let redis = Redis::open(&place.redis_url, RedisOptions::default())?;

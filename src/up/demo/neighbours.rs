@@ -15,7 +15,7 @@ use crate::up::UpError;
 const SLUGS: [&str; 2] = ["north", "south"];
 
 /// Loads both, with secrets that no other process knows.
-pub(super) async fn import(store: &dyn Store) -> Result<(), UpError> {
+pub(super) async fn import(store: &Store) -> Result<(), UpError> {
     let tenants = SLUGS.map(|slug| {
         json!({
             "id": tenant_of(slug), "slug": slug, "name": format!("Studio {slug}"), "timeZone": "Europe/Oslo",
@@ -25,7 +25,10 @@ pub(super) async fn import(store: &dyn Store) -> Result<(), UpError> {
         })
     });
     let catalogue = catalog::Catalog::parse(&json!({ "tenants": tenants }).to_string())?;
-    store.import(&catalogue.tenants, &catalogue.secrets).await?;
+    store
+        .catalog()
+        .import(&catalogue.tenants, &catalogue.secrets)
+        .await?;
     Ok(())
 }
 
@@ -38,7 +41,7 @@ impl Stage<'_> {
     pub(super) async fn shared_account(&self) -> Result<Scene, UpError> {
         let ids = SLUGS.map(tenant_of);
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let secrets = self.store.webhook_secrets(Some(&ids)).await?;
+        let secrets = self.store.catalog().webhook_secrets(Some(&ids)).await?;
         let secret = |slug: &str| secrets.get(&tenant_of(slug))?.first().cloned();
         let [Some(north), Some(south)] = SLUGS.map(secret) else {
             return Ok(Scene::of(

@@ -23,7 +23,7 @@ pub(super) struct Stage<'a> {
     pub(super) client: &'a reqwest::Client,
     pub(super) place: &'a Place,
     pub(super) settings: &'a Settings,
-    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) store: &'a Arc<Store>,
     /// Of purchases.
     pub(super) queue: Queue,
     /// Of lookbacks.
@@ -75,7 +75,7 @@ impl Stage<'_> {
             session: Some(session.session_id()),
             ..SubscriptionFilter::default()
         };
-        Ok(self.store.subscriptions(&filter, 10).await?)
+        Ok(self.store.subscriptions().list(&filter, 10).await?)
     }
 
     /// Waits for the subscription of a session.

@@ -33,7 +33,7 @@ impl Stage<'_> {
     pub(super) async fn told_by_nobody(&self) -> Result<Scene, UpError> {
         let sessions = self.bought_at_stripe(UNHEARD, "drop").await?;
         self.idle().await?;
-        let before = self.store.subscriptions_of(&names(&sessions), &[]).await?.len();
+        let before = self.store.subscriptions().of(&names(&sessions), &[]).await?.len();
         let begun = Instant::now();
         self.look_back().await?;
         let held = self.all_held(&sessions).await?;
@@ -139,7 +139,7 @@ impl Stage<'_> {
     async fn all_held(&self, sessions: &[String]) -> Result<Vec<Subscription>, UpError> {
         let end = Instant::now() + PATIENCE;
         loop {
-            let held = self.store.subscriptions_of(&names(sessions), &[]).await?;
+            let held = self.store.subscriptions().of(&names(sessions), &[]).await?;
             if held.len() >= sessions.len() || Instant::now() > end {
                 return Ok(held);
             }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use surepass::lookback::cron::Cron;
 use surepass::queue::{Item, Queue, Redis, RedisOptions};
-use surepass::store::{Options, SqliteStore, Store, WebhookSecrets};
+use surepass::store::{self, Options, WebhookSecrets};
 use tokio_util::sync::CancellationToken;
 
 use crate::cron::world::{World, at, settings, tenant};
@@ -153,8 +153,7 @@ async fn a_tick_that_comes_while_redis_is_away_fires_once_when_it_is_back() {
 async fn a_tick_that_comes_while_the_store_is_away_fires_when_it_is_back() {
     let world = World::new("2026-11-23T12:00:00Z", &[]).await;
     let address = format!("sqlite://{}", world.folder().join("late.db").display());
-    let late = SqliteStore::open(&address, &Options::default()).await.unwrap();
-    let late: Arc<dyn Store> = Arc::new(late);
+    let late = store::open(&address.into(), &Options::default()).await.unwrap();
     let cron = Cron::new(
         world.queue.clone(),
         late.clone(),
@@ -164,7 +163,8 @@ async fn a_tick_that_comes_while_the_store_is_away_fires_when_it_is_back() {
     cron.fire_due().await.unwrap_err();
     assert_eq!(world.jobs().await, [], "no account is left out for good");
     late.migrate().await.unwrap();
-    late.import(&[tenant(0, Some("acct_a"))], &WebhookSecrets::new())
+    late.catalog()
+        .import(&[tenant(0, Some("acct_a"))], &WebhookSecrets::new())
         .await
         .unwrap();
     cron.fire_due().await.unwrap();

@@ -12,7 +12,7 @@ use surepass::lookback::cron::Cron;
 use surepass::lookback::{AccountSyncRequest, FailedDeliveriesRequest, LookbackJob};
 use surepass::queue::{Job, Queue, Redis, RedisOptions};
 use surepass::store::{
-    LookbackRun, Options, RunCounts, RunPhase, SqliteStore, Store, Tenant, Watermark, WebhookSecrets,
+    self, LookbackRun, Options, RunCounts, RunPhase, Store, Tenant, Watermark, WebhookSecrets,
 };
 use surepass::up::{RedisServer, RedisServerOptions};
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 pub(crate) struct World {
     pub(crate) server: RedisServer,
     pub(crate) queue: Queue,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<Store>,
     pub(crate) clock: Hand,
     folder: TempDir,
 }
@@ -77,17 +77,21 @@ impl World {
             .unwrap()
             .queue_config_of(QueueName::Sync);
         let address = format!("sqlite://{}", folder.path().join("store.db").display());
-        let store = SqliteStore::open(&address, &Options::default()).await.unwrap();
+        let store = store::open(&address.into(), &Options::default()).await.unwrap();
         store.migrate().await.unwrap();
         let tenants: Vec<_> = accounts
             .iter()
             .enumerate()
             .map(|(n, account)| tenant(n, *account))
             .collect();
-        store.import(&tenants, &WebhookSecrets::new()).await.unwrap();
+        store
+            .catalog()
+            .import(&tenants, &WebhookSecrets::new())
+            .await
+            .unwrap();
         Self {
             queue: Queue::new(&redis, config).unwrap(),
-            store: Arc::new(store),
+            store,
             clock: Hand::at(now),
             server,
             folder,

@@ -71,7 +71,10 @@ async fn fault_11_and_12_a_user_who_is_not_there_yet_is_made_under_the_id_that_c
         user: Some("user_kari".to_owned()),
         ..SubscriptionFilter::default()
     };
-    assert_eq!(shop.store.subscriptions(&filter, 10).await.unwrap().len(), 1);
+    assert_eq!(
+        shop.store.subscriptions().list(&filter, 10).await.unwrap().len(),
+        1
+    );
 }
 
 #[tokio::test]

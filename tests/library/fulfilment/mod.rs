@@ -10,4 +10,3 @@ mod rules;
 mod shop;
 mod terms;
 mod unmatched;
-mod watched;

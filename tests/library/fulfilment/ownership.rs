@@ -155,7 +155,7 @@ async fn rule_3_what_the_path_told_is_kept_for_whatever_looks_at_the_purchase_la
         received_at: DateTime::from_timestamp(BOUGHT, 0).unwrap(),
         body: None,
     };
-    let log = async |events: Vec<LoggedEvent>| shop.store.append_events(events).await.unwrap();
+    let log = async |events: Vec<LoggedEvent>| shop.store.events().append(&events).await.unwrap();
     log(vec![
         logged("evt_1", None),
         logged("evt_2", Some("t1-slug")),
@@ -166,7 +166,7 @@ async fn rule_3_what_the_path_told_is_kept_for_whatever_looks_at_the_purchase_la
     assert_eq!(shop.deliver(&event).await, "dead: unresolved_tenant");
 
     let shop = Shop::open(&[seller("t1"), seller("t2")]).await;
-    let log = async |events: Vec<LoggedEvent>| shop.store.append_events(events).await.unwrap();
+    let log = async |events: Vec<LoggedEvent>| shop.store.events().append(&events).await.unwrap();
     log(vec![logged("evt_1", None), logged("evt_2", Some("t2-slug"))]).await;
     assert_eq!(shop.deliver(&event).await, "created");
     assert_eq!(shop.subscriptions().await[0].tenant, "t2");

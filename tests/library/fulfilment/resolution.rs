@@ -250,7 +250,7 @@ async fn rule_5_customer_by_user_id_else_client_reference_id_else_a_guest_of_tha
         at: Clock::system().now(),
         audit: "1",
     };
-    shop.store.ownership().prove_email(&proof).await.unwrap();
+    shop.store.users().prove_email(&proof).await.unwrap();
     assert_eq!(
         buy("l", Value::Null, Value::Null, json!("d@example.com")).await,
         "user_d"

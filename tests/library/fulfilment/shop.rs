@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sqlx::{Connection, Executor};
 use surepass::clock::Clock;
 use surepass::fulfil::{Fulfilled, Fulfiller, ProvedBy, Purchase, TenantPath};
 use surepass::ingest::{Triage, triage};
 use surepass::store::{
-    CreatedVia, Options, Pass, SqliteStore, Store, Subscription, SubscriptionFilter, Synchronous, Tenant,
+    self, CreatedVia, Options, Pass, Store, Subscription, SubscriptionFilter, Synchronous, Tenant,
     UnmatchedPayment, Validity, WebhookSecrets,
 };
 use surepass::stripe::Event;
@@ -17,9 +18,9 @@ use tempfile::TempDir;
 pub(crate) const BOUGHT: i64 = 1_761_831_277;
 
 pub(crate) struct Shop {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<Store>,
     pub(crate) fulfiller: Fulfiller,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Shop {
@@ -31,15 +32,29 @@ impl Shop {
             synchronous: Synchronous::Normal,
             ..Options::default()
         };
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&address, &options).await.unwrap());
+        let store = store::open(&address.into(), &options).await.unwrap();
         store.migrate().await.unwrap();
-        store.import(tenants, &WebhookSecrets::new()).await.unwrap();
+        store
+            .catalog()
+            .import(tenants, &WebhookSecrets::new())
+            .await
+            .unwrap();
         let fulfiller = Fulfiller::new(Arc::clone(&store), Some(false), Clock::system());
         Self {
             store,
             fulfiller,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Runs a statement past the store.
+    pub(crate) async fn run(&self, sql: &str) {
+        let address = format!("sqlite://{}", self.folder.path().join("shop.db").display());
+        let mut connection = sqlx::SqliteConnection::connect(&address).await.unwrap();
+        connection
+            .execute(sqlx::AssertSqlSafe(sql.to_owned()))
+            .await
+            .unwrap();
     }
 
     /// Sends an event in by the common path.
@@ -79,7 +94,8 @@ impl Shop {
 
     pub(crate) async fn subscriptions(&self) -> Vec<Subscription> {
         self.store
-            .subscriptions(&SubscriptionFilter::default(), 1_000)
+            .subscriptions()
+            .list(&SubscriptionFilter::default(), 1_000)
             .await
             .unwrap()
     }
@@ -95,7 +111,7 @@ impl Shop {
             session: Some(session.to_owned()),
             ..SubscriptionFilter::default()
         };
-        let mut found = self.store.subscriptions(&filter, 10).await.unwrap();
+        let mut found = self.store.subscriptions().list(&filter, 10).await.unwrap();
         assert_eq!(found.len(), 1, "{session}");
         found.remove(0)
     }

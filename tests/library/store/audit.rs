@@ -25,24 +25,32 @@ fn record(number: i64) -> AuditRecord {
 
 async fn an_act_is_there_from_its_beginning_and_its_end_is_told_once(home: Home) {
     let store = home.ready().await;
-    store.begin_audit(&record(0)).await.unwrap();
-    assert_eq!(store.audit(10).await.unwrap(), [record(0)]);
+    store.audit().begin(&record(0)).await.unwrap();
+    assert_eq!(store.audit().list(10).await.unwrap(), [record(0)]);
     // A lost answer makes a caller ask twice.
-    store.begin_audit(&record(0)).await.unwrap();
-    store.end_audit(&record(0).id, minute(1), "1 of 1").await.unwrap();
-    store.end_audit(&record(0).id, minute(2), "0 of 1").await.unwrap();
+    store.audit().begin(&record(0)).await.unwrap();
+    store
+        .audit()
+        .end(&record(0).id, minute(1), "1 of 1")
+        .await
+        .unwrap();
+    store
+        .audit()
+        .end(&record(0).id, minute(2), "0 of 1")
+        .await
+        .unwrap();
     let ended = AuditRecord {
         ended_at: Some(minute(1)),
         outcome: Some("1 of 1".to_owned()),
         ..record(0)
     };
-    assert_eq!(store.audit(10).await.unwrap(), [ended]);
+    assert_eq!(store.audit().list(10).await.unwrap(), [ended]);
 }
 
 async fn the_newest_acts_come_first(home: Home) {
     let store = home.ready().await;
     for number in [1, 3, 2] {
-        store.begin_audit(&record(number)).await.unwrap();
+        store.audit().begin(&record(number)).await.unwrap();
     }
-    assert_eq!(store.audit(2).await.unwrap(), [record(3), record(2)]);
+    assert_eq!(store.audit().list(2).await.unwrap(), [record(3), record(2)]);
 }

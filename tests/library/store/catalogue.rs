@@ -49,11 +49,19 @@ async fn importing_the_same_catalogue_twice_changes_nothing(home: Home) {
         ..Imported::default()
     };
     assert_eq!(
-        store.import(&catalogue, &WebhookSecrets::new()).await.unwrap(),
+        store
+            .catalog()
+            .import(&catalogue, &WebhookSecrets::new())
+            .await
+            .unwrap(),
         first
     );
     assert_eq!(
-        store.import(&catalogue, &WebhookSecrets::new()).await.unwrap(),
+        store
+            .catalog()
+            .import(&catalogue, &WebhookSecrets::new())
+            .await
+            .unwrap(),
         Imported {
             unchanged: 4,
             ..Imported::default()
@@ -71,10 +79,14 @@ async fn importing_the_same_catalogue_twice_changes_nothing(home: Home) {
         ..Imported::default()
     };
     assert_eq!(
-        store.import(&[studio], &WebhookSecrets::new()).await.unwrap(),
+        store
+            .catalog()
+            .import(&[studio], &WebhookSecrets::new())
+            .await
+            .unwrap(),
         changed
     );
-    let held = store.tenants().await.unwrap();
+    let held = store.catalog().all().await.unwrap();
     let slugs: Vec<_> = held.iter().map(|tenant| tenant.slug.as_str()).collect();
     assert_eq!(slugs, ["other", "studio"]);
     assert_eq!(held[1].name, "Studio Two");
@@ -95,10 +107,15 @@ async fn an_import_that_takes_another_tenants_slug_or_account_changes_nothing(ho
     let store = home.ready().await;
     let mut studio = tenant("studio");
     studio.stripe_account = Some("acct_1".to_owned());
-    store.import(&[studio], &WebhookSecrets::new()).await.unwrap();
+    store
+        .catalog()
+        .import(&[studio], &WebhookSecrets::new())
+        .await
+        .unwrap();
     let mut thief = tenant("thief");
     thief.slug = "studio".into();
     let refused = store
+        .catalog()
         .import(&[tenant("third"), thief], &WebhookSecrets::new())
         .await
         .unwrap_err();
@@ -107,12 +124,13 @@ async fn an_import_that_takes_another_tenants_slug_or_account_changes_nothing(ho
     let mut thief = tenant("thief");
     thief.stripe_account = Some("acct_1".to_owned());
     let refused = store
+        .catalog()
         .import(&[tenant("third"), thief], &WebhookSecrets::new())
         .await
         .unwrap_err();
     let account = "tenant `tenant-thief`: the Stripe account `acct_1` belongs to tenant `tenant-studio`";
     assert_eq!(refused, StoreError::Conflict(account.to_owned()));
-    assert_eq!(store.tenants().await.unwrap().len(), 2);
+    assert_eq!(store.catalog().all().await.unwrap().len(), 2);
 }
 
 async fn secrets_that_an_import_does_not_name_are_kept_and_only_those_asked_for_are_read(home: Home) {
@@ -132,21 +150,29 @@ async fn secrets_that_an_import_does_not_name_are_kept_and_only_those_asked_for_
         ..Imported::default()
     };
     let named = secrets(&["whsec_1", "whsec_2"]);
-    assert_eq!(store.import(&catalogue, &named).await.unwrap(), updated);
-    assert_eq!(store.import(&catalogue, &named).await.unwrap(), unchanged);
+    assert_eq!(store.catalog().import(&catalogue, &named).await.unwrap(), updated);
     assert_eq!(
-        store.import(&catalogue, &WebhookSecrets::new()).await.unwrap(),
+        store.catalog().import(&catalogue, &named).await.unwrap(),
+        unchanged
+    );
+    assert_eq!(
+        store
+            .catalog()
+            .import(&catalogue, &WebhookSecrets::new())
+            .await
+            .unwrap(),
         unchanged
     );
     let mut renamed = tenant("studio");
     renamed.name = "Renamed".into();
     store
+        .catalog()
         .import(&[renamed, tenant("other")], &WebhookSecrets::new())
         .await
         .unwrap();
 
     let held = async |ids: Option<&[&str]>| {
-        let secrets = store.webhook_secrets(ids).await.unwrap();
+        let secrets = store.catalog().webhook_secrets(ids).await.unwrap();
         let exposed = |secrets: Vec<SecretString>| -> Vec<String> {
             secrets
                 .iter()
@@ -166,7 +192,11 @@ async fn secrets_that_an_import_does_not_name_are_kept_and_only_those_asked_for_
     assert_eq!(held(Some(&["tenant-studio", "nobody"])).await, [studio]);
     assert_eq!(held(Some(&[])).await, []);
 
-    store.import(&[tenant("studio")], &secrets(&[])).await.unwrap();
+    store
+        .catalog()
+        .import(&[tenant("studio")], &secrets(&[]))
+        .await
+        .unwrap();
     assert_eq!(
         held(Some(&["tenant-studio"])).await,
         [("tenant-studio".to_owned(), vec![])]
@@ -181,13 +211,21 @@ async fn a_tenant_is_read_alone_and_the_keys_of_all_passes_in_pages(home: Home) 
     let mut other = tenant("other");
     other.passes = vec![pass("pass-1")];
     store
+        .catalog()
         .import(&[studio.clone(), other.clone()], &WebhookSecrets::new())
         .await
         .unwrap();
-    assert_eq!(store.tenant("tenant-studio").await.unwrap(), Some(studio.clone()));
-    assert_eq!(store.tenant("studio").await.unwrap(), None, "a slug is no id");
+    assert_eq!(
+        store.catalog().one("tenant-studio").await.unwrap(),
+        Some(studio.clone())
+    );
+    assert_eq!(
+        store.catalog().one("studio").await.unwrap(),
+        None,
+        "a slug is no id"
+    );
     let known = [KnownTenant::of(&other), KnownTenant::of(&studio)];
-    assert_eq!(store.known_tenants().await.unwrap(), known);
+    assert_eq!(store.catalog().known().await.unwrap(), known);
 
     let keys = |tenant: &str, id: &str| PassKeys {
         tenant: tenant.to_owned(),
@@ -202,10 +240,10 @@ async fn a_tenant_is_read_alone_and_the_keys_of_all_passes_in_pages(home: Home) 
     ];
     let mut last = None;
     for one in &all {
-        let page = store.pass_keys(last.as_ref(), 1).await.unwrap();
+        let page = store.catalog().pass_keys(last.as_ref(), 1).await.unwrap();
         assert_eq!(page, std::slice::from_ref(one));
         last = page.into_iter().next();
     }
-    assert_eq!(store.pass_keys(last.as_ref(), 1).await.unwrap(), []);
-    assert_eq!(store.pass_keys(None, 10).await.unwrap(), all);
+    assert_eq!(store.catalog().pass_keys(last.as_ref(), 1).await.unwrap(), []);
+    assert_eq!(store.catalog().pass_keys(None, 10).await.unwrap(), all);
 }

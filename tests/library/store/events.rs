@@ -27,28 +27,36 @@ fn event(number: i64) -> LoggedEvent {
 
 async fn an_event_is_logged_once(home: Home) {
     let store = home.ready().await;
-    store.append_events(vec![]).await.unwrap();
-    store.append_events((0..500).map(event).collect()).await.unwrap();
+    store.events().append(&[]).await.unwrap();
+    store
+        .events()
+        .append(&(0..500).map(event).collect::<Vec<_>>())
+        .await
+        .unwrap();
     let mut again: Vec<_> = (499..502).map(event).collect();
     again[0].outcome = "ignored".into();
     again.push(event(501));
-    store.append_events(again).await.unwrap();
+    store.events().append(&again).await.unwrap();
     assert_eq!(home.number("SELECT count(*) FROM events").await, 502);
     assert_eq!(
-        store.events(3).await.unwrap(),
+        store.events().list(3).await.unwrap(),
         [event(501), event(500), event(499)]
     );
-    assert_eq!(store.event(&event(7).id).await.unwrap(), Some(event(7)));
-    assert_eq!(store.event("evt_nobody's").await.unwrap(), None);
+    assert_eq!(store.events().one(&event(7).id).await.unwrap(), Some(event(7)));
+    assert_eq!(store.events().one("evt_nobody's").await.unwrap(), None);
 }
 
 async fn event_bodies_are_dropped_in_bounded_chunks(home: Home) {
     let store = home.ready().await;
-    store.append_events((0..10).map(event).collect()).await.unwrap();
-    assert_eq!(store.drop_event_bodies(minute(7), 5).await.unwrap(), 5);
-    assert_eq!(store.drop_event_bodies(minute(7), 5).await.unwrap(), 2);
-    assert_eq!(store.drop_event_bodies(minute(7), 5).await.unwrap(), 0);
-    let kept = store.events(10).await.unwrap();
+    store
+        .events()
+        .append(&(0..10).map(event).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    assert_eq!(store.events().drop_bodies(minute(7), 5).await.unwrap(), 5);
+    assert_eq!(store.events().drop_bodies(minute(7), 5).await.unwrap(), 2);
+    assert_eq!(store.events().drop_bodies(minute(7), 5).await.unwrap(), 0);
+    let kept = store.events().list(10).await.unwrap();
     assert_eq!(kept.iter().filter(|event| event.body.is_some()).count(), 3);
     assert_eq!(
         kept[9],

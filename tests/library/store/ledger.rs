@@ -24,13 +24,14 @@ async fn subscriptions_are_found_by_session_and_by_payment_each_once(home: Home)
         create(&store, purchase(name)).await;
     }
     let found = store
-        .subscriptions_of(&["cs_a", "cs_b", "cs_unknown"], &["pi_b", "pi_c", "pi_unknown"])
+        .subscriptions()
+        .of(&["cs_a", "cs_b", "cs_unknown"], &["pi_b", "pi_c", "pi_unknown"])
         .await
         .unwrap();
     assert_eq!(found.len(), 3);
     let sessions: BTreeSet<_> = names(&found).into_iter().collect();
     assert_eq!(sessions, BTreeSet::from(["cs_a", "cs_b", "cs_c"]));
-    assert_eq!(store.subscriptions_of(&[], &[]).await.unwrap(), []);
+    assert_eq!(store.subscriptions().of(&[], &[]).await.unwrap(), []);
 }
 
 async fn a_subscription_without_a_payment_is_found_by_its_session_only(home: Home) {
@@ -38,9 +39,9 @@ async fn a_subscription_without_a_payment_is_found_by_its_session_only(home: Hom
     let mut free = purchase("free");
     free.subscription.stripe_payment_id = None;
     create(&store, free).await;
-    let by_session = store.subscriptions_of(&["cs_free"], &[]).await.unwrap();
+    let by_session = store.subscriptions().of(&["cs_free"], &[]).await.unwrap();
     assert_eq!(names(&by_session), ["cs_free"]);
-    assert_eq!(store.subscriptions_of(&[], &["", "null"]).await.unwrap(), []);
+    assert_eq!(store.subscriptions().of(&[], &["", "null"]).await.unwrap(), []);
 }
 
 async fn subscriptions_of_a_span_are_listed_page_by_page_without_a_gap(home: Home) {
@@ -57,7 +58,8 @@ async fn subscriptions_of_a_span_are_listed_page_by_page_without_a_gap(home: Hom
     let mut last: Option<Subscription> = None;
     loop {
         let page = store
-            .subscriptions_begun(from, before, last.as_ref(), 3)
+            .subscriptions()
+            .begun(from, before, last.as_ref(), 3)
             .await
             .unwrap();
         assert!(page.len() <= 3);

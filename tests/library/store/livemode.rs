@@ -16,14 +16,14 @@ const LIVE: &str = "live_a1Zz";
 async fn a_live_purchase_is_told_from_test_ones_in_every_handle(home: Home) {
     let store = home.ready().await;
     let other = home.open().await;
-    assert!(!store.has_live_subscription().await.unwrap());
+    assert!(!store.subscriptions().has_live().await.unwrap());
     for name in TEST.iter().copied().chain(["a", "zz"]) {
         create(&store, purchase(name)).await;
     }
-    assert!(!store.has_live_subscription().await.unwrap());
+    assert!(!store.subscriptions().has_live().await.unwrap());
     create(&store, purchase(LIVE)).await;
-    assert!(store.has_live_subscription().await.unwrap());
-    assert!(other.has_live_subscription().await.unwrap());
+    assert!(store.subscriptions().has_live().await.unwrap());
+    assert!(other.subscriptions().has_live().await.unwrap());
 }
 
 #[tokio::test]
@@ -38,12 +38,12 @@ async fn a_live_purchase_is_told_in_databases_of_every_language() {
         for name in TEST {
             create(&store, purchase(name)).await;
         }
-        assert!(!store.has_live_subscription().await.unwrap(), "{language}");
+        assert!(!store.subscriptions().has_live().await.unwrap(), "{language}");
         create(&store, purchase(LIVE)).await;
-        assert!(store.has_live_subscription().await.unwrap(), "{language}");
+        assert!(store.subscriptions().has_live().await.unwrap(), "{language}");
         let last = Subscription::id_of(&format!("cs_{LIVE}"));
         home.run(&format!("DELETE FROM subscriptions WHERE id = '{last}'"))
             .await;
-        assert!(!store.has_live_subscription().await.unwrap(), "{language}");
+        assert!(!store.subscriptions().has_live().await.unwrap(), "{language}");
     }
 }

@@ -61,11 +61,7 @@ async fn sessions_and_payments_that_have_made_a_subscription_are_told_in_one_cal
     free.subscription.created_via = CreatedVia::Support;
     create(&store, free).await;
     let held = async |sessions: &[&str], payments: &[&str]| {
-        let mut held = store
-            .lookback()
-            .fulfilled_purchases(sessions, payments)
-            .await
-            .unwrap();
+        let mut held = store.subscriptions().fulfilled(sessions, payments).await.unwrap();
         held.sort_by(|a, b| a.session.cmp(&b.session));
         held
     };
@@ -315,7 +311,11 @@ async fn recent_buyers_and_logged_sessions_are_those_of_the_account_that_the_run
     let records = store.lookback();
     let mut connected = tenant("connected");
     connected.stripe_account = Some("acct_1".to_owned());
-    store.import(&[connected], &WebhookSecrets::new()).await.unwrap();
+    store
+        .catalog()
+        .import(&[connected], &WebhookSecrets::new())
+        .await
+        .unwrap();
     let buy = async |name: &str, tenant: &str, at: i64| {
         let mut new = purchase(name);
         new.subscription.tenant = tenant.to_owned();
@@ -351,7 +351,7 @@ async fn recent_buyers_and_logged_sessions_are_those_of_the_account_that_the_run
             body: None,
         });
     }
-    store.append_events(events).await.unwrap();
+    store.events().append(&events).await.unwrap();
 
     let own = run("1");
     records.begin_run(&own).await.unwrap();

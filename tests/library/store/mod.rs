@@ -31,7 +31,7 @@ mod queries;
 mod refunds;
 mod schema;
 mod sharing;
-mod statements;
+pub(crate) mod statements;
 mod unmatched;
 mod upgrades;
 mod watermarks;
@@ -40,23 +40,32 @@ use std::sync::Arc;
 
 use surepass::store::{Created, NewSubscription, Store, Subscription, SubscriptionFilter};
 
-async fn create(store: &Arc<dyn Store>, new: Box<NewSubscription>) -> Created {
-    store.create_subscription(new).await.expect("the store answers")
-}
-
-async fn all(store: &Arc<dyn Store>) -> Vec<Subscription> {
+async fn create(store: &Arc<Store>, new: Box<NewSubscription>) -> Created {
     store
-        .subscriptions(&SubscriptionFilter::default(), 1_000)
+        .subscriptions()
+        .create(new)
         .await
         .expect("the store answers")
 }
 
-async fn one(store: &Arc<dyn Store>, session: &str) -> Subscription {
+async fn all(store: &Arc<Store>) -> Vec<Subscription> {
+    store
+        .subscriptions()
+        .list(&SubscriptionFilter::default(), 1_000)
+        .await
+        .expect("the store answers")
+}
+
+async fn one(store: &Arc<Store>, session: &str) -> Subscription {
     let filter = SubscriptionFilter {
         session: Some(session.to_owned()),
         ..SubscriptionFilter::default()
     };
-    let mut found = store.subscriptions(&filter, 2).await.expect("the store answers");
+    let mut found = store
+        .subscriptions()
+        .list(&filter, 2)
+        .await
+        .expect("the store answers");
     assert_eq!(found.len(), 1, "{session}");
     found.remove(0)
 }

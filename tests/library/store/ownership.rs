@@ -34,14 +34,14 @@ fn by(name: &str, tenant: &str, user: Option<&str>, email: &str) -> Box<NewSubsc
     new
 }
 
-async fn owner(store: &Arc<dyn Store>, new: Box<NewSubscription>) -> String {
+async fn owner(store: &Arc<Store>, new: Box<NewSubscription>) -> String {
     match create(store, new).await {
         Created::New { user, .. } => user,
         other => panic!("{other:?}"),
     }
 }
 
-async fn prove(store: &Arc<dyn Store>, email: &str, user: &str) -> String {
+async fn prove(store: &Arc<Store>, email: &str, user: &str) -> String {
     let proof = EmailProof {
         email,
         user,
@@ -49,7 +49,7 @@ async fn prove(store: &Arc<dyn Store>, email: &str, user: &str) -> String {
         audit: &format!("audit-{email}-{user}"),
     };
     store
-        .ownership()
+        .users()
         .prove_email(&proof)
         .await
         .expect("the store answers")
@@ -98,7 +98,7 @@ async fn rule_5_the_first_who_proves_an_email_gets_its_guests_at_all_tenants_and
     );
     assert_eq!(owners().await, ["kari", "kari", &ola, "user_evil", "kari"]);
 
-    let audit = store.audit(10).await.expect("the store answers");
+    let audit = store.audit().list(10).await.expect("the store answers");
     let [record] = &audit[..] else { panic!("{audit:?}") };
     assert_eq!(
         (record.action.as_str(), record.outcome.as_deref()),
@@ -109,7 +109,7 @@ async fn rule_5_the_first_who_proves_an_email_gets_its_guests_at_all_tenants_and
         "{record:?}"
     );
     let verified_owners = store
-        .ownership()
+        .users()
         .verified_owners(&[KARI, "ola@example.com"])
         .await
         .unwrap();
@@ -200,7 +200,7 @@ async fn a_move_is_done_once_creates_its_user_and_is_known(home: Home) {
             at: minute(9),
         };
         store
-            .ownership()
+            .users()
             .move_subscription(&wanted)
             .await
             .expect("the store answers")
@@ -211,7 +211,7 @@ async fn a_move_is_done_once_creates_its_user_and_is_known(home: Home) {
     assert_eq!(moved("user_evil").await, Moved::Stale);
     let held = one(&store, "cs_1").await;
     assert_eq!((held.user.as_str(), held.updated_at), ("kari", minute(9)));
-    let known = store.ownership().moved(&[first, second]).await.unwrap();
+    let known = store.users().moved(&[first, second]).await.unwrap();
     assert_eq!(known.into_iter().collect::<Vec<_>>(), [first]);
     assert_eq!(home.number("SELECT count(*) FROM users").await, 2);
 }

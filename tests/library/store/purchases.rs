@@ -206,7 +206,7 @@ async fn one_bad_purchase_does_not_stop_the_others(home: Home) {
             new.subscription.tenant = "tenant-unheard-of".into();
         }
         let store = Arc::clone(&store);
-        tokio::spawn(async move { store.create_subscription(new).await })
+        tokio::spawn(async move { store.subscriptions().create(new).await })
     });
     for (number, created) in join_all(tasks).await.into_iter().enumerate() {
         match created.expect("no panic") {
@@ -222,7 +222,7 @@ async fn one_bad_purchase_does_not_stop_the_others(home: Home) {
     let mut misnamed = purchase("misnamed");
     misnamed.subscription.id = "subscription-1".into();
     assert!(matches!(
-        store.create_subscription(misnamed).await,
+        store.subscriptions().create(misnamed).await,
         Err(StoreError::Permanent(_))
     ));
     let mut mixed = purchase("mixed");
@@ -232,7 +232,7 @@ async fn one_bad_purchase_does_not_stop_the_others(home: Home) {
     });
     let refused = "a purchase in nok cannot hold an amount in eur".to_owned();
     assert_eq!(
-        store.create_subscription(mixed).await,
+        store.subscriptions().create(mixed).await,
         Err(StoreError::Permanent(refused))
     );
 }
@@ -247,7 +247,8 @@ async fn subscriptions_are_listed_newest_first_and_narrowed_by_each_filter(home:
     }
     let sessions = async |filter: SubscriptionFilter, limit| {
         let found = store
-            .subscriptions(&filter, limit)
+            .subscriptions()
+            .list(&filter, limit)
             .await
             .expect("the store answers");
         found
@@ -340,7 +341,8 @@ async fn what_several_users_hold_of_one_tenant_is_listed_newest_first(home: Home
     let made_up = guest::of_email("tenant-studio", "nameless@example.com");
     let held = async |users: &[&str], limit| {
         let held = store
-            .subscriptions_held_by("tenant-studio", users, limit)
+            .subscriptions()
+            .held_by("tenant-studio", users, limit)
             .await
             .unwrap();
         held.into_iter()

@@ -19,11 +19,12 @@ use support::purchases::{minute, purchase, upgrade};
 const ROWS: i64 = 20_000;
 
 /// All that customers, workers and lookbacks ask; `run` is a lookback's of the last hour.
-async fn ask(store: &Arc<dyn Store>, run: &LookbackRun) {
+async fn ask(store: &Arc<Store>, run: &LookbackRun) {
     let users = ["user-19000", "user-19001"];
     assert_eq!(
         store
-            .subscriptions_held_by("tenant-studio", &users, 100)
+            .subscriptions()
+            .held_by("tenant-studio", &users, 100)
             .await
             .unwrap()
             .len(),
@@ -42,46 +43,52 @@ async fn ask(store: &Arc<dyn Store>, run: &LookbackRun) {
         filter(None, None, Some("19000@example.com")),
     ] {
         assert_eq!(
-            store.subscriptions(&filter, 100).await.unwrap().len(),
+            store.subscriptions().list(&filter, 100).await.unwrap().len(),
             1,
             "{filter:?}"
         );
     }
     assert_eq!(
         store
-            .subscriptions(&filter(None, None, None), 10)
+            .subscriptions()
+            .list(&filter(None, None, None), 10)
             .await
             .unwrap()
             .len(),
         10
     );
     store
-        .subscriptions(&SubscriptionFilter::default(), 10)
+        .subscriptions()
+        .list(&SubscriptionFilter::default(), 10)
         .await
         .unwrap();
     store
-        .subscriptions_of(&["cs_19000"], &["pi_19001"])
+        .subscriptions()
+        .of(&["cs_19000"], &["pi_19001"])
         .await
         .unwrap();
     let page = store
-        .subscriptions_begun(run.from, run.to, None, 10)
+        .subscriptions()
+        .begun(run.from, run.to, None, 10)
         .await
         .unwrap();
     store
-        .subscriptions_begun(run.from, run.to, page.last(), 10)
+        .subscriptions()
+        .begun(run.from, run.to, page.last(), 10)
         .await
         .unwrap();
-    store.has_live_subscription().await.unwrap();
-    store.event("evt_1").await.unwrap();
-    store.events(10).await.unwrap();
-    store.drop_event_bodies(minute(0), 10).await.unwrap();
-    store.audit(10).await.unwrap();
+    store.subscriptions().has_live().await.unwrap();
+    store.events().one("evt_1").await.unwrap();
+    store.events().list(10).await.unwrap();
+    store.events().drop_bodies(minute(0), 10).await.unwrap();
+    store.audit().list(10).await.unwrap();
     store.ping().await.unwrap();
     ask_of_the_catalogue(store).await;
 
     let lookback = store.lookback();
-    lookback
-        .fulfilled_purchases(&["cs_19000"], &["pi_19001"])
+    store
+        .subscriptions()
+        .fulfilled(&["cs_19000"], &["pi_19001"])
         .await
         .unwrap();
     assert_eq!(lookback.recent_buyers(run, "", 10).await.unwrap().len(), 10);
@@ -103,14 +110,14 @@ async fn ask(store: &Arc<dyn Store>, run: &LookbackRun) {
     for (name, user) in [("a", Some("user-19000")), ("b", None)] {
         let mut new = purchase(name);
         new.buyer.user_id = user.map(str::to_owned);
-        store.create_subscription(new).await.unwrap();
+        store.subscriptions().create(new).await.unwrap();
     }
-    store.create_subscription(upgrade("c", "a")).await.unwrap();
-    store.create_subscription(purchase("a")).await.unwrap();
+    store.subscriptions().create(upgrade("c", "a")).await.unwrap();
+    store.subscriptions().create(purchase("a")).await.unwrap();
 }
 
 /// All that is asked of cases and of who has proved which email.
-async fn ask_of_people(store: &Arc<dyn Store>) {
+async fn ask_of_people(store: &Arc<Store>) {
     let note = UnmatchedNote {
         at: minute(ROWS),
         who: "kari@studio".to_owned(),
@@ -173,7 +180,7 @@ async fn ask_of_people(store: &Arc<dyn Store>) {
     );
     assert_eq!(cases.drop_unmatched(minute(20), 10).await.unwrap(), 10);
 
-    let ownership = store.ownership();
+    let ownership = store.users();
     ownership
         .verified_owners(&["19000@example.com", "nobody@example.com"])
         .await
@@ -198,14 +205,20 @@ async fn ask_of_people(store: &Arc<dyn Store>) {
     ownership.move_subscription(&wanted).await.unwrap();
 }
 
-async fn ask_of_the_catalogue(store: &Arc<dyn Store>) {
-    store.catalogue_version().await.unwrap();
-    let tenant = store.tenant("t-500").await.unwrap().unwrap();
+async fn ask_of_the_catalogue(store: &Arc<Store>) {
+    store.catalog().version().await.unwrap();
+    let tenant = store.catalog().one("t-500").await.unwrap().unwrap();
     assert_eq!(tenant.passes.len(), 20);
     let ids = ["t-500", "t-501"];
-    assert_eq!(store.webhook_secrets(Some(&ids)).await.unwrap().len(), 2);
-    let page = store.pass_keys(None, 10).await.unwrap();
-    assert_eq!(store.pass_keys(page.last(), 10).await.unwrap().len(), 10);
+    assert_eq!(
+        store.catalog().webhook_secrets(Some(&ids)).await.unwrap().len(),
+        2
+    );
+    let page = store.catalog().pass_keys(None, 10).await.unwrap();
+    assert_eq!(
+        store.catalog().pass_keys(page.last(), 10).await.unwrap().len(),
+        10
+    );
 }
 
 async fn filled(home: &Home) -> LookbackRun {

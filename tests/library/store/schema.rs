@@ -43,9 +43,9 @@ async fn a_broken_and_a_newer_version_are_told(home: Home) {
 
 async fn a_write_is_tried_and_leaves_nothing(home: Home) {
     let store = home.ready().await;
-    let before = format!("{:?}", store.tenants().await.unwrap());
+    let before = format!("{:?}", store.catalog().all().await.unwrap());
     store.try_write().await.unwrap();
-    assert_eq!(format!("{:?}", store.tenants().await.unwrap()), before);
+    assert_eq!(format!("{:?}", store.catalog().all().await.unwrap()), before);
 }
 
 async fn tables_are_made_where_there_are_none_and_others_are_only_looked_at(home: Home) {

@@ -57,11 +57,11 @@ fn note(what: &str) -> UnmatchedNote {
     }
 }
 
-pub(crate) async fn open(store: &Arc<dyn Store>, new: &NewUnmatched) -> Option<UnmatchedPayment> {
+pub(crate) async fn open(store: &Arc<Store>, new: &NewUnmatched) -> Option<UnmatchedPayment> {
     store.unmatched().open_unmatched(new).await.unwrap()
 }
 
-pub(crate) async fn found(store: &Arc<dyn Store>, name: &str) -> UnmatchedPayment {
+pub(crate) async fn found(store: &Arc<Store>, name: &str) -> UnmatchedPayment {
     let mut found = store.unmatched().find_unmatched(name).await.unwrap();
     assert_eq!(found.len(), 1, "{name}");
     found.remove(0)

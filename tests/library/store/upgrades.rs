@@ -46,7 +46,7 @@ async fn an_upgrade_switches_the_old_subscription_off_and_the_new_one_on_in_one_
     let mut broken = upgrade("broken", "kept");
     broken.subscription.promo_code = Some("SPRING".to_owned());
     assert!(matches!(
-        store.create_subscription(broken).await,
+        store.subscriptions().create(broken).await,
         Err(StoreError::Conflict(_))
     ));
     assert!(one(&store, "cs_kept").await.is_active);

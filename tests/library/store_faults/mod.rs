@@ -24,11 +24,11 @@ const UNFINISHED_UPGRADES: &str = "SELECT count(*) FROM subscriptions WHERE \
     WHERE upgraded_from_subscription_id IS NOT NULL)) OR (is_active = (upgraded_at IS NOT NULL))";
 
 /// Buys a pass and then its upgrade, asking again as long as trying again can help, as the queue does.
-async fn buy_and_upgrade(store: &Arc<dyn Store>, name: &str) {
+async fn buy_and_upgrade(store: &Arc<Store>, name: &str) {
     let new = format!("{name}-new");
     for purchase in [purchase(name), upgrade(&new, name)] {
         loop {
-            match store.create_subscription(purchase.clone()).await {
+            match store.subscriptions().create(purchase.clone()).await {
                 Ok(Created::New { .. } | Created::Existing { .. }) => break,
                 Ok(refused @ Created::Refused(_)) => panic!("{refused:?}"),
                 Err(error) if error.is_transient() => tokio::task::yield_now().await,
@@ -97,12 +97,12 @@ async fn a_server_that_is_away_is_an_outage_and_comes_back_by_itself() {
     let store = home.ready().await;
     cluster.kill();
     assert!(matches!(
-        store.create_subscription(purchase("a")).await,
+        store.subscriptions().create(purchase("a")).await,
         Err(StoreError::Outage(_))
     ));
     assert!(matches!(store.ping().await, Err(StoreError::Outage(_))));
     cluster.run_server();
-    let created = store.create_subscription(purchase("a")).await;
+    let created = store.subscriptions().create(purchase("a")).await;
     assert!(matches!(created, Ok(Created::New { .. })), "{created:?}");
 }
 
@@ -116,12 +116,12 @@ async fn a_missing_permission_or_table_is_an_outage() {
         .await;
     let address = home.address().expose_secret().replace("postgres@", "reader@");
     let reader = store::open(&address.into(), &Options::default()).await.unwrap();
-    let refused = reader.create_subscription(purchase("a")).await.unwrap_err();
+    let refused = reader.subscriptions().create(purchase("a")).await.unwrap_err();
     let reason = "permission denied for table users (42501)".to_owned();
     assert_eq!(refused, StoreError::Outage(reason.clone()));
     assert_eq!(reader.outage().map(|outage| outage.cause), Some(reason));
     home.run("DROP TABLE subscriptions").await;
-    let refused = store.create_subscription(purchase("a")).await.unwrap_err();
+    let refused = store.subscriptions().create(purchase("a")).await.unwrap_err();
     assert_eq!(
         refused,
         StoreError::Outage("relation \"subscriptions\" does not exist (42P01)".to_owned())
@@ -215,7 +215,7 @@ async fn plans_made_while_the_tables_were_empty_use_their_indexes() {
     for number in 0..40 {
         let mut new = purchase(&number.to_string());
         new.buyer.user_id = None;
-        store.create_subscription(new).await.unwrap();
+        store.subscriptions().create(new).await.unwrap();
     }
     store.close().await;
     // The server counts a connection's scans when the connection ends, a moment after it was closed here.
@@ -289,7 +289,8 @@ async fn a_process_killed_in_mid_batch_leaves_all_of_a_purchase_or_nothing() {
     );
     assert_eq!(home.number(UNFINISHED_UPGRADES).await, 0);
     let held = store
-        .subscriptions(&SubscriptionFilter::default(), u32::MAX)
+        .subscriptions()
+        .list(&SubscriptionFilter::default(), u32::MAX)
         .await
         .unwrap();
     let sessions: HashSet<_> = held.iter().map(|one| one.stripe_session_id.as_str()).collect();

@@ -52,6 +52,7 @@ async fn behind(settings: &str) {
     }
     let tenants = [tenant("studio"), tenant("other")];
     programs[0]
+        .catalog()
         .import(&tenants, &WebhookSecrets::new())
         .await
         .unwrap();
@@ -63,16 +64,17 @@ async fn behind(settings: &str) {
             buy_and_upgrade(&store, &number.to_string()).await;
             let mut guest = purchase(&format!("guest-{number}"));
             guest.buyer.user_id = None;
-            let created = store.create_subscription(guest).await;
+            let created = store.subscriptions().create(guest).await;
             assert!(matches!(created, Ok(Created::New { .. })), "{created:?}");
-            assert_eq!(store.tenants().await.unwrap().len(), 2);
+            assert_eq!(store.catalog().all().await.unwrap().len(), 2);
             store.lookback().count_sessions("none").await.unwrap();
             store.try_write().await.unwrap();
         });
     }
     buyers.join_all().await;
     let all = programs[0]
-        .subscriptions(&SubscriptionFilter::default(), 1_000)
+        .subscriptions()
+        .list(&SubscriptionFilter::default(), 1_000)
         .await
         .unwrap();
     assert_eq!(all.len(), 3 * 60);

@@ -16,7 +16,7 @@ async fn a_sqlite_file_is_made_with_its_folder_and_is_its_owners_only() {
         unreachable!()
     };
     let store = home.ready().await;
-    store.create_subscription(purchase("a")).await.unwrap();
+    store.subscriptions().create(purchase("a")).await.unwrap();
     for name in ["test.db", "test.db-wal", "test.db-shm"] {
         let mode = std::fs::metadata(folder.path().join("data").join(name))
             .unwrap()
@@ -102,12 +102,13 @@ async fn a_sqlite_file_that_is_replaced_or_removed_while_it_is_open_is_an_outage
         unreachable!()
     };
     let store = home.ready().await;
-    store.create_subscription(purchase("before")).await.unwrap();
+    store.subscriptions().create(purchase("before")).await.unwrap();
     let file = folder.path().join("data/test.db");
     let aside = folder.path().join("aside.db");
     std::fs::rename(&file, &aside).unwrap();
     let refused = store
-        .create_subscription(purchase("a"))
+        .subscriptions()
+        .create(purchase("a"))
         .await
         .unwrap_err()
         .to_string();
@@ -116,16 +117,16 @@ async fn a_sqlite_file_that_is_replaced_or_removed_while_it_is_open_is_an_outage
         "{refused}"
     );
     std::fs::copy(&aside, &file).unwrap();
-    let refused = store.create_subscription(purchase("a")).await.unwrap_err();
+    let refused = store.subscriptions().create(purchase("a")).await.unwrap_err();
     assert!(
         refused.is_transient() && refused.to_string().contains("has been replaced"),
         "{refused}"
     );
-    assert!(store.tenants().await.is_err());
+    assert!(store.catalog().all().await.is_err());
     assert!(store.outage().is_some());
 
     std::fs::rename(&aside, &file).unwrap();
-    store.create_subscription(purchase("a")).await.unwrap();
+    store.subscriptions().create(purchase("a")).await.unwrap();
     assert_eq!(store.outage(), None);
     assert_eq!(home.number("SELECT count(*) FROM subscriptions").await, 2);
 }

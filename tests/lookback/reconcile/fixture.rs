@@ -18,7 +18,7 @@ use support::shop::{COMPLETED, Shop, now};
 pub(crate) struct Fixture {
     pub(crate) shop: Shop,
     pub(crate) stripe: Stripe,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<Store>,
 }
 
 /// What `surepass reconcile --json` said.

@@ -33,7 +33,7 @@ async fn an_owner_whom_todays_rules_would_not_choose_is_named_with_the_command_t
             at: session.created,
             audit: user,
         };
-        fixture.store.ownership().prove_email(&proof).await.unwrap();
+        fixture.store.users().prove_email(&proof).await.unwrap();
     }
 
     let ledger = fixture.reconcile(&[]).await;
@@ -71,7 +71,7 @@ async fn an_owner_whom_todays_rules_would_not_choose_is_named_with_the_command_t
         at: stolen.created,
         audit: "victim",
     };
-    fixture.store.ownership().prove_email(&proof).await.unwrap();
+    fixture.store.users().prove_email(&proof).await.unwrap();
     let shown = fixture
         .shop
         .surepass(&["subscriptions", "show", &stolen.session_id(), "--json"])
@@ -122,7 +122,7 @@ async fn a_move_is_audited_once_and_refusals_say_what_to_do() {
         assert_eq!(code, status, "{arguments:?}: {told}");
         assert!(told.contains(words), "{arguments:?}: {told}");
     }
-    assert_eq!(fixture.store.audit(10).await.unwrap(), []);
+    assert_eq!(fixture.store.audit().list(10).await.unwrap(), []);
 
     let (code, told, _) = run(&[&id, "--user", "user_bo", "--why", "ticket 4711"]).await;
     assert_eq!(
@@ -141,7 +141,7 @@ async fn a_move_is_audited_once_and_refusals_say_what_to_do() {
     .await;
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!((code, &told["moved"]), (0, &json!(false)));
-    let audit = fixture.store.audit(10).await.unwrap();
+    let audit = fixture.store.audit().list(10).await.unwrap();
     let [record] = &audit[..] else { panic!("{audit:?}") };
     assert_eq!(
         (

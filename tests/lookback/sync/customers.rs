@@ -275,7 +275,7 @@ async fn an_operator_answers_for_an_email_and_a_session_is_brought_however_old_i
     assert_eq!(report["created"], json!([old.session_id()]));
     assert!(!world.shop.fulfilled().await.contains(&other.session_id()));
 
-    let audit = world.shop.store().await.audit(10).await.unwrap();
+    let audit = world.shop.store().await.audit().list(10).await.unwrap();
     let acts: Vec<_> = audit.iter().map(|act| act.action.as_str()).collect();
     assert_eq!(acts, ["sync", "sync"]);
     assert_eq!(audit[0].outcome.as_deref(), report["runs"][0].as_str());

@@ -152,7 +152,7 @@ async fn an_operators_larger_look_is_made_after_the_customers_smaller_one_that_i
 
     let store = world.shop.store().await;
     let resume = async {
-        while store.audit(10).await.unwrap().len() < 3 {
+        while store.audit().list(10).await.unwrap().len() < 3 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         jobs(&["resume", "sync"]).await;

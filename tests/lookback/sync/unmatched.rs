@@ -38,7 +38,14 @@ async fn case(world: &World, session: &SampleSession) -> Option<UnmatchedPayment
 async fn logged(world: &World, event: &str) {
     let store = world.shop.store().await;
     for _ in 0..1_000 {
-        if store.events(20).await.unwrap().iter().any(|one| one.id == event) {
+        if store
+            .events()
+            .list(20)
+            .await
+            .unwrap()
+            .iter()
+            .any(|one| one.id == event)
+        {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -7,25 +7,25 @@ use surepass::operator::{Operator, PLAIN_FIELDS};
 use surepass::queue::JobState;
 use surepass::queue::inspector::{Filter, Inspector, Page, PageOptions};
 use surepass::queue::{Item, JobError};
-use surepass::store::{AuditRecord, Options, SqliteStore, Store};
+use surepass::store::{self, AuditRecord, Options, Store};
 
 use crate::world::{Size, Worker, World, act, gated, quick, work};
 
 pub(crate) struct Office {
     pub(crate) world: World,
     pub(crate) inspector: Inspector,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<Store>,
 }
 
 impl Office {
     pub(crate) async fn open() -> Self {
         let world = World::new(quick()).await;
         let address = format!("sqlite://{}", world.folder().join("audit.db").display());
-        let store = SqliteStore::open(&address, &Options::default()).await.unwrap();
+        let store = store::open(&address.into(), &Options::default()).await.unwrap();
         store.migrate().await.unwrap();
         Self {
             inspector: Inspector::new(vec![world.queue.clone()]).with_plain_fields(&PLAIN_FIELDS),
-            store: Arc::new(store),
+            store,
             world,
         }
     }
@@ -40,7 +40,7 @@ impl Office {
     }
 
     pub(crate) async fn audit(&self) -> Vec<AuditRecord> {
-        self.store.audit(100).await.unwrap()
+        self.store.audit().list(100).await.unwrap()
     }
 
     /// Enqueues jobs and lets them die, each with an error that names it.

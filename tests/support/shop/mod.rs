@@ -316,12 +316,12 @@ impl Shop {
 
     /// The event log, oldest first.
     pub async fn events(&self) -> Vec<LoggedEvent> {
-        let mut events = self.store().await.events(1_000).await.unwrap();
+        let mut events = self.store().await.events().list(1_000).await.unwrap();
         events.reverse();
         events
     }
 
-    pub async fn store(&self) -> Arc<dyn Store> {
+    pub async fn store(&self) -> Arc<Store> {
         let url: SecretString = self.setting("DATABASE_URL").into();
         store::open(&url, &store::Options::default()).await.unwrap()
     }
