@@ -1,11 +1,9 @@
 //! The event of a webhook, read from verified bytes. `session` has the fields of its object. Next: `crate::ingest`.
 
 use chrono::{DateTime, Utc};
-use serde::de::MapAccess;
 use serde_json::error::Category;
-use serde_json::value::RawValue;
 
-use super::json::{self, Fields, MaybeObject, Object};
+use super::json::{self, Object};
 use super::session::{CheckoutSession, SessionFields};
 
 /// The types of the events that report a paid session.
@@ -138,53 +136,13 @@ fn is_name(text: &str) -> bool {
     (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-#[derive(Default)]
-struct Envelope<'a> {
-    id: Option<&'a RawValue>,
-    kind: Option<&'a RawValue>,
-    account: Option<&'a RawValue>,
-    context: Option<&'a RawValue>,
-    livemode: Option<&'a RawValue>,
-    created: Option<&'a RawValue>,
-    data: Option<Data<'a>>,
-}
-
-impl<'de> Fields<'de> for Envelope<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
-        let field = match name {
-            "id" => &mut self.id,
-            "type" => &mut self.kind,
-            "account" => &mut self.account,
-            "context" => &mut self.context,
-            "livemode" => &mut self.livemode,
-            "created" => &mut self.created,
-            "data" => {
-                let MaybeObject(data) = map.next_value()?;
-                self.data = data;
-                return Ok(true);
-            }
-            _ => return Ok(false),
-        };
-        *field = Some(map.next_value()?);
-        Ok(true)
-    }
-}
-
-/// The type usually follows the object, so the object's slices are kept for every type.
-#[derive(Default)]
-struct Data<'a> {
-    object: Option<SessionFields<'a>>,
-}
-
-impl<'de> Fields<'de> for Data<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
-        if name != "object" {
-            return Ok(false);
-        }
-        let MaybeObject(object) = map.next_value()?;
-        self.object = object;
-        Ok(true)
-    }
+json::fields! { Envelope {
+    id = "id", kind = "type", account = "account", context = "context", livemode = "livemode", created = "created",
+    data: Data = "data",
+} }
+json::fields! {
+    /// The type usually follows the object, so the object's slices are kept for every type.
+    Data { object: SessionFields = "object" }
 }
 
 #[cfg(test)]

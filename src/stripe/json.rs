@@ -20,26 +20,33 @@ pub(super) trait Fields<'de>: Default {
     fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 }
 
-/// Defines the wanted fields of one kind of object, each as a slice of the body: `fields! { Name { field = "its name" } }`.
+/// Defines the wanted fields of one kind of object: `fields! { Name { field = "its name" } }`. Each is a slice of the body; one
+/// with a type (`field: Type = "its name"`) is read on the way if it is an object of that type.
 macro_rules! fields {
-    ($(#[$note:meta])* $object:ident { $($field:ident = $name:literal),* $(,)? }) => {
+    ($(#[$note:meta])* $object:ident { $($field:ident $(: $inner:ident)? = $name:literal),* $(,)? }) => {
         $(#[$note])*
         #[derive(Default)]
-        struct $object<'a> {
-            $($field: Option<&'a serde_json::value::RawValue>),*
+        pub(in crate::stripe) struct $object<'a> {
+            $(pub(in crate::stripe) $field: $crate::stripe::json::fields!(@type 'a $($inner)?)),*
         }
 
         impl<'de> $crate::stripe::json::Fields<'de> for $object<'de> {
             fn take<A: serde::de::MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
-                let field = match name {
-                    $($name => &mut self.$field,)*
+                match name {
+                    $($name => self.$field = $crate::stripe::json::fields!(@read map $($inner)?),)*
                     _ => return Ok(false),
-                };
-                *field = Some(map.next_value()?);
+                }
                 Ok(true)
             }
         }
     };
+    (@type $life:lifetime) => { Option<&$life serde_json::value::RawValue> };
+    (@type $life:lifetime $inner:ident) => { Option<$inner<$life>> };
+    (@read $map:ident) => { Some($map.next_value()?) };
+    (@read $map:ident $inner:ident) => {{
+        let $crate::stripe::json::MaybeObject(object) = $map.next_value()?;
+        object
+    }};
 }
 pub(super) use fields;
 
@@ -240,20 +247,7 @@ pub(super) fn reference(raw: Option<&RawValue>) -> Reading<String> {
     }
 }
 
-#[derive(Default)]
-struct Expanded<'a> {
-    id: Option<&'a RawValue>,
-}
-
-impl<'de> Fields<'de> for Expanded<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
-        if name != "id" {
-            return Ok(false);
-        }
-        self.id = Some(map.next_value()?);
-        Ok(true)
-    }
-}
+fields! { Expanded { id = "id" } }
 
 /// An object read for the fields of `T`; `None` where it is absent or null.
 pub(super) fn object<'a, T: Fields<'a>>(raw: Option<&'a RawValue>) -> Reading<T> {

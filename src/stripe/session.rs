@@ -72,111 +72,63 @@ impl fmt::Debug for CheckoutSession {
     }
 }
 
-/// A session's fields as slices of the body.
-#[derive(Default)]
-pub(super) struct SessionFields<'a> {
-    pub(super) id: Option<&'a RawValue>,
-    status: Option<&'a RawValue>,
-    payment_status: Option<&'a RawValue>,
-    mode: Option<&'a RawValue>,
-    created: Option<&'a RawValue>,
-    livemode: Option<&'a RawValue>,
-    payment_intent: Option<&'a RawValue>,
-    customer: Option<&'a RawValue>,
-    amount_total: Option<&'a RawValue>,
-    amount_subtotal: Option<&'a RawValue>,
-    currency: Option<&'a RawValue>,
-    client_reference_id: Option<&'a RawValue>,
-    customer_email: Option<&'a RawValue>,
-    customer_details: Option<&'a RawValue>,
-    metadata: Option<&'a RawValue>,
-    line_items: Option<&'a RawValue>,
-}
-
-impl<'de> Fields<'de> for SessionFields<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
-        let field = match name {
-            "id" => &mut self.id,
-            "status" => &mut self.status,
-            "payment_status" => &mut self.payment_status,
-            "mode" => &mut self.mode,
-            "created" => &mut self.created,
-            "livemode" => &mut self.livemode,
-            "payment_intent" => &mut self.payment_intent,
-            "customer" => &mut self.customer,
-            "amount_total" => &mut self.amount_total,
-            "amount_subtotal" => &mut self.amount_subtotal,
-            "currency" => &mut self.currency,
-            "client_reference_id" => &mut self.client_reference_id,
-            "customer_email" => &mut self.customer_email,
-            "customer_details" => &mut self.customer_details,
-            "metadata" => &mut self.metadata,
-            "line_items" => &mut self.line_items,
-            _ => return Ok(false),
-        };
-        *field = Some(map.next_value()?);
-        Ok(true)
-    }
-}
+json::fields! { SessionFields {
+    id = "id", status = "status", payment_status = "payment_status", mode = "mode", created = "created",
+    livemode = "livemode", payment_intent = "payment_intent", customer = "customer", amount_total = "amount_total",
+    amount_subtotal = "amount_subtotal", currency = "currency", client_reference_id = "client_reference_id",
+    customer_email = "customer_email", customer_details = "customer_details", metadata = "metadata",
+    line_items = "line_items",
+} }
 
 impl SessionFields<'_> {
     pub(super) fn read(&self) -> CheckoutSession {
-        let mut unreadable = Vec::new();
+        let mut noted = Noted(Vec::new());
         let mut session = CheckoutSession {
-            id: noted(&mut unreadable, "id", json::identifier(self.id)),
-            status: noted(&mut unreadable, "status", json::word(self.status)),
-            payment_status: noted(&mut unreadable, "payment_status", json::word(self.payment_status)),
-            mode: noted(&mut unreadable, "mode", json::word(self.mode)),
-            created: noted(&mut unreadable, "created", json::timestamp(self.created)),
-            livemode: noted(&mut unreadable, "livemode", json::boolean(self.livemode)),
-            payment_intent: noted(
-                &mut unreadable,
-                "payment_intent",
-                json::reference(self.payment_intent),
-            ),
-            customer: noted(&mut unreadable, "customer", json::reference(self.customer)),
-            amount_total: noted(&mut unreadable, "amount_total", json::integer(self.amount_total)),
+            id: noted.read("id", json::identifier(self.id)),
+            status: noted.read("status", json::word(self.status)),
+            payment_status: noted.read("payment_status", json::word(self.payment_status)),
+            mode: noted.read("mode", json::word(self.mode)),
+            created: noted.read("created", json::timestamp(self.created)),
+            livemode: noted.read("livemode", json::boolean(self.livemode)),
+            payment_intent: noted.read("payment_intent", json::reference(self.payment_intent)),
+            customer: noted.read("customer", json::reference(self.customer)),
+            amount_total: noted.read("amount_total", json::integer(self.amount_total)),
             // An unexpected value here does not affect the pass.
             amount_subtotal: json::integer(self.amount_subtotal).unwrap_or_default(),
-            currency: noted(&mut unreadable, "currency", json::text(self.currency)),
-            client_reference_id: noted(
-                &mut unreadable,
-                "client_reference_id",
-                json::text(self.client_reference_id),
-            ),
-            metadata: noted(&mut unreadable, "metadata", metadata(self.metadata)).unwrap_or_default(),
+            currency: noted.read("currency", json::text(self.currency)),
+            client_reference_id: noted.read("client_reference_id", json::text(self.client_reference_id)),
+            metadata: noted
+                .read("metadata", metadata(self.metadata))
+                .unwrap_or_default(),
             ..CheckoutSession::default()
         };
         let expanded = self
             .payment_intent
             .filter(|_| json::is_object(self.payment_intent));
         session.payment = expanded.and_then(PaymentIntent::read).map(Payment::from);
-        let items = noted(&mut unreadable, "line_items", line_items(self.line_items));
+        let items = noted.read("line_items", line_items(self.line_items));
         (session.price_ids, session.more_line_items) = items.unwrap_or_default();
-        let details = noted(
-            &mut unreadable,
-            "customer_details",
-            json::object::<CustomerDetails<'_>>(self.customer_details),
-        )
-        .unwrap_or_default();
-        let typed = noted(
-            &mut unreadable,
-            "customer_details.email",
-            json::text(details.email),
-        );
-        let filled_in = noted(&mut unreadable, "customer_email", json::text(self.customer_email));
+        let details = json::object::<CustomerDetails<'_>>(self.customer_details);
+        let details = noted.read("customer_details", details).unwrap_or_default();
+        let typed = noted.read("customer_details.email", json::text(details.email));
+        let filled_in = noted.read("customer_email", json::text(self.customer_email));
         session.email = typed.filter(|email| !email.trim().is_empty()).or(filled_in);
-        session.name = noted(&mut unreadable, "customer_details.name", json::text(details.name));
-        session.unreadable = unreadable;
+        session.name = noted.read("customer_details.name", json::text(details.name));
+        session.unreadable = noted.0;
         session
     }
 }
 
-fn noted<T>(unreadable: &mut Vec<&'static str>, name: &'static str, reading: Reading<T>) -> Option<T> {
-    reading.unwrap_or_else(|Unreadable| {
-        unreadable.push(name);
-        None
-    })
+/// The names of the unreadable fields.
+struct Noted(Vec<&'static str>);
+
+impl Noted {
+    fn read<T>(&mut self, name: &'static str, reading: Reading<T>) -> Option<T> {
+        reading.unwrap_or_else(|Unreadable| {
+            self.0.push(name);
+            None
+        })
+    }
 }
 
 json::fields! { CustomerDetails { email = "email", name = "name" } }
