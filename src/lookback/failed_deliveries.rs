@@ -50,7 +50,6 @@ impl Lookback {
             created_from: Some(resume.from),
             created_before: Some(resume.to),
             starting_after: Some(resume.after.clone()).filter(|after| !after.is_empty()),
-            ..EventFilter::default()
         };
         let mut pages = self.stripe()?.account(account).events(filter);
         loop {

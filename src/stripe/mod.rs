@@ -9,6 +9,6 @@ pub mod signature;
 mod words;
 
 pub use event::{Event, EventObject, MalformedEvent, PURCHASE_EVENTS};
-pub use payment::{Charge, Payment, PaymentIntent, Refund};
+pub use payment::{Charge, Payment, PaymentIntent};
 pub use session::CheckoutSession;
 pub use words::{PaymentStatus, SessionMode, SessionStatus};

@@ -1,4 +1,4 @@
-//! Payments: payment intents, charges, refunds. Unexpected fields are ignored, as in sessions.
+//! Payments: payment intents and charges. Unexpected fields are ignored, as in sessions.
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
@@ -153,48 +153,6 @@ impl Charge {
             customer: json::reference(fields.customer).unwrap_or_default(),
             created: json::timestamp(fields.created).unwrap_or_default(),
             livemode: json::boolean(fields.livemode).unwrap_or_default(),
-        })
-    }
-}
-
-/// A refund.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Refund {
-    /// `re_…` or `pyr_…`.
-    pub id: String,
-    /// Minor units of `currency`.
-    pub amount: Option<i64>,
-    /// As given; Stripe writes a lower-case ISO 4217 code.
-    pub currency: Option<String>,
-    /// `succeeded`, `pending`, `requires_action`, `failed`, `canceled`. The last two refund nothing.
-    pub status: Option<String>,
-    /// `duplicate`, `fraudulent`, `requested_by_customer` and the like.
-    pub reason: Option<String>,
-    /// `ch_…` or `py_…`.
-    pub charge: Option<String>,
-    /// `pi_…`.
-    pub payment_intent: Option<String>,
-    pub created: Option<DateTime<Utc>>,
-}
-
-json::fields! { RefundFields {
-    id = "id", amount = "amount", currency = "currency", status = "status", reason = "reason", charge = "charge",
-    payment_intent = "payment_intent", created = "created",
-} }
-
-impl Refund {
-    /// `None` if it is not an object with an id.
-    pub(super) fn read(raw: &RawValue) -> Option<Self> {
-        let fields = json::object::<RefundFields<'_>>(Some(raw)).ok()??;
-        Some(Self {
-            id: json::id(fields.id)?,
-            amount: json::integer(fields.amount).unwrap_or_default(),
-            currency: json::text(fields.currency).unwrap_or_default(),
-            status: json::text(fields.status).unwrap_or_default(),
-            reason: json::text(fields.reason).unwrap_or_default(),
-            charge: json::reference(fields.charge).unwrap_or_default(),
-            payment_intent: json::reference(fields.payment_intent).unwrap_or_default(),
-            created: json::timestamp(fields.created).unwrap_or_default(),
         })
     }
 }

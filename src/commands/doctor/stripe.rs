@@ -155,13 +155,11 @@ fn clock(ahead: TimeDelta, report: &mut Report) {
 /// Tries each needed read once.
 async fn permissions(account: &Account, report: &mut Report) {
     let one_event = EventFilter::default();
-    let (sessions, events, customers, payments, charges, refunds, endpoints) = tokio::join!(
+    let (sessions, events, payments, charges, endpoints) = tokio::join!(
         async { account.server_time().await.map(drop) },
         async { account.events(one_event).page_size(1).next().await.map(drop) },
-        async { account.customers(NOBODY).page_size(1).next().await.map(drop) },
         async { account.payment_intent(&format!("pi_{NOBODY}")).await.map(drop) },
         async { account.charge(&format!("ch_{NOBODY}")).await.map(drop) },
-        async { account.refunds(&format!("pi_{NOBODY}")).next().await.map(drop) },
         async { account.webhook_endpoints().page_size(1).next().await.map(drop) },
     );
     let all = [
@@ -171,10 +169,8 @@ async fn permissions(account: &Account, report: &mut Report) {
             Some("the lookback finds no purchases"),
         ),
         ("Events", events, Some("undelivered events are not found")),
-        ("Customers", customers, None),
         ("PaymentIntents", payments, None),
         ("Charges", charges, None),
-        ("Refunds", refunds, None),
         ("Webhook Endpoints", endpoints, None),
     ];
     let (mut may, mut must, mut should) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! One call of the API: its pace, its time-out, its attempts.
+//! One call of the API: its rate limit, time-out and retries.
 
 use std::time::Duration;
 
@@ -15,32 +15,32 @@ use super::route::Route;
 use super::{API_VERSION, StripeError, retry};
 use crate::tls;
 
-/// The longest answer that is read, in bytes after gzip: a page of a hundred expanded sessions has some 2 MB.
-const LONGEST_BODY: usize = 32 << 20;
-/// Of an answer of failure no more than this is of use.
-const LONGEST_ERROR: usize = 64 << 10;
-/// How long its body may take: the status has said most by then.
-const ERROR_PATIENCE: Duration = Duration::from_secs(2);
-/// How long all wait after a 429 that does not say.
+/// The longest response that is read, in bytes after gzip. A page of a hundred expanded sessions has some 2 MB.
+const MAX_BODY: usize = 32 << 20;
+/// The longest error response that is read, in bytes.
+const MAX_ERROR_BODY: usize = 64 << 10;
+/// How long to wait for the body of an error response: the status says most.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long all processes wait after a 429 without `Retry-After`.
 const SLOW_DOWN: Duration = Duration::from_secs(1);
 
 impl Account {
-    /// Makes a call until it succeeds, cannot succeed, or has been made often enough.
+    /// Makes a call, with retries.
     pub(super) async fn get(
         &self,
         route: &Route,
         query: &[(&'static str, String)],
-    ) -> Result<Answer, StripeError> {
+    ) -> Result<ApiResponse, StripeError> {
         self.get_with(route, query, None).await
     }
 
-    /// The same with at most so many attempts; `None`: as many as the client makes.
+    /// The same with at most `attempts` attempts (`None`: the client's).
     pub(super) async fn get_with(
         &self,
         route: &Route,
         query: &[(&'static str, String)],
         attempts: Option<u32>,
-    ) -> Result<Answer, StripeError> {
+    ) -> Result<ApiResponse, StripeError> {
         let Inner { options, pace, .. } = self.client.inner();
         let attempts = attempts.unwrap_or(options.attempts);
         let failed = |problem, attempts| StripeError::new(route.to_string(), problem, attempts);
@@ -50,7 +50,7 @@ impl Account {
             attempt += 1;
             pace.turn()
                 .await
-                .map_err(|error| error.asked_for(route.to_string()))?;
+                .map_err(|error| error.of_path(route.to_string()))?;
             let tried = tokio::time::timeout(options.timeout, self.attempt(&url, &headers)).await;
             let problem = match tried.unwrap_or(Err(Problem::Timeout(options.timeout))) {
                 Ok(mut answer) => {
@@ -68,7 +68,7 @@ impl Account {
             let Some(delay) = retry::delay(&error, attempt, attempts, (options.noise)()) else {
                 return Err(error);
             };
-            tracing::debug!(%error, delay_ms = delay.as_millis(), "Stripe is asked again");
+            tracing::debug!(%error, delay_ms = delay.as_millis(), "retrying a call of Stripe's API");
             tokio::time::sleep(delay).await;
         }
     }
@@ -79,21 +79,24 @@ impl Account {
         let header = |text: &str, wrong| HeaderValue::from_str(text).map_err(|_| Problem::Request(wrong));
         let mut headers = HeaderMap::new();
         let key = format!("Bearer {}", options.key.expose_secret());
-        let mut key = header(&key, "STRIPE_SECRET_KEY has characters that no key has")?;
+        let mut key = header(
+            &key,
+            "STRIPE_SECRET_KEY contains characters that are not allowed in a key",
+        )?;
         key.set_sensitive(true);
         headers.insert(reqwest::header::AUTHORIZATION, key);
         headers.insert("stripe-version", HeaderValue::from_static(API_VERSION));
         if let Some(account) = self.id() {
             let account = header(
                 account,
-                "the connected account's id has characters that no id has",
+                "the connected account's id contains characters that are not allowed in an id",
             )?;
             headers.insert("stripe-account", account);
         }
         Ok((url, headers))
     }
 
-    async fn attempt(&self, url: &Url, headers: &HeaderMap) -> Result<Answer, Problem> {
+    async fn attempt(&self, url: &Url, headers: &HeaderMap) -> Result<ApiResponse, Problem> {
         let Inner { http, options, .. } = self.client.inner();
         let request = http.get(url.clone()).headers(headers.clone());
         let response = request.send().await.map_err(network)?;
@@ -102,19 +105,19 @@ impl Account {
             let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
             let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
             let date = date.map(|date| date.to_utc());
-            let body = read_body(response, LONGEST_BODY).await?;
-            // A proxy's page, or cut off where nobody had said how long it would be.
+            let body = read_body(response, MAX_BODY).await?;
+            // A proxy's page, or cut off without a length.
             if serde_json::from_slice::<&RawValue>(&body).is_err() {
                 return Err(Problem::Body("is not JSON"));
             }
-            return Ok(Answer {
+            return Ok(ApiResponse {
                 body,
                 date,
                 attempts: 0,
             });
         }
         let mut refusal = Refusal::of(status.as_u16(), response.headers(), &options.key);
-        let body = tokio::time::timeout(ERROR_PATIENCE, read_body(response, LONGEST_ERROR));
+        let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, read_body(response, MAX_ERROR_BODY));
         if let Ok(Ok(body)) = body.await {
             refusal.read_body(&body, &options.key);
         }
@@ -122,9 +125,9 @@ impl Account {
     }
 }
 
-/// An answer of success.
+/// A successful response.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) body: Bytes,
     pub(super) attempts: u32,
     pub(super) date: Option<DateTime<Utc>>,
@@ -161,7 +164,7 @@ async fn read_body(mut response: reqwest::Response, longest: usize) -> Result<By
     Ok(body.freeze())
 }
 
-/// What reqwest says without the address, whose query may hold an email.
+/// reqwest's error without the address, whose query may contain an email.
 fn network(error: reqwest::Error) -> Problem {
     let error = error.without_url();
     if let Some(distrust) = tls::distrust(&error) {

@@ -1,4 +1,4 @@
-//! The calls that there are.
+//! The calls of the API.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,23 +11,23 @@ use url::Url;
 
 use super::error::Problem;
 use super::filter::Query;
-use super::objects::{Customer, ListedEvent, WebhookEndpoint};
-use super::pages::{Pages, Way};
+use super::objects::{ListedEvent, WebhookEndpoint};
+use super::pages::Pages;
 use super::route::Route;
 use super::{EventFilter, Pace, SessionFilter, StripeError, livemode};
 use crate::stripe::session::line_item_price;
-use crate::stripe::{Charge, CheckoutSession, PaymentIntent, Refund};
+use crate::stripe::{Charge, CheckoutSession, PaymentIntent};
 
 /// How the API is called.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// Where it is: `https://api.stripe.com`, or a path below which a proxy has it.
+    /// `https://api.stripe.com`, or a proxy's address and path.
     pub base: Url,
     /// The secret or restricted key.
     pub key: SecretString,
-    /// How often one call is made at most, the first one included.
+    /// The most attempts of one call, including the first.
     pub attempts: u32,
-    /// How long one attempt may take, from its beginning to the last byte of the answer.
+    /// The time limit of one attempt, to the last byte of the response.
     pub timeout: Duration,
     /// Randomness for the jitter of retries: each call gives a number from 0 to 1.
     pub noise: fn() -> f64,
@@ -43,7 +43,7 @@ impl fmt::Debug for ClientOptions {
     }
 }
 
-/// Stripe's API, as far as Surepass reads it. Clones share connections and pace.
+/// A client of Stripe's API. Clones share connections and the rate limit.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -60,7 +60,7 @@ impl fmt::Debug for Inner {
 }
 
 impl Client {
-    /// A client over `http`, which [`super::http`] makes as it must be.
+    /// A client over `http`, which [`super::http`] creates.
     #[must_use]
     pub fn new(http: reqwest::Client, options: ClientOptions, pace: Arc<dyn Pace>) -> Self {
         Self(Arc::new(Inner { http, options, pace }))
@@ -100,7 +100,7 @@ impl Account {
         self.account.as_deref()
     }
 
-    /// Whether what has this id can be there for the key: live and test payments know nothing of each other.
+    /// Whether the key can read this session: a live key sees no test sessions, and the reverse.
     #[must_use]
     pub fn can_know(&self, session: &str) -> bool {
         match self.client.livemode() {
@@ -116,7 +116,7 @@ impl Account {
         Pages::new(self.clone(), Route::list(SESSIONS), filter.query(), |raw, _| {
             CheckoutSession::read(raw)
         })
-        .from(Way::Back, filter.starting_after)
+        .starting_after(filter.starting_after)
     }
 
     /// One Checkout Session with the prices of all its line items, and with what became of its payment where the key may
@@ -142,7 +142,7 @@ impl Account {
         Ok(Some(session))
     }
 
-    /// From the first one on: a page has a hundred, so the ten that are there save no call.
+    /// From the first one on: a page has a hundred, so the ten that were expanded save no call.
     async fn read_line_items(&self, id: &str, session: &mut CheckoutSession) -> Result<(), StripeError> {
         let route = Route::below(SESSIONS, id, "line_items");
         let mut pages = Pages::new(self.clone(), route.clone(), Query::new(), |raw, _| {
@@ -163,36 +163,16 @@ impl Account {
         Err(StripeError::new(route.to_string(), problem, 1))
     }
 
-    /// Events of the last 30 days: the newest first; with `ending_before` the oldest first.
+    /// Events of the last 30 days, the newest first.
     #[must_use]
     pub fn events(&self, filter: EventFilter) -> Pages<ListedEvent> {
-        let pages = Pages::new(
+        Pages::new(
             self.clone(),
             Route::list(EVENTS),
             filter.query(),
             ListedEvent::read,
-        );
-        match filter.ending_before {
-            Some(cursor) => pages.from(Way::On, Some(cursor)),
-            None => pages.from(Way::Back, filter.starting_after),
-        }
-    }
-
-    /// One customer; `None`: this account has none of this id.
-    ///
-    /// # Errors
-    /// [`StripeError`].
-    pub async fn customer(&self, id: &str) -> Result<Option<Customer>, StripeError> {
-        self.one(CUSTOMERS, id, &[], Customer::read).await
-    }
-
-    /// The customers with this email, the newest first. Stripe compares it letter by letter.
-    #[must_use]
-    pub fn customers(&self, email: &str) -> Pages<Customer> {
-        let query = vec![("email", email.to_owned())];
-        Pages::new(self.clone(), Route::list(CUSTOMERS), query, |raw, _| {
-            Customer::read(raw)
-        })
+        )
+        .starting_after(filter.starting_after)
     }
 
     /// One payment intent with its newest charge; `None`: this account has none of this id.
@@ -212,15 +192,6 @@ impl Account {
         self.one(CHARGES, id, &[], Charge::read).await
     }
 
-    /// What was given back of a payment (`pi_…`), the newest first.
-    #[must_use]
-    pub fn refunds(&self, payment_intent: &str) -> Pages<Refund> {
-        let query = vec![("payment_intent", payment_intent.to_owned())];
-        Pages::new(self.clone(), Route::list(REFUNDS), query, |raw, _| {
-            Refund::read(raw)
-        })
-    }
-
     /// Where Stripe sends this account's webhooks to.
     #[must_use]
     pub fn webhook_endpoints(&self) -> Pages<WebhookEndpoint> {
@@ -237,7 +208,7 @@ impl Account {
         let route = Route::list(SESSIONS);
         let answer = self.get(&route, &[("limit", "1".to_owned())]).await?;
         answer.date.ok_or_else(|| {
-            let problem = Problem::Body("does not say when it was made");
+            let problem = Problem::Body("has no Date header");
             StripeError::new(route.to_string(), problem, answer.attempts)
         })
     }
@@ -260,7 +231,7 @@ impl Account {
             .ok()
             .and_then(read);
         object.map(Some).ok_or_else(|| {
-            let problem = Problem::Body("is not the object that was asked for");
+            let problem = Problem::Body("is not the requested object");
             StripeError::new(route.to_string(), problem, answer.attempts)
         })
     }
@@ -271,8 +242,6 @@ const MOST_LINE_ITEM_PAGES: usize = 10;
 
 const SESSIONS: &str = "checkout/sessions";
 const EVENTS: &str = "events";
-const CUSTOMERS: &str = "customers";
 const PAYMENT_INTENTS: &str = "payment_intents";
 const CHARGES: &str = "charges";
-const REFUNDS: &str = "refunds";
 const ENDPOINTS: &str = "webhook_endpoints";

@@ -1,4 +1,4 @@
-//! Why Stripe did not tell us, and whether asking again can help.
+//! Why a call of Stripe's API failed, and whether a retry can help.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,41 +8,41 @@ use serde_json::value::RawValue;
 
 use super::super::json;
 
-/// A call of Stripe's API failed. What it says holds no key, no body, no query and no id: nothing that must not be logged.
+/// A call of Stripe's API failed. The text contains no key, body, query or id, so it may be logged.
 #[derive(Debug, Clone)]
 pub struct StripeError(Box<Failure>);
 
 #[derive(Debug, Clone)]
 struct Failure {
-    /// What was asked, as `/v1/checkout/sessions/…`.
-    asked: String,
+    /// The path, such as `/v1/checkout/sessions/…`.
+    path: String,
     problem: Problem,
     attempts: u32,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Problem {
-    /// Stripe answered, and not with success.
+    /// Stripe responded with an error.
     Refused(Box<Refusal>),
     /// No connection, or it broke.
     Network(String),
-    /// No whole answer in time.
+    /// No complete response in time.
     Timeout(Duration),
-    /// An answer of success that is cut off, or is not what Stripe sends.
+    /// A successful response that is cut off, or is not what Stripe documents.
     Body(&'static str),
-    /// It is longer than anything that Stripe sends.
+    /// A response beyond the limit, in bytes.
     TooLong(usize),
-    /// A list goes round in circles, or does not say where it goes on.
+    /// A list repeats itself, or has no cursor of its next page.
     Cursor(&'static str),
-    /// What is to be asked for cannot be one of Stripe's ids, or the settings cannot make a request.
+    /// The id is invalid, or the settings cannot make a request.
     Request(&'static str),
-    /// It cannot be told whether a call may be made now.
+    /// The shared rate limit cannot be read.
     Pace(String),
-    /// The limit is used up for so long.
+    /// The shared rate limit is used up for this long.
     Busy(Duration),
 }
 
-/// What Stripe says of a call that it does not answer.
+/// An error response of Stripe's.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -61,7 +61,7 @@ json::fields! { Envelope { error = "error" } }
 json::fields! { ErrorFields { kind = "type", code = "code", param = "param" } }
 
 impl Refusal {
-    /// Takes from an error's body what has a fixed form. Its `message` is left: it quotes what was asked.
+    /// Reads the fields with a fixed form from an error's body. Its `message` is left out: it quotes the request.
     pub(super) fn read_body(&mut self, body: &[u8], key: &SecretString) {
         let Ok(body) = serde_json::from_slice::<&RawValue>(body) else {
             return;
@@ -80,38 +80,38 @@ impl Refusal {
 }
 
 /// The longest word of Stripe's that is kept, in bytes.
-const LONGEST_WORD: usize = 100;
+const MAX_WORD: usize = 100;
 
 /// A text that is one of Stripe's words (a code, a parameter, a request's id) and does not give away the key.
 pub(super) fn word(text: &str, key: &SecretString) -> Option<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte);
-    let is_word = (1..=LONGEST_WORD).contains(&text.len()) && text.bytes().all(fits);
+    let is_word = (1..=MAX_WORD).contains(&text.len()) && text.bytes().all(fits);
     (is_word && !text.contains(key.expose_secret())).then(|| text.to_owned())
 }
 
 impl StripeError {
-    pub(super) fn new(asked: String, problem: Problem, attempts: u32) -> Self {
+    pub(super) fn new(path: String, problem: Problem, attempts: u32) -> Self {
         Self(Box::new(Failure {
-            asked,
+            path,
             problem,
             attempts,
         }))
     }
 
-    /// It cannot be told whether a call may be made now: for those who implement [`super::Pace`]. A passing cause.
+    /// The shared rate limit cannot be read. Transient. For implementations of [`super::Pace`].
     #[must_use]
     pub fn no_pace(reason: &str) -> Self {
         Self::new(String::new(), Problem::Pace(reason.to_owned()), 0)
     }
 
-    /// No call may be made for so long: for those who implement [`super::Pace`]. A passing cause.
+    /// The shared rate limit is used up for this long. Transient. For implementations of [`super::Pace`].
     #[must_use]
     pub fn busy(retry_after: Duration) -> Self {
         Self::new(String::new(), Problem::Busy(retry_after), 0)
     }
 
-    pub(super) fn asked_for(mut self, asked: String) -> Self {
-        self.0.asked = asked;
+    pub(super) fn of_path(mut self, path: String) -> Self {
+        self.0.path = path;
         self
     }
 
@@ -151,26 +151,25 @@ impl StripeError {
         }
     }
 
-    /// Whether a list cannot be read to its end, however often it is asked for: it goes round in circles, or does not say
-    /// where it goes on.
+    /// Whether the list cannot be read to its end by any retry: it repeats itself, or has no cursor of its next page.
     #[must_use]
     pub fn is_endless_list(&self) -> bool {
         matches!(self.0.problem, Problem::Cursor(_))
     }
 
-    /// Whether no call was made, as its turn at the limit comes too late: after [`Self::retry_after`].
+    /// Whether no call was made, because the shared rate limit is used up: see [`Self::retry_after`].
     #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(self.0.problem, Problem::Busy(_))
     }
 
-    /// Whether the key may read the account, and not what was asked for.
+    /// Whether the key may read the account, but not this resource.
     #[must_use]
     pub fn is_about_permission(&self) -> bool {
         self.status() == Some(403) && self.code() != Some("account_invalid")
     }
 
-    /// The status of Stripe's answer, where it was none of success.
+    /// The HTTP status of an error response.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.refusal().map(|refusal| refusal.status)
@@ -195,7 +194,7 @@ impl StripeError {
         self.refusal()?.request_id.as_deref()
     }
 
-    /// How long to wait before asking again, an hour at most; `None`: nobody has said.
+    /// How long to wait before the next call, at most an hour. `None`: not stated.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0.problem {
@@ -231,12 +230,12 @@ impl std::error::Error for StripeError {}
 impl fmt::Display for StripeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Failure {
-            asked,
+            path,
             problem,
             attempts,
         } = &*self.0;
-        if !asked.is_empty() {
-            write!(f, "GET {asked}: ")?;
+        if !path.is_empty() {
+            write!(f, "GET {path}: ")?;
         }
         match problem {
             Problem::Refused(refusal) => refusal.fmt(f)?,
@@ -252,11 +251,11 @@ impl fmt::Display for StripeError {
             Problem::Request(what) => f.write_str(what)?,
             Problem::Pace(reason) => write!(
                 f,
-                "nobody can tell whether Stripe may be called now, as the limit that all processes share is in Redis: {reason}"
+                "Stripe was not called, because the rate limit that all processes share cannot be read from Redis: {reason}"
             )?,
             Problem::Busy(after) => write!(
                 f,
-                "Stripe may not be called for another {}: other calls come first",
+                "the rate limit for Stripe is used up for another {}",
                 humantime::format_duration(Duration::from_millis(millis(*after)))
             )?,
         }

@@ -1,4 +1,4 @@
-//! What a list is asked for, as Stripe's query parameters.
+//! Filters of lists, as Stripe's query parameters.
 
 use chrono::{DateTime, Utc};
 
@@ -63,10 +63,8 @@ pub struct EventFilter {
     pub created_from: Option<DateTime<Utc>>,
     /// As [`SessionFilter::created_before`].
     pub created_before: Option<DateTime<Utc>>,
-    /// From this one back in time. Not together with `ending_before`.
+    /// [`super::Page::last_id`] of the previous page.
     pub starting_after: Option<String>,
-    /// From this one on, the oldest first: for following what happens.
-    pub ending_before: Option<String>,
 }
 
 impl EventFilter {

@@ -1,4 +1,4 @@
-//! The part of Stripe's API that Surepass reads: Checkout Sessions, events, customers, payments, webhook endpoints.
+//! The part of Stripe's API that Surepass reads: Checkout Sessions, events, payments, webhook endpoints.
 //!
 //! Every call is a GET, so it may be repeated and leaves nothing behind, wherever we die. Objects are read loosely: a field
 //! that Stripe has added, dropped or filled with a new word never breaks one.
@@ -15,12 +15,12 @@ mod retry;
 mod route;
 
 pub use crate::credentials::livemode;
-pub use crate::stripe::{Charge, PaymentIntent, Refund};
+pub use crate::stripe::{Charge, PaymentIntent};
 pub use client::{Account, Client, ClientOptions};
 pub use error::StripeError;
 pub use filter::{EventFilter, SessionFilter};
 pub use http::http;
-pub use objects::{Customer, ListedEvent, WebhookEndpoint};
+pub use objects::{ListedEvent, WebhookEndpoint};
 pub use pace::{Pace, Unpaced};
 pub use pages::{Page, Pages};
 

@@ -1,4 +1,4 @@
-//! Customers, webhook endpoints and listed events, read loosely.
+//! Webhook endpoints and listed events, read loosely.
 
 use std::fmt;
 
@@ -9,47 +9,6 @@ use serde_json::value::RawValue;
 use super::super::event::Event;
 use super::super::json::{self, Object};
 use super::super::session::{CheckoutSession, SessionFields};
-
-/// A customer of the account. Their email is what somebody typed: no proof of who they are.
-#[derive(Clone, Default, PartialEq)]
-pub struct Customer {
-    /// `cus_…`.
-    pub id: String,
-    pub email: Option<String>,
-    pub name: Option<String>,
-    /// Of a deleted one nothing else is left.
-    pub deleted: bool,
-    pub created: Option<DateTime<Utc>>,
-    pub livemode: Option<bool>,
-}
-
-json::fields! { CustomerFields {
-    id = "id", email = "email", name = "name", deleted = "deleted", created = "created", livemode = "livemode",
-} }
-
-impl Customer {
-    pub(super) fn read(raw: &RawValue) -> Option<Self> {
-        let fields = json::object::<CustomerFields<'_>>(Some(raw)).ok()??;
-        Some(Self {
-            id: json::id(fields.id)?,
-            email: json::text(fields.email).unwrap_or_default(),
-            name: json::text(fields.name).unwrap_or_default(),
-            deleted: json::boolean(fields.deleted).unwrap_or_default().unwrap_or(false),
-            created: json::timestamp(fields.created).unwrap_or_default(),
-            livemode: json::boolean(fields.livemode).unwrap_or_default(),
-        })
-    }
-}
-
-impl fmt::Debug for Customer {
-    /// Without what tells who they are: this reaches logs.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Customer")
-            .field("id", &self.id)
-            .field("deleted", &self.deleted)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Where Stripe sends webhooks to.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,4 +1,4 @@
-//! A list of Stripe's, page by page.
+//! Reads Stripe's lists page by page.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -17,28 +17,18 @@ use crate::stripe::json;
 /// How one item is read, in the list of which account; `None`: it cannot be.
 pub(super) type Reader<T> = fn(&RawValue, Option<&str>) -> Option<T>;
 
-/// Stripe's own most.
+/// Stripe's own maximum.
 const LARGEST_PAGE: u8 = 100;
-/// The page sizes that a failing page is asked for with, one after the other.
+/// The smaller sizes with which a failing page is requested, one after the other.
 const SMALLER_PAGES: [u8; 2] = [25, 5];
-
-/// Which way a list is walked. Stripe's own order is the newest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// From the newest back in time: `starting_after`.
-    Back,
-    /// From a known one on, the oldest first: `ending_before`.
-    On,
-}
 
 /// One page.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
-    /// In the order of the list: the newest first, but with `ending_before` the oldest.
+    /// The newest first.
     pub items: Vec<T>,
     pub has_more: bool,
-    /// Where the list goes on: to be given as `starting_after`, or as `ending_before` if it was asked for so. `None` for
-    /// an empty page.
+    /// The cursor of the next page, for `starting_after`. `None` for an empty page.
     pub last_id: Option<String>,
     /// How many items could not be read: no object, or one without an id. They are not in `items`.
     pub unreadable: usize,
@@ -61,14 +51,13 @@ pub struct Pages<T> {
     account: Account,
     route: Route,
     query: Query,
-    way: Way,
     size: u8,
     /// The size of the next page: less than `size` after a page that failed.
     next_size: u8,
     read: Reader<T>,
     cursor: Option<String>,
-    /// A cursor that comes again would go round for ever.
-    met: HashSet<String>,
+    /// A cursor that comes again would repeat for ever.
+    seen: HashSet<String>,
     ended: bool,
 }
 
@@ -78,19 +67,17 @@ impl<T> Pages<T> {
             account,
             route,
             query,
-            way: Way::Back,
             size: LARGEST_PAGE,
             next_size: LARGEST_PAGE,
             read,
             cursor: None,
-            met: HashSet::new(),
+            seen: HashSet::new(),
             ended: false,
         }
     }
 
-    pub(super) fn from(mut self, way: Way, cursor: Option<String>) -> Self {
-        self.way = way;
-        self.met.extend(cursor.clone());
+    pub(super) fn starting_after(mut self, cursor: Option<String>) -> Self {
+        self.seen.extend(cursor.clone());
         self.cursor = cursor;
         self
     }
@@ -103,34 +90,33 @@ impl<T> Pages<T> {
         self
     }
 
-    /// The next page; `None` after the last. A page that came is not asked for again, so going on costs one call. After
-    /// an error the same page is asked for again.
+    /// The next page; `None` after the last. One call each. After an error the same page is requested again.
     ///
-    /// A page that Stripe cannot make is asked for in smaller pages before it is an error: one item of a hundred may be
+    /// A page that Stripe cannot return is requested in smaller pages before it is an error: one item of a hundred may be
     /// what Stripe fails on, or takes too long for. The pages after it grow again.
     ///
     /// # Errors
-    /// [`StripeError`]. A list that goes round in circles is an error as well, never an endless loop.
+    /// [`StripeError`]. A list that repeats itself is an error, too, never an endless loop.
     pub async fn next(&mut self) -> Result<Option<Page<T>>, StripeError> {
         if self.ended {
             return Ok(None);
         }
         let size = self.next_size;
-        let mut page = self.ask(size, None).await;
-        let mut asked = size;
+        let mut page = self.fetch(size, None).await;
+        let mut tried = size;
         for smaller in SMALLER_PAGES.into_iter().filter(|smaller| *smaller < size) {
             match &page {
                 Err(error) if error.may_depend_on_size() => {
-                    tracing::warn!(list = %self.route, limit = asked, %error, "retrying a page of Stripe's with fewer items");
-                    asked = smaller;
-                    page = self.ask(smaller, Some(1)).await;
+                    tracing::warn!(list = %self.route, limit = tried, %error, "retrying a page of Stripe's with fewer items");
+                    tried = smaller;
+                    page = self.fetch(smaller, Some(1)).await;
                 }
                 _ => break,
             }
         }
         let page = page?;
-        self.next_size = if asked < size {
-            asked
+        self.next_size = if tried < size {
+            tried
         } else {
             self.size.min(size.saturating_mul(2))
         };
@@ -139,11 +125,11 @@ impl<T> Pages<T> {
             tracing::warn!(
                 list,
                 unreadable = page.unreadable,
-                "items of Stripe's cannot be read"
+                "items in a list from Stripe cannot be read"
             );
         }
         if page.has_more {
-            self.met.extend(page.last_id.clone());
+            self.seen.extend(page.last_id.clone());
             self.cursor.clone_from(&page.last_id);
         } else {
             self.ended = true;
@@ -151,16 +137,12 @@ impl<T> Pages<T> {
         Ok(Some(page))
     }
 
-    /// One page of so many items, with as many attempts as the client makes, or so many.
-    async fn ask(&self, size: u8, attempts: Option<u32>) -> Result<Page<T>, StripeError> {
+    /// One page of at most `size` items. `attempts` as in [`Account::get_with`].
+    async fn fetch(&self, size: u8, attempts: Option<u32>) -> Result<Page<T>, StripeError> {
         let mut query = self.query.clone();
         query.push(("limit", size.to_string()));
         if let Some(cursor) = &self.cursor {
-            let name = match self.way {
-                Way::Back => "starting_after",
-                Way::On => "ending_before",
-            };
-            query.push((name, cursor.clone()));
+            query.push(("starting_after", cursor.clone()));
         }
         let answer = self.account.get_with(&self.route, &query, attempts).await?;
         self.read_page(&answer.body)
@@ -174,27 +156,24 @@ impl<T> Pages<T> {
             .ok()
             .flatten()
             .ok_or(NO_LIST)?;
-        let mut raw = json::array(list.data).ok().flatten().ok_or(NO_LIST)?;
-        // Without it nobody knows whether that was all.
+        let raw = json::array(list.data).ok().flatten().ok_or(NO_LIST)?;
+        // Without it the list may be incomplete.
         let has_more = json::boolean(list.has_more).ok().flatten().ok_or(NO_LIST)?;
-        if self.way == Way::On {
-            raw.reverse();
-        }
         let last_id = raw.iter().rev().find_map(|item| id_of(item));
         let items: Vec<T> = raw
             .iter()
             .filter_map(|item| (self.read)(item, self.account.id()))
             .collect();
         if raw.is_empty() && has_more {
-            // There is nothing to go on from, so asking again would answer the same.
-            tracing::warn!(list = %self.route, "Stripe says that an empty page is not the last: the list ends with it");
+            // There is no id to continue after, so the next request would be the same.
+            tracing::warn!(list = %self.route, "Stripe says that an empty page is not the last; the list is taken as ended");
         }
         let has_more = has_more && !raw.is_empty();
         if has_more {
             match &last_id {
-                None => return Err(Problem::Cursor("has more, and does not say where")),
-                Some(id) if self.met.contains(id) => {
-                    return Err(Problem::Cursor("goes round in circles"));
+                None => return Err(Problem::Cursor("has more items, but no id to continue after")),
+                Some(id) if self.seen.contains(id) => {
+                    return Err(Problem::Cursor("repeats itself"));
                 }
                 Some(_) => {}
             }

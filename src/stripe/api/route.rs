@@ -1,4 +1,4 @@
-//! What a call asks for, as a path that no id can leave.
+//! The path of a call, which no id can leave.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use url::Url;
 
 use super::error::Problem;
 
-/// The longest id that is asked for, in bytes. Stripe's own have 66 at most.
-const LONGEST_ID: usize = 255;
+/// The longest id that is sent, in bytes. Stripe's own have at most 66.
+const MAX_ID: usize = 255;
 
-/// What is asked for. Shown without its id, which may be an email: old accounts chose their customers' ids.
+/// The path of an object or a list. Displayed without its id, which may be an email: old accounts chose their customers' ids.
 #[derive(Clone)]
 pub(super) struct Route {
     kind: &'static str,
@@ -42,7 +42,7 @@ impl Route {
 
     /// The id is one segment of the path, whatever it holds.
     pub(super) fn url(&self, base: &Url, query: &[(&'static str, String)]) -> Result<Url, Problem> {
-        const NO_BASE: Problem = Problem::Request("STRIPE_API_BASE is no address of a server");
+        const NO_BASE: Problem = Problem::Request("STRIPE_API_BASE is not an address of a server");
         let mut url = base.clone();
         url.set_query(None);
         url.set_fragment(None);
@@ -50,9 +50,9 @@ impl Route {
         path.pop_if_empty().push("v1").extend(self.kind.split('/'));
         if let Some(id) = &self.id {
             // The last two mean "here" and "up" in a path, however they are written.
-            let odd = id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control);
+            let odd = id.is_empty() || id.len() > MAX_ID || id.chars().any(char::is_control);
             if odd || matches!(id.as_str(), "." | "..") {
-                return Err(Problem::Request("this cannot be an id of Stripe's"));
+                return Err(Problem::Request("this is not a valid id of a Stripe object"));
             }
             path.push(id);
         }

@@ -128,7 +128,10 @@ async fn an_error_shows_neither_the_key_nor_a_body_nor_what_was_searched_for() {
     };
     let error = client(&nobody, once)
         .account(None)
-        .customers("kari@example.com")
+        .sessions(SessionFilter {
+            email: Some("kari@example.com".to_owned()),
+            ..SessionFilter::default()
+        })
         .next()
         .await
         .unwrap_err();

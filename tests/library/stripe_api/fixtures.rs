@@ -87,35 +87,9 @@ async fn a_checkout_session_is_read_as_stripe_publishes_it() {
 }
 
 #[tokio::test]
-async fn customers_payments_refunds_and_endpoints_are_read_as_stripe_publishes_them() {
+async fn payments_and_endpoints_are_read_as_stripe_publishes_them() {
     let Some(fixtures) = fixtures() else { return };
     let id = |kind: &str| fixtures[kind]["id"].as_str().unwrap().to_owned();
-
-    let account = serving(&fixtures["customer"]).await.account();
-    let customer = account.customer(&id("customer")).await.unwrap().unwrap();
-    assert_eq!(
-        (customer.id.clone(), customer.deleted, customer.livemode),
-        (id("customer"), false, Some(false))
-    );
-    assert_eq!(
-        account
-            .customers("a@example.com")
-            .next()
-            .await
-            .unwrap()
-            .unwrap()
-            .items,
-        [customer]
-    );
-
-    let deleted = &fixtures["deleted_customer"];
-    let account = serving(deleted).await.account();
-    let gone = account
-        .customer(deleted["id"].as_str().unwrap())
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(gone.deleted && gone.email.is_none());
 
     let account = serving(&fixtures["payment_intent"]).await.account();
     let intent = account
@@ -136,13 +110,6 @@ async fn customers_payments_refunds_and_endpoints_are_read_as_stripe_publishes_t
         (Some(100), Some(0), Some(false))
     );
     assert_eq!((charge.paid, charge.disputed), (Some(true), Some(false)));
-
-    let account = serving(&fixtures["refund"]).await.account();
-    let page = account.refunds("pi_1").next().await.unwrap().unwrap();
-    let refund = &page.items[0];
-    assert_eq!((refund.id.clone(), refund.amount), (id("refund"), Some(100)));
-    assert_eq!(refund.charge.as_deref(), Some("ch_1PgafuB7WZ01zgkWXYmPNZs8"));
-    assert_eq!(refund.status.as_deref(), Some("succeeded"));
 
     let account = serving(&fixtures["webhook_endpoint"]).await.account();
     let page = account.webhook_endpoints().next().await.unwrap().unwrap();
@@ -194,8 +161,6 @@ async fn every_object_of_stripes_in_the_place_of_another_breaks_nothing() {
         (sessions.items.len(), sessions.unreadable),
         (with_id, objects.len() - with_id)
     );
-    let refunds = account.refunds("pi_1").next().await.unwrap().unwrap();
-    assert_eq!(refunds.items.len(), with_id);
     let endpoints = account.webhook_endpoints().next().await.unwrap().unwrap();
     assert_eq!(endpoints.items.len(), with_id);
     let events = account

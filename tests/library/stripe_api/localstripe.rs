@@ -1,8 +1,7 @@
 //! Customers, payments, refunds and events against `PyPI`'s `localstripe`. It knows no Checkout Session, gives no codes
 //! in its errors, cannot list one payment's refunds, and lists events the oldest first, without Stripe's filters.
 
-use futures::TryStreamExt;
-use surepass::stripe::api::{Customer, EventFilter, ListedEvent};
+use surepass::stripe::api::{EventFilter, ListedEvent};
 
 use crate::stripe_api::peer::Peer;
 
@@ -75,33 +74,6 @@ async fn a_payment_its_charge_and_its_refunds_are_read() {
         (refunded.amount_refunded, refunded.refunded),
         (Some(150_000), Some(true))
     );
-}
-
-#[tokio::test]
-async fn customers_are_found_by_id_and_by_email() {
-    let peer = localstripe().await;
-    let mut ids = Vec::new();
-    for email in ["kari@example.com", "ola+1@example.com", "kari@example.com"] {
-        let made = peer.post("/v1/customers", &[("email", email)]).await;
-        ids.push(made["id"].as_str().unwrap().to_owned());
-    }
-    let account = peer.client().account(None);
-    let kari: Vec<Customer> = account
-        .customers("kari@example.com")
-        .page_size(1)
-        .into_stream()
-        .try_collect()
-        .await
-        .unwrap();
-    let mut found: Vec<_> = kari.into_iter().map(|customer| customer.id).collect();
-    found.sort();
-    let mut expected = vec![ids[0].clone(), ids[2].clone()];
-    expected.sort();
-    assert_eq!(found, expected, "one a page, and both");
-    let ola = account.customer(&ids[1]).await.unwrap().unwrap();
-    assert_eq!(ola.email.as_deref(), Some("ola+1@example.com"));
-    let error = account.customer("cus_nobody").await.unwrap_err();
-    assert_eq!((error.status(), error.is_transient()), (Some(404), false));
 }
 
 #[tokio::test]
