@@ -4,8 +4,8 @@ mod connection_limits;
 mod connections;
 mod customer;
 mod endpoints;
-mod front;
 pub mod health;
+mod index;
 mod intake;
 pub mod metrics;
 mod metrics_server;
@@ -34,7 +34,7 @@ use crate::stripe::signature::{EmptySecret, Verifier};
 
 pub use health::Health;
 pub use metrics::{IntakeMetrics, MetricsPage};
-pub use page::WordsError;
+pub use page::LocaleError;
 
 use connection_limits::Limits;
 use customer::CustomerApi;
@@ -76,7 +76,7 @@ pub enum StartError {
     #[error("no HTTP client: {0}")]
     Client(String),
     #[error(transparent)]
-    Words(#[from] WordsError),
+    Locale(#[from] LocaleError),
 }
 
 /// How long open requests may take to finish at shutdown, in seconds.
@@ -255,7 +255,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(unknown::only_post)),
         );
     }
-    config.route("/", read().to(front::show));
+    config.route("/", read().to(index::show));
     health::routes(config);
     page::routes(config);
 }

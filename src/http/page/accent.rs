@@ -109,16 +109,16 @@ mod tests {
             let color = Color(bytes);
             let name = sheet_name(Some(&color.hex())).unwrap();
             let sheet = sheet(&name).unwrap();
-            let told = |after: &str, name: &str| {
+            let color_of = |after: &str, name: &str| {
                 let (_, rest) = sheet.split_once(after).unwrap();
                 let (_, rest) = rest.split_once(name).unwrap();
                 Color::parse(&rest[2..8]).unwrap()
             };
-            let on = told(":root", "--on-accent");
+            let on = color_of(":root", "--on-accent");
             prop_assert!(color.contrast(on) >= ENOUGH, "{on:?}");
-            let light = told(":root", "--accent-ink");
+            let light = color_of(":root", "--accent-ink");
             prop_assert!(light.contrast(LIGHT_SURFACE) >= ENOUGH && light.contrast(WHITE) >= ENOUGH, "{light:?}");
-            let dark = told("@media", "--accent-ink");
+            let dark = color_of("@media", "--accent-ink");
             let page = Color::parse("14181d").unwrap();
             prop_assert!(dark.contrast(DARK_SURFACE) >= ENOUGH && dark.contrast(page) >= ENOUGH, "{dark:?}");
         }

@@ -1,4 +1,4 @@
-//! The page's own addresses: what their query may say, and how they are written.
+//! The page's own addresses: reads and writes their queries.
 
 use actix_web::HttpRequest;
 use url::form_urlencoded::{Serializer, byte_serialize, parse};
@@ -6,18 +6,18 @@ use url::form_urlencoded::{Serializer, byte_serialize, parse};
 use super::language::Reader;
 use crate::customer;
 
-/// How often a purchase is looked at before the page says that it takes long: every 2 s for 30 s.
+/// How many times a page without a script looks at a purchase before it says "late": every 2 s for 30 s.
 pub(super) const ATTEMPTS: u32 = 15;
 /// More passes than a sync brings.
 const MOST_FOUND: u64 = 10_000;
 
-/// What an address asks for. What it says beyond that, or in another form, says nothing.
+/// The query of an address. Anything unknown or malformed is ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct PageQuery {
     pub(super) lang: Option<String>,
-    /// Somebody comes back from checkout.
+    /// A customer returns from checkout.
     pub(super) bought: Option<Bought>,
-    /// A sync was asked for by the form.
+    /// The outcome of a sync by the form.
     pub(super) synced: Option<Synced>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Bought {
     pub(super) attempt: u32,
 }
 
-/// What a sync came to, as the address tells it: one word, and for the first a number.
+/// The outcome of a sync, written as one word, and for `Found` a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Synced {
     Found(u64),
@@ -38,7 +38,7 @@ pub(super) enum Synced {
     UnderWay,
 }
 
-impl Asked {
+impl PageQuery {
     pub(super) fn read(request: &HttpRequest) -> Self {
         let query = request.query_string();
         let value = |name: &str| {
@@ -95,7 +95,7 @@ impl Synced {
     }
 }
 
-/// The page of a tenant, in the language that its reader chose.
+/// A tenant's page, in the language that its reader chose.
 pub(super) fn page(tenant: &str, reader: &Reader, bought: Option<&Bought>, synced: Option<Synced>) -> String {
     let chosen = reader.chose.then_some(reader.language.tag.as_str());
     in_language(tenant, chosen, bought, synced)
@@ -126,7 +126,7 @@ pub(super) fn in_language(
         query.append_pair("lang", lang);
     }
     let query = query.finish();
-    // What an address names need not be a slug: `//elsewhere` is none of ours.
+    // The path's tenant need not be a slug: `//elsewhere` must not lead to another site.
     let tenant: String = byte_serialize(tenant.as_bytes()).collect();
     let path = format!("/{tenant}/subscriptions");
     if query.is_empty() {
@@ -142,9 +142,9 @@ mod tests {
 
     use super::*;
 
-    fn read(query: &str) -> Asked {
+    fn read(query: &str) -> PageQuery {
         let uri = format!("/studio/subscriptions?{query}");
-        Asked::read(&TestRequest::with_uri(&uri).to_http_request())
+        PageQuery::read(&TestRequest::with_uri(&uri).to_http_request())
     }
 
     #[test]
@@ -172,13 +172,13 @@ mod tests {
             attempt: 3,
         };
         let address = in_language("studio", Some("nb"), Some(&bought), Some(Synced::Found(2)));
-        let asked = Asked::read(&TestRequest::with_uri(&address).to_http_request());
-        let expected = Asked {
+        let query = PageQuery::read(&TestRequest::with_uri(&address).to_http_request());
+        let expected = PageQuery {
             lang: Some("nb".to_owned()),
             bought: Some(bought),
             synced: Some(Synced::Found(2)),
         };
-        assert_eq!(asked, expected, "{address}");
+        assert_eq!(query, expected, "{address}");
         assert_eq!(in_language("studio", None, None, None), "/studio/subscriptions");
         let elsewhere = in_language("/evil.example.com\r\n", None, None, None);
         assert_eq!(elsewhere, "/%2Fevil.example.com%0D%0A/subscriptions");

@@ -1,4 +1,4 @@
-//! The page's script and stylesheets: in the program, under names that change with what they hold.
+//! The page's script and stylesheets: compiled in, under addresses that change with their content.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use super::{Page, accent};
 
 /// One script, in the order in which its parts need each other.
 const SCRIPT: &str = concat!(
-    include_str!("script/words.js"),
+    include_str!("script/i18n.js"),
     include_str!("script/api.js"),
     include_str!("script/confirmation.js"),
-    include_str!("script/desk.js"),
+    include_str!("script/controller.js"),
     include_str!("script/widget.js"),
     include_str!("script/element.js"),
 );
@@ -25,9 +25,9 @@ const STYLE: &str = include_str!("surepass.css");
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
-/// Asked for by the name that goes with what it holds: it never changes.
+/// For an address with the hash of the content: it never changes.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
-/// Asked for by its plain name, as by other sites: a new version is there within minutes.
+/// For the plain address, which other sites embed: a new version arrives within minutes.
 const FOR_MINUTES: &str = "public, max-age=300";
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
@@ -51,10 +51,10 @@ impl Asset {
         Self { body, hash, kind }
     }
 
-    /// Any site's page may have it: there is nothing of a customer in it.
+    /// Any site may load it: it holds no customer's data.
     fn answer(&self, request: &HttpRequest) -> HttpResponse {
-        let asked = format!("v={}", self.hash);
-        let is_named = request.query_string() == asked;
+        let version = format!("v={}", self.hash);
+        let is_named = request.query_string() == version;
         let tag = EntityTag::new_strong(self.hash.clone());
         let is_known = match IfNoneMatch::parse(request) {
             Ok(IfNoneMatch::Any) => true,
@@ -95,13 +95,13 @@ impl Assets {
     }
 }
 
-/// The script, in a scope of its own with the words that it shows: `WORDS[tag][key]`.
+/// The script, in a scope of its own with its messages: `WORDS[tag][key]`.
 fn script(languages: &Languages) -> String {
     let words: BTreeMap<&str, _> = languages
         .all()
         .map(|language| (language.tag.as_str(), &language.words.script))
         .collect();
-    // Text and tables of text: there is nothing in them that JSON could not hold.
+    // Strings and tables of strings always fit into JSON.
     let words = serde_json::to_string(&words).unwrap_or_else(|_| "{}".to_owned());
     format!("(() => {{\n\"use strict\";\nconst WORDS = {words};\n{SCRIPT}\n}})();\n")
 }

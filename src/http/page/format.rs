@@ -1,4 +1,4 @@
-//! Numbers, dates and prices as a reader's language writes them, by Unicode's CLDR.
+//! Formats numbers, dates and prices for a reader's locale, by Unicode's CLDR.
 
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
 use icu_calendar::Gregorian;
@@ -10,7 +10,7 @@ use icu_decimal::input::Decimal;
 use icu_decimal::options::DecimalFormatterOptions;
 use icu_locale_core::Locale;
 
-use super::words::{Price, fill};
+use super::i18n::{Price, fill};
 use crate::money::Money;
 use crate::time_zone::Tz;
 
@@ -19,21 +19,20 @@ pub(super) fn count(locale: &Locale, count: u64) -> String {
     decimal(locale, &Decimal::from(count))
 }
 
-/// The last day on which something holds that ends at `end`, in this time zone; with the time where it does not hold to the
-/// end of that day.
+/// The last day of a pass that ends at `end`, in this time zone; with the time if it ends before the end of that day.
 pub(super) fn last_moment(locale: &Locale, end: DateTime<Utc>, zone: Tz) -> String {
     let (day, to_its_end) = last_day(end, zone);
     let written = date(locale, &day, !to_its_end);
     written.unwrap_or_else(|| day.format("%Y-%m-%d %H:%M").to_string())
 }
 
-/// The same without a time: of what is over nobody asks for the minute.
+/// The same without a time, for an expired pass.
 pub(super) fn day_of_end(locale: &Locale, end: DateTime<Utc>, zone: Tz) -> String {
     let (day, _) = last_day(end, zone);
     date(locale, &day, false).unwrap_or_else(|| day.format("%Y-%m-%d").to_string())
 }
 
-/// A moment of the last day, and whether it ends with it.
+/// A moment of the last day, and whether the pass is valid to the end of that day.
 fn last_day(end: DateTime<Utc>, zone: Tz) -> (DateTime<Tz>, bool) {
     let end = end.with_timezone(&zone);
     let is_midnight = end.num_seconds_from_midnight() == 0;
@@ -45,7 +44,7 @@ fn last_day(end: DateTime<Utc>, zone: Tz) -> (DateTime<Tz>, bool) {
     (day, is_midnight || (end.hour(), end.minute()) == (23, 59))
 }
 
-/// `None` where CLDR's code cannot tell it: years beyond its range.
+/// `None`: the year is out of ICU's range.
 fn date(locale: &Locale, at: &DateTime<Tz>, with_time: bool) -> Option<String> {
     let part = |number: u32| u8::try_from(number).ok();
     let (month, day) = (part(at.month())?, part(at.day())?);
@@ -60,7 +59,7 @@ fn date(locale: &Locale, at: &DateTime<Tz>, with_time: bool) -> Option<String> {
     Some(formatter.ok()?.format(&DateAndTime { date, time }).to_string())
 }
 
-/// A price with all of its currency's decimals.
+/// A price with all decimals of its currency.
 pub(super) fn price(locale: &Locale, words: &Price, price: Money) -> String {
     let mut amount = Decimal::from(price.amount);
     amount.multiply_pow10(-i16::try_from(price.currency.exponent()).unwrap_or(0));
@@ -83,10 +82,10 @@ fn decimal(locale: &Locale, number: &Decimal) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::page::words;
+    use crate::http::page::i18n;
 
     fn written(tag: &str, write: impl Fn(&Locale, &Price) -> String) -> String {
-        let languages = words::load(std::path::Path::new("nowhere")).unwrap();
+        let languages = i18n::load(std::path::Path::new("nowhere")).unwrap();
         let locale: Locale = tag.parse().unwrap();
         let is_norwegian = tag.starts_with("nb");
         let language = languages

@@ -1,4 +1,4 @@
-//! Which language a reader gets.
+//! Chooses a reader's language.
 
 use std::path::Path;
 
@@ -6,22 +6,22 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{AcceptLanguage, Header, Quality};
 use icu_locale_core::Locale;
 
-use super::words::{self, Language, Words, WordsError};
+use super::i18n::{self, Language, LocaleError, Words};
 
-/// More languages than anybody reads.
+/// How many languages of a header are read.
 const MOST_WANTED: usize = 32;
 
 /// All languages of the page, English first.
 #[derive(Debug)]
 pub(super) struct Languages(Vec<Language>);
 
-/// Who reads, and how they are written to.
+/// A reader's language and locale.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     pub(super) language: &'a Language,
-    /// The language with the reader's own region, which decides how dates and numbers are written.
+    /// The language with the reader's own region, for the format of dates and numbers.
     pub(super) locale: Locale,
-    /// They have asked for this language by `?lang=`: all addresses keep it.
+    /// Chosen by `?lang=`: all addresses of the page keep it.
     pub(super) chose: bool,
 }
 
@@ -32,15 +32,15 @@ impl Reader<'_> {
 }
 
 impl Languages {
-    pub(super) fn load(folder: &Path) -> Result<Self, WordsError> {
-        Ok(Self(words::load(folder)?))
+    pub(super) fn load(folder: &Path) -> Result<Self, LocaleError> {
+        Ok(Self(i18n::load(folder)?))
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Language> {
         self.0.iter()
     }
 
-    /// The language that `?lang=` names, else the first of the browser's that there is, else English.
+    /// The language of `?lang=`, or else the first of the browser's that exists, or else English.
     pub(super) fn reader(&self, request: &HttpRequest, chosen: Option<&str>) -> Reader<'_> {
         if let Some(language) = chosen.and_then(|tag| self.0.iter().find(|one| one.tag == tag)) {
             return Reader {
@@ -84,7 +84,7 @@ impl Languages {
     }
 }
 
-/// The languages and regions that the browser asks for, the dearest first; what cannot be read asks for nothing.
+/// The languages and regions of `Accept-Language`, the preferred first. A malformed header counts as none.
 fn wanted(request: &HttpRequest) -> Vec<(String, Option<String>)> {
     let Ok(AcceptLanguage(mut items)) = AcceptLanguage::parse(request) else {
         return Vec::new();

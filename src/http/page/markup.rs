@@ -1,39 +1,39 @@
-//! The page around its parts.
+//! The markup of a page, around its parts.
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::address::{self, Asked, Bought};
+use super::address::{self, Bought, PageQuery};
 use super::language::Reader;
-use super::purchase::Told;
+use super::purchase::Message;
 use super::{Page, accent};
 use crate::store::Tenant;
 
 /// How long a page without a script waits before it looks again, in seconds.
 const REFRESH: u32 = 2;
 
-/// What stands below the message of a purchase.
+/// The part below the message of a purchase.
 pub(super) enum Below {
     Passes(Markup),
-    /// Nobody is signed in: there is no list, and no button that could look for anybody's passes.
+    /// Nobody is signed in: there is no list and no button.
     SignIn(Markup),
 }
 
-/// The customer's own page. `surepass.js` takes over what stands in `<surepass-passes>`, and exchanges `#passes`.
+/// The customer's own page. `surepass.js` takes over the content of `<surepass-passes>`, and replaces `#passes`.
 pub(super) fn customers_page(
     page: &Page,
     reader: &Reader,
     tenant: &Tenant,
-    asked: &Asked,
-    told: &Told,
+    query: &PageQuery,
+    message: &Message,
     below: &Below,
 ) -> Markup {
     let words = &reader.words().script;
     let itself = address::page(&tenant.slug, reader, None, None);
-    let session = asked.bought.as_ref().map(|bought| bought.session.as_str());
-    let next = asked
+    let session = query.bought.as_ref().map(|bought| bought.session.as_str());
+    let next = query
         .bought
         .as_ref()
-        .filter(|_| told.goes_on)
+        .filter(|_| message.goes_on)
         .map(|bought| Bought {
             attempt: bought.attempt + 1,
             ..bought.clone()
@@ -41,9 +41,9 @@ pub(super) fn customers_page(
     let refresh = next.map(|next| address::page(&tenant.slug, reader, Some(&next), None));
     let body = html! {
         surepass-passes tenant=(tenant.slug) lang=(reader.language.tag) session=[session]
-            data-state=(told.state) data-page=(itself)
+            data-state=(message.state) data-page=(itself)
         {
-            p.message role="status" aria-live="polite" data-message { (told.text) }
+            p.message role="status" aria-live="polite" data-message { (message.text) }
             @if let Below::Passes(_) = below {
                 form method="post" action=(itself) data-missing {
                     button title=(words.missing_pass_hint) { (words.missing_pass) }
@@ -60,7 +60,7 @@ pub(super) fn customers_page(
         reader,
         tenant: Some(tenant),
         slug: Some(&tenant.slug),
-        asked,
+        query,
         title: &reader.words().page.title,
         refresh: refresh.as_deref(),
         script: true,
@@ -68,16 +68,16 @@ pub(super) fn customers_page(
     frame.around(&body)
 }
 
-/// What all pages have around their own.
+/// The frame of all pages.
 pub(super) struct Frame<'a> {
     pub(super) page: &'a Page,
     pub(super) reader: &'a Reader<'a>,
     pub(super) tenant: Option<&'a Tenant>,
-    /// Whose page it is or would be; `None`: nobody's.
+    /// The tenant's slug in the page's address; `None`: the page is no tenant's.
     pub(super) slug: Option<&'a str>,
-    pub(super) asked: &'a Asked,
+    pub(super) query: &'a PageQuery,
     pub(super) title: &'a str,
-    /// Where to look again, without a script.
+    /// The address to reload without a script.
     pub(super) refresh: Option<&'a str>,
     pub(super) script: bool,
 }
@@ -139,7 +139,7 @@ impl Frame<'_> {
                 ul.languages {
                     @for language in self.page.languages.all() {
                         @let to = address::in_language(
-                            slug, Some(&language.tag), self.asked.bought.as_ref(), self.asked.synced,
+                            slug, Some(&language.tag), self.query.bought.as_ref(), self.query.synced,
                         );
                         li {
                             @if language.tag == *here {

@@ -3,15 +3,15 @@
 mod accent;
 mod address;
 mod assets;
+mod error_pages;
 mod format;
+mod i18n;
 mod language;
 mod markup;
-mod missing;
-mod notice;
+mod missing_pass_form;
 mod passes;
 mod purchase;
 mod sign_in;
-mod words;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,21 +31,21 @@ use super::read;
 use crate::identity::Customer;
 use crate::store::{KnownTenant, StoreError, Tenant};
 
-use address::{Asked, Bought};
+use address::{Bought, PageQuery};
 use assets::Assets;
 use language::{Languages, Reader};
 use markup::Below;
 
-pub use words::WordsError;
+pub use i18n::LocaleError;
 
-/// Scripts and styles of our own files only. Forms and frames stay at home, and nothing tells another site the address, in which
-/// a session's id may stand. (`no-referrer` would make browsers send our own form with `Origin: null`.)
+/// Scripts and styles of our own files only; forms to this server only; no frames. Another site never gets the address, which
+/// may hold a session's id. (`no-referrer` would make browsers send our own form with `Origin: null`.)
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const REFERRERS: &str = "same-origin";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-/// What the page is made from.
+/// Everything that the pages need.
 #[derive(Debug)]
 pub(super) struct Page {
     api: Arc<CustomerApi>,
@@ -57,8 +57,8 @@ impl Page {
     /// `folder`: that of the settings, whose `locales` add languages.
     ///
     /// # Errors
-    /// [`WordsError`].
-    pub(super) fn new(api: Arc<CustomerApi>, folder: &Path) -> Result<Self, WordsError> {
+    /// [`LocaleError`].
+    pub(super) fn new(api: Arc<CustomerApi>, folder: &Path) -> Result<Self, LocaleError> {
         let languages = Languages::load(folder)?;
         let assets = Assets::new(&languages);
         Ok(Self {
@@ -76,51 +76,51 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/{tenant}/subscriptions")
                 .route(read().to(show))
-                .route(web::post().to(missing::sync)),
+                .route(web::post().to(missing_pass_form::sync)),
         );
 }
 
-/// The route by which a page of another site signs its customer in, beside that of the API: a form, not a call.
+/// The route by which another site's page signs its customer in with a form.
 pub(super) fn sign_in() -> Route {
     web::post().guard(fn_guard(sign_in::is_form)).to(sign_in::begin)
 }
 
 /// `GET /{tenant}/subscriptions`
 async fn show(page: web::Data<Page>, slug: web::Path<String>, request: HttpRequest) -> HttpResponse {
-    let asked = Asked::read(&request);
-    let reader = page.languages.reader(&request, asked.lang.as_deref());
+    let query = PageQuery::read(&request);
+    let reader = page.languages.reader(&request, query.lang.as_deref());
     let visit = match page.visit(&request, &slug).await {
         Ok(visit) => visit,
         Err(refused) => {
-            return match (&refused.why, &refused.tenant, &asked.bought) {
+            return match (&refused.why, &refused.tenant, &query.bought) {
                 (Refusal::Unauthorized, Some(tenant), Some(bought)) => {
-                    page.confirm_alone(&reader, tenant, &asked, bought).await
+                    page.confirm_alone(&reader, tenant, &query, bought).await
                 }
-                _ => page.refuse(&reader, &refused, Some(&slug), &asked),
+                _ => page.refuse(&reader, &refused, Some(&slug), &query),
             };
         }
     };
-    // First what became of the purchase, then the passes: a page that says "active" shows the pass.
-    let message = match &asked.bought {
-        Some(bought) => purchase::told(&page, &reader, &visit, bought).await,
-        None => purchase::of_sync(&reader, asked.synced),
+    // First the purchase, then the passes, so that a page that says "active" shows the pass.
+    let message = match &query.bought {
+        Some(bought) => purchase::message(&page, &reader, &visit, bought).await,
+        None => purchase::of_sync(&reader, query.synced),
     };
     let tenant = &visit.tenant;
     let held = match page.api.customers.passes(&visit.customer, &visit.known).await {
         Ok(held) => held,
         Err(error) => {
             let refused = Refused::of(error.into(), Some(tenant.clone()));
-            return page.refuse(&reader, &refused, Some(&slug), &asked);
+            return page.refuse(&reader, &refused, Some(&slug), &query);
         }
     };
-    // Who comes from checkout has their purchase looked for already.
-    if *request.method() == Method::GET && asked.bought.is_none() {
+    // After a checkout the status of the purchase already does what a sync would.
+    if *request.method() == Method::GET && query.bought.is_none() {
         visit.sync_quietly(&page);
     }
     let now = page.api.customers.clock.now();
     let passes = passes::list(&reader, tenant, &held, now);
     let below = Below::Passes(passes);
-    let markup = markup::customers_page(&page, &reader, tenant, &asked, &message, &below);
+    let markup = markup::customers_page(&page, &reader, tenant, &query, &message, &below);
     answer(StatusCode::OK, &reader, markup)
 }
 
@@ -131,7 +131,7 @@ struct Visit {
     known: KnownTenant,
 }
 
-/// Why there is no page, and whose it would be.
+/// Why there is no page, and the tenant whose page it would be.
 struct Refused {
     why: Refusal,
     tenant: Option<Arc<Tenant>>,
@@ -144,7 +144,7 @@ impl Refused {
 }
 
 impl Page {
-    /// Who comes, and to whom. Who is not signed in is told whose page it is.
+    /// Authenticates the customer and finds the tenant. Without a sign-in the tenant is in the error, for its page.
     async fn visit(&self, request: &HttpRequest, slug: &str) -> Result<Visit, Refused> {
         let nobodys = |why| Refused::of(why, None);
         let customer = match self.api.credential(request).await {
@@ -173,28 +173,34 @@ impl Page {
         self.api.customers.tenants.whole(slug).await
     }
 
-    /// To who is not signed in and comes from checkout: often their sign-in has ended while they paid, or their phone has opened
-    /// another browser. As by the API, the session's id tells whether the purchase is active, and nothing else.
+    /// The page for a customer who returns from checkout without a sign-in: it may have expired while they paid, or the phone
+    /// opened another browser. As in the API, the session's id shows whether the purchase is active, and nothing else.
     async fn confirm_alone(
         &self,
         reader: &Reader<'_>,
         tenant: &Tenant,
-        asked: &Asked,
+        query: &PageQuery,
         bought: &Bought,
     ) -> HttpResponse {
-        let message = purchase::told_alone(self, reader, &KnownTenant::of(tenant), bought).await;
-        let below = Below::SignIn(notice::sign_in(self, reader, Some(&tenant.slug), asked));
-        let markup = markup::customers_page(self, reader, tenant, asked, &message, &below);
+        let message = purchase::message_without_sign_in(self, reader, &KnownTenant::of(tenant), bought).await;
+        let below = Below::SignIn(error_pages::sign_in(self, reader, Some(&tenant.slug), query));
+        let markup = markup::customers_page(self, reader, tenant, query, &message, &below);
         answer(StatusCode::OK, reader, markup)
     }
 
-    fn refuse(&self, reader: &Reader, refused: &Refused, slug: Option<&str>, asked: &Asked) -> HttpResponse {
-        notice::refusal(self, reader, refused, slug, asked)
+    fn refuse(
+        &self,
+        reader: &Reader,
+        refused: &Refused,
+        slug: Option<&str>,
+        query: &PageQuery,
+    ) -> HttpResponse {
+        error_pages::refusal(self, reader, refused, slug, query)
     }
 }
 
 impl Visit {
-    /// Has the customer synced, at most once a minute, while the page goes out.
+    /// Starts a quiet sync of the customer, at most once a minute, in the background.
     fn sync_quietly(&self, page: &Page) {
         let customers = page.api.customers.clone();
         let (customer, tenant) = (self.customer.clone(), self.known.clone());
@@ -209,7 +215,7 @@ impl Visit {
     }
 }
 
-/// A page of ours, with what keeps it safe in a browser.
+/// A page with its security headers.
 fn answer(status: StatusCode, reader: &Reader, markup: Markup) -> HttpResponse {
     protected(HttpResponse::build(status), reader).body(markup.into_string())
 }
@@ -221,7 +227,7 @@ fn protected(mut response: HttpResponseBuilder, reader: &Reader) -> HttpResponse
         .insert_header((REFERRER_POLICY, REFERRERS))
         .insert_header((X_FRAME_OPTIONS, "DENY"))
         .insert_header((OPENER_POLICY, "same-origin"))
-        // It is one customer's, and true for a moment.
+        // It belongs to one customer and changes at any moment.
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header((CONTENT_LANGUAGE, reader.language.tag.as_str()))
         .insert_header((VARY, "Accept-Language, Authorization, Cookie"));

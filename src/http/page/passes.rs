@@ -1,11 +1,11 @@
-//! The list of passes: active ones, then those that are over.
+//! The list of passes: the active ones, then the expired ones.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{Markup, html};
 
 use super::format;
+use super::i18n::fill;
 use super::language::Reader;
-use super::words::fill;
 use crate::store::{Subscription, Tenant};
 
 pub(super) fn list(reader: &Reader, tenant: &Tenant, held: &[Subscription], now: DateTime<Utc>) -> Markup {
@@ -48,7 +48,7 @@ fn pass(reader: &Reader, tenant: &Tenant, one: &Subscription, now: DateTime<Utc>
             h3 { (one.pass_name) }
             p.classes { (classes_left(reader, left, total)) }
             @if let (Some(left), Some(total)) = (left, total) {
-                // The words above say the same.
+                // The text above says the same.
                 progress value=(left) max=(total) aria-hidden="true" {}
             }
             p.until {
@@ -65,7 +65,7 @@ fn pass(reader: &Reader, tenant: &Tenant, one: &Subscription, now: DateTime<Utc>
     }
 }
 
-/// Classes left, `None`: unlimited; and how many there were, where the shop's catalogue tells it and it can be.
+/// The classes left (`None`: unlimited), and how many the pass had, if the catalogue says so and that is not fewer.
 fn classes(tenant: &Tenant, one: &Subscription) -> (Option<u64>, Option<u64>) {
     let natural = |count: i64| u64::try_from(count).unwrap_or(0);
     let left = one.remaining_clips.map(natural);

@@ -1,5 +1,5 @@
-//! `POST /api/user/session` as a form: a page of another site sends its customer here, with the token, and the customer goes on
-//! to `next`, signed in.
+//! `POST /api/user/session` as a form: another site's page sends its customer here with the token; the customer is signed in and
+//! redirected to `next`.
 
 use actix_web::cookie::Cookie;
 use actix_web::guard::GuardContext;
@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use url::Url;
 
-use super::address::Asked;
+use super::address::PageQuery;
 use super::{Page, Refused};
 use crate::http::customer::{CustomerApi, Refusal, session};
 
@@ -30,8 +30,8 @@ pub(super) fn is_form(call: &GuardContext<'_>) -> bool {
     kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// Puts the token into the cookie and goes on. Only for a form of our own pages or of an allowed origin's: any other site could
-/// sign its visitor in as somebody else.
+/// Puts the token into the cookie and redirects. Only for forms of our own pages or an allowed origin: any other site could sign
+/// its visitor in as another user.
 pub(super) async fn begin(
     page: web::Data<Page>,
     request: HttpRequest,
@@ -44,7 +44,7 @@ pub(super) async fn begin(
             .finish(),
         Err(why) => {
             let reader = page.languages.reader(&request, None);
-            page.refuse(&reader, &Refused::of(why, None), None, &Asked::default())
+            page.refuse(&reader, &Refused::of(why, None), None, &PageQuery::default())
         }
     }
 }
@@ -65,7 +65,7 @@ async fn signed_in(
     };
     let (token, next) = match read {
         Ok(read) => read,
-        // Every call counts, also one that is refused.
+        // Every request counts, also a refused one.
         Err(refusal) => {
             api.within_limits(request).await?;
             return Err(refusal);
@@ -74,7 +74,7 @@ async fn signed_in(
     Ok((session::cookie_for(api, request, &token).await?, next))
 }
 
-/// The address, if it is one of this server, whatever its browser makes of slashes and control characters.
+/// The address, if it is on this server whatever a browser makes of its slashes and control characters.
 fn local_path(next: &str) -> Option<String> {
     const HERE: &str = "https://here.invalid";
     if next.len() > LONGEST_NEXT || !next.starts_with('/') || next.contains(['\\', '\t', '\r', '\n']) {

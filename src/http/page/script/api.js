@@ -4,7 +4,7 @@ const NAME = "surepass-passes";
 // Where the script came from is where the API is.
 const ORIGIN = new URL((document.currentScript && document.currentScript.src) || location.href, location.href).origin;
 
-// How often a purchase is asked for.
+// The pause between two polls of a purchase.
 const EVERY = 2000;
 // The stream has a heartbeat every 15 s.
 const SILENCE = 40000;
@@ -25,15 +25,15 @@ const wait = (pause, signal) =>
     if (signal.aborted) end();
   });
 
-/** How long the server asks to be left alone; undefined: it does not say. */
+/** The response's Retry-After; undefined: it has none. */
 const retryAfter = (response) => {
-  const told = response.headers.get("Retry-After");
-  const seconds = Number(told);
-  return told && seconds >= 0 ? Math.min(seconds, 600) * 1000 : undefined;
+  const header = response.headers.get("Retry-After");
+  const seconds = Number(header);
+  return header && seconds >= 0 ? Math.min(seconds, 600) * 1000 : undefined;
 };
 
-/** Reads server-sent events until `heard` answers true, or the stream ends. A heartbeat is an event without a name. */
-const readEvents = async (body, heard) => {
+/** Reads server-sent events until `onEvent` returns true, or the stream ends. A heartbeat is an event without a name. */
+const readEvents = async (body, onEvent) => {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let text = "";
@@ -50,7 +50,7 @@ const readEvents = async (body, heard) => {
         const name = line.slice(0, Math.max(at, 0));
         if (name in event) event[name] = line.slice(at + 1).replace(/^ /, "");
       });
-      if (heard(event)) {
+      if (onEvent(event)) {
         reader.cancel().catch(() => {});
         return;
       }
@@ -71,7 +71,7 @@ class Api {
     this.base = isPage ? "" : (element.getAttribute("api") || ORIGIN).replace(/\/+$/, "");
   }
 
-  /** Fetches what has a status and a text. Throws where no answer came in time; all calls may be repeated. */
+  /** Fetches a response with its text. Throws if none came in time; all calls may be repeated. */
   async call(method, path, { body, patience = 10000, signal }) {
     const stop = new AbortController();
     const abort = () => stop.abort();
@@ -81,20 +81,20 @@ class Api {
     try {
       const response = await this.fetch(method, path, { body, stop });
       const text = await response.text();
-      let told = null;
+      let json = null;
       try {
-        told = JSON.parse(text);
+        json = JSON.parse(text);
       } catch (_) {
         // A page, or a proxy's own words.
       }
-      return { status: response.status, body: told || {}, text, retryAfter: retryAfter(response) };
+      return { status: response.status, body: json || {}, text, retryAfter: retryAfter(response) };
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", abort);
     }
   }
 
-  /** The bare response. Where a token is refused, the shop's function is asked for a fresh one, once. */
+  /** The bare response. If a token is rejected, the shop's function is called for a fresh one, once. */
   async fetch(method, path, { body, headers, stop }) {
     const once = async (fresh) => {
       const token = await this.token(fresh, stop.signal);
@@ -125,10 +125,10 @@ class Api {
   }
 
   /**
-   * Follows the live stream of a purchase, again and again where it breaks, until it ends, is not there, or `signal` is
-   * aborted. The polling goes on beside it, so that nothing which goes wrong here matters.
+   * Follows the live stream of a purchase, reconnecting when it breaks, until it ends, is not available, or `signal` is
+   * aborted. Polling goes on beside it, so a failure here does no harm.
    */
-  async follow(session, heard, signal) {
+  async follow(session, onEvent, signal) {
     const path = `/api/user/subscription-status/stream?sessionId=${encodeURIComponent(session)}`;
     let last = "";
     let isOver = false;
@@ -141,12 +141,12 @@ class Api {
         clearTimeout(timer);
         timer = setTimeout(abort, SILENCE);
       };
-      let asked;
+      let retry;
       try {
         listen();
         const headers = Object.assign({ Accept: "text/event-stream" }, last && { "Last-Event-ID": last });
         const response = await this.fetch("GET", path, { headers, stop });
-        asked = retryAfter(response);
+        retry = retryAfter(response);
         if (response.ok) {
           const kind = response.headers.get("Content-Type") || "";
           if (!kind.startsWith("text/event-stream") || !response.body) return;
@@ -155,7 +155,7 @@ class Api {
             last = event.id || last;
             isOver = event.event === "end";
             if (event.event === "status") {
-              heard(JSON.parse(event.data));
+              onEvent(JSON.parse(event.data));
               // It works: the next pause is the shortest again.
               pause = EVERY / 2;
             }
@@ -171,7 +171,7 @@ class Api {
         signal.removeEventListener("abort", abort);
         stop.abort();
       }
-      if (!isOver) await wait(Math.max(pause * (0.5 + Math.random()), asked || 0), signal);
+      if (!isOver) await wait(Math.max(pause * (0.5 + Math.random()), retry || 0), signal);
     }
   }
 }

@@ -7,22 +7,22 @@ const GIVE_UP = 600000;
 
 const whomToAsk = ({ reference, contact }) => ({ reference, contact });
 
-/** Waits for a purchase: asks every two seconds for half a minute, then seldom, and listens to the stream beside it. */
+/** Waits for a purchase: polls every two seconds for half a minute, then less often, and follows the stream beside it. */
 class Confirmation {
-  /** `begun`: when it began to be waited for. `kind`: what the server has said so far. */
-  constructor(desk, session, begun, kind) {
-    this.desk = desk;
+  /** `begun`: when the waiting began. `kind`: the state in the server's page. */
+  constructor(controller, session, begun, kind) {
+    this.controller = controller;
     this.session = session;
     this.begun = begun;
     this.kind = kind === "pending" || kind === "unpaid" ? kind : "confirming";
     this.notBefore = 0;
     this.stopping = new AbortController();
-    // A failure for which no sync was asked stays on the page.
+    // A failure without a sync stays on the page.
     this.hasSynced = kind === "failed";
-    // Once the customer has been told of something else, such as what the button came to, only what is final is told.
+    // Once the page shows another message, such as the button's result, only a final state replaces it.
     this.isAside = this.hasSynced;
     this.isFailed = kind === "syncing";
-    // Whom to ask, once a failure has said so.
+    // The contact and reference of a failure.
     this.support = null;
   }
 
@@ -32,9 +32,9 @@ class Confirmation {
 
   start() {
     if (this.isFailed) this.sync();
-    this.tell();
-    // Oftener than the count changes, as timers come late.
-    this.ticker = setInterval(() => this.tell(), EVERY / 4);
+    this.showProgress();
+    // More often than the count changes, because timers are late.
+    this.ticker = setInterval(() => this.showProgress(), EVERY / 4);
     this.follow();
     this.poll();
   }
@@ -46,17 +46,17 @@ class Confirmation {
   }
 
   follow() {
-    this.desk.api.follow(this.session, (status) => this.heard(status), this.stopping.signal);
+    this.controller.api.follow(this.session, (status) => this.receive(status), this.stopping.signal);
   }
 
   goOn() {
     if (this.resume) this.resume();
   }
 
-  /** Looks at once: the page is shown again, or the network is back. */
+  /** Polls at once: the page is visible again, or the network is back. */
   wake() {
     if (now() < this.notBefore) return;
-    // What was under way when the phone fell asleep may never end.
+    // A request from before the phone slept may never end.
     if (this.looking && now() - this.looking.since > 3000) this.looking.stop.abort();
     this.goOn();
   }
@@ -85,9 +85,9 @@ class Confirmation {
     let answer;
     try {
       const call = { body: { sessionId: this.session }, patience: 12000, signal: stop.signal };
-      answer = await this.desk.api.call("POST", "/api/user/subscription-status", call);
+      answer = await this.controller.api.call("POST", "/api/user/subscription-status", call);
     } catch (_) {
-      // A network that is away comes back.
+      // The network is down; the next poll tries again.
       return;
     } finally {
       this.looking = null;
@@ -95,67 +95,67 @@ class Confirmation {
     }
     if (this.isOver) return;
     const { status, body } = answer;
-    if (status === 200) this.heard(body);
-    else if (status === 401) this.desk.signedOut();
+    if (status === 200) this.receive(body);
+    else if (status === 401) this.controller.signedOut();
     else if (status === 429 || status >= 500) this.notBefore = now() + (answer.retryAfter || 0);
     else {
       console.error(`${NAME}: ${status} ${body.error || ""}`);
       this.stop();
-      this.desk.show("idle");
+      this.controller.show("idle");
     }
   }
 
-  heard(status) {
+  receive(status) {
     if (this.isOver) return;
     const { state } = status;
     if (status.found) {
       this.stop();
-      this.desk.fulfilled(this.session, status.subscription || {});
+      this.controller.fulfilled(this.session, status.subscription || {});
     } else if (state === "declined" || state === "expired") {
       this.stop();
-      this.desk.ended(this.session, state);
+      this.controller.ended(this.session, state);
     } else if (state === "unmatched" || state === "not_a_pass" || state === "refunded") {
-      // Paid, and no waiting helps: the page says whom to ask.
+      // Final: the page shows the contact.
       this.stop();
-      this.desk.ended(this.session, status.closed ? "closed" : state, whomToAsk(status));
+      this.controller.ended(this.session, status.closed ? "closed" : state, whomToAsk(status));
     } else if (status.webhookError) {
       this.support = whomToAsk(status);
       if (!this.hasSynced) this.sync();
       else if (this.isProblem) this.problem();
     } else {
       this.kind = state === "pending" || state === "unpaid" ? state : "confirming";
-      this.tell();
+      this.showProgress();
     }
   }
 
-  /** Its job failed. The sync that the server has begun by itself is joined, and its outcome told. */
+  /** Its job failed: joins the sync that the server started, and shows its outcome. */
   async sync() {
     this.hasSynced = true;
     this.isAside = true;
-    const outcome = await this.desk.sync();
+    const outcome = await this.controller.sync();
     if (!outcome || this.isOver) return;
-    // What only a person can mend is not mended by pressing the button again.
+    // Only a person can fix it: pressing the button again does not help.
     this.isProblem = outcome.isKnown;
     if (this.isProblem) this.problem();
-    else this.desk.show(outcome.kind, { n: outcome.n });
-    this.desk.synced(this.isProblem ? { kind: "problem" } : outcome);
-    this.desk.refresh();
-    // The stream has ended with the failure.
+    else this.controller.show(outcome.kind, { n: outcome.n });
+    this.controller.synced(this.isProblem ? { kind: "problem" } : outcome);
+    this.controller.refresh();
+    // The stream ended with the failure.
     this.follow();
     this.wake();
   }
 
-  /** The sync has not helped. Until a status has said whom to ask, it waits for that. */
+  /** The sync has not helped: shows the contact, as soon as a status has named it. */
   problem() {
-    if (this.support) this.desk.show(this.support.reference ? "problem_quoted" : "problem", this.support);
+    if (this.support) this.controller.show(this.support.reference ? "problem_quoted" : "problem", this.support);
   }
 
-  tell() {
+  showProgress() {
     const passed = now() - this.begun;
     if (passed >= EVERY * ATTEMPTS) clearInterval(this.ticker);
     if (this.isAside || this.isOver) return;
-    if (this.kind !== "confirming") this.desk.show(this.kind);
-    else if (passed >= EVERY * ATTEMPTS) this.desk.show("late");
-    else this.desk.show("confirming", { n: Math.floor(passed / EVERY) + 1, of: ATTEMPTS });
+    if (this.kind !== "confirming") this.controller.show(this.kind);
+    else if (passed >= EVERY * ATTEMPTS) this.controller.show("late");
+    else this.controller.show("confirming", { n: Math.floor(passed / EVERY) + 1, of: ATTEMPTS });
   }
 }

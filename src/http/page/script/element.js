@@ -1,14 +1,14 @@
-// The element itself: everything it does is its desk's.
+// The custom element. Its work is done by its PassesController.
 
-const desks = new WeakMap();
+const controllers = new WeakMap();
 const tokens = new WeakMap();
 
 const restart = (element) => {
-  const desk = desks.get(element);
-  if (desk) desk.start();
+  const controller = controllers.get(element);
+  if (controller) controller.start();
 };
 
-/** When the element's children are here, and the page's own deferred scripts have run, of which one may have its token. */
+/** Resolves when the element's children are parsed and the page's deferred scripts have run: one of them may set its token. */
 const whole = new Promise((resolve) => {
   const [navigation] = performance.getEntriesByType("navigation");
   const hasRun = !navigation || navigation.domContentLoadedEventStart > 0;
@@ -22,7 +22,7 @@ class SurepassPasses extends HTMLElement {
     return ["session", "tenant", "lang", "api"];
   }
 
-  /** The customer's token, or a function that gets it; called with `{fresh: true}` where the last one was refused. */
+  /** The customer's token, or a function that returns it; called with `{fresh: true}` if the last one was rejected. */
   get token() {
     return tokens.get(this) || null;
   }
@@ -30,7 +30,7 @@ class SurepassPasses extends HTMLElement {
   set token(token) {
     const before = this.token;
     tokens.set(this, token);
-    // Frameworks set a new function whenever they draw anew.
+    // Frameworks set a new function at every render.
     const isSame = before === token || (typeof before === "function" && typeof token === "function");
     if (!isSame || this.dataset.state === "signed_out") restart(this);
   }
@@ -40,21 +40,21 @@ class SurepassPasses extends HTMLElement {
   }
 
   begin() {
-    if (!this.isConnected || desks.has(this)) return;
-    // Set before this script was here.
+    if (!this.isConnected || controllers.has(this)) return;
+    // Set before this script was loaded.
     if (Object.prototype.hasOwnProperty.call(this, "token")) {
       const { token } = this;
       delete this.token;
       this.token = token;
     }
-    desks.set(this, new Desk(this));
+    controllers.set(this, new PassesController(this));
     restart(this);
   }
 
   disconnectedCallback() {
-    const desk = desks.get(this);
-    desks.delete(this);
-    if (desk) desk.leave();
+    const controller = controllers.get(this);
+    controllers.delete(this);
+    if (controller) controller.leave();
   }
 
   attributeChangedCallback(_name, before, after) {

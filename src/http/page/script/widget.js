@@ -1,4 +1,4 @@
-// What the element shows on another site's page.
+// What the element renders on another site's page.
 
 const STYLE = `
   :host { display: block; font: inherit; color: var(--surepass-ink, inherit); line-height: 1.5; }
@@ -29,7 +29,7 @@ const STYLE = `
   [part=expired] { color: var(--surepass-soft, inherit); }
 `;
 
-/** The same markup as our page has, and a place for the list, in a shadow root of the element. */
+/** The same markup as our page, and a place for the list, in a shadow root of the element. */
 const renderWidget = (element) => {
   const root = element.attachShadow({ mode: "open" });
   root.append(
@@ -48,14 +48,14 @@ const renderWidget = (element) => {
   return root;
 };
 
-/** The lists of what `GET /api/user/subscriptions` has answered. */
+/** The lists of a response of `GET /api/user/subscriptions`. */
 const renderLists = ({ activeSubscriptions = [], expiredSubscriptions = [], timeZone }, lang, say) => {
-  // The shop's days: a pass that ends tonight in Oslo ends tonight wherever its holder is.
+  // In the shop's time zone: a pass that ends tonight in Oslo ends tonight wherever its customer is.
   const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium", timeZone });
-  const told = (pass) => {
+  const describe = (pass) => {
     const end = new Date(pass.endDate);
     const time = clock.format(end);
-    // Midnight is the end of the day before. Of what is over nobody asks for the minute.
+    // Midnight is the end of the day before. An expired pass has no time.
     const isMidnight = time === "00:00:00";
     const timeStyle = isMidnight || time.startsWith("23:59") || pass.isExpired ? undefined : "short";
     const last = isMidnight ? new Date(end.getTime() - 1000) : end;
@@ -66,7 +66,7 @@ const renderLists = ({ activeSubscriptions = [], expiredSubscriptions = [], time
     const left = clips === undefined ? say("unlimited") : say("classes_left", { n: clips });
     return `${left} · ${say("valid_until", { date })}`;
   };
-  const line = (pass) => make("li", {}, make("strong", {}, pass.passName || ""), make("span", {}, told(pass)));
+  const line = (pass) => make("li", {}, make("strong", {}, pass.passName || ""), make("span", {}, describe(pass)));
   const list = (part, passes) => [
     make("h2", { part: "heading" }, say(`${part}_heading`)),
     make("ul", { part, role: "list" }, ...passes.map(line)),

@@ -7,7 +7,7 @@ use super::Health;
 use super::health::Seen;
 use crate::verdict::{PAID_WITHOUT_PASS, UNKNOWN, WAITING_TOO_LONG};
 
-const PAGE: &str = include_str!("front.html");
+const PAGE: &str = include_str!("index.html");
 
 /// Shows whether the system works, and nothing that it holds: it is public.
 pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {

@@ -1,27 +1,27 @@
-//! `POST /{tenant}/subscriptions`: "Missing Pass?", as a form.
+//! `POST /{tenant}/subscriptions`: the button "Missing Pass?" without a script, a form.
 
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::address::{self, Asked, Synced};
+use super::address::{self, PageQuery, Synced};
 use super::{Page, Refused, Visit};
 use crate::http::customer::{Refusal, sync};
 use crate::lookback::Report;
 use crate::store::RunPhase;
 
-/// How long the answer waits for what the sync comes to; beyond it the sync goes on by itself.
+/// How long the response waits for the sync's report; after it the sync goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Syncs, and sends back to the page, which says what came of it.
+/// Syncs, and redirects to the page, which shows the outcome.
 pub(super) async fn sync(
     page: web::Data<Page>,
     slug: web::Path<String>,
     request: HttpRequest,
 ) -> HttpResponse {
-    let asked = Asked::read(&request);
-    let reader = page.languages.reader(&request, asked.lang.as_deref());
+    let query = PageQuery::read(&request);
+    let reader = page.languages.reader(&request, query.lang.as_deref());
     let synced = async {
         let visit = page.visit(&request, &slug).await?;
         match page.sync(&visit).await {
@@ -38,7 +38,7 @@ pub(super) async fn sync(
             why: Refusal::Unauthorized,
             ..
         }) => None,
-        Err(refused) => return page.refuse(&reader, &refused, Some(&slug), &asked),
+        Err(refused) => return page.refuse(&reader, &refused, Some(&slug), &query),
     };
     let back = address::page(&slug, &reader, None, synced);
     HttpResponse::SeeOther()

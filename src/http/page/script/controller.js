@@ -1,11 +1,11 @@
-// What one element does while it is part of a page.
+// PassesController: what one <surepass-passes> element does while it is part of a page.
 
-// A sync is asked for again so often, and so long after the answer at most.
+// How often a sync is requested again, and the longest wait before it.
 const TRIES = 4;
 const LONGEST_WAIT = 15000;
-// What the server says of a purchase when there is nothing to wait for any more.
+// The final states of a purchase.
 const FINAL = ["active", "declined", "expired", "unmatched", "not_a_pass", "refunded"];
-// `data-state` of messages whose key it is not.
+// The `data-state` of messages whose key is another word.
 const STATES = {
   exchanged: "active",
   has_ended: "active",
@@ -20,7 +20,7 @@ const STATES = {
 };
 const OF_WINDOW = ["online", "pagehide", "pageshow"];
 
-/** What a sync came to, as the key of its message; `answer` is null where none came. */
+/** The outcome of a sync, as the key of its message; `answer` is null if none came. */
 const outcomeOf = (answer) => {
   const { status, body } = answer || { status: 0, body: {} };
   if (status === 429) return { kind: "too_many" };
@@ -31,7 +31,7 @@ const outcomeOf = (answer) => {
   return { kind: body.skippedCount > 0 ? "already" : "none" };
 };
 
-/** An address of the web, never a script; null: it is none. */
+/** An http(s) URL, never a script; null for anything else. */
 const webAddress = (text) => {
   try {
     const { protocol, href } = new URL(text || "", location.href);
@@ -41,14 +41,14 @@ const webAddress = (text) => {
   }
 };
 
-class Desk {
+class PassesController {
   constructor(element) {
     this.element = element;
     this.isPage = element.querySelector("[data-message]") !== null;
     this.root = this.isPage ? element : element.shadowRoot || renderWidget(element);
     this.message = this.root.querySelector("[data-message]");
     this.form = this.root.querySelector("form[data-missing]");
-    // Without a button nobody is signed in: nothing is asked for but the purchase.
+    // Without a button nobody is signed in: only the purchase is requested.
     this.isAlone = this.form === null;
     if (!this.isAlone) {
       this.button = this.form.querySelector("button");
@@ -70,7 +70,7 @@ class Desk {
       event.preventDefault();
       this.missing();
     } else if (event.type === "pagehide") {
-      // A page with open calls cannot be kept for the back button.
+      // A page with open requests cannot be kept for the back button.
       this.stop();
     } else if (event.type === "pageshow") {
       if (event.persisted) this.start();
@@ -89,7 +89,7 @@ class Desk {
     this.say = sayIn(this.lang);
     this.api = new Api(element, this.isPage, this.isAlone);
     if (!this.isPage) this.button.textContent = this.say("missing_pass");
-    // What was said of a sign-in before this one.
+    // Clears the message of an earlier sign-in.
     if (!element.dataset.state || element.dataset.state === "signed_out") this.show("idle");
     this.listed = null;
     const session = element.getAttribute("session");
@@ -130,8 +130,8 @@ class Desk {
     const { signal } = this.stopping;
     const outcome = await this.run({ quiet: true });
     if (!outcome || outcome.kind !== "found" || signal.aborted) return;
-    // The list tells whether it was this visit that found it, or one a moment ago.
-    if ((await this.refresh()) && !this.isBusy) this.told(outcome);
+    // The list shows whether this visit found it, or one a moment ago.
+    if ((await this.refresh()) && !this.isBusy) this.report(outcome);
   }
 
   /** The button. */
@@ -140,18 +140,18 @@ class Desk {
     if (this.confirmation) this.confirmation.isAside = true;
     const outcome = await this.sync();
     if (!outcome) return;
-    this.told(outcome);
+    this.report(outcome);
     this.refresh();
     if (this.confirmation) this.confirmation.wake();
   }
 
-  /** Looks for missing passes, one look at a time, in sight of the customer. Null: there is nothing to tell. */
+  /** Looks for missing passes, one request at a time, and shows that. Null: there is nothing to show. */
   async sync() {
     if (this.isBusy || this.isAlone) return null;
     this.busy(true);
     this.show("syncing");
     const outcome = await this.run();
-    // A purchase that has arrived meanwhile has been told instead.
+    // A purchase that arrived meanwhile has replaced the message.
     if (!outcome || !this.isBusy) return null;
     this.busy(false);
     return outcome;
@@ -167,12 +167,12 @@ class Desk {
     this.button.textContent = isBusy ? this.say("busy") : this.label;
     if (isBusy) this.button.setAttribute("aria-busy", "true");
     else this.button.removeAttribute("aria-busy");
-    // Browsers take the focus from a button that is disabled. Who has gone elsewhere meanwhile stays there.
+    // Browsers take the focus from a disabled button. A customer who has moved it elsewhere keeps it there.
     const isNowhere = !document.activeElement || document.activeElement === document.body;
     if (!isBusy && this.hadFocus && isNowhere) this.button.focus({ preventScroll: true });
   }
 
-  /** One sync, asked for again while it goes on, and when the server says so: to ask again is to join it. */
+  /** One sync, requested again while it goes on, and when the server says so: a new request joins the running one. */
   async run(body) {
     const { signal } = this.stopping;
     for (let tries = 1; ; tries++) {
@@ -180,11 +180,11 @@ class Desk {
       try {
         answer = await this.api.call("POST", "/api/user/sync-subscriptions", { body, patience: 20000, signal });
       } catch (_) {
-        // Asked again below.
+        // Tried again below.
       }
       if (signal.aborted) return null;
       if (answer && answer.status === 401) {
-        // What is done quietly takes no message away, such as that a purchase is active.
+        // A quiet sync replaces no message, such as that a purchase is active.
         if (!body) this.signedOut();
         return null;
       }
@@ -194,7 +194,7 @@ class Desk {
     }
   }
 
-  told(outcome) {
+  report(outcome) {
     this.show(outcome.kind, { n: outcome.n });
     this.synced(outcome);
   }
@@ -222,14 +222,14 @@ class Desk {
     this.quietly();
   }
 
-  /** What became of the purchase has been told: to load the page again must not tell it again. */
+  /** The purchase has a final state: loading the page again must not show it again. */
   end(session) {
     this.settled = session;
     this.confirmation = null;
     if (this.isPage) history.replaceState(history.state, "", this.address());
   }
 
-  /** The page without what it was told by its address; a language that was chosen stays. */
+  /** The page's address without the purchase; a chosen language stays. */
   address() {
     return this.element.dataset.page || location.pathname;
   }
@@ -241,31 +241,31 @@ class Desk {
     if (this.confirmation) this.confirmation.stop();
     this.confirmation = null;
     this.show("signed_out");
-    // Our own page, asked for anew, says where to sign in, and keeps the purchase in mind.
+    // Our own page, loaded again, says where to sign in and keeps the purchase.
     const address = this.isPage ? location.href : webAddress(this.element.getAttribute("sign-in"));
     if (address) this.message.append(" ", make("a", { href: address }, this.say("sign_in")));
     this.emit("signin", {});
   }
 
-  /** The list as it is now, in place. Answers whether that changed anything; false, too, where it could not be had. */
+  /** Updates the list in place. Returns whether it changed; false, too, if it could not be loaded. */
   async refresh() {
     if (this.isAlone) return false;
     const { signal } = this.stopping;
     const path = this.isPage ? this.address() : "/api/user/subscriptions";
     for (let tries = 0; tries < TRIES && !signal.aborted; tries++) {
-      let asked;
+      let pause;
       try {
         const answer = await this.api.call("GET", path, { signal });
         if (signal.aborted) return false;
         if (answer.status === 200) return this.isPage ? this.swap(answer.text) : this.list(answer);
-        // What has just been told of a purchase is not taken back.
+        // The message of a purchase is not replaced.
         if (answer.status === 401 && !this.begun) this.signedOut();
         if (answer.status < 500 && answer.status !== 429) return false;
-        asked = answer.retryAfter;
+        pause = answer.retryAfter;
       } catch (_) {
-        // The network: once more.
+        // A network error: tried again.
       }
-      await wait(Math.max(1000 * 3 ** tries, asked || 0), signal);
+      await wait(Math.max(1000 * 3 ** tries, pause || 0), signal);
     }
     return false;
   }
@@ -291,7 +291,7 @@ class Desk {
     if (this.shown === text) return;
     this.shown = text;
     const { message, element } = this;
-    // What counts up is not read aloud again and again.
+    // A screen reader does not read the count again and again.
     const at = kind === "confirming" ? text.indexOf("(") : -1;
     const count = message.querySelector("[data-count]");
     if (at > 0 && count && element.dataset.state === kind) {

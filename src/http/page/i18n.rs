@@ -1,4 +1,4 @@
-//! What the page says, in each language: `config/locales/*.toml`, and what the configured folder adds or overrides.
+//! The page's messages in each language: `config/locales/*.toml`, and what the configured folder adds or overrides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 const ENGLISH: &str = "en";
-/// Those that are compiled in; English is the reference of all.
+/// The languages that are compiled in. English is the reference of all.
 const COMPILED_IN: [(&str, &str); 2] = [
     (ENGLISH, include_str!("../../../config/locales/en.toml")),
     ("nb", include_str!("../../../config/locales/nb.toml")),
@@ -19,12 +19,12 @@ const CATEGORIES: [&str; 6] = ["zero", "one", "two", "few", "many", "other"];
 /// Why a locale file is refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {reason}", path = .path.display())]
-pub struct WordsError {
+pub struct LocaleError {
     path: PathBuf,
     reason: String,
 }
 
-/// A language that the page speaks.
+/// A language of the page.
 #[derive(Debug)]
 pub(super) struct Language {
     pub(super) tag: String,
@@ -48,7 +48,7 @@ pub(super) struct About {
     pub(super) also: Vec<String>,
 }
 
-/// What the page and its script both say.
+/// The messages of both the page and its script.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Script {
@@ -90,7 +90,7 @@ pub(super) struct Script {
     pub(super) switched_off: String,
 }
 
-/// What only the page says.
+/// The messages of the page only.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Notices {
@@ -155,7 +155,7 @@ impl Language {
     }
 }
 
-/// The text with its `{…}` filled in. What is filled in is never read as a text itself.
+/// The text with its `{…}` replaced. The values are not searched for `{…}` again.
 pub(super) fn fill(text: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
@@ -180,8 +180,8 @@ pub(super) fn fill(text: &str, values: &[(&str, &str)]) -> String {
 /// English first, then the others by their tags.
 ///
 /// # Errors
-/// [`WordsError`] with the first thing that is wrong.
-pub(super) fn load(folder: &Path) -> Result<Vec<Language>, WordsError> {
+/// [`LocaleError`] with the first thing that is wrong.
+pub(super) fn load(folder: &Path) -> Result<Vec<Language>, LocaleError> {
     let mut sources: BTreeMap<String, Vec<(PathBuf, Table)>> = BTreeMap::new();
     for (tag, text) in COMPILED_IN {
         let path = PathBuf::from(format!("{tag}.toml (compiled in)"));
@@ -190,7 +190,7 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Language>, WordsError> {
     }
     let reference = sources[ENGLISH][0].1.clone();
     for path in files(folder)? {
-        let refused = |reason: String| WordsError {
+        let refused = |reason: String| LocaleError {
             path: path.clone(),
             reason,
         };
@@ -219,14 +219,14 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Language>, WordsError> {
     let mut languages = Vec::new();
     for (tag, layers) in sources {
         let mut words = english.clone();
-        // Others' readers get English where nothing says more; a language's own name is its own.
+        // A message that a language lacks is shown in English, but not the name of the language.
         words.insert("language".to_owned(), Value::Table(named(&tag)));
         let mut path = PathBuf::new();
         for (of, table) in layers {
             lay_over(&mut words, &table);
             path = of;
         }
-        let language = language(&tag, words).map_err(|reason| WordsError { path, reason })?;
+        let language = language(&tag, words).map_err(|reason| LocaleError { path, reason })?;
         let at = if tag == ENGLISH { 0 } else { languages.len() };
         languages.insert(at, language);
     }
@@ -253,9 +253,9 @@ fn language(tag: &str, words: Table) -> Result<Language, String> {
 }
 
 /// The files of the folder's `locales`, if there is one, by name.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, WordsError> {
+fn files(folder: &Path) -> Result<Vec<PathBuf>, LocaleError> {
     let folder = folder.join("locales");
-    let refused = |error: std::io::Error| WordsError {
+    let refused = |error: std::io::Error| LocaleError {
         path: folder.clone(),
         reason: error.to_string(),
     };
@@ -275,18 +275,18 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, WordsError> {
     Ok(files)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Table, WordsError> {
+fn parse(path: &Path, text: &str) -> Result<Table, LocaleError> {
     text.parse().map_err(|error: toml::de::Error| {
         let at = error.span().map_or(0, |span| span.start);
         let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
-        WordsError {
+        LocaleError {
             path: path.to_owned(),
             reason: format!("line {line}: {}", error.message()),
         }
     })
 }
 
-/// Every section and key is one of the reference's, of its kind, and has none but its `{…}`.
+/// Checks that every section and key is in the reference, with the same kind of value, and that a text has only its `{…}`.
 fn check(table: &Table, reference: &Table) -> Result<(), String> {
     for (section, words) in table {
         let known = reference.get(section).and_then(Value::as_table);
@@ -343,7 +343,7 @@ fn check_text(value: &Value, model: &Value) -> Result<(), String> {
     }
 }
 
-/// The names of what a text, or any of its forms, has filled in.
+/// The names of the `{…}` in a text or in any of its forms.
 fn gaps(value: &Value) -> BTreeSet<&str> {
     match value {
         Value::String(text) => text
@@ -356,7 +356,7 @@ fn gaps(value: &Value) -> BTreeSet<&str> {
     }
 }
 
-/// A key of `over` takes the place of the same key: forms of two languages are never mixed.
+/// Replaces whole keys, so that the plural forms of two languages are never mixed.
 fn lay_over(words: &mut Table, over: &Table) {
     for (section, over) in over {
         let known = words.get_mut(section).and_then(Value::as_table_mut);

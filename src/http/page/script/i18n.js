@@ -3,8 +3,10 @@
 // On our own page it takes over what the server has rendered; on another site's page, where it has no children, it
 // renders its own. The server joins the files of this folder to one function, so that a page gets nothing but the
 // element, and puts `const WORDS = {"en": {…}, …}` before them: the `[script]` tables of the locale files.
+//
+// This file chooses a language and formats its messages.
 
-/** What a page calls its language, as `Intl` takes it: many write `en_US`, and some what is no language at all. */
+/** A page's language as `Intl` accepts it: many write `en_US`, and some a word that is no language tag. */
 const languageTag = (lang) => {
   const tag = lang.replace(/_/g, "-");
   try {
@@ -15,7 +17,7 @@ const languageTag = (lang) => {
   }
 };
 
-/** The words of a language, else English's: `say(key, values)` answers the form that goes with `n`, filled in. */
+/** The messages of a language, or else English: `say(key, values)` returns the plural form of `n`, filled in. */
 const sayIn = (lang) => {
   const wanted = lang.toLowerCase().replace(/^(no|nn)(?=-|$)/, "nb");
   const named = (tag) => Object.keys(WORDS).find((known) => known.toLowerCase() === tag);
