@@ -3,14 +3,14 @@
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
+use crate::fixture::{Fixture, PASSES, Reply, SESSION, SYNC, UNAUTHORIZED};
 use crate::sign_in::claims_with;
-use crate::studio::{PASSES, Reply, SESSION, SYNC, Studio, UNAUTHORIZED};
 use support::shop::now;
 
 const SHOP: &str = "https://shop.example.com";
 const EVIL: &str = "https://evil.example.com";
 
-fn preflight(studio: &Studio, origin: &str) -> RequestBuilder {
+fn preflight(studio: &Fixture, origin: &str) -> RequestBuilder {
     studio
         .request(Method::OPTIONS, SYNC)
         .header("Origin", origin)
@@ -23,7 +23,7 @@ fn preflight(studio: &Studio, origin: &str) -> RequestBuilder {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_configured_origins_may_call_and_others_may_not_read() {
-    let studio = Studio::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
+    let studio = Fixture::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
     let token = studio.sign_in.token("kari").await;
     let allowed = studio.send(preflight(&studio, SHOP)).await;
     assert_eq!(allowed.status, 200);
@@ -65,12 +65,12 @@ async fn pages_of_configured_origins_may_call_and_others_may_not_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_configured_origins_no_other_site_may_call() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let refused = studio.send(preflight(&studio, SHOP)).await;
     assert_eq!(refused.header("access-control-allow-origin"), None);
 }
 
-impl Studio {
+impl Fixture {
     async fn begin_session(&self, token: &str, host: &str) -> Reply {
         let request = self.request(Method::POST, SESSION).header("Host", host);
         self.send(request.bearer_auth(token)).await
@@ -79,7 +79,7 @@ impl Studio {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_goes_once_into_a_cookie_that_no_script_reads_and_that_lives_no_longer_than_it() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let token = studio.sign_in.token("kari").await;
     let begun = studio.begin_session(&token, "passes.example.com").await;
     assert_eq!(begun.status, 204);
@@ -120,7 +120,7 @@ async fn a_token_goes_once_into_a_cookie_that_no_script_reads_and_that_lives_no_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cookie_lets_in_its_own_pages_and_no_other_sites_page_can_use_it() {
-    let studio = Studio::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
+    let studio = Fixture::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
     let token = studio.sign_in.token("kari").await;
     let begun = studio.begin_session(&token, "localhost").await;
     let cookie = begun.header("set-cookie").unwrap();
@@ -141,7 +141,7 @@ async fn a_cookie_lets_in_its_own_pages_and_no_other_sites_page_can_use_it() {
         studio.send(request).await
     };
     assert_eq!(call(Method::GET, PASSES, &[]).await.status, 200);
-    let status = crate::studio::STATUS;
+    let status = crate::fixture::STATUS;
     let fine: [&[(&str, &str)]; 4] = [
         &[("Origin", "http://localhost")],
         &[("Origin", "https://localhost"), ("X-Forwarded-Proto", "https")],
@@ -183,7 +183,7 @@ async fn a_cookie_lets_in_its_own_pages_and_no_other_sites_page_can_use_it() {
 async fn behind_a_proxy_that_writes_host_anew_the_public_address_tells_whose_page_calls() {
     const PUBLIC: &str = "https://passes.example.com";
 
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     studio.shop.set("SUREPASS_PUBLIC_URL", PUBLIC);
     studio.shop.start_server().await;
     let said = studio.shop.servers[0].program.said();
@@ -199,7 +199,7 @@ async fn behind_a_proxy_that_writes_host_anew_the_public_address_tells_whose_pag
     let cookie = cookie.split(';').next().unwrap();
     let post = async |origin: &str| {
         let request = studio
-            .request(Method::POST, crate::studio::STATUS)
+            .request(Method::POST, crate::fixture::STATUS)
             .header("Host", "127.0.0.1:8080")
             .header("Origin", origin)
             .header("Cookie", cookie)

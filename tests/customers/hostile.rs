@@ -3,11 +3,11 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::studio::{PASSES, STATUS, SYNC, Studio, UNAUTHORIZED};
+use crate::fixture::{Fixture, PASSES, STATUS, SYNC, UNAUTHORIZED};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_are_the_contracts() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let token = studio.sign_in.token("kari").await;
     for (method, path) in [
         (Method::POST, STATUS),
@@ -69,7 +69,7 @@ async fn errors_are_the_contracts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_names_no_session_is_400_and_a_huge_one_413() {
-    let studio = Studio::open_with("requests_per_minute = 10000").await;
+    let studio = Fixture::open_with("requests_per_minute = 10000").await;
     let token = studio.sign_in.token("kari").await;
     let post = async |body: Vec<u8>| {
         let request = studio.request(Method::POST, STATUS).bearer_auth(&token);
@@ -111,7 +111,7 @@ async fn a_body_that_names_no_session_is_400_and_a_huge_one_413() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authorization_that_is_no_bearer_token_is_401() {
-    let studio = Studio::open_with("requests_per_minute = 10000").await;
+    let studio = Fixture::open_with("requests_per_minute = 10000").await;
     let token = studio.sign_in.token("kari").await;
     let with = async |values: &[Vec<u8>]| {
         let mut request = studio

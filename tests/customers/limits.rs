@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::studio::{PASSES, Reply, Studio, UNAUTHORIZED};
+use crate::fixture::{Fixture, PASSES, Reply, UNAUTHORIZED};
 
 fn assert_limited(reply: &Reply) {
     assert_eq!(reply.refusal(), (429, "Too many requests"));
@@ -13,7 +13,7 @@ fn assert_limited(reply: &Reply) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_user_has_a_limit_that_all_servers_count_together() {
-    let mut studio = Studio::open_with("requests_per_minute = 6").await;
+    let mut studio = Fixture::open_with("requests_per_minute = 6").await;
     studio.shop.start_server().await;
     let kari = studio.sign_in.token("kari").await;
     let mut refused = None;
@@ -35,7 +35,7 @@ async fn each_user_has_a_limit_that_all_servers_count_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_address_has_a_limit_and_bad_tokens_count() {
     let studio =
-        Studio::open_with("address_requests_per_minute = 6\naddress_header = \"X-Forwarded-For\"").await;
+        Fixture::open_with("address_requests_per_minute = 6\naddress_header = \"X-Forwarded-For\"").await;
     let knock = async |address: &str| {
         let request = studio.request(Method::GET, PASSES).bearer_auth("not.a.token");
         studio.send(request.header("X-Forwarded-For", address)).await
@@ -76,7 +76,7 @@ async fn each_address_has_a_limit_and_bad_tokens_count() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_makes_up_sessions_does_not_keep_stripe_busy() {
-    let studio = Studio::open_with("asks_per_minute = 4\nrequests_per_minute = 1000").await;
+    let studio = Fixture::open_with("asks_per_minute = 4\nrequests_per_minute = 1000").await;
     let token = studio.sign_in.token("kari").await;
     let mut asked = 0;
     for nth in 0..20 {
@@ -94,7 +94,7 @@ async fn who_makes_up_sessions_does_not_keep_stripe_busy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stripe_said_is_told_however_often_a_page_asks() {
-    let studio = Studio::open_with("asks_per_minute = 2").await;
+    let studio = Fixture::open_with("asks_per_minute = 2").await;
     let token = studio.sign_in.token("kari").await;
     let session = studio.stripe.session("kari", "expired").await;
     for _ in 0..20 {
@@ -105,7 +105,7 @@ async fn what_stripe_said_is_told_however_often_a_page_asks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_verified_only_after_its_address_has_been_counted() {
-    let studio = Studio::open_with("address_requests_per_minute = 2").await;
+    let studio = Fixture::open_with("address_requests_per_minute = 2").await;
     let token = studio.sign_in.token("kari").await;
     let mut last = 0;
     for _ in 0..8 {

@@ -8,13 +8,11 @@
 )]
 
 mod browser;
-mod cases;
 mod chromium;
+mod event_stream;
+mod fixture;
 mod hostile;
 mod limits;
-mod listening;
-mod live;
-mod live_doors;
 mod page;
 mod page_bought;
 mod page_forms;
@@ -25,8 +23,10 @@ mod reader;
 mod script;
 mod sign_in;
 mod status;
+mod status_stream;
+mod stream_access;
 mod stripe;
-mod studio;
 mod sync;
 mod tokens;
 mod unknown;
+mod unmatched;

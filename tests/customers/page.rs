@@ -5,10 +5,10 @@ use reqwest::Method;
 use serde_json::json;
 use surepass::money::Money;
 
+use crate::fixture::{Fixture, of};
 use crate::page_states;
 use crate::reader::{ACTIVE, OVER, PAGE, Reader, hold};
 use crate::sign_in::claims_with;
-use crate::studio::{Studio, of};
 use support::shop::now;
 
 fn instant(text: &str) -> DateTime<Utc> {
@@ -24,7 +24,7 @@ fn money(amount: i64, currency: &str) -> Money {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn active_and_expired_passes_are_shown_in_the_readers_language_and_the_shops_time_zone() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     hold(&studio, "kari", "one", |pass| {
         pass.created_at = now() - TimeDelta::minutes(9);
         pass.remaining_clips = Some(1);
@@ -125,7 +125,7 @@ async fn active_and_expired_passes_are_shown_in_the_readers_language_and_the_sho
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_course_that_was_bought_is_valid_until_its_date_and_who_has_nothing_is_told_so() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let course = of(studio.shop.session(), "kari").with("passId", Some("pass-course"));
     studio.shop.buy(&course).await;
     studio.shop.settled().await;
@@ -146,7 +146,7 @@ async fn a_course_that_was_bought_is_valid_until_its_date_and_who_has_nothing_is
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_name_is_shown_as_text_and_nothing_on_the_page_is_inline() {
     const NAME: &str = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;";
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     hold(&studio, "kari", "hostile", |pass| {
         pass.pass_name = NAME.to_owned();
     })
@@ -186,7 +186,7 @@ async fn a_hostile_name_is_shown_as_text_and_nothing_on_the_page_is_inline() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_lets_no_other_site_in_and_tells_none_its_address() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let kari = Reader::signed_in(&studio, "kari").await;
     for (reader, path, status) in [
         (&kari, PAGE, 200),
@@ -233,7 +233,7 @@ async fn the_page_lets_no_other_site_in_and_tells_none_its_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_signed_in_or_no_longer_is_sent_to_the_shops_own_sign_in_and_back() {
     let studio =
-        Studio::open_with("sign_in_url = \"https://{tenant}.example.com/sign-in?next={return}\"").await;
+        Fixture::open_with("sign_in_url = \"https://{tenant}.example.com/sign-in?next={return}\"").await;
     let expired = claims_with("kari", "exp", json!(now().timestamp() - 120));
     let expired = studio.sign_in.signed("rsa", expired).await;
     let readers = [
@@ -260,7 +260,7 @@ async fn who_is_not_signed_in_or_no_longer_is_sent_to_the_shops_own_sign_in_and_
         );
         assert_eq!(seen.texts("#passes, button, surepass-passes"), [""; 0]);
     }
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let seen = Reader::stranger(&studio).get(PAGE).await;
     assert_eq!((seen.status, seen.attribute("main a", "href")), (401, None));
     assert!(seen.text("main").contains("the shop's website"), "{}", seen.html);
@@ -268,7 +268,7 @@ async fn who_is_not_signed_in_or_no_longer_is_sent_to_the_shops_own_sign_in_and_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_in_the_way_is_told_calmly_and_with_a_way_on() {
-    let studio = Studio::open_with("address_requests_per_minute = 6").await;
+    let studio = Fixture::open_with("address_requests_per_minute = 6").await;
     let stranger = Reader::stranger(&studio).sending("Accept-Language", "nb");
     let seen = stranger.get("/nowhere/subscriptions").await;
     assert_eq!(
@@ -290,7 +290,7 @@ async fn what_stands_in_the_way_is_told_calmly_and_with_a_way_on() {
     assert_eq!(refused.attribute("main a", "href").as_deref(), Some(PAGE));
 
     // A slug that is none must not lead anywhere else either.
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let seen = Reader::stranger(&studio)
         .get("/%2Fevil.example.com/subscriptions")
         .await;
@@ -302,7 +302,7 @@ async fn what_stands_in_the_way_is_told_calmly_and_with_a_way_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_store_is_away_the_page_is_a_calm_503_with_retry_after() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     studio
         .shop
         .set("DATABASE_URL", "postgres://surepass@127.0.0.1:9/surepass");
@@ -316,7 +316,7 @@ async fn while_the_store_is_away_the_page_is_a_calm_503_with_retry_after() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_customers_cannot_be_told_apart_the_page_says_that_it_is_not_open() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     studio.shop.set("SUREPASS_JWKS_URL", "");
     studio.shop.set("SUREPASS_JWT_SECRET", "");
     studio.shop.start_server().await;
@@ -335,7 +335,7 @@ async fn where_customers_cannot_be_told_apart_the_page_says_that_it_is_not_open(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_the_passes_while_redis_is_away() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     hold(&studio, "kari", "held", |_| {}).await;
     let kari = Reader::signed_in(&studio, "kari").await;
     studio.shop.kill_redis().await;

@@ -3,9 +3,9 @@
 use chrono::TimeDelta;
 use serde_json::json;
 
+use crate::fixture::{Fixture, of};
 use crate::reader::{ACTIVE, OVER, PAGE, Reader, Sight, hold};
 use crate::sign_in::claims_with;
-use crate::studio::{Studio, of};
 use support::program::PATIENCE;
 use support::shop::now;
 
@@ -30,7 +30,7 @@ async fn until_it_stays(reader: &Reader, mut seen: Sight) -> Sight {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_script_the_page_confirms_a_purchase_by_itself_once_the_webhook_is_there() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let session = of(studio.shop.session(), "kari");
     let kari = Reader::signed_in(&studio, "kari").await;
     let first = kari.get(&bought(&session.session_id())).await;
@@ -67,7 +67,7 @@ async fn without_a_script_the_page_confirms_a_purchase_by_itself_once_the_webhoo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_thirty_seconds_the_page_says_honestly_that_it_takes_long_and_refreshes_no_more() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let session = of(studio.shop.session(), "kari");
     studio.shop.buy(&session).await;
     let kari = Reader::signed_in(&studio, "kari").await;
@@ -94,7 +94,7 @@ async fn after_thirty_seconds_the_page_says_honestly_that_it_takes_long_and_refr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_state_of_a_purchase_has_its_own_words_and_pending_is_never_failed() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let kari = Reader::signed_in(&studio, "kari").await;
     for (outcome, state, words) in [
         (
@@ -165,7 +165,7 @@ async fn each_state_of_a_purchase_has_its_own_words_and_pending_is_never_failed(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_customers_session_tells_nothing_on_the_page() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let session = of(studio.shop.session(), "kari");
     studio.shop.buy(&session).await;
     studio.shop.settled().await;
@@ -192,7 +192,7 @@ async fn another_customers_session_tells_nothing_on_the_page() {
 async fn who_comes_back_signed_out_learns_that_the_purchase_is_active_and_nothing_else_and_where_to_sign_in()
 {
     let mut studio =
-        Studio::open_with("sign_in_url = \"https://{tenant}.example.com/sign-in?next={return}\"").await;
+        Fixture::open_with("sign_in_url = \"https://{tenant}.example.com/sign-in?next={return}\"").await;
     let ended = claims_with("kari", "exp", json!(now().timestamp() - 120));
     let ended = studio.sign_in.signed("rsa", ended).await;
     let readers = [
@@ -269,7 +269,7 @@ async fn who_comes_back_signed_out_learns_that_the_purchase_is_active_and_nothin
 /// Each look is one call.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_back_signed_out_has_the_limit_of_calls_that_everybody_has() {
-    let studio = Studio::open_with("address_requests_per_minute = 6").await;
+    let studio = Fixture::open_with("address_requests_per_minute = 6").await;
     let stranger = Reader::stranger(&studio);
     // Three at once, and one more each ten seconds.
     for look in 0..20 {
@@ -285,7 +285,7 @@ async fn who_comes_back_signed_out_has_the_limit_of_calls_that_everybody_has() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_whose_pass_has_ended_is_not_said_to_be_active_now() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     hold(&studio, "kari", "over", |pass| {
         pass.end_date = now() - TimeDelta::days(1);
     })

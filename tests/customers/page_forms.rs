@@ -4,9 +4,9 @@ use reqwest::Method;
 use serde_json::json;
 use support::program::eventually;
 
+use crate::fixture::{Fixture, SESSION, SYNC};
 use crate::reader::{ACTIVE, PAGE, Reader, hold};
 use crate::sign_in::claims_with;
-use crate::studio::{SESSION, SYNC, Studio};
 use support::shop::now;
 
 const SHOP: &str = "https://shop.example.com";
@@ -14,7 +14,7 @@ const EVIL: &str = "https://evil.example.com";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_pass_without_a_script_brings_the_pass_and_the_page_says_what_came_of_it() {
-    let studio = Studio::open_with("syncs_per_minute = 100").await;
+    let studio = Fixture::open_with("syncs_per_minute = 100").await;
     let _worker = working(&studio).await;
     let kari = Reader::signed_in(&studio, "kari")
         .await
@@ -67,7 +67,7 @@ async fn missing_pass_without_a_script_brings_the_pass_and_the_page_says_what_ca
     assert_eq!(odd.message(), "");
 }
 
-async fn working(studio: &Studio) -> support::program::Program {
+async fn working(studio: &Fixture) -> support::program::Program {
     let worker = studio.shop.launch_worker(&[]);
     worker.says(r#""message":"working""#).await;
     worker
@@ -75,7 +75,7 @@ async fn working(studio: &Studio) -> support::program::Program {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_of_another_site_cannot_sync_a_customer_and_one_without_a_token_is_sent_to_sign_in() {
-    let studio = Studio::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
+    let studio = Fixture::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
     let kari = Reader::signed_in(&studio, "kari").await;
     for origin in [EVIL, "null", "http://127.0.0.1.evil.example.com"] {
         let sent = kari.submit(origin, PAGE, &[]).await;
@@ -97,7 +97,7 @@ async fn a_form_of_another_site_cannot_sync_a_customer_and_one_without_a_token_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_goes_on_is_told_to_and_too_many_are_429() {
-    let studio = Studio::open_with("syncs_per_minute = 2").await;
+    let studio = Fixture::open_with("syncs_per_minute = 2").await;
     let kari = Reader::signed_in(&studio, "kari").await;
     // Without a worker.
     let sent = kari.submit(kari.own_origin(), PAGE, &[]).await;
@@ -117,7 +117,7 @@ async fn a_sync_that_goes_on_is_told_to_and_too_many_are_429() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_cannot_be_is_told_to_have_failed_beside_the_passes() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     studio.shop.set("STRIPE_SECRET_KEY", "");
     studio.shop.start_server().await;
     hold(&studio, "kari", "held", |_| {}).await;
@@ -141,7 +141,7 @@ async fn a_sync_that_cannot_be_is_told_to_have_failed_beside_the_passes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_on_another_site_signs_its_customer_in_by_a_form_and_no_other_site_can() {
-    let studio = Studio::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
+    let studio = Fixture::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
     let token = studio.sign_in.token("kari").await;
     let stranger = Reader::stranger(&studio);
     let next = "/studio/subscriptions?success=true&session_id=cs_test_1";
@@ -173,7 +173,7 @@ async fn a_shop_on_another_site_signs_its_customer_in_by_a_form_and_no_other_sit
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_next_that_points_elsewhere_and_a_token_that_is_none_sign_nobody_in() {
-    let studio = Studio::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
+    let studio = Fixture::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
     let token = studio.sign_in.token("kari").await;
     let stranger = Reader::stranger(&studio);
     let send = async |form: &[(&str, &str)]| {
@@ -215,7 +215,7 @@ async fn a_next_that_points_elsewhere_and_a_token_that_is_none_sign_nobody_in() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visit_syncs_quietly_at_most_once_a_minute_and_asking_again_tells_what_it_came_to() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let session = studio.stripe.session("kari", "paid").await;
     let kari = Reader::signed_in(&studio, "kari").await;
     assert_eq!(kari.get(PAGE).await.passes(ACTIVE).len(), 0);
@@ -259,7 +259,7 @@ async fn a_visit_syncs_quietly_at_most_once_a_minute_and_asking_again_tells_what
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_syncs_that_are_asked_for_at_once_are_one_run() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let token = studio.sign_in.token("kari").await;
     studio.stripe.session("kari", "paid").await;
     studio.shop.start_worker().await;
@@ -278,7 +278,7 @@ async fn quiet_syncs_that_are_asked_for_at_once_are_one_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_visits_one_tenant_after_the_other_is_synced_with_a_few_a_minute_only() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let tenants: Vec<_> = (0..20)
         .map(|nth| {
             json!({"id": format!("shop-{nth}"), "slug": format!("shop-{nth}"), "name": "A shop", "timeZone": "Europe/Oslo",

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use chrono::TimeDelta;
 use serde_json::json;
 
+use crate::fixture::{Fixture, of};
 use crate::reader::{PAGE, Reader, Sight, hold};
-use crate::studio::{Studio, of};
 use support::program::stderr;
 use support::shop::now;
 use support::snapshot;
@@ -38,7 +38,7 @@ fn bought(session: &str) -> String {
 }
 
 /// What customers find whose purchases have gone every way that there is.
-async fn states(studio: &Studio) -> Vec<State> {
+async fn states(studio: &Fixture) -> Vec<State> {
     let mut states: Vec<State> = Vec::new();
     for (name, outcome) in [
         ("unpaid", "open"),
@@ -85,7 +85,7 @@ async fn states(studio: &Studio) -> Vec<State> {
 }
 
 /// A user who holds one pass of each kind; answers where each is confirmed.
-async fn holdings(studio: &Studio) -> Vec<State> {
+async fn holdings(studio: &Fixture) -> Vec<State> {
     let end = "2031-06-30T21:59:59Z".parse().unwrap();
     hold(studio, "ola", "active", |pass| {
         pass.created_at = now() - TimeDelta::minutes(3);
@@ -153,7 +153,7 @@ fn add_main(text: &mut String, name: &str, seen: &Sight) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_state_of_the_page_is_as_it_was_reviewed_in_both_languages() {
-    let studio = Studio::open_with(
+    let studio = Fixture::open_with(
         "syncs_per_minute = 1000\nsign_in_url = \"https://shop.example.com/{tenant}?next={return}\"",
     )
     .await;

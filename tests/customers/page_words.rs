@@ -5,15 +5,15 @@ use std::path::Path;
 
 use reqwest::Method;
 
+use crate::fixture::Fixture;
 use crate::reader::{PAGE, Reader};
-use crate::studio::Studio;
 
 const ENGLISH: &str = "Your passes";
 const NORWEGIAN: &str = "Kortene dine";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reader_gets_the_dearest_language_that_there_is_and_one_that_is_chosen_is_kept() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let token = studio.sign_in.token("kari").await;
     let title = async |accepted: &str, path: &str| {
         let kari = Reader::with_cookie(&studio, &token).sending("Accept-Language", accepted);
@@ -57,13 +57,13 @@ async fn the_reader_gets_the_dearest_language_that_there_is_and_one_that_is_chos
     assert_eq!(seen.text("footer [aria-current]"), "Norsk");
 }
 
-fn folder(studio: &Studio) -> &Path {
+fn folder(studio: &Fixture) -> &Path {
     Path::new(studio.shop.setting("SUREPASS_CONFIG"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_in_the_configured_folder_adds_a_language_to_page_and_script() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let locales = folder(&studio).join("locales");
     fs::create_dir(&locales).unwrap();
     let german = "[language]\nname = \"Deutsch\"\n[script]\nmissing_pass = \"Karte fehlt?\"\n[page]\ntitle = \"Deine Karten\"\n";
@@ -88,7 +88,7 @@ async fn a_file_in_the_configured_folder_adds_a_language_to_page_and_script() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_file_of_words_stops_serve_with_its_name_and_the_reason() {
-    let studio = Studio::prepare("").await;
+    let studio = Fixture::prepare("").await;
     let locales = folder(&studio).join("locales");
     fs::create_dir(&locales).unwrap();
     fs::write(
@@ -107,7 +107,7 @@ async fn a_broken_file_of_words_stops_serve_with_its_name_and_the_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn script_and_styles_are_kept_for_ever_under_the_name_that_changes_with_them() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let kari = Reader::signed_in(&studio, "kari").await;
     let page = kari.get(PAGE).await;
     let script = page.attribute("script", "src").unwrap();
@@ -157,7 +157,7 @@ async fn script_and_styles_are_kept_for_ever_under_the_name_that_changes_with_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slug_that_is_an_address_of_ours_is_refused_at_the_import() {
-    let studio = Studio::prepare("").await;
+    let studio = Fixture::prepare("").await;
     for slug in [
         "api", "webhooks", "assets", "admin", "healthz", "readyz", "metrics",
     ] {

@@ -4,13 +4,13 @@ use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::json;
 
+use crate::fixture::{Fixture, PASSES, UNAUTHORIZED, of};
 use crate::sign_in::claims;
-use crate::studio::{PASSES, Studio, UNAUTHORIZED, of};
 use support::shop::now;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn active_and_expired_passes_are_told_as_the_existing_page_expects() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let active = of(studio.shop.session(), "kari");
     let mut expired = of(studio.shop.session(), "kari");
     expired.created = now() - TimeDelta::days(200);
@@ -70,7 +70,7 @@ async fn active_and_expired_passes_are_told_as_the_existing_page_expects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pass_that_was_bought_with_an_email_alone_is_theirs_who_have_it_verified() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let mut session = studio.shop.session().with("userId", None);
     session.email = "Kari@Example.com".to_owned();
     studio.shop.buy(&session).await;
@@ -115,7 +115,7 @@ async fn a_pass_that_was_bought_with_an_email_alone_is_theirs_who_have_it_verifi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_email_typed_by_another_account_leads_nobody_elses_purchase_to_it() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let victim = "victim@example.com".to_owned();
     let mut bait = of(studio.shop.session(), "evil");
     bait.email.clone_from(&victim);
@@ -143,7 +143,7 @@ async fn an_email_typed_by_another_account_leads_nobody_elses_purchase_to_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn passes_are_told_while_redis_is_away() {
-    let mut studio = Studio::open().await;
+    let mut studio = Fixture::open().await;
     let session = of(studio.shop.session(), "kari");
     studio.shop.buy(&session).await;
     studio.shop.settled().await;

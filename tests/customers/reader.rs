@@ -6,7 +6,7 @@ use reqwest::{Client, Method};
 use scraper::{Html, Selector};
 use surepass::store::{Buyer, CreatedVia, NewSubscription, Subscription, SubscriptionType};
 
-use crate::studio::Studio;
+use crate::fixture::Fixture;
 use support::program::PATIENCE;
 use support::shop::now;
 
@@ -28,7 +28,7 @@ pub(crate) struct Sight {
 
 impl Reader {
     /// Who is not signed in.
-    pub(crate) fn stranger(studio: &Studio) -> Self {
+    pub(crate) fn stranger(studio: &Fixture) -> Self {
         let http = surepass::http_client::http()
             .timeout(PATIENCE)
             .redirect(Policy::none());
@@ -40,12 +40,12 @@ impl Reader {
     }
 
     /// Who has this token in their cookie.
-    pub(crate) fn with_cookie(studio: &Studio, token: &str) -> Self {
+    pub(crate) fn with_cookie(studio: &Fixture, token: &str) -> Self {
         Self::stranger(studio).sending("Cookie", &format!("surepass={token}"))
     }
 
     /// A customer, signed in by cookie.
-    pub(crate) async fn signed_in(studio: &Studio, user: &str) -> Self {
+    pub(crate) async fn signed_in(studio: &Fixture, user: &str) -> Self {
         Self::with_cookie(studio, &studio.sign_in.token(user).await)
     }
 
@@ -164,7 +164,7 @@ pub(crate) const ACTIVE: &str = "ul:not(.over)";
 pub(crate) const OVER: &str = "ul.over";
 
 /// Gives a user of the studio a pass of ten classes, changed as told.
-pub(crate) async fn hold(studio: &Studio, user: &str, name: &str, change: impl FnOnce(&mut Subscription)) {
+pub(crate) async fn hold(studio: &Fixture, user: &str, name: &str, change: impl FnOnce(&mut Subscription)) {
     let session = format!("cs_test_{name}");
     let price = surepass::money::Money {
         amount: 150_000,

@@ -4,12 +4,12 @@ use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::studio::{Reply, STATUS, Studio, UNAUTHORIZED, of, upgrade_from};
+use crate::fixture::{Fixture, Reply, STATUS, UNAUTHORIZED, of, upgrade_from};
 use support::shop::now;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_active_purchase_is_told_as_the_existing_page_expects() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let session = of(studio.shop.session(), "kari");
     studio.shop.buy(&session).await;
     let token = studio.sign_in.token("kari").await;
@@ -43,7 +43,7 @@ async fn an_active_purchase_is_told_as_the_existing_page_expects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn not_yours_and_unknown_get_the_same_answer_and_nothing_is_triggered() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let [active, queued, dead] = [(); 3].map(|()| of(studio.shop.session(), "kari"));
     let dead = dead.with("passId", None).with("passName", None);
     let (kari, ola) = (
@@ -102,7 +102,7 @@ async fn not_yours_and_unknown_get_the_same_answer_and_nothing_is_triggered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queued_a_retrying_and_then_an_active_purchase_are_told_apart_with_attempt_and_when_next() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let session = of(studio.shop.session(), "kari");
     studio.shop.buy(&session).await;
     let token = studio.sign_in.token("kari").await;
@@ -145,7 +145,7 @@ async fn a_queued_a_retrying_and_then_an_active_purchase_are_told_apart_with_att
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_purchase_enqueues_the_sync_by_this_very_call_once() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let session = of(studio.shop.session(), "kari")
         .with("passId", None)
         .with("passName", None);
@@ -173,7 +173,7 @@ async fn a_failed_purchase_enqueues_the_sync_by_this_very_call_once() {
 }
 
 /// What is told to who has nothing but the session's id.
-async fn alone(studio: &Studio, session: &str) -> Reply {
+async fn alone(studio: &Fixture, session: &str) -> Reply {
     let body = json!({"sessionId": session});
     let request = studio
         .request(Method::POST, STATUS)
@@ -182,7 +182,7 @@ async fn alone(studio: &Studio, session: &str) -> Reply {
 }
 
 /// The session of a checkout that was begun five hours ago, and the event that tells of its payment so many minutes ago.
-fn slow(studio: &Studio, minutes: i64) -> (String, Vec<u8>) {
+fn slow(studio: &Fixture, minutes: i64) -> (String, Vec<u8>) {
     let mut session = of(studio.shop.session(), "kari");
     session.created = now() - TimeDelta::hours(5);
     let body = session.event("checkout.session.completed", 1);
@@ -194,7 +194,7 @@ fn slow(studio: &Studio, minutes: i64) -> (String, Vec<u8>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_took_long_to_pay_and_has_a_session_id_alone_is_told_before_the_event_log_is_in_the_store() {
     let lazy = "requests_per_minute = 10000\nasks_per_minute = 1000\n[event_log]\ndrain_interval_ms = 60000";
-    let mut studio = Studio::open_with(lazy).await;
+    let mut studio = Fixture::open_with(lazy).await;
     studio.shop.start_worker().await;
     // After its first batch the drain sleeps.
     let other = studio.shop.session().event("charge.succeeded", 1);
@@ -209,7 +209,7 @@ async fn who_took_long_to_pay_and_has_a_session_id_alone_is_told_before_the_even
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_id_alone_tells_for_an_hour_that_its_purchase_is_active_and_nothing_personal() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let mut fresh = of(studio.shop.session(), "kari");
     fresh.created = now() - TimeDelta::minutes(2);
     let mut old = of(studio.shop.session(), "kari");

@@ -4,11 +4,11 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use support::program::eventually;
 
-use crate::studio::{Studio, of};
+use crate::fixture::{Fixture, of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_finds_and_activates_what_is_missing_and_a_second_finds_all_there() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let had = of(studio.shop.session(), "kari");
     studio.shop.buy(&had).await;
     let missing = studio.stripe.session("kari", "paid").await;
@@ -49,7 +49,7 @@ async fn a_sync_finds_and_activates_what_is_missing_and_a_second_finds_all_there
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_that_fails_is_counted_and_named_and_stops_no_other() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let metadata =
         json!({"type": "pass_purchase", "passId": "no-such-pass", "userId": "kari", "tenantId": "tenant-1"});
     let order = json!({"guests": true, "webhooks": "none", "metadata": metadata, "product": "unheard of"});
@@ -78,7 +78,7 @@ async fn a_purchase_that_fails_is_counted_and_named_and_stops_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn syncs_asked_for_at_once_are_one_and_are_all_answered() {
-    let studio = Studio::open_with("syncs_per_minute = 100").await;
+    let studio = Fixture::open_with("syncs_per_minute = 100").await;
     let missing = studio.stripe.session("kari", "paid").await;
     let token = studio.sign_in.token("kari").await;
     let asked = join_all((0..8).map(|_| studio.sync(&token)));
@@ -107,7 +107,7 @@ async fn syncs_asked_for_at_once_are_one_and_are_all_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_worker_a_sync_is_told_to_be_under_way_and_comes_when_there_is_one_and_is_told_of_then() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let missing = studio.stripe.session("kari", "paid").await;
     let token = studio.sign_in.token("kari").await;
     let told = studio.sync(&token).await.body;
@@ -144,7 +144,7 @@ async fn without_a_worker_a_sync_is_told_to_be_under_way_and_comes_when_there_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_syncs_than_a_customer_may_ask_for_are_429_with_retry_after() {
-    let studio = Studio::open_with("syncs_per_minute = 2").await;
+    let studio = Fixture::open_with("syncs_per_minute = 2").await;
     let mut without_key = Value::Null;
     let token = studio.sign_in.token("kari").await;
     let mut refused = None;
@@ -169,7 +169,7 @@ async fn more_syncs_than_a_customer_may_ask_for_are_429_with_retry_after() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_for_stripe_a_sync_is_503_with_the_reason() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     studio.shop.set("STRIPE_SECRET_KEY", "");
     studio.shop.start_server().await;
     let token = studio.sign_in.token("kari").await;

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
+use crate::fixture::{Fixture, PASSES, SECRET, UNAUTHORIZED};
 use crate::sign_in::{Manner, claims, claims_with};
-use crate::studio::{PASSES, SECRET, Studio, UNAUTHORIZED};
 use support::program::eventually;
 use support::shop::now;
 
-impl Studio {
+impl Fixture {
     /// The answer to a list of passes with this token.
-    async fn ask(&self, token: &str) -> crate::studio::Reply {
+    async fn ask(&self, token: &str) -> crate::fixture::Reply {
         self.call(token, reqwest::Method::GET, PASSES, None).await
     }
 
@@ -21,7 +21,7 @@ impl Studio {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn good_tokens_of_hs256_rs256_and_es256_are_taken() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let claims = claims("kari");
     for order in [
         json!({"sign": "rsa", "claims": claims}),
@@ -43,7 +43,7 @@ async fn good_tokens_of_hs256_rs256_and_es256_are_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exp_nbf_iss_and_aud_are_checked() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let (now, gone) = (now().timestamp(), Value::Null);
     for key in ["rsa", "ec", "secret"] {
         for (name, value) in [
@@ -75,7 +75,7 @@ async fn exp_nbf_iss_and_aud_are_checked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_another_key_without_a_signature_or_signed_with_the_public_key_is_refused() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let claims = claims("kari");
     // Its name is a known one, its key is not.
     studio.sign_in.secret_key("forged", "RS256").await;
@@ -143,7 +143,7 @@ async fn a_token_of_another_key_without_a_signature_or_signed_with_the_public_ke
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_secret_alone_no_key_counts_and_with_a_jwks_alone_no_secret_does() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     studio.shop.set("SUREPASS_JWKS_URL", "");
     studio.shop.start_server().await;
     let by_key = studio.sign_in.token("kari").await;
@@ -162,7 +162,7 @@ async fn with_a_secret_alone_no_key_counts_and_with_a_jwks_alone_no_secret_does(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_way_to_verify_tokens_customer_routes_answer_503_with_the_reason() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     studio.shop.set("SUREPASS_JWKS_URL", "");
     studio.shop.set("SUREPASS_JWT_SECRET", "");
     studio.shop.start_server().await;
@@ -184,7 +184,7 @@ async fn without_a_way_to_verify_tokens_customer_routes_answer_503_with_the_reas
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_is_found_an_old_one_goes_and_made_up_keys_make_the_host_asked_at_a_limited_rate() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let old = studio.sign_in.token("kari").await;
     assert_eq!(studio.ask(&old).await.status, 200);
     assert_eq!(studio.sign_in.asked(), 1);
@@ -217,7 +217,7 @@ async fn a_new_key_is_found_an_old_one_goes_and_made_up_keys_make_the_host_asked
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_jwks_host_is_down_the_keys_known_go_on_and_none_known_is_503() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let token = studio.sign_in.token("kari").await;
     studio.sign_in.goes_down().await;
     let reply = studio.ask(&token).await;
@@ -242,7 +242,7 @@ async fn while_the_jwks_host_is_down_the_keys_known_go_on_and_none_known_is_503(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_can_be_guessed_stops_the_start_and_is_never_shown() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     studio.shop.set("SUREPASS_JWT_SECRET", "HemmeligKort");
     let mut server = studio.shop.launch_server();
     server.says("SUREPASS_JWT_SECRET is shorter than 32 bytes").await;
@@ -252,7 +252,7 @@ async fn a_secret_that_can_be_guessed_stops_the_start_and_is_never_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jwks_host_that_is_silent_endless_or_sends_elsewhere_gives_no_keys_and_stops_nothing() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let by_key = studio.sign_in.token("kari").await;
     let by_secret = json!({"secret": SECRET, "claims": claims("kari")});
     let by_secret = studio.sign_in.token_of(by_secret).await;

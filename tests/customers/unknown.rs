@@ -3,11 +3,11 @@
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::studio::Studio;
+use crate::fixture::Fixture;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unpaid_pending_declined_and_expired_are_told_apart_and_pending_is_never_failed() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     for (outcome, state, processing) in [
         ("open", "unpaid", false),
@@ -35,7 +35,7 @@ async fn unpaid_pending_declined_and_expired_are_told_apart_and_pending_is_never
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paid_purchase_of_which_no_webhook_came_is_fulfilled_right_away_by_the_ordinary_job() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let session = studio.stripe.session("kari", "paid").await;
     let token = studio.sign_in.token("kari").await;
     let told = studio.told(&token, &session).await;
@@ -58,7 +58,7 @@ async fn a_paid_purchase_of_which_no_webhook_came_is_fulfilled_right_away_by_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_all_of_the_money_back_and_never_had_the_pass_is_not_given_it_for_asking() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let session = studio.stripe.session("kari", "paid").await;
     studio.stripe.refund(&session).await;
     let token = studio.sign_in.token("kari").await;
@@ -75,7 +75,7 @@ async fn who_has_all_of_the_money_back_and_never_had_the_pass_is_not_given_it_fo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_pays_while_the_page_asks_is_told_so_soon() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let session = studio.stripe.session("kari", "open").await;
     let token = studio.sign_in.token("kari").await;
     assert_eq!(studio.told(&token, &session).await["state"], "unpaid");
@@ -85,7 +85,7 @@ async fn who_pays_while_the_page_asks_is_told_so_soon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stripe_is_asked_once_however_many_ask() {
-    let mut studio = Studio::open_with("asks_per_minute = 1000\nrequests_per_minute = 10000").await;
+    let mut studio = Fixture::open_with("asks_per_minute = 1000\nrequests_per_minute = 10000").await;
     studio.shop.start_server().await;
     // Slow enough that all of them come while one asks.
     studio
@@ -101,7 +101,7 @@ async fn stripe_is_asked_once_however_many_ask() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_names_nobody_is_theirs_whose_verified_email_bought_it() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let bought_by = async |email: &str| {
         let metadata = json!({"type": "pass_purchase", "passId": "pass-10", "tenantId": "tenant-1"});
         let order = json!({"guests": true, "email": email, "webhooks": "none", "metadata": metadata});
@@ -121,7 +121,7 @@ async fn a_session_that_names_nobody_is_theirs_whose_verified_email_bought_it() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_stripe_is_away_a_purchase_is_unknown_and_never_failed() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     studio.stripe.faults(json!({"api": {"error": 100}})).await;
     let session = studio.stripe.session("kari", "paid").await;
     let token = studio.sign_in.token("kari").await;
@@ -132,7 +132,7 @@ async fn while_stripe_is_away_a_purchase_is_unknown_and_never_failed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connected_account_is_asked_for_its_own_tenant_only() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let metadata =
         json!({"type": "pass_purchase", "passId": "pass-10", "userId": "kari", "tenantId": "tenant-2"});
     let order = json!({"guests": true, "webhooks": "none", "metadata": metadata, "account": "acct_other"});
@@ -143,7 +143,7 @@ async fn a_connected_account_is_asked_for_its_own_tenant_only() {
     let asking = async {
         loop {
             let request = studio
-                .request(reqwest::Method::POST, crate::studio::STATUS)
+                .request(reqwest::Method::POST, crate::fixture::STATUS)
                 .bearer_auth(&token)
                 .header("x-tenant-slug", "other")
                 .json(&json!({"sessionId": session}));
@@ -159,7 +159,7 @@ async fn a_connected_account_is_asked_for_its_own_tenant_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_names_another_tenant_is_not_told_of_or_fulfilled_at_this_one() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let metadata =
         json!({"type": "pass_purchase", "passId": "pass-10", "userId": "kari", "tenantId": "tenant-2"});
     let order = json!({"guests": true, "webhooks": "none", "metadata": metadata});
@@ -173,7 +173,7 @@ async fn what_names_another_tenant_is_not_told_of_or_fulfilled_at_this_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paid_session_that_is_no_pass_is_told_with_a_reference_and_looking_runs_its_job_once() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     let order = json!({"outcome": "paid", "guests": true, "email": "kari@example.com", "webhooks": "none",
         "metadata": {"userId": "kari", "tenantId": "tenant-1"}});
@@ -204,7 +204,7 @@ async fn a_paid_session_that_is_no_pass_is_told_with_a_reference_and_looking_run
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_paid_for_something_else_is_not_a_pass_and_runs_nothing() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     let order = json!({"outcome": "paid", "guests": true, "email": "kari@example.com", "webhooks": "none",
         "metadata": {"type": "mug", "userId": "kari", "tenantId": "tenant-1"}});

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use secrecy::ExposeSecret;
 use surepass::queue::{Closed, JobError, JobEvents, JobWatch, RedisOptions};
 
-use crate::way::Way;
+use crate::silent_proxy::Way;
 use crate::world::{PATIENCE, Size, World, act, hang, ok, quick, short_lease, work, works};
 
 /// Waits for news of a job.

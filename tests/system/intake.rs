@@ -4,7 +4,7 @@ use surepass::stripe::signature::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::wire;
+use crate::raw_http;
 use support::answer::Answer;
 use support::program::stdout;
 use support::shop::{COMPLETED, Shop, WEBHOOK_SECRET, now, signed};
@@ -27,7 +27,7 @@ fn framings(body: &[u8]) -> [(String, Vec<u8>); 2] {
         ),
         (
             format!("stripe-signature: {header}\r\ntransfer-encoding: chunked\r\n"),
-            wire::chunked(body, 10_000),
+            raw_http::chunked(body, 10_000),
         ),
     ]
 }
@@ -127,7 +127,7 @@ async fn a_body_is_taken_as_it_was_sent_and_signed_whatever_its_headers_say_of_i
         let body = shop.session().event(COMPLETED, 1);
         let header = signed(WEBHOOK_SECRET, &body);
         let headers = format!("stripe-signature: {header}\r\ntransfer-encoding: chunked\r\n{extra}");
-        let (status, answer) = wire::post(address, &headers, &wire::chunked(&body, 7)).await;
+        let (status, answer) = raw_http::post(address, &headers, &raw_http::chunked(&body, 7)).await;
         assert_eq!(status, 200, "{extra} {answer}");
         assert!(
             answer.ends_with(r#"{"received":true,"duplicate":false}"#),
@@ -142,14 +142,14 @@ async fn a_body_over_1_mib_is_a_413_with_and_without_content_length_and_one_of_1
     let address = shop.servers[0].address;
     let too_large = padded(shop.session().event(COMPLETED, 1), LIMIT + 1);
     for (headers, framed) in framings(&too_large) {
-        let (status, answer) = wire::post(address, &headers, &framed).await;
+        let (status, answer) = raw_http::post(address, &headers, &framed).await;
         assert_eq!(status, 413, "{headers} {answer}");
         assert!(answer.contains(r#""code":"body_too_large""#), "{answer}");
     }
     for way in 0..2 {
         let body = padded(shop.session().event(COMPLETED, 1), LIMIT);
         let (headers, framed) = &framings(&body)[way];
-        let (status, answer) = wire::post(address, headers, framed).await;
+        let (status, answer) = raw_http::post(address, headers, framed).await;
         assert_eq!(status, 200, "{headers} {answer}");
         assert!(
             answer.ends_with(r#"{"received":true,"duplicate":false}"#),
@@ -157,7 +157,7 @@ async fn a_body_over_1_mib_is_a_413_with_and_without_content_length_and_one_of_1
         );
         // The limit is looked at before the signature, so only here the signature is.
         let unsigned = headers.replace("v1=", "v1=00");
-        let (status, answer) = wire::post(address, &unsigned, framed).await;
+        let (status, answer) = raw_http::post(address, &unsigned, framed).await;
         assert_eq!(status, 400, "{answer}");
         assert!(answer.contains("invalid_signature"), "{answer}");
     }
@@ -171,7 +171,8 @@ async fn chunked_bodies_are_taken_however_small_their_chunks() {
     let body = shop.session().event(COMPLETED, 1);
     let header = signed(WEBHOOK_SECRET, &body);
     let headers = format!("stripe-signature: {header}\r\ntransfer-encoding: chunked\r\n");
-    let (status, answer) = wire::post(shop.servers[0].address, &headers, &wire::chunked(&body, 7)).await;
+    let (status, answer) =
+        raw_http::post(shop.servers[0].address, &headers, &raw_http::chunked(&body, 7)).await;
     assert_eq!(status, 200, "{answer}");
     shop.settled().await;
     assert_eq!(shop.subscriptions().await.len(), 1);

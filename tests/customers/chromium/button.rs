@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::chromium::studio::{SUCCESS, SYNCING, Studio};
+use crate::chromium::fixture::{Fixture, SUCCESS, SYNCING};
 use crate::chromium::tab::Tab;
 
 const BUTTON: &str = "form[data-missing] button";
@@ -11,7 +11,7 @@ const ALL: &str = "✅ All your passes are here.";
 const FAILED: &str = "❌ Your payments are safe, but";
 
 /// A page whose quiet sync has been, so that what comes then is the button's doing.
-async fn at_rest(studio: &Studio) -> Tab {
+async fn at_rest(studio: &Fixture) -> Tab {
     let tab = studio.browser_of("kari").await;
     assert_eq!(tab.visit(&studio.page()).await, 200);
     studio.quiet_sync_is_over().await;
@@ -26,15 +26,15 @@ async fn works(tab: &Tab) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_button_finds_what_is_missing_and_the_list_is_refreshed_in_place() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = at_rest(&studio).await;
-    tab.portraits("empty").await;
+    tab.screenshots("empty").await;
     let missed = studio.missed("kari", 2).await;
     let birth = tab.birth().await;
     tab.click(BUTTON).await;
     tab.hears(FOUND).await;
     tab.sees("#passes li >> nth=1").await;
-    tab.portraits("found").await;
+    tab.screenshots("found").await;
     assert!(
         (tab.birth().await - birth).abs() < f64::EPSILON,
         "it was loaded again"
@@ -44,14 +44,14 @@ async fn the_button_finds_what_is_missing_and_the_list_is_refreshed_in_place() {
     // The same again finds nothing new.
     tab.click(BUTTON).await;
     tab.hears(ALL).await;
-    tab.portraits("synced").await;
+    tab.screenshots("synced").await;
     assert_eq!(studio.shop.fulfilled().await, missed);
     tab.was_calm().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visit_looks_quietly_and_tells_only_what_it_has_found() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let missed = studio.missed("kari", 2).await;
     let tab = studio.browser_of("kari").await;
     assert_eq!(tab.visit(&studio.page()).await, 200);
@@ -64,22 +64,22 @@ async fn a_visit_looks_quietly_and_tells_only_what_it_has_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_is_missing_the_button_says_so_and_where_it_cannot_tell_too() {
-    let mut studio = Studio::open().await;
+    let mut studio = Fixture::open().await;
     let tab = at_rest(&studio).await;
     works(&tab).await;
     tab.sees("[data-message]:has-text('ℹ️ We found no other payments in the last 30 days.')")
         .await;
-    tab.portraits("none").await;
+    tab.screenshots("none").await;
     studio.shop.kill_redis().await;
     works(&tab).await;
     tab.sees(&format!("[data-message]:has-text('{FAILED}')")).await;
-    tab.portraits("failed").await;
+    tab.screenshots("failed").await;
     tab.was_calm_but(&["503"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_button_works_it_is_disabled_and_busy_and_cannot_be_pressed_twice() {
-    let mut studio = Studio::open().await;
+    let mut studio = Fixture::open().await;
     let tab = at_rest(&studio).await;
     studio.shop.stop_worker().await;
     let missed = studio.missed("kari", 2).await;
@@ -90,7 +90,7 @@ async fn while_the_button_works_it_is_disabled_and_busy_and_cannot_be_pressed_tw
         .evaluate("document.querySelector('surepass-passes [aria-busy=true]') !== null")
         .await;
     assert_eq!(busy, true);
-    tab.portraits("syncing").await;
+    tab.screenshots("syncing").await;
     studio.shop.start_worker().await;
     tab.hears(FOUND).await;
     assert_eq!(studio.shop.fulfilled().await, missed);
@@ -99,7 +99,7 @@ async fn while_the_button_works_it_is_disabled_and_busy_and_cannot_be_pressed_tw
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_focus_is_back_on_the_button_when_a_pass_arrives_while_it_works() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.pays(&checkout).await;
@@ -119,7 +119,7 @@ async fn the_focus_is_back_on_the_button_when_a_pass_arrives_while_it_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_presses_the_button_too_often_is_asked_to_wait() {
-    let mut studio = Studio::prepare("syncs_per_minute = 1\n").await;
+    let mut studio = Fixture::prepare("syncs_per_minute = 1\n").await;
     studio.shop.start_worker().await;
     let tab = at_rest(&studio).await;
     works(&tab).await;
@@ -127,6 +127,6 @@ async fn who_presses_the_button_too_often_is_asked_to_wait() {
         .await;
     works(&tab).await;
     tab.hears("⏳ Please wait a moment before you try again.").await;
-    tab.portraits("too-many-syncs").await;
+    tab.screenshots("too-many-syncs").await;
     tab.was_calm_but(&["429"]).await;
 }

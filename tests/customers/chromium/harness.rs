@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::chromium::studio::Studio;
+use crate::chromium::fixture::Fixture;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trouble_in_a_page_is_heard_whatever_its_kind() {
-    let studio = Studio::prepare("").await;
+    let studio = Fixture::prepare("").await;
     let tab = studio.browser_of("kari").await;
     tab.visit(&studio.page()).await;
     for trouble in [
@@ -48,7 +48,7 @@ async fn a_trouble_in_a_page_is_heard_whatever_its_kind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn axe_finds_what_is_wrong_and_a_page_that_is_too_wide_is_seen() {
-    let studio = Studio::prepare("").await;
+    let studio = Fixture::prepare("").await;
     let tab = studio.browser_of("kari").await;
     tab.visit(&studio.page()).await;
     let spoil = "(() => { const image = document.createElement('img'); image.width = 2000; image.height = 9;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::chromium::studio::Studio;
+use crate::chromium::fixture::Fixture;
 use support::shop::COMPLETED;
 
 /// How many are bought, one after the other.
@@ -18,7 +18,7 @@ fn purchases() -> usize {
 /// observer of changes sees it, by the same machine's clock.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_webhook_to_the_visible_change_on_the_page() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     let (mut posts, mut changes, mut lists) = (Vec::new(), Vec::new(), Vec::new());
     for nth in 0..purchases() {

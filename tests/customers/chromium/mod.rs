@@ -2,19 +2,19 @@
 //! `surepass-sandbox` for Stripe's hosted page, API and webhooks. Pictures of each state are put into
 //! `target/screenshots`.
 
+mod access;
+mod appearance;
+mod bad_proxy;
 mod browser;
 mod button;
+mod error_pages;
+mod fixture;
 mod harness;
-mod looks;
 mod measure;
-mod notices;
-mod plain;
-mod portraits;
 mod purchases;
-mod site;
-mod strangers;
+mod screenshots;
+mod shop_site;
 mod stream;
-mod studio;
 mod tab;
 mod widget;
-mod wire;
+mod without_javascript;

@@ -3,11 +3,11 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::chromium::studio::{Checkout, LATE, SUCCESS, SYNCING, Studio, confirming};
+use crate::chromium::fixture::{Checkout, Fixture, LATE, SUCCESS, SYNCING, confirming};
 use crate::chromium::tab::Tab;
 
 /// Waits until the page has settled after a purchase: the passes are listed and the address names no session any more.
-async fn sees_its_passes(tab: &Tab, studio: &Studio, passes: usize) {
+async fn sees_its_passes(tab: &Tab, studio: &Fixture, passes: usize) {
     tab.sees(&format!("#passes li >> nth={}", passes - 1)).await;
     tab.arrives(&studio.page()).await;
     assert_eq!(tab.count("#passes li").await, passes);
@@ -27,7 +27,7 @@ fn assert_counts_up(messages: &[String]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_normal_purchase_is_active_within_5_s_of_the_hosted_page() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.pays(&checkout).await;
@@ -35,14 +35,14 @@ async fn a_normal_purchase_is_active_within_5_s_of_the_hosted_page() {
     tab.does("waitForSelector", json!([success, {"timeout": 5_000}]))
         .await;
     sees_its_passes(&tab, &studio, 1).await;
-    tab.portraits("active").await;
+    tab.screenshots("active").await;
     assert_eq!(studio.shop.fulfilled().await, [checkout.session]);
     tab.was_calm().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_webhook_is_late_the_page_counts_and_then_the_list_is_refreshed_in_place() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     // Nothing but the webhook can tell of it: Stripe's API does not answer.
@@ -79,7 +79,7 @@ async fn while_the_webhook_is_late_the_page_counts_and_then_the_list_is_refreshe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_webhook_never_comes_the_status_finds_the_purchase_at_stripe() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     // Lists are not to be had, so that no sync can find it.
@@ -100,14 +100,14 @@ async fn where_the_webhook_never_comes_the_status_finds_the_purchase_at_stripe()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_worker_the_page_says_honestly_that_it_takes_longer_and_then_the_pass_comes_by_itself() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.pays(&checkout).await;
     tab.counts_to(2).await;
-    tab.portraits("confirming").await;
+    tab.screenshots("confirming").await;
     tab.hears(LATE).await;
-    tab.portraits("late").await;
+    tab.screenshots("late").await;
     let messages = tab.messages().await;
     let (last, counts) = messages.split_last().unwrap();
     assert_eq!(last, LATE);
@@ -128,7 +128,7 @@ async fn without_a_worker_the_page_says_honestly_that_it_takes_longer_and_then_t
 /// A pass that only its price names: the worker reads the session's line items before it concludes anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_that_only_its_line_items_explain_gets_its_pass_without_a_sync() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let form = [
         ("unit_amount", "150000"),
         ("currency", "nok"),
@@ -160,7 +160,7 @@ async fn a_purchase_that_only_its_line_items_explain_gets_its_pass_without_a_syn
 /// A pass that nobody sells: only a person can mend that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_that_no_sync_can_mend_is_told_with_its_reference_and_whom_to_ask() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     let parameters = [("metadata[userId]", "kari"), ("metadata[passId]", "pass-none")];
     let checkout = studio.checkout_of(&studio.page(), &parameters).await;
@@ -174,13 +174,13 @@ async fn a_dead_letter_that_no_sync_can_mend_is_told_with_its_reference_and_whom
     .await;
     let messages = tab.messages().await;
     assert!(messages.iter().any(|message| message == SYNCING), "{messages:#?}");
-    tab.portraits("problem").await;
+    tab.screenshots("problem").await;
     assert_eq!(tab.count("#passes .pass").await, 0);
     tab.was_calm().await;
 }
 
 /// A checkout that names no pass and whose price no pass has.
-async fn gift_card(studio: &Studio) -> Checkout {
+async fn gift_card(studio: &Fixture) -> Checkout {
     let success = format!(
         "{}?success=true&session_id={{CHECKOUT_SESSION_ID}}",
         studio.page()
@@ -204,7 +204,7 @@ async fn gift_card(studio: &Studio) -> Checkout {
 /// Nothing names a pass, and no pass has its price: a person must look.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unmatched_payment_is_said_to_be_safe_with_its_reference_and_no_sync() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     let checkout = gift_card(&studio).await;
     tab.pays(&checkout).await;
@@ -215,13 +215,13 @@ async fn an_unmatched_payment_is_said_to_be_safe_with_its_reference_and_no_sync(
     let open = studio.shop.json(&["unmatched", "list", "--json"]).await;
     assert!(last.contains(open[0]["reference"].as_str().unwrap()), "{last}");
     assert!(messages.iter().all(|message| message != SYNCING), "{messages:#?}");
-    tab.portraits("unmatched").await;
+    tab.screenshots("unmatched").await;
     tab.was_calm().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_that_is_over_says_that_it_was_closed_or_refunded_and_waits_for_nothing() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     for (picture, message) in [
         (
@@ -265,14 +265,14 @@ async fn a_case_that_is_over_says_that_it_was_closed_or_refunded_and_waits_for_n
         tab.hears(message).await;
         tab.arrives(&studio.page()).await;
         assert_eq!(tab.messages().await.len(), 1, "rendered so, and not changed");
-        tab.portraits(picture).await;
+        tab.screenshots(picture).await;
     }
     tab.was_calm().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bank_transfer_is_on_its_way_and_never_failed_until_the_bank_has_spoken() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let parameters = [
         ("metadata[userId]", "kari"),
         ("metadata[passId]", "pass-10"),
@@ -287,7 +287,7 @@ async fn a_bank_transfer_is_on_its_way_and_never_failed_until_the_bank_has_spoke
         tab.hears("⏳ Your bank transfer is being processed, usually 1–3 days. Your pass appears here as soon as it arrives. You can close this page.")
             .await;
         if arrives {
-            tab.portraits("pending").await;
+            tab.screenshots("pending").await;
         }
         let settle = format!("sessions/{}/settle", checkout.session);
         studio
@@ -300,7 +300,7 @@ async fn a_bank_transfer_is_on_its_way_and_never_failed_until_the_bank_has_spoke
         } else {
             tab.hears("⚠️ You were not charged: your bank declined this payment.")
                 .await;
-            tab.portraits("declined").await;
+            tab.screenshots("declined").await;
         }
         let messages = tab.messages().await;
         assert!(
@@ -313,7 +313,7 @@ async fn a_bank_transfer_is_on_its_way_and_never_failed_until_the_bank_has_spoke
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_tabs_of_one_purchase_both_show_it_and_it_is_there_once() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.pays(&checkout).await;
@@ -333,7 +333,7 @@ async fn two_tabs_of_one_purchase_both_show_it_and_it_is_there_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_goes_back_and_forward_after_success_is_not_asked_to_wait_again() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.pays(&checkout).await;

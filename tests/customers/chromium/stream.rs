@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use crate::chromium::studio::{SUCCESS, Studio};
-use crate::chromium::wire::{Manner, Wire};
+use crate::chromium::bad_proxy::{Manner, Wire};
+use crate::chromium::fixture::{Fixture, SUCCESS};
 
 /// Proxies between, of which some cut what stays open and others keep it until it ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_live_stream_is_cut_or_held_back_polling_takes_over() {
     for manner in [Manner::CutsStreams, Manner::HoldsStreams] {
-        let mut studio = Studio::prepare("").await;
+        let mut studio = Fixture::prepare("").await;
         let wire = Wire::start(studio.address, manner).await;
         let page = format!("{}/studio/subscriptions", wire.origin());
         let tab = studio.browser_of("kari").await;
@@ -32,7 +32,7 @@ async fn where_the_live_stream_is_cut_or_held_back_polling_takes_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_server_is_started_again_meanwhile_the_page_goes_on_waiting() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.pays(&checkout).await;
@@ -49,7 +49,7 @@ async fn where_the_server_is_started_again_meanwhile_the_page_goes_on_waiting() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_has_lost_its_network_sees_the_pass_when_it_is_back() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let wire = Wire::start(studio.address, Manner::Carries).await;
     let page = format!("{}/studio/subscriptions", wire.origin());
     let tab = studio.browser_of("kari").await;
@@ -73,7 +73,7 @@ async fn a_phone_that_has_lost_its_network_sees_the_pass_when_it_is_back() {
 /// Polling asks every two seconds: with its answers held back, only the stream can have told.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_live_stream_alone_tells_the_page_of_its_pass() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let wire = Wire::start(studio.address, Manner::HoldsPolls).await;
     let page = format!("{}/studio/subscriptions", wire.origin());
     let tab = studio.browser_of("kari").await;

@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use crate::chromium::site::Site;
-use crate::chromium::studio::{SUCCESS, Studio};
+use crate::chromium::fixture::{Fixture, SUCCESS};
+use crate::chromium::shop_site::Site;
 use crate::chromium::tab::Tab;
 
 /// A studio, and its shop's site on another host.
-async fn with_site() -> (Studio, Site) {
+async fn with_site() -> (Fixture, Site) {
     let site = Site::open();
-    let studio = Studio::prepare(&format!("allowed_origins = [\"{}\"]\n", site.origin())).await;
+    let studio = Fixture::prepare(&format!("allowed_origins = [\"{}\"]\n", site.origin())).await;
     site.meets(studio.origin());
     (studio, site)
 }
@@ -43,7 +43,7 @@ async fn the_element_on_another_sites_page_confirms_a_purchase_and_has_the_butto
     studio.shop.start_worker().await;
     tab.hears(SUCCESS).await;
     tab.sees("surepass-passes li:has-text('10 classes')").await;
-    tab.portraits("widget").await;
+    tab.screenshots("widget").await;
     studio.quiet_sync_is_over().await;
     let missed = studio.missed("kari", 1).await;
     tab.click("surepass-passes button").await;

@@ -6,7 +6,7 @@ use surepass::operator::OperatorError;
 use surepass::queue::JobState;
 use surepass::queue::inspector::{Act, Filter, InspectError, Tally};
 
-use crate::inspector::office::{Office, of};
+use crate::inspector::fixture::{Fixture, of};
 use crate::world::{Size, ok, work, works};
 
 fn both(count: usize) -> Tally {
@@ -18,7 +18,7 @@ fn both(count: usize) -> Tally {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_thousand_dead_jobs_are_retried_in_bounded_portions_and_counted() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.kill(works(0..5_000)).await;
     let mut steps = vec![0];
     let tally = office
@@ -38,7 +38,7 @@ async fn five_thousand_dead_jobs_are_retried_in_bounded_portions_and_counted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_fits_is_retried_or_discarded() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let named = |n: u32| work(&format!("job-{n}")).group(if n.is_multiple_of(3) { "a" } else { "b" });
     office.kill((0..1_200).map(named).collect()).await;
     let a = Filter {
@@ -74,7 +74,7 @@ async fn only_what_fits_is_retried_or_discarded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_jobs_that_fit_are_all_discarded_and_the_others_keep_their_order() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let kinds = |n: u32| work(&format!("job-{n}")).group(if n.is_multiple_of(2) { "even" } else { "odd" });
     office
         .world
@@ -121,7 +121,7 @@ async fn waiting_jobs_that_fit_are_all_discarded_and_the_others_keep_their_order
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bulk_act_must_say_in_which_state_the_jobs_are() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     for filter in [
         Filter::default(),
         of(JobState::Done),

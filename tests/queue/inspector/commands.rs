@@ -6,11 +6,11 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use surepass::queue::JobState;
 
-use crate::inspector::office::{Office, of};
+use crate::inspector::fixture::{Fixture, of};
 use crate::world::{Size, hang, work, works};
 use support::program::{SUREPASS, command, run, stderr, stdout};
 
-impl Office {
+impl Fixture {
     async fn surepass(&self, arguments: &[&str]) -> Output {
         let folder = self.world.folder();
         let database = format!("sqlite://{}", folder.join("audit.db").display());
@@ -39,7 +39,7 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn list_shows_each_job_with_state_age_id_and_error_within_100_columns() {
-    let (office, worker, gate) = Office::with_each_state().await;
+    let (office, worker, gate) = Fixture::with_each_state().await;
     let output = office.surepass(&["jobs", "list"]).await;
     let (status, text, errors) = said(&output);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
@@ -76,7 +76,7 @@ async fn list_shows_each_job_with_state_age_id_and_error_within_100_columns() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn list_pages_by_the_cursor_that_it_tells() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.world.queue.enqueue(&works(0..5)).await.unwrap();
     let mut seen = Vec::new();
     let mut cursor = String::new();
@@ -103,7 +103,7 @@ async fn list_pages_by_the_cursor_that_it_tells() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn show_tells_a_life_and_says_where_else_to_look() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.kill(vec![work("fulfil:cs_test_1").group("studio")]).await;
     // A bare session is the job that fulfils it.
     let text = stdout(&office.surepass(&["jobs", "show", "cs_test_1"]).await);
@@ -140,7 +140,7 @@ async fn show_tells_a_life_and_says_where_else_to_look() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retry_and_discard_by_id_exit_1_when_something_was_not_done() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.kill(vec![work("a"), work("fulfil:cs_b")]).await;
     let done = said(&office.surepass(&["jobs", "retry", "a", "--why", "mended"]).await);
     assert_eq!(done, (Some(0), "a: retried\n".to_owned(), String::new()));
@@ -182,7 +182,7 @@ async fn retry_and_discard_by_id_exit_1_when_something_was_not_done() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bulk_act_tells_its_count_and_needs_a_yes_where_nobody_can_be_asked() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.kill(works(0..30)).await;
     let asked = said(&office.surepass(&["jobs", "retry", "--dead"]).await);
     let words = "surepass: 30 jobs match. Not a terminal: pass --yes to confirm\n";
@@ -202,7 +202,7 @@ async fn a_bulk_act_tells_its_count_and_needs_a_yes_where_nobody_can_be_asked() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn misuse_exits_2_and_says_how_to_do_it() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     for (arguments, words) in [
         (
             &["jobs", "retry"][..],
@@ -244,7 +244,7 @@ async fn misuse_exits_2_and_says_how_to_do_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pause_and_resume_say_what_they_do() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let (status, text, _) = said(
         &office
             .surepass(&["jobs", "pause", "fulfil", "--why", "deploy"])
@@ -264,7 +264,7 @@ async fn pause_and_resume_say_what_they_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_terminal_would_obey_never_reaches_it_raw() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let evil = "evil\u{1b}[2J\u{9b}31m\u{202e}\r\n\u{7}x";
     office.kill(vec![work(evil).group("studio")]).await;
     for arguments in [
@@ -293,7 +293,7 @@ async fn what_a_terminal_would_obey_never_reaches_it_raw() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_away_exits_1_and_says_what_to_do() {
-    let mut office = Office::open().await;
+    let mut office = Fixture::open().await;
     office.kill_redis().await;
     for arguments in [
         &["jobs", "list"][..],
@@ -312,7 +312,7 @@ async fn redis_away_exits_1_and_says_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_workers_list_shows_who_lives() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let none = stdout(&office.surepass(&["workers", "list"]).await);
     assert!(none.starts_with("No worker was seen in the last hour"), "{none}");
     let entry = r#"1700000000000 1700000000000 {"host":"h\u001b[2J","pid":7,"version":"0.1.0","concurrency":4,"lease":15000}"#;
@@ -338,7 +338,7 @@ async fn the_workers_list_shows_who_lives() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn help_teaches_with_examples() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     for (command, example) in [
         ("list", "surepass jobs list --state dead"),
         ("show", "surepass jobs show cs_test_a1B2"),

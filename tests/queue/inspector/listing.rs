@@ -6,12 +6,12 @@ use std::time::Duration;
 use surepass::queue::JobState;
 use surepass::queue::inspector::{Filter, InspectError, Order, PageOptions};
 
-use crate::inspector::office::{Office, ids, names, of};
+use crate::inspector::fixture::{Fixture, ids, names, of};
 use crate::world::{Size, ok, work, works};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_listed_in_the_state_in_which_it_is_with_what_is_known_of_it() {
-    let (office, worker, gate) = Office::with_each_state().await;
+    let (office, worker, gate) = Fixture::with_each_state().await;
     for state in JobState::ALL {
         assert_eq!(office.list(&of(state)).await, [state.as_str()], "{state:?}");
     }
@@ -50,7 +50,7 @@ async fn a_job_is_listed_in_the_state_in_which_it_is_with_what_is_known_of_it() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_filter_narrows_the_list_and_several_together() {
-    let (office, worker, gate) = Office::with_each_state().await;
+    let (office, worker, gate) = Fixture::with_each_state().await;
     let every = Filter::default;
     let text = |text: &str| Some(text.to_owned());
     let cases = [
@@ -143,7 +143,7 @@ async fn each_filter_narrows_the_list_and_several_together() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_filter_for_what_is_not_there_is_refused_with_words() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let every = Filter::default;
     let text = |text: &str| Some(text.to_owned());
     let list = async |filter: Filter| office.inspector.list(&filter, &PageOptions::default()).await;
@@ -167,7 +167,7 @@ async fn a_filter_for_what_is_not_there_is_refused_with_words() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ages_count_from_the_end_of_a_dead_job_and_stop_the_list_where_nothing_can_follow() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.kill(works(0..20)).await;
     let key = office.world.queue.key("dead");
     let now = office.page(&of(JobState::Dead), 1, None).await.now;
@@ -200,7 +200,7 @@ async fn ages_count_from_the_end_of_a_dead_job_and_stop_the_list_where_nothing_c
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_of_waiting_jobs_are_stable_while_jobs_are_added_and_claimed() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.world.queue.enqueue(&works(0..300)).await.unwrap();
     let waiting = of(JobState::Waiting);
     let first = office.page(&waiting, 50, None).await;
@@ -236,7 +236,7 @@ async fn pages_of_waiting_jobs_are_stable_while_jobs_are_added_and_claimed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_of_dead_jobs_are_stable_though_all_died_in_one_moment_and_the_last_one_seen_is_gone() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.kill(works(0..200)).await;
     let key = office.world.queue.key("dead");
     for n in 0..200 {
@@ -279,7 +279,7 @@ async fn pages_of_dead_jobs_are_stable_though_all_died_in_one_moment_and_the_las
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_done_jobs_are_listed_or_the_oldest_up_to_the_limit() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.world.queue.enqueue(&works(0..700)).await.unwrap();
     let mut worker = office.world.hire("w", Size::of(1, 0), ok());
     worker.until_ended(700).await;
@@ -305,7 +305,7 @@ async fn the_newest_done_jobs_are_listed_or_the_oldest_up_to_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_tenants_line_is_listed_and_one_tenants_alone() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let mut items = Vec::new();
     for n in 0..40 {
         items.push(work(&format!("a-{n:02}")).group("a"));
@@ -335,7 +335,7 @@ async fn every_tenants_line_is_listed_and_one_tenants_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_of_another_list_is_refused_with_words() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.world.queue.enqueue(&works(0..10)).await.unwrap();
     let next = office.page(&of(JobState::Waiting), 5, None).await.next.unwrap();
     for (filter, cursor) in [

@@ -1,10 +1,10 @@
 //! The inspector, and the commands over it: a real Redis, real workers, a real store, real processes.
 
-mod acts;
+mod actions;
 mod bulk;
 mod commands;
+mod fixture;
+mod job_history;
 mod listing;
-mod lives;
-mod office;
 mod scale;
 mod workers;

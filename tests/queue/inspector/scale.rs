@@ -3,12 +3,12 @@
 use surepass::queue::JobState;
 use surepass::queue::inspector::{Filter, PageOptions};
 
-use crate::inspector::office::{Office, ids, of};
+use crate::inspector::fixture::{Fixture, ids, of};
 use crate::world::works;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_100_000_waiting_jobs_asks_redis_no_more_than_a_page_of_1_000() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let waiting = of(JobState::Waiting);
     let mut costs = Vec::new();
     for (from, to) in [(0, 1_000), (1_000, 100_000)] {
@@ -29,7 +29,7 @@ async fn a_page_of_100_000_waiting_jobs_asks_redis_no_more_than_a_page_of_1_000(
 }
 
 /// How many commands Redis has run, but for this question and the keeping of connections.
-async fn total(office: &Office) -> u64 {
+async fn total(office: &Fixture) -> u64 {
     let calls = office.world.command_calls().await;
     let own = [
         "info",
@@ -48,7 +48,7 @@ async fn total(office: &Office) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_filter_that_fits_nothing_looks_at_a_bounded_number_and_tells_where_to_go_on() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.world.queue.enqueue(&works(0..12_000)).await.unwrap();
     let nothing = Filter {
         kind: Some("sync".to_owned()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use surepass::queue::inspector::WorkerStatus;
 
-use crate::inspector::office::Office;
+use crate::inspector::fixture::Fixture;
 use crate::world::{PATIENCE, Size, World, hang, short_lease, work};
 use surepass::queue::inspector::Inspector;
 
@@ -76,6 +76,6 @@ async fn a_worker_that_stops_in_good_order_is_forgotten_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_worker_is_an_empty_list() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     assert_eq!(office.inspector.workers().await.unwrap(), []);
 }

@@ -8,7 +8,7 @@ use surepass::queue::JobEvents;
 use surepass::up::sample::SampleSession;
 use tempfile::TempDir;
 
-use crate::topologies::news::heard;
+use crate::topologies::job_events::heard;
 use crate::topologies::sentinel::{open, prepare};
 use support::customers::Customers;
 use support::program::eventually;

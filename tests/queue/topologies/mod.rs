@@ -2,5 +2,5 @@
 //! It carries signed webhooks all the while; whatever was answered with 200 must be there, once.
 
 mod cluster;
-mod news;
+mod job_events;
 mod sentinel;

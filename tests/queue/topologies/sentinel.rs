@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use surepass::queue::JobEvents;
 use tempfile::TempDir;
 
-use crate::topologies::news::heard;
+use crate::topologies::job_events::heard;
 use support::customers::Customers;
 use support::program::{PATIENCE, eventually};
 use support::redis_node::{Node, free_port};

@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::doctor::checkup::Checkup;
+use crate::doctor::fixture::Fixture;
 use crate::doctor::stripe::{endpoint, event};
 use support::program::eventually;
 
 /// The doctor's words, with the address of this test's server as `INTAKE`.
-async fn only_wrong(checkup: &Checkup) -> String {
+async fn only_wrong(checkup: &Fixture) -> String {
     let wrong = checkup.doctor().await.only_wrong();
     wrong.replace(&checkup.intake, "INTAKE")
 }
 
 #[tokio::test]
 async fn an_endpoint_that_is_disabled_or_lacks_events_is_told() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let mut disabled = endpoint(&checkup.intake);
     disabled["status"] = "disabled".into();
     checkup.stripe.has(vec![disabled]);
@@ -40,7 +40,7 @@ async fn an_endpoint_that_is_disabled_or_lacks_events_is_told() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_missing_or_nearly_ours_is_told() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     checkup
         .stripe
         .has(vec![endpoint("https://elsewhere.example/webhooks/stripe")]);
@@ -59,7 +59,7 @@ async fn an_endpoint_that_is_missing_or_nearly_ours_is_told() {
 
 #[tokio::test]
 async fn an_endpoint_that_redirects_is_told_with_its_target() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let public = format!("{}/moved", checkup.stripe.url());
     checkup.is_reached_at(&public);
     checkup.stripe.state().moved_to = "https://new.example/webhooks/stripe".to_owned();
@@ -75,7 +75,7 @@ async fn an_endpoint_that_redirects_is_told_with_its_target() {
 
 #[tokio::test]
 async fn a_server_that_has_another_secret_is_told_and_one_that_is_gone_is_a_warning() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     checkup
         .shop
         .set("STRIPE_WEBHOOK_SECRET", "whsec_HemmeligAnotherEndpointsSecret");
@@ -93,7 +93,7 @@ async fn a_server_that_has_another_secret_is_told_and_one_that_is_gone_is_a_warn
 
 #[tokio::test]
 async fn an_answer_that_is_not_ours_is_told() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     // Stripe's part answers 401 to a request without a key, and not as an intake does.
     let public = checkup.stripe.url();
     checkup.is_reached_at(&public);
@@ -109,7 +109,7 @@ async fn an_answer_that_is_not_ours_is_told() {
 
 #[tokio::test]
 async fn an_endpoint_of_an_api_version_that_is_not_tested_or_that_is_there_twice_is_a_warning() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let mut new = endpoint(&checkup.intake);
     new["api_version"] = "2026-02-25.dahlia".into();
     checkup.stripe.has(vec![new]);
@@ -131,7 +131,7 @@ async fn an_endpoint_of_an_api_version_that_is_not_tested_or_that_is_there_twice
 
 #[tokio::test]
 async fn a_tenant_with_an_account_of_its_own_needs_an_endpoint_that_hears_of_it() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let catalogue = checkup.shop.file(
         "connect.json",
         r#"{"tenants":[{"id":"t-2","slug":"dojo","name":"Dojo","timeZone":"Europe/Oslo","stripeAccount":"acct_dojo",
@@ -176,7 +176,7 @@ async fn a_tenant_with_an_account_of_its_own_needs_an_endpoint_that_hears_of_it(
 
 #[tokio::test]
 async fn events_that_do_not_arrive_are_told_and_one_that_has_arrived_is_not() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     checkup.stripe.state().events = vec![event("evt_lost", 90)];
     let warning = checkup.doctor().await.only_warning();
     assert_eq!(
@@ -197,7 +197,7 @@ async fn events_that_do_not_arrive_are_told_and_one_that_has_arrived_is_not() {
     );
 }
 
-async fn send(checkup: &Checkup, secret: &str, events: &[Value]) {
+async fn send(checkup: &Fixture, secret: &str, events: &[Value]) {
     for event in events {
         let body = serde_json::to_vec(event).unwrap();
         let header = support::shop::signed(secret, &body);
@@ -207,7 +207,7 @@ async fn send(checkup: &Checkup, secret: &str, events: &[Value]) {
 
 #[tokio::test]
 async fn a_secret_that_is_not_stripes_is_an_error_though_the_lookback_takes_the_events_in() {
-    let mut checkup = Checkup::new(false).await;
+    let mut checkup = Fixture::new(false).await;
     let events: Vec<_> = (1..=3).map(|n| event(&format!("evt_{n}"), 20 + 10 * n)).collect();
     send(&checkup, "whsec_HemmeligSecretOfStripesThatWeLack", &events).await;
     checkup.stripe.state().events = events.clone();
@@ -235,7 +235,7 @@ async fn a_secret_that_is_not_stripes_is_an_error_though_the_lookback_takes_the_
 
 #[tokio::test]
 async fn events_of_connected_accounts_that_do_not_arrive_are_told_by_the_endpoint_that_hears_of_them() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let tenant = |n: u32| {
         json!({ "id": format!("t-{n}"), "slug": format!("dojo-{n}"), "name": "Dojo", "timeZone": "Europe/Oslo",
             "stripeAccount": format!("acct_{n}"),

@@ -1,10 +1,10 @@
 //! What the doctor says of what lies in Redis and comes to no end by itself.
 
-use crate::doctor::checkup::Checkup;
+use crate::doctor::fixture::Fixture;
 
 #[tokio::test]
 async fn jobs_in_no_list_jobs_of_another_prefix_and_refused_events_are_told() {
-    let checkup = Checkup::new(false).await;
+    let checkup = Fixture::new(false).await;
     let job = "fulfil/1 - - 1700000000000 0 0\n{}";
     for words in [
         ["SET", "{surepass:fulfil}:data:a", job],

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::doctor::checkup::Checkup;
+use crate::doctor::fixture::Fixture;
 use support::program::stdout;
 use support::shop::Shop;
 use support::snapshot;
@@ -33,7 +33,7 @@ async fn examined(shop: &Shop) -> String {
 
 #[tokio::test]
 async fn what_the_doctor_says_of_a_healthy_shop_and_of_one_in_need_is_as_it_was_reviewed() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     let good = examined(&checkup.shop).await;
     snapshot::check("doctor-healthy", &good, Some(OWN));
 
@@ -62,7 +62,7 @@ async fn what_the_doctor_says_of_a_healthy_shop_and_of_one_in_need_is_as_it_was_
 
 #[tokio::test]
 async fn what_the_doctor_says_without_redis_store_and_stripe_is_as_it_was_reviewed() {
-    let mut checkup = Checkup::new(false).await;
+    let mut checkup = Fixture::new(false).await;
     checkup.shop.kill_redis().await;
     checkup.shop.set("STRIPE_SECRET_KEY", "");
     checkup.shop.set("DATABASE_URL", "sqlite:///nowhere/surepass.db");

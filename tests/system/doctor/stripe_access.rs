@@ -2,11 +2,11 @@
 
 use chrono::TimeDelta;
 
-use crate::doctor::checkup::Checkup;
+use crate::doctor::fixture::Fixture;
 
 #[tokio::test]
 async fn where_all_is_in_order_nothing_is_wrong_and_the_exit_status_is_0() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let findings = checkup.doctor().await;
     assert_eq!(findings.warnings(), <[String; 0]>::default());
     assert_eq!((findings.wrong(), findings.status), (vec![], 0));
@@ -28,7 +28,7 @@ async fn where_all_is_in_order_nothing_is_wrong_and_the_exit_status_is_0() {
 
 #[tokio::test]
 async fn the_doctor_only_reads_at_stripe_and_leaves_one_entry_in_the_event_log() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     checkup.doctor().await;
     checkup.doctor().await;
     let asked = checkup.stripe.state().asked.clone();
@@ -44,7 +44,7 @@ async fn the_doctor_only_reads_at_stripe_and_leaves_one_entry_in_the_event_log()
 
 #[tokio::test]
 async fn a_key_that_lacks_a_permission_is_told_which() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     checkup.stripe.state().forbidden = vec!["webhook_endpoints", "charges"];
     let findings = checkup.doctor().await;
     assert_eq!(findings.wrong(), <[String; 0]>::default());
@@ -68,7 +68,7 @@ async fn a_key_that_lacks_a_permission_is_told_which() {
 
 #[tokio::test]
 async fn a_key_that_stripe_refuses_is_wrong_and_one_that_may_write_is_a_warning() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     checkup.stripe.state().refuses_key = true;
     let wrong = checkup.doctor().await.only_wrong();
     assert!(
@@ -86,7 +86,7 @@ async fn a_key_that_stripe_refuses_is_wrong_and_one_that_may_write_is_a_warning(
 
 #[tokio::test]
 async fn a_clock_that_is_off_is_told_by_stripes_date() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     checkup.stripe.state().ahead = TimeDelta::seconds(-400);
     let wrong = checkup.doctor().await.only_wrong();
     assert!(
@@ -103,7 +103,7 @@ async fn a_clock_that_is_off_is_told_by_stripes_date() {
 
 #[tokio::test]
 async fn without_a_key_the_lookback_is_off_and_the_doctor_says_so() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     checkup.shop.set("STRIPE_SECRET_KEY", "");
     let findings = checkup.doctor().await;
     assert_eq!((findings.wrong(), findings.status), (vec![], 0));
@@ -120,7 +120,7 @@ async fn without_a_key_the_lookback_is_off_and_the_doctor_says_so() {
 
 #[tokio::test]
 async fn a_stripe_that_is_out_of_reach_is_wrong() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     checkup.shop.set("STRIPE_API_BASE", "http://127.0.0.1:9");
     let wrong = checkup.doctor().await.only_wrong();
     assert!(wrong.starts_with("Stripe/connection: "), "{wrong}");

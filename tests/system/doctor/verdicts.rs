@@ -4,7 +4,7 @@ use std::process::Output;
 
 use surepass::stripe::signature::sign;
 
-use crate::doctor::checkup::Checkup;
+use crate::doctor::fixture::Fixture;
 use support::program::{Program, SUREPASS, WORKER, awaited, run, stdout};
 use support::shop::Shop;
 
@@ -25,7 +25,7 @@ async fn first_line(shop: &Shop) -> (i32, String) {
 
 #[tokio::test]
 async fn a_customer_who_paid_and_is_a_dead_letter_is_the_first_line() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let session = checkup.shop.session().with("passId", Some("no-such-pass"));
     let session = session.with("passName", None);
     checkup.shop.buy_as(SECRET, &session).await;
@@ -41,7 +41,7 @@ async fn a_customer_who_paid_and_is_a_dead_letter_is_the_first_line() {
 
 #[tokio::test]
 async fn customers_who_wait_while_the_queue_is_paused_are_the_first_line() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let shop = &checkup.shop;
     assert!(
         shop.surepass(&["jobs", "pause", "fulfil", "--why", "a test"])
@@ -66,7 +66,7 @@ async fn customers_who_wait_while_the_queue_is_paused_are_the_first_line() {
 
 #[tokio::test]
 async fn a_key_of_the_queue_that_something_else_has_overwritten_is_the_first_line_by_its_name() {
-    let checkup = Checkup::new(false).await;
+    let checkup = Fixture::new(false).await;
     let shop = &checkup.shop;
     let key = shop.queue().key("dead");
     shop.redis(&["SET", &key, "x"]).await.unwrap();
@@ -96,7 +96,7 @@ fn on_a_full_disk(shop: &Shop, program: &str, arguments: &[&str]) -> tokio::proc
 
 #[tokio::test]
 async fn purchases_that_fail_on_a_full_disk_are_the_first_line() {
-    let checkup = Checkup::new(false).await;
+    let checkup = Fixture::new(false).await;
     let shop = &checkup.shop;
     let worker = Program::start(on_a_full_disk(shop, &WORKER, &["--no-cron"]));
     worker.says(r#""message":"working""#).await;
@@ -122,7 +122,7 @@ async fn purchases_that_fail_on_a_full_disk_are_the_first_line() {
 
 #[tokio::test]
 async fn webhooks_that_are_all_refused_are_the_first_line() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     for _ in 0..8 {
         let session = checkup.shop.session();
         let answer = checkup

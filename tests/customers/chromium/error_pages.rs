@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::chromium::site::Site;
-use crate::chromium::studio::Studio;
+use crate::chromium::fixture::Fixture;
+use crate::chromium::shop_site::Site;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkout_that_is_not_paid_for_says_so_and_once_it_has_expired_that() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     tab.visit(&studio.page_after(&checkout.session)).await;
@@ -15,18 +15,18 @@ async fn a_checkout_that_is_not_paid_for_says_so_and_once_it_has_expired_that() 
         "ℹ️ This purchase is not paid yet, and you were not charged. Please finish the payment in the shop.",
     )
     .await;
-    tab.portraits("unpaid").await;
+    tab.screenshots("unpaid").await;
     let expire = format!("checkout/sessions/{}/expire", checkout.session);
     studio.stripe.post(&expire, &[]).await;
     tab.hears("⚠️ You were not charged: this checkout has expired.")
         .await;
-    tab.portraits("checkout-expired").await;
+    tab.screenshots("checkout-expired").await;
     tab.was_calm().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_of_a_pass_that_is_over_says_so_and_never_that_it_is_active_now() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     let ended = studio.bought("kari", "pass-10", 100, json!({})).await;
     let old = studio.bought("kari", "pass-10", 2, json!({})).await;
@@ -47,24 +47,24 @@ async fn a_purchase_of_a_pass_that_is_over_says_so_and_never_that_it_is_active_n
         tab.hears(message).await;
         tab.arrives(&studio.page()).await;
         assert_eq!(tab.messages().await, [message]);
-        tab.portraits(name).await;
+        tab.screenshots(name).await;
     }
     tab.visit(&format!("{}?sync=working", studio.page())).await;
     tab.hears("🔄 We are still checking your payments.").await;
-    tab.portraits("under-way").await;
+    tab.screenshots("under-way").await;
     tab.was_calm().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_in_the_way_of_a_page_is_told_calmly() {
-    let mut studio = Studio::prepare("address_requests_per_minute = 20\n").await;
+    let mut studio = Fixture::prepare("address_requests_per_minute = 20\n").await;
     let tab = studio.browser_of("kari").await;
     let mut calls = 0;
     while tab.visit(&studio.page()).await != 429 {
         calls += 1;
         assert!(calls < 50, "never too many");
     }
-    tab.portraits("too-many").await;
+    tab.screenshots("too-many").await;
 
     // A store that is away.
     let database = studio.shop.setting("DATABASE_URL").to_owned();
@@ -73,26 +73,26 @@ async fn what_stands_in_the_way_of_a_page_is_told_calmly() {
         .await;
     while tab.visit(&studio.page()).await != 503 {}
     tab.sees("h1:has-text('We will be right back')").await;
-    tab.portraits("away").await;
+    tab.screenshots("away").await;
 
     studio.shop.set("DATABASE_URL", &database);
     studio.starts_again_with("SUREPASS_JWT_SECRET", "").await;
     assert_eq!(tab.visit(&studio.page()).await, 503);
     tab.sees("h1:has-text('Not set up yet')").await;
-    tab.portraits("not-open").await;
+    tab.screenshots("not-open").await;
     tab.was_calm_but(&["429", "503"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_of_a_site_that_is_not_allowed_signs_nobody_in_and_says_so() {
     let site = Site::open();
-    let studio = Studio::prepare("").await;
+    let studio = Fixture::prepare("").await;
     site.meets(studio.origin());
     let tab = studio.stranger(json!({})).await;
     tab.visit(&format!("{}/sign-in", site.origin())).await;
     tab.click("button").await;
     tab.sees("h1:has-text('Please try again')").await;
     assert_eq!(tab.does("context.cookies", Value::Array(vec![])).await, json!([]));
-    tab.portraits("forbidden").await;
+    tab.screenshots("forbidden").await;
     tab.was_calm_but(&["403"]).await;
 }

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::chromium::studio::{SUCCESS, Studio};
+use crate::chromium::fixture::{Fixture, SUCCESS};
 
 const NORWEGIAN: &str = include_str!("../../../config/locales/nb.toml");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_phone_all_of_a_purchase_fits_without_scrolling_sideways_and_the_button_is_large() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     for width in [390, 320] {
         let phone = json!({
             "viewport": {"width": width, "height": 700}, "isMobile": true, "hasTouch": true,
@@ -34,7 +34,7 @@ async fn on_a_phone_all_of_a_purchase_fits_without_scrolling_sideways_and_the_bu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn passes_of_each_kind_are_listed_the_active_ones_before_those_that_are_over() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     for (pass, days_ago) in [("pass-10", 100), ("pass-single", 2), ("pass-month", 1)] {
         studio.bought("kari", pass, days_ago, json!({})).await;
@@ -47,14 +47,14 @@ async fn passes_of_each_kind_are_listed_the_active_ones_before_those_that_are_ov
     assert!(active.contains(&"Drop-in class".to_owned()) && active.contains(&"Unlimited month".to_owned()));
     assert_eq!(over, ["Expired passes", "10 classes"]);
     assert!(tab.text("#passes").await.contains("1 class left"));
-    tab.portraits("list").await;
+    tab.screenshots("list").await;
     tab.was_calm().await;
 }
 
 /// A screen of 1280 by 1024 at 400 %.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_low_screen_message_and_button_scroll_away_and_on_a_high_one_they_stay_in_sight() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     studio.missed("kari", 6).await;
     tab.visit(&studio.page()).await;
@@ -75,7 +75,7 @@ async fn on_a_low_screen_message_and_button_scroll_away_and_on_a_high_one_they_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_the_dark_the_page_is_dark() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let lightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)";
     for (scheme, is_dark) in [("dark", true), ("light", false)] {
         let tab = studio.browser_with("kari", json!({"colorScheme": scheme})).await;
@@ -95,14 +95,14 @@ async fn a_norwegian_reads_norwegian_before_and_after_the_script_has_spoken() {
     let words: toml::Table = toml::from_str(NORWEGIAN).unwrap();
     let script = words["script"].as_table().unwrap();
     let success = script["active"].as_str().unwrap();
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_with("kari", json!({"locale": "nb-NO"})).await;
     let checkout = studio.checkout("kari").await;
     tab.pays(&checkout).await;
     tab.hears(success).await;
     tab.sees("#passes li").await;
     assert_eq!(tab.evaluate("document.documentElement.lang").await, "nb");
-    tab.portraits("norwegian").await;
+    tab.screenshots("norwegian").await;
     tab.click("form[data-missing] button").await;
     tab.hears(script["already"].as_str().unwrap()).await;
     tab.was_calm().await;
@@ -110,7 +110,7 @@ async fn a_norwegian_reads_norwegian_before_and_after_the_script_has_spoken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_keyboard_alone_the_focus_is_seen_and_enter_presses_the_button() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.browser_of("kari").await;
     tab.visit(&studio.page()).await;
     studio.quiet_sync_is_over().await;
@@ -144,7 +144,7 @@ async fn with_the_keyboard_alone_the_focus_is_seen_and_enter_presses_the_button(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_name_of_a_pass_is_text_and_nothing_else() {
     const NAME: &str = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>";
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let catalogue = std::fs::read_to_string(support::shop::EXAMPLE_CATALOGUE).unwrap();
     let hostile = catalogue.replace("name = \"10 classes\"", &format!("name = {}", json!(NAME)));
     assert_ne!(catalogue, hostile);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::studio::{STREAM, Studio};
+use crate::fixture::{Fixture, STREAM};
 use support::program::awaited;
 
 /// An event as a browser gives it to a page.
@@ -134,7 +134,7 @@ impl Listening {
     }
 }
 
-impl Studio {
+impl Fixture {
     /// As a page asks that has a token at hand.
     pub(crate) fn stream(&self, server: usize, token: Option<&str>, session: &str) -> RequestBuilder {
         let path = format!("{STREAM}?sessionId={session}&tenant=studio");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::chromium::studio::Studio;
+use crate::chromium::fixture::Fixture;
 use crate::chromium::tab::Tab;
 
 async fn picture(tab: &Tab, name: &str) {
@@ -12,7 +12,7 @@ async fn picture(tab: &Tab, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_javascript_the_page_refreshes_itself_until_the_pass_is_there() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let tab = studio
         .browser_with("kari", json!({"javaScriptEnabled": false}))
         .await;
@@ -32,7 +32,7 @@ async fn without_javascript_the_page_refreshes_itself_until_the_pass_is_there() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_javascript_the_button_is_a_form_that_finds_what_is_missing() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio
         .browser_with("kari", json!({"javaScriptEnabled": false}))
         .await;

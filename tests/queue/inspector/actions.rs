@@ -5,12 +5,12 @@ use surepass::queue::Enqueued;
 use surepass::queue::JobState;
 use surepass::queue::inspector::{Act, Outcome};
 
-use crate::inspector::office::{Office, names, of};
+use crate::inspector::fixture::{Fixture, names, of};
 use crate::world::{Size, began, ended, gated, ok, work, works};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_job_that_is_discarded_is_gone_and_its_settlement_changes_nothing() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let world = &office.world;
     world.enqueue(work("j")).await;
     let (wait, gate) = gated();
@@ -43,7 +43,7 @@ async fn a_running_job_that_is_discarded_is_gone_and_its_settlement_changes_noth
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_job_that_is_discarded_leaves_nothing_behind_when_its_attempt_fails() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let world = &office.world;
     let before = world.everything().await;
     world.enqueue(work("j")).await;
@@ -70,7 +70,7 @@ async fn a_running_job_that_is_discarded_leaves_nothing_behind_when_its_attempt_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_job_is_not_retried_a_scheduled_one_runs_now_and_a_dead_one_again_from_its_first_attempt() {
-    let (office, mut worker, gate) = Office::with_each_state().await;
+    let (office, mut worker, gate) = Fixture::with_each_state().await;
     let ids = names(&["running", "scheduled", "dead", "waiting", "done", "nothing"]);
     let outcomes = office.operator().act(Act::Retry, &ids).await.unwrap();
     assert_eq!(
@@ -98,7 +98,7 @@ async fn a_running_job_is_not_retried_a_scheduled_one_runs_now_and_a_dead_one_ag
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_discarded_job_is_out_of_its_wait_list_so_enqueued_again_it_runs_once() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let world = &office.world;
     for group in ["", "studio"] {
         world
@@ -125,7 +125,7 @@ async fn a_discarded_job_is_out_of_its_wait_list_so_enqueued_again_it_runs_once(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn discarding_takes_each_state_and_a_dead_workers_job_does_not_come_back() {
-    let (office, worker, _gate) = Office::with_each_state().await;
+    let (office, worker, _gate) = Fixture::with_each_state().await;
     worker.crash().await;
     let ids = names(&["running", "scheduled", "dead", "waiting", "done"]);
     let outcomes = office.operator().act(Act::Discard, &ids).await.unwrap();
@@ -139,7 +139,7 @@ async fn discarding_takes_each_state_and_a_dead_workers_job_does_not_come_back()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_act_is_in_the_audit_log_with_who_what_and_why() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.kill(works(0..3)).await;
     let operator = office.operator();
     operator.pause("fulfil").await.unwrap();
@@ -188,7 +188,7 @@ async fn every_act_is_in_the_audit_log_with_who_what_and_why() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_written_to_the_audit_log_is_not_done() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.kill(works(0..1)).await;
     office.store.close().await;
     let before = office.world.everything().await;
@@ -201,7 +201,7 @@ async fn what_cannot_be_written_to_the_audit_log_is_not_done() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_act_that_redis_cut_off_has_left_its_trace() {
-    let mut office = Office::open().await;
+    let mut office = Fixture::open().await;
     office.kill(works(0..1)).await;
     // Redis refuses the act itself: the key is none that the script can use.
     let _: i64 = office.world.ask(&["DEL", &office.world.queue.key("dead")]).await;

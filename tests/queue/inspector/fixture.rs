@@ -11,13 +11,13 @@ use surepass::store::{self, AuditRecord, Options, Store};
 
 use crate::world::{Size, Worker, World, act, gated, quick, work};
 
-pub(crate) struct Office {
+pub(crate) struct Fixture {
     pub(crate) world: World,
     pub(crate) inspector: Inspector,
     pub(crate) store: Arc<Store>,
 }
 
-impl Office {
+impl Fixture {
     pub(crate) async fn open() -> Self {
         let world = World::new(quick()).await;
         let address = format!("sqlite://{}", world.folder().join("audit.db").display());
@@ -135,7 +135,7 @@ pub(crate) fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-impl Office {
+impl Fixture {
     /// Redis dies, and stays away.
     pub(crate) async fn kill_redis(&mut self) {
         let pid = i32::try_from(self.world.server.pid().unwrap()).unwrap();

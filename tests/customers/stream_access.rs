@@ -6,13 +6,13 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::studio::{Reply, STREAM, Studio, UNAUTHORIZED, of};
+use crate::fixture::{Fixture, Reply, STREAM, UNAUTHORIZED, of};
 use support::program::{SUREPASS, awaited, eventually};
 use support::shop::{Server, Shop, now};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_id_alone_is_followed_until_it_is_active_and_tells_nothing_else() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let mut fresh = of(studio.shop.session(), "kari");
     fresh.created = now() - TimeDelta::minutes(2);
     let mut old = of(studio.shop.session(), "kari");
@@ -40,7 +40,7 @@ async fn a_session_id_alone_is_followed_until_it_is_active_and_tells_nothing_els
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_its_token_and_a_cookie_and_either_name_of_the_tenant_will_do() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let mut claims = crate::sign_in::claims("kari");
     claims["exp"] = json!(now().timestamp() + 4);
     let brief = studio.sign_in.signed("rsa", claims).await;
@@ -67,7 +67,7 @@ async fn a_stream_ends_with_its_token_and_a_cookie_and_either_name_of_the_tenant
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_refused_as_by_the_other_routes_and_before_a_stream_begins() {
-    let studio = Studio::open_with("").await;
+    let studio = Fixture::open_with("").await;
     let token = studio.sign_in.token("kari").await;
     let asked = async |token: Option<&str>, query: &str| -> Reply {
         let request = studio.request(Method::GET, &format!("{STREAM}?{query}"));
@@ -121,7 +121,7 @@ async fn what_is_refused_is_refused_as_by_the_other_routes_and_before_a_stream_b
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_an_allowed_origin_may_follow_and_send_the_last_id_it_has_seen() {
     const SHOP: &str = "https://shop.example.com";
-    let studio = Studio::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
+    let studio = Fixture::open_with(&format!("allowed_origins = [\"{SHOP}\"]")).await;
     let preflight = studio
         .request(Method::OPTIONS, STREAM)
         .header("Origin", SHOP)
@@ -140,7 +140,7 @@ async fn a_page_of_an_allowed_origin_may_follow_and_send_the_last_id_it_has_seen
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_has_so_many_streams_and_a_client_that_has_gone_leaves_its_place_at_once() {
-    let studio = Studio::open_with("streams = 3").await;
+    let studio = Fixture::open_with("streams = 3").await;
     let mut open = Vec::new();
     for user in ["kari", "ola", "liv"] {
         let token = studio.sign_in.token(user).await;
@@ -177,7 +177,7 @@ async fn a_server_has_so_many_streams_and_a_client_that_has_gone_leaves_its_plac
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_customer_and_one_address_without_a_token_have_ten_streams_each() {
-    let studio = Studio::open_with("address_header = \"X-Forwarded-For\"").await;
+    let studio = Fixture::open_with("address_header = \"X-Forwarded-For\"").await;
     let kari = studio.sign_in.token("kari").await;
     let from = |token: Option<&str>, address: &str| {
         studio
@@ -201,7 +201,7 @@ async fn one_customer_and_one_address_without_a_token_have_ten_streams_each() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_with_many_addresses_leave_most_places_to_customers() {
-    let studio = Studio::open_with("streams = 4\naddress_header = \"X-Forwarded-For\"").await;
+    let studio = Fixture::open_with("streams = 4\naddress_header = \"X-Forwarded-For\"").await;
     let from = |token: Option<&str>, address: &str| {
         studio
             .stream(0, token, "cs_test_1")
@@ -224,7 +224,7 @@ async fn strangers_with_many_addresses_leave_most_places_to_customers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_opened_stream_counts_as_a_call() {
-    let studio = Studio::open_with("requests_per_minute = 6").await;
+    let studio = Fixture::open_with("requests_per_minute = 6").await;
     let token = studio.sign_in.token("kari").await;
     let mut statuses = Vec::new();
     for _ in 0..8 {
@@ -242,7 +242,7 @@ struct Deaf {
 }
 
 impl Deaf {
-    async fn follow(studio: &Studio, token: &str, session: &str) -> Self {
+    async fn follow(studio: &Fixture, token: &str, session: &str) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4_096).unwrap();
         // The other side's buffer grows with it.
@@ -275,7 +275,7 @@ impl Deaf {
 async fn a_client_that_never_reads_holds_no_memory_it_hears_the_newest_later_and_is_let_go_of_in_the_end() {
     // What the system keeps for it, some 800, is bounded; what we kept would not be.
     const CHANGES: usize = 2_000;
-    let studio = Studio::open_with("streams = 3").await;
+    let studio = Fixture::open_with("streams = 3").await;
     let token = studio.sign_in.token("kari").await;
     let session = of(studio.shop.session(), "kari");
     studio.shop.buy(&session).await;
@@ -319,7 +319,7 @@ async fn a_client_that_never_reads_holds_no_memory_it_hears_the_newest_later_and
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_takes_the_open_files_that_it_may_have_and_leaves_a_thousand_to_webhooks() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     // The soft limit is lower than what streams need, and the hard one, too.
     let limited = format!("ulimit -Sn 100; ulimit -Hn 1004; exec {} serve", *SUREPASS);
     let program = studio.shop.launch("sh", &["-c", &limited]);

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use actix_web::http::header::CONTENT_SECURITY_POLICY;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
-use crate::chromium::studio::token;
+use crate::chromium::fixture::token;
 
 /// It runs until the test ends.
 pub(crate) struct Site {

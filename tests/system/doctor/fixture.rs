@@ -11,7 +11,7 @@ use support::program::{WORKER, awaited, eventually, stderr, stdout};
 use support::shop::{SECRET_WORD, Shop};
 
 /// A shop with all that it should have, and its Stripe.
-pub(crate) struct Checkup {
+pub(crate) struct Fixture {
     pub(crate) shop: Shop,
     pub(crate) stripe: Stripe,
     /// Of the intake, from outside.
@@ -24,7 +24,7 @@ pub(crate) struct Findings {
     checks: Vec<Value>,
 }
 
-impl Checkup {
+impl Fixture {
     /// Everything in order, a server and (if asked for) a worker running.
     pub(crate) async fn new(with_worker: bool) -> Self {
         let stripe = Stripe::start();

@@ -36,7 +36,7 @@ pub(crate) fn confirming(attempt: u32) -> String {
     format!("⏳ Confirming your purchase… ({attempt}/15)")
 }
 
-pub(crate) struct Studio {
+pub(crate) struct Fixture {
     pub(crate) shop: Shop,
     pub(crate) stripe: StripeSandbox,
     pub(crate) address: SocketAddr,
@@ -49,7 +49,7 @@ pub(crate) struct Checkout {
     pub(crate) url: String,
 }
 
-impl Studio {
+impl Fixture {
     /// With a server and a worker.
     pub(crate) async fn open() -> Self {
         let mut studio = Self::prepare("").await;

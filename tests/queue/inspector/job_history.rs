@@ -6,12 +6,12 @@ use surepass::queue::JobError;
 use surepass::queue::JobState;
 use surepass::queue::inspector::Act;
 
-use crate::inspector::office::Office;
+use crate::inspector::fixture::Fixture;
 use crate::world::{Size, act, work};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_life_tells_each_failed_attempt_with_worker_times_and_error_and_the_next_run() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     office.world.enqueue(work("moody").group("studio")).await;
     let moods = act(|_, attempt| async move {
         match attempt {
@@ -84,7 +84,7 @@ async fn a_life_tells_each_failed_attempt_with_worker_times_and_error_and_the_ne
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_life_tells_who_runs_a_job_and_since_when_and_why_one_is_dead() {
-    let (office, worker, gate) = Office::with_each_state().await;
+    let (office, worker, gate) = Fixture::with_each_state().await;
     let running = office.inspector.job("running", false).await.unwrap().unwrap();
     assert_eq!(
         (running.job.state, running.job.worker.as_deref()),
@@ -103,7 +103,7 @@ async fn a_life_tells_who_runs_a_job_and_since_when_and_why_one_is_dead() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_and_emails_are_masked_unless_they_are_asked_for() {
-    let office = Office::open().await;
+    let office = Fixture::open().await;
     let data = "fulfil/1 - - 1700000000000 0 0\n{\"email\":\"kari@example.com\",\"name\":\"Kari Nordmann\",\"passName\":\"Ten\"}";
     let queue = &office.world.queue;
     let _: () = office.world.ask(&["SET", &queue.key("data:p"), data]).await;
@@ -118,7 +118,7 @@ async fn names_and_emails_are_masked_unless_they_are_asked_for() {
     assert_eq!(life.payload, Some(masked));
     assert_eq!(life.failed_attempts[0].error, "no user k…@…");
     let listed = office
-        .page(&crate::inspector::office::of(JobState::Dead), 5, None)
+        .page(&crate::inspector::fixture::of(JobState::Dead), 5, None)
         .await;
     assert_eq!(listed.jobs[0].error.as_deref(), Some("no user k…@…"));
     let life = office.inspector.job("p", true).await.unwrap().unwrap();
@@ -128,7 +128,7 @@ async fn names_and_emails_are_masked_unless_they_are_asked_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_tells_its_counts_its_pause_and_the_age_of_its_oldest_waiting_job() {
-    let (office, worker, gate) = Office::with_each_state().await;
+    let (office, worker, gate) = Fixture::with_each_state().await;
     let [before] = &office.inspector.queues().await.unwrap()[..] else {
         panic!("one queue");
     };

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use surepass::queue::{Enqueued, RedisOptions};
 
-use crate::way::Way;
+use crate::silent_proxy::Way;
 use crate::world::{PATIENCE, Size, World, began, ended, gated, hire, quick, work, works};
 
 /// Less patient than by default, so that a test need not be as patient.

@@ -3,12 +3,12 @@
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::studio::{Studio, of};
+use crate::fixture::{Fixture, of};
 use support::program::{awaited, stderr};
 
 /// The studio with an address for those who need a person.
-async fn open() -> Studio {
-    let studio = Studio::open().await;
+async fn open() -> Fixture {
+    let studio = Fixture::open().await;
     let catalogue = std::fs::read_to_string(support::shop::EXAMPLE_CATALOGUE).unwrap();
     let name = "name = \"Studio One\"\n";
     assert!(catalogue.contains(name));
@@ -18,20 +18,20 @@ async fn open() -> Studio {
     studio
 }
 
-async fn surepass(studio: &Studio, arguments: &[&str]) {
+async fn surepass(studio: &Fixture, arguments: &[&str]) {
     let output = studio.shop.surepass(arguments).await;
     assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
 }
 
 /// A purchase that Stripe knows and that names nothing of ours.
-async fn nameless(studio: &Studio) -> String {
+async fn nameless(studio: &Fixture) -> String {
     let order = json!({"outcome": "paid", "guests": true, "email": "kari@example.com", "webhooks": "none",
         "metadata": {"userId": "kari", "tenantId": "tenant-1"}});
     studio.stripe.session_with(order).await
 }
 
 /// Asks until this address of the shop is told: the server reads a changed catalogue after a moment.
-async fn until_reachable(studio: &Studio, token: &str, session: &str) -> Value {
+async fn until_reachable(studio: &Fixture, token: &str, session: &str) -> Value {
     let asking = async {
         loop {
             let told = studio.told(token, session).await;
@@ -46,7 +46,7 @@ async fn until_reachable(studio: &Studio, token: &str, session: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_that_a_person_closed_says_so_and_a_later_pass_for_the_session_wins() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     let named = of(studio.shop.session(), "kari");
     let session = named.session_id();
@@ -161,7 +161,7 @@ async fn a_dead_purchase_shows_the_reference_and_the_shops_address_until_its_cas
 /// The stream looks at each news of the job, and no look may make news.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_held_open_makes_at_most_two_runs_however_often_it_looks() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     let session = nameless(&studio).await;
     let mut listening = studio.follow(&token, &session).await;
@@ -195,7 +195,7 @@ async fn a_stream_that_is_held_open_makes_at_most_two_runs_however_often_it_look
 /// What was paid for something else ends the stream at once, and never becomes a job.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_what_is_no_pass_ends_and_makes_no_job() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     let order = json!({"outcome": "paid", "guests": true, "email": "kari@example.com", "webhooks": "none",
         "metadata": {"type": "mug", "userId": "kari", "tenantId": "tenant-1"}});

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::chromium::studio::{LATE, LEEWAY, SUCCESS, Studio, token};
+use crate::chromium::fixture::{Fixture, LATE, LEEWAY, SUCCESS, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_customers_session_is_told_nothing_of_ever_and_looks_like_one_that_does_not_exist() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let kari = studio.browser_of("kari").await;
     let checkout = studio.checkout("kari").await;
     kari.pays(&checkout).await;
@@ -37,7 +37,7 @@ async fn another_customers_session_is_told_nothing_of_ever_and_looks_like_one_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_signed_in_or_no_longer_is_shown_the_way_to_the_shops_own_sign_in() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let tab = studio.stranger(json!({})).await;
     for token in [None, Some(token("kari", -LEEWAY - 5))] {
         if let Some(token) = &token {
@@ -47,7 +47,7 @@ async fn who_is_not_signed_in_or_no_longer_is_shown_the_way_to_the_shops_own_sig
         tab.sees("main a[href^='http://localhost:9/sign-in?school=studio&return=']")
             .await;
         assert_eq!(tab.count("#passes li").await, 0);
-        tab.portraits(if token.is_some() { "expired" } else { "signed-out" })
+        tab.screenshots(if token.is_some() { "expired" } else { "signed-out" })
             .await;
     }
     assert_eq!(
@@ -55,19 +55,19 @@ async fn who_is_not_signed_in_or_no_longer_is_shown_the_way_to_the_shops_own_sig
             .await,
         404
     );
-    tab.portraits("unknown-shop").await;
+    tab.screenshots("unknown-shop").await;
     tab.was_calm_but(&["401", "404"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_refused_while_the_page_waits_is_told_with_the_way_to_sign_in() {
-    let studio = Studio::prepare("").await;
+    let studio = Fixture::prepare("").await;
     let tab = studio.stranger(json!({})).await;
     let checkout = studio.checkout("kari").await;
     studio.keep_cookie(&tab, &token("kari", 8 - LEEWAY)).await;
     tab.pays(&checkout).await;
     tab.sees("surepass-passes[data-state=signed_out]").await;
-    tab.portraits("signed-out-while-waiting").await;
+    tab.screenshots("signed-out-while-waiting").await;
     tab.click("surepass-passes [data-message] a").await;
     tab.sees("main a[href^='http://localhost:9/sign-in?school=studio&return=']")
         .await;
@@ -84,7 +84,7 @@ async fn a_token_that_is_refused_while_the_page_waits_is_told_with_the_way_to_si
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_back_from_checkout_signed_out_sees_the_purchase_confirmed_and_the_way_to_sign_in() {
     for cookie in [None, Some(token("kari", -LEEWAY - 5))] {
-        let mut studio = Studio::prepare("").await;
+        let mut studio = Fixture::prepare("").await;
         let tab = studio.stranger(json!({})).await;
         if let Some(token) = &cookie {
             studio.keep_cookie(&tab, token).await;
@@ -93,14 +93,14 @@ async fn who_comes_back_from_checkout_signed_out_sees_the_purchase_confirmed_and
         tab.pays(&checkout).await;
         tab.counts_to(2).await;
         if cookie.is_none() {
-            tab.portraits("alone-confirming").await;
+            tab.screenshots("alone-confirming").await;
         }
         let birth = tab.birth().await;
         studio.shop.start_worker().await;
         tab.hears(SUCCESS).await;
         tab.arrives(&studio.page()).await;
         if cookie.is_none() {
-            tab.portraits("alone-active").await;
+            tab.screenshots("alone-active").await;
         }
         let link = "main a[href^='http://localhost:9/sign-in?school=studio&return=']";
         assert_eq!(tab.count(link).await, 1);
@@ -131,7 +131,7 @@ async fn who_comes_back_from_checkout_signed_out_sees_the_purchase_confirmed_and
 /// A browser drops the cookie when its token ends, and then the page has nothing but the session's id.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_signed_out_while_the_page_waits_learns_that_the_purchase_is_active_and_nothing_else() {
-    let mut studio = Studio::prepare("").await;
+    let mut studio = Fixture::prepare("").await;
     let tab = studio.stranger(json!({})).await;
     let checkout = studio.checkout("kari").await;
     studio.sign_in(&tab, &token("kari", 8)).await;

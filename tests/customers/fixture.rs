@@ -42,7 +42,7 @@ validityDays = 60
 /// Attempts that follow each other quickly.
 const QUICK: &str = "[queue]\nbackoff_base_ms = 100\nbackoff_cap_seconds = 1\n";
 
-pub(crate) struct Studio {
+pub(crate) struct Fixture {
     pub(crate) shop: Shop,
     pub(crate) sign_in: SignIn,
     pub(crate) stripe: Stripe,
@@ -70,7 +70,7 @@ impl Reply {
 
 pub(crate) const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
 
-impl Studio {
+impl Fixture {
     /// With a server and a worker.
     pub(crate) async fn open() -> Self {
         let mut studio = Self::open_with("").await;

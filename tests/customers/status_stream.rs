@@ -4,13 +4,13 @@ use chrono::TimeDelta;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::studio::{Studio, of, upgrade_from};
+use crate::fixture::{Fixture, of, upgrade_from};
 use support::program::awaited;
 use support::shop::now;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queued_purchase_that_becomes_active_is_pushed_as_the_post_answers_and_the_stream_ends() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let session = of(studio.shop.session(), "kari");
     studio.shop.buy(&session).await;
     let token = studio.sign_in.token("kari").await;
@@ -38,7 +38,7 @@ async fn a_queued_purchase_that_becomes_active_is_pushed_as_the_post_answers_and
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_settles_is_pushed_and_not_only_looked_for() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     // By its looks alone, one in a dozen seconds, this would take minutes: told apart by the patience, not by a clock.
     let rounds = async {
@@ -56,7 +56,7 @@ async fn what_a_worker_settles_is_pushed_and_not_only_looked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retrying_purchase_is_pushed_with_its_attempt_and_when_the_next_comes() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     let old = of(studio.shop.session(), "kari");
     let session = upgrade_from(&old, of(studio.shop.session(), "kari"));
@@ -78,7 +78,7 @@ async fn a_retrying_purchase_is_pushed_with_its_attempt_and_when_the_next_comes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_purchase_is_pushed_as_failed_with_the_sync_enqueued_once() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     let session = of(studio.shop.session(), "kari")
         .with("passId", None)
@@ -104,7 +104,7 @@ async fn a_dead_purchase_is_pushed_as_failed_with_the_sync_enqueued_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_stripe_knows_is_asked_for_and_then_pushed() {
-    let studio = Studio::open().await;
+    let studio = Fixture::open().await;
     let token = studio.sign_in.token("kari").await;
     let paid = studio.stripe.session("kari", "paid").await;
     let mut listening = studio.follow(&token, &paid).await;
@@ -127,7 +127,7 @@ async fn what_only_stripe_knows_is_asked_for_and_then_pushed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_customers_session_stays_unknown_for_ever_also_while_it_is_fulfilled() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let (kari, ola) = (
         studio.sign_in.token("kari").await,
         studio.sign_in.token("ola").await,
@@ -162,7 +162,7 @@ async fn another_customers_session_stays_unknown_for_ever_also_while_it_is_fulfi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_restarts_and_a_server_that_hears_nothing_meanwhile_lose_nothing() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let token = studio.sign_in.token("kari").await;
     let session = of(studio.shop.session(), "kari");
     studio.shop.buy(&session).await;
@@ -181,7 +181,7 @@ async fn a_redis_that_restarts_and_a_server_that_hears_nothing_meanwhile_lose_no
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_away_while_a_purchase_is_followed_ends_no_stream() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     let token = studio.sign_in.token("kari").await;
     let session = of(studio.shop.session(), "kari");
     studio.shop.buy(&session).await;
@@ -200,7 +200,7 @@ async fn a_redis_that_is_away_while_a_purchase_is_followed_ends_no_stream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_stopped_ends_its_streams_at_once_and_another_takes_them_on_without_telling_twice() {
-    let mut studio = Studio::open_with("").await;
+    let mut studio = Fixture::open_with("").await;
     studio.shop.start_server().await;
     let token = studio.sign_in.token("kari").await;
     let session = of(studio.shop.session(), "kari");

@@ -13,7 +13,7 @@ use surepass::lookback::endpoint_check::{EndpointCheckScheduler, EndpointChecker
 use surepass::queue::{Queue, Redis, RedisOptions};
 use surepass::stripe::api::{self, Client, Unpaced};
 
-use crate::doctor::checkup::Checkup;
+use crate::doctor::fixture::Fixture;
 use crate::doctor::stripe::endpoint;
 use support::program::{Program, awaited};
 
@@ -39,7 +39,7 @@ async fn metrics(worker: &Program, words: &str) -> String {
 
 #[tokio::test]
 async fn a_worker_audits_at_its_start_and_tells_it_as_an_alert_and_on_its_metrics() {
-    let mut checkup = Checkup::new(false).await;
+    let mut checkup = Fixture::new(false).await;
     let mut disabled = endpoint(&checkup.intake);
     disabled["status"] = "disabled".into();
     checkup.stripe.has(vec![disabled]);
@@ -57,7 +57,7 @@ async fn a_worker_audits_at_its_start_and_tells_it_as_an_alert_and_on_its_metric
 
 #[tokio::test]
 async fn workers_that_start_together_make_one_audit_and_all_tell_what_it_found() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     let asked = checkup.stripe.times(LISTING);
     assert_eq!(asked, 1);
     for _ in 0..2 {
@@ -71,7 +71,7 @@ async fn workers_that_start_together_make_one_audit_and_all_tell_what_it_found()
 
 #[tokio::test]
 async fn no_cron_leaves_the_schedules_to_others() {
-    let mut checkup = Checkup::new(false).await;
+    let mut checkup = Fixture::new(false).await;
     let worker = checkup.shop.launch_worker(&[]);
     worker.says(r#""message":"working""#).await;
     let session = checkup.shop.session();
@@ -94,7 +94,7 @@ async fn no_cron_leaves_the_schedules_to_others() {
 
 #[tokio::test]
 async fn two_workers_fire_each_schedule_once_at_their_start() {
-    let mut checkup = Checkup::new(false).await;
+    let mut checkup = Fixture::new(false).await;
     let start = Clock::system().now();
     for _ in 0..2 {
         checkup.start_scheduled_worker().await;
@@ -135,7 +135,7 @@ async fn two_workers_fire_each_schedule_once_at_their_start() {
 
 #[tokio::test]
 async fn a_key_that_stripe_refuses_is_an_alert_of_its_own() {
-    let mut checkup = Checkup::new(false).await;
+    let mut checkup = Fixture::new(false).await;
     checkup.stripe.state().refuses_key = true;
     checkup.start_scheduled_worker().await;
     let worker = &checkup.shop.workers[0];
@@ -153,7 +153,7 @@ async fn a_key_that_stripe_refuses_is_an_alert_of_its_own() {
 
 #[tokio::test]
 async fn what_is_wrong_is_looked_at_again_after_five_minutes_and_what_is_in_order_after_an_hour() {
-    let checkup = Checkup::new(false).await;
+    let checkup = Fixture::new(false).await;
     let mut disabled = endpoint(&checkup.intake);
     disabled["status"] = "disabled".into();
     checkup.stripe.has(vec![disabled]);
@@ -186,7 +186,7 @@ async fn what_is_wrong_is_looked_at_again_after_five_minutes_and_what_is_in_orde
 }
 
 /// A worker's rounds, so many minutes after noon.
-async fn rounds(checkup: &Checkup, minutes: &Arc<AtomicI64>) -> EndpointCheckScheduler {
+async fn rounds(checkup: &Fixture, minutes: &Arc<AtomicI64>) -> EndpointCheckScheduler {
     let folder = checkup.shop.file("config/nothing", "");
     let folder = folder.parent().unwrap().to_str().unwrap().to_owned();
     let settings = Settings::load_from(|name| match name {

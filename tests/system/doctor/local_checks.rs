@@ -5,11 +5,11 @@ use sqlx::{Connection, Executor, SqliteConnection};
 use surepass::clock::Clock;
 use surepass::store::{CreatedVia, LookbackRun, RunCounts, RunPhase, Watermark};
 
-use crate::doctor::checkup::{Checkup, findings};
+use crate::doctor::fixture::{Fixture, findings};
 
 #[tokio::test]
 async fn a_redis_that_throws_keys_away_or_keeps_nothing_on_disk_is_wrong() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let set = |name: &'static str, value: &'static str| {
         let shop = &checkup.shop;
         async move { shop.redis(&["CONFIG", "SET", name, value]).await.unwrap() }
@@ -38,7 +38,7 @@ async fn a_redis_that_throws_keys_away_or_keeps_nothing_on_disk_is_wrong() {
 
 #[tokio::test]
 async fn a_redis_that_is_nearly_full_or_full_is_told_before_it_refuses() {
-    let checkup = Checkup::new(false).await;
+    let checkup = Fixture::new(false).await;
     checkup
         .shop
         .redis(&["CONFIG", "SET", "maxmemory", "0"])
@@ -72,7 +72,7 @@ async fn a_redis_that_is_nearly_full_or_full_is_told_before_it_refuses() {
 
 #[tokio::test]
 async fn a_redis_that_is_away_is_wrong_and_the_rest_is_still_told() {
-    let mut checkup = Checkup::new(false).await;
+    let mut checkup = Fixture::new(false).await;
     checkup.shop.kill_redis().await;
     let found = checkup.doctor().await;
     let wrong = found.wrong();
@@ -87,7 +87,7 @@ async fn a_redis_that_is_away_is_wrong_and_the_rest_is_still_told() {
 
 #[tokio::test]
 async fn a_redis_user_without_info_is_told_and_all_other_checks_are_made() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     let rule = "ACL SETUSER app on >Hemmelig ~* &* +@all -@dangerous -@admin";
     let words: Vec<&str> = rule.split(' ').collect();
     checkup.shop.redis(&words).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_redis_user_without_info_is_told_and_all_other_checks_are_made() {
 
 #[tokio::test]
 async fn a_store_that_is_not_there_is_told_and_not_made() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     let file = checkup.shop.file("there", "");
     let missing = file.with_file_name("missing.db");
     checkup
@@ -128,7 +128,7 @@ async fn a_store_that_is_not_there_is_told_and_not_made() {
 
 #[tokio::test]
 async fn tables_that_are_missing_or_behind_are_told_and_never_made() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     let store = checkup.shop.setting("DATABASE_URL").to_owned();
     let mut connection = SqliteConnection::connect(&store).await.unwrap();
     let newest = "DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)";
@@ -157,7 +157,7 @@ async fn tables_that_are_missing_or_behind_are_told_and_never_made() {
 
 #[tokio::test]
 async fn a_setting_that_does_not_exist_is_told_with_its_file() {
-    let checkup = Checkup::new(false).await;
+    let checkup = Fixture::new(false).await;
     checkup.shop.file(
         "config/development.toml",
         "[lookback]\nnightley = \"0 3 * * *\"\n",
@@ -172,7 +172,7 @@ async fn a_setting_that_does_not_exist_is_told_with_its_file() {
 
 #[tokio::test]
 async fn secrets_that_are_missing_are_told() {
-    let mut checkup = Checkup::new(true).await;
+    let mut checkup = Fixture::new(true).await;
     checkup.shop.set("SUREPASS_ADMIN_TOKEN", "");
     assert_eq!(checkup.doctor().await.advice(), <[String; 0]>::default());
     let jwt_secret = checkup.shop.setting("SUREPASS_JWT_SECRET").to_owned();
@@ -193,7 +193,7 @@ async fn secrets_that_are_missing_are_told() {
 
 #[tokio::test]
 async fn nobody_who_works_and_ticks_that_nobody_fires_are_wrong() {
-    let checkup = Checkup::new(false).await;
+    let checkup = Fixture::new(false).await;
     let wrong = checkup.doctor().await.wrong();
     assert_eq!(
         wrong,
@@ -208,7 +208,7 @@ async fn nobody_who_works_and_ticks_that_nobody_fires_are_wrong() {
 
 #[tokio::test]
 async fn a_dead_letter_and_a_paused_queue_are_told() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let session = checkup.shop.session().with("passId", Some("no-such-pass"));
     let session = session.with("passName", None);
     checkup
@@ -237,7 +237,7 @@ async fn a_dead_letter_and_a_paused_queue_are_told() {
 
 #[tokio::test]
 async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that_no_tenant_has() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let store = checkup.shop.store().await;
     let long_ago = Clock::system().now() - TimeDelta::hours(50);
     for (account, detector) in [(None, "stale"), (Some("acct_gone"), "sessions")] {
@@ -260,7 +260,7 @@ async fn a_lookback_that_does_not_get_further_is_told_but_not_of_an_account_that
 
 #[tokio::test]
 async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let store = checkup.shop.store().await;
     let now = Clock::system().now();
     let mark = |from: TimeDelta, to: TimeDelta| Watermark {
@@ -301,7 +301,7 @@ async fn a_gap_in_what_is_proven_is_told_and_a_mark_by_a_wrong_clock_is_wrong() 
 
 #[tokio::test]
 async fn an_account_that_stripe_refuses_is_wrong_until_a_lookback_gets_through() {
-    let checkup = Checkup::new(true).await;
+    let checkup = Fixture::new(true).await;
     let store = checkup.shop.store().await;
     let ended = async |id: &str, phase: RunPhase| {
         // Later than what the worker has begun.
@@ -329,7 +329,7 @@ async fn an_account_that_stripe_refuses_is_wrong_until_a_lookback_gets_through()
 
 #[tokio::test]
 async fn no_line_is_longer_than_80_columns_but_for_a_word_that_is() {
-    let mut checkup = Checkup::new(false).await;
+    let mut checkup = Fixture::new(false).await;
     for name in [
         "STRIPE_WEBHOOK_SECRET",
         "SUREPASS_ADMIN_TOKEN",

@@ -17,7 +17,7 @@ const LOOKS: [(u32, u32, &str); 4] = [
 impl Tab {
     /// Puts pictures of what is shown into `target/screenshots`, one of each look. In each, axe-core must find nothing
     /// wrong, and nothing may be wider than the screen.
-    pub(crate) async fn portraits(&self, state: &str) {
+    pub(crate) async fn screenshots(&self, state: &str) {
         for (width, height, scheme) in LOOKS {
             self.does("setViewportSize", json!([{"width": width, "height": height}]))
                 .await;
