@@ -1,8 +1,8 @@
 //! Limits on connections that wait for their client: for the head of a request, or for the rest of its body.
 //!
-//! Each serving thread keeps a list of its own connections and looks at it once a second. What a connection waits for is
-//! noted by `middleware.rs`. A connection that has waited too long has its reading half closed: a handler that waits for a
-//! body gets an error and can still answer.
+//! Each serving thread has a list of its own connections and checks it once a second. `middleware.rs` sets what a connection
+//! waits for. If it waits too long, its reading half is closed: a handler that waits for a body gets an error and can still
+//! respond.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -17,7 +17,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::queue::Caller;
 
-/// How often a thread looks at its connections, and the unit of their ages.
+/// How often a thread checks its connections, and the unit of their ages.
 const TICK: Duration = Duration::from_secs(1);
 /// A connection beyond a limit is closed when it has waited for so many ticks: a burst that sends at once is served.
 const GRACE: u32 = 2;
@@ -45,7 +45,7 @@ pub(super) struct Limits {
 pub(super) enum Awaits {
     Head,
     Body,
-    /// Our answer, which is not its client's fault.
+    /// Our response: not limited, because it does not depend on the client.
     Answer,
 }
 
@@ -110,7 +110,7 @@ pub(super) fn admit(io: &dyn Any, extensions: &mut Extensions, limits: Limits) {
     });
 }
 
-/// Looks at this thread's connections, for as long as the thread serves.
+/// Checks this thread's connections as long as the thread serves.
 pub(super) async fn watch(limits: Limits) {
     let mut ticks = tokio::time::interval(TICK);
     loop {
@@ -120,7 +120,7 @@ pub(super) async fn watch(limits: Limits) {
 }
 
 impl Connections {
-    /// Closes what has waited too long, and the longest waiting of what is too many.
+    /// Closes the connections that wait too long and, beyond a limit, those that wait longest.
     fn look(&self, limits: Limits) {
         let tick = self.tick.get() + 1;
         self.tick.set(tick);

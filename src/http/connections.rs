@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{Backlog, listen};
 
-/// Lets this process have so many files, and so connections, open, as far as the system allows it without asking anybody: the
-/// usual 1024 is a courtesy to programs that use `select`. Answers how many it may have now.
+/// Raises the soft limit of open files, and so of connections, to `files`, or to the hard limit if that is lower. The usual 1024
+/// is only for programs that use `select`. Returns the new limit.
 pub(super) fn allow(files: u64) -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return u64::MAX;
@@ -42,7 +42,7 @@ pub(super) const LEFT_TO_OTHERS: u64 = 1_000;
 /// Connections that the system takes for us before we do: a burst is not turned away. Linux allows as many by itself.
 const BACKLOG: i32 = 4_096;
 
-/// Sets a listener up, and with it the connections that it takes.
+/// Sets the options of a listener and of the connections that it accepts.
 pub(super) fn prepare(listener: &TcpListener) {
     let listening = Backlog::new(BACKLOG).and_then(|backlog| listen(listener, backlog));
     if let Err(error) = listening {

@@ -1,4 +1,4 @@
-//! Whose secrets sign what arrives where: the configured ones, or a tenant's own.
+//! The secrets of each webhook endpoint: the configured ones, or a tenant's own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use crate::fulfil::{ProvedBy, Tenants};
 use crate::store::{Store, StoreError};
 use crate::stripe::signature::{SignatureError, Verifier};
 
-/// How often the store is asked again, whoever calls: a stranger who guesses slugs must not keep it busy.
+/// How often the store is read again for all requests together: guessing slugs must not keep it busy.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// How long a webhook waits for the store: Checkout holds a buyer for the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The verifiers of all webhook endpoints. Which tenants there are is known by the copy of the catalogue at hand; a tenant's
-/// secrets are read when its endpoint is first used, and again when the catalogue has changed.
+/// The verifiers of all webhook endpoints. Which tenants there are is known by the copy of the catalog at hand; a tenant's
+/// secrets are read when its endpoint is first used, and again when the catalog has changed.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     platform: Arc<Verifier>,
@@ -35,18 +35,18 @@ pub(super) struct Endpoints {
 struct Known {
     /// `None`: a stored secret of this tenant is unusable, and nobody gets in until it is imported again; or none was read yet.
     verifier: Option<Arc<Verifier>>,
-    /// The edition of the catalogue that its secrets are of.
+    /// The edition of the catalog that its secrets are of.
     edition: u64,
     /// When they could not be read: the verifier is of an older edition, if there is one.
     failed: Option<Instant>,
 }
 
-/// The last time that the store was asked.
+/// The last read of the store.
 #[derive(Debug, Default)]
 struct Look {
     began: Option<Instant>,
-    /// There may be tenants that are not known here.
-    in_vain: bool,
+    /// The read failed: there may be tenants that are not known here.
+    has_failed: bool,
 }
 
 /// What is to be said of a webhook at an endpoint.
@@ -61,7 +61,7 @@ pub(super) enum Verdict {
 }
 
 impl Known {
-    /// Whether nothing newer is to be read.
+    /// Whether there is nothing newer to read.
     fn is_of(&self, edition: u64) -> bool {
         self.edition == edition && self.failed.is_none_or(|at| at.elapsed() < BETWEEN_LOOKS)
     }
@@ -155,26 +155,26 @@ impl Endpoints {
 
     /// The endpoint's verifier by a new look at the store, unless there was one a moment ago; one caller looks for all.
     async fn look(&self, slug: &str) -> Result<Arc<Verifier>, Verdict> {
-        let in_vain = {
+        let has_failed = {
             let mut look = self.looks.lock().await;
             if look.began.is_none_or(|at| at.elapsed() >= BETWEEN_LOOKS) {
                 let found = in_time(self.tenants.fresh(slug)).await;
                 *look = Look {
                     began: Some(Instant::now()),
-                    in_vain: found.is_err(),
+                    has_failed: found.is_err(),
                 };
             }
-            look.in_vain
+            look.has_failed
         };
         match self.known_at(slug).await {
             Ok(Some(known)) => known.verifier.ok_or(Verdict::Unsure),
-            Ok(None) if !in_vain => Err(Verdict::Unknown),
+            Ok(None) if !has_failed => Err(Verdict::Unknown),
             Ok(None) | Err(_) => Err(Verdict::Unsure),
         }
     }
 
-    /// What is known of the endpoint by the copy of the catalogue at hand; `None`: there is no such tenant. The store away: what
-    /// was known goes on.
+    /// What is known about the endpoint by the cached catalog; `None`: there is no such tenant. If the store does not respond,
+    /// the known secrets stay in use.
     async fn known_at(&self, slug: &str) -> Result<Option<Known>, StoreError> {
         let found = match in_time(self.tenants.cached(slug)).await {
             Ok(Some(found)) => found,
@@ -216,7 +216,7 @@ impl Endpoints {
             tracing::error!(
                 tenant = slug,
                 "webhooks of this tenant are answered with 503, because a stored webhook secret {misfit}; correct \
-                 `webhookSecrets` in the catalogue file and import it again"
+                 `webhookSecrets` in the catalog file and import it again"
             );
             return None;
         }
@@ -225,7 +225,7 @@ impl Endpoints {
     }
 }
 
-async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let answer = tokio::time::timeout(PATIENCE, asked).await;
+async fn in_time<T>(reading: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let answer = tokio::time::timeout(PATIENCE, reading).await;
     answer.unwrap_or_else(|_| Err(StoreError::Outage("no response within 1 s".to_owned())))
 }

@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can do its work.
+//! Liveness (`/healthz`) and readiness probe (`/readyz`), and the state that the first page shows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::verdict::{Facts, Verdict};
 
 /// How long a check may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long one look serves all who ask: anyone may ask as often as they like.
+/// How long one check serves all requests, so that nobody can keep Redis and the store busy.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// What `/readyz` and the first page show. Clones share their looks.
@@ -35,7 +35,7 @@ pub struct Seen {
     pub store: bool,
     /// Whether somebody has paid and has no pass, or waits too long.
     pub verdict: Arc<Verdict>,
-    /// Of a worker: what its jobs came to is acknowledged.
+    /// Of a worker: its acknowledgements are accepted.
     pub acknowledges: bool,
 }
 

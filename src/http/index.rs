@@ -9,7 +9,7 @@ use crate::verdict::{PAID_WITHOUT_PASS, UNKNOWN, WAITING_TOO_LONG};
 
 const PAGE: &str = include_str!("index.html");
 
-/// Shows whether the system works, and nothing that it holds: it is public.
+/// Shows whether the system works. It is public, so it shows no data.
 pub(super) async fn show(health: web::Data<Health>) -> HttpResponse {
     let Seen {
         redis,

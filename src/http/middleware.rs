@@ -1,4 +1,4 @@
-//! What holds for every request and every answer: what its connection waits for, and the headers that keep a browser safe.
+//! The middleware of all requests: tracks what a connection waits for, and adds the security headers.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use url::Url;
 
 use super::connection_limits::{Awaits, Connection};
 
-/// For a page that sets no policy of its own: our stylesheet, and nothing else.
+/// For a page without a policy of its own: our stylesheet, and nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );

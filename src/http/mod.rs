@@ -1,4 +1,4 @@
-//! What is asked of Surepass over HTTP.
+//! The HTTP server: webhooks, the customers' routes and pages, health, metrics.
 
 mod connection_limits;
 mod connections;
@@ -47,7 +47,7 @@ use refusals::Refusals;
 /// The HTTP server, bound and ready to run. Production and tests start the same thing.
 pub struct Application {
     server: Server,
-    /// Its own `/metrics`, where that address is free.
+    /// Its own `/metrics`, if that address is free.
     metrics: Option<Server>,
     address: SocketAddr,
     streams: StatusStreams,
@@ -85,14 +85,14 @@ const SHUTDOWN_SECONDS: u64 = 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the head of a connection's first request may take.
 const FIRST_HEAD: Duration = Duration::from_secs(10);
-/// How long we read on, into the void, what belongs to a request that is answered already.
+/// How long the rest of a request that is already answered is read and dropped.
 const STILL_SENDING: Duration = Duration::from_secs(5);
-/// Large bodies that are examined at the same time: they leave the other cores to all others.
+/// How many large bodies are verified at the same time, so that other requests keep the other cores.
 const LARGE_BODIES_AT_ONCE: usize = 1;
-/// An address may have so many times its unfinished requests for a second or two.
+/// For a second or two an address may have this many times its limit of unfinished requests.
 const BURST: usize = 8;
-/// Connections that one thread takes beside the customers' streams, all of which may be its own: where a thread has no room no
-/// webhook gets in. As many as actix takes in all where it is told nothing.
+/// Connections that one thread accepts beside the customers' streams, all of which it may get: a full thread accepts no webhook.
+/// It is actix's default for all threads.
 const OTHER_CONNECTIONS: usize = 25_600;
 
 impl Application {
@@ -144,7 +144,7 @@ impl Application {
         let safety = SafetyHeaders::new(settings.server.public_url.as_ref());
         let turns = Arc::new(Semaphore::new(LARGE_BODIES_AT_ONCE));
         let server = HttpServer::new(move || {
-            // One connection and one gatherer for each thread: nothing on the way to Redis crosses threads.
+            // One connection and one batcher for each thread: nothing on the way to Redis crosses threads.
             let intake = Intake::start(&queue, &endpoints, &metrics, &clock, intake, &turns);
             actix_web::rt::spawn(connection_limits::watch(limits));
             App::new()
@@ -164,9 +164,9 @@ impl Application {
             .shutdown_timeout(SHUTDOWN_SECONDS)
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(FIRST_HEAD)
-            // A client that is still sending reads the answer that it does not expect only then.
+            // Only then a client that is still sending reads the early response.
             .client_disconnect_timeout(STILL_SENDING)
-            // A stream's next word does not wait until the last one has been acknowledged.
+            // A stream's next event does not wait for the TCP acknowledgement of the last one.
             .tcp_nodelay(true)
             .listen(listener)
             .map_err(|error| StartError::Bind(bind, error))?
@@ -185,10 +185,10 @@ impl Application {
         self.address
     }
 
-    /// Serves until `stop` is done, then finishes what is open; streams end at once.
+    /// Serves until `stop` is done, then finishes open requests (graceful shutdown); streams end at once.
     ///
     /// # Errors
-    /// Where the server ends by itself with an error.
+    /// If the server ends by itself with an error.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let (handle, streams) = (self.server.handle(), self.streams);
         let stopping = async {
@@ -216,13 +216,13 @@ fn limits(settings: &Settings, threads: usize) -> (Limits, usize) {
     let streams = usize::try_from(*settings.customers.streams).unwrap_or(usize::MAX);
     let wanted = streams.saturating_add(OTHER_CONNECTIONS);
     let most = connections::most(wanted, threads);
-    // Behind a proxy that names its clients all connections are the proxy's.
+    // Behind a proxy that names its clients, all connections come from the proxy.
     let is_direct = settings.customers.address_header.is_none();
     let per_address = *settings.server.unfinished_per_address;
     let per_address = (is_direct && per_address > 0).then(|| per_address.div_ceil(threads));
     let limits = Limits {
         per_address,
-        // Who opens many connections to use them at once is served; nobody takes all that there are.
+        // A client may open many connections and use them at once, but never all of them.
         burst: per_address
             .map_or(most, |per_address| per_address * BURST)
             .min(most.div_ceil(4)),
@@ -233,7 +233,7 @@ fn limits(settings: &Settings, threads: usize) -> (Limits, usize) {
     (limits, most)
 }
 
-/// What `GET` answers, `HEAD` does, too.
+/// A route for `GET` and `HEAD`.
 pub(crate) fn read() -> Route {
     web::route().guard(Any(Get()).or(Head()))
 }

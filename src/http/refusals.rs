@@ -1,5 +1,5 @@
-//! Refused webhooks on their way to Redis, where `surepass doctor` reads them: at most one call a second, and only while
-//! some are refused.
+//! Counts rejected webhooks by reason in Redis, where `surepass doctor` reads them: at most one call a second, and none while
+//! there are none.
 
 use std::collections::BTreeMap;
 use std::mem::take;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::queue::Queue;
 
-/// How long counts are gathered before they are written.
+/// How long counts are collected before they are written.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The most reasons that are counted apart: each tenant has its own.
+/// How many reasons are counted separately: each tenant has its own.
 const MOST_REASONS: usize = 200;
 
-/// Counts refused webhooks by reason.
+/// Counts rejected webhooks by reason.
 #[derive(Debug)]
 pub(super) struct Refusals {
     queue: Queue,
@@ -25,7 +25,7 @@ pub(super) struct Refusals {
 #[derive(Debug, Default)]
 struct Counts {
     by_reason: BTreeMap<String, u64>,
-    /// A task will write what is here.
+    /// A task is going to write the counts.
     is_due: bool,
 }
 
@@ -65,7 +65,7 @@ impl Refusals {
                 take(&mut counts.by_reason)
             };
             if self.queue.add_refusals(&counts, self.clock.now()).await.is_err() {
-                // Redis is away: what was counted is written once it is back.
+                // Redis does not respond: the counts are written when it does.
                 let mut later = self.lock();
                 for (reason, count) in counts {
                     *later.by_reason.entry(reason).or_default() += count;

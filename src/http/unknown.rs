@@ -5,7 +5,7 @@ use actix_web::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
-/// The form of an answer that its client can read.
+/// The form of a response, by what its client accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Page,
@@ -14,7 +14,7 @@ enum Form {
 }
 
 impl Form {
-    /// A browser names `text/html`. For machines it is JSON, and text for whatever says that it reads no JSON.
+    /// A page for a browser, which names `text/html`; JSON for machines; text for a client that accepts no JSON.
     fn of(accepts: Option<&HeaderValue>) -> Self {
         let Some(accepts) = accepts.and_then(|accepts| accepts.to_str().ok()) else {
             return Self::Json;
@@ -45,7 +45,7 @@ pub(super) async fn show(request: HttpRequest) -> HttpResponse {
     )
 }
 
-/// For a webhook's address that is asked for in another way than by POST, as somebody does who tries it in a browser.
+/// For a webhook's address with another method than POST, as when it is opened in a browser.
 pub(super) async fn only_post(request: HttpRequest) -> HttpResponse {
     let message = "This is a webhook endpoint. It accepts POST requests from Stripe only: register this address in the \
                    Stripe Dashboard under Developers → Webhooks.";
@@ -76,7 +76,7 @@ fn answer(request: &HttpRequest, status: StatusCode, code: &str, title: &str, me
     }
 }
 
-/// Nothing of the request stands in it.
+/// Holds nothing of the request.
 fn page(title: &str, message: &str) -> String {
     include_str!("unknown.html")
         .replace("{title}", title)

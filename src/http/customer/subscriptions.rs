@@ -14,16 +14,16 @@ pub(super) async fn list(api: web::Data<CustomerApi>, request: HttpRequest) -> R
     let customer = api.customer(&request, &credential).await?;
     let tenant = api.tenant(&request).await?;
     let passes = api.customers.passes(&customer, &tenant).await?;
-    // From the cache: the shop's time zone, and the passes of its catalogue.
+    // From the cache: the shop's time zone, and the passes of its catalog.
     let whole = api.customers.tenants.whole(&tenant.slug).await?;
-    let catalogue = whole.as_ref().map_or(&[][..], |tenant| &tenant.passes);
+    let catalog = whole.as_ref().map_or(&[][..], |tenant| &tenant.passes);
     let now = api.customers.clock.now();
     let is_active = |one: &&Subscription| one.is_active && one.end_date > now;
     let (active, expired): (Vec<_>, Vec<_>) = passes.iter().partition(is_active);
     let jsons = |passes: Vec<&Subscription>| -> Vec<Value> {
         passes
             .into_iter()
-            .map(|one| subscription_json(one, catalogue, now))
+            .map(|one| subscription_json(one, catalog, now))
             .collect()
     };
     Ok(HttpResponse::Ok().json(json!({
@@ -33,7 +33,7 @@ pub(super) async fn list(api: web::Data<CustomerApi>, request: HttpRequest) -> R
     })))
 }
 
-fn subscription_json(one: &Subscription, catalogue: &[Pass], now: DateTime<Utc>) -> Value {
+fn subscription_json(one: &Subscription, catalog: &[Pass], now: DateTime<Utc>) -> Value {
     let mut json = json!({
         "_id": one.id,
         "type": one.kind,
@@ -50,7 +50,7 @@ fn subscription_json(one: &Subscription, catalogue: &[Pass], now: DateTime<Utc>)
     if let Some(clips) = one.remaining_clips {
         json["remainingClips"] = clips.into();
     }
-    if let Some(pass) = catalogue.iter().find(|pass| pass.id == one.pass_id) {
+    if let Some(pass) = catalog.iter().find(|pass| pass.id == one.pass_id) {
         json["originalPass"] = json!({"name": pass.name, "type": pass.kind});
     }
     json

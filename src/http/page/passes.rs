@@ -65,7 +65,7 @@ fn pass(reader: &Reader, tenant: &Tenant, one: &Subscription, now: DateTime<Utc>
     }
 }
 
-/// The classes left (`None`: unlimited), and how many the pass had, if the catalogue says so and that is not fewer.
+/// The classes left (`None`: unlimited), and how many the pass had, if the catalog says so and that is not fewer.
 fn classes(tenant: &Tenant, one: &Subscription) -> (Option<u64>, Option<u64>) {
     let natural = |count: i64| u64::try_from(count).unwrap_or(0);
     let left = one.remaining_clips.map(natural);
