@@ -1,7 +1,7 @@
 //! Jobs that run alone: which worker of which process may take one, and when.
 //!
-//! A job that a worker has died with runs alone in its process from then on, so that a second death tells which job it was.
-//! The process first empties its hands for that: of its other queues, then of this one.
+//! A job that a worker died with runs alone in its process from then on, so that a second death shows which job it was. Before
+//! that, the process finishes the jobs that it holds: those of its other queues, then those of this one.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -11,18 +11,18 @@ use tokio::time::Instant;
 
 use super::lease::Lease;
 
-/// For how long such jobs are run one after the other before the others have their turn.
+/// How long such jobs run one after the other before other jobs have their turn.
 const SLICE: Duration = Duration::from_secs(2);
-/// How long the hands may take to empty; doubled each time that they do not.
+/// How long the jobs that are held may take to finish; doubled each time that they take longer.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 const MOST_PATIENCE: Duration = Duration::from_mins(5);
-/// How long the claims of other queues that are under way may take to end.
+/// How long running claims of other queues may take.
 const CLAIMS_END: Duration = Duration::from_millis(500);
 
 /// What the workers of one process share: while a job of one runs alone, the others claim nothing. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct ProcessGate {
-    /// Read during each claim; written while the process is for one queue alone.
+    /// Read-locked during each claim; write-locked while one queue has the process for itself.
     gate: Arc<RwLock<()>>,
     leases: Arc<Mutex<Vec<Weak<Lease>>>>,
 }
@@ -56,9 +56,9 @@ impl ProcessGate {
 pub(super) enum Mode {
     /// Jobs that run beside others.
     Together,
-    /// The same; and this worker may be asked to run suspects.
+    /// The same; and this worker may be told to run suspects.
     Willing,
-    /// One suspect: the process holds nothing.
+    /// One suspect: the process holds no other job.
     Alone,
 }
 
@@ -73,7 +73,7 @@ impl Mode {
     }
 }
 
-/// One worker's turns at running jobs alone. Half of its time at the most goes into them while others wait.
+/// One worker's turns at running jobs alone. While other jobs wait, they get half of its time at most.
 #[derive(Debug)]
 pub(super) struct Turns {
     gate: ProcessGate,
@@ -87,7 +87,7 @@ pub(super) struct Turns {
 struct Closed {
     _gate: OwnedRwLockWriteGuard<()>,
     since: Instant,
-    /// When the process first held nothing.
+    /// When the process first held no job.
     empty: Option<Instant>,
 }
 
@@ -102,7 +102,7 @@ impl Turns {
         }
     }
 
-    /// What the next claim may take, as soon as it may claim at all; the guard is held until its answer has been noted.
+    /// Waits until this worker may claim. Returns what it may take, and a guard to hold until the answer is recorded.
     pub(super) async fn next(&mut self) -> (Mode, Option<OwnedRwLockReadGuard<()>>) {
         if let Some(closed) = &mut self.closed {
             let patience_ends = closed.since + self.patience;
@@ -129,7 +129,7 @@ impl Turns {
         (mode, Some(claim))
     }
 
-    /// Suspects wait for this worker: the process claims nothing else from now on.
+    /// Suspects wait for this worker: the process claims no other jobs from now on.
     pub(super) async fn begin(&mut self) {
         if self.closed.is_some() {
             return;
@@ -142,12 +142,12 @@ impl Turns {
                     empty: None,
                 });
             }
-            // Another queue of this process has its turn.
+            // Another queue of this process has its turn alone.
             Err(_) => self.rest_until = Instant::now() + CLAIMS_END,
         }
     }
 
-    /// A claim for one job alone has brought this many: waits until it has ended.
+    /// Waits until the job that was claimed to run alone has ended; `jobs` is how many the claim returned.
     pub(super) async fn ran_alone(&mut self, jobs: usize) {
         self.lease.empty().await;
         let since = self.closed.as_ref().and_then(|closed| closed.empty);
@@ -156,7 +156,7 @@ impl Turns {
         }
     }
 
-    /// Whether the other queues of this process are still at work while this one waits for its turn alone.
+    /// Whether this worker waits for the other queues of its process to finish their jobs.
     pub(super) fn waits_for_others(&self) -> bool {
         self.closed.is_some()
     }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hands_that_do_not_empty_in_time_go_on_with_other_jobs_for_as_long() {
+    async fn a_process_that_does_not_finish_its_jobs_in_time_continues_with_other_jobs_for_as_long() {
         let gate = ProcessGate::new();
         let (fulfil, sync) = (lease(&gate, "w"), lease(&gate, "w"));
         sync.hold_one_for_test("busy");

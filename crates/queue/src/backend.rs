@@ -38,13 +38,13 @@ pub struct RedisBackend<J> {
     concurrency: usize,
     prefetch: usize,
     completer: Option<Completer>,
-    /// Kinds and versions that were left to newer workers, each logged once.
+    /// Kinds and versions that this worker does not know, each logged once.
     left: HashSet<String>,
     running: Option<Running>,
     closing: Option<BoxFuture<'static, ()>>,
-    /// Cancelled when the worker is asked to stop.
+    /// Cancelled when the worker must stop.
     stop: CancellationToken,
-    /// Cancelled when the backend goes: nothing of it outlives the worker.
+    /// Cancelled when the backend is dropped: its tasks end with it.
     end: CancellationToken,
     _jobs: PhantomData<J>,
 }
@@ -57,8 +57,8 @@ pub struct GiveBack {
 }
 
 impl GiveBack {
-    /// Puts every held job back to the front and gives up the lease; at most 2 s, then the lease runs out by itself.
-    /// Jobs whose handlers run go back uncounted: they were not at fault.
+    /// Puts every held job back to the front and ends the lease; takes at most 2 s, after which the lease expires by itself.
+    /// For jobs whose handlers run, the attempt does not count.
     pub async fn run(&self) {
         let term = self.lease.term();
         let back = async {
@@ -119,7 +119,7 @@ impl<J: Job> RedisBackend<J> {
         self
     }
 
-    /// A way to hand back what the worker still holds when it cannot wait for its handlers any longer.
+    /// Returns what the worker still holds when it cannot wait for its handlers any longer.
     #[must_use]
     pub fn give_back(&self) -> GiveBack {
         GiveBack {
@@ -128,8 +128,8 @@ impl<J: Job> RedisBackend<J> {
         }
     }
 
-    /// Cancelled, it makes the worker claim no more and hand back what no handler has seen. apalis tells a backend of the
-    /// end only when the last handler has ended, so whoever asks a worker to stop cancels this, too.
+    /// If this is cancelled, the worker claims no more jobs and returns what no handler has begun. apalis closes a backend only
+    /// after the last handler has ended, so cancel this as well when the worker must stop.
     #[must_use]
     pub fn stop(&self) -> CancellationToken {
         self.stop.clone()
@@ -172,8 +172,8 @@ impl<J: Job> RedisBackend<J> {
             .ok_or_else(|| std::io::Error::other("the fetcher has stopped"))
     }
 
-    /// Turns a claimed job into apalis' task. What is unknown here is left to a newer worker, and what cannot be read is
-    /// buried; the worker lives on.
+    /// Turns a claimed job into apalis' task. A job of an unknown kind is left to a newer worker. One that cannot be
+    /// decoded becomes a dead letter.
     fn task(&mut self, job: Claimed) -> Option<Task<J>> {
         let decoded = Data::parse(&job.data)
             .and_then(|data| Ok((J::decode(data.kind, data.version, data.payload)?, data)));
@@ -198,7 +198,7 @@ impl<J: Job> RedisBackend<J> {
             tracing::error!(job = job.id, %error, "dead letter: the payload cannot be decoded");
             Outcome::Dead(Failure::new(code, Retry::Never, &error.to_string()))
         } else {
-            // Once for each that it does not know: such jobs come again and again.
+            // Once for each kind: such jobs come again and again.
             let known = self.left.len() >= MOST_WARNINGS || !self.left.insert(error.to_string());
             if !known {
                 tracing::warn!(job = job.id, %error, "this worker does not know the job's kind or version; a newer worker may");
@@ -258,8 +258,8 @@ impl<J: Job + Unpin> Backend for RedisBackend<J> {
         }
     }
 
-    /// Stops claiming, hands back what no handler has seen, gives up the lease. Redis away: gives up after a while;
-    /// the lease then runs out.
+    /// Stops claiming, returns what no handler has begun, and ends the lease. Without Redis it stops trying after a while, and
+    /// the lease expires.
     fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), QueueError>> {
         if self.closing.is_none() {
             let Some(running) = self.running.take() else {

@@ -41,12 +41,12 @@ pub(super) enum Outcome {
         failure: Failure,
     },
     Dead(Failure),
-    /// Its turn at a limit has not come: runs later, and does not count.
+    /// Its turn at a limit has not come: it runs later, and the attempt does not count.
     PutOff {
         delay: Duration,
         failure: Failure,
     },
-    /// This worker does not know the job: a later worker may, and it does not count.
+    /// This worker does not know the job's kind: a newer worker may, and the attempt does not count.
     Leave(Failure),
 }
 
@@ -310,7 +310,7 @@ where
             .and_then(|id| id.as_string().map(str::to_owned));
         let held = id.and_then(|id| self.layer.lease.begin(&id).map(|(claim, term)| (id, claim, term)));
         let Some((id, claim, term)) = held else {
-            // While the job waited here the lease was lost, or the worker was asked to stop: another worker has it.
+            // While the job waited here, the lease was lost or the worker was told to stop: another worker has the job.
             return async { Ok(None) }.boxed();
         };
         self.layer.queue.metrics.started(&claim);

@@ -33,9 +33,9 @@ pub struct Redis {
 /// How long to wait for Redis.
 #[derive(Debug, Clone, Copy)]
 pub struct RedisOptions {
-    /// For a connection to stand.
+    /// For a connection.
     pub connect_timeout: Duration,
-    /// For one answer. redis-rs' own default of 500 ms takes a short stall of Redis for its death.
+    /// For one answer. The default of redis-rs, 500 ms, is shorter than a short stall of Redis.
     pub response_timeout: Duration,
 }
 
@@ -69,8 +69,8 @@ impl Redis {
         })
     }
 
-    /// A connection that is shared by its clones, pipelines their calls, and is made anew when it breaks or falls silent:
-    /// to the node that holds `key`, and all keys that share its hash tag. It connects at its first use, so a process can
+    /// A connection to the node that holds `key`, and all keys that share its hash tag. Its clones share it, it pipelines their
+    /// calls, and it reconnects when it breaks or falls silent. It connects at its first use, so a process can
     /// start before Redis does.
     pub fn connection(&self, key: &str) -> Result<FailoverConnection, QueueError> {
         if let Address::Fixed(info) = self.address.as_ref() {

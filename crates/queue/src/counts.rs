@@ -1,4 +1,4 @@
-//! How many jobs there are, and since when they wait.
+//! How many jobs there are, and how long they have waited.
 
 use super::client::{LARGEST_CALL, Queue};
 use super::error::QueueError;
@@ -18,21 +18,21 @@ pub struct Counts {
 }
 
 impl Queue {
-    /// How many jobs are in each state, all at one moment: jobs go round from list to list, so there is no order in which
-    /// one could look that misses none. Beyond some hundred groups, the waiting ones are counted bit by bit.
+    /// How many jobs are in each state, all at one moment: jobs move between lists, so separate counts could miss some. Beyond
+    /// 500 groups, waiting jobs are counted in several calls.
     pub async fn counts(&self) -> Result<Counts, QueueError> {
         let keys = ["wait", "sched", "lease", "done", "dead", "log"].map(|name| self.key(name));
         let mut counts = Counts::default();
         let (mut first, mut groups) = (0, 1);
         while first < groups {
-            let told: [usize; 7] = scripts::COUNTS
+            let answer: [usize; 7] = scripts::COUNTS
                 .on(&keys)
                 .arg(self.prefix())
                 .arg(first)
                 .arg(LARGEST_CALL)
                 .invoke_async(&mut self.connection.clone())
                 .await?;
-            let [there_are, waiting, scheduled, running, done, dead, log] = told;
+            let [there_are, waiting, scheduled, running, done, dead, log] = answer;
             counts = Counts {
                 waiting: counts.waiting + waiting,
                 scheduled,
@@ -47,8 +47,8 @@ impl Queue {
         Ok(counts)
     }
 
-    /// The lists in which the jobs of these groups wait, and `wait` in any case: a program of before there were groups
-    /// adds to it without lining up.
+    /// The lists in which the jobs of these groups wait, and always `wait`: programs older than groups add to it without a
+    /// turn.
     pub(super) fn lines(&self, turn: Vec<String>) -> Vec<String> {
         let groups = turn.into_iter().filter(|group| group != "-");
         std::iter::once(self.key("wait"))
@@ -56,8 +56,8 @@ impl Queue {
             .collect()
     }
 
-    /// When the job was enqueued that has waited for longest, in ms since 1970: the first in line of the 500 groups that
-    /// were served least recently. One that was retried counts from when it was first enqueued.
+    /// When the job that has waited longest was enqueued, in ms since 1970: the oldest of the first jobs of the 500 groups that
+    /// were served least recently. A retried job counts from when it was first enqueued.
     pub async fn oldest_waiting(&self) -> Result<Option<u64>, QueueError> {
         let mut connection = self.connection.clone();
         let groups = isize::try_from(LARGEST_CALL).unwrap_or(isize::MAX);

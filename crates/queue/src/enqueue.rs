@@ -1,4 +1,4 @@
-//! Enqueueing: what is handed in, and what became of it.
+//! Enqueueing: items, and what became of each.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl Item {
     }
 
     /// The group for fairness: the waiting jobs of different groups are taken in turn. A name of other characters than
-    /// letters, digits, `_`, `.` and `-`, or of more than 64, stands as a hash.
+    /// letters, digits, `_`, `.` and `-`, or of more than 64, is replaced by a hash.
     #[must_use]
     pub fn group(mut self, name: &str) -> Self {
         if let Some(job) = &mut self.job {
@@ -127,14 +127,14 @@ impl Item {
         self
     }
 
-    /// Runs the job again where it lies dead for a passing cause.
+    /// Runs the job again if it is dead of a transient cause.
     #[must_use]
     pub fn revive(self) -> Self {
         self.revive_of("1")
     }
 
-    /// Runs the job again where it lies dead for a passing cause, or for one of `reasons` (several are separated by commas):
-    /// with what this item carries, in place of what it died with.
+    /// Runs the job again, with this item's payload, if it is dead of a transient cause or of one of `reasons` (separated by
+    /// commas).
     #[must_use]
     pub fn revive_of(mut self, reasons: &'static str) -> Self {
         if let Some(job) = &mut self.job {
@@ -143,7 +143,7 @@ impl Item {
         self
     }
 
-    /// Runs the job again where it lies dead, whatever for: it is a new word, in place of what it died with.
+    /// Runs the job again, with this item's payload, if it is dead of any cause.
     #[must_use]
     pub fn rerun(self) -> Self {
         self.revive_of("*")
@@ -251,7 +251,7 @@ pub enum Enqueued {
     Seen,
     /// A job of this id was waiting, scheduled or running already.
     Live,
-    /// A job of this id lies dead, for a cause that a person must look at.
+    /// A job of this id is dead, of a cause that needs a person.
     Dead,
     /// There was no job in the item.
     Logged,

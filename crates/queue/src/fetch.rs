@@ -1,4 +1,4 @@
-//! Fetches jobs from Redis for the worker: claims in batches, sleeps until woken.
+//! Claims jobs from Redis for a worker, in batches, and sleeps while there are none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use super::listen::listen;
 use super::metrics::Operation;
 use super::scripts;
 
-/// An idle worker looks this often even if nothing wakes it: at retries that others have scheduled, and at workers that
-/// have died.
+/// An idle worker claims this often even if nothing wakes it, for retries that others have scheduled and for the jobs of dead
+/// workers.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// Between two looks at whether the other queues of the process have emptied their hands.
+/// Between two checks whether the other queues of the process still hold jobs.
 const SHORT_SLEEP: Duration = Duration::from_millis(20);
-/// How long the first try to hand back may take; the worker's last act is another.
-const HANDING_BACK: Duration = Duration::from_secs(2);
+/// How long the first try to return jobs may take. [`GiveBack`](super::GiveBack) is the last one.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most jobs in one claim: what the script unpacks is bounded.
 const LARGEST_CLAIM: usize = 500;
 
@@ -44,7 +44,7 @@ enum Answer {
     LeaseLost,
 }
 
-/// Claims jobs until `stop`, never holding more than `concurrency + prefetch`; then hands back what has not begun.
+/// Claims jobs until `stop`, and never holds more than `concurrency + prefetch`. Then returns what has not begun.
 pub(super) struct Fetcher {
     pub(super) queue: Queue,
     pub(super) lease: Arc<Lease>,
@@ -53,7 +53,7 @@ pub(super) struct Fetcher {
     pub(super) prefetch: usize,
     pub(super) jobs: mpsc::UnboundedSender<Claimed>,
     pub(super) stop: CancellationToken,
-    /// The worker is gone: what it holds is not ours any more.
+    /// The worker has ended: its jobs are not ours any more.
     pub(super) end: CancellationToken,
 }
 
@@ -70,7 +70,7 @@ impl Fetcher {
             let Some((room, (mode, claiming))) = self.stop.run_until_cancelled(next).await else {
                 break;
             };
-            // Registered before the look, so that what comes between look and sleep is not missed.
+            // Before the claim, so that a wake-up between claim and sleep is not missed.
             wake.mark_unchanged();
             let answer = self.claim(room, mode).await;
             drop(claiming);
@@ -97,7 +97,7 @@ impl Fetcher {
                             LONGEST_SLEEP
                         };
                         let nap = next_due.unwrap_or(longest).min(longest);
-                        // What this worker lets go may be what its queue's limit waits for.
+                        // A job that this worker finishes may make room under the queue's limit.
                         let limited = self.queue.config.limits.running > 0;
                         tokio::select! {
                             Ok(()) = wake.changed() => {}
@@ -109,7 +109,7 @@ impl Fetcher {
                 }
                 Err(error) => {
                     self.queue.metrics.redis_failed(Operation::Claim, &error);
-                    // The claim may have happened all the same.
+                    // The claim may have succeeded in Redis.
                     self.lease.doubt();
                     self.queue.failed(&error);
                     pause = (pause * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
@@ -117,7 +117,7 @@ impl Fetcher {
                 }
             }
         }
-        let hand_back = tokio::time::timeout(HANDING_BACK, self.hand_back());
+        let hand_back = tokio::time::timeout(RETURN_TIMEOUT, self.hand_back());
         match self.end.run_until_cancelled(hand_back).await {
             Some(Ok(Err(error))) => tracing::debug!(%error, "jobs not returned yet"),
             Some(Err(_)) => tracing::debug!("jobs not returned yet: no answer in time"),
@@ -125,14 +125,14 @@ impl Fetcher {
         }
     }
 
-    /// Handlers may run for a while, and what waits behind them would wait with them.
+    /// Handlers may run for long, and jobs that wait behind them would wait as long.
     async fn hand_back(&self) -> Result<(), QueueError> {
-        let (term, begun) = self.lease.let_unbegun_go();
+        let (term, begun) = self.lease.release_unbegun();
         while resync(&self.queue, &term, &begun, false).await? > 0 {}
         Ok(())
     }
 
-    /// How many jobs to claim, as soon as a batch is worth it.
+    /// How many jobs to claim, once there is room for a batch.
     async fn room(&self) -> usize {
         loop {
             let freed = self.lease.freed.notified();
@@ -174,7 +174,7 @@ impl Fetcher {
         if !strange.is_empty()
             && let Err(error) = dead_letter(&self.queue, &term, number, &strange).await
         {
-            // The other jobs of the claim are held by now, and must run. These go back, and come again.
+            // The other jobs of the claim are held, and must run. These go back, and are claimed again.
             self.queue.metrics.redis_failed(Operation::Settle, &error);
             tracing::warn!(%error, jobs = strange.len(), "jobs with unreadable ids are not dead-lettered yet; trying again");
             self.lease.doubt();
@@ -182,7 +182,7 @@ impl Fetcher {
         Ok(answer)
     }
 
-    /// What a claim has brought; `strange` are ids that no program of ours has written.
+    /// Reads the answer of a claim. `strange` gets the ids that are not UTF-8: no program of ours writes such.
     fn read(
         &self,
         term: &Arc<Term>,
@@ -236,20 +236,20 @@ impl Fetcher {
             (job.id.clone(), claim)
         });
         if !self.lease.take(term, claims) {
-            // The lease ended while the answer was on its way; whoever reaps it runs these.
+            // The lease ended while the answer was on its way; another worker gets these jobs.
             jobs.clear();
         }
         Ok(Answer::Jobs { jobs, next_due })
     }
 }
 
-/// How long a job lay in Redis; both times are by Redis' clock.
+/// How long a job was in Redis; both times are by Redis' clock.
 fn waited(enqueued: u64, at: i64) -> Option<Duration> {
     let ms = u64::try_from(at).ok()?.saturating_sub(enqueued);
     Some(Duration::from_millis(ms))
 }
 
-/// A counter that moves whenever there may be something to take: also when we begin to listen, as something may have come
+/// A counter that changes whenever there may be jobs to claim, also when the subscription begins: a message may have come
 /// before.
 fn wakes(queue: &Queue, stop: &CancellationToken) -> watch::Receiver<u64> {
     let (woken, wake) = watch::channel(0_u64);

@@ -7,7 +7,7 @@ pub trait Job: Sized + Send + 'static {
     /// Names the kind of job: a stable `snake_case` word without spaces.
     fn kind(&self) -> &'static str;
 
-    /// The version of the payload: another one for each change that a program of before could not read.
+    /// The version of the payload: increase it with each change that an older program could not read.
     fn version(&self) -> u32 {
         1
     }
@@ -16,7 +16,7 @@ pub trait Job: Sized + Send + 'static {
     /// `None`: every push is a job of its own.
     fn key(&self) -> Option<String>;
 
-    /// The payload as it lies in Redis.
+    /// The payload as Redis holds it.
     ///
     /// # Errors
     /// Where it cannot be written.

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Queue;
-use super::listen::{Heard, listen};
+use super::listen::{Notification, listen};
 
 /// After a gap in the subscription all watches wake, in groups of this size with a pause in between: Redis and the store have
 /// just come back, and must not get all reads at once.
@@ -78,9 +78,9 @@ impl JobEvents {
     async fn run(&self, queue: Queue) {
         self.0.wanted.notified().await;
         let mut waking: Option<JoinHandle<()>> = None;
-        listen(&queue, "told", |heard| match heard {
-            Heard::Message(lines) => self.wake(lines),
-            Heard::Begun => {
+        listen(&queue, "told", |received| match received {
+            Notification::Message(lines) => self.wake(lines),
+            Notification::Begun => {
                 let events = self.clone();
                 let next = tokio::spawn(async move { events.wake_all().await });
                 if let Some(last) = waking.replace(next) {

@@ -26,7 +26,7 @@ pub enum JobStatus {
 pub enum JobState {
     /// It is with a worker.
     Running,
-    /// It will not run again unless somebody says so.
+    /// It does not run again unless a person retries it.
     Dead,
     /// It runs later.
     Scheduled,

@@ -1,4 +1,4 @@
-//! A worker's claim on its jobs: one lease for all of them, renewed on a thread of its own.
+//! A worker's lease on its jobs: one lease for all of them, renewed on a separate thread.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,11 +13,11 @@ use super::metrics::{KindId, Operation};
 use super::scripts;
 use super::workers::{self, About};
 
-/// The time between two looks at what there is to forget, in renewals.
+/// Old jobs are trimmed once in so many renewals.
 const RENEWALS_PER_TRIM: u32 = 3;
 
-/// One life of a worker's lease. A worker that lost it begins a new one under another token; what it still does
-/// under the old token is fenced.
+/// One term of a worker's lease. A worker that loses it begins another under a new token; what it still does under the old
+/// token is fenced.
 #[derive(Debug)]
 pub(super) struct Term {
     pub(super) token: String,
@@ -37,7 +37,7 @@ pub(super) struct Claim {
     pub(super) kind: KindId,
     /// How long the job had been in Redis then.
     pub(super) waited: Option<Duration>,
-    /// When we learned of it, by our clock.
+    /// When the answer arrived, by our clock.
     pub(super) claimed: Instant,
 }
 
@@ -56,7 +56,7 @@ struct State {
     terms: u32,
     /// The term has been registered with Redis by a claim.
     registered: bool,
-    /// Redis holds more for us than we know of: give it back before the next claim.
+    /// Redis may hold more jobs for this worker than it knows: return them before the next claim.
     resync: bool,
     held: HashMap<String, Held>,
     claims: u64,
@@ -65,7 +65,7 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     claim: Claim,
-    /// A handler has it, or it is being settled without one.
+    /// A handler has it, or it is being acknowledged without one.
     begun: bool,
 }
 
@@ -128,7 +128,7 @@ impl Lease {
         state.claims
     }
 
-    /// Takes note of claimed jobs. `false`: the term ended meanwhile, they are not ours.
+    /// Records claimed jobs. `false`: the term has ended in the meantime, and the jobs are not ours.
     pub(super) fn take(&self, term: &Arc<Term>, jobs: impl Iterator<Item = (String, Claim)>) -> bool {
         let mut state = self.state();
         if !Arc::ptr_eq(&state.term, term) {
@@ -140,7 +140,7 @@ impl Lease {
         true
     }
 
-    /// Begins a held job: how it was claimed, and under which term.
+    /// Begins a held job. Returns how it was claimed, and under which term.
     pub(super) fn begin(&self, id: &str) -> Option<(Claim, Arc<Term>)> {
         let mut state = self.state();
         let held = state.held.get_mut(id)?;
@@ -149,15 +149,15 @@ impl Lease {
         Some((claim, state.term.clone()))
     }
 
-    /// Lets all jobs go that have not begun: they cannot begin any more. Answers what is still held, for [`resync`].
-    pub(super) fn let_unbegun_go(&self) -> (Arc<Term>, Vec<String>) {
+    /// Releases all jobs that have not begun: they cannot begin any more. Returns what is still held, for [`resync`].
+    pub(super) fn release_unbegun(&self) -> (Arc<Term>, Vec<String>) {
         let mut state = self.state();
         state.held.retain(|_, held| held.begun);
         (state.term.clone(), state.held.keys().cloned().collect())
     }
 
-    /// Lets jobs go that have been settled, or that were lost. One that has been claimed anew meanwhile (its settlement
-    /// got through, but the answer did not) stays held.
+    /// Releases jobs that were acknowledged or lost. A job that was claimed again in the meantime stays held: its
+    /// acknowledgement arrived, but the answer did not.
     pub(super) fn release<'a>(&self, term: &Arc<Term>, jobs: impl Iterator<Item = (&'a str, u64)>) {
         let mut state = self.state();
         if Arc::ptr_eq(&state.term, term) {
@@ -171,7 +171,7 @@ impl Lease {
         self.freed.notify_one();
     }
 
-    /// The lease of `term` is gone: its handlers stop, a new term begins. `false`: that was known.
+    /// The lease of `term` is lost: its handlers stop, and a new term begins. `false`: that was known.
     pub(super) fn lose(&self, term: &Arc<Term>) -> bool {
         tracing::warn!(
             worker = term.token,
@@ -181,7 +181,7 @@ impl Lease {
         self.end(term)
     }
 
-    /// Ends `term`: its handlers stop, and what is claimed from now on belongs to a new one.
+    /// Ends `term`: its handlers stop, and later claims belong to a new term.
     pub(super) fn end(&self, term: &Arc<Term>) -> bool {
         let mut state = self.state();
         if !Arc::ptr_eq(&state.term, term) {
@@ -202,12 +202,12 @@ impl Lease {
         true
     }
 
-    /// An answer was lost, or Redis counts more jobs than we do.
+    /// An answer was lost, or Redis counts more jobs than this worker.
     pub(super) fn doubt(&self) {
         self.state().resync = true;
     }
 
-    /// What to tell Redis of what we hold, where there is doubt.
+    /// What this worker holds, if Redis may hold more for it.
     pub(super) fn doubted(&self) -> Option<(Arc<Term>, Vec<String>)> {
         let mut state = self.state();
         // Before the first answered claim, too: one whose answer was lost may have brought jobs.
@@ -216,7 +216,7 @@ impl Lease {
     }
 }
 
-/// Gives back what Redis holds for `term` beyond `known`.
+/// Returns the jobs to the queue that Redis holds for `term` beyond `known`.
 pub(super) async fn resync(
     queue: &Queue,
     term: &Term,
@@ -231,8 +231,8 @@ pub(super) async fn resync(
     Ok(call.invoke_async(&mut queue.connection.clone()).await?)
 }
 
-/// Renews the lease until `stop`, on a thread and a connection of its own: a handler that blocks every thread of the
-/// worker does not cost it its jobs. Trims the queue now and then.
+/// Renews the lease until `stop`, on a separate thread and connection: a handler that blocks every other thread does not cost
+/// the worker its jobs. Also trims the queue.
 pub(super) fn keep(
     queue: &Queue,
     lease: Arc<Lease>,
@@ -315,7 +315,7 @@ async fn renew(queue: &Queue, lease: &Lease, concurrency: usize) {
             }
             Ok(held) => {
                 queue.answered();
-                // Settling and claiming go on meanwhile, so a difference is a doubt, not a proof; a resync of a worker
+                // Acknowledgements and claims continue in the meantime, so a difference proves nothing. A resync of a worker
                 // that knows all its jobs changes nothing.
                 let most = before.max(lease.held());
                 if usize::try_from(held).is_ok_and(|held| held > most) {
@@ -327,7 +327,7 @@ async fn renew(queue: &Queue, lease: &Lease, concurrency: usize) {
             Err(error) => {
                 queue.failed(&error);
                 queue.metrics.redis_failed(Operation::Renew, &error.into());
-                // When Redis is back, the others' leases and ours begin anew: let ours be renewed well before it ends.
+                // When Redis is back, all leases are extended once: renew ours well before it ends.
                 ticks.reset_after(queue.config.lease / 20);
             }
         }

@@ -28,7 +28,7 @@ pub struct LogEntry {
     pub id: String,
     pub header: Vec<u8>,
     pub body: Vec<u8>,
-    /// What became of the item that it came with.
+    /// What became of its item.
     pub outcome: Option<Enqueued>,
 }
 
@@ -40,7 +40,7 @@ impl LogEntry {
     }
 }
 
-/// Reads the log in batches, for one worker among many. An entry stays until it is settled.
+/// Reads the log in batches, for one worker among many. An entry stays until it is acknowledged.
 pub struct LogConsumer {
     queue: Queue,
     name: String,
@@ -68,7 +68,7 @@ impl LogConsumer {
         }
     }
 
-    /// The next entries, at most `most`; none after `block` without any. First those that a dead worker left.
+    /// The next entries, at most `most`; none after `block` without any. Entries of a dead worker come first.
     ///
     /// # Errors
     /// [`QueueError`]; the next call connects again.
@@ -142,20 +142,19 @@ impl LogConsumer {
             .collect())
     }
 
-    /// The store has these: they leave the stream.
+    /// Acknowledges entries that the store has, and removes them from the stream.
     ///
     /// # Errors
-    /// [`QueueError`]; then they come again, which the store does not mind.
+    /// [`QueueError`]; then the entries are read again, which is harmless.
     pub async fn settle(&self, entries: &[String]) -> Result<(), QueueError> {
         match self.try_settle(entries).await {
-            // Twice is harmless; entries that are not settled lie until
-            // they count as abandoned.
+            // Twice is harmless; otherwise the entries stay until they count as abandoned.
             Err(error) if error.is_broken_connection() => self.try_settle(entries).await,
             answer => answer,
         }
     }
 
-    /// These entries once more, as far as they are there.
+    /// Reads these entries again, those that still exist.
     pub async fn again(&self, entries: &[String]) -> Result<Vec<LogEntry>, QueueError> {
         let key = self.queue.key("log");
         let mut ask = redis::pipe();
@@ -167,7 +166,8 @@ impl LogConsumer {
         Ok(found.map(|(id, fields)| entry(id, fields.into_iter())).collect())
     }
 
-    /// Takes an entry that the store refuses out of the log, and keeps it with the reason. The newest thousand or so stay.
+    /// Moves an entry that the store refuses from the log to the parked entries, with the reason. About the newest thousand are
+    /// kept.
     pub async fn park(&self, entry: &LogEntry, why: &str) -> Result<(), QueueError> {
         let mut connection = self.queue.connection.clone();
         redis::pipe()
@@ -207,8 +207,8 @@ impl LogConsumer {
             .map_err(Into::into)
     }
 
-    /// Leaves the group, so that its list of consumers does not grow with every deploy. What this consumer had read and
-    /// not settled would be lost with it, so it stays where there is any.
+    /// Leaves the consumer group, so that its list of consumers does not grow with every deploy. A consumer with unacknowledged
+    /// entries stays, because they would be lost with it.
     pub async fn leave(self) -> Result<(), QueueError> {
         let key = self.queue.key("log");
         let mut connection = self.queue.connection.clone();
@@ -235,7 +235,7 @@ impl LogConsumer {
 }
 
 impl Queue {
-    /// How many events of the log are kept apart, as the store refuses them.
+    /// How many entries are parked, because the store refuses them.
     pub async fn parked_events(&self) -> Result<usize, QueueError> {
         let count = redis::Cmd::xlen(self.key("parked"));
         Ok(count.query_async(&mut self.connection.clone()).await?)

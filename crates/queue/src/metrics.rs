@@ -18,7 +18,7 @@ use super::lease::Claim;
 
 pub use exposition::Exposition;
 
-/// Kinds of jobs that are counted separately, for each queue. Kinds come out of Redis, too, and whatever lies there must not
+/// Kinds of jobs that are counted separately, for each queue. Kinds are read from Redis, too, and unknown ones must not
 /// fill our memory, nor Prometheus'.
 const MOST_KINDS: usize = 32;
 /// Dead letters are counted separately by so many reasons.

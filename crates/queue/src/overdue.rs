@@ -1,4 +1,4 @@
-//! Jobs that have waited too long, and jobs that are dead: what an operator must know first.
+//! Jobs that have waited too long, and dead jobs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use super::client::{Queue, millis};
 use super::error::QueueError;
 use super::scripts;
 
-/// What keeps a queue's jobs from being done. Counts are of the jobs that were looked at.
+/// Jobs that wait too long, and why. Only a bounded number of jobs is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overdue {
     /// Jobs that wait, are scheduled or run, and were enqueued too long ago.
     pub jobs: usize,
     /// How long ago the oldest live job was enqueued; zero where none lives.
     pub oldest: Duration,
-    /// There are more jobs than were looked at.
+    /// There are more jobs than were read.
     pub partial: bool,
     pub paused: bool,
     /// Why live jobs failed last, and how many did so.
@@ -25,7 +25,7 @@ pub struct Overdue {
 }
 
 impl Queue {
-    /// Looks at no more than `most` live jobs and as many dead letters. Two round trips.
+    /// Reads at most `most` live jobs and as many dead letters. Two round trips.
     pub async fn overdue(&self, limit: Duration, most: usize) -> Result<Overdue, QueueError> {
         type Answer = (Vec<String>, Vec<String>, Vec<Vec<u8>>);
         let keys = ["wait", "sched", "lease", "dead"].map(|name| self.key(name));

@@ -1,4 +1,4 @@
-//! Queues of other prefixes in the same Redis: what a changed `queue.prefix` leaves behind.
+//! Queues with another prefix in the same Redis, such as after a change of `queue.prefix`.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::error::QueueError;
 use super::inspector::{InspectError, Inspector};
 use super::scripts;
 
-/// How many keys one call looks at, and how many are looked at in all.
+/// How many keys one call reads, and how many are read in all.
 const PORTION: usize = 2_000;
 const MOST_KEYS: usize = 2_000_000;
 
@@ -21,8 +21,8 @@ pub struct Unserved {
 }
 
 impl Queue {
-    /// The queues of other prefixes in which jobs wait, and for which no worker lives. Reads only; looks through all keys,
-    /// of a cluster those of the node that holds this queue.
+    /// The queues with another prefix that have waiting jobs and no living worker. Changes nothing; reads all keys, in a
+    /// cluster those of the node that holds this queue.
     pub async fn unserved(&self) -> Result<Vec<Unserved>, InspectError> {
         let mut unserved = Vec::new();
         for (prefix, name) in self.others().await? {

@@ -1,4 +1,4 @@
-//! Finds jobs that stand in no list: Redis has lost some of the queue's keys and kept others.
+//! Finds jobs that are in no list, because Redis has lost some of the queue's keys and kept others.
 
 use std::time::Duration;
 
@@ -6,20 +6,19 @@ use super::client::{Queue, millis};
 use super::error::QueueError;
 use super::scripts;
 
-/// No job is put off for longer: what is due later than that was written by a clock that was ahead.
+/// No job is scheduled further ahead. A later time was written while the clock was ahead.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_hours(24);
 
-/// How many keys one call looks at.
+/// How many keys one call reads.
 const PORTION: usize = 1_000;
 /// How many calls one worker makes in a row.
 const PORTIONS: usize = 10;
-/// How many keys are looked through to count.
+/// How many keys are read to count.
 const MOST_COUNTED: usize = 2_000_000;
 
 impl Queue {
-    /// Goes on looking through Redis for jobs that stand in no list, where all workers of the queue have come to, and puts
-    /// back those that it finds for the second time. A bounded portion, or to the end of the pass. Answers how many went
-    /// back.
+    /// Continues the search for jobs that are in no list, which all workers of the queue share, and puts those back that it
+    /// finds for the second time. Reads a bounded portion, at most to the end of the pass. Returns how many it put back.
     pub async fn recover(&self) -> Result<usize, QueueError> {
         let mut recovered = 0;
         for _ in 0..PORTIONS {
@@ -32,7 +31,7 @@ impl Queue {
         Ok(recovered)
     }
 
-    /// How many jobs stand in no list: none runs before it is put back. Reads only; looks through all keys.
+    /// How many jobs are in no list: none runs before it is put back. Changes nothing; reads all keys.
     pub async fn stranded(&self) -> Result<usize, QueueError> {
         let mut cursor = "0".to_owned();
         let mut found = 0;

@@ -6,7 +6,7 @@ use super::connection::{FailoverConnection, Redis};
 use super::error::QueueError;
 use super::scripts;
 
-/// The longest pause, whatever is asked for: a bound on what one wrong answer can do.
+/// The longest pause, whatever is requested: a bound on what one wrong answer can do.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// How a token bucket behaves. All processes that share one must use the same options.

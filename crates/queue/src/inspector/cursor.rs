@@ -1,4 +1,4 @@
-//! Where a page ended, as a word that can be handed back.
+//! Where a page ended, as text for the next call.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,7 +23,7 @@ pub(super) struct Position {
     pub(super) line: String,
     /// In a sorted set its score; in a list where it stood.
     pub(super) at: f64,
-    /// What stands there; empty: the line's beginning.
+    /// The entry there; empty: the beginning of the list.
     pub(super) entry: String,
 }
 

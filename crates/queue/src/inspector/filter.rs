@@ -1,4 +1,4 @@
-//! Which jobs are meant.
+//! Selects jobs.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Order {
     }
 }
 
-/// Narrows down which jobs are meant; every part that is there must fit.
+/// Selects jobs. Every part that is set must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Filter {
@@ -42,7 +42,7 @@ pub struct Filter {
     /// Other names of that tenant, any of which a job may carry in its place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tenant_names: Vec<String>,
-    /// Stands in the last error or its code, or in why the job is dead; upper and lower case are the same.
+    /// Text in the last error, its code or the reason of death; case is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Ages count from a job's end, and from when it was enqueued where it has not ended.
@@ -53,39 +53,40 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The states to look at: of a done job neither kind nor tenant nor errors are kept.
+    /// The states to read: of a done job neither kind nor tenant nor errors are kept.
     pub(super) fn states(&self) -> Vec<JobState> {
         JobState::ALL
             .into_iter()
             .filter(|state| match self.state {
                 Some(wanted) => *state == wanted,
-                None => *state != JobState::Done || !self.asks_more_than_done_jobs_tell(),
+                None => *state != JobState::Done || !self.needs_more_than_done_jobs_keep(),
             })
             .collect()
     }
 
-    pub(super) fn asks_more_than_done_jobs_tell(&self) -> bool {
+    pub(super) fn needs_more_than_done_jobs_keep(&self) -> bool {
         self.kind.is_some() || self.tenant.is_some() || self.error.is_some()
     }
 
     /// Whether every job fits that is in the right state and queue.
     pub(super) fn fits_all(&self) -> bool {
         let ages = [self.older_than, self.younger_than];
-        !self.asks_more_than_done_jobs_tell() && ages.iter().all(Option::is_none)
+        !self.needs_more_than_done_jobs_keep() && ages.iter().all(Option::is_none)
     }
 
-    /// Whether jobs of this group are the tenant's: it lines up in its own, and in those beside it.
-    pub(super) fn is_tenants(&self, told: &str) -> bool {
+    /// Whether a group is the tenant's: its own one, or a lane of it.
+    pub(super) fn is_tenants(&self, group_name: &str) -> bool {
         let Some(tenant) = &self.tenant else { return true };
         std::iter::once(tenant).chain(&self.tenant_names).any(|name| {
             let own = group(name).unwrap_or_else(|| "-".to_owned());
-            told.strip_prefix(&own)
+            group_name
+                .strip_prefix(&own)
                 .is_some_and(|beside| beside.is_empty() || beside.starts_with('.'))
         })
     }
 
     pub(super) fn fits(&self, job: &JobSummary, now: u64) -> bool {
-        let is = |wanted: Option<&str>, told: Option<&str>| wanted.is_none_or(|wanted| told == Some(wanted));
+        let is = |wanted: Option<&str>, is: Option<&str>| wanted.is_none_or(|wanted| is == Some(wanted));
         let age = job.ended.or(job.enqueued).map(|since| now.saturating_sub(since));
         let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         is(self.kind.as_deref(), job.kind.as_deref())

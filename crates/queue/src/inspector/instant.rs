@@ -1,4 +1,4 @@
-//! Redis' milliseconds, as documents tell instants: RFC 3339 in UTC.
+//! Writes Redis' milliseconds into JSON as RFC 3339 in UTC.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;

@@ -1,4 +1,4 @@
-//! A job as lists tell it.
+//! A job as lists show it.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub struct JobSummary {
     pub id: String,
     pub queue: String,
     pub state: JobState,
-    /// What is not kept of a done job, or cannot be read of a broken one, is absent.
+    /// Absent, as other fields, if it is not kept of a done job or cannot be read of a broken one.
     pub kind: Option<String>,
     pub version: Option<u32>,
     pub tenant: Option<String>,
@@ -67,7 +67,7 @@ impl JobSummary {
         }
     }
 
-    /// Takes what the header of its data tells.
+    /// Adds what is in the header of its data.
     pub(super) fn read(&mut self, header: Option<&Data<'_>>) {
         let Some(header) = header else { return };
         self.kind = Some(header.kind.to_owned());
@@ -77,7 +77,7 @@ impl JobSummary {
         self.attempts = Some(header.attempts + u32::from(self.state == JobState::Running));
     }
 
-    /// Takes how its last failed attempt ended, and why it is dead, if it is.
+    /// Adds how its last failed attempt ended, and why it is dead, if it is.
     pub(super) fn failed(&mut self, last: Option<&str>, reason: Option<String>) {
         self.reason = reason.filter(|reason| self.state == JobState::Dead && !reason.is_empty());
         if let Some(Attempt { error, code, .. }) = last.and_then(|last| serde_json::from_str(last).ok()) {
@@ -94,6 +94,6 @@ impl JobSummary {
         [&self.error, &self.code, &self.reason]
             .into_iter()
             .flatten()
-            .any(|told| told.to_lowercase().contains(text))
+            .any(|field| field.to_lowercase().contains(text))
     }
 }

@@ -21,7 +21,7 @@ const MOST_DONE: usize = 10_000;
 pub struct PageOptions {
     /// The most jobs.
     pub limit: usize,
-    /// The most jobs looked at for it: a page that ends here is told with a cursor to go on from.
+    /// The most jobs read for it: a page that ends here has a cursor, too.
     pub scan: usize,
     /// What the last page gave.
     pub cursor: Option<String>,
@@ -40,7 +40,7 @@ impl Default for PageOptions {
     }
 }
 
-/// Some jobs, and where to go on.
+/// Some jobs, and where the next page begins.
 ///
 /// While the queue moves: a job that stays in its state is on exactly one page. One that comes back to the front of its line
 /// (its worker died) may be seen again, and one that leaves its state before its page is read is not seen.
@@ -49,17 +49,17 @@ pub struct Page {
     pub jobs: Vec<JobSummary>,
     /// `None`: there are no more.
     pub next: Option<String>,
-    /// How many jobs were looked at.
+    /// How many jobs were read.
     pub scanned: usize,
     /// The clock that ages go by, in ms since 1970.
     #[serde(serialize_with = "instant::one")]
     pub now: u64,
 }
 
-/// What one call has gone through.
+/// What one call has read.
 pub(super) struct Scanned {
     pub(super) fit: Vec<JobSummary>,
-    /// How many jobs were looked at, whether they fit or not.
+    /// How many jobs were read, whether they fit or not.
     pub(super) seen: usize,
     pub(super) next: Option<Cursor>,
     pub(super) now: u64,
@@ -94,7 +94,7 @@ impl Inspector {
         })
     }
 
-    /// Goes through jobs from `cursor` on until `limit` of them fit, or `most` have been looked at.
+    /// Reads jobs from `cursor` on until `limit` of them fit, or `most` have been read.
     pub(super) async fn scanned(
         &self,
         filter: &Filter,
@@ -119,7 +119,7 @@ impl Inspector {
             now: now(first).await?,
         };
         let mut place = cursor.and_then(|cursor| cursor.place);
-        // Lines without a job cost a look, too.
+        // A list without a job costs a call, too.
         let mut looks = 0;
         for (state, queue) in stops {
             let mut scan = Scan::new(queue, state, order.unwrap_or(Order::of(state)));
@@ -162,9 +162,9 @@ impl Inspector {
         Ok(scanned)
     }
 
-    /// The states and queues to go through.
+    /// The states and queues to read.
     fn stops(&self, filter: &Filter, order: Option<Order>) -> Result<Vec<(JobState, &Queue)>, InspectError> {
-        if filter.state == Some(JobState::Done) && filter.asks_more_than_done_jobs_tell() {
+        if filter.state == Some(JobState::Done) && filter.needs_more_than_done_jobs_keep() {
             return Err(InspectError::Filter(
                 "of a done job only its id, its end and its attempts are kept: leave kind, tenant and error out",
             ));
@@ -182,7 +182,7 @@ impl Inspector {
         Ok(filter.states().into_iter().flat_map(stop).collect())
     }
 
-    /// Keeps what fits; answers whether nothing after it can.
+    /// Keeps what fits. Returns whether nothing after it can fit.
     async fn sift(
         &self,
         scan: &Scan<'_>,
@@ -198,7 +198,7 @@ impl Inspector {
             if scanned.fit.len() >= limit {
                 return Ok(false);
             }
-            // Its data is gone: it went on between the two looks, or was discarded.
+            // Its data is gone: it changed state between the two calls, or was discarded.
             if let Some(job) = job {
                 if filter.ends_at(&job, scan.order, scanned.now) {
                     return Ok(true);

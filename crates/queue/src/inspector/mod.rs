@@ -42,7 +42,7 @@ pub enum InspectError {
     Queue(#[from] QueueError),
     #[error("there is no queue `{0}`: the queues are {1}")]
     UnknownQueue(String, String),
-    #[error("this cursor is of another list: leave it out to begin anew")]
+    #[error("this cursor is of another list: leave it out to start again")]
     Cursor,
     #[error("{0}")]
     Filter(&'static str),
@@ -65,7 +65,7 @@ pub struct QueueStatus {
     pub running: usize,
     pub done: usize,
     pub dead: usize,
-    /// When the job was enqueued that stands at the head of a line for the longest.
+    /// When the job that has waited longest was enqueued.
     #[serde(serialize_with = "instant::maybe")]
     pub oldest_waiting: Option<u64>,
     pub trimmed_done: u64,
@@ -93,7 +93,7 @@ impl Inspector {
         self
     }
 
-    /// Each queue as it stands.
+    /// The status of each queue.
     pub async fn queues(&self) -> Result<Vec<QueueStatus>, InspectError> {
         let mut all = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
@@ -165,7 +165,7 @@ async fn lines(queue: &Queue) -> Result<Vec<String>, InspectError> {
     let mut groups: Vec<String> = redis::Cmd::zrange(queue.key("turn"), 0, -1)
         .query_async(&mut queue.connection.clone())
         .await?;
-    // A program of before there were groups adds to `wait` without lining up.
+    // Programs older than groups add to `wait` without a turn.
     groups.push("-".to_owned());
     groups.sort();
     groups.dedup();
@@ -179,7 +179,7 @@ fn line_key(queue: &Queue, group: &str) -> String {
     }
 }
 
-/// Ids are bytes to Redis; only those of a broken hand are not text.
+/// Ids are bytes to Redis. No program of ours writes one that is not UTF-8.
 fn data_key(queue: &Queue, id: &[u8]) -> Vec<u8> {
     [queue.key("data:").as_bytes(), id].concat()
 }

@@ -47,7 +47,7 @@ pub(super) fn text(text: &str, hidden: &[String]) -> String {
     emails(&masked)
 }
 
-/// Masks each email, wherever it stands: `a@b`, `"a b"@c`, `a%40b`.
+/// Masks each email in a text: `a@b`, `"a b"@c`, `a%40b`.
 pub(super) fn emails(text: &str) -> String {
     let mut masked = String::new();
     let mut rest = text;

@@ -9,14 +9,14 @@ use super::{Filter, InspectError, JobState, Order, line_key, lines};
 use crate::client::Queue;
 use crate::scripts;
 
-/// A job as it stands in its list.
+/// A job in its list.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ScannedJob {
     pub(super) id: String,
     /// When it is due, ended, or was claimed.
     pub(super) at: Option<u64>,
     pub(super) worker: Option<String>,
-    /// Of a done one, how many it took.
+    /// Of a done one, how many attempts it took.
     pub(super) attempts: Option<u32>,
     pub(super) place: Position,
 }
@@ -26,7 +26,7 @@ pub(super) struct Scan<'a> {
     pub(super) queue: &'a Queue,
     pub(super) state: JobState,
     pub(super) order: Order,
-    /// Of waiting and running jobs: the lines that are left, the present one first. Read once for a call.
+    /// Of waiting and running jobs: the lists that are left, the present one last. Read once a call.
     lines: Option<Vec<String>>,
     /// Done jobs are read once; there are no more pages of them.
     pub(super) is_over: bool,
@@ -74,7 +74,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// An empty page of a line means that the line is over.
+    /// An empty page means that the list has no more jobs.
     fn went_on(&mut self, found: Vec<ScannedJob>) -> Vec<ScannedJob> {
         if found.is_empty()
             && let Some(lines) = &mut self.lines
@@ -84,7 +84,7 @@ impl<'a> Scan<'a> {
         found
     }
 
-    /// The line to read, and where in it.
+    /// The list to read, and where in it.
     async fn line<'p>(
         &mut self,
         filter: &Filter,
@@ -94,7 +94,7 @@ impl<'a> Scan<'a> {
             let mut all = match self.state {
                 JobState::Waiting => {
                     let mut all = lines(self.queue).await?;
-                    // The line of suspects holds those of all tenants.
+                    // The list of suspects holds those of all tenants.
                     all.retain(|line| line == "!" || filter.is_tenants(line));
                     all
                 }

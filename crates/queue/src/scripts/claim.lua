@@ -4,57 +4,57 @@
 -- ARGV 1 prefix  2 worker token  3 lease in ms  4 how many jobs  5 '1' = the token is new
 --      6 most attempts  7 most crashes  8 number of the claim, unique for the token
 --      9 most jobs that all workers together hold (0 = any)  10 most jobs a second that they begin (0 = any)
---      11 '2' = the worker holds nothing and takes one job from the line '!', '1' = it would empty its hands for that
--- Answers {ms until the next look is worth it or -1, now in ms, id, data, id, data, …}, or {} where the token's lease is
--- gone: its jobs are somebody else's now, and the worker must take a new token. {-2, now}: a job in '!' waits for this
--- worker's hands to be empty.
+--      11 '2' = the worker holds no job and takes one from the list '!', '1' = it is willing to finish its jobs for that
+-- Returns {ms until the next claim is worth it or -1, now in ms, id, data, id, data, …}, or {} if the token's lease is lost:
+-- other workers have its jobs, and the worker must take a new token. {-2, now}: a job in '!' waits until this worker holds
+-- no job.
 --
--- A job that a worker has died with is a suspect: from then on it waits in the line '!', and is taken only by a worker that
--- holds nothing else. Only such a crash counts towards 'poison': of the many jobs of a dead worker nobody knows which it was.
--- Crashes stand in the header as '0', as '00' for a suspect that has not crashed alone, else as how often it has.
+-- A job that a worker died with is a suspect: from then on it waits in the list '!', and only a worker that holds no other
+-- job takes it. Only a crash alone counts towards 'poison', because a dead worker's many jobs do not show which one killed it.
+-- Crashes are '0' in the header, '00' for a suspect that has not crashed alone, else how often it has.
 --
--- The attempt counts from here on: a job that stands in `run` when its worker is found dead has had one more.
+-- The attempt counts from the claim: a job in `run` whose worker is found dead has had one more.
 local token, wanted = ARGV[2], tonumber(ARGV[4])
 
 if ARGV[5] ~= '1' and has_lost_lease(KEYS[3], token) then
   return {}
 end
--- A Redis that is full refuses a script's first write if that needs memory, and lets it finish if it does not. Claims,
--- renewals and settlements must get through: they are what makes room.
+-- A full Redis refuses a script if its first write needs memory, and lets it finish otherwise. Claims, renewals and
+-- acknowledgements must get through, because they free memory.
 redis.call('ZREM', KEYS[3], '')
 redis.call('ZADD', KEYS[3], now + ARGV[3], token)
 local paused, heard, tokens, filled = unpack(redis.call('HMGET', steer, 'paused', 'heard', 'tokens', 'filled'))
-hear(heard, KEYS[3], ARGV[3])
+record_heartbeat(heard, KEYS[3], ARGV[3])
 
--- Scheduled jobs that are due, in bounded chunks: what is left over comes with the next claim.
+-- Scheduled jobs that are due, a bounded number: the next claim moves the rest.
 local returned = false
 local due = redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, 500)
 if #due > 0 then
   redis.call('ZREM', KEYS[2], unpack(due))
-  wait_again(due, 'RPUSH')
+  push_waiting_again(due, 'RPUSH')
   returned = true
 end
 
--- One dead worker at a time: its jobs go to the front, or to the dead letters when they kill whoever takes them.
+-- One dead worker per claim: its jobs go to the front, or become dead letters if they have killed too many workers.
 local gone, ended = unpack(redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES'))
 if gone then
   local run = prefix .. 'run:' .. gone
-  -- One HSCAN looks at a bounded number of places and may find none of the last jobs of a large worker.
+  -- One HSCAN may return nothing although jobs are left.
   local cursor, held = '0', nil
   repeat
     cursor, held = unpack(redis.call('HSCAN', run, cursor, 'COUNT', 100))
   until #held > 0 or cursor == '0'
   local back, ids, changes = {}, {}, {}
-  -- A score of 0: this is not the first portion of what it held.
+  -- A score of 0: an earlier claim handled the first portion of its jobs.
   local alone = #held == 2 and cursor == '0' and ended ~= '0'
   local function crash(attempts, crashes)
     return attempts + 1, alone and crashes + 1 or crashes == '0' and '00' or crashes
   end
-  -- Newest first, each to the front: the order stays, as far as the hash has kept it.
+  -- Newest first, each to the front: this keeps their order, as far as the hash has.
   for i = math.min(#held, 2000) - 1, 1, -2 do
     local id = held[i]
     ids[#ids + 1] = id
-    local attempts, crashes, group = recount(id, crash)
+    local attempts, crashes, group = update_counts(id, crash)
     if attempts then
       local errors = prefix .. 'errors:' .. id
       redis.call('RPUSH', errors, cjson.encode({ attempt = attempts, worker = gone, ended = now,
@@ -78,7 +78,7 @@ if gone then
     redis.call('HDEL', run, unpack(ids))
   end
   if #back > 0 then
-    wait_in(back, 'LPUSH')
+    push_waiting(back, 'LPUSH')
     returned = true
   end
   publish(changes)
@@ -90,7 +90,7 @@ if gone then
   end
 end
 
--- How many jobs of each group: as many of each as there is room for, and what one leaves over goes to the others.
+-- How many jobs to take of each group: equal shares of the room, and what one does not need goes to the others.
 local function shares(waiting, room)
   local given, hungry = {}, {}
   for i = 1, #waiting do
@@ -114,7 +114,7 @@ local function holds_nothing()
   return redis.call('EXISTS', prefix .. 'run:' .. token) == 0
 end
 
--- Takes one suspect for a worker that holds nothing else; their line goes behind all others.
+-- Takes one suspect for a worker that holds nothing else. '!' then goes behind all other groups.
 local function take_suspect()
   local ids = holds_nothing() and redis.call('LPOP', line('!'), 1) or {}
   if redis.call('EXISTS', line('!')) == 0 then
@@ -125,8 +125,8 @@ local function take_suspect()
   return ids, false
 end
 
--- Whether this worker is to empty its hands for the suspects, whose turn it is: one that has nothing else to do, or the
--- first by its token, so that the others go on.
+-- Whether this worker must finish its jobs to run suspects, whose turn it is: an idle one does, or the first by its token, so
+-- that the others continue.
 local function is_to_run_suspects(others_wait)
   if holds_nothing() then
     return ARGV[11] == '1' or not others_wait
@@ -142,11 +142,11 @@ local function is_to_run_suspects(others_wait)
   return true
 end
 
--- Takes jobs of the groups whose turn it is, at most 64 groups; who has more waiting lines up behind all others.
--- Answers the ids, whether something is left that could be taken, and whether it is the suspects' turn instead.
+-- Takes jobs of the groups whose turn it is, at most 64 groups. A group with more waiting jobs goes behind all others.
+-- Returns the ids, whether more could be taken, and whether it is the suspects' turn instead.
 local function take(room)
   if redis.call('EXISTS', KEYS[1]) == 1 then
-    -- A program of before there were groups adds to `wait` without lining up.
+    -- Programs older than groups add to `wait` without a turn.
     redis.call('ZADD', turn, 'NX', 0, '-')
   end
   local count, suspects = math.min(room, 64), nil
@@ -190,7 +190,7 @@ local function take(room)
   if #taken == 1 then
     return taken[1], left
   end
-  -- One of each group in turn, so that no group's jobs stand before all of another's in the worker.
+  -- One of each group in turn, so that no group's jobs run before all of another's in the worker.
   local ids = {}
   for place = 1, most do
     for i = 1, #taken do
@@ -200,7 +200,7 @@ local function take(room)
   return ids, left
 end
 
--- How many the queue's limits leave of those that are wanted, and in how many ms there may be room for another.
+-- How many of the wanted jobs the queue's limits allow, and in how many ms there may be room for another.
 local room, soon = paused and 0 or wanted, nil
 local most, rate = tonumber(ARGV[9]) or 0, tonumber(ARGV[10]) or 0
 if most > 0 and room > 0 then
@@ -209,13 +209,13 @@ if most > 0 and room > 0 then
     free = free - redis.call('HLEN', prefix .. 'run:' .. holder)
   end
   if free < room then
-    -- Whoever lets a job go looks at once; the others look this often.
+    -- A worker that finishes a job claims at once; the others claim this often.
     room, soon = math.max(0, free), 50
   end
 end
 if rate > 0 then
   -- A bucket that holds what one second allows.
-  -- Filled in the future: by a clock that was ahead.
+  -- A time in the future: the clock was ahead.
   tokens = filled and tonumber(filled) <= now + 1000 and math.min(rate, tokens + math.max(0, now - filled) * rate / 1000) or rate
   if tokens < room then
     room = math.floor(tokens)
@@ -233,7 +233,7 @@ end
 local claimed = 0
 if #taken > 0 then
   local names, run = {}, {}
-  -- With when, for people: what fences is the number.
+  -- The time is for people; the number is the fencing token.
   local claim = ARGV[8] .. ' ' .. string.format('%.0f', now)
   for i, id in ipairs(taken) do
     names[i] = prefix .. 'data:' .. id

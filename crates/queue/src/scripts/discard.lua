@@ -1,10 +1,10 @@
--- Takes jobs out of the queue for good, with all that is kept of them. A worker that runs one is not stopped; it does not hold
--- the job any more, so how the attempt ends changes nothing.
+-- Removes jobs for good, with all that is kept of them. A worker that runs one is not stopped, but its attempt no longer
+-- changes anything.
 --
 -- KEYS 1 sched  2 dead  3 lease  4 stats
 -- ARGV 1 prefix  2 a state = only such ones, '' = all  3 most places of waiting lines looked at; then job ids
--- Answers a word for each: 'discarded', 'unknown', or its state where that is another. Stops early, with fewer answers, when
--- it has looked at enough: the rest are to be asked for again.
+-- Returns a word for each: 'discarded', 'unknown', or its state where that is another. Stops early, with fewer
+-- answers, when it has searched enough: call again for the rest.
 local only, budget = ARGV[2], tonumber(ARGV[3])
 local answers, gone, over, named, changes = {}, {}, 0, {}, {}
 
@@ -39,7 +39,7 @@ for n, id in ipairs(ids) do
     else
       local group = group_of(data)
       local list = line(group)
-      -- The last in line are looked at first: what somebody has just made is what somebody takes back.
+      -- The end of the list is searched first: jobs are mostly discarded soon after they were enqueued.
       local place = redis.call('LPOS', list, id, 'RANK', -1, 'MAXLEN', 10000) or redis.call('LPOS', list, id)
       if place then
         local behind = redis.call('LLEN', list) - place
@@ -47,7 +47,7 @@ for n, id in ipairs(ids) do
         budget = budget - math.max(place, 1)
       end
       if redis.call('EXISTS', list) == 0 then
-        -- Else whoever adds to it next would take it for one at which nobody sleeps.
+        -- Else the next job of the group would wake no worker.
         redis.call('ZREM', turn, group)
       end
     end

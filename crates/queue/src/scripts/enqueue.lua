@@ -1,24 +1,23 @@
--- Accepts a batch of items, each atomically: seen once, enqueued once, logged. Next: claim.lua leases a job to a worker, which
--- runs the handler of its kind (workers/).
+-- Accepts a batch of items, each atomically: deduplicated, enqueued and logged. Next: claim.lua leases a job to a worker,
+-- which runs the handler of its kind (workers/).
 --
 -- KEYS 1 wait (its slot)  2 sched  3 dead  4 log  5 stats
 -- ARGV 1 prefix  2 longest log (entries), then eleven for each item:
---      once key ('' = none), its life in ms, 1 = first hand (2 = second), job id ('' = no job), 'kind/version group trace',
---      group, payload, delay in ms, 1 = run again a job that is dead for a passing cause (reasons, by commas: or for
+--      dedupe key ('' = none), its life in ms, 1 = delivered by its source (2 = polled), job id ('' = no job),
+--      'kind/version group trace', group, payload, delay in ms, 1 = run again a job that is dead for a passing cause (reasons, by commas: or for
 --      these; * for any; 0 = not), log header ('' = no entry), log body
--- Answers a word for each item: new | seen | live | dead | logged. All in one string: an array costs an allocation for each.
+-- Returns a word for each item: new | seen | live | dead | logged. All in one string: an array costs an allocation for each.
 --
--- A once key holds by which hand it was taken. The first is first whenever it comes: what was known by hearsay is then known
--- from the source. (Older programs hold and write 1 for both.)
+-- A dedupe key holds how its event came. A delivery after a poll replaces it. (Older programs write 1 for both.)
 --
--- A job's id is its dedupe key: while its data is there and it is not dead, it is waiting, scheduled or running. One that is
--- not (Redis has lost a list) is put back.
+-- A job's id deduplicates it, too: while its data exists and it is not dead, it is waiting, scheduled or running. If it is in
+-- no list (Redis has lost one), it is put back.
 local stamp = ' ' .. string.format('%.0f', now)
 local header = stamp .. ' 0 0\n'
 local answers, fresh, scheduled, logged = {}, {}, false, false
 local accepted = {}
 
--- Whether a job that is dead for this cause runs again: one whose cause is lost does, and poison once a day.
+-- Whether a dead job runs again, by its cause: one without a known cause does, and poison once a day.
 local function is_to_run_again(id, transient, reason, revive)
   if revive == '0' or revive == '*' then
     return revive == '*'
@@ -32,7 +31,7 @@ end
 
 local function accept(id, words, payload, group, delay, revive)
   local data = prefix .. 'data:' .. id
-  -- What is new has no end to be taken off: KEEPTTL spares Redis the search for it, a tenth of the call.
+  -- A new key has no expiry. KEEPTTL spares Redis the search for one, a tenth of the call.
   if not redis.call('SET', data, words .. header .. payload, 'NX', 'KEEPTTL') then
     if not redis.call('ZSCORE', KEYS[3], id) then
       local stray, place = false, nil
@@ -70,13 +69,13 @@ local function accept(id, words, payload, group, delay, revive)
 end
 
 for i = 3, #ARGV, 11 do
-  local once, hand, id, entry = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 9]
+  local dedupe, source, id, entry = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 9]
   local answer = 'logged'
-  if once ~= '' and not redis.call('SET', prefix .. once, hand, 'NX', 'PX', ARGV[i + 1]) then
+  if dedupe ~= '' and not redis.call('SET', prefix .. dedupe, source, 'NX', 'PX', ARGV[i + 1]) then
     answer = 'seen'
-    if hand == '1' and redis.call('GET', prefix .. once) == '2' then
-      redis.call('SET', prefix .. once, hand, 'XX', 'KEEPTTL')
-      -- What hearsay could not make out, such as whose it is, the source may tell.
+    if source == '1' and redis.call('GET', prefix .. dedupe) == '2' then
+      redis.call('SET', prefix .. dedupe, source, 'XX', 'KEEPTTL')
+      -- The source may say what the poll did not, such as whose purchase it is.
       if id ~= '' and redis.call('ZSCORE', KEYS[3], id) then
         answer = accept(id, ARGV[i + 4], ARGV[i + 6], ARGV[i + 5], ARGV[i + 7], ARGV[i + 8])
       end
@@ -93,12 +92,12 @@ for i = 3, #ARGV, 11 do
   answers[#answers + 1] = answer
 end
 
--- The store has been away for long: the log must not take the memory that purchases need.
+-- If the store is away for long, the log must not take the memory that purchases need.
 if logged and redis.call('XLEN', KEYS[4]) > tonumber(ARGV[2]) then
   redis.call('HINCRBY', KEYS[5], 'trimmed_log', redis.call('XTRIM', KEYS[4], 'MAXLEN', '~', ARGV[2]))
 end
--- Whoever sleeps found nothing to take, so where something waited already nobody is asleep beside it.
-if wait_in(fresh, 'RPUSH') or scheduled then
+-- A worker sleeps only if nothing waits, so a wake-up is needed only for the first waiting job.
+if push_waiting(fresh, 'RPUSH') or scheduled then
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
 return table.concat(answers, ' ')

@@ -1,8 +1,8 @@
--- All that there is of one job, at one moment.
+-- Reads all that is kept of one job, at one moment.
 --
 -- KEYS 1 sched  2 dead  3 lease
 -- ARGV 1 prefix  2 job id
--- Answers {state, ms, worker token, data, reason, 1 = a passing cause, errors}; the state is '' where there is no such job,
+-- Returns {state, ms, worker token, data, reason, 1 = a passing cause, errors}; the state is '' where there is no such job,
 -- and the ms are when it is due, died, or was claimed. Done jobs: see the list `done`.
 local id = ARGV[2]
 local data = redis.call('GET', prefix .. 'data:' .. id)

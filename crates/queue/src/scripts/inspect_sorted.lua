@@ -2,7 +2,7 @@
 --
 -- KEYS 1 the set
 -- ARGV 1 prefix  2 '1' = highest score first  3 score of the place ('' = the beginning)  4 member of the place  5 how many
--- Answers {member, score, …}. Finds the place by halving: the cost does not grow with what lies before it, nor with how
+-- Returns {member, score, …}. Finds the place by halving: the cost does not grow with what lies before it, nor with how
 -- many members share its score.
 local key, down, count = KEYS[1], ARGV[2] == '1', tonumber(ARGV[5])
 

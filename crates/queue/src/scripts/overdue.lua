@@ -1,8 +1,8 @@
--- Reads which jobs have waited too long, why attempts failed, and which are dead. Looks at a bounded number, changes nothing.
+-- Reads which jobs have waited too long, why attempts failed, and which are dead. Reads a bounded number, changes nothing.
 --
 -- KEYS 1 wait  2 sched  3 lease  4 dead
 -- ARGV 1 prefix  2 what is too long, in ms  3 most jobs looked at that live, and that are dead
--- Answers {ms now, overdue jobs, ms when the oldest job was enqueued ('' = none), 1 = not all were looked at, dead jobs},
+-- Returns {ms now, overdue jobs, ms when the oldest job was enqueued ('' = none), 1 = not all were looked at, dead jobs},
 -- {code, how many jobs failed with it, …}, {id, reason, …} of the newest dead ones.
 local limit, room = tonumber(ARGV[2]), tonumber(ARGV[3])
 local overdue, oldest, partial = 0, nil, 0
@@ -41,18 +41,18 @@ local function look_at(ids)
   end
 end
 
--- Jobs that are tried again first: they tell why.
+-- Jobs that are retried come first: their errors say why.
 local portion, scheduled = math.floor(room / 4), redis.call('ZCARD', KEYS[2])
 look_at(redis.call('ZRANGE', KEYS[2], 0, portion - 1))
 if scheduled > portion then
-  -- What has failed most often is due last.
+  -- Jobs that have failed most often are due last.
   look_at(redis.call('ZRANGE', KEYS[2], math.max(portion, scheduled - portion), -1))
   partial = scheduled > 2 * portion and 1 or 0
 end
 for _, token in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
   look_at(redis.call('HKEYS', prefix .. 'run:' .. token))
 end
--- The front of each line has waited for longest. A program of before there were groups adds to `wait` without lining up.
+-- The front of each list has waited longest. Programs older than groups add to `wait` without a turn.
 local groups = redis.call('ZRANGE', turn, 0, 199)
 groups[#groups + 1] = '-'
 local seen = {}

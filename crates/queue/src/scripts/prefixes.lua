@@ -1,8 +1,8 @@
--- Finds the queues that lie in this Redis, whatever their prefix, in a portion of all keys. Reads only.
+-- Finds the queues in this Redis, of any prefix, in a portion of all keys. Reads only.
 --
--- KEYS 1 any of this queue's: it tells the node
--- ARGV 1 prefix  2 where to go on  3 how many keys
--- Answers {where to go on, prefix, name, prefix, name, …}: of those in which something waits.
+-- KEYS 1 any key of this queue, for the node
+-- ARGV 1 prefix  2 the cursor  3 how many keys
+-- Returns {the next cursor, prefix, name, prefix, name, …}: of those in which something waits.
 local cursor, keys = unpack(redis.call('SCAN', ARGV[2], 'MATCH', '{*:*}:*', 'COUNT', ARGV[3]))
 local answer = { cursor }
 for _, key in ipairs(keys) do

@@ -1,14 +1,14 @@
--- Stands before each script: ARGV 1 is the prefix of the queue's keys; time is Redis' own, in ms since 1970.
+-- Prepended to each script. ARGV 1 is the prefix of the queue's keys. Times are in ms since 1970, by Redis' clock.
 local prefix = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- A dead job that runs again takes its errors along: they go after 30 days unless it fails anew. In ms.
+-- A dead job that runs again keeps its errors. They expire after 30 days, unless it fails again. In ms.
 local errors_life = 2592000000
 local turn, steer, spared = prefix .. 'turn', prefix .. 'steer', prefix .. 'spared'
 
--- Redis' clock was put back, by so many ms: what it has written runs as much earlier. In bounded portions: answers whether
--- that was all.
-local function put_clock_back(heard, ahead, leases, life)
+-- Moves leases and scheduled times back by `ahead` ms, because Redis' clock was set back by that much. Works in bounded
+-- portions. Returns whether nothing is left.
+local function shift_times_back(heard, ahead, leases, life)
   for _, token in ipairs(redis.call('ZRANGE', leases, '(' .. (now + life), '+inf', 'BYSCORE', 'LIMIT', 0, 1000)) do
     redis.call('ZADD', leases, now + life, token)
   end
@@ -20,18 +20,18 @@ local function put_clock_back(heard, ahead, leases, life)
   return #late < 2000
 end
 
--- Notes that a worker was heard; `heard` is when one was heard before. A living one is heard three times in a lease: where
--- none was for half a lease, Redis was away, or all of them were, and no lease's end tells that its worker is dead. So all
--- leases begin anew, each once until its worker renews it. To the twentieth of a lease: not every claim is worth a write.
-local function hear(heard, leases, life)
+-- Records that a worker is alive. `heard` is the last such time. Each living worker calls three times a lease. If none has
+-- for half a lease, Redis or all workers were away, and an expired lease does not prove that its worker is dead: all leases
+-- are extended, each once until its worker renews it. Written at most every twentieth of a lease, to save writes.
+local function record_heartbeat(heard, leases, life)
   local silence = heard and now - heard
   if silence and silence >= 0 and silence < life / 20 then
     return
   end
-  if silence and silence < -1000 and not put_clock_back(heard, -silence, leases, life) then
+  if silence and silence < -1000 and not shift_times_back(heard, -silence, leases, life) then
     return
   end
-  -- No lease is that long: it was written by a clock that was ahead.
+  -- No lease is that long: the clock was ahead when it was written.
   for _, token in ipairs(redis.call('ZRANGE', leases, '(' .. (now + 10 * life), '+inf', 'BYSCORE', 'LIMIT', 0, 1000)) do
     redis.call('ZADD', leases, now + life, token)
   end
@@ -46,12 +46,12 @@ local function hear(heard, leases, life)
   end
 end
 
--- Whether a worker's lease is gone. Where Redis has lost it and not the jobs, it begins anew.
+-- Whether a worker's lease is gone. If Redis lost the lease but not its jobs, the lease continues.
 local function has_lost_lease(leases, token)
   return not redis.call('ZSCORE', leases, token) and redis.call('EXISTS', prefix .. 'run:' .. token) == 0
 end
 
--- The line in which a job waits: its group's ('-' is nobody's in particular), or '!' once a worker has died with it.
+-- The group in whose list a job waits: its own ('-' = none), or '!' once a worker has died with it.
 local function group_of(data)
   local header = string.match(string.sub(data, 1, 512), '^[^\n]*')
   if (string.match(header, ' (%d+)$') or '0') ~= '0' then
@@ -60,10 +60,9 @@ local function group_of(data)
   return string.match(header, '^[^ ]+/%d+ ([^ ]+) ') or '-'
 end
 
--- Writes a job's counts, which are digits, into the header of its data. Answers its new counts and its line, or nothing
--- where the job is gone. A header that cannot be read stays as it is: its job is still somebody's, and must end as a dead
--- letter.
-local function recount(id, count)
+-- Writes a job's attempts and crashes into the header of its data. Returns them and its group, or nothing if the job is gone.
+-- A header that cannot be parsed is not changed: the job must still end as a dead letter.
+local function update_counts(id, count)
   local key = prefix .. 'data:' .. id
   local data = redis.call('GET', key)
   if not data then
@@ -86,7 +85,7 @@ local function line(group)
   return group == '-' and prefix .. 'wait' or prefix .. 'wait:' .. group
 end
 
--- Jobs by their groups, each group's in the order in which they were added.
+-- Adds a job to its group's part of `lines`, which keeps the order in which jobs were added.
 local function add(lines, group, id)
   local ids = lines[group]
   if not ids then
@@ -97,15 +96,15 @@ local function add(lines, group, id)
   ids[#ids + 1] = id
 end
 
--- Where the next group lines up: behind all that have jobs waiting. Answers nil where there is none; and which is last.
+-- The highest score in `turn`, behind which the next group lines up, and whose it is; nil if no group waits.
 local function last_turn()
   local last = redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES')
   return tonumber(last[2]), last[1]
 end
 
--- Lets jobs wait, at the back ('RPUSH') or at the front ('LPUSH') of their groups' lines. Answers whether nothing
--- waited before, or nothing but '!', which not everybody takes: then somebody may be asleep.
-local function wait_in(lines, push)
+-- Adds jobs to the back ('RPUSH') or the front ('LPUSH') of their groups' lists. Returns whether nothing waited before, or
+-- nothing but '!', which not every worker takes: then a worker may be asleep.
+local function push_waiting(lines, push)
   local new = {}
   for _, group in ipairs(lines) do
     if redis.call(push, line(group), unpack(lines[group])) == #lines[group] then
@@ -124,8 +123,8 @@ local function wait_in(lines, push)
   return not last or who == '!'
 end
 
--- The same for jobs whose groups stand in their data; one that has no data was discarded, and is left out.
-local function wait_again(ids, push)
+-- The same for jobs whose groups are read from their data. A job without data was discarded, and is left out.
+local function push_waiting_again(ids, push)
   local names, lines = {}, {}
   for i, id in ipairs(ids) do
     names[i] = prefix .. 'data:' .. id
@@ -136,10 +135,10 @@ local function wait_again(ids, push)
       add(lines, group_of(data[i]), id)
     end
   end
-  return wait_in(lines, push)
+  return push_waiting(lines, push)
 end
 
--- Which worker's token holds which of these jobs.
+-- For each of these jobs that runs, the token of its worker.
 local function holders(leases, ids)
   local holder = {}
   for _, token in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
@@ -153,15 +152,15 @@ local function holders(leases, ids)
   return holder
 end
 
--- Lets a group have its turn that has jobs waiting and has lost it.
-local function line_up(group)
+-- Adds a group to `turn` if it has waiting jobs and is missing there.
+local function ensure_turn(group)
   if redis.call('EXISTS', line(group)) == 1 and not redis.call('ZSCORE', turn, group) then
     redis.call('ZADD', turn, (last_turn() or 0) + 1, group)
   end
 end
 
--- Whether a job that is there, and not dead, stands in no list; and its group. Of a long line only the ends are looked at:
--- who stands between them is taken to be there.
+-- Whether a job that exists, and is not dead, is in no list; and its group. In a long list only both ends are searched: a job
+-- between them is assumed to be there.
 local function is_stray(id, sched, leases)
   if redis.call('ZSCORE', sched, id) or next(holders(leases, { id })) then
     return false
@@ -170,13 +169,13 @@ local function is_stray(id, sched, leases)
   local list = line(group)
   if redis.call('LPOS', list, id, 'MAXLEN', 5000) or redis.call('LPOS', list, id, 'RANK', -1, 'MAXLEN', 5000)
     or redis.call('LLEN', list) > 10000 then
-    line_up(group)
+    ensure_turn(group)
     return false
   end
   return true, group
 end
 
--- Puts a job that stands in no list back among the dead, where it comes from there. Else it is to wait again.
+-- Handles a job that is in no list: if it was dead, it is dead again. Else the caller must let it wait.
 local function put_back(id, dead)
   redis.call('HINCRBY', prefix .. 'stats', 'recovered', 1)
   if redis.call('EXISTS', prefix .. 'job:' .. id) == 0 then
@@ -186,8 +185,8 @@ local function put_back(id, dead)
   return true
 end
 
--- Publishes changes of jobs, a line each: the new state and the job's id. They are hints: where Redis refuses to publish, the
--- script must not stop half-way.
+-- Publishes changes of jobs, a line each: the new state and the job's id. They are hints, so if Redis refuses to publish, the
+-- script must continue.
 local function publish(lines)
   if #lines > 0 then
     redis.pcall('PUBLISH', prefix .. 'told', table.concat(lines, '\n'))

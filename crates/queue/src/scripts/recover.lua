@@ -1,18 +1,18 @@
--- Looks through a portion of all keys for jobs that stand in no list, and for workers' jobs without a lease: Redis has lost
--- some keys (`allkeys-lru`, a hand) and kept others.
+-- Searches a portion of all keys for jobs that are in no list, and for workers' jobs without a lease: Redis has lost some keys
+-- (by `allkeys-lru`, or because a person deleted them) and kept others.
 --
 -- KEYS 1 sched  2 dead  3 lease  4 stray
--- ARGV 1 prefix  2 how many keys  3 lease in ms  4 the longest delay in ms  5 where to go on ('' = at the shared cursor:
---      what is found is put right; else it is only counted)
--- Answers {where to go on, how many jobs stand in no list, how many of them were put back}.
+-- ARGV 1 prefix  2 how many keys  3 lease in ms  4 the longest delay in ms  5 the cursor ('' = the shared one, and
+--      repair what is found; else only count it)
+-- Returns {the next cursor, how many jobs are in no list, how many of them were put back}.
 --
--- A job is put back when it is found in a second pass: by then the jobs of a living worker have a lease again.
+-- A job is put back when a second pass finds it: by then the jobs of a living worker have a lease again.
 local only_count = ARGV[5] ~= ''
 local cursor, pass = ARGV[5], 0
 if not only_count then
   local at = redis.call('HMGET', steer, 'cursor', 'pass')
   cursor, pass = at[1] or '0', tonumber(at[2] or 1)
-  -- What is due later than anything can be was written by a clock that was ahead.
+  -- No job is due that late: the clock was ahead when it was written.
   local late = redis.call('ZRANGE', KEYS[1], '(' .. (now + ARGV[4]), '+inf', 'BYSCORE', 'LIMIT', 0, 500)
   for _, id in ipairs(late) do
     redis.call('ZADD', KEYS[1], now, id)
@@ -57,7 +57,7 @@ for _, id in ipairs(ids) do
   end
 end
 
--- Short lines are read whole; a job that stood in none of the long ones is found when they have become short.
+-- Short lists are read whole. A job that is missing in a long one is found once that is short.
 local room, strays = 20000, {}
 for _, group in ipairs(lines) do
   local long = redis.call('LLEN', line(group))
@@ -74,7 +74,7 @@ for _, group in ipairs(lines) do
     end
   end
   if not only_count then
-    line_up(group)
+    ensure_turn(group)
   end
 end
 if only_count then
@@ -99,14 +99,14 @@ if #back > 0 then
     changes[#changes + 1] = (list == dead and 'dead ' or 'waiting ') .. id
   end
   if #waiting > 0 then
-    wait_again(waiting, 'RPUSH')
+    push_waiting_again(waiting, 'RPUSH')
     redis.call('PUBLISH', prefix .. 'wake', '1')
   end
   redis.call('ZREM', KEYS[4], unpack(back))
   publish(changes)
 end
 if cursor == '0' then
-  -- What was not met again is gone, or stands in a list.
+  -- Jobs that were not found again are gone, or in a list.
   redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. pass)
   pass = pass + 1
 end

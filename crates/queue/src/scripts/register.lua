@@ -1,13 +1,13 @@
--- Tells of a worker, each time that it renews its lease.
+-- Records a worker, each time that it renews its lease.
 --
 -- KEYS 1 workers
--- ARGV 1 prefix  2 its name  3 what it says of itself, as JSON  4 how long a silent one is remembered, in ms
--- Entries: 'since-ms heard-ms JSON'. Forgets a few that have been silent for long enough.
+-- ARGV 1 prefix  2 its name  3 its description, as JSON  4 how long a silent one is remembered, in ms
+-- Entries: 'since-ms heard-ms JSON'. Removes a few that have been silent for that long.
 local known = redis.call('HGET', KEYS[1], ARGV[2])
 local stamp = string.format('%.0f', now)
 local since = known and string.match(known, '^%d+') or stamp
 redis.call('HSET', KEYS[1], ARGV[2], since .. ' ' .. stamp .. ' ' .. ARGV[3])
--- A few at random: a scan that begins by the clock may never meet some, as renewals keep step with it.
+-- A few at random: a scan whose start follows the clock may never reach some, because renewals follow it, too.
 local entries = redis.call('HRANDFIELD', KEYS[1], 20, 'WITHVALUES')
 for i = 1, #entries, 2 do
   local heard = tonumber(string.match(entries[i + 1], '^%d+ (%d+) ')) or 0

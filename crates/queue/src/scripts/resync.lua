@@ -1,8 +1,8 @@
--- Gives back what a worker holds without knowing: jobs of a claim whose answer was lost on the way.
+-- Returns jobs that a worker holds without knowing it to the queue: those of a claim whose answer was lost.
 --
 -- KEYS 1 wait  2 lease
--- ARGV 1 prefix  2 worker token  3 '1' = the worker leaves for good, then the ids that it knows of
--- Answers how many jobs went back, their attempt uncounted: no handler has seen them.
+-- ARGV 1 prefix  2 worker token  3 '1' = the worker stops for good, then the ids that it knows
+-- Returns how many jobs went back. Their attempt does not count: no handler has seen them.
 local run = prefix .. 'run:' .. ARGV[2]
 local known = {}
 for i = 4, #ARGV do
@@ -11,7 +11,7 @@ end
 -- A worker holds at most its concurrency and its prefetch, so this list is short.
 local back = {}
 local held = redis.call('HKEYS', run)
--- Newest first, each to the front: the order stays, as far as the hash has kept it.
+-- Newest first, each to the front: this keeps their order, as far as the hash has.
 for i = #held, 1, -1 do
   local id = held[i]
   if not known[id] and #back < 1000 then
@@ -20,7 +20,7 @@ for i = #held, 1, -1 do
 end
 if #back > 0 then
   redis.call('HDEL', run, unpack(back))
-  wait_again(back, 'LPUSH')
+  push_waiting_again(back, 'LPUSH')
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end
 if ARGV[3] == '1' and redis.call('EXISTS', run) == 0 then

@@ -1,11 +1,11 @@
--- Lets dead jobs wait again from their first attempt, and scheduled ones at once: an act of its own, which no dedupe key
--- blocks. Their errors stay told. One that stands in no list, as Redis has lost that, waits again as well.
+-- Lets dead jobs wait again from their first attempt, and scheduled ones at once. No dedupe key blocks this. Their errors are
+-- kept. A job that is in no list, because Redis has lost it, waits again as well.
 --
 -- KEYS 1 sched  2 dead  3 lease
 -- ARGV 1 prefix  2 'dead' | 'scheduled' = only such ones, '' = both; then job ids
--- Answers a word for each: 'retried', or what it is instead: 'waiting' | 'running' | 'dead' | 'scheduled' | 'unknown'
+-- Returns a word for each: 'retried', or what it is instead: 'waiting' | 'running' | 'dead' | 'scheduled' | 'unknown'
 local only = ARGV[2]
--- `rest` holds those that are neither dead nor scheduled, `place` where each is answered.
+-- `rest` holds those that are neither dead nor scheduled, `place` the place of each answer.
 local answers, fresh, rest, place, changes = {}, {}, {}, {}, {}
 
 for i = 3, #ARGV do
@@ -17,7 +17,7 @@ for i = 3, #ARGV do
     local poison = redis.call('HGET', prefix .. 'job:' .. id, 'reason') == 'poison'
     redis.call('UNLINK', prefix .. 'job:' .. id)
     local _
-    _, _, group = recount(id, function() return '0', poison and '00' or '0' end)
+    _, _, group = update_counts(id, function() return '0', poison and '00' or '0' end)
     redis.call('PEXPIRE', prefix .. 'errors:' .. id, errors_life)
   elseif due and only ~= 'dead' then
     redis.call('ZREM', KEYS[1], id)
@@ -56,7 +56,7 @@ if #rest > 0 then
   end
 end
 if #fresh > 0 then
-  wait_in(fresh, 'RPUSH')
+  push_waiting(fresh, 'RPUSH')
   redis.call('PUBLISH', prefix .. 'wake', '1')
   publish(changes)
 end

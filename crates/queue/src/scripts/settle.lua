@@ -1,13 +1,13 @@
--- Records how attempts ended: a batch, each fenced by (token, claim).
+-- Acknowledges a batch of attempts, each fenced by (token, claim).
 --
 -- KEYS 1 sched  2 done  3 dead  4 stats
 -- ARGV 1 prefix  2 worker token  3 most done jobs kept  4 life of a done job's errors in ms, then seven for each attempt:
 --      job id, number of its claim, attempt, outcome ('done' | 'retry' | 'dead' | 'put_off' | 'leave'), delay in ms,
 --      error record as JSON ('' = none), reason of a dead letter ('' = none; a leading '~' = a passing cause)
--- 'put_off': its turn at a limit has not come. The attempt does not count, and nothing is noted of it.
--- 'leave': this worker does not know such a job, a newer one may. The attempt does not count; the delay grows from 2 s to
--- a minute; what nobody has known for that delay is dead.
--- Answers 1 for each attempt that was still this worker's, 0 for one that was not: that one changed nothing.
+-- 'put_off': its turn at a limit has not come. The attempt does not count, and is not recorded.
+-- 'leave': this worker does not know the job's kind, a newer one may. The attempt does not count, and the job is due again
+-- after 2 s to a minute. If no worker has known it for the given delay, it is dead.
+-- Returns 1 for each attempt that this worker still held, and 0 for others, which change nothing.
 local run = prefix .. 'run:' .. ARGV[2]
 local stamp = string.format('%.0f', now)
 
@@ -20,7 +20,7 @@ local held = redis.call('HMGET', run, unpack(ids))
 -- A write that needs no memory, first: see claim.lua.
 redis.call('HDEL', run, '')
 
--- Left to newer workers before? Then when it is to be looked at again; nothing where that has gone on for too long.
+-- When a job that this worker does not know is due again; nothing if no worker has known it for too long.
 local function look_again(id, patience)
   local key = prefix .. 'left:' .. id
   redis.call('SET', key, stamp, 'NX', 'PX', 3600000)
@@ -29,7 +29,7 @@ local function look_again(id, patience)
     redis.call('UNLINK', key)
     return
   end
-  -- It goes by itself once the job is no longer left: no other script needs to know of it.
+  -- It expires once the job is known: no other script needs to delete it.
   redis.call('PEXPIRE', key, 3600000)
   return now + math.max(2000, math.min(60000, math.floor(age / 4)))
 end
@@ -60,7 +60,7 @@ for n, id in ipairs(ids) do
       redis.call('RPUSH', errors, '{"ended":' .. stamp .. ',' .. string.sub(record, 2))
       redis.call('LTRIM', errors, -20, -1)
       redis.call('PERSIST', errors)
-      if recount(id, function(_, c) return attempt, c end) then
+      if update_counts(id, function(_, c) return attempt, c end) then
         if outcome == 'retry' then
           redis.call('ZADD', KEYS[1], now + ARGV[i + 4], id)
           scheduled = true

@@ -1,4 +1,4 @@
--- Looks for a shared answer. Where there is none the caller must fetch it, and the others wait for a while. `SET … NX GET`
+-- Looks up a shared answer. If there is none, the caller must fetch it, and the others wait for a while. `SET … NX GET`
 -- does the same from Redis 7.0 on.
 --
 -- KEYS 1 the answer

@@ -1,12 +1,12 @@
--- Forgets what has been kept long enough, oldest first, a bounded chunk at a time.
+-- Deletes what has been kept long enough, oldest first, a bounded number at a time.
 --
 -- KEYS 1 done  2 dead  3 stats
 -- ARGV 1 prefix  2 life of a done job in ms  3 life of a dead one in ms
--- Answers how many jobs were forgotten.
+-- Returns how many jobs were deleted.
 
 local done = 0
 for _, entry in ipairs(redis.call('LRANGE', KEYS[1], 0, 499)) do
-  -- What cannot be read goes as well: it would stop the trimming for ever.
+  -- An entry that cannot be parsed goes as well: it would stop the trimming for ever.
   if (tonumber(string.match(entry, ' (%d+) %d+$')) or 0) > now - ARGV[2] then
     break
   end
