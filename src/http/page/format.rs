@@ -1,7 +1,6 @@
 //! Formats numbers, dates and prices for a reader's locale, by Unicode's CLDR.
 
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
-use icu_calendar::Gregorian;
 use icu_datetime::FixedCalendarDateTimeFormatter;
 use icu_datetime::fieldsets::YMD;
 use icu_datetime::input::{Date, DateTime as DateAndTime, Time};
@@ -50,12 +49,12 @@ fn date(locale: &Locale, at: &DateTime<Tz>, with_time: bool) -> Option<String> {
     let (month, day) = (part(at.month())?, part(at.day())?);
     let date = Date::try_new_gregorian(at.year(), month, day).ok()?;
     if !with_time {
-        let formatter = FixedCalendarDateTimeFormatter::<Gregorian, _>::try_new(locale.into(), YMD::long());
+        let formatter = FixedCalendarDateTimeFormatter::try_new(locale.into(), YMD::long());
         return Some(formatter.ok()?.format(&date).to_string());
     }
     let time = Time::try_new(part(at.hour())?, part(at.minute())?, 0, 0).ok()?;
     let fields = YMD::long().with_time_hm();
-    let formatter = FixedCalendarDateTimeFormatter::<Gregorian, _>::try_new(locale.into(), fields);
+    let formatter = FixedCalendarDateTimeFormatter::try_new(locale.into(), fields);
     Some(formatter.ok()?.format(&DateAndTime { date, time }).to_string())
 }
 
