@@ -3,7 +3,7 @@
 
 mod demo;
 mod folder;
-mod place;
+mod layout;
 mod redis;
 mod running;
 pub mod sample;
@@ -19,15 +19,11 @@ use std::time::Duration;
 use nix::sys::stat::{Mode, umask};
 
 use crate::config::Settings;
-use crate::lookback::LookbackError;
-use crate::lookback::reconciliation::ReconcileError;
 use crate::shutdown::Shutdown;
 use crate::store;
-use crate::stripe::api::StripeError;
 
-use demo::Shop;
 pub use folder::FolderError;
-use place::{Place, beside, environment, place, tell_commands};
+use layout::{DemoLayout, Layout};
 pub use redis::{RedisServer, RedisServerError, RedisServerOptions};
 pub use running::fill_in;
 use supervisor::{Program, Supervisor};
@@ -58,40 +54,29 @@ pub enum UpError {
     NotReady(String),
     #[error(transparent)]
     Http(#[from] reqwest::Error),
+    /// What a scene of the demo could not do.
     #[error(transparent)]
-    Queue(#[from] crate::queue::QueueError),
-    #[error(transparent)]
-    Case(#[from] crate::unmatched::CaseError),
-    #[error(transparent)]
-    Stripe(#[from] StripeError),
-    #[error(transparent)]
-    Lookback(#[from] LookbackError),
-    #[error(transparent)]
-    Reconcile(#[from] ReconcileError),
-    #[error("the address of the Stripe sandbox: {0}")]
-    Address(#[from] url::ParseError),
-    #[error(transparent)]
-    Catalog(#[from] store::catalog::CatalogError),
+    Demo(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The sandbox takes any key that looks like one.
-const DEMO_KEY: &str = "sk_test_demo";
-
-/// Brings the system up and keeps it up until Ctrl-C or SIGTERM, or until the demo is over. Answers whether every
+/// Starts the system and keeps it running until Ctrl-C or SIGTERM, or until the demo is over. Returns whether every
 /// outcome of the demo was the right one.
 ///
 /// # Errors
 /// [`UpError`].
-pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> {
+pub async fn run(mut settings: Settings, options: Options) -> Result<bool, UpError> {
     // Of us and of all that we start: the data are buyers' names and emails.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let shutdown = Shutdown::listen().map_err(|error| UpError::Io("signals".to_owned(), error))?;
-    let folder = if options.demo {
-        settings.data_dir.join(running::DEMO)
-    } else {
-        settings.data_dir.clone()
-    };
+    let mut folder = settings.data_dir.clone();
+    // A shell that has sourced the demo's environment has the demo's folder for its own.
+    if options.demo && !folder.ends_with(running::DEMO) {
+        folder.push(running::DEMO);
+    }
     let _lock = lock(&folder)?;
+    if running::is_own_redis(&settings, &folder) {
+        settings.redis.url = None;
+    }
     let own_redis = if settings.redis.url.is_none() {
         let options = RedisServerOptions {
             folder: folder.clone(),
@@ -102,33 +87,20 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     } else {
         None
     };
-    let shop = options.demo.then(|| Shop::bind(&settings)).transpose()?;
-    let place = place(&settings, &folder, own_redis.as_ref(), shop.as_ref(), options)?;
-    tell_commands(&place, &settings, options)?;
+    let layout = Layout::new(&settings, &folder, own_redis.as_ref(), options.demo)?;
+    layout.write_environment_file(&settings)?;
 
-    let store = store::open(&place.database_url, &settings.store_options()).await?;
+    let store = store::open(&layout.database_url, &settings.store_options()).await?;
     store.migrate().await?;
     if options.demo {
-        demo::import_catalog(store.as_ref()).await?;
+        demo::import_catalog(store.as_ref())
+            .await
+            .map_err(UpError::Demo)?;
     }
-
-    let mut supervisor = Supervisor::new(own_redis);
-    if let Some(sandbox) = sandbox(&place)? {
-        supervisor.keep("sandbox", sandbox, Some(folder.join("sandbox.log")));
-    }
-    let mut of_server = environment(&place, &settings, options);
-    of_server.extend(shop.iter().flat_map(Shop::settings));
-    let server = Program::sibling("surepass", &["serve"], of_server);
-    let worker = Program::sibling("surepass-worker", &[], environment(&place, &settings, options));
-    for (program, name) in [(server, "server"), (worker, "worker")] {
-        let program = program.map_err(|error| UpError::Io(name.to_owned(), error))?;
-        let log = options.demo.then(|| folder.join(format!("{name}.log")));
-        supervisor.keep(name, program, log);
-    }
-    let shop = shop.map(|shop| shop.open(&place, &settings)).transpose()?;
+    let supervisor = start(&layout, &settings, own_redis)?;
 
     let outcome = tokio::select! {
-        outcome = present(&place, &store, &settings, options) => match outcome {
+        outcome = present(&layout, &store, &settings, options) => match outcome {
             Ok(right) if options.exit_when_done => Ok(right),
             Ok(right) => {
                 shutdown.asked().await;
@@ -142,14 +114,57 @@ pub async fn run(settings: Settings, options: Options) -> Result<bool, UpError> 
     if !options.exit_when_done {
         println!("Stopping…");
     }
-    if let Some(shop) = shop {
-        shop.stop(false).await;
-    }
     store.close().await;
     supervisor
         .stop(*settings.worker.grace + Duration::from_secs(5))
         .await;
     outcome
+}
+
+/// Starts the programs. The demo's write logs into its folder: it prints its own lines.
+fn start(
+    layout: &Layout,
+    settings: &Settings,
+    own_redis: Option<RedisServer>,
+) -> Result<Supervisor, UpError> {
+    let mut programs = Vec::new();
+    if let Some(demo) = &layout.demo {
+        programs.push(("sandbox", sandbox(layout, demo, settings)));
+    }
+    let environment = layout.environment(settings);
+    let server = Program::sibling("surepass", &["serve"], environment.clone());
+    programs.push(("server", server));
+    programs.push(("worker", Program::sibling("surepass-worker", &[], environment)));
+    let mut supervisor = Supervisor::new(own_redis);
+    for (name, program) in programs {
+        let program = program.map_err(|error| UpError::Io(name.to_owned(), error))?;
+        let log = layout.folder.join(format!("{name}.log"));
+        supervisor.keep(name, program, layout.demo.is_some().then_some(log));
+    }
+    Ok(supervisor)
+}
+
+/// The demo's Stripe, which sends its webhooks to the server, with the demo's shop. Ids follow from the seed, and those of an
+/// earlier demo are in the store already.
+fn sandbox(layout: &Layout, demo: &DemoLayout, settings: &Settings) -> io::Result<Program> {
+    let surepass = format!("http://{}", layout.address);
+    let webhook = format!("{surepass}/webhooks/stripe");
+    let seed = rand::random::<u32>().to_string();
+    let (stripe, shop) = (demo.stripe(), demo.shop());
+    let address = |url: &str| url.trim_start_matches("http://").to_owned();
+    let (stripe, shop) = (address(&stripe), address(&shop));
+    let mut arguments = vec!["--bind", &stripe, "--seed", &seed, "--webhook", &webhook];
+    arguments.extend(["--shop", &shop, "--surepass", &surepass]);
+    // Surepass may be set to require these of every token.
+    let (issuer, audience) = (&settings.customers.issuer, &settings.customers.audience);
+    for (option, value) in [("--jwt-issuer", issuer), ("--jwt-audience", audience)] {
+        arguments.extend(value.iter().flat_map(|value| [option, value]));
+    }
+    let environment = vec![
+        ("SUREPASS_SANDBOX_WEBHOOK_SECRET", layout.webhook_secret.clone()),
+        ("SUREPASS_JWT_SECRET", demo.jwt_secret.clone()),
+    ];
+    Program::sibling("surepass-sandbox", &arguments, environment)
 }
 
 /// How this program was called, for commands to copy.
@@ -161,9 +176,9 @@ fn this_program() -> String {
     )
 }
 
-/// Waits until the system is ready, says where it is, and plays the demo.
+/// Waits until the system is ready, prints where it is, and plays the demo.
 async fn present(
-    place: &Place,
+    layout: &Layout,
     store: &Arc<store::Store>,
     settings: &Settings,
     options: Options,
@@ -171,48 +186,41 @@ async fn present(
     let client = crate::http_client::http()
         .timeout(Duration::from_secs(10))
         .build()?;
-    ready(&client, &format!("http://{}/readyz", place.address)).await?;
-    let address = place.address;
+    ready(&client, &format!("http://{}/readyz", layout.address)).await?;
+    let address = layout.address;
     println!("Surepass is up. Webhooks: http://{address}/webhooks/stripe   Status: http://{address}/");
-    println!("Data: {}   Stop: Ctrl-C", place.folder.display());
-    let file = store::sqlite_file(&place.database_url);
+    println!("Data: {}   Stop: Ctrl-C", layout.folder.display());
+    let file = store::sqlite_file(&layout.database_url);
     if let Some(file) =
-        file.filter(|file| settings.database.url.is_none() && !file.starts_with(&place.folder))
+        file.filter(|file| settings.database.url.is_none() && !file.starts_with(&layout.folder))
     {
         println!("Store: {}", file.display());
     }
     let program = this_program();
-    let commands = place.commands_file();
-    if !options.demo {
-        println!(
-            "Next: . {}; then {program} jobs list, {program} subscriptions list",
-            commands.display()
-        );
+    let environment = layout.environment_file();
+    let environment = environment.display();
+    let Some(demo) = &layout.demo else {
+        println!("Next: . {environment}; then {program} jobs list, {program} subscriptions list");
         if settings.stripe.webhook_secrets.is_empty() {
-            let file = place.folder.join("webhook-secret");
+            let file = layout.folder.join("webhook-secret");
             println!(
                 "STRIPE_WEBHOOK_SECRET is not set: events must be signed with the secret in {}.",
                 file.display()
             );
         }
         return Ok(true);
-    }
-    ready(&client, &format!("{}/_sandbox/clock", place.stripe())).await?;
-    let played = demo::play(&client, place, store, settings).await?;
-    println!(
-        "List the subscriptions:\n  . {}; {program} subscriptions list",
-        commands.display()
-    );
+    };
+    ready(&client, &format!("{}/_sandbox/clock", demo.stripe())).await?;
+    let played = Box::pin(demo::play(&client, layout, demo, store, settings)).await;
+    let played = played.map_err(UpError::Demo)?;
+    println!("List the subscriptions:\n  . {environment}; {program} subscriptions list");
     if !options.exit_when_done {
         println!(
             "Buy a pass as a customer, in the demo's own shop:\n  {}/",
-            place.shop.as_deref().unwrap_or_default()
+            demo.shop()
         );
         println!("Pay for a pass on the sandbox's hosted page:\n  {}", played.page);
-        println!(
-            "Check that everybody who paid has a pass:\n  . {}; {program} doctor",
-            commands.display()
-        );
+        println!("Check that everybody who paid has a pass:\n  . {environment}; {program} doctor");
     }
     Ok(played.right)
 }
@@ -228,22 +236,6 @@ async fn ready(client: &reqwest::Client, url: &str) -> Result<(), UpError> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(UpError::NotReady(last))
-}
-
-/// The demo's Stripe, which sends its webhooks to the server. Ids follow from the seed, and those of an earlier demo are in the
-/// store already.
-fn sandbox(place: &Place) -> Result<Option<Program>, UpError> {
-    let Some(address) = place.sandbox else {
-        return Ok(None);
-    };
-    let webhook = format!("http://{}/webhooks/stripe", place.address);
-    let (bind, seed) = (address.to_string(), rand::random::<u32>().to_string());
-    let arguments = ["--bind", &bind, "--seed", &seed, "--webhook", &webhook];
-    let environment = vec![("SUREPASS_SANDBOX_WEBHOOK_SECRET", place.webhook_secret.clone())];
-    let program = Program::sibling("surepass-sandbox", &arguments, environment);
-    program
-        .map(Some)
-        .map_err(|error| UpError::Io("sandbox".to_owned(), error))
 }
 
 /// One `up` for each folder.

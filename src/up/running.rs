@@ -99,6 +99,15 @@ fn url(file: &Path) -> SecretString {
     format!("sqlite://{}", file.display()).into()
 }
 
+/// Whether the Redis that is set is the one that `up` starts for this folder, as where its `environment` file was sourced.
+pub(super) fn is_own_redis(settings: &Settings, folder: &Path) -> bool {
+    let written = read_environment(folder);
+    settings.redis.url.as_ref().is_some_and(|set| {
+        let mut urls = written.iter().filter(|(name, _)| name == "REDIS_URL");
+        urls.any(|(_, url)| url.expose_secret() == set.expose_secret())
+    })
+}
+
 /// Whether an `up` holds its lock.
 fn is_running(folder: &Path) -> bool {
     let Ok(lock) = File::open(folder.join(LOCK)) else {

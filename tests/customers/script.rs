@@ -34,7 +34,7 @@ fn assert_success(output: &Output) {
 
 #[test]
 fn every_script_is_plain_javascript() {
-    for folder in ["src/http/page/script", "src/up/demo/shop"] {
+    for folder in ["src/http/page/script", "crates/sandbox/src/shop"] {
         for file in files(folder, ".js") {
             assert_success(&node(&["--check", &file]));
         }

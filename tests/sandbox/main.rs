@@ -12,3 +12,4 @@ mod mailbox;
 mod our_client;
 mod page;
 mod process;
+mod shop;

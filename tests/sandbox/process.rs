@@ -8,9 +8,9 @@ use support::program::{Program, command, run, stderr, stdout};
 use support::stripe_sandbox::{SANDBOX, StripeSandbox};
 
 #[tokio::test]
-async fn its_help_says_that_it_is_a_sandbox_and_nothing_else() {
+async fn its_help_says_that_no_money_moves() {
     let help = stdout(&run(command(&SANDBOX, &["--help"], &[])).await);
-    assert!(help.contains("It is a sandbox and nothing else"), "{help}");
+    assert!(help.contains("No money moves"), "{help}");
     assert!(help.contains("[default: 127.0.0.1:12111]"), "{help}");
 }
 

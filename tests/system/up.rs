@@ -299,6 +299,26 @@ async fn a_worker_or_redis_that_dies_under_up_is_started_again() {
 }
 
 #[tokio::test]
+async fn a_demo_started_by_a_shell_that_has_sourced_the_last_ones_environment_uses_the_same_folder() {
+    let machine = Machine::new();
+    let demo = machine.path().join("data/demo");
+    let file = demo.join("environment");
+    let sourced = format!(". '{}'; exec \"$0\" up --demo", file.display());
+    for start in [
+        command(&SUREPASS, &["up", "--demo"], &machine.environment),
+        command("/bin/sh", &["-c", &sourced, &SUREPASS], &machine.environment),
+    ] {
+        let mut up = Program::start(start);
+        up.says("Surepass is up.").await;
+        let data = up.says("Data: ").await;
+        assert!(data.contains(&format!("{}  ", demo.display())), "{data}");
+        up.signal(Signal::SIGTERM);
+        assert!(up.ended().await.success(), "{}", up.said());
+        machine.left(false).await;
+    }
+}
+
+#[tokio::test]
 async fn a_second_up_on_the_same_folder_is_refused() {
     let machine = Machine::new();
     let mut up = machine.up();

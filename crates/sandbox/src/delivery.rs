@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Serialize;
-use sha2::Sha256;
 
 use crate::faults::Fate;
 use crate::objects::Endpoint;
 use crate::sandbox::Sandbox;
+use crate::signature::hmac_sha256;
 use crate::world::{Scope, Task, Webhooks, World};
 
 /// The shape of events for an endpoint that asks for none, and of those that are listed.
@@ -272,12 +271,8 @@ fn signed(endpoint: &Endpoint, timestamp: i64, body: &[u8]) -> String {
     let secrets = [Some(&endpoint.secret), rolled.map(|(secret, _)| secret)];
     let mut header = format!("t={timestamp}");
     for secret in secrets.into_iter().flatten() {
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) else {
-            continue;
-        };
-        mac.update(format!("{timestamp}.").as_bytes());
-        mac.update(body);
-        header = format!("{header},v1={}", hex::encode(mac.finalize().into_bytes()));
+        let signature = hmac_sha256(secret, &[timestamp.to_string().as_bytes(), b".", body]);
+        header = format!("{header},v1={}", hex::encode(signature));
     }
     header
 }

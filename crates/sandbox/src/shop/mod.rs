@@ -1,18 +1,18 @@
-//! A small shop, to show by example how one ties in: it signs its customer in at Surepass, sells through Checkout with the
-//! customer's page to come back to, and embeds the widget.
+//! A small shop, to show by example how one connects: it signs its customer in at Surepass, sells through Checkout with the
+//! customer's page to come back to, and embeds the widget. `surepass up --demo` opens it.
 //!
-//! It is a server of this process: a part of neither Surepass, whose tokens it signs, nor the sandbox, which is Stripe and
-//! knows no shop's secret; and as a program of its own nobody would start it.
+//! It uses the sandbox as it would use Stripe, over HTTP.
 
 mod checkout;
 mod pages;
 mod token;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::Server;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -22,16 +22,11 @@ use maud::Markup;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::clock::Clock;
-use crate::config::Settings;
-use crate::up::{Place, UpError, beside};
-
+use crate::sandbox::Sandbox;
 use checkout::Checkout;
-use token::Signer;
+use token::{Customer, Signer};
 
-/// Where it is, if nobody else listens there.
-const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_112);
-/// One call of Stripe's sandbox.
+/// How long Stripe may take to create a session.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The customer's page of the sample catalogue's tenant.
 const PAGE: &str = "/studio/subscriptions";
@@ -40,66 +35,53 @@ const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = include_str!("shop.css");
 const SCRIPT: &str = include_str!("shop.js");
 
-/// The shop with its address and the secret that it shares with Surepass, before it opens.
-pub(in crate::up) struct Shop {
-    listener: TcpListener,
-    address: SocketAddr,
-    secret: SecretString,
+/// The demo's shop.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct Options {
+    /// Open a small shop at this address. It sells passes through the sandbox, to show how a shop connects to Surepass
+    #[arg(long, value_name = "ADDRESS", requires_all = ["surepass", "jwt_secret"])]
+    shop: Option<SocketAddr>,
+    /// Address of Surepass, where the shop sends its customers
+    #[arg(long, value_name = "URL", requires = "shop")]
+    surepass: Option<String>,
+    /// Secret that signs the tokens of the shop's customers: the one that Surepass verifies them with
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "SUREPASS_JWT_SECRET",
+        hide_env_values = true
+    )]
+    jwt_secret: Option<SecretString>,
+    /// Issuer (`iss`) of the shop's tokens, if Surepass requires one
+    #[arg(long, value_name = "ISSUER", requires = "shop")]
+    jwt_issuer: Option<String>,
+    /// Audience (`aud`) of the shop's tokens, if Surepass requires one
+    #[arg(long, value_name = "AUDIENCE", requires = "shop")]
+    jwt_audience: Option<String>,
 }
 
-impl Shop {
-    /// On a free port of this machine, with a secret that no other process has.
-    pub(in crate::up) fn bind(settings: &Settings) -> Result<Self, UpError> {
-        let any = SocketAddr::new(HERE.ip(), 0);
-        let listener = TcpListener::bind(beside(settings, HERE)).or_else(|_| TcpListener::bind(any));
-        let told = |error| UpError::Io("the demo's shop".to_owned(), error);
-        let listener = listener.map_err(told)?;
-        Ok(Self {
-            address: listener.local_addr().map_err(told)?,
-            listener,
-            secret: hex::encode(rand::random::<[u8; 32]>()).into(),
-        })
-    }
-
-    pub(in crate::up) fn origin(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    pub(in crate::up) fn jwt_secret(&self) -> SecretString {
-        self.secret.clone()
-    }
-
-    /// What Surepass must be told of it.
-    pub(in crate::up) fn settings(&self) -> Vec<(&'static str, SecretString)> {
-        let origin = self.origin();
-        let sign_in = format!("{origin}/sign-in?return={{return}}");
-        vec![
-            ("SUREPASS_JWT_SECRET", self.secret.clone()),
-            ("SUREPASS_SIGN_IN_URL", sign_in.into()),
-            ("SUREPASS_ALLOWED_ORIGINS", origin.into()),
-        ]
-    }
-
-    /// Opens it, until the handle stops it.
-    pub(in crate::up) fn open(self, place: &Place, settings: &Settings) -> Result<ServerHandle, UpError> {
-        let origin = self.origin();
-        let told = |error| UpError::Io(origin.clone(), error);
-        let server = self.server(place, settings)?.map_err(told)?;
-        let handle = server.handle();
-        tokio::spawn(server);
-        Ok(handle)
-    }
-
-    fn server(self, place: &Place, settings: &Settings) -> Result<io::Result<Server>, UpError> {
-        let surepass = format!("http://{}", place.address);
+impl Options {
+    /// The shop, ready to run; `None` where none was asked for. `stripe`: the sandbox's own address.
+    pub(crate) fn open(self, stripe: &str, sandbox: Arc<Sandbox>) -> io::Result<Option<Server>> {
+        let Some(address) = self.shop else {
+            return Ok(None);
+        };
+        let listener = TcpListener::bind(address)?;
+        let origin = format!("http://{}", listener.local_addr()?);
+        println!("the shop is at {origin}");
         let counter = web::Data::new(Counter {
-            signer: Signer::new(&self.secret, &settings.customers, Clock::system()),
-            checkout: Checkout {
-                http: crate::http_client::http().no_proxy().timeout(PATIENCE).build()?,
-                stripe: place.stripe(),
+            signer: Signer {
+                secret: self.jwt_secret.unwrap_or_default(),
+                issuer: self.jwt_issuer,
+                audience: self.jwt_audience,
+                sandbox,
             },
-            origin: self.origin(),
-            surepass,
+            checkout: Checkout {
+                http: crate::http_client(PATIENCE).map_err(io::Error::other)?,
+                stripe: stripe.to_owned(),
+            },
+            origin,
+            surepass: self.surepass.unwrap_or_default(),
         });
         let server = HttpServer::new(move || {
             App::new()
@@ -114,7 +96,7 @@ impl Shop {
                 .route("/shop.js", web::get().to(script))
         });
         let server = server.workers(1).disable_signals().shutdown_timeout(1);
-        Ok(server.listen(self.listener).map(HttpServer::run))
+        Ok(Some(server.listen(listener)?.run()))
     }
 }
 
@@ -128,7 +110,7 @@ struct Counter {
 }
 
 impl Counter {
-    /// As strict as a shop can be that embeds the widget: its script and its calls are all that need a word.
+    /// As strict as a shop that embeds the widget can be: only its script and its calls need permission.
     fn headers(&self) -> DefaultHeaders {
         let Self {
             surepass, checkout, ..
@@ -147,8 +129,7 @@ impl Counter {
             .add((CACHE_CONTROL, "no-store"))
     }
 }
-
-/// What the address of the sign-in says.
+/// The query of the sign-in page.
 #[derive(Deserialize)]
 struct SignIn {
     /// Where the customer wants to go on Surepass; it checks that itself.
@@ -156,7 +137,7 @@ struct SignIn {
     to: Option<String>,
 }
 
-/// What the form of the shop says.
+/// The form that buys.
 #[derive(Deserialize)]
 struct Order {
     back: Back,
@@ -172,33 +153,43 @@ enum Back {
     Widget,
 }
 
-/// What the address of the page with the widget says.
+/// The query of the page with the widget.
 #[derive(Deserialize)]
 struct Embedded {
     session_id: Option<String>,
 }
 
 async fn front(counter: web::Data<Counter>) -> HttpResponse {
-    page(pages::front(&counter, &counter.signer.token()))
+    page(pages::front(
+        &counter,
+        &counter.signer.token(&Customer::default()),
+    ))
 }
 
-/// Where Surepass sends who is not signed in.
+/// Where Surepass sends customers who are not signed in.
 async fn sign_in(counter: web::Data<Counter>, asked: web::Query<SignIn>) -> HttpResponse {
     let to = asked.to.as_deref().unwrap_or(PAGE);
-    page(pages::sign_in(&counter, &counter.signer.token(), to))
+    page(pages::sign_in(
+        &counter,
+        &counter.signer.token(&Customer::default()),
+        to,
+    ))
 }
 
-/// Opens a Checkout Session and sends the customer there. What is not paid expires by itself.
+/// Creates a Checkout Session and redirects the customer to it.
 async fn buy(counter: web::Data<Counter>, order: web::Form<Order>) -> HttpResponse {
     let success_url = match order.back {
         Back::Page => format!("{}{PAGE}?success=true", counter.surepass),
         Back::Widget => format!("{}/widget?success=true", counter.origin),
     };
-    let opened = counter.checkout.open(&success_url, &counter.origin).await;
+    let opened = counter
+        .checkout
+        .open(&Customer::default(), &success_url, &counter.origin)
+        .await;
     match opened {
         Ok(url) => HttpResponse::SeeOther().insert_header((LOCATION, url)).finish(),
         Err(error) => {
-            tracing::warn!(%error, "the demo's shop could not create a Checkout Session");
+            eprintln!("the shop cannot create a Checkout Session: {error}");
             let sorry = pages::sorry().into_string();
             HttpResponse::BadGateway().content_type(HTML).body(sorry)
         }
@@ -209,18 +200,14 @@ async fn widget(counter: web::Data<Counter>, asked: web::Query<Embedded>) -> Htt
     page(pages::widget(&counter, asked.session_id.as_deref()))
 }
 
-/// A token for the widget. Pages of other origins can ask for it, too, but not read the answer.
-async fn token(counter: web::Data<Counter>) -> HttpResponse {
-    let token = counter.signer.token();
+/// A token for the widget; of another customer where the query names one, as the demo's scenes do. Pages of other origins can ask
+/// for it, too, but not read the answer.
+async fn token(counter: web::Data<Counter>, customer: Option<web::Query<Customer>>) -> HttpResponse {
+    let customer = customer.map(web::Query::into_inner).unwrap_or_default();
+    let token = counter.signer.token(&customer);
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
         .body(token.expose_secret().to_owned())
-}
-
-/// A token of a customer, as the shop's sign-in would give it; the demo's scenes are customers, too.
-pub(super) fn token_of(place: &Place, settings: &Settings, user: &str, email: &str) -> SecretString {
-    let secret = place.jwt_secret.clone().unwrap_or_default();
-    Signer::new(&secret, &settings.customers, Clock::system()).token_of(user, email)
 }
 
 async fn style() -> HttpResponse {

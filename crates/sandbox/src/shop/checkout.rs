@@ -1,15 +1,17 @@
-//! What the shop asks of Stripe: a Checkout Session that says in its metadata what is bought, by whom, of which tenant.
+//! Creates a Checkout Session. Its metadata says what is bought, by whom, and of which tenant.
 
 use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
-use super::token::{EMAIL, USER};
-use crate::up::DEMO_KEY;
+use super::token::Customer;
+
+/// The sandbox takes any key that looks like one.
+const KEY: &str = "sk_test_shop";
 
 /// Ten classes of the sample catalogue, in minor units.
-pub(super) const PRICE: i64 = 150_000;
+const PRICE: i64 = 150_000;
 
-/// The shop's way to Stripe.
+/// The shop's client for Stripe.
 #[derive(Debug)]
 pub(super) struct Checkout {
     pub(super) http: reqwest::Client,
@@ -32,9 +34,14 @@ struct Session {
 }
 
 impl Checkout {
-    /// Opens a session and answers the address of its hosted page. It is not tried again: who pressed the button does that,
-    /// and an open session that nobody pays expires by itself.
-    pub(super) async fn open(&self, success_url: &str, cancel_url: &str) -> Result<String, CheckoutError> {
+    /// Opens a session and returns the address of its hosted page. Not retried: the customer can press the button again, and
+    /// an open session that nobody pays expires by itself.
+    pub(super) async fn open(
+        &self,
+        buyer: &Customer,
+        success_url: &str,
+        cancel_url: &str,
+    ) -> Result<String, CheckoutError> {
         // Stripe puts the session's id there.
         let success_url = format!("{success_url}&session_id={{CHECKOUT_SESSION_ID}}");
         let mut form = Serializer::new(String::new());
@@ -42,8 +49,8 @@ impl Checkout {
             ("mode", "payment"),
             ("success_url", &success_url),
             ("cancel_url", cancel_url),
-            ("customer_email", EMAIL),
-            ("client_reference_id", USER),
+            ("customer_email", &buyer.email),
+            ("client_reference_id", &buyer.user),
             ("payment_method_types[0]", "card"),
             ("payment_method_types[1]", "sepa_debit"),
             ("line_items[0][quantity]", "1"),
@@ -53,13 +60,13 @@ impl Checkout {
             ("metadata[type]", "pass_purchase"),
             ("metadata[passId]", "pass-10"),
             ("metadata[passName]", "10 classes"),
-            ("metadata[userId]", USER),
+            ("metadata[userId]", &buyer.user),
             ("metadata[tenantId]", "tenant-1"),
         ]);
         let request = self
             .http
             .post(format!("{}/v1/checkout/sessions", self.stripe))
-            .bearer_auth(DEMO_KEY)
+            .bearer_auth(KEY)
             .header("Content-Type", "application/x-www-form-urlencoded")
             .body(form.finish());
         let session: Session = request.send().await?.error_for_status()?.json().await?;
