@@ -5,10 +5,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use support::ROOT;
 use support::program::{self, stderr, stdout};
 use support::stripe_sandbox::{StripeSandbox, TEST_KEY, ids};
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 fn installed(library: &str) {
     assert!(
@@ -35,7 +34,7 @@ async fn walks(program: &str, script: &str, library: &str, steps: &str) {
 async fn stripes_library_for_node_finds_what_it_finds_at_stripe() {
     walks(
         "node",
-        "tests/sandbox/client.mjs",
+        "crates/sandbox/tests/sandbox/client.mjs",
         ".tools/node/node_modules/stripe",
         "10 steps",
     )
@@ -46,7 +45,7 @@ async fn stripes_library_for_node_finds_what_it_finds_at_stripe() {
 async fn stripes_library_for_python_finds_what_it_finds_at_stripe() {
     walks(
         "python3",
-        "tests/sandbox/client.py",
+        "crates/sandbox/tests/sandbox/client.py",
         ".tools/python/stripe",
         "5 steps",
     )

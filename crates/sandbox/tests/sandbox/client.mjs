@@ -5,7 +5,7 @@ import {createServer} from 'node:http';
 import {once} from 'node:events';
 import {createRequire} from 'node:module';
 
-const require = createRequire(new URL('../../.tools/node/', import.meta.url));
+const require = createRequire(new URL('../../../../.tools/node/', import.meta.url));
 const Stripe = require('stripe');
 const base = new URL(process.argv[2]);
 const at = {host: base.hostname, port: base.port, protocol: 'http'};

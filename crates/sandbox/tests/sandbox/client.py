@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".tools" / "python"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[4] / ".tools" / "python"))
 
 import stripe  # noqa: E402
 
