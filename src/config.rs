@@ -106,6 +106,9 @@ pub struct DatabaseSettings {
     /// Whether `serve` and the worker bring the tables of an older program up to date when they start.
     #[serde(deserialize_with = "value::flag")]
     pub migrate_on_start: bool,
+    /// How long records of operators' actions are kept; 0: for ever.
+    #[serde(rename = "keep_audit_days")]
+    pub keep_audit: Days<0, 36_500>,
 }
 
 impl DatabaseSettings {
@@ -228,6 +231,9 @@ pub struct EventLogSettings {
     /// How long raw bodies are kept, up to 3,650 days.
     #[serde(rename = "keep_body_days")]
     pub keep_body: Days<0, 3_650>,
+    /// How long the store keeps events; 0: for ever.
+    #[serde(rename = "keep_days")]
+    pub keep: Days<0, 36_500>,
     /// Entries that wait in Redis at most, 1,000 to a hundred million.
     pub stream_max_entries: Within<u64, 1_000, 100_000_000>,
     /// Entries stored in one transaction, 1 to 10,000.

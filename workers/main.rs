@@ -335,8 +335,9 @@ fn drain(
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
     let (queue, name, store, clock) = (queue.clone(), name.to_owned(), store.clone(), clock.clone());
-    let (log, livemode, stop) = (
+    let (log, keep_audit, livemode, stop) = (
         settings.event_log.clone(),
+        *settings.database.keep_audit,
         settings.stripe.livemode(),
         stop.clone(),
     );
@@ -350,6 +351,8 @@ fn drain(
                 batch: *log.drain_batch,
                 interval: *log.drain_interval,
                 keep_body: *log.keep_body,
+                keep_events: *log.keep,
+                keep_audit,
             };
             drain.run(stop.clone())
         })

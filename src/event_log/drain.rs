@@ -30,6 +30,10 @@ pub struct Drain {
     pub interval: Duration,
     /// How long the store keeps raw bodies.
     pub keep_body: Duration,
+    /// How long the store keeps events. Zero: for ever.
+    pub keep_events: Duration,
+    /// How long the store keeps the audit log. Zero: for ever.
+    pub keep_audit: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -186,14 +190,23 @@ impl Drain {
         Ok(())
     }
 
-    /// Drops bodies that have been kept long enough.
+    /// Deletes what has been kept long enough, in batches, so that other writers can proceed in between.
     async fn clear(&self) -> Result<(), DrainError> {
-        const CHUNK: u32 = 1_000;
-        let Ok(keep) = chrono::Duration::from_std(self.keep_body) else {
-            return Ok(());
+        const BATCH: u32 = 1_000;
+        let before = |keep: Duration| {
+            let keep = chrono::Duration::from_std(keep).ok()?;
+            self.clock.now().checked_sub_signed(keep)
         };
-        let before = self.clock.now() - keep;
-        while self.store.events().drop_bodies(before, CHUNK).await? == u64::from(CHUNK) {}
+        let unless_ever = |keep: Duration| (!keep.is_zero()).then_some(keep);
+        if let Some(before) = before(self.keep_body) {
+            while self.store.events().drop_bodies(before, BATCH).await? == u64::from(BATCH) {}
+        }
+        if let Some(before) = unless_ever(self.keep_events).and_then(before) {
+            while self.store.events().delete(before, BATCH).await? == u64::from(BATCH) {}
+        }
+        if let Some(before) = unless_ever(self.keep_audit).and_then(before) {
+            while self.store.audit().delete(before, BATCH).await? == u64::from(BATCH) {}
+        }
         Ok(())
     }
 }

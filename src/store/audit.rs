@@ -40,6 +40,16 @@ impl Audit<'_> {
             .map(drop)
     }
 
+    /// Deletes the records of actions that began before `before`; at most `limit` in one call. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete(self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+        let text = "DELETE FROM audit WHERE id IN (SELECT id FROM audit \
+             WHERE began_at < $1 ORDER BY began_at LIMIT $2)";
+        self.0.execute(text, binds![before, limit]).await
+    }
+
     /// The actions of operators, newest first; at most `limit`.
     ///
     /// # Errors

@@ -47,6 +47,16 @@ impl Events<'_> {
         self.0.execute(text, binds![before, limit]).await
     }
 
+    /// Deletes events received before `before`; at most `limit` in one call. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete(self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+        let text = "DELETE FROM events WHERE id IN (SELECT id FROM events \
+             WHERE received_at < $1 ORDER BY received_at LIMIT $2)";
+        self.0.execute(text, binds![before, limit]).await
+    }
+
     /// The newest events, at most `limit`.
     ///
     /// # Errors

@@ -49,9 +49,9 @@ const FULFILLED: &str = "SELECT held.id FROM unmatched_payments AS held \
 /// Open cases whose payment was refunded in full. What only a tenant's own secret proves closes no case of
 /// another.
 const REFUNDED: &str = "SELECT held.id FROM unmatched_payments AS held \
-    JOIN refunded_payments AS known ON known.payment = held.payment AND known.account = held.account \
-    WHERE held.state = 'open' AND (known.path_tenant = '' OR known.path_tenant = held.path_tenant \
-    OR held.tenant_id = (SELECT id FROM tenants WHERE slug = known.path_tenant))";
+    JOIN refunded_payments AS refund ON refund.payment = held.payment AND refund.account = held.account \
+    WHERE held.state = 'open' AND (refund.path_tenant = '' OR refund.path_tenant = held.path_tenant \
+    OR held.tenant_id = (SELECT id FROM tenants WHERE slug = refund.path_tenant))";
 
 /// Unmatched payments: [`Store::unmatched`](super::Store::unmatched).
 ///

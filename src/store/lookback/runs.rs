@@ -65,12 +65,14 @@ impl Lookback<'_> {
     /// # Errors
     /// [`StoreError`].
     pub async fn failed_account_syncs(self, since: DateTime<Utc>) -> Result<Vec<LookbackRun>, StoreError> {
-        let text = "SELECT one.* FROM lookback_runs AS one JOIN (SELECT COALESCE(account, '') AS of, \
-                 MAX(began_at) AS newest FROM lookback_runs WHERE began_at > $1 AND via = 'lookback' \
-                 AND phase IN ('done', 'failed') GROUP BY COALESCE(account, '')) AS last \
-             ON COALESCE(one.account, '') = last.of AND one.began_at = last.newest \
-             WHERE one.via = 'lookback' AND one.phase = 'failed' ORDER BY one.account, one.id";
-        self.0.db.list(text, binds![since], run).await
+        // Ordered by age, so that SQLite uses the index by age for both ranges.
+        let text = "SELECT * FROM lookback_runs AS one WHERE began_at > $1 AND via = 'lookback' AND phase = 'failed' \
+             AND NOT EXISTS (SELECT 1 FROM lookback_runs AS later WHERE later.began_at > one.began_at \
+                 AND later.via = 'lookback' AND later.phase IN ('done', 'failed') \
+                 AND COALESCE(later.account, '') = COALESCE(one.account, '')) ORDER BY began_at, id";
+        let mut runs = self.0.db.list(text, binds![since], run).await?;
+        runs.sort_by(|a, b| a.account.cmp(&b.account));
+        Ok(runs)
     }
 
     /// Deletes a run that has not started.

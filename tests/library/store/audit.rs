@@ -8,6 +8,7 @@ use support::purchases::minute;
 contract!(
     an_act_is_there_from_its_beginning_and_its_end_is_told_once,
     the_newest_acts_come_first,
+    the_oldest_acts_are_deleted_in_bounded_chunks,
 );
 
 fn record(number: i64) -> AuditRecord {
@@ -53,4 +54,15 @@ async fn the_newest_acts_come_first(home: Home) {
         store.audit().begin(&record(number)).await.unwrap();
     }
     assert_eq!(store.audit().list(2).await.unwrap(), [record(3), record(2)]);
+}
+
+async fn the_oldest_acts_are_deleted_in_bounded_chunks(home: Home) {
+    let store = home.ready().await;
+    for number in 0..5 {
+        store.audit().begin(&record(number)).await.unwrap();
+    }
+    for deleted in [2, 1, 0] {
+        assert_eq!(store.audit().delete(minute(3), 2).await.unwrap(), deleted);
+    }
+    assert_eq!(store.audit().list(10).await.unwrap(), [record(4), record(3)]);
 }

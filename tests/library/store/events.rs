@@ -8,6 +8,7 @@ use support::purchases::minute;
 contract!(
     an_event_is_logged_once,
     event_bodies_are_dropped_in_bounded_chunks,
+    the_oldest_events_are_deleted_in_bounded_chunks,
 );
 
 fn event(number: i64) -> LoggedEvent {
@@ -64,5 +65,18 @@ async fn event_bodies_are_dropped_in_bounded_chunks(home: Home) {
             body: None,
             ..event(0)
         }
+    );
+}
+
+async fn the_oldest_events_are_deleted_in_bounded_chunks(home: Home) {
+    let store = home.ready().await;
+    let events: Vec<_> = (0..10).map(event).collect();
+    store.events().append(&events).await.unwrap();
+    for deleted in [5, 2, 0] {
+        assert_eq!(store.events().delete(minute(7), 5).await.unwrap(), deleted);
+    }
+    assert_eq!(
+        store.events().list(10).await.unwrap(),
+        [event(9), event(8), event(7)]
     );
 }

@@ -26,6 +26,7 @@ mod ledger;
 mod livemode;
 mod lookback;
 mod ownership;
+mod plans;
 mod purchases;
 mod queries;
 mod refunds;
