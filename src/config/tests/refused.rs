@@ -12,120 +12,123 @@ fn why(source: &str) -> String {
     }
 }
 
+/// What is refused, with the whole message.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "SUREPASS_STRIPE_RATE=fast",
+        "SUREPASS_STRIPE_RATE must be a whole number from 1 to 100, and is `fast`",
+    ),
+    (
+        "SUREPASS_STRIPE_RATE=101",
+        "SUREPASS_STRIPE_RATE must be a whole number from 1 to 100, and is `101`",
+    ),
+    (
+        "worker.concurrency = 0",
+        "development.toml: `worker.concurrency` must be a whole number from 1 to 10000, and is `0`",
+    ),
+    (
+        "queue.sync.weight = 1.5",
+        "development.toml: `queue.sync.weight` must be a whole number from 1 to 1000, and is `1.5`",
+    ),
+    (
+        "worker.grace_seconds = -1",
+        "development.toml: `worker.grace_seconds` must be a whole number from 0 to 3600 seconds, and is `-1`",
+    ),
+    (
+        "lookback.nightly_days = 0",
+        "development.toml: `lookback.nightly_days` must be a whole number from 1 to 400 days, and is `0`",
+    ),
+    (
+        "queue.lease_seconds = []",
+        "development.toml: `queue.lease_seconds` must be a string",
+    ),
+    (
+        "queue.backoff_base_ms = 2000\nqueue.backoff_cap_seconds = 1",
+        "development.toml: `queue.backoff_base_ms` must not be longer than `queue.backoff_cap_seconds`",
+    ),
+    (
+        "SUREPASS_BIND=localhost",
+        "SUREPASS_BIND must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080, and is `localhost`",
+    ),
+    (
+        "server.bind = ''",
+        "development.toml: `server.bind` must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080, and is empty",
+    ),
+    (
+        "SUREPASS_LOG_FORMAT=xml",
+        "SUREPASS_LOG_FORMAT must be `pretty` or `json`, and is `xml`",
+    ),
+    (
+        "database.sqlite_synchronous = 'off'",
+        "development.toml: `database.sqlite_synchronous` must be `full` or `normal`, and is `off`",
+    ),
+    (
+        "database.sqlite_synchronous = ''",
+        "development.toml: `database.sqlite_synchronous` must be `full` or `normal`, and is empty",
+    ),
+    (
+        "STRIPE_API_BASE=ftp://stripe",
+        "STRIPE_API_BASE must be a URL that begins with https:// or http://, and is `ftp://stripe`",
+    ),
+    (
+        "queue.prefix = '{a}'",
+        "development.toml: `queue.prefix` must be 1 to 64 lower-case letters, digits, `-` or `_`, and is `{a}`",
+    ),
+    (
+        "lookback.nightly = 'at three'",
+        "development.toml: `lookback.nightly` must be five fields of cron (minute hour day month weekday), such as \
+             `0 3 * * *` or `*/10 * * * *`, and is `at three`",
+    ),
+    (
+        "lookback.audit = '0 0 30 2 *'",
+        "development.toml: `lookback.audit` must be a schedule that comes at some time, and is `0 0 30 2 *`",
+    ),
+    (
+        "lookback.time_zone = 'Oslo'",
+        "development.toml: `lookback.time_zone` must be a time zone by its IANA name, such as `UTC` or `Europe/Oslo`, \
+             and is `Oslo`",
+    ),
+    (
+        "stripe.webhok_secrets = 'whsec_a'",
+        "development.toml: there is no setting `stripe.webhok_secrets`; here it could be one of: api_base, livemode, \
+             rate_per_second, secret_key, webhook_secrets",
+    ),
+    (
+        "STRIPE_SECRET_KEY=pk_live_1",
+        "STRIPE_SECRET_KEY is a publishable key (pk_…): use a restricted key (rk_…) or the secret key (sk_…) (Dashboard, \
+             Developers, API keys)",
+    ),
+    (
+        "SUREPASS_ENV=../etc",
+        "SUREPASS_ENV is `../etc`: use letters, digits, `-` and `_`, as in `production`",
+    ),
+    (
+        "SUREPASS_CONFIG=nowhere",
+        "SUREPASS_CONFIG asks for nowhere, which is not there: create it, correct SUREPASS_CONFIG, or leave it unset",
+    ),
+    (
+        "SUREPASS_ENV=prodution",
+        "SUREPASS_ENV asks for prodution.toml, which is not there: create it, correct SUREPASS_ENV, or leave it unset",
+    ),
+    (
+        "STRIPE_WEBHOOK_SECRET=whsec_first-11,,whsec_second-2",
+        "STRIPE_WEBHOOK_SECRET (secret 2 of 3) is empty: set the value, or remove the extra comma",
+    ),
+    (
+        "stripe.webhook_secrets = ['whsec_first-11', ' ']",
+        "development.toml: `stripe.webhook_secrets` (secret 2 of 2) is empty: set the value, or remove the extra comma",
+    ),
+    (
+        "stripe.webhook_secrets = ['whsec_first-11', \"'whsec_second-2'\"]",
+        "development.toml: `stripe.webhook_secrets` (secret 2 of 2) is in quotes: docker env files keep them; write the \
+             value without quotes",
+    ),
+];
+
 #[test]
 fn an_error_names_the_variable_or_the_key_and_says_what_to_do() {
-    for (source, message) in [
-        (
-            "SUREPASS_STRIPE_RATE=fast",
-            "SUREPASS_STRIPE_RATE must be a whole number from 1 to 100, and is `fast`",
-        ),
-        (
-            "SUREPASS_STRIPE_RATE=101",
-            "SUREPASS_STRIPE_RATE must be a whole number from 1 to 100, and is `101`",
-        ),
-        (
-            "worker.concurrency = 0",
-            "development.toml: `worker.concurrency` must be a whole number from 1 to 10000, and is `0`",
-        ),
-        (
-            "queue.sync.weight = 1.5",
-            "development.toml: `queue.sync.weight` must be a whole number from 1 to 1000, and is `1.5`",
-        ),
-        (
-            "worker.grace_seconds = -1",
-            "development.toml: `worker.grace_seconds` must be a whole number from 0 to 3600 seconds, and is `-1`",
-        ),
-        (
-            "lookback.nightly_days = 0",
-            "development.toml: `lookback.nightly_days` must be a whole number from 1 to 400 days, and is `0`",
-        ),
-        (
-            "queue.lease_seconds = []",
-            "development.toml: `queue.lease_seconds` must be a string",
-        ),
-        (
-            "queue.backoff_base_ms = 2000\nqueue.backoff_cap_seconds = 1",
-            "development.toml: `queue.backoff_base_ms` must not be longer than `queue.backoff_cap_seconds`",
-        ),
-        (
-            "SUREPASS_BIND=localhost",
-            "SUREPASS_BIND must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080, and is `localhost`",
-        ),
-        (
-            "server.bind = ''",
-            "development.toml: `server.bind` must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080, and is empty",
-        ),
-        (
-            "SUREPASS_LOG_FORMAT=xml",
-            "SUREPASS_LOG_FORMAT must be `pretty` or `json`, and is `xml`",
-        ),
-        (
-            "database.sqlite_synchronous = 'off'",
-            "development.toml: `database.sqlite_synchronous` must be `full` or `normal`, and is `off`",
-        ),
-        (
-            "database.sqlite_synchronous = ''",
-            "development.toml: `database.sqlite_synchronous` must be `full` or `normal`, and is empty",
-        ),
-        (
-            "STRIPE_API_BASE=ftp://stripe",
-            "STRIPE_API_BASE must be a URL that begins with https:// or http://, and is `ftp://stripe`",
-        ),
-        (
-            "queue.prefix = '{a}'",
-            "development.toml: `queue.prefix` must be 1 to 64 lower-case letters, digits, `-` or `_`, and is `{a}`",
-        ),
-        (
-            "lookback.nightly = 'at three'",
-            "development.toml: `lookback.nightly` must be five fields of cron (minute hour day month weekday), such as \
-             `0 3 * * *` or `*/10 * * * *`, and is `at three`",
-        ),
-        (
-            "lookback.audit = '0 0 30 2 *'",
-            "development.toml: `lookback.audit` must be a schedule that comes at some time, and is `0 0 30 2 *`",
-        ),
-        (
-            "lookback.time_zone = 'Oslo'",
-            "development.toml: `lookback.time_zone` must be a time zone by its IANA name, such as `UTC` or `Europe/Oslo`, \
-             and is `Oslo`",
-        ),
-        (
-            "stripe.webhok_secrets = 'whsec_a'",
-            "development.toml: there is no setting `stripe.webhok_secrets`; here it could be one of: api_base, livemode, \
-             rate_per_second, secret_key, webhook_secrets",
-        ),
-        (
-            "STRIPE_SECRET_KEY=pk_live_1",
-            "STRIPE_SECRET_KEY is a publishable key (pk_…): use a restricted key (rk_…) or the secret key (sk_…) (Dashboard, \
-             Developers, API keys)",
-        ),
-        (
-            "SUREPASS_ENV=../etc",
-            "SUREPASS_ENV is `../etc`: use letters, digits, `-` and `_`, as in `production`",
-        ),
-        (
-            "SUREPASS_CONFIG=nowhere",
-            "SUREPASS_CONFIG asks for nowhere, which is not there: create it, correct SUREPASS_CONFIG, or leave it unset",
-        ),
-        (
-            "SUREPASS_ENV=prodution",
-            "SUREPASS_ENV asks for prodution.toml, which is not there: create it, correct SUREPASS_ENV, or leave it unset",
-        ),
-        (
-            "STRIPE_WEBHOOK_SECRET=whsec_first-11,,whsec_second-2",
-            "STRIPE_WEBHOOK_SECRET (secret 2 of 3) is empty: set the value, or remove the extra comma",
-        ),
-        (
-            "stripe.webhook_secrets = ['whsec_first-11', ' ']",
-            "development.toml: `stripe.webhook_secrets` (secret 2 of 2) is empty: set the value, or remove the extra comma",
-        ),
-        (
-            "stripe.webhook_secrets = ['whsec_first-11', \"'whsec_second-2'\"]",
-            "development.toml: `stripe.webhook_secrets` (secret 2 of 2) is in quotes: docker env files keep them; write the \
-             value without quotes",
-        ),
-    ] {
-        assert_eq!(why(source), message);
+    for (source, message) in REFUSED {
+        assert_eq!(why(source), *message);
     }
 }
 
