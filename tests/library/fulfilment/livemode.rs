@@ -87,12 +87,12 @@ async fn rule_9_what_a_purchase_ought_to_become_is_decided_by_the_same_mode() {
     let shop = undecided().await;
     let test = purchase(&bought(false, "a"));
     let due = async || {
-        let rules = FulfilmentRules::read(&*shop.store, None).await.unwrap();
+        let rules = FulfilmentRules::read(&shop.store, None).await.unwrap();
         rules.expected(&test, Clock::system().now())
     };
     assert!(matches!(due().await, ExpectedSubscription::Subscription(_)));
     assert_eq!(shop.deliver(&bought(true, "b")).await, "created");
-    assert_eq!(Mode::read(&*shop.store, None).await, Ok(Mode::FirstLive));
+    assert_eq!(Mode::read(&shop.store, None).await, Ok(Mode::FirstLive));
     let ExpectedSubscription::Refused(why) = due().await else {
         panic!("refused");
     };
