@@ -46,7 +46,7 @@ async fn a_token_tells_surepass_who_the_customer_is_for_fifteen_minutes_and_a_mi
         let identity = Identity::new(options, client.clone(), Clock::new(move || now));
         identity.verify(token).await
     };
-    let who = |customer: surepass::identity::Customer| (customer.id.to_string(), customer.verified_email);
+    let who = |customer: surepass::identity::Customer| (customer.id, customer.verified_email);
     // The sandbox's clock has gone on while the test was on its way, by less than a minute.
     let customer = read(&ada, SECRET, 15 * 60 + 59).await.unwrap();
     assert_eq!(
