@@ -9,7 +9,7 @@ use crate::objects::{
     Buyer, Charge, Customer, Dispute, LineItem, Metadata, Payment, PaymentIntent, Progress, Refund, Session,
     Snapshot, Status,
 };
-use crate::world::{Occasion, Scope, Task, World};
+use crate::world::{Cause, Scope, Task, World};
 
 /// How a session is paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +35,12 @@ const TRANSFER: &str = "sepa_debit";
 
 impl World {
     /// A session of these line items, to be filled in and then opened.
-    pub(crate) fn draft(&mut self, scope: &Scope, line_items: Vec<LineItem>, occasion: &Occasion) -> Session {
+    pub(crate) fn draft(&mut self, scope: &Scope, line_items: Vec<LineItem>, cause: &Cause) -> Session {
         let id = self.ids.session(scope.livemode);
         let currency = line_items.first().map(|item| item.price.currency.clone());
         Session {
-            created: occasion.at,
-            expires_at: occasion.at + OPEN_FOR.num_seconds(),
+            created: cause.at,
+            expires_at: cause.at + OPEN_FOR.num_seconds(),
             livemode: scope.livemode,
             status: Status::Open,
             payment: Payment::Unpaid,
@@ -69,7 +69,7 @@ impl World {
         if let Some(expires) = DateTime::from_timestamp(session.expires_at, 0) {
             self.later(expires, Task::Expire(scope.clone(), session.id.clone()));
         }
-        self.books(scope).sessions.insert(session)
+        self.objects(scope).sessions.insert(session)
     }
 
     /// Completes an open session. Answers the events `checkout.session.completed`.
@@ -79,7 +79,7 @@ impl World {
         id: &str,
         method: Method,
         buyer: Buyer,
-        occasion: &Occasion,
+        cause: &Cause,
     ) -> Result<Vec<String>, NotPayable> {
         let session = self.session(scope, id)?;
         if session.status != Status::Open {
@@ -87,19 +87,19 @@ impl World {
         }
         let mut customer = session.customer.clone();
         if customer.is_none() && session.creates_customer {
-            customer = Some(self.customer_of(scope, &buyer, occasion));
+            customer = Some(self.customer_of(scope, &buyer, cause));
         }
         let (payment_intent, payment) = match method {
             _ if session.amount == 0 => (None, Payment::NotRequired),
             Method::Card => {
-                let intent = self.charge(scope, &session, customer.as_ref(), "card", &buyer, occasion);
-                self.progress(scope, &intent, Progress::Succeeded, occasion);
+                let intent = self.charge(scope, &session, customer.as_ref(), "card", &buyer, cause);
+                self.progress(scope, &intent, Progress::Succeeded, cause);
                 (Some(intent), Payment::Paid)
             }
             Method::Transfer => {
-                let intent = self.charge(scope, &session, customer.as_ref(), TRANSFER, &buyer, occasion);
-                self.progress(scope, &intent, Progress::Processing, occasion);
-                let due = occasion.now + self.settings.settle_after;
+                let intent = self.charge(scope, &session, customer.as_ref(), TRANSFER, &buyer, cause);
+                self.progress(scope, &intent, Progress::Processing, cause);
+                let due = cause.now + self.settings.settle_after;
                 self.later(due, Task::Settle(scope.clone(), id.to_owned()));
                 (Some(intent), Payment::Unpaid)
             }
@@ -111,7 +111,7 @@ impl World {
             session.customer = customer;
             session.buyer = Some(buyer);
         };
-        self.change_session(scope, id, COMPLETED, complete, occasion)
+        self.change_session(scope, id, COMPLETED, complete, cause)
     }
 
     /// A bank transfer arrives, or fails to.
@@ -120,36 +120,24 @@ impl World {
         scope: &Scope,
         id: &str,
         arrives: bool,
-        occasion: &Occasion,
+        cause: &Cause,
     ) -> Result<Vec<String>, NotPayable> {
         let session = self.session(scope, id)?;
         let intent = session.payment_intent.as_ref().ok_or(NotPayable::NotProcessing)?;
-        let processing = self.find(scope, |books| {
-            let intent = books.payment_intents.get(intent)?;
+        let processing = self.find(scope, |objects| {
+            let intent = objects.payment_intents.get(intent)?;
             Some(intent.progress == Progress::Processing)
         });
         if processing != Some(true) {
             return Err(NotPayable::NotProcessing);
         }
         if arrives {
-            self.progress(scope, intent, Progress::Succeeded, occasion);
+            self.progress(scope, intent, Progress::Succeeded, cause);
             let paid = |session: &mut Session| session.payment = Payment::Paid;
-            self.change_session(
-                scope,
-                id,
-                "checkout.session.async_payment_succeeded",
-                paid,
-                occasion,
-            )
+            self.change_session(scope, id, "checkout.session.async_payment_succeeded", paid, cause)
         } else {
-            self.progress(scope, intent, Progress::Failed, occasion);
-            self.change_session(
-                scope,
-                id,
-                "checkout.session.async_payment_failed",
-                |_| (),
-                occasion,
-            )
+            self.progress(scope, intent, Progress::Failed, cause);
+            self.change_session(scope, id, "checkout.session.async_payment_failed", |_| (), cause)
         }
     }
 
@@ -158,16 +146,16 @@ impl World {
         &mut self,
         scope: &Scope,
         id: &str,
-        occasion: &Occasion,
+        cause: &Cause,
     ) -> Result<Vec<String>, NotPayable> {
         if self.session(scope, id)?.status != Status::Open {
             return Err(NotPayable::NotOpen);
         }
         let expired = |session: &mut Session| {
             session.status = Status::Expired;
-            session.expires_at = session.expires_at.min(occasion.at);
+            session.expires_at = session.expires_at.min(cause.at);
         };
-        self.change_session(scope, id, "checkout.session.expired", expired, occasion)
+        self.change_session(scope, id, "checkout.session.expired", expired, cause)
     }
 
     /// Gives `amount` minor units of a charge back; the charge must have them left.
@@ -178,11 +166,11 @@ impl World {
         amount: i64,
         reason: Option<String>,
         metadata: Metadata,
-        occasion: &Occasion,
+        cause: &Cause,
     ) -> Arc<Refund> {
         let refund = Refund {
             id: self.ids.long("re_3"),
-            created: occasion.at,
+            created: cause.at,
             amount,
             currency: charge.currency.clone(),
             charge: charge.id.clone(),
@@ -190,26 +178,26 @@ impl World {
             reason,
             metadata,
         };
-        let refund = self.books(scope).refunds.insert(refund);
+        let refund = self.objects(scope).refunds.insert(refund);
         let before = json!({
             "amount_refunded": charge.amount_refunded,
             "refunded": charge.amount_refunded == charge.amount
         });
         let give_back = |charge: &mut Charge| charge.amount_refunded += amount;
-        if let Some(charge) = self.books(scope).charges.change(&charge.id, give_back) {
+        if let Some(charge) = self.objects(scope).charges.change(&charge.id, give_back) {
             let charge = Snapshot::Charge(charge);
-            self.emit(scope, occasion, "charge.refunded", &charge, Some(&before));
+            self.emit(scope, cause, "charge.refunded", &charge, Some(&before));
         }
         let made = Snapshot::Refund(refund.clone());
-        self.emit(scope, occasion, "refund.created", &made, None);
+        self.emit(scope, cause, "refund.created", &made, None);
         refund
     }
 
     /// The buyer's bank takes a charge back; while it is disputed, and after it is lost, the money is gone.
-    pub(crate) fn dispute(&mut self, scope: &Scope, charge: &Charge, occasion: &Occasion) -> Arc<Dispute> {
+    pub(crate) fn dispute(&mut self, scope: &Scope, charge: &Charge, cause: &Cause) -> Arc<Dispute> {
         let dispute = Dispute {
             id: self.ids.long("du_1"),
-            created: occasion.at,
+            created: cause.at,
             livemode: scope.livemode,
             amount: charge.amount - charge.amount_refunded,
             currency: charge.currency.clone(),
@@ -217,11 +205,13 @@ impl World {
             payment_intent: charge.payment_intent.clone(),
             status: "needs_response",
         };
-        let books = self.books(scope);
-        books.charges.change(&charge.id, |charge| charge.disputed = true);
-        let dispute = books.disputes.insert(dispute);
+        let objects = self.objects(scope);
+        objects
+            .charges
+            .change(&charge.id, |charge| charge.disputed = true);
+        let dispute = objects.disputes.insert(dispute);
         let made = Snapshot::Dispute(dispute.clone());
-        self.emit(scope, occasion, "charge.dispute.created", &made, None);
+        self.emit(scope, cause, "charge.dispute.created", &made, None);
         dispute
     }
 
@@ -231,18 +221,18 @@ impl World {
         scope: &Scope,
         id: &str,
         won: bool,
-        occasion: &Occasion,
+        cause: &Cause,
     ) -> Option<Arc<Dispute>> {
         let status = if won { "won" } else { "lost" };
-        let books = self.books(scope);
-        let closed = books.disputes.change(id, |dispute| dispute.status = status)?;
+        let objects = self.objects(scope);
+        let closed = objects.disputes.change(id, |dispute| dispute.status = status)?;
         let snapshot = Snapshot::Dispute(closed.clone());
-        self.emit(scope, occasion, "charge.dispute.closed", &snapshot, None);
+        self.emit(scope, cause, "charge.dispute.closed", &snapshot, None);
         Some(closed)
     }
 
     fn session(&self, scope: &Scope, id: &str) -> Result<Arc<Session>, NotPayable> {
-        self.find(scope, |books| books.sessions.get(id).cloned())
+        self.find(scope, |objects| objects.sessions.get(id).cloned())
             .ok_or(NotPayable::Unknown)
     }
 
@@ -252,17 +242,17 @@ impl World {
         id: &str,
         kind: &'static str,
         change: impl FnOnce(&mut Session),
-        occasion: &Occasion,
+        cause: &Cause,
     ) -> Result<Vec<String>, NotPayable> {
-        let changed = self.books(scope).sessions.change(id, change);
+        let changed = self.objects(scope).sessions.change(id, change);
         let session = Snapshot::Session(changed.ok_or(NotPayable::Unknown)?);
-        Ok(self.emit(scope, occasion, kind, &session, None))
+        Ok(self.emit(scope, cause, kind, &session, None))
     }
 
-    fn customer_of(&mut self, scope: &Scope, buyer: &Buyer, occasion: &Occasion) -> String {
+    fn customer_of(&mut self, scope: &Scope, buyer: &Buyer, cause: &Cause) -> String {
         let customer = Customer {
             id: self.ids.short("cus_"),
-            created: occasion.at,
+            created: cause.at,
             livemode: scope.livemode,
             email: buyer.email.clone(),
             name: buyer.name.clone(),
@@ -270,15 +260,15 @@ impl World {
             description: None,
             metadata: Metadata::new(),
         };
-        self.add_customer(scope, customer, occasion)
+        self.add_customer(scope, customer, cause)
     }
 
-    pub(crate) fn add_customer(&mut self, scope: &Scope, customer: Customer, occasion: &Occasion) -> String {
-        let customer = self.books(scope).customers.insert(customer);
+    pub(crate) fn add_customer(&mut self, scope: &Scope, customer: Customer, cause: &Cause) -> String {
+        let customer = self.objects(scope).customers.insert(customer);
         let id = customer.id.clone();
         self.emit(
             scope,
-            occasion,
+            cause,
             "customer.created",
             &Snapshot::Customer(customer),
             None,
@@ -294,11 +284,11 @@ impl World {
         customer: Option<&String>,
         method: &'static str,
         buyer: &Buyer,
-        occasion: &Occasion,
+        cause: &Cause,
     ) -> String {
         let intent = PaymentIntent {
             id: self.ids.long("pi_3"),
-            created: occasion.at,
+            created: cause.at,
             livemode: scope.livemode,
             amount: session.amount,
             currency: session.currency.clone(),
@@ -311,7 +301,7 @@ impl World {
         };
         let charge = Charge {
             id: intent.latest_charge.clone().unwrap_or_default(),
-            created: occasion.at,
+            created: cause.at,
             livemode: scope.livemode,
             amount: session.amount,
             amount_refunded: 0,
@@ -325,31 +315,31 @@ impl World {
             method,
             metadata: session.payment_metadata.clone(),
         };
-        let books = self.books(scope);
-        books.charges.insert(charge);
-        books.payment_intents.insert(intent).id.clone()
+        let objects = self.objects(scope);
+        objects.charges.insert(charge);
+        objects.payment_intents.insert(intent).id.clone()
     }
 
     /// Moves a payment intent and its charge on.
-    fn progress(&mut self, scope: &Scope, intent: &str, progress: Progress, occasion: &Occasion) {
+    fn progress(&mut self, scope: &Scope, intent: &str, progress: Progress, cause: &Cause) {
         let (of_charge, of_intent) = match progress {
             Progress::Processing => ("charge.pending", "payment_intent.processing"),
             Progress::Succeeded => ("charge.succeeded", "payment_intent.succeeded"),
             Progress::Failed => ("charge.failed", "payment_intent.payment_failed"),
         };
-        let books = self.books(scope);
-        let intent = books
+        let objects = self.objects(scope);
+        let intent = objects
             .payment_intents
             .change(intent, |intent| intent.progress = progress);
         let Some(intent) = intent else { return };
         let charge = intent
             .latest_charge
             .as_ref()
-            .and_then(|id| books.charges.change(id, |charge| charge.progress = progress));
+            .and_then(|id| objects.charges.change(id, |charge| charge.progress = progress));
         if let Some(charge) = charge {
-            self.emit(scope, occasion, of_charge, &Snapshot::Charge(charge), None);
+            self.emit(scope, cause, of_charge, &Snapshot::Charge(charge), None);
         }
-        self.emit(scope, occasion, of_intent, &Snapshot::PaymentIntent(intent), None);
+        self.emit(scope, cause, of_intent, &Snapshot::PaymentIntent(intent), None);
     }
 }
 

@@ -1,10 +1,10 @@
-//! The sandbox's time: the system's, until somebody moves or stops it.
+//! The sandbox's clock: the system's time, until a test sets or stops it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Tells the sandbox's time.
+/// A clock that can be set and stopped.
 #[derive(Debug)]
 pub(crate) struct SandboxClock(Mutex<State>);
 

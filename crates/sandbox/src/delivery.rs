@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use serde::Serialize;
 
-use crate::faults::Fate;
+use crate::faults::Dispatch;
 use crate::objects::Endpoint;
 use crate::sandbox::Sandbox;
 use crate::signature::hmac_sha256;
@@ -21,7 +21,7 @@ const KEPT: usize = 20_000;
 
 /// One event on its way to one endpoint.
 #[derive(Debug, Clone)]
-pub(crate) struct Parcel {
+pub(crate) struct Delivery {
     scope: Scope,
     event: String,
     /// Where the endpoint belongs; for Connect not where the event does.
@@ -33,7 +33,7 @@ pub(crate) struct Parcel {
     copy: bool,
 }
 
-impl Parcel {
+impl Delivery {
     pub(crate) fn new(scope: &Scope, event: &str, home: &Scope, endpoint: &str) -> Self {
         Self {
             scope: scope.clone(),
@@ -54,9 +54,9 @@ impl Parcel {
     }
 }
 
-/// What became of the deliveries so far.
+/// The outcomes of all deliveries so far.
 #[derive(Debug, Default)]
-pub(crate) struct Post {
+pub(crate) struct DeliveryLog {
     counts: Counts,
     /// Waiting for their time, or for their next try.
     pub(crate) scheduled: usize,
@@ -109,8 +109,8 @@ pub(crate) struct Shown<'a> {
     tries: Vec<&'a Try>,
 }
 
-/// A try that is ready to be sent.
-struct Letter {
+/// An attempt that is ready to be sent.
+struct SignedRequest {
     url: String,
     signature: String,
     body: Vec<u8>,
@@ -118,81 +118,85 @@ struct Letter {
 
 impl World {
     /// What becomes of the next delivery.
-    pub(crate) fn fate(&mut self, webhooks: Webhooks) -> Fate {
-        let fate = match webhooks {
+    pub(crate) fn dispatch(&mut self, webhooks: Webhooks) -> Dispatch {
+        let dispatch = match webhooks {
             Webhooks::Deliver => self.faults.of_delivery(),
-            Webhooks::Drop => Fate::Dropped,
-            Webhooks::Lose | Webhooks::None => Fate::Lost,
+            Webhooks::Drop => Dispatch::Dropped,
+            Webhooks::Lose | Webhooks::None => Dispatch::Lost,
         };
-        match fate {
-            Fate::Dropped => self.post.counts.dropped += 1,
-            Fate::Lost => self.post.counts.lost += 1,
-            Fate::Sent { double, .. } => self.post.counts.doubled += u64::from(double),
+        match dispatch {
+            Dispatch::Dropped => self.deliveries.counts.dropped += 1,
+            Dispatch::Lost => self.deliveries.counts.lost += 1,
+            Dispatch::Sent { double, .. } => self.deliveries.counts.doubled += u64::from(double),
         }
-        fate
+        dispatch
     }
 
     /// Takes over a delivery that shall be sent, once or twice.
-    pub(crate) fn hand_over(&mut self, parcel: Parcel, due: DateTime<Utc>, double: bool) {
-        let event = parcel.event.clone();
-        *self.post.unanswered.entry(event).or_default() += 1;
+    pub(crate) fn hand_over(&mut self, delivery: Delivery, due: DateTime<Utc>, double: bool) {
+        let event = delivery.event.clone();
+        *self.deliveries.unanswered.entry(event).or_default() += 1;
         if double {
-            let copy = Parcel {
+            let copy = Delivery {
                 copy: true,
-                ..parcel.clone()
+                ..delivery.clone()
             };
             self.later(due + TimeDelta::milliseconds(20), Task::Deliver(copy));
         }
-        self.later(due, Task::Deliver(parcel));
+        self.later(due, Task::Deliver(delivery));
     }
 
     /// Whether the first tries of these events have their outcome.
     pub(crate) fn answered(&self, events: &[String]) -> bool {
         events
             .iter()
-            .all(|event| !self.post.unanswered.contains_key(event))
+            .all(|event| !self.deliveries.unanswered.contains_key(event))
     }
 
     /// The deliveries that are under way or wait for their time.
     pub(crate) fn deliveries_left(&self) -> usize {
-        self.post.under_way + self.post.scheduled
+        self.deliveries.under_way + self.deliveries.scheduled
     }
 
     pub(crate) fn show_deliveries(&self, limit: usize) -> Shown<'_> {
-        let tries = &self.post.tries;
+        let tries = &self.deliveries.tries;
         Shown {
-            scheduled: self.post.scheduled,
-            under_way: self.post.under_way,
-            counts: &self.post.counts,
+            scheduled: self.deliveries.scheduled,
+            under_way: self.deliveries.under_way,
+            counts: &self.deliveries.counts,
             tries: tries.iter().skip(tries.len().saturating_sub(limit)).collect(),
         }
     }
 
-    /// Signs a parcel as of now. None: its endpoint is gone or disabled, and it goes nowhere any more.
-    fn letter(&mut self, parcel: &Parcel, now: DateTime<Utc>) -> Option<Letter> {
-        let endpoint = self.find(&parcel.home, |books| {
-            books.endpoints.get(&parcel.endpoint).cloned()
+    /// Signs a delivery with the current time. `None`: its endpoint is deleted or disabled, so it is dropped.
+    fn request(&mut self, delivery: &Delivery, now: DateTime<Utc>) -> Option<SignedRequest> {
+        let endpoint = self.find(&delivery.home, |objects| {
+            objects.endpoints.get(&delivery.endpoint).cloned()
         });
         let endpoint = endpoint.filter(|endpoint| !endpoint.disabled)?;
-        let event = self.find(&parcel.scope, |books| books.events.get(&parcel.event).cloned())?;
+        let event = self.find(&delivery.scope, |objects| {
+            objects.events.get(&delivery.event).cloned()
+        })?;
         let version = endpoint.api_version.as_deref().unwrap_or(API_VERSION);
-        let body = serde_json::to_vec_pretty(&event.json(version, parcel.home.account.is_none()))
+        let body = serde_json::to_vec_pretty(&event.json(version, delivery.home.account.is_none()))
             .unwrap_or_default();
-        Some(Letter {
+        Some(SignedRequest {
             url: endpoint.url.clone(),
             signature: signed(&endpoint, now.timestamp(), &body),
             body,
         })
     }
 
-    fn tried(&mut self, parcel: &Parcel, url: String, outcome: Result<u16, String>, now: DateTime<Utc>) {
-        let kind = self.find(&parcel.scope, |books| Some(books.events.get(&parcel.event)?.kind));
+    fn tried(&mut self, delivery: &Delivery, url: String, outcome: Result<u16, String>, now: DateTime<Utc>) {
+        let kind = self.find(&delivery.scope, |objects| {
+            Some(objects.events.get(&delivery.event)?.kind)
+        });
         let (status, error) = match outcome {
             Ok(status) => (Some(status), None),
             Err(error) => (None, Some(error)),
         };
         let good = status.is_some_and(|status| (200..300).contains(&status));
-        let counts = &mut self.post.counts;
+        let counts = &mut self.deliveries.counts;
         let answer = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         *counts.answers.entry(answer).or_default() += 1;
         if good {
@@ -200,65 +204,65 @@ impl World {
         } else {
             counts.failed += 1;
         }
-        if self.post.tries.len() == KEPT {
-            self.post.tries.pop_front();
+        if self.deliveries.tries.len() == KEPT {
+            self.deliveries.tries.pop_front();
         }
-        self.post.tries.push_back(Try {
+        self.deliveries.tries.push_back(Try {
             at: now,
-            event: parcel.event.clone(),
+            event: delivery.event.clone(),
             kind: kind.unwrap_or_default(),
             url,
-            attempt: parcel.tries + 1,
-            copy: parcel.copy,
+            attempt: delivery.tries + 1,
+            copy: delivery.copy,
             status,
             error,
         });
-        if parcel.copy {
+        if delivery.copy {
             return;
         }
         if good {
-            let events = &mut self.books(&parcel.scope).events;
-            events.change(&parcel.event, |event| {
+            let events = &mut self.objects(&delivery.scope).events;
+            events.change(&delivery.event, |event| {
                 event.pending = event.pending.saturating_sub(1);
             });
             return;
         }
-        match self.next_try(parcel, now) {
+        match self.next_try(delivery, now) {
             Some(due) => {
-                let again = Parcel {
-                    tries: parcel.tries + 1,
-                    ..parcel.clone()
+                let again = Delivery {
+                    tries: delivery.tries + 1,
+                    ..delivery.clone()
                 };
                 self.later(due, Task::Deliver(again));
             }
-            None => self.post.counts.given_up += 1,
+            None => self.deliveries.counts.given_up += 1,
         }
     }
 
     /// Counts a try as over, whether it was made or had nowhere to go.
-    fn over(&mut self, parcel: &Parcel) {
-        self.post.under_way -= 1;
-        if parcel.copy || parcel.tries > 0 {
+    fn over(&mut self, delivery: &Delivery) {
+        self.deliveries.under_way -= 1;
+        if delivery.copy || delivery.tries > 0 {
             return;
         }
-        if let Some(left) = self.post.unanswered.get_mut(&parcel.event) {
+        if let Some(left) = self.deliveries.unanswered.get_mut(&delivery.event) {
             *left -= 1;
             if *left == 0 {
-                self.post.unanswered.remove(&parcel.event);
+                self.deliveries.unanswered.remove(&delivery.event);
             }
         }
     }
 
     /// Live: after 5 minutes, then ever twice as long up to 12 hours, for 3 days. Test: after 30 minutes and 2 hours.
-    fn next_try(&self, parcel: &Parcel, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    fn next_try(&self, delivery: &Delivery, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         const MINUTES: [u32; 12] = [5, 10, 20, 40, 80, 160, 320, 640, 720, 720, 720, 720];
         const MINUTES_IN_TEST: [u32; 2] = [30, 120];
-        let delays: &[u32] = if parcel.scope.livemode {
+        let delays: &[u32] = if delivery.scope.livemode {
             &MINUTES
         } else {
             &MINUTES_IN_TEST
         };
-        let minutes = delays.get(usize::try_from(parcel.tries).ok()?)?;
+        let minutes = delays.get(usize::try_from(delivery.tries).ok()?)?;
         let seconds = f64::from(*minutes) * 60.0 * self.settings.retry_scale;
         let delay = std::time::Duration::try_from_secs_f64(seconds.max(0.01)).ok()?;
         now.checked_add_signed(TimeDelta::from_std(delay).ok()?)
@@ -282,30 +286,30 @@ pub(crate) fn new_secret(world: &mut World) -> SecretString {
     world.ids.next("whsec_", 32).into()
 }
 
-/// Sends one parcel and notes what became of it.
-pub(crate) async fn deliver(sandbox: Arc<Sandbox>, parcel: Parcel) {
-    // Stripe's servers are many; a test's are not.
+/// Sends one delivery and records its outcome.
+pub(crate) async fn deliver(sandbox: Arc<Sandbox>, delivery: Delivery) {
+    // Fewer at a time than Stripe sends: the receiver is a test's server.
     let Ok(_turn) = sandbox.turns.acquire().await else {
         return;
     };
-    let letter = sandbox.world().letter(&parcel, sandbox.clock.now());
-    if let Some(letter) = letter {
-        let url = letter.url.clone();
+    let request = sandbox.world().request(&delivery, sandbox.clock.now());
+    if let Some(request) = request {
+        let url = request.url.clone();
         let sent = sandbox
             .http
             .post(&url)
             .header("Content-Type", "application/json; charset=utf-8")
             .header("User-Agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
-            .header("Stripe-Signature", letter.signature)
-            .body(letter.body)
+            .header("Stripe-Signature", request.signature)
+            .body(request.body)
             .send();
         let outcome = match sent.await {
             Ok(response) => Ok(response.status().as_u16()),
             Err(error) => Err(error.without_url().to_string()),
         };
         let now = sandbox.clock.now();
-        sandbox.world().tried(&parcel, url, outcome, now);
+        sandbox.world().tried(&delivery, url, outcome, now);
     }
-    sandbox.world().over(&parcel);
+    sandbox.world().over(&delivery);
     sandbox.changed();
 }

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-/// What was ordered. Percentages are from 0 to 100; what is left out is 0.
+/// The faults to inject. Percentages are from 0 to 100; what is left out is 0.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FaultOrder {
@@ -93,9 +93,9 @@ pub(crate) enum ApiFault {
     Truncate,
 }
 
-/// What becomes of a delivery.
+/// How a delivery is sent, or that it is not.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Fate {
+pub(crate) enum Dispatch {
     Dropped,
     Lost,
     Sent { after: TimeDelta, double: bool },
@@ -110,7 +110,7 @@ pub(crate) struct CallFault {
     pub(crate) lasts: Duration,
 }
 
-/// Why an order is not taken.
+/// Why an order is rejected.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct BadOrder(String);
@@ -230,16 +230,16 @@ impl Faults {
     }
 
     /// What becomes of the next delivery.
-    pub(crate) fn of_delivery(&mut self) -> Fate {
+    pub(crate) fn of_delivery(&mut self) -> Dispatch {
         self.deliveries += 1;
         let mut dice = self.dice(Stream::Deliveries, self.deliveries);
         let faults = &self.order.deliveries;
         let roll = dice.percent();
         if roll < faults.drop {
-            return Fate::Dropped;
+            return Dispatch::Dropped;
         }
         if roll < faults.drop + faults.lose {
-            return Fate::Lost;
+            return Dispatch::Lost;
         }
         let double = dice.percent() < faults.double;
         let roll = dice.percent();
@@ -251,7 +251,7 @@ impl Faults {
             0
         };
         let after = TimeDelta::milliseconds(dice.0.random_range(0..=i64::from(up_to)));
-        Fate::Sent { after, double }
+        Dispatch::Sent { after, double }
     }
 
     /// What the next call of the API suffers.

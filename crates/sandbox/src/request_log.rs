@@ -1,4 +1,4 @@
-//! Every call of the API, for tests to read: what a sync cost, and what it met.
+//! A log of all API calls, for tests: how many a sync made, and which failed.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock::SandboxClock;
 use crate::delivery;
-use crate::world::{Occasion, Task, World};
+use crate::world::{Cause, Task, World};
 
 /// How many webhooks are under way at a time.
 const DELIVERIES_AT_A_TIME: usize = 64;
@@ -22,9 +22,9 @@ pub(crate) struct Sandbox {
     /// For webhooks: follows no redirect, and gives up.
     pub(crate) http: reqwest::Client,
     pub(crate) turns: Semaphore,
-    /// Tells the timekeeper that there is something new, or that the clock has moved.
+    /// Wakes the timers: there is a new one, or the clock was moved.
     wake: Notify,
-    /// Tells whoever waits that a delivery has its outcome.
+    /// Wakes those that wait for the outcome of a delivery.
     version: watch::Sender<u64>,
 }
 
@@ -45,13 +45,13 @@ impl Sandbox {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be said after whatever may have set a timer, moved the clock, or ended a delivery.
+    /// Must be called after each change that may set a timer, move the clock, or end a delivery.
     pub(crate) fn changed(&self) {
         self.wake.notify_one();
         self.version.send_modify(|version| *version += 1);
     }
 
-    /// Waits until the world is as `is` wants it. Answers whether that came within `patience`.
+    /// Waits until `is` holds. Returns whether it did within `patience`.
     pub(crate) async fn until(&self, patience: Duration, is: impl Fn(&World) -> bool) -> bool {
         let mut version = self.version.subscribe();
         let waiting = async {
@@ -95,22 +95,22 @@ impl Sandbox {
         let (due, next) = world.due(now);
         let any = !due.is_empty();
         for task in due {
-            self.happen(task, &mut world, &Occasion::now(now));
+            self.run_task(task, &mut world, &Cause::now(now));
         }
         (any, next)
     }
 
-    fn happen(self: &Arc<Self>, task: Task, world: &mut World, occasion: &Occasion) {
+    fn run_task(self: &Arc<Self>, task: Task, world: &mut World, cause: &Cause) {
         match task {
-            Task::Deliver(parcel) => {
-                tokio::spawn(delivery::deliver(self.clone(), parcel));
+            Task::Deliver(delivery) => {
+                tokio::spawn(delivery::deliver(self.clone(), delivery));
             }
             // Paid, expired or settled by hand in the meantime: nothing to do.
             Task::Expire(scope, id) => {
-                let _ = world.expire(&scope, &id, occasion);
+                let _ = world.expire(&scope, &id, cause);
             }
             Task::Settle(scope, id) => {
-                let _ = world.settle(&scope, &id, true, occasion);
+                let _ = world.settle(&scope, &id, true, cause);
             }
         }
     }

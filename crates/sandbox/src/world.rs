@@ -1,5 +1,4 @@
-//! All that the sandbox knows, in memory: accounts, their objects, what is still to happen, and the faults that were
-//! ordered. One lock guards it; nothing is awaited under it.
+//! The sandbox's state, in memory: accounts, their objects, timers, and the faults to inject. One lock guards it; nothing is awaited under it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -7,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::api::{KeyRule, Replays};
-use crate::delivery::{Parcel, Post};
-use crate::faults::{Fate, Faults};
+use crate::delivery::{Delivery, DeliveryLog};
+use crate::faults::{Dispatch, Faults};
 use crate::ids::Ids;
 use crate::objects::{
     Account, Charge, Customer, Dispute, Endpoint, Event, PaymentIntent, Price, Product, Refund, Session,
@@ -17,7 +16,7 @@ use crate::objects::{
 use crate::request_log::RequestLog;
 use crate::table::Table;
 
-/// Whose objects, and of which mode. Nothing of one is seen in another.
+/// An account and a mode. The objects of one scope are invisible in another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Scope {
     /// A connected account; none: the platform's own.
@@ -27,7 +26,7 @@ pub(crate) struct Scope {
 
 /// The objects of one scope.
 #[derive(Debug, Default)]
-pub(crate) struct Books {
+pub(crate) struct Objects {
     pub(crate) products: Table<Product>,
     pub(crate) prices: Table<Price>,
     pub(crate) customers: Table<Customer>,
@@ -60,10 +59,10 @@ pub(crate) struct World {
     pub(crate) ids: Ids,
     pub(crate) platform: Account,
     pub(crate) accounts: BTreeMap<String, Account>,
-    books: HashMap<Scope, Books>,
+    objects: HashMap<Scope, Objects>,
     timers: BTreeMap<(DateTime<Utc>, u64), Task>,
     timers_set: u64,
-    pub(crate) post: Post,
+    pub(crate) deliveries: DeliveryLog,
     pub(crate) faults: Faults,
     pub(crate) requests: RequestLog,
     pub(crate) replays: Replays,
@@ -74,29 +73,29 @@ pub(crate) struct World {
 /// Something that happens later.
 #[derive(Debug, Clone)]
 pub(crate) enum Task {
-    Deliver(Parcel),
+    Deliver(Delivery),
     /// A session's 24 hours are over.
     Expire(Scope, String),
     /// A bank transfer arrives.
     Settle(Scope, String),
 }
 
-/// When something happens, and why.
+/// Why something happens, and when.
 #[derive(Debug, Clone)]
-pub(crate) struct Occasion {
+pub(crate) struct Cause {
     pub(crate) now: DateTime<Utc>,
-    /// Unix seconds: what the objects and events that come of it bear. Earlier than `now` where the past is made up.
+    /// Unix seconds: `created` of the objects and events that come of it. Earlier than `now` for purchases in the past.
     pub(crate) at: i64,
     /// The API request that caused it, and its idempotency key.
     pub(crate) request: (Option<String>, Option<String>),
     pub(crate) webhooks: Webhooks,
 }
 
-/// What becomes of the webhooks of an occasion.
+/// What happens to the webhooks of a cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Webhooks {
-    /// They are sent, or suffer the faults that were ordered.
+    /// They are sent, unless a fault is injected.
     #[default]
     Deliver,
     /// They are never sent; the events say that they are undelivered.
@@ -107,7 +106,7 @@ pub(crate) enum Webhooks {
     None,
 }
 
-impl Occasion {
+impl Cause {
     pub(crate) fn now(now: DateTime<Utc>) -> Self {
         Self {
             now,
@@ -132,33 +131,33 @@ impl World {
             ids,
             platform,
             accounts: BTreeMap::new(),
-            books: HashMap::new(),
+            objects: HashMap::new(),
             timers: BTreeMap::new(),
             timers_set: 0,
-            post: Post::default(),
+            deliveries: DeliveryLog::default(),
             requests: RequestLog::default(),
             replays: Replays::default(),
             keys: HashMap::new(),
         }
     }
 
-    pub(crate) fn books(&mut self, scope: &Scope) -> &mut Books {
-        self.books.entry(scope.clone()).or_default()
+    pub(crate) fn objects(&mut self, scope: &Scope) -> &mut Objects {
+        self.objects.entry(scope.clone()).or_default()
     }
 
-    pub(crate) fn find<T>(&self, scope: &Scope, find: impl FnOnce(&Books) -> Option<T>) -> Option<T> {
-        self.books.get(scope).and_then(find)
+    pub(crate) fn find<T>(&self, scope: &Scope, find: impl FnOnce(&Objects) -> Option<T>) -> Option<T> {
+        self.objects.get(scope).and_then(find)
     }
 
     /// Where an object is that only its id tells of.
-    pub(crate) fn home(&self, has: impl Fn(&Books) -> bool) -> Option<Scope> {
-        let home = self.books.iter().find(|(_, books)| has(books));
+    pub(crate) fn home(&self, has: impl Fn(&Objects) -> bool) -> Option<Scope> {
+        let home = self.objects.iter().find(|(_, objects)| has(objects));
         home.map(|(scope, _)| scope.clone())
     }
 
     pub(crate) fn session_anywhere(&self, id: &str) -> Option<(Scope, Arc<Session>)> {
-        let scope = self.home(|books| books.sessions.get(id).is_some())?;
-        let session = self.find(&scope, |books| books.sessions.get(id).cloned())?;
+        let scope = self.home(|objects| objects.sessions.get(id).is_some())?;
+        let session = self.find(&scope, |objects| objects.sessions.get(id).cloned())?;
         Some((scope, session))
     }
 
@@ -174,7 +173,7 @@ impl World {
 
     pub(crate) fn later(&mut self, due: DateTime<Utc>, task: Task) {
         self.timers_set += 1;
-        self.post.scheduled += usize::from(matches!(task, Task::Deliver(_)));
+        self.deliveries.scheduled += usize::from(matches!(task, Task::Deliver(_)));
         self.timers.insert((due, self.timers_set), task);
     }
 
@@ -186,8 +185,8 @@ impl World {
         let due: Vec<_> = due.into_values().collect();
         let deliveries = due.iter().filter(|task| matches!(task, Task::Deliver(_)));
         let deliveries = deliveries.count();
-        self.post.scheduled -= deliveries;
-        self.post.under_way += deliveries;
+        self.deliveries.scheduled -= deliveries;
+        self.deliveries.under_way += deliveries;
         (due, next)
     }
 
@@ -203,12 +202,12 @@ impl World {
     pub(crate) fn emit(
         &mut self,
         scope: &Scope,
-        occasion: &Occasion,
+        cause: &Cause,
         kind: &'static str,
         object: &Snapshot,
         previous: Option<&serde_json::Value>,
     ) -> Vec<String> {
-        if occasion.webhooks == Webhooks::None {
+        if cause.webhooks == Webhooks::None {
             return Vec::new();
         }
         let count = if self.faults.twin() { 2 } else { 1 };
@@ -216,25 +215,28 @@ impl World {
         let mut made = Vec::new();
         for _ in 0..count {
             let id = self.ids.long("evt_1");
-            let fates: Vec<Fate> = endpoints.iter().map(|_| self.fate(occasion.webhooks)).collect();
-            let pending = fates.iter().filter(|fate| **fate != Fate::Lost).count();
-            let least = usize::from(occasion.webhooks == Webhooks::Drop);
+            let dispatches: Vec<Dispatch> = endpoints.iter().map(|_| self.dispatch(cause.webhooks)).collect();
+            let pending = dispatches
+                .iter()
+                .filter(|dispatch| **dispatch != Dispatch::Lost)
+                .count();
+            let least = usize::from(cause.webhooks == Webhooks::Drop);
             let event = Event {
                 id: id.clone(),
-                created: occasion.at,
+                created: cause.at,
                 livemode: scope.livemode,
                 kind,
                 object: object.clone(),
                 previous: previous.cloned(),
                 account: scope.account.clone(),
-                request: occasion.request.clone(),
+                request: cause.request.clone(),
                 pending: u32::try_from(pending.max(least)).unwrap_or(u32::MAX),
             };
-            self.books(scope).events.insert(event);
-            for ((home, endpoint), fate) in endpoints.iter().zip(fates) {
-                if let Fate::Sent { after, double } = fate {
-                    let parcel = Parcel::new(scope, &id, home, endpoint);
-                    self.hand_over(parcel, occasion.now + after, double);
+            self.objects(scope).events.insert(event);
+            for ((home, endpoint), dispatch) in endpoints.iter().zip(dispatches) {
+                if let Dispatch::Sent { after, double } = dispatch {
+                    let delivery = Delivery::new(scope, &id, home, endpoint);
+                    self.hand_over(delivery, cause.now + after, double);
                 }
             }
             made.push(id);
@@ -243,13 +245,13 @@ impl World {
     }
 
     /// Hands an event to its endpoints once more. Answers to how many; none: there is no such event.
-    pub(crate) fn resend(&mut self, id: &str, occasion: &Occasion) -> Option<usize> {
-        let scope = self.home(|books| books.events.get(id).is_some())?;
-        let kind = self.find(&scope, |books| Some(books.events.get(id)?.kind))?;
+    pub(crate) fn resend(&mut self, id: &str, cause: &Cause) -> Option<usize> {
+        let scope = self.home(|objects| objects.events.get(id).is_some())?;
+        let kind = self.find(&scope, |objects| Some(objects.events.get(id)?.kind))?;
         let endpoints = self.listeners(&scope, kind);
         for (home, endpoint) in &endpoints {
-            let parcel = Parcel::again(&scope, id, home, endpoint);
-            self.later(occasion.now, Task::Deliver(parcel));
+            let delivery = Delivery::again(&scope, id, home, endpoint);
+            self.later(cause.now, Task::Deliver(delivery));
         }
         Some(endpoints.len())
     }
@@ -262,10 +264,10 @@ impl World {
         };
         let of = |home: &Scope, connect: bool| -> Vec<(Scope, String)> {
             let endpoints = self
-                .books
+                .objects
                 .get(home)
                 .into_iter()
-                .flat_map(|books| books.endpoints.iter());
+                .flat_map(|objects| objects.endpoints.iter());
             endpoints
                 .filter(|endpoint| endpoint.connect == connect && endpoint.wants(kind))
                 .map(|endpoint| (home.clone(), endpoint.id.clone()))

@@ -21,7 +21,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Answer {
         .ignore(&["type", "country", "capabilities", "controller", "business_type"]);
     call.params.finish()?;
     let id = call.world.ids.next("acct_1", 15);
-    Ok(call.world.connect(id, call.occasion.at, email).json())
+    Ok(call.world.connect(id, call.cause.at, email).json())
 }
 
 pub(super) fn retrieve(call: &mut Call<'_>, id: &str) -> Answer {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::params::Params;
 use crate::table::{Query, Record, Table, Tag};
-use crate::world::{Books, Occasion, Scope, World};
+use crate::world::{Cause, Objects, Scope, World};
 
 /// Who calls, and the parameters that no handler has taken yet.
 #[derive(Debug)]
@@ -14,21 +14,21 @@ pub(super) struct Call<'a> {
     pub(super) scope: Scope,
     pub(super) path: &'a str,
     pub(super) params: Params,
-    pub(super) occasion: Occasion,
+    pub(super) cause: Cause,
 }
 
 pub(super) type Answer = Result<Value, ApiError>;
 
 impl Call<'_> {
-    pub(super) fn books(&mut self) -> &mut Books {
-        self.world.books(&self.scope)
+    pub(super) fn objects(&mut self) -> &mut Objects {
+        self.world.objects(&self.scope)
     }
 
     /// Reads the parameters that every list has, refuses those that nobody has taken, and answers a page of the rows
     /// that bear a tag of each group.
     pub(super) fn list<T: Record>(
         &mut self,
-        table: impl FnOnce(&mut Books) -> &mut Table<T>,
+        table: impl FnOnce(&mut Objects) -> &mut Table<T>,
         tags: Vec<Vec<Tag>>,
         json: impl Fn(&T) -> Value,
     ) -> Answer {
@@ -39,7 +39,7 @@ impl Call<'_> {
     /// The same, where the range of `created` (Unix seconds, both included) is known.
     pub(super) fn list_created<T: Record>(
         &mut self,
-        table: impl FnOnce(&mut Books) -> &mut Table<T>,
+        table: impl FnOnce(&mut Objects) -> &mut Table<T>,
         created: (i64, i64),
         tags: Vec<Vec<Tag>>,
         json: impl Fn(&T) -> Value,
@@ -59,7 +59,7 @@ impl Call<'_> {
                 "You cannot use both starting_after and ending_before.",
             ));
         }
-        let page = table(self.world.books(&self.scope)).page(&query)?;
+        let page = table(self.world.objects(&self.scope)).page(&query)?;
         let data: Vec<_> = page.rows.iter().map(|row| json(row)).collect();
         Ok(json!({"object": "list", "data": data, "has_more": page.has_more, "url": self.path}))
     }

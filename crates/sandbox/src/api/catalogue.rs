@@ -8,7 +8,7 @@ use crate::table::Tag;
 
 pub(super) fn create_product(call: &mut Call<'_>) -> Answer {
     let product = read_product(call)?;
-    Ok(call.books().products.insert(product).json())
+    Ok(call.objects().products.insert(product).json())
 }
 
 fn read_product(call: &mut Call<'_>) -> Result<Product, ApiError> {
@@ -22,7 +22,7 @@ fn read_product(call: &mut Call<'_>) -> Result<Product, ApiError> {
     params.finish()?;
     Ok(Product {
         id: id.unwrap_or_else(|| call.world.ids.short("prod_")),
-        created: call.occasion.at,
+        created: call.cause.at,
         livemode: call.scope.livemode,
         name,
         description,
@@ -41,7 +41,7 @@ pub(super) fn create_price(call: &mut Call<'_>) -> Answer {
     price.nickname = nickname;
     price.active = active;
     price.metadata = metadata;
-    Ok(call.books().prices.insert(price).json())
+    Ok(call.objects().prices.insert(price).json())
 }
 
 /// What `price_data` of a line item and a price have in common: the amount, and a product that is there or is made.
@@ -76,7 +76,7 @@ pub(super) fn price_of(call: &mut Call<'_>, params: &mut Params) -> Result<Price
     };
     Ok(Price {
         id: call.world.ids.long("price_1"),
-        created: call.occasion.at,
+        created: call.cause.at,
         livemode: call.scope.livemode,
         product,
         unit_amount,
@@ -95,20 +95,20 @@ fn new_product(call: &mut Call<'_>, mut data: Params) -> Result<String, ApiError
     data.finish()?;
     let product = Product {
         id: call.world.ids.short("prod_"),
-        created: call.occasion.at,
+        created: call.cause.at,
         livemode: call.scope.livemode,
         name,
         description,
         active: true,
         metadata,
     };
-    Ok(call.books().products.insert(product).id.clone())
+    Ok(call.objects().products.insert(product).id.clone())
 }
 
 fn known_product(call: &mut Call<'_>, params: &mut Params) -> Result<String, ApiError> {
     let id = params.required("product")?;
     params.finish()?;
-    if call.books().products.get(&id).is_none() {
+    if call.objects().products.get(&id).is_none() {
         return Err(ApiError::missing_in_param("product", &id, params.name("product")));
     }
     Ok(id)
@@ -116,7 +116,7 @@ fn known_product(call: &mut Call<'_>, params: &mut Params) -> Result<String, Api
 
 pub(super) fn retrieve_product(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let product = call.books().products.get(id);
+    let product = call.objects().products.get(id);
     product
         .map(|product| product.json())
         .ok_or_else(|| ApiError::missing("product", id, "id"))
@@ -124,7 +124,7 @@ pub(super) fn retrieve_product(call: &mut Call<'_>, id: &str) -> Answer {
 
 pub(super) fn retrieve_price(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let price = call.books().prices.get(id);
+    let price = call.objects().prices.get(id);
     price
         .map(|price| price.json())
         .ok_or_else(|| ApiError::missing("price", id, "price"))
@@ -132,12 +132,12 @@ pub(super) fn retrieve_price(call: &mut Call<'_>, id: &str) -> Answer {
 
 pub(super) fn list_products(call: &mut Call<'_>) -> Answer {
     let tags = filters(&mut call.params, &["active"])?;
-    call.list(|books| &mut books.products, tags, Product::json)
+    call.list(|objects| &mut objects.products, tags, Product::json)
 }
 
 pub(super) fn list_prices(call: &mut Call<'_>) -> Answer {
     let tags = filters(&mut call.params, &["active", "product", "currency"])?;
-    call.list(|books| &mut books.prices, tags, Price::json)
+    call.list(|objects| &mut objects.prices, tags, Price::json)
 }
 
 /// The filters of a list that are tags under their own names.

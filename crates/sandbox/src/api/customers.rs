@@ -6,10 +6,10 @@ use super::call::{Answer, Call};
 use super::error::ApiError;
 use super::params::{Params, merge};
 use crate::objects::{Customer, Metadata};
-use crate::world::Books;
+use crate::world::Objects;
 
 /// What a caller may say of a customer. `None` leaves a field as it is; empty text unsets it.
-struct Given {
+struct Changes {
     email: Option<String>,
     name: Option<String>,
     phone: Option<String>,
@@ -17,7 +17,7 @@ struct Given {
     metadata: Option<Metadata>,
 }
 
-impl Given {
+impl Changes {
     fn read(params: &mut Params) -> Result<Self, ApiError> {
         let given = Self {
             email: params.text("email")?,
@@ -59,10 +59,10 @@ impl Given {
 }
 
 pub(super) fn create(call: &mut Call<'_>) -> Answer {
-    let given = Given::read(&mut call.params)?;
+    let given = Changes::read(&mut call.params)?;
     let mut customer = Customer {
         id: call.world.ids.short("cus_"),
-        created: call.occasion.at,
+        created: call.cause.at,
         livemode: call.scope.livemode,
         email: None,
         name: None,
@@ -72,14 +72,14 @@ pub(super) fn create(call: &mut Call<'_>) -> Answer {
     };
     given.put_into(&mut customer);
     let json = customer.json();
-    call.world.add_customer(&call.scope, customer, &call.occasion);
+    call.world.add_customer(&call.scope, customer, &call.cause);
     Ok(json)
 }
 
 pub(super) fn update(call: &mut Call<'_>, id: &str) -> Answer {
-    let given = Given::read(&mut call.params)?;
+    let given = Changes::read(&mut call.params)?;
     let changed = call
-        .books()
+        .objects()
         .customers
         .change(id, |customer| given.put_into(customer));
     changed
@@ -89,30 +89,30 @@ pub(super) fn update(call: &mut Call<'_>, id: &str) -> Answer {
 
 pub(super) fn retrieve(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let customer = customer(call.books(), id);
+    let customer = customer(call.objects(), id);
     customer.ok_or_else(|| ApiError::missing("customer", id, "id"))
 }
 
 /// A customer, or what is left of a deleted one.
-pub(super) fn customer(books: &Books, id: &str) -> Option<Value> {
-    if books.deleted_customers.contains(id) {
+pub(super) fn customer(objects: &Objects, id: &str) -> Option<Value> {
+    if objects.deleted_customers.contains(id) {
         return Some(json!({"id": id, "object": "customer", "deleted": true}));
     }
-    books.customers.get(id).map(|customer| customer.json())
+    objects.customers.get(id).map(|customer| customer.json())
 }
 
 pub(super) fn delete(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let books = call.books();
-    if books.customers.remove(id).is_none() {
+    let objects = call.objects();
+    if objects.customers.remove(id).is_none() {
         return Err(ApiError::missing("customer", id, "id"));
     }
-    books.deleted_customers.insert(id.to_owned());
-    Ok(customer(books, id).unwrap_or_default())
+    objects.deleted_customers.insert(id.to_owned());
+    Ok(customer(objects, id).unwrap_or_default())
 }
 
 pub(super) fn list(call: &mut Call<'_>) -> Answer {
     let email = call.params.text("email")?;
     let tags = email.map(|email| vec![("email", email)]).into_iter().collect();
-    call.list(|books| &mut books.customers, tags, Customer::json)
+    call.list(|objects| &mut objects.customers, tags, Customer::json)
 }

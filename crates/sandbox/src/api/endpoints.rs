@@ -25,14 +25,14 @@ pub(super) fn create(call: &mut Call<'_>) -> Answer {
         let error = ApiError::invalid("Missing required param: enabled_events.");
         return Err(error.code("parameter_missing").param("enabled_events"));
     }
-    if call.books().endpoints.len() >= MOST {
+    if call.objects().endpoints.len() >= MOST {
         return Err(ApiError::invalid(format!(
             "You have reached the maximum of {MOST} webhook endpoints."
         )));
     }
     let endpoint = Endpoint {
         id: call.world.ids.long("we_1"),
-        created: call.occasion.at,
+        created: call.cause.at,
         livemode: call.scope.livemode,
         url,
         enabled_events,
@@ -44,7 +44,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Answer {
         secret: new_secret(call.world),
         rolled: None,
     };
-    let endpoint = call.books().endpoints.insert(endpoint);
+    let endpoint = call.objects().endpoints.insert(endpoint);
     let mut json = endpoint.json();
     json["secret"] = json!(endpoint.secret.expose_secret());
     Ok(json)
@@ -77,13 +77,13 @@ pub(super) fn update(call: &mut Call<'_>, id: &str) -> Answer {
             merge(&mut endpoint.metadata, changes);
         }
     };
-    let changed = call.books().endpoints.change(id, change);
+    let changed = call.objects().endpoints.change(id, change);
     changed.map(|endpoint| endpoint.json()).ok_or_else(|| unknown(id))
 }
 
 pub(super) fn retrieve(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let endpoint = call.books().endpoints.get(id);
+    let endpoint = call.objects().endpoints.get(id);
     endpoint
         .map(|endpoint| endpoint.json())
         .ok_or_else(|| unknown(id))
@@ -91,13 +91,13 @@ pub(super) fn retrieve(call: &mut Call<'_>, id: &str) -> Answer {
 
 pub(super) fn delete(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let gone = call.books().endpoints.remove(id);
+    let gone = call.objects().endpoints.remove(id);
     gone.map(|_| json!({"id": id, "object": "webhook_endpoint", "deleted": true}))
         .ok_or_else(|| unknown(id))
 }
 
 pub(super) fn list(call: &mut Call<'_>) -> Answer {
-    call.list(|books| &mut books.endpoints, Vec::new(), Endpoint::json)
+    call.list(|objects| &mut objects.endpoints, Vec::new(), Endpoint::json)
 }
 
 fn unknown(id: &str) -> ApiError {

@@ -49,9 +49,9 @@ pub(super) fn list(call: &mut Call<'_>) -> Answer {
         tags.push(vec![("delivery_success", delivered.to_string())]);
     }
     let (first, last) = created(&mut call.params)?;
-    let first = first.max(call.occasion.now.timestamp() - SHOWN_FOR);
+    let first = first.max(call.cause.now.timestamp() - SHOWN_FOR);
     call.list_created(
-        |books| &mut books.events,
+        |objects| &mut objects.events,
         (first, last),
         tags,
         |event| event.json(API_VERSION, false),
@@ -60,8 +60,8 @@ pub(super) fn list(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn retrieve(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let oldest = call.occasion.now.timestamp() - SHOWN_FOR;
-    let event = call.books().events.get(id);
+    let oldest = call.cause.now.timestamp() - SHOWN_FOR;
+    let event = call.objects().events.get(id);
     event
         .filter(|event| event.created >= oldest)
         .map(|event| event.json(API_VERSION, false))

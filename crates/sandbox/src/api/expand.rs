@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::customers::customer;
 use super::error::ApiError;
-use crate::world::{Books, Scope, World};
+use crate::world::{Objects, Scope, World};
 
 /// As in Stripe: so many steps deep, where `data` of a list counts as none.
 const DEEPEST: usize = 4;
@@ -23,20 +23,20 @@ pub(super) fn expand(world: &World, scope: &Scope, answer: &mut Value, path: &st
         return Err(ApiError::invalid(message).param("expand"));
     }
     world
-        .find(scope, |books| Some(walk(books, answer, &steps, path)))
+        .find(scope, |objects| Some(walk(objects, answer, &steps, path)))
         .unwrap_or(Ok(()))
 }
 
-fn walk(books: &Books, value: &mut Value, steps: &[&str], path: &str) -> Result<(), ApiError> {
+fn walk(objects: &Objects, value: &mut Value, steps: &[&str], path: &str) -> Result<(), ApiError> {
     let Some((step, rest)) = steps.split_first() else {
         return Ok(());
     };
     if let Value::Array(elements) = value {
         return elements
             .iter_mut()
-            .try_for_each(|element| walk(books, element, steps, path));
+            .try_for_each(|element| walk(objects, element, steps, path));
     }
-    add_list(books, value, step);
+    add_list(objects, value, step);
     let refused = || {
         let hint = if steps.first() == Some(&"data") || *step != path.split('.').next().unwrap_or_default() {
             String::new()
@@ -51,21 +51,21 @@ fn walk(books: &Books, value: &mut Value, steps: &[&str], path: &str) -> Result<
     };
     match field {
         Value::Null => return Ok(()),
-        Value::String(id) => match books.object(id) {
+        Value::String(id) => match objects.object(id) {
             Some(object) => *field = object,
             None => return Err(refused()),
         },
         Value::Array(_) | Value::Object(_) => {}
         _ => return Err(refused()),
     }
-    walk(books, field, rest, path)
+    walk(objects, field, rest, path)
 }
 
 /// Puts a list in that is there only when it is asked for.
-fn add_list(books: &Books, value: &mut Value, step: &str) {
+fn add_list(objects: &Objects, value: &mut Value, step: &str) {
     let id = value["id"].as_str().unwrap_or_default().to_owned();
     let list = match (value["object"].as_str(), step) {
-        (Some("checkout.session"), "line_items") => books.sessions.get(&id).map(|session| {
+        (Some("checkout.session"), "line_items") => objects.sessions.get(&id).map(|session| {
             let items = session.line_items.iter().take(LINE_ITEMS);
             let data: Vec<_> = items.map(crate::objects::LineItem::json).collect();
             json!({
@@ -74,7 +74,7 @@ fn add_list(books: &Books, value: &mut Value, step: &str) {
             })
         }),
         (Some("charge"), "refunds") => {
-            let refunds = books.refunds.tagged(&("charge", id.clone()));
+            let refunds = objects.refunds.tagged(&("charge", id.clone()));
             let mut data: Vec<_> = refunds.map(|refund| refund.json()).collect();
             data.reverse();
             Some(json!({
@@ -90,7 +90,7 @@ fn add_list(books: &Books, value: &mut Value, step: &str) {
     }
 }
 
-impl Books {
+impl Objects {
     /// The object that an id names, told by its prefix.
     fn object(&self, id: &str) -> Option<Value> {
         let (prefix, _) = id.split_once('_')?;

@@ -11,12 +11,12 @@ const REASONS: [&str; 3] = ["duplicate", "fraudulent", "requested_by_customer"];
 
 pub(super) fn list_intents(call: &mut Call<'_>) -> Answer {
     let tags = filters(&mut call.params, &["customer"])?;
-    call.list(|books| &mut books.payment_intents, tags, PaymentIntent::json)
+    call.list(|objects| &mut objects.payment_intents, tags, PaymentIntent::json)
 }
 
 pub(super) fn retrieve_intent(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let intent = call.books().payment_intents.get(id);
+    let intent = call.objects().payment_intents.get(id);
     intent
         .map(|intent| intent.json())
         .ok_or_else(|| ApiError::missing("payment_intent", id, "intent"))
@@ -24,12 +24,12 @@ pub(super) fn retrieve_intent(call: &mut Call<'_>, id: &str) -> Answer {
 
 pub(super) fn list_charges(call: &mut Call<'_>) -> Answer {
     let tags = filters(&mut call.params, &["customer", "payment_intent"])?;
-    call.list(|books| &mut books.charges, tags, Charge::json)
+    call.list(|objects| &mut objects.charges, tags, Charge::json)
 }
 
 pub(super) fn retrieve_charge(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let charge = call.books().charges.get(id);
+    let charge = call.objects().charges.get(id);
     charge
         .map(|charge| charge.json())
         .ok_or_else(|| ApiError::missing("charge", id, "id"))
@@ -76,7 +76,7 @@ pub(super) fn refund(call: &mut Call<'_>) -> Answer {
     }
     let refund = call
         .world
-        .refund(&call.scope, &charge, amount, reason, metadata, &call.occasion);
+        .refund(&call.scope, &charge, amount, reason, metadata, &call.cause);
     Ok(refund.json())
 }
 
@@ -85,9 +85,9 @@ fn refunded_charge(
     intent: Option<&str>,
     charge: Option<&str>,
 ) -> Result<Arc<Charge>, ApiError> {
-    let books = call.books();
+    let objects = call.objects();
     let id = match (intent, charge) {
-        (Some(intent), _) => books
+        (Some(intent), _) => objects
             .payment_intents
             .get(intent)
             .ok_or_else(|| ApiError::missing_in_param("payment_intent", intent, "payment_intent"))?
@@ -101,18 +101,18 @@ fn refunded_charge(
             return Err(ApiError::invalid(message));
         }
     };
-    let charge = books.charges.get(&id).cloned();
+    let charge = objects.charges.get(&id).cloned();
     charge.ok_or_else(|| ApiError::missing_in_param("charge", &id, "charge"))
 }
 
 pub(super) fn list_refunds(call: &mut Call<'_>) -> Answer {
     let tags = filters(&mut call.params, &["charge", "payment_intent"])?;
-    call.list(|books| &mut books.refunds, tags, Refund::json)
+    call.list(|objects| &mut objects.refunds, tags, Refund::json)
 }
 
 pub(super) fn retrieve_refund(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let refund = call.books().refunds.get(id);
+    let refund = call.objects().refunds.get(id);
     refund
         .map(|refund| refund.json())
         .ok_or_else(|| ApiError::missing("refund", id, "id"))
@@ -120,12 +120,12 @@ pub(super) fn retrieve_refund(call: &mut Call<'_>, id: &str) -> Answer {
 
 pub(super) fn list_disputes(call: &mut Call<'_>) -> Answer {
     let tags = filters(&mut call.params, &["charge", "payment_intent"])?;
-    call.list(|books| &mut books.disputes, tags, Dispute::json)
+    call.list(|objects| &mut objects.disputes, tags, Dispute::json)
 }
 
 pub(super) fn retrieve_dispute(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
-    let dispute = call.books().disputes.get(id);
+    let dispute = call.objects().disputes.get(id);
     dispute
         .map(|dispute| dispute.json())
         .ok_or_else(|| ApiError::missing("dispute", id, "id"))

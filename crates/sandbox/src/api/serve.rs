@@ -23,7 +23,7 @@ use crate::delivery::API_VERSION;
 use crate::faults::{ApiFault, CallFault};
 use crate::request_log::LoggedCall;
 use crate::sandbox::Sandbox;
-use crate::world::{Occasion, Scope, World};
+use crate::world::{Cause, Scope, World};
 
 /// An answer on its way out.
 struct Answered {
@@ -141,12 +141,12 @@ fn answer(world: &mut World, request: &HttpRequest, body: &[u8], id: &str, now: 
                 replayed: true,
             });
         }
-        let occasion = Occasion {
+        let cause = Cause {
             request: (Some(id.to_owned()), idempotency_key.clone()),
-            ..Occasion::now(now)
+            ..Cause::now(now)
         };
         let encoded = if is_read { request.query_string() } else { body };
-        let (status, body) = match run(world, request, encoded, &scope, occasion) {
+        let (status, body) = match run(world, request, encoded, &scope, cause) {
             Ok(body) => (200, body),
             Err(error) => (error.status, error.json()),
         };
@@ -211,7 +211,7 @@ fn run(
     request: &HttpRequest,
     encoded: &str,
     scope: &Scope,
-    occasion: Occasion,
+    cause: Cause,
 ) -> Result<Value, ApiError> {
     let mut params = Params::parse(encoded)?;
     let expansions = params.texts("expand")?;
@@ -220,7 +220,7 @@ fn run(
         scope: scope.clone(),
         path: request.path(),
         params,
-        occasion,
+        cause,
     };
     let mut answer = route(request.method(), &mut call)?;
     for path in &expansions {

@@ -37,7 +37,7 @@ pub(crate) const METHODS: [&str; 4] = ["card", "sepa_debit", "bacs_debit", "us_b
 
 pub(super) fn create(call: &mut Call<'_>) -> Answer {
     let mut params = std::mem::take(&mut call.params);
-    let given = Given::read(&mut params)?;
+    let given = NewSession::read(&mut params)?;
     let items = params.objects("line_items")?;
     params.ignore(&IGNORED);
     params.finish()?;
@@ -50,7 +50,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Answer {
     let buyer = match &given.customer {
         None => None,
         Some(id) => {
-            let customer = call.books().customers.get(id);
+            let customer = call.objects().customers.get(id);
             let customer = customer.ok_or_else(|| ApiError::missing_in_param("customer", id, "customer"))?;
             Some(Buyer {
                 email: customer.email.clone(),
@@ -58,7 +58,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Answer {
             })
         }
     };
-    let at = call.occasion.at;
+    let at = call.cause.at;
     if let Some(expires) = given.expires_at
         && !(at + 30 * 60..=at + 24 * 3_600).contains(&expires)
     {
@@ -66,13 +66,13 @@ pub(super) fn create(call: &mut Call<'_>) -> Answer {
         return Err(ApiError::invalid(message).param("expires_at"));
     }
     let line_items = read_items(call, items)?;
-    let session = call.world.draft(&call.scope, line_items, &call.occasion);
+    let session = call.world.draft(&call.scope, line_items, &call.cause);
     let session = given.put_into(Session { buyer, ..session });
     Ok(call.world.open(&call.scope, session).json())
 }
 
 /// What a caller says of a new session, besides what is bought.
-struct Given {
+struct NewSession {
     success_url: String,
     cancel_url: Option<String>,
     customer: Option<String>,
@@ -86,7 +86,7 @@ struct Given {
     expires_at: Option<i64>,
 }
 
-impl Given {
+impl NewSession {
     fn read(params: &mut Params) -> Result<Self, ApiError> {
         let mode = params.text("mode")?;
         if mode.as_deref().unwrap_or("payment") != "payment" {
@@ -194,7 +194,7 @@ fn read_items(call: &mut Call<'_>, items: Vec<Params>) -> Result<Vec<LineItem>, 
             let message = "All line items must have the same currency.";
             return Err(ApiError::invalid(message).param("line_items"));
         }
-        let product = call.books().products.get(&price.product);
+        let product = call.objects().products.get(&price.product);
         let description = product.map(|product| product.name.clone());
         read.push(LineItem {
             id: call.world.ids.long("li_1"),
@@ -210,14 +210,14 @@ fn read_items(call: &mut Call<'_>, items: Vec<Params>) -> Result<Vec<LineItem>, 
 fn read_price(call: &mut Call<'_>, params: &mut Params) -> Result<Arc<Price>, ApiError> {
     if let Some(mut data) = params.object("price_data")? {
         let price = price_of(call, &mut data)?;
-        return Ok(call.books().prices.insert(Price {
+        return Ok(call.objects().prices.insert(Price {
             active: false,
             ..price
         }));
     }
     let name = params.name("price");
     let id = params.required("price")?;
-    let price = call.books().prices.get(&id).cloned();
+    let price = call.objects().prices.get(&id).cloned();
     let price = price.ok_or_else(|| ApiError::missing_in_param("price", &id, name.clone()))?;
     if !price.active {
         let message = "The price specified is inactive. This field only accepts active prices.";
@@ -238,8 +238,8 @@ pub(super) fn list(call: &mut Call<'_>) -> Answer {
                 }
                 true
             }
-            ("customer", id) => customer(call.world.books(&call.scope), id).is_some(),
-            (_, id) => call.world.books(&call.scope).payment_intents.get(id).is_some(),
+            ("customer", id) => customer(call.world.objects(&call.scope), id).is_some(),
+            (_, id) => call.world.objects(&call.scope).payment_intents.get(id).is_some(),
         };
         if !known {
             return Err(ApiError::missing_in_param(tag.0, &tag.1, tag.0));
@@ -256,7 +256,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Answer {
             return Err(ApiError::missing_in_param(name, &id, name));
         }
     }
-    call.list(|books| &mut books.sessions, tags, Session::json)
+    call.list(|objects| &mut objects.sessions, tags, Session::json)
 }
 
 pub(super) fn retrieve(call: &mut Call<'_>, id: &str) -> Answer {
@@ -273,14 +273,14 @@ pub(super) fn update(call: &mut Call<'_>, id: &str) -> Answer {
         Some(changes) => merge(&mut session.metadata, changes),
         None => {}
     };
-    let session = call.books().sessions.change(id, change);
+    let session = call.objects().sessions.change(id, change);
     session.map(|session| session.json()).ok_or_else(|| unknown(id))
 }
 
 pub(super) fn expire(call: &mut Call<'_>, id: &str) -> Answer {
     call.params.finish()?;
     let status = find(call, id)?.status;
-    if call.world.expire(&call.scope, id, &call.occasion).is_err() {
+    if call.world.expire(&call.scope, id, &call.cause).is_err() {
         let message = format!(
             "Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of \
              `{}`.",
@@ -310,7 +310,11 @@ pub(super) fn line_items(call: &mut Call<'_>, id: &str) -> Answer {
 }
 
 fn find(call: &mut Call<'_>, id: &str) -> Result<Arc<Session>, ApiError> {
-    call.books().sessions.get(id).cloned().ok_or_else(|| unknown(id))
+    call.objects()
+        .sessions
+        .get(id)
+        .cloned()
+        .ok_or_else(|| unknown(id))
 }
 
 fn unknown(id: &str) -> ApiError {

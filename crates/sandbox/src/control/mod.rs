@@ -17,7 +17,7 @@ use crate::delivery::new_secret;
 use crate::faults::FaultOrder;
 use crate::objects::{Buyer, Endpoint, Metadata};
 use crate::sandbox::Sandbox;
-use crate::world::{Occasion, Scope};
+use crate::world::{Cause, Scope};
 
 /// How long a moved clock's answer waits at most until all that is due has happened: somebody else may move it back.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,11 +69,11 @@ impl When {
     }
 }
 
-fn misuse(message: impl Into<String>) -> HttpResponse {
+fn bad_request(message: impl Into<String>) -> HttpResponse {
     HttpResponse::BadRequest().json(json!({"error": message.into()}))
 }
 
-fn unknown(id: &str) -> HttpResponse {
+fn not_found(id: &str) -> HttpResponse {
     HttpResponse::NotFound().json(json!({"error": format!("there is no {id}")}))
 }
 
@@ -104,7 +104,7 @@ async fn move_clock(ordered: web::Json<Move>, sandbox: Data<Sandbox>) -> HttpRes
         // Objects' times are Unix seconds; beyond the year 9999 nobody can write them.
         .filter(|to| (0..253_402_300_800).contains(&to.timestamp()));
     let Some(to) = to else {
-        return misuse("the clock goes from 1970 to 9999");
+        return bad_request("the clock goes from 1970 to 9999");
     };
     let stopped = ordered.stopped.unwrap_or_else(|| sandbox.clock.is_stopped());
     sandbox.clock.set(to, stopped);
@@ -122,7 +122,7 @@ async fn order_faults(order: web::Json<FaultOrder>, sandbox: Data<Sandbox>) -> H
     let mut world = sandbox.world();
     match world.faults.replace(order.into_inner()) {
         Ok(()) => HttpResponse::Ok().json(world.faults.order()),
-        Err(error) => misuse(error.to_string()),
+        Err(error) => bad_request(error.to_string()),
     }
 }
 
@@ -179,7 +179,7 @@ struct NewAccount {
 async fn account(new: web::Json<NewAccount>, sandbox: Data<Sandbox>) -> HttpResponse {
     let new = new.into_inner();
     if !new.id.starts_with("acct_") {
-        return misuse("an account's id begins with acct_");
+        return bad_request("an account's id begins with acct_");
     }
     let at = sandbox.clock.now().timestamp();
     HttpResponse::Ok().json(sandbox.world().connect(new.id, at, new.email).json())
@@ -223,7 +223,7 @@ impl NewEndpoint {
             secret,
             rolled: None,
         };
-        world.books(&scope).endpoints.insert(endpoint)
+        world.objects(&scope).endpoints.insert(endpoint)
     }
 }
 
@@ -238,12 +238,12 @@ async fn endpoint(new: web::Json<NewEndpoint>, sandbox: Data<Sandbox>) -> HttpRe
 async fn roll(id: web::Path<String>, sandbox: Data<Sandbox>) -> HttpResponse {
     let until = (sandbox.clock.now() + TimeDelta::hours(24)).timestamp();
     let mut world = sandbox.world();
-    let Some(scope) = world.home(|books| books.endpoints.get(&id).is_some()) else {
-        return unknown(&id);
+    let Some(scope) = world.home(|objects| objects.endpoints.get(&id).is_some()) else {
+        return not_found(&id);
     };
     let secret = new_secret(&mut world);
     let shown = secret.expose_secret().to_owned();
-    world.books(&scope).endpoints.change(&id, |endpoint| {
+    world.objects(&scope).endpoints.change(&id, |endpoint| {
         let old = std::mem::replace(&mut endpoint.secret, secret);
         endpoint.rolled = Some((old, until));
     });
@@ -263,7 +263,7 @@ struct Pay {
 async fn pay(id: web::Path<String>, how: web::Json<Pay>, sandbox: Data<Sandbox>) -> HttpResponse {
     let how = how.into_inner();
     let Some((scope, session)) = sandbox.world().session_anywhere(&id) else {
-        return unknown(&id);
+        return not_found(&id);
     };
     let buyer = Buyer {
         email: how.email.or_else(|| session.email().cloned()),
@@ -274,9 +274,9 @@ async fn pay(id: web::Path<String>, how: web::Json<Pay>, sandbox: Data<Sandbox>)
     } else {
         Method::Card
     };
-    let occasion = Occasion::now(sandbox.clock.now());
-    let paid = sandbox.world().pay(&scope, &id, method, buyer, &occasion);
-    told(&sandbox, &id, paid)
+    let cause = Cause::now(sandbox.clock.now());
+    let paid = sandbox.world().pay(&scope, &id, method, buyer, &cause);
+    respond(&sandbox, &id, paid)
 }
 
 #[derive(Deserialize)]
@@ -288,14 +288,18 @@ struct Settle {
 /// Makes a bank transfer arrive, or fail, now.
 async fn settle(id: web::Path<String>, how: web::Json<Settle>, sandbox: Data<Sandbox>) -> HttpResponse {
     let Some((scope, _)) = sandbox.world().session_anywhere(&id) else {
-        return unknown(&id);
+        return not_found(&id);
     };
-    let occasion = Occasion::now(sandbox.clock.now());
-    let settled = sandbox.world().settle(&scope, &id, how.arrives, &occasion);
-    told(&sandbox, &id, settled)
+    let cause = Cause::now(sandbox.clock.now());
+    let settled = sandbox.world().settle(&scope, &id, how.arrives, &cause);
+    respond(&sandbox, &id, settled)
 }
 
-fn told(sandbox: &Sandbox, id: &str, done: Result<Vec<String>, crate::checkout::NotPayable>) -> HttpResponse {
+fn respond(
+    sandbox: &Sandbox,
+    id: &str,
+    done: Result<Vec<String>, crate::checkout::NotPayable>,
+) -> HttpResponse {
     sandbox.changed();
     match done {
         Ok(events) => {
@@ -308,13 +312,13 @@ fn told(sandbox: &Sandbox, id: &str, done: Result<Vec<String>, crate::checkout::
 }
 
 async fn dispute(id: web::Path<String>, sandbox: Data<Sandbox>) -> HttpResponse {
-    let occasion = Occasion::now(sandbox.clock.now());
+    let cause = Cause::now(sandbox.clock.now());
     let mut world = sandbox.world();
-    let Some(scope) = world.home(|books| books.charges.get(&id).is_some()) else {
-        return unknown(&id);
+    let Some(scope) = world.home(|objects| objects.charges.get(&id).is_some()) else {
+        return not_found(&id);
     };
-    let charge = world.find(&scope, |books| books.charges.get(&id).cloned());
-    let made = charge.map(|charge| world.dispute(&scope, &charge, &occasion).json());
+    let charge = world.find(&scope, |objects| objects.charges.get(&id).cloned());
+    let made = charge.map(|charge| world.dispute(&scope, &charge, &cause).json());
     drop(world);
     sandbox.changed();
     HttpResponse::Ok().json(made)
@@ -327,12 +331,12 @@ struct Close {
 }
 
 async fn close_dispute(id: web::Path<String>, how: web::Json<Close>, sandbox: Data<Sandbox>) -> HttpResponse {
-    let occasion = Occasion::now(sandbox.clock.now());
+    let cause = Cause::now(sandbox.clock.now());
     let mut world = sandbox.world();
-    let Some(scope) = world.home(|books| books.disputes.get(&id).is_some()) else {
-        return unknown(&id);
+    let Some(scope) = world.home(|objects| objects.disputes.get(&id).is_some()) else {
+        return not_found(&id);
     };
-    let closed = world.close_dispute(&scope, &id, how.won, &occasion);
+    let closed = world.close_dispute(&scope, &id, how.won, &cause);
     drop(world);
     sandbox.changed();
     HttpResponse::Ok().json(closed.map(|dispute| dispute.json()))
@@ -340,11 +344,11 @@ async fn close_dispute(id: web::Path<String>, how: web::Json<Close>, sandbox: Da
 
 /// Sends an event again to every endpoint that wants it, as a person does in the Dashboard.
 async fn resend(id: web::Path<String>, sandbox: Data<Sandbox>) -> HttpResponse {
-    let occasion = Occasion::now(sandbox.clock.now());
-    let sent = sandbox.world().resend(&id, &occasion);
+    let cause = Cause::now(sandbox.clock.now());
+    let sent = sandbox.world().resend(&id, &cause);
     sandbox.changed();
     match sent {
         Some(deliveries) => HttpResponse::Ok().json(json!({"deliveries": deliveries})),
-        None => unknown(&id),
+        None => not_found(&id),
     }
 }

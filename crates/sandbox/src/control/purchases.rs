@@ -7,11 +7,11 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use super::{When, misuse};
+use super::{When, bad_request};
 use crate::checkout::Method;
 use crate::objects::{Buyer, Customer, LineItem, Metadata, Price, Product, Session};
 use crate::sandbox::Sandbox;
-use crate::world::{Occasion, Scope, Webhooks, World};
+use crate::world::{Cause, Scope, Webhooks, World};
 
 /// How many are made before others have their turn.
 const AT_A_TIME: usize = 200;
@@ -95,13 +95,13 @@ pub(super) async fn make(order: web::Json<Order>, sandbox: Data<Sandbox>) -> Htt
     let now = sandbox.clock.now();
     let instant = |when: Option<When>| when.map_or(Some(now), When::instant);
     let (Some(from), Some(to)) = (instant(order.created_from), instant(order.created_to)) else {
-        return misuse("created_from and created_to are Unix seconds or RFC 3339");
+        return bad_request("created_from and created_to are Unix seconds or RFC 3339");
     };
     if from > to || to > now {
-        return misuse("created_from comes before created_to, and neither is in the future");
+        return bad_request("created_from comes before created_to, and neither is in the future");
     }
     if !(1..=200_000).contains(&order.count) || order.customers == Some(0) || order.amount < 0 {
-        return misuse("count is from 1 to 200,000, customers from 1, amount from 0");
+        return bad_request("count is from 1 to 200,000, customers from 1, amount from 0");
     }
     let scope = Scope {
         account: order.account.clone(),
@@ -114,7 +114,7 @@ pub(super) async fn make(order: web::Json<Order>, sandbox: Data<Sandbox>) -> Htt
         }
         match price(&mut world, &scope, &order, now.timestamp()) {
             Some(price) => price,
-            None => return misuse("there is no such price"),
+            None => return bad_request("there is no such price"),
         }
     };
     let window = i128::from((to - from).num_seconds());
@@ -122,17 +122,17 @@ pub(super) async fn make(order: web::Json<Order>, sandbox: Data<Sandbox>) -> Htt
     for nth in 0..order.count {
         let share = window * nth as i128 / order.count as i128;
         let at = from.timestamp() + i64::try_from(share).unwrap_or(0);
-        let occasion = Occasion {
+        let cause = Cause {
             at,
             webhooks: order.webhooks,
-            ..Occasion::now(now)
+            ..Cause::now(now)
         };
         let purchase = Purchase {
             order: &order,
             scope: &scope,
             number: order.first + nth,
         };
-        made.push(purchase.make(&mut sandbox.world(), &price, occasion));
+        made.push(purchase.make(&mut sandbox.world(), &price, cause));
         if nth % AT_A_TIME == AT_A_TIME - 1 {
             sandbox.changed();
             tokio::task::yield_now().await;
@@ -144,9 +144,9 @@ pub(super) async fn make(order: web::Json<Order>, sandbox: Data<Sandbox>) -> Htt
 
 fn price(world: &mut World, scope: &Scope, order: &Order, at: i64) -> Option<(Arc<Price>, String)> {
     if let Some(id) = &order.price {
-        return world.find(scope, |books| {
-            let price = books.prices.get(id)?.clone();
-            let name = books.products.get(&price.product)?.name.clone();
+        return world.find(scope, |objects| {
+            let price = objects.prices.get(id)?.clone();
+            let name = objects.products.get(&price.product)?.name.clone();
             Some((price, name))
         });
     }
@@ -170,9 +170,9 @@ fn price(world: &mut World, scope: &Scope, order: &Order, at: i64) -> Option<(Ar
         active: true,
         metadata: Metadata::new(),
     };
-    let books = world.books(scope);
-    books.products.insert(product);
-    Some((books.prices.insert(price), order.product.clone()))
+    let objects = world.objects(scope);
+    objects.products.insert(product);
+    Some((objects.prices.insert(price), order.product.clone()))
 }
 
 /// A purchase that was made.
@@ -212,16 +212,11 @@ impl Purchase<'_> {
             .replace("{c}", &customer.to_string())
     }
 
-    fn make(
-        &self,
-        world: &mut World,
-        (price, description): &(Arc<Price>, String),
-        occasion: Occasion,
-    ) -> Made {
+    fn make(&self, world: &mut World, (price, description): &(Arc<Price>, String), cause: Cause) -> Made {
         let Self { order, scope, .. } = *self;
         let email = self.fill(&order.email);
         let name = self.fill(&order.name);
-        let customer = (!order.guests).then(|| self.customer(world, &email, &name, &occasion));
+        let customer = (!order.guests).then(|| self.customer(world, &email, &name, &cause));
         let item = LineItem {
             id: world.ids.long("li_1"),
             description: description.clone(),
@@ -236,24 +231,24 @@ impl Purchase<'_> {
             client_reference_id: order.client_reference_id.as_deref().map(|text| self.fill(text)),
             payment_method_types: vec!["card".to_owned(), "sepa_debit".to_owned()],
             success_url: order.success_url.clone(),
-            ..world.draft(scope, vec![item], &occasion)
+            ..world.draft(scope, vec![item], &cause)
         };
         let id = session.id.clone();
         match order.outcome {
             Outcome::Open => drop(world.open(scope, session)),
             // Nothing is to expire later.
-            _ => drop(world.books(scope).sessions.insert(session)),
+            _ => drop(world.objects(scope).sessions.insert(session)),
         }
-        let occasion = Occasion {
-            at: (occasion.at + HESITATION).min(occasion.now.timestamp()),
-            ..occasion
+        let cause = Cause {
+            at: (cause.at + HESITATION).min(cause.now.timestamp()),
+            ..cause
         };
         let buyer = Buyer {
             email: Some(email.clone()),
             name: Some(name),
         };
-        let events = self.carry_out(world, &id, buyer, &occasion);
-        let session = world.find(scope, |books| books.sessions.get(&id).cloned());
+        let events = self.carry_out(world, &id, buyer, &cause);
+        let session = world.find(scope, |objects| objects.sessions.get(&id).cloned());
         Made {
             number: self.number,
             created: session.as_ref().map(|session| session.created),
@@ -269,40 +264,40 @@ impl Purchase<'_> {
     }
 
     /// The session's own events; a session that was just opened can be paid, settled and expired.
-    fn carry_out(&self, world: &mut World, id: &str, buyer: Buyer, occasion: &Occasion) -> Vec<String> {
+    fn carry_out(&self, world: &mut World, id: &str, buyer: Buyer, cause: &Cause) -> Vec<String> {
         let scope = self.scope;
         let mut events = Vec::new();
         let outcome = self.order.outcome;
         match outcome {
             Outcome::Open => {}
-            Outcome::Expired => events.extend(world.expire(scope, id, occasion).unwrap_or_default()),
+            Outcome::Expired => events.extend(world.expire(scope, id, cause).unwrap_or_default()),
             Outcome::Paid => {
                 events.extend(
                     world
-                        .pay(scope, id, Method::Card, buyer, occasion)
+                        .pay(scope, id, Method::Card, buyer, cause)
                         .unwrap_or_default(),
                 );
             }
             Outcome::Unpaid | Outcome::Settled | Outcome::Failed => {
                 events.extend(
                     world
-                        .pay(scope, id, Method::Transfer, buyer, occasion)
+                        .pay(scope, id, Method::Transfer, buyer, cause)
                         .unwrap_or_default(),
                 );
             }
         }
         if matches!(outcome, Outcome::Settled | Outcome::Failed) {
             let arrives = outcome == Outcome::Settled;
-            events.extend(world.settle(scope, id, arrives, occasion).unwrap_or_default());
+            events.extend(world.settle(scope, id, arrives, cause).unwrap_or_default());
         }
         events
     }
 
     /// The customer with this email, or a new one.
-    fn customer(&self, world: &mut World, email: &str, name: &str, occasion: &Occasion) -> String {
+    fn customer(&self, world: &mut World, email: &str, name: &str, cause: &Cause) -> String {
         let tag = ("email", email.to_owned());
-        let known = world.find(self.scope, |books| {
-            books
+        let known = world.find(self.scope, |objects| {
+            objects
                 .customers
                 .tagged(&tag)
                 .next()
@@ -313,7 +308,7 @@ impl Purchase<'_> {
         }
         let customer = Customer {
             id: world.ids.short("cus_"),
-            created: occasion.at,
+            created: cause.at,
             livemode: self.scope.livemode,
             email: Some(email.to_owned()),
             name: Some(name.to_owned()),
@@ -321,6 +316,6 @@ impl Purchase<'_> {
             description: None,
             metadata: Metadata::new(),
         };
-        world.add_customer(self.scope, customer, occasion)
+        world.add_customer(self.scope, customer, cause)
     }
 }

@@ -8,24 +8,27 @@ fn ordered(json: &str) -> Faults {
 
 #[test]
 fn the_same_seed_gives_the_same_faults_and_another_gives_others() {
-    let fates = |seed: u64| {
+    let dispatches = |seed: u64| {
         let mut faults = ordered(&format!(
             r#"{{"seed":{seed},"deliveries":{{"drop":15,"double":10,"reorder":75}}}}"#
         ));
         (0..2_000).map(|_| faults.of_delivery()).collect::<Vec<_>>()
     };
-    assert_eq!(fates(7), fates(7));
-    assert_ne!(fates(7), fates(8));
+    assert_eq!(dispatches(7), dispatches(7));
+    assert_ne!(dispatches(7), dispatches(8));
 }
 
 #[test]
 fn a_percentage_is_about_what_strikes() {
     let mut faults = ordered(r#"{"deliveries":{"drop":15,"lose":5,"double":10}}"#);
-    let fates: Vec<_> = (0..10_000).map(|_| faults.of_delivery()).collect();
-    let share = |is: fn(&Fate) -> bool| fates.iter().filter(|fate| is(fate)).count();
-    assert!((1_300..1_700).contains(&share(|fate| *fate == Fate::Dropped)));
-    assert!((400..600).contains(&share(|fate| *fate == Fate::Lost)));
-    assert!((650..950).contains(&share(|fate| matches!(fate, Fate::Sent { double: true, .. }))));
+    let dispatches: Vec<_> = (0..10_000).map(|_| faults.of_delivery()).collect();
+    let share = |is: fn(&Dispatch) -> bool| dispatches.iter().filter(|dispatch| is(dispatch)).count();
+    assert!((1_300..1_700).contains(&share(|dispatch| *dispatch == Dispatch::Dropped)));
+    assert!((400..600).contains(&share(|dispatch| *dispatch == Dispatch::Lost)));
+    assert!((650..950).contains(&share(|dispatch| matches!(
+        dispatch,
+        Dispatch::Sent { double: true, .. }
+    ))));
 }
 
 #[test]
@@ -73,5 +76,5 @@ fn an_order_that_makes_no_sense_is_refused_and_the_one_before_stays() {
             "{json}"
         );
     }
-    assert_eq!(faults.of_delivery(), Fate::Dropped);
+    assert_eq!(faults.of_delivery(), Dispatch::Dropped);
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::checkout::Method;
 use crate::objects::{Buyer, LineItem, Payment, Session, Status};
 use crate::sandbox::Sandbox;
-use crate::world::Occasion;
+use crate::world::Cause;
 
 const STYLE: &str = include_str!("page.css");
 /// How long Checkout waits for the answers to the webhook before it sends the buyer back.
@@ -65,8 +65,8 @@ pub(crate) async fn pay(
         _ => Method::Card,
     };
     let buyer = Buyer { email, name: None };
-    let occasion = Occasion::now(sandbox.clock.now());
-    let paid = sandbox.world().pay(&scope, &session.id, method, buyer, &occasion);
+    let cause = Cause::now(sandbox.clock.now());
+    let paid = sandbox.world().pay(&scope, &session.id, method, buyer, &cause);
     sandbox.changed();
     if let Ok(events) = paid {
         sandbox.until(PATIENCE, |world| world.answered(&events)).await;
@@ -133,7 +133,7 @@ fn nothing() -> Markup {
     html! {
         div.card {
             h1 { "There is nothing to pay here" }
-            p.said { "No such purchase: the address may be cut off, or the sandbox has been started anew since." }
+            p.said { "No such purchase: the address may be cut off, or the sandbox has restarted since." }
         }
     }
 }
