@@ -6,7 +6,6 @@
 
 mod customers;
 mod list;
-mod range_split;
 
 use std::time::Duration;
 
@@ -154,7 +153,7 @@ impl Lookback {
     ) -> Result<Next, LookbackError> {
         loop {
             let next = match run.phase {
-                RunPhase::Waiting | RunPhase::Listing => self.list(request, &mut run, end).await?,
+                RunPhase::Waiting | RunPhase::Listing => self.list(request, &mut run).await?,
                 RunPhase::Gathering => self.add_logged_sessions(&mut run).await?,
                 RunPhase::Enqueueing => self.enqueue_customers(request, &mut run).await?,
                 RunPhase::Settling => self.finish(request, &run).await?,

@@ -13,23 +13,18 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn new(stripe: &Account, filter: SessionFilter) -> Self {
-        Self {
-            pages: stripe.sessions(SessionFilter {
-                expand_payment: true,
+    /// `with_payments`: false for a key that may not read them.
+    pub(super) fn new(stripe: &Account, filter: SessionFilter, with_payments: bool) -> Self {
+        let of = |expand_payment| {
+            stripe.sessions(SessionFilter {
+                expand_payment,
                 ..filter.clone()
-            }),
-            without_payments: Some(stripe.sessions(filter)),
-            has_payments: true,
-        }
-    }
-
-    /// Lists without payments, for a key that may not read them.
-    pub(super) fn without_payments(stripe: &Account, filter: SessionFilter) -> Self {
+            })
+        };
         Self {
-            pages: stripe.sessions(filter),
-            without_payments: None,
-            has_payments: false,
+            pages: of(with_payments),
+            without_payments: with_payments.then(|| of(false)),
+            has_payments: with_payments,
         }
     }
 

@@ -221,7 +221,7 @@ fn normalise(buyer: &mut Buyer) {
 }
 
 /// The earliest creation time of subscriptions that begin at `from` or later.
-pub(super) fn made_after(from: DateTime<Utc>) -> DateTime<Utc> {
+fn made_after(from: DateTime<Utc>) -> DateTime<Utc> {
     from.checked_sub_signed(SKEW).unwrap_or(from)
 }
 

@@ -1,100 +1,72 @@
 //! Reads Stripe's list of sessions and stages the purchases.
 
-use std::panic::resume_unwind;
+use serde::{Deserialize, Serialize};
 
-use tokio::task::JoinSet;
-use tokio::time::Instant;
-use tracing::Instrument;
-
-use super::Next;
-use super::range_split::{RangeSplit, Remaining, TimeRange};
+use super::{Next, continue_if};
 use crate::fulfil::Purchase;
+use crate::lookback::cycle::CycleDetector;
 use crate::lookback::enqueue_missing::{Candidate, Fulfilled, SessionClass, classify};
 use crate::lookback::listing::Listing;
 use crate::lookback::{AccountSyncRequest, Lookback, LookbackError, ownership};
+use crate::queue::QueueError;
 use crate::store::{FoundSession, LookbackRun, PendingSession, RunPhase, RunStep, SessionState};
 use crate::stripe::CheckoutSession;
-use crate::stripe::api::{Account, Page, StripeError};
+use crate::stripe::api::{Page, SessionFilter};
 
-/// Counting stops here: with more sessions the list is split as much as it can be.
-const MAX_COUNTED: u32 = 10_000;
+/// How far Stripe's list was read: the cursor of a run that lists.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Progress {
+    /// The last session that was read.
+    after: Option<String>,
+    cycle: CycleDetector,
+    /// The key may not read payments.
+    without_payments: bool,
+}
 
 impl Lookback {
-    /// Reads Stripe's list, split into parallel ranges if it is long. The next pages are fetched while one is
-    /// being stored. If a page fails, the pages in flight are still stored and their customers enqueued, so
-    /// one bad page delays nobody else.
+    /// Reads the next page of Stripe's list and stages its purchases. If the page fails, the customers staged so
+    /// far are enqueued, so that one bad page delays nobody else.
     ///
-    /// A range without an end is abandoned: the run continues without it, reports an error, and raises no
+    /// A list without an end is abandoned: the run continues without the rest, reports an error, and raises no
     /// watermark.
     pub(super) async fn list(
         &self,
         request: &AccountSyncRequest,
         run: &mut LookbackRun,
-        end: Instant,
     ) -> Result<Next, LookbackError> {
-        let stripe = self.stripe()?.account(request.account.as_deref());
-        let mut ranges = RangeSplit::of(run);
-        let mut pages = run.pages;
-        let mut calls = JoinSet::new();
-        for range in ranges.open().to_vec() {
-            spawn_call(&mut calls, listing(&stripe, &range, &ranges), range);
-        }
-        let mut failed: Option<LookbackError> = None;
-        while let Some(called) = calls.join_next().await {
-            let (range, listing, page) = called.unwrap_or_else(|error| resume_unwind(error.into_panic()));
-            let mut abandoned = None;
-            let page = match page {
-                Ok(Some(page)) => page,
-                Ok(None) => Page::default(),
-                Err(error) if error.is_endless_list() => {
-                    abandoned = Some(error.to_string());
-                    Page::default()
-                }
-                Err(error) => {
-                    let error = LookbackError::from(error);
-                    if failed
-                        .as_ref()
-                        .is_none_or(|before| urgency(&error) > urgency(before))
-                    {
-                        failed = Some(error);
-                    }
-                    continue;
-                }
-            };
-            ranges.without_payments |= !listing.has_payments();
-            if pages == 0 && page.has_more {
-                ranges.set_expected(self.records().known_sessions(run, MAX_COUNTED).await?);
-            }
-            pages += 1;
-            let mut next = match ranges.add_page(&range, &page, pages) {
-                Remaining::Ranges(next) => next,
-                Remaining::Cycle => {
-                    abandoned = Some("Stripe's list repeats itself".to_owned());
-                    Vec::new()
-                }
-            };
-            if failed.is_some() || Instant::now() >= end {
-                next.clear();
-            }
-            if let [rest] = &next[..] {
-                spawn_call(&mut calls, listing, rest.clone());
-            } else {
-                for range in next {
-                    spawn_call(&mut calls, self::listing(&stripe, &range, &ranges), range);
-                }
-            }
-            if !self.store_page(request, run, page, &ranges, abandoned).await? {
-                return Ok(Next::Stop);
-            }
-        }
-        let Some(error) = failed else {
-            return Ok(Next::Go);
+        // Another version of Surepass stored something else: start from the beginning.
+        let mut progress: Progress = serde_json::from_str(&run.cursor).unwrap_or_default();
+        let filter = SessionFilter {
+            created_from: Some(run.from),
+            created_before: Some(run.to),
+            starting_after: progress.after.take(),
+            expand_line_items: true,
+            ..SessionFilter::default()
         };
-        // A call that only waits for the Stripe rate limit continues in a moment.
-        if error.put_off().is_none() {
-            self.enqueue_staged(run).await?;
+        let stripe = self.stripe()?.account(request.account.as_deref());
+        let mut listing = Listing::new(&stripe, filter, !progress.without_payments);
+        let (page, mut abandoned) = match listing.next().await {
+            Ok(page) => (page.unwrap_or_default(), None),
+            Err(error) if error.is_endless_list() => (Page::default(), Some(error.to_string())),
+            Err(error) => {
+                let error = LookbackError::from(error);
+                // A call that only waits for the Stripe rate limit continues in a moment.
+                if error.put_off().is_none() {
+                    self.enqueue_staged(run).await?;
+                }
+                return Err(error);
+            }
+        };
+        progress.without_payments = !listing.has_payments();
+        progress.after = page.last_id.clone().filter(|_| page.has_more);
+        if let Some(last) = &progress.after
+            && progress.cycle.is_cycle(last)
+        {
+            progress.after = None;
+            abandoned = Some("Stripe's list repeats itself".to_owned());
         }
-        Err(error)
+        let is_current = self.store_page(request, run, page, &progress, abandoned).await?;
+        Ok(continue_if(is_current))
     }
 
     /// Stages a page's purchases. Also stores its pending sessions with the keys of possible owners, so that
@@ -104,7 +76,7 @@ impl Lookback {
         request: &AccountSyncRequest,
         run: &mut LookbackRun,
         page: Page<CheckoutSession>,
-        ranges: &RangeSplit,
+        progress: &Progress,
         abandoned: Option<String>,
     ) -> Result<bool, LookbackError> {
         let account = request.account.as_deref();
@@ -116,7 +88,7 @@ impl Lookback {
                 run,
                 account,
                 error,
-                "could not read a part of Stripe's list; the account sync continues without it"
+                "could not read the rest of Stripe's list; the account sync continues without it"
             );
         }
         let mut found = Vec::with_capacity(page.items.len());
@@ -171,13 +143,16 @@ impl Lookback {
         }
         pending.retain(|one| !resolved.contains(&one.session));
         let rows: Vec<FoundSession> = found.iter().map(Candidate::row).collect::<Result<_, _>>()?;
+        let (phase, cursor) = match &progress.after {
+            Some(_) => {
+                let cursor = serde_json::to_string(progress).map_err(QueueError::from)?;
+                (RunPhase::Listing, cursor)
+            }
+            None => (RunPhase::Gathering, String::new()),
+        };
         let step = RunStep {
-            phase: if ranges.is_empty() {
-                RunPhase::Gathering
-            } else {
-                RunPhase::Listing
-            },
-            cursor: ranges.cursor(),
+            phase,
+            cursor,
             pages: 1,
             unreadable: unreadable as u64,
             error: abandoned.map(|error| format!("stripe_answer: {error}")),
@@ -186,37 +161,5 @@ impl Lookback {
             ..RunStep::at(now)
         };
         self.step(run, step, &rows).await
-    }
-}
-
-type PageCall = (
-    TimeRange,
-    Listing,
-    Result<Option<Page<CheckoutSession>>, StripeError>,
-);
-
-/// Fetches the next page of a range in a task, while another page is stored.
-fn spawn_call(calls: &mut JoinSet<PageCall>, mut listing: Listing, range: TimeRange) {
-    let asked = async move {
-        let page = listing.next().await;
-        (range, listing, page)
-    };
-    calls.spawn(asked.in_current_span());
-}
-
-fn listing(stripe: &Account, range: &TimeRange, ranges: &RangeSplit) -> Listing {
-    if ranges.without_payments {
-        Listing::without_payments(stripe, range.filter())
-    } else {
-        Listing::new(stripe, range.filter())
-    }
-}
-
-/// Of several errors, returns the most urgent: permanent, then failed, then only waiting.
-fn urgency(error: &LookbackError) -> u8 {
-    match error {
-        error if !error.is_transient() => 2,
-        error if error.put_off().is_none() => 1,
-        _ => 0,
     }
 }

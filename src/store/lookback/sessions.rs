@@ -9,7 +9,6 @@ use super::{FoundSession, Lookback, LookbackRun, RecentBuyer, RunCounts, Session
 use crate::batcher::{BatchLimits, Batcher};
 use crate::store::database::{Bind, Call, Database, Row, binds};
 use crate::store::query::Query;
-use crate::store::subscriptions::made_after;
 use crate::store::{STATEMENT, StoreError};
 
 const COLUMNS: &str = "lookback_sessions (run, session, customer, purchase, state, error)";
@@ -224,21 +223,6 @@ impl Lookback<'_> {
             })
         };
         self.0.db.list(text, own_binds(run, after, limit), read).await
-    }
-
-    /// Counts the subscriptions of the account's tenants that began in the run's time range, up to `most`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn known_sessions(self, run: &LookbackRun, most: u32) -> Result<u64, StoreError> {
-        // No subscription is created before it begins, so the index by creation time limits the rows.
-        let text = "SELECT count(*) AS number FROM (SELECT 1 FROM subscriptions WHERE tenant_id || '' IN \
-             (SELECT id FROM tenants WHERE COALESCE(stripe_account, '') = $1) \
-             AND created_at >= $5 AND start_date >= $2 AND start_date < $3 ORDER BY created_at LIMIT $4) AS known";
-        let account = run.account.as_deref().unwrap_or_default();
-        let binds = binds![account, run.from, run.to, most, made_after(run.from)];
-        let number = self.0.db.first(text, binds, |row| row.count("number"));
-        Ok(number.await?.unwrap_or_default())
     }
 
     /// Sessions in the event log, in the run's time range and account, that were enqueued and have no
