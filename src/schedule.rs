@@ -27,16 +27,16 @@ pub struct Schedule {
 impl Schedule {
     /// The first tick after `at`; `None`: there is none before the end of the calendar.
     #[must_use]
-    pub fn after(&self, at: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
-        let next = self.cron.find_next_occurrence(&at.with_timezone(&zone), false);
+    pub fn after(&self, at: DateTime<Utc>, zone: &Tz) -> Option<DateTime<Utc>> {
+        let next = self.cron.find_next_occurrence(&at.with_timezone(zone), false);
         // Ticks go forward, whatever a library makes of an odd time zone: one that did not would be fired for ever.
         next.ok().map(|tick| tick.to_utc()).filter(|tick| *tick > at)
     }
 
     /// The last tick that is not after `at`; `None`: there was none since the beginning of the calendar.
     #[must_use]
-    pub fn before(&self, at: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
-        let last = self.cron.find_previous_occurrence(&at.with_timezone(&zone), true);
+    pub fn before(&self, at: DateTime<Utc>, zone: &Tz) -> Option<DateTime<Utc>> {
+        let last = self.cron.find_previous_occurrence(&at.with_timezone(zone), true);
         last.ok().map(|tick| tick.to_utc()).filter(|tick| *tick <= at)
     }
 }
@@ -54,7 +54,7 @@ impl FromStr for Schedule {
             source: text.to_owned(),
             cron,
         };
-        match schedule.after(DateTime::UNIX_EPOCH, Tz::UTC) {
+        match schedule.after(DateTime::UNIX_EPOCH, &Tz::UTC) {
             Some(_) => Ok(schedule),
             None => Err("a schedule that comes at some time"),
         }

@@ -232,7 +232,7 @@ fn subscription(
     };
     let start_date = purchase.created.ok_or_else(|| malformed("created"))?;
     let (kind, remaining_clips) = entitlement(tenant, pass)?;
-    let end_date = end(&pass.validity, start_date, tenant.time_zone).map_err(invalid)?;
+    let end_date = end(&pass.validity, start_date, &tenant.time_zone).map_err(invalid)?;
     if end_date <= start_date {
         return Err(Reason::ExpiredPass {
             tenant: Shown::new(&tenant.id),
@@ -328,7 +328,7 @@ fn entitlement(tenant: &Tenant, pass: &Pass) -> Result<(SubscriptionType, Option
 ///
 /// # Errors
 /// What is wrong with the pass, in words that end a sentence.
-fn end(validity: &Validity, start: DateTime<Utc>, time_zone: Tz) -> Result<DateTime<Utc>, String> {
+fn end(validity: &Validity, start: DateTime<Utc>, time_zone: &Tz) -> Result<DateTime<Utc>, String> {
     match (validity.kind.as_deref(), validity.days, validity.expiry) {
         (Some("days") | None, Some(days), _) => after_days(start, days),
         (Some("date") | None, _, Some(expiry)) => end_of(expiry, time_zone),
@@ -349,7 +349,7 @@ fn after_days(start: DateTime<Utc>, days: i64) -> Result<DateTime<Utc>, String> 
         .ok_or_else(out_of_range)
 }
 
-fn end_of(expiry: Expiry, time_zone: Tz) -> Result<DateTime<Utc>, String> {
+fn end_of(expiry: Expiry, time_zone: &Tz) -> Result<DateTime<Utc>, String> {
     match expiry {
         Expiry::Instant(instant) => Ok(instant),
         Expiry::Date(date) => {
@@ -359,7 +359,7 @@ fn end_of(expiry: Expiry, time_zone: Tz) -> Result<DateTime<Utc>, String> {
 }
 
 /// The last millisecond of a local day, whatever its clocks do at midnight.
-fn last_instant(date: NaiveDate, time_zone: Tz) -> Option<DateTime<Utc>> {
+fn last_instant(date: NaiveDate, time_zone: &Tz) -> Option<DateTime<Utc>> {
     let midnight = date.checked_add_days(Days::new(1))?.and_time(NaiveTime::MIN);
     let next_day = if let Some(instant) = time_zone.from_local_datetime(&midnight).earliest() {
         instant.to_utc()

@@ -158,7 +158,7 @@ impl Cron {
         let mut known = None;
         for entry in self.entries() {
             let noted = ticks.get(entry.name).copied();
-            let Some(due) = due_tick(entry.schedule, self.settings.time_zone, noted, now) else {
+            let Some(due) = due_tick(entry.schedule, &self.settings.time_zone, noted, now) else {
                 continue;
             };
             let (accounts, marks) = match &known {
@@ -253,7 +253,7 @@ impl Cron {
 
     /// The time over which a tick's jobs are spread: at most half the time to the next tick.
     fn spread(&self, schedule: &Schedule, tick: DateTime<Utc>) -> Duration {
-        let next = schedule.after(tick, self.settings.time_zone);
+        let next = schedule.after(tick, &self.settings.time_zone);
         let room = next.and_then(|next| (next - tick).to_std().ok());
         room.map_or(*self.settings.spread, |room| self.settings.spread.min(room / 2))
     }
@@ -267,7 +267,7 @@ impl Cron {
         let now = self.clock.now();
         let next = self
             .entries()
-            .filter_map(|entry| entry.schedule.after(now, self.settings.time_zone))
+            .filter_map(|entry| entry.schedule.after(now, &self.settings.time_zone))
             .min();
         let wait = next.and_then(|next| (next - now).to_std().ok());
         wait.unwrap_or(MAX_PAUSE).clamp(MIN_PAUSE, MAX_PAUSE)
@@ -282,7 +282,7 @@ pub(super) const AUDIT: &str = "audit";
 /// The due tick, if any. `noted` is the last tick that fired.
 pub(super) fn due_tick(
     schedule: &Schedule,
-    zone: Tz,
+    zone: &Tz,
     noted: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Option<DueTick> {
@@ -334,14 +334,14 @@ pub async fn status(
         .filter_map(|(name, schedule)| Some((name, schedule.as_ref()?)));
     let status = set.map(|(name, schedule)| {
         let last = ticks.get(name).copied();
-        let due = due_tick(schedule, settings.time_zone, last, now);
+        let due = due_tick(schedule, &settings.time_zone, last, now);
         ScheduleStatus {
             name,
             schedule: schedule.to_string(),
-            time_zone: settings.time_zone,
+            time_zone: settings.time_zone.clone(),
             last,
             overdue: due.map(|due| due.first),
-            next: schedule.after(now, settings.time_zone),
+            next: schedule.after(now, &settings.time_zone),
         }
     });
     Ok(status.collect())
@@ -360,7 +360,7 @@ mod tests {
         let schedule: Schedule = "*/10 * * * *".parse().unwrap();
         let now = at("2026-11-23T12:34:00Z");
         let last = at("2026-11-23T09:00:00Z");
-        let due = due_tick(&schedule, Tz::UTC, Some(last), now).unwrap();
+        let due = due_tick(&schedule, &Tz::UTC, Some(last), now).unwrap();
         assert_eq!(
             (due.tick, due.first),
             (at("2026-11-23T12:30:00Z"), at("2026-11-23T09:10:00Z"))
@@ -373,14 +373,14 @@ mod tests {
     fn windows_that_are_shorter_than_the_time_between_ticks_leave_no_gap() {
         let schedule: Schedule = "0 */6 * * *".parse().unwrap();
         let last = at("2026-11-23T06:00:00Z");
-        let due = due_tick(&schedule, Tz::UTC, Some(last), at("2026-11-23T12:00:01Z")).unwrap();
+        let due = due_tick(&schedule, &Tz::UTC, Some(last), at("2026-11-23T12:00:01Z")).unwrap();
         assert_eq!(window_start(due, Duration::from_hours(1)), last);
     }
 
     #[test]
     fn a_clock_that_was_set_back_a_little_repeats_no_tick_and_a_tick_far_in_the_future_is_not_believed() {
         let schedule: Schedule = "*/10 * * * *".parse().unwrap();
-        let due = |noted: &str, now: &str| due_tick(&schedule, Tz::UTC, Some(at(noted)), at(now));
+        let due = |noted: &str, now: &str| due_tick(&schedule, &Tz::UTC, Some(at(noted)), at(now));
         assert_eq!(due("2026-11-23T12:00:00Z", "2026-11-23T11:58:00Z"), None);
         let wrong = due("2027-01-01T00:00:00Z", "2026-11-23T11:58:00Z").unwrap();
         assert_eq!((wrong.tick, wrong.last), (at("2026-11-23T11:50:00Z"), None));

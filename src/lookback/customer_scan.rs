@@ -193,7 +193,7 @@ impl Lookback {
             starting_after,
             ..created_since(attempt.run.from)
         };
-        let mut pages = Listing::new(&scan.stripe, filter, true);
+        let mut pages = Listing::new(&scan.stripe, filter, None);
         let (mut found, mut all_enqueued) = (0, true);
         while found < MAX_SESSIONS {
             let position = match pages.next().await {

@@ -13,8 +13,8 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// `with_payments`: false for a key that may not read them.
-    pub(super) fn new(stripe: &Account, filter: SessionFilter, with_payments: bool) -> Self {
+    /// `has_payments`: whether the key may read them. `None`: the first page shows it.
+    pub(super) fn new(stripe: &Account, filter: SessionFilter, has_payments: Option<bool>) -> Self {
         let of = |expand_payment| {
             stripe.sessions(SessionFilter {
                 expand_payment,
@@ -22,9 +22,9 @@ impl Listing {
             })
         };
         Self {
-            pages: of(with_payments),
-            without_payments: with_payments.then(|| of(false)),
-            has_payments: with_payments,
+            pages: of(has_payments.unwrap_or(true)),
+            without_payments: has_payments.is_none().then(|| of(false)),
+            has_payments: has_payments.unwrap_or(true),
         }
     }
 

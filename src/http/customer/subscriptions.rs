@@ -29,7 +29,7 @@ pub(super) async fn list(api: web::Data<CustomerApi>, request: HttpRequest) -> R
     Ok(HttpResponse::Ok().json(json!({
         "activeSubscriptions": jsons(active),
         "expiredSubscriptions": jsons(expired),
-        "timeZone": whole.as_ref().map(|tenant| tenant.time_zone),
+        "timeZone": whole.as_ref().map(|tenant| &tenant.time_zone),
     })))
 }
 

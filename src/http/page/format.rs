@@ -19,28 +19,26 @@ pub(super) fn count(locale: &Locale, count: u64) -> String {
 }
 
 /// The last day of a pass that ends at `end`, in this time zone; with the time if it ends before the end of that day.
-pub(super) fn last_moment(locale: &Locale, end: DateTime<Utc>, zone: Tz) -> String {
+pub(super) fn last_moment(locale: &Locale, end: DateTime<Utc>, zone: &Tz) -> String {
     let (day, to_its_end) = last_day(end, zone);
     let written = date(locale, &day, !to_its_end);
     written.unwrap_or_else(|| day.format("%Y-%m-%d %H:%M").to_string())
 }
 
 /// The same without a time, for an expired pass.
-pub(super) fn day_of_end(locale: &Locale, end: DateTime<Utc>, zone: Tz) -> String {
+pub(super) fn day_of_end(locale: &Locale, end: DateTime<Utc>, zone: &Tz) -> String {
     let (day, _) = last_day(end, zone);
     date(locale, &day, false).unwrap_or_else(|| day.format("%Y-%m-%d").to_string())
 }
 
 /// A moment of the last day, and whether the pass is valid to the end of that day.
-fn last_day(end: DateTime<Utc>, zone: Tz) -> (DateTime<Tz>, bool) {
-    let end = end.with_timezone(&zone);
-    let is_midnight = end.num_seconds_from_midnight() == 0;
-    let day = if is_midnight {
-        end - TimeDelta::seconds(1)
-    } else {
-        end
-    };
-    (day, is_midnight || (end.hour(), end.minute()) == (23, 59))
+fn last_day(end: DateTime<Utc>, zone: &Tz) -> (DateTime<Tz>, bool) {
+    let end = end.with_timezone(zone);
+    if end.num_seconds_from_midnight() == 0 {
+        return (end - TimeDelta::seconds(1), true);
+    }
+    let is_last_minute = (end.hour(), end.minute()) == (23, 59);
+    (end, is_last_minute)
 }
 
 /// `None`: the year is out of ICU's range.
@@ -119,11 +117,11 @@ mod tests {
 
     #[test]
     fn a_pass_is_valid_until_its_last_day_in_the_shops_time_zone() {
-        let until = |tag: &str, end: &str, zone: Tz| {
+        let until = |tag: &str, end: &str, zone: &Tz| {
             let end = end.parse().unwrap();
             written(tag, |locale, _| last_moment(locale, end, zone))
         };
-        let oslo = "Europe/Oslo".parse().unwrap();
+        let oslo = &"Europe/Oslo".parse().unwrap();
         // 23:59:59 in Oslo is still the 30th there, and in UTC, too; half an hour more is not.
         assert_eq!(until("nb", "2027-06-30T21:59:59Z", oslo), "30. juni 2027");
         assert_eq!(until("en-GB", "2027-06-30T21:59:59Z", oslo), "30 June 2027");
@@ -145,6 +143,6 @@ mod tests {
     #[test]
     fn a_date_that_no_calendar_has_room_for_is_told_all_the_same() {
         let end = DateTime::<Utc>::MAX_UTC;
-        assert!(!written("nb", |locale, _| last_moment(locale, end, Tz::UTC)).is_empty());
+        assert!(!written("nb", |locale, _| last_moment(locale, end, &Tz::UTC)).is_empty());
     }
 }

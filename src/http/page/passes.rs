@@ -34,7 +34,7 @@ pub(super) fn list(reader: &Reader, tenant: &Tenant, held: &[Subscription], now:
 
 fn pass(reader: &Reader, tenant: &Tenant, one: &Subscription, now: DateTime<Utc>) -> Markup {
     let words = reader.words();
-    let (locale, zone) = (&reader.locale, tenant.time_zone);
+    let (locale, zone) = (&reader.locale, &tenant.time_zone);
     let until = if one.end_date > now {
         let date = format::last_moment(locale, one.end_date, zone);
         fill(&words.script.valid_until, &[("date", &date)])

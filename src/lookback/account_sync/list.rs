@@ -19,8 +19,8 @@ struct Progress {
     /// The last session that was read.
     after: Option<String>,
     cycle: CycleDetector,
-    /// The key may not read payments.
-    without_payments: bool,
+    /// Whether the key may read payments. `None`: the first page shows it.
+    has_payments: Option<bool>,
 }
 
 impl Lookback {
@@ -44,7 +44,7 @@ impl Lookback {
             ..SessionFilter::default()
         };
         let stripe = self.stripe()?.account(request.account.as_deref());
-        let mut listing = Listing::new(&stripe, filter, !progress.without_payments);
+        let mut listing = Listing::new(&stripe, filter, progress.has_payments);
         let (page, mut abandoned) = match listing.next().await {
             Ok(page) => (page.unwrap_or_default(), None),
             Err(error) if error.is_endless_list() => (Page::default(), Some(error.to_string())),
@@ -57,7 +57,7 @@ impl Lookback {
                 return Err(error);
             }
         };
-        progress.without_payments = !listing.has_payments();
+        progress.has_payments = Some(listing.has_payments());
         progress.after = page.last_id.clone().filter(|_| page.has_more);
         if let Some(last) = &progress.after
             && progress.cycle.is_cycle(last)

@@ -78,7 +78,7 @@ impl Scan<'_> {
 
     /// Fetches all pages of a list.
     pub(super) async fn fetch_list(&mut self, filter: SessionFilter) -> Result<(), StripeError> {
-        let mut pages = Listing::new(&self.stripe, filter, true);
+        let mut pages = Listing::new(&self.stripe, filter, None);
         loop {
             if self.result.candidates.len() >= MAX_SESSIONS {
                 self.result.too_many = true;

@@ -94,7 +94,7 @@ impl EndpointCheckScheduler {
             return Ok(());
         };
         let now = self.checker.clock.now();
-        let zone = self.settings.time_zone;
+        let zone = &self.settings.time_zone;
         let noted = self.queue.last_ticks().await?.get(AUDIT).copied();
         let due = due_tick(schedule, zone, noted, now).map(|due| due.tick);
         let before = last_report(&self.queue).await?;
