@@ -5,7 +5,6 @@ use surepass::config::Settings;
 use surepass::lookback::Lookback;
 use surepass::lookback::cron::Cron;
 use surepass::lookback::endpoint_check::{EndpointCheckScheduler, EndpointChecker, Findings};
-use surepass::stripe::api;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,12 +25,8 @@ pub(crate) fn start(
     let livemode = client.livemode();
     let checker = EndpointChecker {
         client,
-        http: api::http().map_err(|error| error.to_string())?,
-        purchases: lookback.fulfil.clone(),
         clock: clock.clone(),
         public_url: settings.server.public_url.clone(),
-        secrets: settings.stripe.webhook_secrets.clone(),
-        livemode: livemode.unwrap_or(false),
     };
     let endpoint_checks = EndpointCheckScheduler {
         queue: queue.clone(),

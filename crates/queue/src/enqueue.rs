@@ -6,7 +6,6 @@ use sha2::{Digest, Sha256};
 
 use super::client::{LARGEST_CALL, Queue, millis};
 use super::error::QueueError;
-use super::event_sources::EventSource;
 use super::job::Job;
 use super::metrics::Operation;
 use super::recover::LONGEST_DELAY;
@@ -32,7 +31,8 @@ pub struct Item {
 pub struct DedupeKey {
     pub(super) key: String,
     pub(super) life: Duration,
-    pub(super) source: EventSource,
+    /// Found by polling, not delivered by its source.
+    pub(super) polled: bool,
 }
 
 /// A job, encoded.
@@ -152,8 +152,8 @@ impl Item {
     /// Accepts the item only if `key` has not been taken in the last `life`.
     #[must_use]
     pub fn dedupe(mut self, key: String, life: Duration) -> Self {
-        let source = EventSource::Delivered;
-        self.dedupe = Some(DedupeKey { key, life, source });
+        let polled = false;
+        self.dedupe = Some(DedupeKey { key, life, polled });
         self
     }
 
@@ -162,7 +162,7 @@ impl Item {
     #[must_use]
     pub fn polled(mut self) -> Self {
         if let Some(dedupe) = &mut self.dedupe {
-            dedupe.source = EventSource::Polled;
+            dedupe.polled = true;
         }
         self
     }
@@ -206,7 +206,7 @@ impl Queue {
                 Some(dedupe) => call
                     .arg(&dedupe.key)
                     .arg(millis(dedupe.life).max(1))
-                    .arg(dedupe.source.as_str()),
+                    .arg(if dedupe.polled { "2" } else { "1" }),
                 None => call.arg("").arg(0).arg(""),
             };
             match &item.job {

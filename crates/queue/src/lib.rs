@@ -53,7 +53,6 @@ mod connection;
 mod counts;
 mod enqueue;
 mod error;
-mod event_sources;
 mod fetch;
 #[cfg(feature = "apalis-redis")]
 pub mod inbox;
@@ -89,7 +88,6 @@ pub use connection::{Redis, RedisOptions};
 pub use counts::Counts;
 pub use enqueue::{DedupeKey, Enqueued, Item, QueuedJob};
 pub use error::{JobError, QueueError, RetryPolicy};
-pub use event_sources::EventSource;
 pub use job::{DecodeError, Job, Origin};
 pub use job_events::{Closed, JobEvents, JobWatch};
 pub use job_status::{JobProgress, JobState, JobStatus};

@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use surepass::config::QueueName;
-use surepass::lookback::endpoint_check;
 use surepass::verdict::{Facts, PAID_WITHOUT_PASS, UNKNOWN, Verdict, WAITING_TOO_LONG};
 
 use super::report::Report;
 use super::{Context, redis};
 
-/// How many of the newest events are searched for an accepted one.
-const NEWEST: u32 = 20;
 /// Rejected webhooks are counted over this time.
 const LATELY: TimeDelta = TimeDelta::minutes(10);
 
@@ -28,13 +25,10 @@ pub(super) async fn rejected(context: &Context) -> Option<Rejected> {
     let by_reason = queue.refusals(context.now).await.ok()?;
     let mut accepts = false;
     if let Some(store) = &context.store {
-        let newest = store.events().list(NEWEST).await.unwrap_or_default();
-        let lately = newest
+        let newest = store.events().list(1).await.unwrap_or_default();
+        accepts = newest
             .iter()
-            .filter(|event| event.received_at > context.now - LATELY);
-        accepts = lately
-            .into_iter()
-            .any(|event| event.id != endpoint_check::PING_EVENT_ID);
+            .any(|event| event.received_at > context.now - LATELY);
     }
     Some(Rejected { by_reason, accepts })
 }

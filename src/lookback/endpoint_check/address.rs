@@ -58,14 +58,6 @@ pub(super) fn match_url(url: &str, public: Option<&Url>, tenants: &[KnownTenant]
     }
 }
 
-/// The slug of the tenant to whom this address belongs.
-pub(super) fn tenant_of(url: &str, public: Option<&Url>, tenants: &[KnownTenant]) -> Option<String> {
-    match match_url(url, public, tenants) {
-        UrlMatch::Ours(slug) => slug,
-        UrlMatch::Almost | UrlMatch::Other => None,
-    }
-}
-
 /// The address to register at Stripe.
 pub(super) fn expected_url(public: Option<&Url>) -> String {
     match public {

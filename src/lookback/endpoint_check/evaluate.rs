@@ -113,10 +113,8 @@ pub(super) fn evaluate(
             account: one.account.map(str::to_owned),
             connect: one.connect(),
             enabled: is_enabled(one.endpoint),
-            created: one.endpoint.created,
             events: one.endpoint.enabled_events.clone(),
             api_version: one.endpoint.api_version.clone(),
-            answers: None,
         })
         .collect()
 }

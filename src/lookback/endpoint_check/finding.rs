@@ -1,6 +1,5 @@
 //! A problem with an endpoint, and how to fix it.
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::stripe::api::StripeError;
@@ -26,12 +25,9 @@ impl Severity {
     }
 }
 
-/// The code for a key that Stripe rejects. Nothing else can be checked then.
-pub(super) const KEY_REFUSED: &str = "key_refused";
 const NOT_ARRIVING: &str = "events_not_arriving";
-const WHY_NOT: &str = "look at its delivery attempts (Dashboard, Developers, Events): 400 means that STRIPE_WEBHOOK_SECRET is \
-                       not this endpoint's secret. After a new installation or a new Redis, this goes away with the next \
-                       purchase. Meanwhile the lookback fulfils these purchases";
+const WHY_NOT: &str = "look at the delivery attempts in Stripe (Dashboard, Developers, Webhooks): 400 means that STRIPE_WEBHOOK_SECRET is \
+                       not this endpoint's secret. After a new installation this goes away with the next purchase";
 
 /// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,10 +61,10 @@ impl Finding {
     }
 
     /// The key lacks a permission, or Stripe rejects it.
-    pub(super) fn not_permitted(resource: &str, account: Option<&str>, error: &StripeError) -> Self {
+    pub(super) fn not_permitted(account: Option<&str>, error: &StripeError) -> Self {
         if error.status() == Some(401) {
             return Self::error(
-                KEY_REFUSED,
+                "key_refused",
                 format!("cannot check our webhook endpoints: {error}"),
                 "copy a valid key into STRIPE_SECRET_KEY (Dashboard, Developers, API keys)",
             );
@@ -76,53 +72,28 @@ impl Finding {
         let place = account
             .map(|account| format!(" of {account}"))
             .unwrap_or_default();
-        let code = match resource {
-            "Events" => "events_not_readable",
-            _ => "endpoints_not_readable",
-        };
         Self::warning(
-            code,
-            format!("{resource}{place} cannot be read: {error}"),
-            format!("give the key the permission \"{resource}: Read\" (Dashboard, Developers, API keys)"),
+            "endpoints_not_readable",
+            format!("Webhook Endpoints{place} cannot be read: {error}"),
+            "give the key the permission \"Webhook Endpoints: Read\" (Dashboard, Developers, API keys)",
         )
     }
 
-    pub(super) fn event_not_received(
-        event: &str,
-        of: &str,
-        created: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-    ) -> Self {
-        let age = created.map(|created| (now - created).num_minutes());
-        let age = age
-            .map(|minutes| format!(", {minutes} min old,"))
-            .unwrap_or_default();
+    pub(super) fn not_arrived(session: &str) -> Self {
         Self::warning(
             NOT_ARRIVING,
-            format!("Stripe's newest purchase event{of}{age} did not arrive by webhook: {event}"),
+            format!("no webhook reported the newest purchase: the lookback found {session}"),
             WHY_NOT,
         )
     }
 
-    pub(super) fn no_event_received(count: usize, of: &str, newest: &str) -> Self {
+    pub(super) fn none_arrived(count: usize, newest: &str) -> Self {
         Self::error(
             NOT_ARRIVING,
             format!(
-                "none of Stripe's {count} newest purchase events{of} arrived by webhook; the newest is {newest}"
+                "no webhook reported the {count} newest purchases: the lookback found them; the newest is {newest}"
             ),
             WHY_NOT,
-        )
-    }
-
-    pub(super) fn failed_deliveries(newest: &str, count: usize, more: bool) -> Self {
-        let least = if more { "more than " } else { "" };
-        Self::warning(
-            "deliveries_failing",
-            format!(
-                "Stripe could not deliver {least}{count} purchase events of the last 3 days to one of its endpoints; the newest is {newest}"
-            ),
-            "look at the delivery attempts (Dashboard, Developers, Webhooks). Meanwhile the lookback fulfils these \
-             purchases. The failing endpoint may belong to another program",
         )
     }
 }

@@ -203,17 +203,9 @@ async fn rounds(checkup: &Fixture, minutes: &Arc<AtomicI64>) -> EndpointCheckSch
         queue: Queue::new(&redis, settings.queue_config_of(QueueName::Sync)).unwrap(),
         store: checkup.shop.store().await,
         checker: EndpointChecker {
-            client: Client::new(
-                http.clone(),
-                settings.stripe_options().unwrap(),
-                Arc::new(Unpaced),
-            ),
-            http,
-            purchases: Queue::new(&redis, settings.queue_config()).unwrap(),
+            client: Client::new(http, settings.stripe_options().unwrap(), Arc::new(Unpaced)),
             clock: Clock::new(move || noon + TimeDelta::minutes(minutes.load(Ordering::SeqCst))),
             public_url: None,
-            secrets: vec![],
-            livemode: false,
         },
         settings: settings.lookback,
         findings: Findings::default(),

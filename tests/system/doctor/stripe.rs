@@ -22,14 +22,10 @@ pub(crate) struct State {
     pub(crate) refuses_key: bool,
     /// How far its clock is ahead of ours.
     pub(crate) ahead: TimeDelta,
-    pub(crate) events: Vec<Value>,
-    /// Those of connected accounts.
-    pub(crate) events_of: HashMap<String, Vec<Value>>,
+    /// The events that no endpoint has taken.
     pub(crate) undelivered: Vec<Value>,
     /// Method and path of each request.
     pub(crate) asked: Vec<String>,
-    /// Where `/moved/…` sends on to.
-    pub(crate) moved_to: String,
 }
 
 /// It runs until the test ends.
@@ -90,28 +86,10 @@ pub(crate) fn endpoint(url: &str) -> Value {
     })
 }
 
-/// A purchase's event, so many minutes old.
-pub(crate) fn event(id: &str, minutes: i64) -> Value {
-    let created = Clock::system().now() - TimeDelta::minutes(minutes);
-    json!({
-        "id": id,
-        "object": "event",
-        "type": "checkout.session.completed",
-        "created": created.timestamp(),
-        "livemode": false,
-        "data": { "object": { "id": "cs_test_1", "object": "checkout.session", "payment_status": "unpaid" } },
-    })
-}
-
 async fn answer(request: HttpRequest, state: web::Data<Mutex<State>>) -> HttpResponse {
     let mut state = state.lock().unwrap();
     let path = request.path();
     state.asked.push(format!("{} {path}", request.method()));
-    if path.starts_with("/moved/") {
-        return HttpResponse::TemporaryRedirect()
-            .insert_header(("Location", state.moved_to.clone()))
-            .finish();
-    }
     let header = |name| {
         let value = request.headers().get(name);
         value.and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -140,8 +118,6 @@ async fn answer(request: HttpRequest, state: web::Data<Mutex<State>>) -> HttpRes
         let items = match resource {
             "webhook_endpoints" => state.endpoints.get(&account).cloned().unwrap_or_default(),
             "events" if failed => state.undelivered.clone(),
-            "events" if account.is_empty() => state.events.clone(),
-            "events" => state.events_of.get(&account).cloned().unwrap_or_default(),
             _ => Vec::new(),
         };
         let is_list = matches!(
