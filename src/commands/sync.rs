@@ -284,6 +284,7 @@ async fn wait(lookback: &Lookback, inspector: &Inspector, runs: &[RunId]) -> Res
     let outcome = loop {
         let mut reports = Vec::new();
         for run in runs {
+            lookback.update(run).await?;
             reports.extend(lookback.report(run).await?);
         }
         let outcome = Outcome::of(reports);

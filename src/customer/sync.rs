@@ -143,13 +143,14 @@ impl Customers {
             .run)
     }
 
-    /// The report of a run when it is done, or at `give_up`. It is read only when it may have changed: a report takes many
-    /// statements, some of which write.
+    /// The report of a run when it is done, or at `give_up`. The run is brought up to date only when it may be over: that
+    /// takes many statements.
     async fn wait_for(&self, run: &RunId, give_up: Instant) -> Result<Option<Report>, CustomerError> {
         let mut pause = FIRST_LOOK;
         loop {
             let is_last = Instant::now() + pause > give_up;
             if is_last || self.lookback.may_be_over(run).await? {
+                self.lookback.update(run).await?;
                 let report = self.lookback.report(run).await?;
                 if is_last || report.as_ref().is_some_and(|report| report.done) {
                     return Ok(report);

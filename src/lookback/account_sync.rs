@@ -187,7 +187,8 @@ impl Lookback {
 
     /// Ends the account sync when all its sessions have a final state, or else waits.
     async fn finish(&self, request: &AccountSyncRequest, run: &LookbackRun) -> Result<Next, LookbackError> {
-        let counts = self.update_outcomes(run).await?;
+        self.update_outcomes(run).await?;
+        let counts = self.records().count_sessions(&run.id).await?;
         let spread = TimeDelta::seconds(request.spread_seconds.into());
         let waited = self.clock.now() - run.updated_at - spread;
         if counts.pending > 0 && waited < MAX_WAIT {

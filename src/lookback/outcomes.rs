@@ -8,14 +8,14 @@ use super::enqueue_missing::dead_letter_message;
 use super::{Lookback, LookbackError, RunId};
 use crate::fulfil::{ExpectedSubscription, Purchase, Tenants, job_id};
 use crate::queue::JobStatus;
-use crate::store::{FoundSession, FulfilledPurchase, LookbackRun, RunCounts, RunPhase, SessionState};
+use crate::store::{FoundSession, FulfilledPurchase, LookbackRun, RunPhase, SessionState};
 
 /// Rows in one query.
 const BATCH_SIZE: u32 = 500;
 
 impl Lookback {
-    /// Updates the state of each enqueued session of the run, and counts.
-    pub(super) async fn update_outcomes(&self, run: &LookbackRun) -> Result<RunCounts, LookbackError> {
+    /// Updates the state of each enqueued session of the run.
+    pub(super) async fn update_outcomes(&self, run: &LookbackRun) -> Result<(), LookbackError> {
         let mut after = String::new();
         loop {
             let rows = self
@@ -30,11 +30,11 @@ impl Lookback {
                 break;
             }
         }
-        Ok(self.records().count_sessions(&run.id).await?)
+        Ok(())
     }
 
-    /// Whether a customer's run may be over. Writes nothing and runs at most two statements, so it can be
-    /// called often. [`Self::report`] then updates the run.
+    /// Whether a customer's run may be over. Runs at most two statements, so it can be called often.
+    /// [`Self::update`] then ends the run.
     ///
     /// # Errors
     /// [`LookbackError`].
@@ -135,13 +135,10 @@ impl Lookback {
         run: &str,
         phase: RunPhase,
         error: Option<&str>,
-    ) -> Result<RunCounts, LookbackError> {
+    ) -> Result<(), LookbackError> {
         let counts = self.records().count_sessions(run).await?;
         let now = self.clock.now();
-        self.records().end_run(run, phase, counts, error, now).await?;
-        // Another process may have counted first and deleted the rows.
-        let ended = self.records().run(run).await?;
-        Ok(ended.map_or(counts, |run| run.counts))
+        Ok(self.records().end_run(run, phase, counts, error, now).await?)
     }
 }
 

@@ -165,7 +165,32 @@ impl Lookback {
         Ok(())
     }
 
-    /// The run's result. `None`: unknown id. Updates the sessions that have finished since the last report.
+    /// Brings a run up to date: stores what became of its sessions, and ends it if nothing works on it any more.
+    /// An account sync ends itself, since its end raises the watermark.
+    ///
+    /// # Errors
+    /// [`LookbackError`].
+    pub async fn update(&self, run: &RunId) -> Result<(), LookbackError> {
+        let row = self.records().run(run.as_str()).await?;
+        let Some(row) = row.filter(|row| !row.phase.is_over()) else {
+            return Ok(());
+        };
+        self.update_outcomes(&row).await?;
+        if is_worked_on(&row) {
+            if let Some(StopReason::Gone) = self.stop_reason(&row).await? {
+                self.end_run(&row.id, RunPhase::Failed, Some(GONE)).await?;
+            }
+        } else if self.records().count_sessions(&row.id).await?.pending == 0 {
+            let phase = match row.error {
+                Some(_) => RunPhase::Failed,
+                None => RunPhase::Done,
+            };
+            self.end_run(&row.id, phase, row.error.as_deref()).await?;
+        }
+        Ok(())
+    }
+
+    /// The run's result, as of its last [`Self::update`]. `None`: unknown id.
     ///
     /// # Errors
     /// [`LookbackError`].
@@ -173,35 +198,18 @@ impl Lookback {
         let Some(mut row) = self.records().run(run.as_str()).await? else {
             return Ok(None);
         };
-        let mut counts = row.counts;
         if !row.phase.is_over() {
-            counts = self.update_outcomes(&row).await?;
-            let is_sweep = !row.key.starts_with("sync:");
-            // An account sync ends itself, since its end raises the watermark.
-            if row.phase != RunPhase::Settling || is_sweep {
-                match self.stop_reason(&row).await? {
-                    // Not stored: a retried job continues the run.
-                    Some(StopReason::Dead(error))
-                        if is_sweep || !self.has_enqueued_sessions(&row).await? =>
-                    {
-                        row.phase = RunPhase::Failed;
-                        row.error = Some(error);
-                    }
-                    Some(StopReason::Gone) => {
-                        row.phase = RunPhase::Failed;
-                        row.error = Some(GONE.to_owned());
-                        counts = self.end_run(&row.id, row.phase, row.error.as_deref()).await?;
-                    }
-                    Some(StopReason::Dead(_)) | None => {}
-                }
-            } else if counts.pending == 0 {
-                row.phase = match row.error {
-                    Some(_) => RunPhase::Failed,
-                    None => RunPhase::Done,
-                };
-                counts = self.end_run(&row.id, row.phase, row.error.as_deref()).await?;
+            row.counts = self.records().count_sessions(&row.id).await?;
+            // Not stored: a retried job continues the run.
+            if is_worked_on(&row)
+                && let Some(StopReason::Dead(error)) = self.stop_reason(&row).await?
+                && (is_account_sync(&row) || !self.has_enqueued_sessions(&row).await?)
+            {
+                row.phase = RunPhase::Failed;
+                row.error = Some(error);
             }
         }
+        let counts = row.counts;
         let sessions_in = async |states: &[SessionState]| {
             self.records()
                 .found_sessions(&row.id, None, states, "", MAX_LISTED)
@@ -281,6 +289,15 @@ impl Lookback {
             .await?;
         Ok(!on_the_way.is_empty())
     }
+}
+
+fn is_account_sync(run: &LookbackRun) -> bool {
+    !run.key.starts_with("sync:")
+}
+
+/// Whether a job works on the run. A customer's sync only waits for its sessions in the end.
+fn is_worked_on(run: &LookbackRun) -> bool {
+    run.phase != RunPhase::Settling || is_account_sync(run)
 }
 
 /// Whether a run covers a shorter time than another. Or uses the watermarks while the other, which an

@@ -39,8 +39,7 @@ impl Lookback {
         };
         let run = self.records().run(id.as_str()).await?.unwrap_or(run);
         self.records().save_step(&run, &step, &[]).await?;
-        self.report(&id).await?;
-        Ok(())
+        self.update(&id).await
     }
 
     async fn begin(

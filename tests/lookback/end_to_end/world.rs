@@ -169,6 +169,7 @@ impl World {
         let lookback = self.lookback().await;
         let ending = async {
             loop {
+                lookback.update(run).await.unwrap();
                 let report = lookback.report(run).await.unwrap().unwrap();
                 if report.done {
                     return report;

@@ -105,8 +105,10 @@ async fn a_run_whose_job_was_discarded_ends_in_words_instead_of_being_waited_for
         .await;
     assert!(discarded.status.success(), "{}", stderr(&discarded));
     // It may be that it is only just being asked for.
+    lookback.update(&run).await.unwrap();
     assert!(!lookback.report(&run).await.unwrap().unwrap().done);
     lookback.clock = Clock::new(|| now() + TimeDelta::minutes(1));
+    lookback.update(&run).await.unwrap();
     let report = lookback.report(&run).await.unwrap().unwrap();
     assert_eq!((report.done, report.phase), (true, RunPhase::Failed));
     assert!(report.error.unwrap().starts_with("job_gone"));

@@ -133,6 +133,7 @@ impl World {
         let lookback = self.lookback().await;
         let ending = async {
             loop {
+                lookback.update(run).await.unwrap();
                 if let Some(report) = lookback.report(run).await.unwrap()
                     && report.done
                 {
