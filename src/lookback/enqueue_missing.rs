@@ -37,18 +37,24 @@ impl Lane {
 /// What a session that Stripe returned means to us.
 #[derive(Debug)]
 pub(super) enum SessionClass {
-    Purchase(Purchase),
-    /// Only the line items can say what was bought, and the list does not carry all of them.
-    Incomplete(Purchase),
-    /// Not paid yet, but it may be: still open, or a bank transfer is pending. The purchase says who would
-    /// own it.
-    Unpaid(Purchase),
-    /// Refunded in full. The purchase says who owned it.
-    Refunded(Purchase),
+    /// A purchase, or what may become one. It says who owns it.
+    Purchase(Purchase, Payment),
     /// It will never be paid, or is not a purchase of a pass.
     Other,
     /// Its id is missing or invalid.
     Unreadable,
+}
+
+/// Whether a purchase is paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payment {
+    Paid,
+    /// Paid. But only the line items can say what was bought, and the list does not carry all of them.
+    PaidIncomplete,
+    /// It may still be paid: the checkout is open, or a bank transfer is pending.
+    Unpaid,
+    /// Refunded in full, perhaps before fulfilment: no pass is due any more.
+    Refunded,
 }
 
 /// Classifies a session of `account`.
@@ -58,37 +64,33 @@ pub(super) fn classify(
     via: CreatedVia,
     reference: ClientReference,
 ) -> SessionClass {
-    let mut class = classify_any(session, account, via);
-    if let SessionClass::Purchase(purchase)
-    | SessionClass::Incomplete(purchase)
-    | SessionClass::Unpaid(purchase)
-    | SessionClass::Refunded(purchase) = &mut class
-        && reference == ClientReference::Ignore
-    {
-        purchase.client_reference_id = None;
-    }
-    class
-}
-
-fn classify_any(session: &CheckoutSession, account: Option<&str>, via: CreatedVia) -> SessionClass {
     let source = SessionSource::api(account, via);
     if !session.id.as_deref().is_some_and(is_session_id) {
         return SessionClass::Unreadable;
     }
-    // A full refund before fulfilment: no pass is due any more.
-    if session.is_refunded() {
-        return draft(session, &source).map_or(SessionClass::Other, SessionClass::Refunded);
-    }
-    match triage_session(session, &source) {
-        Triage::Fulfil(purchase)
-            if session.more_line_items && purchase.pass_id.is_none() && purchase.pass_name.is_none() =>
-        {
-            SessionClass::Incomplete(purchase)
+    let (purchase, payment) = if session.is_refunded() {
+        (draft(session, &source), Payment::Refunded)
+    } else {
+        match triage_session(session, &source) {
+            Triage::Fulfil(purchase) => {
+                let is_named = purchase.pass_id.is_some() || purchase.pass_name.is_some();
+                let payment = match session.more_line_items && !is_named {
+                    true => Payment::PaidIncomplete,
+                    false => Payment::Paid,
+                };
+                (Some(purchase), payment)
+            }
+            Triage::Ignore(_) if session.status == Some(SessionStatus::Expired) => (None, Payment::Unpaid),
+            Triage::Ignore(_) => (draft(session, &source), Payment::Unpaid),
         }
-        Triage::Fulfil(purchase) => SessionClass::Purchase(purchase),
-        Triage::Ignore(_) if session.status == Some(SessionStatus::Expired) => SessionClass::Other,
-        Triage::Ignore(_) => draft(session, &source).map_or(SessionClass::Other, SessionClass::Unpaid),
+    };
+    let Some(mut purchase) = purchase else {
+        return SessionClass::Other;
+    };
+    if reference == ClientReference::Ignore {
+        purchase.client_reference_id = None;
     }
+    SessionClass::Purchase(purchase, payment)
 }
 
 /// The sessions and payments that already have a subscription.
@@ -312,11 +314,13 @@ impl Candidate {
         }
     }
 
-    /// A session that was refunded in full.
-    pub(super) fn refunded(session: &str, customer: String) -> Self {
+    /// A purchase that Stripe returned. If it is incomplete it is retrieved when it turns out to be missing.
+    pub(super) fn listed(customer: String, purchase: Purchase, payment: Payment) -> Self {
+        let session = purchase.session_id.clone();
+        let purchase = Some(purchase).filter(|_| payment == Payment::Paid);
         Self {
-            is_refunded: true,
-            ..Self::new(session, customer, None)
+            is_refunded: payment == Payment::Refunded,
+            ..Self::new(&session, customer, purchase)
         }
     }
 
@@ -349,11 +353,13 @@ impl Candidate {
         let stripe = lookback.stripe()?.account(account);
         match stripe.session(&self.row.session).await {
             Ok(Some(session)) => match classify(&session, account, via, lookback.client_reference) {
-                SessionClass::Purchase(purchase) | SessionClass::Incomplete(purchase) => {
+                SessionClass::Purchase(purchase, Payment::Paid | Payment::PaidIncomplete) => {
                     self.purchase = Some(purchase);
                 }
-                SessionClass::Unpaid(_) | SessionClass::Other => self.set_state(SessionState::Ignored, None),
-                SessionClass::Refunded(_) => self.set_state(SessionState::Refunded, None),
+                SessionClass::Purchase(_, Payment::Refunded) => self.set_state(SessionState::Refunded, None),
+                SessionClass::Purchase(_, Payment::Unpaid) | SessionClass::Other => {
+                    self.set_state(SessionState::Ignored, None);
+                }
                 SessionClass::Unreadable => {
                     self.set_state(SessionState::Failed, Some("stripe_answer".to_owned()));
                 }

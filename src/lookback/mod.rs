@@ -5,9 +5,8 @@
 
 mod account_sync;
 mod cases;
-mod checkpoint;
 pub mod cron;
-mod customer_scan;
+mod customer_sync;
 mod cycle;
 pub mod endpoint_check;
 mod enqueue_missing;
@@ -19,7 +18,6 @@ mod outcomes;
 mod ownership;
 pub mod reconciliation;
 mod report;
-mod sync;
 
 use std::sync::Arc;
 use std::time::Duration;

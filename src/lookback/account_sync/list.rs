@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Next, continue_if};
-use crate::fulfil::Purchase;
 use crate::lookback::cycle::CycleDetector;
-use crate::lookback::enqueue_missing::{Candidate, Fulfilled, SessionClass, classify};
+use crate::lookback::enqueue_missing::{Candidate, Fulfilled, Payment, SessionClass, classify};
 use crate::lookback::listing::Listing;
 use crate::lookback::{AccountSyncRequest, Lookback, LookbackError, ownership};
 use crate::queue::QueueError;
@@ -95,27 +94,8 @@ impl Lookback {
         let (mut pending, mut resolved) = (Vec::new(), Vec::new());
         self.close_cases_of_refunded(account, page.items.iter()).await?;
         for session in &page.items {
-            let note = |purchase: &Purchase| PendingSession {
-                session: purchase.session_id.clone(),
-                account: request.account.clone(),
-                customers: ownership::customer_keys(purchase),
-                created_at: session.created.unwrap_or(now),
-            };
-            let (purchase, is_complete) = match classify(session, account, run.via, self.client_reference) {
-                SessionClass::Purchase(purchase) => (purchase, true),
-                SessionClass::Incomplete(purchase) => (purchase, false),
-                SessionClass::Unpaid(purchase) => {
-                    pending.push(note(&purchase));
-                    continue;
-                }
-                SessionClass::Refunded(purchase) => {
-                    resolved.push(purchase.session_id.clone());
-                    found.push(Candidate::refunded(
-                        &purchase.session_id,
-                        ownership::customer_key(&purchase),
-                    ));
-                    continue;
-                }
+            let (purchase, payment) = match classify(session, account, run.via, self.client_reference) {
+                SessionClass::Purchase(purchase, payment) => (purchase, payment),
                 SessionClass::Other => {
                     resolved.extend(session.id.clone());
                     continue;
@@ -125,10 +105,23 @@ impl Lookback {
                     continue;
                 }
             };
-            pending.push(note(&purchase));
-            let (session, key) = (purchase.session_id.clone(), ownership::customer_key(&purchase));
-            let purchase = Some(purchase).filter(|_| is_complete);
-            found.push(Candidate::new(&session, key, purchase));
+            if payment == Payment::Refunded {
+                resolved.push(purchase.session_id.clone());
+            } else {
+                pending.push(PendingSession {
+                    session: purchase.session_id.clone(),
+                    account: request.account.clone(),
+                    customers: ownership::customer_keys(&purchase),
+                    created_at: session.created.unwrap_or(now),
+                });
+            }
+            if payment != Payment::Unpaid {
+                found.push(Candidate::listed(
+                    ownership::customer_key(&purchase),
+                    purchase,
+                    payment,
+                ));
+            }
         }
         let sessions: Vec<&str> = found.iter().map(|one| one.row.session.as_str()).collect();
         let purchases = found.iter().filter_map(|one| one.purchase.as_ref());
