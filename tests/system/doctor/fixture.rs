@@ -5,6 +5,7 @@ use std::process::Output;
 use chrono::TimeDelta;
 use serde_json::Value;
 use surepass::clock::Clock;
+use surepass::queue::{Queue, QueueConfig, Redis, RedisOptions};
 
 use crate::doctor::stripe::{Stripe, endpoint};
 use support::program::{WORKER, awaited, eventually, stderr, stdout};
@@ -78,6 +79,17 @@ impl Fixture {
             }
         };
         awaited("the first nightly lookback", swept).await;
+        let redis = Redis::open(&self.shop.setting("REDIS_URL").into(), RedisOptions::default()).unwrap();
+        let config = QueueConfig {
+            name: "sync".to_owned(),
+            ..QueueConfig::default()
+        };
+        let queue = Queue::new(&redis, config).unwrap();
+        eventually("the end of the first lookbacks", async || {
+            let counts = queue.counts().await.unwrap();
+            counts.waiting + counts.scheduled + counts.running == 0
+        })
+        .await;
         eventually("the worker's first sign of life", async || {
             self.shop.json(&["workers", "list", "--json"]).await != serde_json::json!([])
         })
