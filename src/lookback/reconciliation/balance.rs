@@ -8,7 +8,7 @@ use super::finding::Findings;
 
 /// The result for a time range. `paid` = `fulfilled` + `missing` + `inFlight` + `refundedUnfulfilled` +
 /// `closedUnfulfilled`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Balance {
     /// Sessions created from here

@@ -1,7 +1,6 @@
 //! Measures the delay from payment to subscription, in total and by layer.
 
 use chrono::{DateTime, Utc};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::store::CreatedVia;
@@ -15,9 +14,6 @@ const LAYERS: [CreatedVia; 5] = [
     CreatedVia::Support,
 ];
 
-/// The longest delay that is measured exactly, in milliseconds: over ten years.
-const MAX_DELAY_MS: u64 = 1 << 39;
-
 /// The subscriptions that one layer created.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,7 +26,7 @@ pub struct Layer {
     pub worst_ms: Option<u64>,
 }
 
-/// The delay from payment to subscription, in milliseconds, precise to 0.1 %.
+/// The delay from payment to subscription, in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delays {
@@ -47,51 +43,14 @@ pub struct Worst {
     pub ms: u64,
 }
 
-/// Collects delays in constant memory.
-#[derive(Debug)]
+/// Collects delays, in eight bytes each.
+#[derive(Debug, Default)]
 pub(super) struct DelayStats {
-    all: DelayHistogram,
-    layers: [DelayHistogram; LAYERS.len()],
+    layers: [Vec<u64>; LAYERS.len()],
     worst: Option<Worst>,
 }
 
-#[derive(Debug, Default)]
-struct DelayHistogram {
-    count: u64,
-    /// Created with the first delay.
-    delays: Option<Histogram<u32>>,
-}
-
-impl DelayHistogram {
-    fn add(&mut self, ms: u64) {
-        self.count += 1;
-        if self.delays.is_none() {
-            self.delays = Histogram::new_with_bounds(1, MAX_DELAY_MS, 3).ok();
-        }
-        if let Some(delays) = &mut self.delays {
-            delays.saturating_record(ms);
-        }
-    }
-
-    /// The delay that this share of all purchases does not exceed.
-    fn quantile(&self, share: f64) -> Option<u64> {
-        self.delays.as_ref().map(|delays| delays.value_at_quantile(share))
-    }
-
-    fn worst(&self) -> Option<u64> {
-        self.delays.as_ref().map(Histogram::max)
-    }
-}
-
 impl DelayStats {
-    pub(super) fn new() -> Self {
-        Self {
-            all: DelayHistogram::default(),
-            layers: std::array::from_fn(|_| DelayHistogram::default()),
-            worst: None,
-        }
-    }
-
     /// If our clock is behind Stripe's, the delay is 0.
     pub(super) fn add(
         &mut self,
@@ -101,9 +60,8 @@ impl DelayStats {
         created_at: DateTime<Utc>,
     ) {
         let ms = u64::try_from((created_at - paid_at).num_milliseconds()).unwrap_or(0);
-        self.all.add(ms);
         if let Some(at) = LAYERS.iter().position(|layer| *layer == via) {
-            self.layers[at].add(ms);
+            self.layers[at].push(ms);
         }
         if self.worst.as_ref().is_none_or(|worst| worst.ms < ms) {
             let session = session.to_owned();
@@ -111,19 +69,31 @@ impl DelayStats {
         }
     }
 
-    pub(super) fn read(self) -> (Delays, Vec<Layer>) {
+    pub(super) fn read(mut self) -> (Delays, Vec<Layer>) {
+        let layers = LAYERS.iter().zip(&mut self.layers).map(|(via, delays)| {
+            delays.sort_unstable();
+            Layer {
+                created_via: *via,
+                count: delays.len() as u64,
+                p50_ms: percentile(delays, 50),
+                p99_ms: percentile(delays, 99),
+                worst_ms: delays.last().copied(),
+            }
+        });
+        let layers = layers.collect();
+        let mut all = self.layers.concat();
+        all.sort_unstable();
         let delays = Delays {
-            p50_ms: self.all.quantile(0.5),
-            p99_ms: self.all.quantile(0.99),
+            p50_ms: percentile(&all, 50),
+            p99_ms: percentile(&all, 99),
             worst: self.worst,
         };
-        let layers = LAYERS.iter().zip(&self.layers).map(|(via, record)| Layer {
-            created_via: *via,
-            count: record.count,
-            p50_ms: record.quantile(0.5),
-            p99_ms: record.quantile(0.99),
-            worst_ms: record.worst(),
-        });
-        (delays, layers.collect())
+        (delays, layers)
     }
+}
+
+/// The delay that so many percent of all purchases do not exceed.
+fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
+    let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(place).copied()
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::Options;
 use super::balance::AccountBalance;
 use super::finding::Finding;
 use super::reconciler::{Reconciler, subscription_finding};
-use super::{Options, Progress};
+use crate::lookback::listing::Listing;
 use crate::store::Subscription;
 use crate::stripe::CheckoutSession;
-use crate::stripe::api::{Account, Client, Pages, SessionFilter, StripeError};
+use crate::stripe::api::{Account, Client, Page, SessionFilter, StripeError};
 
 /// Attempts for a page after the client itself has given up on a transient error.
 const MAX_ATTEMPTS: u32 = 3;
@@ -20,79 +21,53 @@ const MAX_LOOKUPS: u32 = 100;
 /// Subscriptions in one query.
 const BATCH_SIZE: u32 = 500;
 
-/// The list of one account's sessions.
-pub(super) struct Listing<'a> {
-    pub(super) api: Account,
-    pub(super) account: Option<&'a str>,
-    /// How many accounts were read before this one, and how many there are.
-    pub(super) accounts_done: usize,
-    pub(super) of: usize,
-}
-
-/// Adds all sessions of an account, up to the first error.
+/// Adds all sessions of an account, up to the first error. Calls `on_page` after each page.
 pub(super) async fn read(
     reconciler: &mut Reconciler<'_>,
-    listing: &Listing<'_>,
-    on_progress: &mut impl FnMut(Progress<'_>),
+    stripe: &Account,
+    mut on_page: impl FnMut(&AccountBalance),
 ) {
     let mut tally = AccountBalance {
-        account: listing.account.map(str::to_owned),
+        account: stripe.id().map(str::to_owned),
         ..AccountBalance::default()
     };
-    let failed = read_pages(reconciler, listing, &mut tally, on_progress)
+    tally.failed = read_pages(reconciler, stripe, &mut tally, &mut on_page)
         .await
         .err();
-    tally.failed = failed;
     reconciler.balance.accounts.push(tally);
 }
 
 async fn read_pages(
     reconciler: &mut Reconciler<'_>,
-    listing: &Listing<'_>,
+    stripe: &Account,
     tally: &mut AccountBalance,
-    on_progress: &mut impl FnMut(Progress<'_>),
+    on_page: &mut impl FnMut(&AccountBalance),
 ) -> Result<(), String> {
-    let mut pages = listing
-        .api
-        .sessions(filter(reconciler.options, reconciler.balance.payments_read));
-    loop {
-        let page = match next(&mut pages).await {
-            Ok(Some(page)) => page,
-            Ok(None) => return Ok(()),
-            Err(error)
-                if error.is_about_permission() && reconciler.balance.payments_read && tally.sessions == 0 =>
-            {
-                reconciler.balance.payments_read = false;
-                pages = listing.api.sessions(filter(reconciler.options, false));
-                continue;
-            }
-            Err(error) => return Err(error.to_string()),
-        };
-        reconciler.balance.unreadable += page.unreadable as u64;
-        let mut sessions = page.items;
-        complete_line_items(reconciler, listing, &mut sessions).await?;
-        let entered = reconciler.add_page(tally, &sessions).await;
-        entered.map_err(|error| error.to_string())?;
-        on_progress(progress(reconciler, listing, tally));
-    }
-}
-
-/// Newest first, with line items and, if the key may read them, payments.
-fn filter(options: &Options, expand_payment: bool) -> SessionFilter {
-    SessionFilter {
-        created_from: Some(options.from),
-        created_before: Some(options.to),
+    let filter = SessionFilter {
+        created_from: Some(reconciler.options.from),
+        created_before: Some(reconciler.options.to),
         expand_line_items: true,
-        expand_payment,
         ..SessionFilter::default()
+    };
+    // A key that may not read payments may not read those of the next account either.
+    let has_payments = (!reconciler.balance.payments_read).then_some(false);
+    let mut listing = Listing::new(stripe, filter, has_payments);
+    while let Some(mut page) = next(&mut listing).await.map_err(|error| error.to_string())? {
+        reconciler.balance.payments_read = listing.has_payments();
+        reconciler.balance.unreadable += page.unreadable as u64;
+        complete_line_items(reconciler, stripe, &mut page.items).await?;
+        let added = reconciler.add_page(tally, &page.items).await;
+        added.map_err(|error| error.to_string())?;
+        on_page(tally);
     }
+    Ok(())
 }
 
 /// Fetches the next page. Retries, since a transient error must not discard all that was read.
-async fn next<T>(pages: &mut Pages<T>) -> Result<Option<crate::stripe::api::Page<T>>, StripeError> {
+async fn next(listing: &mut Listing) -> Result<Option<Page<CheckoutSession>>, StripeError> {
     let mut round = 1;
     loop {
-        match pages.next().await {
+        match listing.next().await {
             Err(error) if error.is_transient() && round < MAX_ATTEMPTS => {
                 let pause = error.retry_after().unwrap_or(PAUSE * 2_u32.pow(round - 1));
                 tracing::warn!(%error, "could not fetch a page of Stripe's sessions; retrying");
@@ -107,44 +82,26 @@ async fn next<T>(pages: &mut Pages<T>) -> Result<Option<crate::stripe::api::Page
 /// A list contains only ten line items of a session. If these do not name the pass, the session is retrieved.
 async fn complete_line_items(
     reconciler: &Reconciler<'_>,
-    listing: &Listing<'_>,
+    stripe: &Account,
     sessions: &mut [CheckoutSession],
 ) -> Result<(), String> {
     for session in sessions {
-        if !reconciler.needs_all_line_items(session, listing.account) {
-            continue;
-        }
-        let id = session.id.as_deref().unwrap_or_default();
-        let whole = listing.api.session(id).await.map_err(|error| error.to_string())?;
-        if let Some(whole) = whole {
-            session.price_ids = whole.price_ids;
+        if reconciler.needs_all_line_items(session, stripe.id()) {
+            let id = session.id.as_deref().unwrap_or_default();
+            let whole = stripe.session(id).await.map_err(|error| error.to_string())?;
+            if let Some(whole) = whole {
+                session.price_ids = whole.price_ids;
+            }
         }
     }
     Ok(())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a progress bar")]
-fn progress<'a>(reconciler: &Reconciler<'_>, listing: &Listing<'a>, tally: &AccountBalance) -> Progress<'a> {
-    let (from, to) = (reconciler.options.from, reconciler.options.to);
-    let all = (to - from).num_milliseconds().max(1) as f64;
-    let read = tally.back_to.map_or(0, |oldest| (to - oldest).num_milliseconds()) as f64;
-    let share = (listing.accounts_done as f64 + (read / all).clamp(0.0, 1.0)) / listing.of.max(1) as f64;
-    Progress {
-        account: listing.account,
-        sessions: reconciler.balance.sessions,
-        share,
-    }
-}
-
 /// Finds subscriptions of this time range whose session was not listed. Skipped after an incomplete list,
 /// which would make all of them look unknown.
 pub(super) async fn find_unknown_sessions(reconciler: &mut Reconciler<'_>, client: &Client) {
-    if reconciler
-        .balance
-        .accounts
-        .iter()
-        .any(|account| account.failed.is_some())
-    {
+    let accounts = &reconciler.balance.accounts;
+    if accounts.iter().any(|account| account.failed.is_some()) {
         return;
     }
     let mut checks = MAX_LOOKUPS;

@@ -4,7 +4,7 @@
 //! the subscriptions. It reads neither the queue nor the lookback's records, and writes nothing.
 //!
 //! Memory is bounded: one page of sessions, [`MAX_LISTED`] findings of each kind, and eight bytes for each
-//! listed session.
+//! listed session and each delay.
 
 mod balance;
 mod cases;
@@ -72,6 +72,13 @@ pub struct Progress<'a> {
     pub share: f64,
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a progress bar")]
+fn share_done(options: &Options, nth: usize, of: usize, back_to: Option<DateTime<Utc>>) -> f64 {
+    let all = (options.to - options.from).num_milliseconds().max(1) as f64;
+    let read = back_to.map_or(0, |oldest| (options.to - oldest).num_milliseconds()) as f64;
+    (nth as f64 + (read / all).clamp(0.0, 1.0)) / of.max(1) as f64
+}
+
 /// Reads Stripe and the store, and compares. Calls `on_progress` after each page.
 ///
 /// If an account cannot be read completely the others are still read, and the result is marked as incomplete.
@@ -97,14 +104,19 @@ pub async fn reconcile(
         None => super::accounts(rules.tenants()),
     };
     let mut reconciler = Reconciler::new(&rules, store, &options, only.map(|tenant| tenant.id.as_str()));
+    let mut sessions = 0;
     for (nth, account) in accounts.iter().enumerate() {
-        let listing = listing::Listing {
-            api: client.account(account.as_deref()),
-            account: account.as_deref(),
-            accounts_done: nth,
-            of: accounts.len(),
-        };
-        listing::read(&mut reconciler, &listing, &mut on_progress).await;
+        let stripe = client.account(account.as_deref());
+        let before = sessions;
+        listing::read(&mut reconciler, &stripe, |tally| {
+            sessions = before + tally.sessions;
+            on_progress(Progress {
+                account: account.as_deref(),
+                sessions,
+                share: share_done(&options, nth, accounts.len(), tally.back_to),
+            });
+        })
+        .await;
     }
     listing::find_unknown_sessions(&mut reconciler, client).await;
     reconciler.add_open_cases().await?;

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use super::Options;
 use super::balance::{AccountBalance, Balance};
 use super::compare::{differences, paid};
-use super::delay::{DelayStats, Delays};
-use super::finding::{Finding, Findings};
+use super::delay::DelayStats;
+use super::finding::Finding;
 use super::owner::{self, OwnerCheck};
 use crate::fulfil::{ExpectedSubscription, FulfilmentRules, Purchase, SessionSource};
 use crate::ingest::{Triage, triage_session};
@@ -123,8 +123,13 @@ impl<'a> Reconciler<'a> {
             store,
             options,
             only,
-            balance: empty(options),
-            delays: DelayStats::new(),
+            balance: Balance {
+                from: options.from,
+                to: options.to,
+                payments_read: true,
+                ..Balance::default()
+            },
+            delays: DelayStats::default(),
             listed: SeenSessions::default(),
             doubled_payments: HashSet::new(),
             owner_checks: Vec::new(),
@@ -342,35 +347,4 @@ pub(super) fn subscription_finding(subscription: &Subscription) -> Finding {
 
 fn triage(session: &CheckoutSession, account: Option<&str>) -> Triage {
     triage_session(session, &SessionSource::api(account, CreatedVia::Lookback))
-}
-
-fn empty(options: &Options) -> Balance {
-    Balance {
-        from: options.from,
-        to: options.to,
-        ok: false,
-        complete: false,
-        failed: None,
-        payments_read: true,
-        sessions: 0,
-        unreadable: 0,
-        paid: 0,
-        fulfilled: 0,
-        active: 0,
-        layers: Vec::new(),
-        delay: Delays::default(),
-        missing: Findings::default(),
-        in_flight: Findings::default(),
-        unmatched: Findings::default(),
-        closed_unfulfilled: Findings::default(),
-        doubled: Findings::default(),
-        wrong: Findings::default(),
-        other_owner: Findings::default(),
-        refunded_active: Findings::default(),
-        disputed_active: Findings::default(),
-        unpaid_active: Findings::default(),
-        refunded_unfulfilled: Findings::default(),
-        unknown_session: Findings::default(),
-        accounts: Vec::new(),
-    }
 }
