@@ -10,10 +10,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use self::evaluate::Listing;
+use self::evaluate::Listed;
 use crate::clock::Clock;
 use crate::store::{KnownTenant, Store};
-use crate::stripe::api::{Client, StripeError};
+use crate::stripe::api::{Client, StripeError, WebhookEndpoint};
 
 pub use self::evaluate::USEFUL_EVENTS;
 pub use self::finding::{Finding, Severity};
@@ -64,6 +64,40 @@ pub struct Endpoint {
     /// The event types that it receives; `*`: all.
     pub events: Vec<String>,
     pub api_version: Option<String>,
+    /// The slug of the tenant whose own endpoint it is.
+    #[serde(default)]
+    pub tenant: Option<String>,
+}
+
+impl Endpoint {
+    /// `None`: Stripe did not say where it is.
+    fn listed(endpoint: WebhookEndpoint, account: Option<&str>) -> Option<Self> {
+        Some(Self {
+            id: endpoint.id,
+            url: endpoint.url?,
+            account: account.map(str::to_owned),
+            // Stripe adds the application to which the accounts are connected.
+            connect: endpoint.application.is_some(),
+            enabled: endpoint.status.as_deref() != Some("disabled"),
+            events: endpoint.enabled_events,
+            api_version: endpoint.api_version,
+            tenant: None,
+        })
+    }
+
+    /// Whether it covers this tenant's purchases, enabled or not.
+    fn covers(&self, tenant: Option<&KnownTenant>) -> bool {
+        if let Some(slug) = &self.tenant
+            && tenant.is_none_or(|tenant| tenant.slug != *slug)
+        {
+            return false;
+        }
+        let account = tenant.and_then(|tenant| tenant.stripe_account.as_deref());
+        match (self.account.as_deref(), account) {
+            (None, account) => self.connect == account.is_some(),
+            (own, account) => own == account,
+        }
+    }
 }
 
 /// The oldest and newest of Stripe's API versions whose events are tested, by date.
@@ -82,12 +116,16 @@ impl EndpointChecker {
     ) -> Result<EndpointReport, EndpointCheckError> {
         let public = self.public_url.as_ref();
         let (mut findings, mut endpoints) = (Vec::new(), Vec::new());
-        if let Some(own) = self.listing(None, &mut findings).await? {
-            let mut listings = vec![own];
-            for account in evaluate::uncovered_accounts(&listings[0], tenants, public) {
-                listings.extend(self.listing(Some(&account), &mut findings).await?);
+        if let Some(own) = self.list(None, &mut findings).await? {
+            let mut listed = Listed::default();
+            listed.add(own, public, tenants);
+            for account in listed.uncovered_accounts(tenants) {
+                if let Some(own) = self.list(Some(&account), &mut findings).await? {
+                    listed.add(own, public, tenants);
+                }
             }
-            endpoints = evaluate::evaluate(&listings, tenants, public, &mut findings);
+            listed.evaluate(public, tenants, &mut findings);
+            endpoints = listed.ours;
         }
         if let Some(store) = store {
             findings.extend(arrivals::check(store, self.clock.now()).await?);
@@ -101,17 +139,20 @@ impl EndpointChecker {
     }
 
     /// The endpoints of an account. `None`: the key may not read them, which is a finding.
-    async fn listing(
+    async fn list(
         &self,
         account: Option<&str>,
         findings: &mut Vec<Finding>,
-    ) -> Result<Option<Listing>, StripeError> {
+    ) -> Result<Option<Vec<Endpoint>>, StripeError> {
         let mut pages = self.client.account(account).webhook_endpoints();
         let mut endpoints = Vec::new();
         loop {
             match pages.next().await {
-                Ok(Some(page)) => endpoints.extend(page.items),
-                Ok(None) => break,
+                Ok(Some(page)) => {
+                    let page = page.items.into_iter();
+                    endpoints.extend(page.filter_map(|one| Endpoint::listed(one, account)));
+                }
+                Ok(None) => return Ok(Some(endpoints)),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => {
                     findings.push(Finding::not_permitted(account, &error));
@@ -119,9 +160,5 @@ impl EndpointChecker {
                 }
             }
         }
-        Ok(Some(Listing {
-            account: account.map(str::to_owned),
-            endpoints,
-        }))
     }
 }

@@ -1,6 +1,6 @@
 //! Enqueues paid sessions that have no subscription as `fulfil` jobs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::cases::Case;
@@ -11,7 +11,7 @@ use crate::fulfil::{
 };
 use crate::ingest::{Triage, draft, triage_session};
 use crate::queue::{Enqueued, Item, JobStatus, QueueError};
-use crate::store::{CreatedVia, FoundSession, FulfilledPurchase, SessionState};
+use crate::store::{CreatedVia, FoundSession, SessionState};
 use crate::stripe::{CheckoutSession, SessionStatus};
 
 /// The fairness group in which a job waits.
@@ -96,27 +96,22 @@ pub(super) fn classify(
 /// The sessions and payments that already have a subscription.
 #[derive(Debug, Default)]
 pub(super) struct Fulfilled {
-    sessions: HashSet<String>,
+    /// With the layer that created the subscription.
+    sessions: HashMap<String, CreatedVia>,
     payments: HashSet<String>,
 }
 
 impl Fulfilled {
+    /// Which layer created the session's own subscription.
+    pub(super) fn via(&self, session: &str) -> Option<CreatedVia> {
+        self.sessions.get(session).copied()
+    }
+
     /// Whether the session has a subscription, or the payment of its purchase does. A missing payment matches
     /// nothing.
     pub(super) fn contains(&self, session: &str, purchase: Option<&Purchase>) -> bool {
         let payment = purchase.and_then(|purchase| purchase.payment_intent.as_ref());
-        self.sessions.contains(session) || payment.is_some_and(|payment| self.payments.contains(payment))
-    }
-}
-
-impl FromIterator<FulfilledPurchase> for Fulfilled {
-    fn from_iter<I: IntoIterator<Item = FulfilledPurchase>>(held: I) -> Self {
-        let mut all = Self::default();
-        for FulfilledPurchase { session, payment, .. } in held {
-            all.sessions.insert(session);
-            all.payments.extend(payment);
-        }
-        all
+        self.sessions.contains_key(session) || payment.is_some_and(|payment| self.payments.contains(payment))
     }
 }
 
@@ -133,7 +128,7 @@ impl Lookback {
         let payments: Vec<&str> = purchases
             .filter_map(|one| one.payment_intent.as_deref())
             .collect();
-        let mut held = Vec::new();
+        let mut all = Fulfilled::default();
         let (mut sessions, mut payments) = (sessions.chunks(BATCH_SIZE), payments.chunks(BATCH_SIZE));
         loop {
             let (some, others) = (sessions.next(), payments.next());
@@ -141,9 +136,12 @@ impl Lookback {
                 break;
             }
             let (some, others) = (some.unwrap_or_default(), others.unwrap_or_default());
-            held.extend(self.store.subscriptions().fulfilled(some, others).await?);
+            for held in self.store.subscriptions().fulfilled(some, others).await? {
+                all.sessions.insert(held.session, held.via);
+                all.payments.extend(held.payment);
+            }
         }
-        Ok(held.into_iter().collect())
+        Ok(all)
     }
 
     /// Enqueues the candidates that have no subscription, and sets the state of each: `Existing`, `Ignored`,

@@ -1,7 +1,6 @@
 //! Enqueues the events that Stripe could not deliver by webhook.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::time::Instant;
 
 use super::cycle::CycleDetector;
 use super::{FailedDeliveriesRequest, Lookback, LookbackError, LookbackJob, Resume};
@@ -21,16 +20,15 @@ pub(super) const MARGIN: TimeDelta = TimeDelta::seconds(60);
 const OVERLAP: TimeDelta = TimeDelta::hours(1);
 
 impl Lookback {
-    /// Lists the undelivered events of an account and enqueues each under its event id. Works for one slice,
-    /// then enqueues a job for the rest.
+    /// Lists a page of the undelivered events of an account and enqueues each under its event id. Then enqueues a
+    /// job for the next page.
     ///
     /// # Errors
-    /// [`LookbackError`]. Events before the error are enqueued. Idempotent.
+    /// [`LookbackError`]. Idempotent.
     pub async fn enqueue_failed_deliveries(
         &self,
         request: &FailedDeliveriesRequest,
     ) -> Result<(), LookbackError> {
-        let end = Instant::now() + self.slice;
         let account = request.account.as_deref();
         let mut resume = if let Some(resume) = &request.resume {
             resume.clone()
@@ -51,31 +49,26 @@ impl Lookback {
             created_before: Some(resume.to),
             starting_after: Some(resume.after.clone()).filter(|after| !after.is_empty()),
         };
-        let mut pages = self.stripe()?.account(account).events(filter);
-        loop {
-            let page = match pages.next().await {
-                Ok(Some(page)) => page,
-                Ok(None) => break,
-                Err(error) if error.is_endless_list() => {
-                    tracing::error!(account, %error, "Stripe's list of events has no end; the rest was skipped");
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            };
-            resume.whole &= page.unreadable == 0;
-            let items = page
-                .items
-                .iter()
-                .map(|listed| {
-                    let via = CreatedVia::Lookback;
-                    ingest(&listed.event, &listed.body, None, via, self.remember_events)
-                        .map(|ingested| ingested.item)
-                })
-                .collect::<Result<Vec<_>, _>>()?;
-            self.fulfil.enqueue(&items).await?;
-            let Some(last) = page.last_id.filter(|_| page.has_more) else {
-                continue;
-            };
+        let page = match self.stripe()?.account(account).events(filter).next().await {
+            Ok(page) => page.unwrap_or_default(),
+            Err(error) if error.is_endless_list() => {
+                tracing::error!(account, %error, "Stripe's list of events has no end; the rest was skipped");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        resume.whole &= page.unreadable == 0;
+        let items = page
+            .items
+            .iter()
+            .map(|listed| {
+                let via = CreatedVia::Lookback;
+                ingest(&listed.event, &listed.body, None, via, self.remember_events)
+                    .map(|ingested| ingested.item)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        self.fulfil.enqueue(&items).await?;
+        if let Some(last) = page.last_id.filter(|_| page.has_more) {
             if resume.cycle.is_cycle(&last) {
                 tracing::error!(
                     account,
@@ -83,15 +76,13 @@ impl Lookback {
                 );
                 return Ok(());
             }
-            if Instant::now() >= end {
-                resume.after = last;
-                let next = LookbackJob::FailedDeliveries(FailedDeliveriesRequest {
-                    resume: Some(resume),
-                    ..request.clone()
-                });
-                self.sync.enqueue(&[next.item()?]).await?;
-                return Ok(());
-            }
+            resume.after = last;
+            let next = LookbackJob::FailedDeliveries(FailedDeliveriesRequest {
+                resume: Some(resume),
+                ..request.clone()
+            });
+            self.sync.enqueue(&[next.item()?]).await?;
+            return Ok(());
         }
         if resume.whole {
             let mark = Watermark {

@@ -1,17 +1,17 @@
 //! Reads what became of a run's enqueued sessions.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::cases::{Case, Cases};
+use super::cases::Case;
 use super::enqueue_missing::dead_letter_message;
 use super::{Lookback, LookbackError, RunId};
 use crate::fulfil::{ExpectedSubscription, Purchase, Tenants, job_id};
 use crate::queue::JobStatus;
-use crate::store::{FoundSession, FulfilledPurchase, LookbackRun, RunPhase, SessionState};
+use crate::store::{FoundSession, LookbackRun, RunPhase, SessionState};
 
 /// Rows in one query.
 const BATCH_SIZE: u32 = 500;
+const JOB_GONE: &str = "job_gone: the job was removed and there is no subscription; it may have been discarded. Run the sync again";
 
 impl Lookback {
     /// Updates the state of each enqueued session of the run.
@@ -60,73 +60,70 @@ impl Lookback {
         Ok(statuses.iter().any(|status| *status != JobStatus::Live))
     }
 
-    /// The sessions without a job that are not purchases of a pass.
-    async fn not_passes(
-        &self,
-        rows: &[(FoundSession, Option<Purchase>)],
-        statuses: &[JobStatus],
-    ) -> Result<HashSet<String>, LookbackError> {
-        let tenants = Tenants::new(Arc::clone(&self.store), self.clock.clone());
-        let mut not_passes = HashSet::new();
-        for ((_, purchase), status) in rows.iter().zip(statuses) {
-            if let (JobStatus::Gone, Some(purchase)) = (status, purchase)
-                && matches!(
-                    tenants.expected(purchase, self.unmatched).await?,
-                    ExpectedSubscription::NotAPass(_)
-                )
-            {
-                not_passes.insert(purchase.session_id.clone());
-            }
-        }
-        Ok(not_passes)
-    }
-
     async fn update_batch(&self, run: &LookbackRun, rows: Vec<FoundSession>) -> Result<(), LookbackError> {
-        let rows: Vec<(FoundSession, Option<Purchase>)> = rows
-            .into_iter()
-            .map(|row| {
-                let purchase = row.purchase.as_deref();
-                let purchase = purchase.and_then(|json| serde_json::from_str(json).ok());
-                (row, purchase)
-            })
-            .collect();
+        let read = |row: FoundSession| {
+            let purchase = row.purchase.as_deref();
+            let purchase: Option<Purchase> = purchase.and_then(|json| serde_json::from_str(json).ok());
+            (row, purchase)
+        };
+        let rows: Vec<_> = rows.into_iter().map(read).collect();
         let jobs: Vec<String> = rows.iter().map(|(row, _)| job_of(row)).collect();
-        // The queue is read first: a job leaves it only after its subscription is stored.
+        // The queue is read first: a job leaves it only after its subscription or its case is stored.
         let statuses = self.fulfil.job_statuses(&jobs).await?;
         let sessions: Vec<&str> = rows.iter().map(|(row, _)| row.session.as_str()).collect();
-        let payments: Vec<&str> = rows
-            .iter()
-            .filter_map(|(_, purchase)| purchase.as_ref()?.payment_intent.as_deref())
-            .collect();
-        let held = self.store.subscriptions().fulfilled(&sessions, &payments).await?;
-        // Likewise, a job leaves the queue only after its case is stored.
+        let purchases = rows.iter().filter_map(|(_, purchase)| purchase.as_ref());
+        let fulfilled = self.fulfilled(&sessions, purchases).await?;
         let cases = self.cases(&sessions).await?;
-        let not_passes = self.not_passes(&rows, &statuses).await?;
-        let is_ours = |purchase: &Purchase| !not_passes.contains(&purchase.session_id);
-        let mut settled = Vec::new();
-        for (((row, purchase), job), status) in rows.into_iter().zip(jobs).zip(statuses) {
-            if let Some((state, error)) =
-                outcome(run, &row, purchase.as_ref(), &job, status, &held, &cases, is_ours)
-            {
-                settled.push(FoundSession {
-                    state,
-                    error,
-                    purchase: None,
-                    ..row
-                });
+        let tenants = Tenants::new(Arc::clone(&self.store), self.clock.clone());
+        let (mut settled, mut closed) = (Vec::new(), Vec::new());
+        for ((row, purchase), status) in rows.iter().zip(statuses) {
+            let (state, error) = match (fulfilled.via(&row.session), status) {
+                (Some(via), _) if via == run.via => (SessionState::Created, None),
+                (Some(_), _) => (SessionState::Existing, None),
+                _ if fulfilled.contains(&row.session, purchase.as_ref()) => (SessionState::Existing, None),
+                (None, JobStatus::Live) => continue,
+                (None, JobStatus::Dead { reason, .. }) => {
+                    let message = dead_letter_message(&job_of(row), &reason);
+                    (SessionState::Dead, Some(message))
+                }
+                (None, JobStatus::Gone) => match cases.of(&row.session) {
+                    Some(Case::Open(advice)) => (SessionState::Dead, Some(advice)),
+                    Some(Case::Closed) => (SessionState::Ignored, None),
+                    // Fulfilment came to the same result; only such jobs end without a trace.
+                    None if self.is_no_pass(&tenants, purchase.as_ref()).await? => {
+                        (SessionState::Ignored, None)
+                    }
+                    None => (SessionState::Failed, Some(JOB_GONE.to_owned())),
+                },
+            };
+            if !matches!(state, SessionState::Dead | SessionState::Failed) {
+                closed.push(row.session.as_str());
             }
+            settled.push(FoundSession {
+                session: row.session.clone(),
+                customer: row.customer.clone(),
+                state,
+                error,
+                purchase: None,
+            });
         }
         if !settled.is_empty() {
             self.records().save_sessions(&run.id, &settled).await?;
-            let has_end = |state| !matches!(state, SessionState::Dead | SessionState::Failed);
-            let closed: Vec<&str> = settled
-                .iter()
-                .filter(|row| has_end(row.state))
-                .map(|row| row.session.as_str())
-                .collect();
             self.records().remove_pending_sessions(&closed).await?;
         }
         Ok(())
+    }
+
+    async fn is_no_pass(
+        &self,
+        tenants: &Tenants,
+        purchase: Option<&Purchase>,
+    ) -> Result<bool, LookbackError> {
+        let Some(purchase) = purchase else {
+            return Ok(false);
+        };
+        let expected = tenants.expected(purchase, self.unmatched).await?;
+        Ok(matches!(expected, ExpectedSubscription::NotAPass(_)))
     }
 
     /// Ends a run in its present state.
@@ -145,50 +142,4 @@ impl Lookback {
 /// The id of the job of a session.
 fn job_of(row: &FoundSession) -> String {
     job_id(&row.session, None)
-}
-
-/// The final state of a session. `None`: its job is still live.
-#[expect(clippy::too_many_arguments, reason = "all that is known of one session")]
-fn outcome(
-    run: &LookbackRun,
-    row: &FoundSession,
-    purchase: Option<&Purchase>,
-    job: &str,
-    status: JobStatus,
-    held: &[FulfilledPurchase],
-    cases: &Cases,
-    is_ours: impl Fn(&Purchase) -> bool,
-) -> Option<(SessionState, Option<String>)> {
-    if let Some(own) = held.iter().find(|one| one.session == row.session) {
-        let state = if own.via == run.via {
-            SessionState::Created
-        } else {
-            SessionState::Existing
-        };
-        return Some((state, None));
-    }
-    let payment = purchase.and_then(|purchase| purchase.payment_intent.as_ref());
-    if payment.is_some_and(|payment| held.iter().any(|one| one.payment.as_ref() == Some(payment))) {
-        return Some((SessionState::Existing, None));
-    }
-    if status == JobStatus::Gone
-        && let Some(case) = cases.of(&row.session)
-    {
-        return Some(match case {
-            Case::Open(advice) => (SessionState::Dead, Some(advice)),
-            Case::Closed => (SessionState::Ignored, None),
-        });
-    }
-    match status {
-        JobStatus::Live => None,
-        JobStatus::Dead { reason, .. } => Some((SessionState::Dead, Some(dead_letter_message(job, &reason)))),
-        // Fulfilment came to the same result; only such jobs end without a trace.
-        JobStatus::Gone if purchase.is_some_and(|purchase| !is_ours(purchase)) => {
-            Some((SessionState::Ignored, None))
-        }
-        JobStatus::Gone => Some((
-            SessionState::Failed,
-            Some("job_gone: the job was removed and there is no subscription; it may have been discarded. Run the sync again".to_owned()),
-        )),
-    }
 }

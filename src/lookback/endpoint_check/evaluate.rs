@@ -9,7 +9,6 @@ use super::finding::Finding;
 use super::{API_VERSIONS, Endpoint};
 use crate::store::KnownTenant;
 use crate::stripe::PURCHASE_EVENTS;
-use crate::stripe::api::WebhookEndpoint;
 
 /// The events that report failed payments, refunds and disputes.
 pub const USEFUL_EVENTS: [&str; 11] = [
@@ -29,170 +28,103 @@ pub const USEFUL_EVENTS: [&str; 11] = [
 /// The most names in a sentence.
 const MAX_NAMED: usize = 3;
 
-/// The registered endpoints of an account.
-#[derive(Debug)]
-pub(super) struct Listing {
-    /// `None`: the key's own.
-    pub(super) account: Option<String>,
-    pub(super) endpoints: Vec<WebhookEndpoint>,
+/// The endpoints of Stripe's lists that concern us.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) ours: Vec<Endpoint>,
+    /// Addresses that are almost ours.
+    near: Vec<String>,
 }
 
-/// One of our endpoints, with the account in which it is registered.
-struct OurEndpoint<'a> {
-    account: Option<&'a str>,
-    endpoint: &'a WebhookEndpoint,
-    url: &'a str,
-    tenant: Option<String>,
-}
-
-impl OurEndpoint<'_> {
-    /// A Connect endpoint: Stripe adds the application to which the accounts are connected.
-    fn connect(&self) -> bool {
-        self.endpoint.application.is_some()
-    }
-
-    /// Whether it covers this tenant's purchases, enabled or not.
-    fn receives(&self, tenant: Option<&KnownTenant>) -> bool {
-        if let Some(slug) = &self.tenant
-            && tenant.is_none_or(|tenant| tenant.slug != *slug)
-        {
-            return false;
-        }
-        let account = tenant.and_then(|tenant| tenant.stripe_account.as_deref());
-        match (self.account, account) {
-            (None, None) => !self.connect(),
-            (None, Some(_)) => self.connect(),
-            (own, wanted) => own == wanted,
+impl Listed {
+    pub(super) fn add(&mut self, listed: Vec<Endpoint>, public: Option<&Url>, tenants: &[KnownTenant]) {
+        for endpoint in listed {
+            match address::match_url(&endpoint.url, public, tenants) {
+                UrlMatch::Ours(tenant) => self.ours.push(Endpoint { tenant, ..endpoint }),
+                UrlMatch::Almost => self.near.push(endpoint.url),
+                UrlMatch::Other => {}
+            }
         }
     }
-}
 
-/// The tenants' connected accounts that no endpoint in the key's own account covers.
-pub(super) fn uncovered_accounts(
-    own: &Listing,
-    tenants: &[KnownTenant],
-    public: Option<&Url>,
-) -> BTreeSet<String> {
-    let ours = ours(std::slice::from_ref(own), tenants, public);
-    tenants
-        .iter()
-        .filter(|tenant| !ours.iter().any(|ours| ours.receives(Some(tenant))))
-        .filter_map(|tenant| tenant.stripe_account.clone())
-        .collect()
-}
+    /// The tenants' connected accounts that no endpoint covers.
+    pub(super) fn uncovered_accounts(&self, tenants: &[KnownTenant]) -> BTreeSet<String> {
+        let uncovered = tenants.iter().filter(|tenant| !self.covers(Some(tenant)));
+        uncovered
+            .filter_map(|tenant| tenant.stripe_account.clone())
+            .collect()
+    }
 
-/// Returns our endpoints, and adds their problems to `findings`.
-pub(super) fn evaluate(
-    listings: &[Listing],
-    tenants: &[KnownTenant],
-    public: Option<&Url>,
-    findings: &mut Vec<Finding>,
-) -> Vec<Endpoint> {
-    let ours = ours(listings, tenants, public);
-    missing(&ours, listings, tenants, public, findings);
-    let mut enabled_at: BTreeMap<_, u32> = BTreeMap::new();
-    for one in &ours {
-        check_endpoint(one, findings);
-        if is_enabled(one.endpoint) {
-            *enabled_at
-                .entry((one.account, one.url, one.connect()))
-                .or_default() += 1;
+    fn covers(&self, tenant: Option<&KnownTenant>) -> bool {
+        self.ours.iter().any(|endpoint| endpoint.covers(tenant))
+    }
+
+    /// Adds the problems of our endpoints to `findings`.
+    pub(super) fn evaluate(
+        &self,
+        public: Option<&Url>,
+        tenants: &[KnownTenant],
+        findings: &mut Vec<Finding>,
+    ) {
+        self.add_missing(public, tenants, findings);
+        let mut enabled_at: BTreeMap<_, u32> = BTreeMap::new();
+        for one in &self.ours {
+            check_endpoint(one, findings);
+            if one.enabled {
+                *enabled_at
+                    .entry((&one.account, &one.url, one.connect))
+                    .or_default() += 1;
+            }
+        }
+        for ((_, url, _), count) in enabled_at.into_iter().filter(|(_, count)| *count > 1) {
+            findings.push(Finding::warning(
+                "endpoint_doubled",
+                format!("Stripe sends each event {count} times to {url}"),
+                "delete all but one. Each has its own secret: until then STRIPE_WEBHOOK_SECRET must contain all of them",
+            ));
         }
     }
-    for ((_, url, _), count) in enabled_at.into_iter().filter(|(_, count)| *count > 1) {
-        findings.push(Finding::warning(
-            "endpoint_doubled",
-            format!("Stripe sends each event {count} times to {url}"),
-            "delete all but one. Each has its own secret: until then STRIPE_WEBHOOK_SECRET must contain all of them",
-        ));
-    }
-    ours.iter()
-        .map(|one| Endpoint {
-            id: one.endpoint.id.clone(),
-            url: one.url.to_owned(),
-            account: one.account.map(str::to_owned),
-            connect: one.connect(),
-            enabled: is_enabled(one.endpoint),
-            events: one.endpoint.enabled_events.clone(),
-            api_version: one.endpoint.api_version.clone(),
-        })
-        .collect()
-}
 
-fn ours<'a>(listings: &'a [Listing], tenants: &[KnownTenant], public: Option<&Url>) -> Vec<OurEndpoint<'a>> {
-    all(listings)
-        .filter_map(
-            |(account, endpoint, url)| match address::match_url(url, public, tenants) {
-                UrlMatch::Ours(tenant) => Some(OurEndpoint {
-                    account,
-                    endpoint,
-                    url,
-                    tenant,
-                }),
-                UrlMatch::Almost | UrlMatch::Other => None,
-            },
-        )
-        .collect()
-}
-
-fn all(listings: &[Listing]) -> impl Iterator<Item = (Option<&str>, &WebhookEndpoint, &str)> {
-    listings.iter().flat_map(|listing| {
-        let account = listing.account.as_deref();
-        let endpoints = listing.endpoints.iter();
-        endpoints.filter_map(move |endpoint| Some((account, endpoint, endpoint.url.as_deref()?)))
-    })
-}
-
-/// Adds tenants that no endpoint covers, and addresses that are almost ours.
-fn missing(
-    ours: &[OurEndpoint<'_>],
-    listings: &[Listing],
-    tenants: &[KnownTenant],
-    public: Option<&Url>,
-    findings: &mut Vec<Finding>,
-) {
-    let wanted = address::expected_url(public);
-    let near: Vec<_> = all(listings)
-        .map(|(_, _, url)| url)
-        .filter(|url| address::match_url(url, public, tenants) == UrlMatch::Almost)
-        .collect();
-    for url in &near {
-        findings.push(Finding::error(
-            "endpoint_wrong_url",
-            format!("a webhook endpoint at Stripe is registered as {url}, which is almost our address"),
-            format!(
-                "change its URL to {wanted}. Stripe does not follow redirects and counts them as failures"
-            ),
-        ));
-    }
-    let heard = |tenant| ours.iter().any(|ours| ours.receives(tenant));
-    if tenants.is_empty() && !heard(None) && near.is_empty() {
-        findings.push(Finding::error(
-            "endpoint_missing",
-            "no webhook endpoint at Stripe points to our server".to_owned(),
-            register(&wanted),
-        ));
-    }
-    let (connected, own): (Vec<&KnownTenant>, Vec<&KnownTenant>) = tenants
-        .iter()
-        .filter(|tenant| !heard(Some(tenant)))
-        .partition(|tenant| tenant.stripe_account.is_some());
-    if !own.is_empty() && near.is_empty() {
-        findings.push(Finding::error(
-            "endpoint_missing",
-            format!("no webhook endpoint at Stripe covers {}", names(&own)),
-            register(&wanted),
-        ));
-    }
-    if !connected.is_empty() {
-        findings.push(Finding::error(
-            "connect_endpoint_missing",
-            format!("no webhook endpoint at Stripe covers the connected accounts of {}", names(&connected)),
-            format!(
-                "register {wanted} for events on connected accounts (Dashboard, Developers, Webhooks), or an endpoint in each \
-                 of these accounts"
-            ),
-        ));
+    /// Adds tenants that no endpoint covers, and addresses that are almost ours.
+    fn add_missing(&self, public: Option<&Url>, tenants: &[KnownTenant], findings: &mut Vec<Finding>) {
+        let wanted = address::expected_url(public);
+        for url in &self.near {
+            findings.push(Finding::error(
+                "endpoint_wrong_url",
+                format!("a webhook endpoint at Stripe is registered as {url}, which is almost our address"),
+                format!(
+                    "change its URL to {wanted}. Stripe does not follow redirects and counts them as failures"
+                ),
+            ));
+        }
+        if tenants.is_empty() && !self.covers(None) && self.near.is_empty() {
+            findings.push(Finding::error(
+                "endpoint_missing",
+                "no webhook endpoint at Stripe points to our server".to_owned(),
+                register(&wanted),
+            ));
+        }
+        let (connected, own): (Vec<&KnownTenant>, Vec<&KnownTenant>) = tenants
+            .iter()
+            .filter(|tenant| !self.covers(Some(tenant)))
+            .partition(|tenant| tenant.stripe_account.is_some());
+        if !own.is_empty() && self.near.is_empty() {
+            findings.push(Finding::error(
+                "endpoint_missing",
+                format!("no webhook endpoint at Stripe covers {}", names(&own)),
+                register(&wanted),
+            ));
+        }
+        if !connected.is_empty() {
+            findings.push(Finding::error(
+                "connect_endpoint_missing",
+                format!("no webhook endpoint at Stripe covers the connected accounts of {}", names(&connected)),
+                format!(
+                    "register {wanted} for events on connected accounts (Dashboard, Developers, Webhooks), or an endpoint in each \
+                     of these accounts"
+                ),
+            ));
+        }
     }
 }
 
@@ -203,9 +135,9 @@ fn register(wanted: &str) -> String {
     )
 }
 
-fn check_endpoint(one: &OurEndpoint<'_>, findings: &mut Vec<Finding>) {
-    let url = one.url;
-    if !is_enabled(one.endpoint) {
+fn check_endpoint(one: &Endpoint, findings: &mut Vec<Finding>) {
+    let url = &one.url;
+    if !one.enabled {
         findings.push(Finding::error(
             "endpoint_disabled",
             format!("Stripe has disabled the webhook endpoint {url} and sends nothing to it"),
@@ -213,7 +145,7 @@ fn check_endpoint(one: &OurEndpoint<'_>, findings: &mut Vec<Finding>) {
         ));
         return;
     }
-    let events = &one.endpoint.enabled_events;
+    let events = &one.events;
     let lacks = |kinds: &[&'static str]| -> Vec<&'static str> {
         kinds
             .iter()
@@ -245,7 +177,7 @@ fn check_endpoint(one: &OurEndpoint<'_>, findings: &mut Vec<Finding>) {
              purchase, and the event log keeps them",
         ));
     }
-    if let Some(version) = &one.endpoint.api_version {
+    if let Some(version) = &one.api_version {
         let date = version.get(..10).unwrap_or(version);
         let (oldest, newest) = API_VERSIONS;
         if !(oldest..=newest).contains(&date) {
@@ -259,10 +191,6 @@ fn check_endpoint(one: &OurEndpoint<'_>, findings: &mut Vec<Finding>) {
             ));
         }
     }
-}
-
-fn is_enabled(endpoint: &WebhookEndpoint) -> bool {
-    endpoint.status.as_deref() != Some("disabled")
 }
 
 fn names(tenants: &[&KnownTenant]) -> String {
