@@ -13,6 +13,8 @@ const CHECKED: usize = 5;
 const MIN_FOR_ERROR: usize = 3;
 /// Older ones say nothing about today.
 const RECENT: TimeDelta = TimeDelta::days(3);
+/// What the lookback found sooner after the checkout began says nothing: its webhook may have been on its way.
+const LATE: TimeDelta = TimeDelta::minutes(5);
 
 pub(super) async fn check(store: &dyn Store, now: DateTime<Utc>) -> Result<Option<Finding>, StoreError> {
     let newest = store
@@ -20,7 +22,9 @@ pub(super) async fn check(store: &dyn Store, now: DateTime<Utc>) -> Result<Optio
         .await?;
     let is_lookback = |one: &&Subscription| one.created_via == CreatedVia::Lookback;
     let counts = |one: &&Subscription| {
-        now - one.created_at < RECENT && (is_lookback(one) || one.created_via == CreatedVia::Webhook)
+        let is_late = one.created_at - one.start_date > LATE;
+        let tells = one.created_via == CreatedVia::Webhook || (is_lookback(one) && is_late);
+        tells && now - one.created_at < RECENT
     };
     let newest: Vec<&Subscription> = newest.iter().filter(counts).take(CHECKED).collect();
     let Some(last) = newest.first().copied().filter(is_lookback) else {
