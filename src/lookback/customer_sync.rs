@@ -97,7 +97,7 @@ impl Lookback {
     /// Scans each account. Returns whether any of them knows the requested customer. After all accounts,
     /// returns one of the errors, preferably a transient one.
     async fn scan(&self, request: &SyncRequest, run: LookbackRun) -> Result<bool, LookbackError> {
-        let tenants = self.store.known_tenants().await?;
+        let tenants = self.store.catalog().known().await?;
         let find = |slug: &String| {
             let found = tenants.iter().find(|tenant| tenant.slug == *slug);
             found.ok_or_else(|| LookbackError::UnknownTenant(slug.clone()))

@@ -238,7 +238,8 @@ impl<'a, 'b> Scan<'a, 'b> {
         let mut all = self
             .lookback
             .store
-            .subscriptions(&filter, MAX_SUBSCRIPTIONS)
+            .subscriptions()
+            .list(&filter, MAX_SUBSCRIPTIONS)
             .await?;
         all.retain(is_sold_here);
         Ok(all)

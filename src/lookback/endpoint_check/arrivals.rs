@@ -16,9 +16,10 @@ const RECENT: TimeDelta = TimeDelta::days(3);
 /// What the lookback found sooner after the checkout began says nothing: its webhook may have been on its way.
 const LATE: TimeDelta = TimeDelta::minutes(5);
 
-pub(super) async fn check(store: &dyn Store, now: DateTime<Utc>) -> Result<Option<Finding>, StoreError> {
+pub(super) async fn check(store: &Store, now: DateTime<Utc>) -> Result<Option<Finding>, StoreError> {
     let newest = store
-        .subscriptions(&SubscriptionFilter::default(), NEWEST)
+        .subscriptions()
+        .list(&SubscriptionFilter::default(), NEWEST)
         .await?;
     let is_lookback = |one: &&Subscription| one.created_via == CreatedVia::Lookback;
     let counts = |one: &&Subscription| {
