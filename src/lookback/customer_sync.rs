@@ -42,14 +42,6 @@ struct SyncAttempt<'a> {
 }
 
 impl SyncAttempt<'_> {
-    /// Where the account's list continues. `None`: it was read to its end.
-    fn position(&self, account: Option<&str>) -> Option<Option<String>> {
-        match self.positions.get(account.unwrap_or(OWN_ACCOUNT)) {
-            None => Some(None),
-            Some(after) => after.clone().map(Some),
-        }
-    }
-
     /// Records that the list was read and enqueued up to here.
     fn set_position(&mut self, account: Option<&str>, after: Option<String>) {
         let account = account.unwrap_or(OWN_ACCOUNT).to_owned();

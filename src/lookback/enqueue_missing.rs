@@ -38,7 +38,7 @@ impl Lane {
 #[derive(Debug)]
 pub(super) enum SessionClass {
     /// A purchase, or what may become one. It says who owns it.
-    Purchase(Purchase, Payment),
+    Purchase(Box<Purchase>, Payment),
     /// It will never be paid, or is not a purchase of a pass.
     Other,
     /// Its id is missing or invalid.
@@ -74,9 +74,10 @@ pub(super) fn classify(
         match triage_session(session, &source) {
             Triage::Fulfil(purchase) => {
                 let is_named = purchase.pass_id.is_some() || purchase.pass_name.is_some();
-                let payment = match session.more_line_items && !is_named {
-                    true => Payment::PaidIncomplete,
-                    false => Payment::Paid,
+                let payment = if session.more_line_items && !is_named {
+                    Payment::PaidIncomplete
+                } else {
+                    Payment::Paid
                 };
                 (Some(purchase), payment)
             }
@@ -90,7 +91,7 @@ pub(super) fn classify(
     if reference == ClientReference::Ignore {
         purchase.client_reference_id = None;
     }
-    SessionClass::Purchase(purchase, payment)
+    SessionClass::Purchase(Box::new(purchase), payment)
 }
 
 /// The sessions and payments that already have a subscription.
@@ -352,7 +353,7 @@ impl Candidate {
         match stripe.session(&self.row.session).await {
             Ok(Some(session)) => match classify(&session, account, via, lookback.client_reference) {
                 SessionClass::Purchase(purchase, Payment::Paid | Payment::PaidIncomplete) => {
-                    self.purchase = Some(purchase);
+                    self.purchase = Some(*purchase);
                 }
                 SessionClass::Purchase(_, Payment::Refunded) => self.set_state(SessionState::Refunded, None),
                 SessionClass::Purchase(_, Payment::Unpaid) | SessionClass::Other => {

@@ -14,7 +14,7 @@ pub(super) struct Listing {
 
 impl Listing {
     /// `has_payments`: whether the key may read them. `None`: the first page shows it.
-    pub(super) fn new(stripe: &Account, filter: SessionFilter, has_payments: Option<bool>) -> Self {
+    pub(super) fn new(stripe: &Account, filter: &SessionFilter, has_payments: Option<bool>) -> Self {
         let of = |expand_payment| {
             stripe.sessions(SessionFilter {
                 expand_payment,

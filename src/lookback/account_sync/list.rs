@@ -43,7 +43,7 @@ impl Lookback {
             ..SessionFilter::default()
         };
         let stripe = self.stripe()?.account(request.account.as_deref());
-        let mut listing = Listing::new(&stripe, filter, progress.has_payments);
+        let mut listing = Listing::new(&stripe, &filter, progress.has_payments);
         let (page, mut abandoned) = match listing.next().await {
             Ok(page) => (page.unwrap_or_default(), None),
             Err(error) if error.is_endless_list() => (Page::default(), Some(error.to_string())),
@@ -95,7 +95,7 @@ impl Lookback {
         self.close_cases_of_refunded(account, page.items.iter()).await?;
         for session in &page.items {
             let (purchase, payment) = match classify(session, account, run.via, self.client_reference) {
-                SessionClass::Purchase(purchase, payment) => (purchase, payment),
+                SessionClass::Purchase(purchase, payment) => (*purchase, payment),
                 SessionClass::Other => {
                     resolved.extend(session.id.clone());
                     continue;

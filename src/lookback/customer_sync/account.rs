@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{SyncAttempt, needs_retry};
+use super::{OWN_ACCOUNT, SyncAttempt, needs_retry};
 use crate::email;
 use crate::lookback::account_sync::DETECTOR;
 use crate::lookback::enqueue_missing::{Candidate, Lane, Payment, SessionClass, classify};
@@ -116,8 +116,11 @@ impl<'a, 'b> Scan<'a, 'b> {
 
     /// Reads the whole window, from where the last attempt stopped.
     async fn list_window(&mut self) -> Result<(), LookbackError> {
-        let Some(starting_after) = self.attempt.position(self.account) else {
-            return Ok(());
+        let account = self.account.unwrap_or(OWN_ACCOUNT);
+        let starting_after = match self.attempt.positions.get(account) {
+            Some(None) => return Ok(()),
+            Some(after) => after.clone(),
+            None => None,
         };
         let filter = SessionFilter {
             starting_after,
@@ -128,7 +131,7 @@ impl<'a, 'b> Scan<'a, 'b> {
 
     /// Reads a list, and enqueues each page before the next is read. `is_window`: stores how far it was read.
     async fn list(&mut self, filter: SessionFilter, is_window: bool) -> Result<(), LookbackError> {
-        let mut pages = Listing::new(&self.stripe, filter, None);
+        let mut pages = Listing::new(&self.stripe, &filter, None);
         let mut is_all_enqueued = true;
         while let Some(page) = pages.next().await? {
             self.pages += 1;
@@ -286,7 +289,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         let (mut found, mut closed) = (Vec::new(), Vec::new());
         for session in sessions {
             let (purchase, payment) = match classify(session, self.account, via, lookback.client_reference) {
-                SessionClass::Purchase(purchase, payment) => (purchase, payment),
+                SessionClass::Purchase(purchase, payment) => (*purchase, payment),
                 SessionClass::Other => {
                     closed.extend(session.id.as_deref());
                     continue;

@@ -51,7 +51,7 @@ async fn read_pages(
     };
     // A key that may not read payments may not read those of the next account either.
     let has_payments = (!reconciler.balance.payments_read).then_some(false);
-    let mut listing = Listing::new(stripe, filter, has_payments);
+    let mut listing = Listing::new(stripe, &filter, has_payments);
     while let Some(mut page) = next(&mut listing).await.map_err(|error| error.to_string())? {
         reconciler.balance.payments_read = listing.has_payments();
         reconciler.balance.unreadable += page.unreadable as u64;
