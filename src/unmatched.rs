@@ -46,7 +46,7 @@ pub struct Assigned {
     pub tenant: String,
     /// The pass' name.
     pub pass: String,
-    /// The catalogue's price.
+    /// The catalog's price.
     pub price: Money,
 }
 

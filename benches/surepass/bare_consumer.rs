@@ -72,7 +72,7 @@ impl Bare {
         let rows = purchases.iter().map(|purchase| Row::new(purchase, now));
         let rows = rows
             .collect::<Option<Vec<_>>>()
-            .ok_or("no purchase of the sample catalogue")?;
+            .ok_or("no purchase of the sample catalog")?;
         match self {
             Self::Sqlite(connection) => {
                 let [users, subscriptions] = sqlite_arguments(&rows)?;

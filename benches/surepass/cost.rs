@@ -136,7 +136,7 @@ pub(crate) fn measure(runtime: &Runtime) -> Outcome<Table> {
 
 /// µs of CPU for a purchase, at peak, that bare code takes: all threads of this process but the one that sends, and Redis.
 fn bare(runtime: &Runtime, requests: &Arc<Requests>) -> Outcome<f64> {
-    // For its Redis, its tables and its catalogue; its own programs sleep on another queue.
+    // For its Redis, its tables and its catalog; its own programs sleep on another queue.
     let system = System::start(runtime, Durability::Fast)?;
     let server = bare_server::enqueueing(&system.redis.url())?;
     let consumer = Consumer::start(&system.redis, &system.database())?;

@@ -113,7 +113,7 @@ async fn is_there(connection: &mut SqliteConnection, id: &str) -> Outcome<bool> 
 }
 
 fn consumer(runtime: &Runtime, requests: &Requests) -> Outcome<(f64, f64)> {
-    // For its Redis, its tables and its catalogue; its own programs sleep on another queue.
+    // For its Redis, its tables and its catalog; its own programs sleep on another queue.
     let system = System::start(runtime, Durability::Fast)?;
     let server = bare_server::enqueueing(&system.redis.url())?;
     let database = system.database();

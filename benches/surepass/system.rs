@@ -87,10 +87,10 @@ impl System {
             folder,
         };
         let surepass = env!("CARGO_BIN_EXE_surepass");
-        let catalogue = concat!(env!("CARGO_MANIFEST_DIR"), "/config/catalog.example.toml");
+        let catalog = concat!(env!("CARGO_MANIFEST_DIR"), "/config/catalog.example.toml");
         let status = system
             .command(surepass)
-            .args(["catalog", "import", catalogue])
+            .args(["catalog", "import", catalog])
             .stdout(Stdio::null())
             .status()?;
         if !status.success() {

@@ -143,7 +143,7 @@ async fn surepass(
     }
     // As a key would say: without either, test purchases ask the store.
     let fulfiller = Arc::new(Fulfiller::new(store.clone(), Some(false), Clock::system()));
-    // So that the first purchase does not pay for the connection and the catalogue alone.
+    // So that the first purchase does not pay for the connection and the catalog alone.
     store
         .subscriptions()
         .list(&SubscriptionFilter::default(), 1)

@@ -24,7 +24,7 @@ pub(crate) enum Command {
         /// The file, or `-` for standard input
         file: PathBuf,
     },
-    /// Print an example of a catalogue file, in TOML
+    /// Print an example of a catalog file, in TOML
     Example,
     /// List tenants and their passes
     List {

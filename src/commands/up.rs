@@ -11,7 +11,7 @@ use crate::Failure;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// Load a sample catalogue and play purchases through the real webhook endpoint: signed, duplicated, late, forged and
+    /// Load a sample catalog and play purchases through the real webhook endpoint: signed, duplicated, late, forged and
     /// more. Uses its own folder `demo` in the data directory and no other store
     #[arg(long)]
     demo: bool,

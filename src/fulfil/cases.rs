@@ -91,9 +91,9 @@ impl Fulfiller {
     }
 
     async fn cached_tenant(&self, purchase: &Purchase) -> Option<String> {
-        let snapshot = self.catalogue.cached().await.ok()?;
-        let catalogue = snapshot.catalogue.of(purchase).await.ok()?;
-        let tenant = &catalogue.tenant(purchase).ok()?.tenant;
+        let snapshot = self.catalog.cached().await.ok()?;
+        let catalog = snapshot.catalog.of(purchase).await.ok()?;
+        let tenant = &catalog.tenant(purchase).ok()?.tenant;
         (tenant.stripe_account == purchase.account).then(|| tenant.id.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! Decides what a purchase becomes: checks it, and finds customer, price and dates. Pure functions. `catalogue` finds its tenant
+//! Decides what a purchase becomes: checks it, and finds customer, price and dates. Pure functions. `catalog` finds its tenant
 //! and its pass.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use crate::store::{
 };
 use crate::time_zone::Tz;
 
-use super::catalogue::{Catalogue, NoTenant, TenantPasses};
+use super::catalog::{Catalog, NoTenant, TenantPasses};
 use super::error::{Reason, Shown};
 use super::is_session_id;
 use super::mode::Mode;
@@ -41,7 +41,7 @@ pub(super) struct Unmatched {
     pub(super) tenant: Option<String>,
 }
 
-/// The rules beside the catalogue.
+/// The rules beside the catalog.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rules {
     pub(super) mode: Mode,
@@ -69,7 +69,7 @@ const HARMLESS: [&str; 3] = ["mode", "customer", "customer_details.name"];
 /// Fields that matter only if nothing else identifies the buyer.
 const EMAILS: [&str; 3] = ["customer_email", "customer_details", "customer_details.email"];
 
-/// Checks the purchase without the catalogue.
+/// Checks the purchase without the catalog.
 ///
 /// # Errors
 /// The session cannot be read.
@@ -113,15 +113,15 @@ pub(super) fn validate(purchase: &Purchase) -> Result<(), Reason> {
 /// Why it cannot be fulfilled.
 pub(super) fn decide(
     purchase: &Purchase,
-    catalogue: &Catalogue,
+    catalog: &Catalog,
     rules: Rules,
     now: DateTime<Utc>,
 ) -> Result<Decision, Reason> {
     let has_our_keys = purchase.has_our_keys();
-    let passes_of = match catalogue.tenant(purchase) {
+    let passes_of = match catalog.tenant(purchase) {
         Ok(passes_of) => passes_of,
         Err(NoTenant::Another) => return Ok(Decision::Ignore(ANOTHER_TENANTS)),
-        Err(NoTenant::Unresolved(why)) if has_our_keys || catalogue.is_known_to_any(purchase) => {
+        Err(NoTenant::Unresolved(why)) if has_our_keys || catalog.is_known_to_any(purchase) => {
             return if purchase.is_trial {
                 Ok(trial(None))
             } else {
@@ -134,7 +134,7 @@ pub(super) fn decide(
     if let Err(none) = &pass
         && !has_our_keys
         && !none.is_ambiguous
-        && !catalogue.is_identified_by_any(purchase)
+        && !catalog.is_identified_by_any(purchase)
     {
         return unnamed(purchase, Some(&passes_of.tenant), rules);
     }
@@ -142,7 +142,7 @@ pub(super) fn decide(
         return Ok(trial(Some(&passes_of.tenant)));
     }
     rules.mode.check(purchase)?;
-    check_tenant(purchase, catalogue, passes_of)?;
+    check_tenant(purchase, catalog, passes_of)?;
     let tenant = &passes_of.tenant;
     let pass = pass.map_err(|none| Reason::UnresolvedPass {
         tenant: Shown::new(&tenant.id),
@@ -167,9 +167,10 @@ fn unnamed(purchase: &Purchase, tenant: Option<&Tenant>, rules: Rules) -> Result
     rules.mode.check(purchase)?;
     Ok(Decision::Unmatched(Unmatched {
         reason: UNMATCHED,
-        detail: "paid, but the session has no passId, passName or known price: add the price to the catalogue and \
+        detail:
+            "paid, but the session has no passId, passName or known price: add the price to the catalog and \
                  run `surepass sync --session`, assign a pass, or refund it"
-            .into(),
+                .into(),
         tenant: tenant.map(|tenant| tenant.id.clone()),
     }))
 }
@@ -194,7 +195,7 @@ fn is_short(purchase: &Purchase, pass: &Pass) -> bool {
 }
 
 /// "Fulfilment" rule 10.
-fn check_tenant(purchase: &Purchase, catalogue: &Catalogue, passes_of: &TenantPasses) -> Result<(), Reason> {
+fn check_tenant(purchase: &Purchase, catalog: &Catalog, passes_of: &TenantPasses) -> Result<(), Reason> {
     let tenant = &passes_of.tenant;
     if purchase.account != tenant.stripe_account {
         return Err(Reason::AccountMismatch {
@@ -206,7 +207,7 @@ fn check_tenant(purchase: &Purchase, catalogue: &Catalogue, passes_of: &TenantPa
     let Some(named) = purchase.tenant.as_deref() else {
         return Ok(());
     };
-    match catalogue.named(named) {
+    match catalog.named(named) {
         Some(owner) if owner.id == tenant.id => Ok(()),
         owner => Err(Reason::MetadataTenantMismatch {
             tenant: Shown::new(&tenant.id),
@@ -247,7 +248,7 @@ fn subscription(
     if is_upgrade && purchase.upgrade_from.is_none() {
         return Err(Reason::UpgradeSourceMissing);
     }
-    // All amounts of a subscription are in one currency, so the catalogue's price is used only in that
+    // All amounts of a subscription are in one currency, so the catalog's price is used only in that
     // currency.
     let currency = match purchase.currency.as_deref().filter(|_| purchase.amount.is_some()) {
         Some(code) => code.parse().map_err(|_| malformed("currency"))?,
@@ -324,7 +325,7 @@ fn entitlement(tenant: &Tenant, pass: &Pass) -> Result<(SubscriptionType, Option
 
 /// The end of a pass bought at `start`. "Fulfilment" rule 6: its fixed date, else `start` and its days of 24 hours.
 ///
-/// Old catalogues state days without a kind. Where the kind asks for what is not there, nothing is guessed.
+/// Old catalogs state days without a kind. Where the kind asks for what is not there, nothing is guessed.
 ///
 /// # Errors
 /// What is wrong with the pass, in words that end a sentence.

@@ -113,12 +113,12 @@ pub(super) enum Reason {
         mode: &'static str,
     },
     #[error(
-        "paid, but we cannot tell which tenant sold it: {why}. Correct the catalogue (`surepass catalog import`) and \
+        "paid, but we cannot tell which tenant sold it: {why}. Correct the catalog (`surepass catalog import`) and \
          retry the job, or refund it"
     )]
     UnresolvedTenant { why: String },
     #[error(
-        "paid on {}, but tenant `{tenant}` sells on {}. No pass was created. If `stripeAccount` in the catalogue is \
+        "paid on {}, but tenant `{tenant}` sells on {}. No pass was created. If `stripeAccount` in the catalog is \
          wrong, correct it and retry the job. Otherwise find out who created this session",
         account(.happened_on.as_ref()), account(.sells_on.as_ref())
     )]
@@ -129,7 +129,7 @@ pub(super) enum Reason {
     },
     #[error(
         "received for tenant `{tenant}`, but the session's metadata names tenant `{named}`. No pass was created. Correct \
-         the catalogue or the checkout and retry the job, or refund it"
+         the catalog or the checkout and retry the job, or refund it"
     )]
     MetadataTenantMismatch {
         tenant: Shown,
@@ -147,18 +147,18 @@ pub(super) enum Reason {
         other: Shown,
     },
     #[error(
-        "paid at tenant `{tenant}`, but we cannot tell which pass was bought: {why}. Add the pass to the catalogue \
+        "paid at tenant `{tenant}`, but we cannot tell which pass was bought: {why}. Add the pass to the catalog \
          (`surepass catalog import`) and retry the job, assign one (`surepass unmatched assign ID --pass P --why …`), or \
          refund it"
     )]
     UnresolvedPass { tenant: Shown, why: String },
     #[error(
-        "pass `{pass}` of tenant `{tenant}` cannot be created: {why}. Correct the catalogue and retry the job"
+        "pass `{pass}` of tenant `{tenant}` cannot be created: {why}. Correct the catalog and retry the job"
     )]
     InvalidPass { tenant: Shown, pass: Shown, why: String },
     #[error(
         "pass `{pass}` of tenant `{tenant}` has the type `{kind}`, not `single`, `multi-pass`, `multi` or `unlimited`. \
-         Correct the catalogue and retry the job"
+         Correct the catalog and retry the job"
     )]
     InvalidPassType { tenant: Shown, pass: Shown, kind: Shown },
     #[error(

@@ -4,16 +4,16 @@ use chrono::{DateTime, Utc};
 
 use crate::store::{KnownTenant, Store, StoreError, Subscription, Tenant, UnmatchedPolicy};
 
-use super::catalogue::Catalogue;
+use super::catalog::Catalog;
 use super::decide::{self, Decision, Rules};
 use super::error::FulfilError;
 use super::mode::Mode;
 use super::purchase::Purchase;
 
-/// The rules and the catalogue at one moment, as [`super::Fulfiller`] uses them.
+/// The rules and the catalog at one moment, as [`super::Fulfiller`] uses them.
 #[derive(Debug)]
 pub struct FulfilmentRules {
-    catalogue: Catalogue,
+    catalog: Catalog,
     rules: Rules,
 }
 
@@ -31,13 +31,13 @@ pub enum ExpectedSubscription {
 }
 
 impl FulfilmentRules {
-    /// Reads the catalogue. `livemode` as in [`super::Fulfiller::new`].
+    /// Reads the catalog. `livemode` as in [`super::Fulfiller::new`].
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn read(store: &Store, livemode: Option<bool>) -> Result<Self, StoreError> {
         Ok(Self {
-            catalogue: Catalogue::whole(store.catalog().all().await?),
+            catalog: Catalog::whole(store.catalog().all().await?),
             rules: Rules {
                 mode: Mode::read(store, livemode).await?,
                 ..Rules::default()
@@ -55,13 +55,13 @@ impl FulfilmentRules {
     /// What a purchase should become at `now`.
     #[must_use]
     pub fn expected(&self, purchase: &Purchase, now: DateTime<Utc>) -> ExpectedSubscription {
-        expected(purchase, &self.catalogue, self.rules, now)
+        expected(purchase, &self.catalog, self.rules, now)
     }
 
     /// The tenant of a purchase, as far as the purchase names it.
     #[must_use]
     pub fn tenant(&self, purchase: &Purchase) -> Option<&Tenant> {
-        self.catalogue
+        self.catalog
             .tenant(purchase)
             .ok()
             .map(|passes_of| passes_of.tenant.as_ref())
@@ -70,18 +70,18 @@ impl FulfilmentRules {
     /// All tenants, by slug.
     #[must_use]
     pub fn tenants(&self) -> &[KnownTenant] {
-        self.catalogue.tenants()
+        self.catalog.tenants()
     }
 }
 
-/// What a purchase should become by this catalogue.
+/// What a purchase should become by this catalog.
 pub(super) fn expected(
     purchase: &Purchase,
-    catalogue: &Catalogue,
+    catalog: &Catalog,
     rules: Rules,
     now: DateTime<Utc>,
 ) -> ExpectedSubscription {
-    let decision = decide::validate(purchase).and_then(|()| decide::decide(purchase, catalogue, rules, now));
+    let decision = decide::validate(purchase).and_then(|()| decide::decide(purchase, catalog, rules, now));
     match decision {
         Ok(Decision::Create { new, .. }) => ExpectedSubscription::Subscription(Box::new(new.subscription)),
         Ok(Decision::Unmatched(one)) => ExpectedSubscription::Unmatched(one.reason),

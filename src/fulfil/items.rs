@@ -63,14 +63,9 @@ impl Fulfiller {
     ) -> Result<Progress, Reason> {
         let may_help = match &first {
             Ok(Progress::Without(Decision::Unmatched(unmatched))) => unmatched.reason == UNMATCHED,
-            Ok(Progress::Without(Decision::Ignore(NOT_A_PASS))) => self
-                .catalogue
-                .cached()
-                .await?
-                .catalogue
-                .keys()
-                .await?
-                .has_prices(),
+            Ok(Progress::Without(Decision::Ignore(NOT_A_PASS))) => {
+                self.catalog.cached().await?.catalog.keys().await?.has_prices()
+            }
             Err(Reason::UnresolvedPass { .. } | Reason::UnresolvedTenant { .. }) => true,
             _ => false,
         };

@@ -4,15 +4,15 @@
 //! design. Idempotent. `decide` says which one; `store/purchases` creates it.
 
 mod cases;
-mod catalogue;
-mod catalogue_cache;
+mod catalog;
+mod catalog_cache;
 mod decide;
 mod directory;
 mod error;
 mod expected;
 mod items;
 mod job;
-mod lazy_catalogue;
+mod lazy_catalog;
 mod mode;
 mod pass_index;
 mod purchase;
@@ -31,7 +31,7 @@ use crate::stripe::api::Client;
 
 use cases::Cause;
 pub(crate) use cases::ITEMS_UNREAD;
-use catalogue_cache::{CatalogueCache, Snapshot};
+use catalog_cache::{CatalogCache, Snapshot};
 use decide::{Decision, Rules, TRIAL};
 pub use error::FulfilError;
 use error::{Reason, Shown};
@@ -51,7 +51,7 @@ pub struct Fulfiller {
     mode: CurrentMode,
     rules: Rules,
     clock: Clock,
-    catalogue: CatalogueCache,
+    catalog: CatalogCache,
     client_reference: ClientReference,
     /// Reads line items. `None`: no API key.
     stripe: Option<Client>,
@@ -92,13 +92,13 @@ impl Fulfiller {
     /// `livemode` is the mode of the key or the setting: true for live, false for test, `None` if unknown.
     #[must_use]
     pub fn new(store: Arc<Store>, livemode: Option<bool>, clock: Clock) -> Self {
-        let catalogue = CatalogueCache::new(Arc::clone(&store), clock.clone());
+        let catalog = CatalogCache::new(Arc::clone(&store), clock.clone());
         Self {
             mode: CurrentMode::new(Arc::clone(&store), livemode),
             store,
             rules: Rules::default(),
             clock,
-            catalogue,
+            catalog,
             stripe: None,
             random: rand::random,
             client_reference: ClientReference::default(),
@@ -169,8 +169,8 @@ impl Fulfiller {
         let Some(held) = self.existing_subscription(purchase).await.map_err(failure)? else {
             return Ok(vec![]);
         };
-        let snapshot = self.catalogue.cached().await.map_err(failure)?;
-        let owner = snapshot.catalogue.directory().tenant(&held.tenant);
+        let snapshot = self.catalog.cached().await.map_err(failure)?;
+        let owner = snapshot.catalog.directory().tenant(&held.tenant);
         let job = owner.map(|owner| job_id(&purchase.session_id, Some(&owner.slug)));
         Ok(job.into_iter().collect())
     }
@@ -326,21 +326,21 @@ impl Fulfiller {
         }
     }
 
-    /// Decides with the cached catalogue. Anything but a subscription is decided again with one read after
-    /// this call, so that a corrected catalogue counts at once.
+    /// Decides with the cached catalog. Anything but a subscription is decided again with one read after
+    /// this call, so that a corrected catalog counts at once.
     async fn decide(&self, purchase: &Purchase) -> Result<Decision, Reason> {
         let mode = self.mode.for_purchase(purchase).await?;
         let rules = Rules { mode, ..self.rules };
-        let moment = self.catalogue.moment();
-        let snapshot = self.catalogue.cached().await?;
+        let moment = self.catalog.moment();
+        let snapshot = self.catalog.cached().await?;
         let decide = async |snapshot: Arc<Snapshot>| {
-            let catalogue = snapshot.catalogue.of(purchase).await?;
-            decide::decide(purchase, &catalogue, rules, self.clock.now())
+            let catalog = snapshot.catalog.of(purchase).await?;
+            decide::decide(purchase, &catalog, rules, self.clock.now())
         };
         match decide(Arc::clone(&snapshot)).await {
             Ok(create @ Decision::Create { .. }) => Ok(create),
             verdict if snapshot.is_after(moment) => verdict,
-            _ => decide(self.catalogue.after(moment).await?).await,
+            _ => decide(self.catalog.after(moment).await?).await,
         }
     }
 }

@@ -32,7 +32,7 @@ impl PassIndex {
         let mut last: Option<PassKeys> = None;
         loop {
             let mut page = store.catalog().pass_keys(last.as_ref(), PAGE).await?;
-            // A tenant that was added meanwhile is in the next catalogue.
+            // A tenant that was added meanwhile is in the next catalog.
             for pass in &page {
                 if let Some(&at) = tenants.get(pass.tenant.as_str()) {
                     keys.add(at, &pass.id, &pass.name, &pass.stripe_price_ids);

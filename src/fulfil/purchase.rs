@@ -15,7 +15,7 @@ use crate::stripe::{CheckoutSession, Event, PaymentStatus, SessionMode};
 /// A paid Checkout Session, as a `fulfil` job carries it.
 ///
 /// Metadata keeps its text (trimmed; empty and `undefined` count as missing), under the first of its names
-/// that exists. [`super::Fulfiller`] compares it with the catalogue. The serialised names are short, since
+/// that exists. [`super::Fulfiller`] compares it with the catalog. The serialised names are short, since
 /// many purchases wait in Redis.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purchase {
@@ -209,7 +209,7 @@ impl Purchase {
         named.find(|id| !guest::is_guest(id))
     }
 
-    /// The fairness group in the queue: whose purchase it is, as far as known without the catalogue.
+    /// The fairness group in the queue: whose purchase it is, as far as known without the catalog.
     #[must_use]
     pub fn group(&self) -> &str {
         let named = [&self.path_tenant, &self.account, &self.tenant];

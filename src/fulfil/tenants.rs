@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::store::{KnownTenant, Store, StoreError, Tenant, UnmatchedPolicy};
 
-use super::catalogue_cache::{CatalogueCache, Snapshot};
+use super::catalog_cache::{CatalogCache, Snapshot};
 use super::decide::Rules;
 use super::error::Reason;
 use super::expected::{self, ExpectedSubscription};
@@ -13,9 +13,9 @@ use super::purchase::Purchase;
 
 /// Finds tenants by slug without a query for each call. Also finds a tenant that was imported a moment ago.
 #[derive(Debug)]
-pub struct Tenants(CatalogueCache);
+pub struct Tenants(CatalogCache);
 
-/// A tenant and the version of its catalogue.
+/// A tenant and the version of its catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantVersion {
     pub tenant: KnownTenant,
@@ -26,7 +26,7 @@ pub struct TenantVersion {
 impl Tenants {
     #[must_use]
     pub fn new(store: Arc<Store>, clock: Clock) -> Self {
-        Self(CatalogueCache::new(store, clock))
+        Self(CatalogCache::new(store, clock))
     }
 
     /// The tenant with this slug.
@@ -35,7 +35,7 @@ impl Tenants {
     /// [`StoreError`] if the store is unavailable and the tenant is not cached.
     pub async fn by_slug(&self, slug: &str) -> Result<Option<KnownTenant>, StoreError> {
         let place = self.place(slug).await?;
-        Ok(place.and_then(|(snapshot, at)| snapshot.catalogue.directory().get(at).cloned()))
+        Ok(place.and_then(|(snapshot, at)| snapshot.catalog.directory().get(at).cloned()))
     }
 
     /// The cached tenant with this slug.
@@ -67,13 +67,13 @@ impl Tenants {
     ) -> Result<ExpectedSubscription, StoreError> {
         let away = |reason: Reason| StoreError::Transient(reason.to_string());
         let snapshot = self.0.cached().await.map_err(away)?;
-        let catalogue = snapshot.catalogue.of(purchase).await.map_err(away)?;
+        let catalog = snapshot.catalog.of(purchase).await.map_err(away)?;
         let rules = Rules {
             unmatched,
             ..Rules::default()
         };
         let now = purchase.created.unwrap_or_default();
-        Ok(expected::expected(purchase, &catalogue, rules, now))
+        Ok(expected::expected(purchase, &catalog, rules, now))
     }
 
     /// The tenant with this slug, with its passes.
@@ -84,28 +84,28 @@ impl Tenants {
         let Some((snapshot, at)) = self.place(slug).await? else {
             return Ok(None);
         };
-        let found = snapshot.catalogue.passes_of(at).await.map_err(away)?;
+        let found = snapshot.catalog.passes_of(at).await.map_err(away)?;
         Ok(found.map(|found| Arc::clone(&found.tenant)))
     }
 
-    /// The tenant's position, and the cached or newly read catalogue that contains it.
+    /// The tenant's position, and the cached or newly read catalog that contains it.
     async fn place(&self, slug: &str) -> Result<Option<(Arc<Snapshot>, usize)>, StoreError> {
         let moment = self.0.moment();
         let snapshot = self.0.cached().await.map_err(away)?;
-        if let Some(at) = snapshot.catalogue.directory().of_slug(slug) {
+        if let Some(at) = snapshot.catalog.directory().of_slug(slug) {
             return Ok(Some((snapshot, at)));
         }
         if snapshot.is_after(moment) {
             return Ok(None);
         }
         let snapshot = self.0.after(moment).await.map_err(away)?;
-        let at = snapshot.catalogue.directory().of_slug(slug);
+        let at = snapshot.catalog.directory().of_slug(slug);
         Ok(at.map(|at| (snapshot, at)))
     }
 }
 
 fn find(snapshot: &Snapshot, slug: &str) -> Option<TenantVersion> {
-    let directory = snapshot.catalogue.directory();
+    let directory = snapshot.catalog.directory();
     let tenant = directory.get(directory.of_slug(slug)?)?.clone();
     let edition = snapshot.edition();
     Some(TenantVersion { tenant, edition })

@@ -175,7 +175,7 @@ impl Lookback {
                 one.set_state(SessionState::Refunded, None);
                 continue;
             }
-            // An open case is enqueued again: its price may be in the catalogue by now.
+            // An open case is enqueued again: its price may be in the catalog by now.
             if cases.of(&one.row.session) == Some(Case::Closed) {
                 one.set_state(SessionState::Ignored, None);
                 continue;

@@ -1,4 +1,4 @@
-//! The catalogue file: tenants and their passes, in JSON or TOML.
+//! The catalog file: tenants and their passes, in JSON or TOML.
 
 mod entries;
 mod fields;
@@ -13,10 +13,10 @@ use self::entries::Findings;
 use self::fields::Fields;
 use super::model::{Pass, Tenant, WebhookSecrets};
 
-/// The size of a catalogue file, at most, in bytes.
+/// The size of a catalog file, at most, in bytes.
 pub const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
-/// What a catalogue file holds.
+/// What a catalog file holds.
 #[derive(Debug)]
 pub struct Catalog {
     pub tenants: Vec<Tenant>,
@@ -28,7 +28,7 @@ pub struct Catalog {
     without_secrets: Vec<(String, i64)>,
 }
 
-/// Why a catalogue file is refused.
+/// Why a catalog file is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     #[error("{path} cannot be read: {source}")]
@@ -84,7 +84,7 @@ impl Catalog {
             from_toml(text)?
         };
         let mut found = Findings::default();
-        let root = Fields::new("the catalogue".to_owned(), document);
+        let root = Fields::new("the catalog".to_owned(), document);
         let mut root = root.map_err(|error| CatalogError::Refused(vec![error]))?;
         let tenants = entries::tenants(&mut root, &mut found);
         root.finish(&mut found.warnings);

@@ -35,7 +35,7 @@ pub(super) struct Dialect {
     /// Inserts a row that needs disk space, to be rolled back.
     pub(super) large_insert: &'static str,
     /// Excludes other imports until the transaction ends.
-    pub(super) lock_catalogue: &'static str,
+    pub(super) lock_catalog: &'static str,
     /// Locks these emails against verification until the transaction ends.
     pub(super) share_emails: &'static str,
     /// Locks this email until the transaction ends. Waits for transactions that share it.

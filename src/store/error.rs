@@ -66,7 +66,7 @@ fn sort(refusal: &dyn DatabaseError) -> StoreError {
         ErrorKind::UniqueViolation => return StoreError::Conflict(message),
         // This program sets every column that it knows, so the schema must differ.
         ErrorKind::NotNullViolation => return StoreError::Outage(message),
-        // The tenant was removed after the catalogue was read; a retry reads it again.
+        // The tenant was removed after the catalog was read; a retry reads it again.
         ErrorKind::ForeignKeyViolation => return StoreError::Transient(message),
         ErrorKind::CheckViolation => return StoreError::Permanent(message),
         _ => {}

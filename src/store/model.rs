@@ -79,7 +79,7 @@ pub struct Contact {
 pub struct Pass {
     pub id: String,
     pub name: String,
-    /// The type in the catalogue. An unknown type is stored too, so that its purchase becomes a dead letter
+    /// The type in the catalog. An unknown type is stored too, so that its purchase becomes a dead letter
     /// that names it.
     pub kind: String,
     pub classes_limit: Option<i64>,
@@ -90,10 +90,10 @@ pub struct Pass {
     pub is_active: bool,
 }
 
-/// The catalogue's data on a pass's end. All may be missing, or contradict each other.
+/// The catalog's data on a pass's end. All may be missing, or contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Validity {
-    /// `days` or `date`; missing in old catalogues.
+    /// `days` or `date`; missing in old catalogs.
     pub kind: Option<String>,
     pub days: Option<i64>,
     pub expiry: Option<Expiry>,
@@ -108,7 +108,7 @@ pub enum Expiry {
 }
 
 impl fmt::Display for Expiry {
-    /// The catalogue's text: `2027-06-30`, or an RFC 3339 instant in UTC.
+    /// The catalog's text: `2027-06-30`, or an RFC 3339 instant in UTC.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Date(date) => date.fmt(f),

@@ -128,7 +128,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     // Of text that cannot be compressed.
     large_insert: "INSERT INTO audit (id, actor, action, target, began_at) \
         SELECT 'doctor', '', '', string_agg(md5(n::text), ''), now() FROM generate_series(1, 8192) AS n",
-    lock_catalogue: "LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE",
+    lock_catalog: "LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE",
     // Emails share at most 1,024 locks. Sorted, so that two transactions do not deadlock.
     share_emails: "SELECT pg_advisory_xact_lock_shared(23703, slot) FROM (SELECT DISTINCT hashtext(email) & 1023 AS slot \
          FROM unnest($1::text[]) AS email ORDER BY slot) AS slots",

@@ -260,7 +260,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     // More than the writer's cache holds: the rest is written to the WAL at once.
     large_insert: "INSERT INTO audit (id, actor, action, target, began_at) \
         VALUES ('doctor', '', '', hex(zeroblob(2097152)), 0)",
-    lock_catalogue: "",
+    lock_catalog: "",
     share_emails: "",
     lock_email: "",
     migrations: &MIGRATIONS,

@@ -11,7 +11,7 @@ use super::outage::Access;
 use super::{Imported, StoreError};
 use crate::money::Money;
 
-/// A catalogue may contain a hundred thousand passes.
+/// A catalog may contain a hundred thousand passes.
 const IMPORT: Duration = Duration::from_mins(2);
 
 /// All columns except the webhook secrets, which few callers may read.
@@ -141,7 +141,7 @@ impl Tenants<'_> {
     pub async fn import(self, tenants: &[Tenant], secrets: &WebhookSecrets) -> Result<Imported, StoreError> {
         let mut call = self.0.call(Access::Write, IMPORT).await?;
         call.begin().await?;
-        call.lock(call.dialect().lock_catalogue, binds![]).await?;
+        call.lock(call.dialect().lock_catalog, binds![]).await?;
         let held = all(&mut call).await?;
         refuse_conflicts(&held, tenants)?;
         let held_secrets = call.list(SECRETS, binds![], self::secrets).await?;
@@ -192,7 +192,7 @@ async fn all(call: &mut Call<'_>) -> Result<Vec<Tenant>, StoreError> {
     let mut of_tenant: HashMap<String, Vec<Pass>> = HashMap::new();
     let mut after = (String::new(), String::new());
     loop {
-        // In pages, since the rows of a large catalogue take much more memory than its passes.
+        // In pages, since the rows of a large catalog take much more memory than its passes.
         let text = "SELECT * FROM passes WHERE (tenant_id, id) > ($1, $2) ORDER BY tenant_id, id LIMIT 1000";
         let read = |row: &Row| Ok((row.get::<String>("tenant_id")?, pass(row)?));
         let page = call.list(text, binds![&after.0, &after.1], read).await?;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-/// A paid session of the sample catalogue, to be varied.
+/// A paid session of the sample catalog, to be varied.
 #[derive(Debug, Clone)]
 pub struct SampleSession {
     /// What makes its ids unlike any other's: letters and digits.

@@ -151,9 +151,9 @@ async fn a_hostile_name_is_shown_as_text_and_nothing_on_the_page_is_inline() {
         pass.pass_name = NAME.to_owned();
     })
     .await;
-    let catalogue =
+    let catalog =
         json!({"tenants": [{"id": "tenant-1", "slug": "studio", "name": NAME, "color": "#ffff00"}]});
-    let file = studio.shop.file("hostile.json", &catalogue.to_string());
+    let file = studio.shop.file("hostile.json", &catalog.to_string());
     let imported = studio
         .shop
         .surepass(&["catalog", "import", file.to_str().unwrap()])

@@ -161,8 +161,8 @@ async fn a_slug_that_is_an_address_of_ours_is_refused_at_the_import() {
     for slug in [
         "api", "webhooks", "assets", "admin", "healthz", "readyz", "metrics",
     ] {
-        let catalogue = format!("[[tenants]]\nid = \"tenant-9\"\nslug = \"{slug}\"\nname = \"Nine\"\n");
-        let file = studio.shop.file("reserved.toml", &catalogue);
+        let catalog = format!("[[tenants]]\nid = \"tenant-9\"\nslug = \"{slug}\"\nname = \"Nine\"\n");
+        let file = studio.shop.file("reserved.toml", &catalog);
         let imported = studio
             .shop
             .surepass(&["catalog", "import", file.to_str().unwrap()])

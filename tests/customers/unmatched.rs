@@ -9,10 +9,10 @@ use support::program::{awaited, stderr};
 /// The studio with an address for those who need a person.
 async fn open() -> Fixture {
     let studio = Fixture::open().await;
-    let catalogue = std::fs::read_to_string(support::shop::EXAMPLE_CATALOGUE).unwrap();
+    let catalog = std::fs::read_to_string(support::shop::EXAMPLE_CATALOG).unwrap();
     let name = "name = \"Studio One\"\n";
-    assert!(catalogue.contains(name));
-    let reachable = catalogue.replace(name, &format!("{name}supportEmail = \"help@studio.example\"\n"));
+    assert!(catalog.contains(name));
+    let reachable = catalog.replace(name, &format!("{name}supportEmail = \"help@studio.example\"\n"));
     let file = studio.shop.file("reachable.toml", &reachable);
     surepass(&studio, &["catalog", "import", file.to_str().unwrap()]).await;
     studio
@@ -30,7 +30,7 @@ async fn nameless(studio: &Fixture) -> String {
     studio.stripe.session_with(order).await
 }
 
-/// Asks until this address of the shop is told: the server reads a changed catalogue after a moment.
+/// Asks until this address of the shop is told: the server reads a changed catalog after a moment.
 async fn until_reachable(studio: &Fixture, token: &str, session: &str) -> Value {
     let asking = async {
         loop {

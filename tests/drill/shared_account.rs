@@ -102,8 +102,8 @@ async fn import(shop: &Shop) {
                 "currency": "nok", "validityType": "days", "validityDays": 90}],
         })
     });
-    let catalogue = json!({ "tenants": tenants.collect::<Vec<_>>() });
-    let file = shop.file("street.json", &catalogue.to_string());
+    let catalog = json!({ "tenants": tenants.collect::<Vec<_>>() });
+    let file = shop.file("street.json", &catalog.to_string());
     let imported = shop
         .surepass(&["catalog", "import", file.to_str().unwrap()])
         .await;

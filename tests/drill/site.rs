@@ -23,7 +23,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// With the example catalogue, and no program that runs yet.
+    /// With the example catalog, and no program that runs yet.
     pub(crate) async fn prepare(append_fsync: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = RedisServerOptions {

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use support::program::{Program, SUREPASS, command, run, stderr, stdout};
-use support::shop::{EXAMPLE_CATALOGUE, Shop};
+use support::shop::{EXAMPLE_CATALOG, Shop};
 
 /// With nothing set but what keeps a machine's own servers out of it.
 fn settings() -> Vec<(String, String)> {
@@ -165,7 +165,7 @@ async fn commands_without_addresses_find_the_demo_that_runs_here_too() {
 #[tokio::test]
 async fn what_was_imported_before_the_first_up_is_what_up_sells() {
     let folder = TempDir::new().unwrap();
-    let imported = surepass(folder.path(), &["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    let imported = surepass(folder.path(), &["catalog", "import", EXAMPLE_CATALOG]).await;
     assert!(imported.status.success(), "{}", stderr(&imported));
     let mut command = command(&SUREPASS, &["up"], &settings());
     command.current_dir(folder.path());

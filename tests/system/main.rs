@@ -7,7 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
-mod catalogue;
+mod catalog;
 mod checkout_code;
 mod commands;
 mod connections;

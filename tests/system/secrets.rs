@@ -102,10 +102,10 @@ const OBEYED: &str = "\u{1b}[2J\u{9b}2J\u{202e}\u{2066}\u{61c}\u{ad}\u{200b}\u{f
 #[tokio::test]
 async fn no_command_sends_a_terminal_what_it_would_obey() {
     let shop = Shop::open().await;
-    let mut catalogue = shop.json(&["catalog", "list", "--json"]).await;
-    catalogue["tenants"][0]["name"] = OBEYED.into();
-    catalogue["tenants"][0]["passes"][0]["name"] = format!("ten{OBEYED}").into();
-    let file = shop.file("hostile.json", &catalogue.to_string());
+    let mut catalog = shop.json(&["catalog", "list", "--json"]).await;
+    catalog["tenants"][0]["name"] = OBEYED.into();
+    catalog["tenants"][0]["passes"][0]["name"] = format!("ten{OBEYED}").into();
+    let file = shop.file("hostile.json", &catalog.to_string());
     let imported = shop
         .surepass(&["catalog", "import", file.to_str().unwrap()])
         .await;

@@ -34,8 +34,8 @@ async fn import(shop: &Shop, prices: [&[String]; 2]) {
                 "stripePriceIds": prices, "isActive": true}],
         })
     });
-    let catalogue = json!({ "tenants": tenants.collect::<Vec<_>>() });
-    let file = shop.file("mall.json", &catalogue.to_string());
+    let catalog = json!({ "tenants": tenants.collect::<Vec<_>>() });
+    let file = shop.file("mall.json", &catalog.to_string());
     let imported = shop
         .surepass(&["catalog", "import", file.to_str().unwrap()])
         .await;

@@ -10,7 +10,7 @@ use support::answer::Answer;
 use support::pgbouncer::PgBouncer;
 use support::postgres::Cluster;
 use support::program::{eventually, stderr};
-use support::shop::{EXAMPLE_CATALOGUE, Shop};
+use support::shop::{EXAMPLE_CATALOG, Shop};
 
 /// Two attempts, both within a second: what counts them buries a purchase at once.
 const SETTINGS: &str = "[queue]\nmax_attempts = 2\nbackoff_base_ms = 50\nbackoff_cap_seconds = 1";
@@ -126,7 +126,7 @@ async fn programs_refuse_older_tables_by_naming_the_cure_and_take_newer_ones_tha
         assert_eq!(program.ended().await.code(), Some(1));
         shop.bury(program);
     }
-    let refused = shop.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    let refused = shop.surepass(&["catalog", "import", EXAMPLE_CATALOG]).await;
     assert!(
         stderr(&refused).contains("run `surepass migrate`"),
         "{}",

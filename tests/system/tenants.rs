@@ -13,12 +13,12 @@ const ROLLED: &str = "whsec_HemmeligYogaNew";
 
 /// Adds a tenant `yoga` with a webhook endpoint of its own.
 async fn import_yoga(shop: &Shop, secrets: &[&str]) {
-    let catalogue = json!({"tenants": [{
+    let catalog = json!({"tenants": [{
         "id": "tenant-2", "slug": "yoga", "name": "Yoga", "timeZone": "Europe/Oslo", "webhookSecrets": secrets,
         "passes": [{"id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10, "price": 150_000,
             "currency": "nok", "validityType": "days", "validityDays": 90, "isActive": true}],
     }]});
-    let file = shop.file("yoga.json", &catalogue.to_string());
+    let file = shop.file("yoga.json", &catalog.to_string());
     let imported = shop
         .surepass(&["catalog", "import", file.to_str().unwrap()])
         .await;

@@ -11,7 +11,7 @@ use surepass::up::sample::SampleSession;
 use tempfile::TempDir;
 
 use support::program::{PATIENCE, Program, SUREPASS, command, processes_of, run, stderr, stdout};
-use support::shop::{COMPLETED, EXAMPLE_CATALOGUE, check_output, now, signed};
+use support::shop::{COMPLETED, EXAMPLE_CATALOG, check_output, now, signed};
 use support::stripe_sandbox::SANDBOX;
 
 /// A machine with a folder for the data and nothing configured.
@@ -259,7 +259,7 @@ async fn up_killed_leaves_no_server_or_worker_behind_and_starts_again_on_the_sam
     let machine = Machine::new();
     let mut up = machine.up();
     up.says("Surepass is up.").await;
-    let imported = machine.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    let imported = machine.surepass(&["catalog", "import", EXAMPLE_CATALOG]).await;
     assert!(imported.status.success(), "{}", stderr(&imported));
     let first = machine.buy(&up, "FIRST").await;
     machine.holds(std::slice::from_ref(&first)).await;
@@ -280,7 +280,7 @@ async fn a_worker_or_redis_that_dies_under_up_is_started_again() {
     let machine = Machine::new();
     let mut up = machine.up();
     up.says("Surepass is up.").await;
-    machine.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    machine.surepass(&["catalog", "import", EXAMPLE_CATALOG]).await;
     let mut sessions = vec![machine.buy(&up, "A").await];
     machine.holds(&sessions).await;
     for (name, told) in [

@@ -1,4 +1,4 @@
-//! The store: its connection, tables, space and catalogue.
+//! The store: its connection, tables, space and catalog.
 
 use std::path::Path;
 
@@ -74,11 +74,11 @@ pub(super) async fn check(context: &mut Context, report: &mut Report) {
         }
         match store.catalog().all().await {
             Ok(tenants) => {
-                catalogue(&tenants, report);
+                catalog(&tenants, report);
                 context.tenants = tenants.iter().map(KnownTenant::of).collect();
                 secrets(&store, &context.tenants, report).await;
             }
-            Err(error) => report.wrong("tenants", error.to_string(), "import the catalogue again"),
+            Err(error) => report.wrong("tenants", error.to_string(), "import the catalog again"),
         }
         context.store = Some(store);
     }
@@ -152,7 +152,7 @@ async fn secrets(store: &Store, tenants: &[KnownTenant], report: &mut Report) {
     let secrets = match store.catalog().webhook_secrets(None).await {
         Ok(secrets) => secrets,
         Err(error) => {
-            return report.wrong("webhookSecrets", error.to_string(), "import the catalogue again");
+            return report.wrong("webhookSecrets", error.to_string(), "import the catalog again");
         }
     };
     for tenant in tenants {
@@ -164,13 +164,13 @@ async fn secrets(store: &Store, tenants: &[KnownTenant], report: &mut Report) {
                     "webhooks of {} get 503: a stored webhook secret {misfit}",
                     tenant.slug
                 ),
-                "correct `webhookSecrets` in the catalogue file, and import it again",
+                "correct `webhookSecrets` in the catalog file, and import it again",
             );
         }
     }
 }
 
-fn catalogue(tenants: &[Tenant], report: &mut Report) {
+fn catalog(tenants: &[Tenant], report: &mut Report) {
     let passes: usize = tenants.iter().map(|tenant| tenant.passes.len()).sum();
     let many =
         |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
@@ -181,7 +181,7 @@ fn catalogue(tenants: &[Tenant], report: &mut Report) {
     );
     if passes == 0 {
         report.warn(
-            "catalogue",
+            "catalog",
             format!("{message}: no purchase can be fulfilled"),
             "run `surepass catalog import FILE` (`surepass catalog example` prints one)",
         );
@@ -189,10 +189,10 @@ fn catalogue(tenants: &[Tenant], report: &mut Report) {
     }
     match tenants.iter().find(|tenant| tenant.passes.is_empty()) {
         Some(empty) => report.warn(
-            "catalogue",
+            "catalog",
             format!("{message}; {} has none", empty.slug),
             "import its passes",
         ),
-        None => report.good("catalogue", message),
+        None => report.good("catalog", message),
     }
 }

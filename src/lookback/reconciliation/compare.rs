@@ -1,4 +1,4 @@
-//! Compares a subscription with its session. Only certain differences count: the catalogue may have changed
+//! Compares a subscription with its session. Only certain differences count: the catalog may have changed
 //! since.
 
 use crate::fulfil::{ExpectedSubscription, Purchase};
@@ -31,7 +31,7 @@ pub(super) fn differences(
                     held.upgraded_from_subscription_id.as_ref(),
                 );
             }
-            // Without an amount in the session, the price came from the catalogue of that day.
+            // Without an amount in the session, the price came from the catalog of that day.
             if purchase.amount.is_some() && due.is_upgrade == held.is_upgrade {
                 found.compare("purchasePrice", &due.purchase_price, &held.purchase_price);
                 found.compare_optional(

@@ -48,7 +48,7 @@ pub(super) async fn play(
     let demo = Harness::new(client, layout, demo, store, settings)?;
     let mut tally = Tally::default();
     println!();
-    // The first purchase opens connections and reads the catalogue.
+    // The first purchase opens connections and reads the catalog.
     tally.add("a pass of 10 classes", demo.ten_classes()).await?;
     tally.add("another one", demo.ten_classes()).await?;
     tally

@@ -19,11 +19,8 @@ pub(super) async fn import(store: &Store) -> Result<(), DemoError> {
                 "currency": "nok", "validityType": "days", "validityDays": 90}],
         })
     });
-    let catalogue = catalog::Catalog::parse(&json!({ "tenants": tenants }).to_string())?;
-    store
-        .catalog()
-        .import(&catalogue.tenants, &catalogue.secrets)
-        .await?;
+    let catalog = catalog::Catalog::parse(&json!({ "tenants": tenants }).to_string())?;
+    store.catalog().import(&catalog.tenants, &catalog.secrets).await?;
     Ok(())
 }
 

@@ -145,9 +145,9 @@ async fn with_the_keyboard_alone_the_focus_is_seen_and_enter_presses_the_button(
 async fn a_hostile_name_of_a_pass_is_text_and_nothing_else() {
     const NAME: &str = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>";
     let studio = Fixture::open().await;
-    let catalogue = std::fs::read_to_string(support::shop::EXAMPLE_CATALOGUE).unwrap();
-    let hostile = catalogue.replace("name = \"10 classes\"", &format!("name = {}", json!(NAME)));
-    assert_ne!(catalogue, hostile);
+    let catalog = std::fs::read_to_string(support::shop::EXAMPLE_CATALOG).unwrap();
+    let hostile = catalog.replace("name = \"10 classes\"", &format!("name = {}", json!(NAME)));
+    assert_ne!(catalog, hostile);
     let file = studio.shop.file("hostile.toml", &hostile);
     let imported = studio
         .shop

@@ -136,8 +136,8 @@ async fn a_purchase_that_only_its_line_items_explain_gets_its_pass_without_a_syn
     ];
     let price = studio.stripe.post("prices", &form).await["id"].clone();
     let price = price.as_str().unwrap();
-    let catalogue = std::fs::read_to_string(support::shop::EXAMPLE_CATALOGUE).unwrap();
-    let priced = catalogue.replace("stripePriceIds = []", &format!("stripePriceIds = [\"{price}\"]"));
+    let catalog = std::fs::read_to_string(support::shop::EXAMPLE_CATALOG).unwrap();
+    let priced = catalog.replace("stripePriceIds = []", &format!("stripePriceIds = [\"{price}\"]"));
     let file = studio.shop.file("priced.toml", &priced);
     let imported = studio
         .shop

@@ -78,10 +78,10 @@ async fn the_element_lists_the_passes_whatever_a_page_calls_its_language() {
 async fn the_element_tells_of_each_pass_the_same_end_as_the_page() {
     let (mut studio, site) = with_site().await;
     studio.shop.start_worker().await;
-    let catalogue = std::fs::read_to_string(support::shop::EXAMPLE_CATALOGUE).unwrap();
+    let catalog = std::fs::read_to_string(support::shop::EXAMPLE_CATALOG).unwrap();
     // Midnight in Oslo, the end of the year.
-    let midnight = catalogue.replace("2027-06-30", "2027-12-31T23:00:00Z");
-    assert_ne!(catalogue, midnight);
+    let midnight = catalog.replace("2027-06-30", "2027-12-31T23:00:00Z");
+    assert_ne!(catalog, midnight);
     let file = studio.shop.file("midnight.toml", &midnight);
     let imported = studio
         .shop

@@ -4,7 +4,7 @@
 //! 15 undefined references and 16 missing tenant in the store, 27 half a purchase, 28 records without a session, 31 a crash
 //! between the two halves of an upgrade (store: one transaction, its contract tests); 17, 33, 36, 37 pages and stale
 //! reads (customer API); 34 one page of the wrong account (lookback); 39 minimum charge (checkout, not ours). Fault 26 is
-//! in `catalogue`. Of fault 38, refunds and disputes belong to the refund policy.
+//! in `catalog`. Of fault 38, refunds and disputes belong to the refund policy.
 
 use std::sync::Arc;
 
@@ -231,7 +231,7 @@ async fn fault_22_a_type_outside_the_list_is_told_and_of_two_like_names_the_exac
 }
 
 #[tokio::test]
-async fn fault_23_the_name_and_the_type_come_from_the_catalogue_and_not_from_the_session() {
+async fn fault_23_the_name_and_the_type_come_from_the_catalog_and_not_from_the_session() {
     let metadata =
         json!({"type": "pass_purchase", "passId": "pass-10", "passName": null, "passType": "single"});
     let made = bought(&[tenant("t1")], &completed(&session_with("a", metadata))).await;

@@ -1,6 +1,6 @@
 //! Fulfilment from the event to the stored subscription, over a real store.
 
-mod catalogue;
+mod catalog;
 mod corpus;
 mod existing_site_faults;
 mod livemode;

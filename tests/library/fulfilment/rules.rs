@@ -323,7 +323,7 @@ async fn an_error_says_what_happened_why_and_what_to_do_with_ids() {
     assert_eq!(
         error.to_string(),
         "cs_test_a: paid at tenant `t1`, but we cannot tell which pass was bought: no pass has the id `pass-11`. Add the \
-         pass to the catalogue (`surepass catalog import`) and retry the job, assign one (`surepass unmatched assign ID \
+         pass to the catalog (`surepass catalog import`) and retry the job, assign one (`surepass unmatched assign ID \
          --pass P --why …`), or refund it"
     );
     let other = Shop::open(&[connected("t1", "acct_1")]).await;

@@ -161,7 +161,7 @@ async fn the_kinds_of_passes_become_their_types_of_subscription() {
 }
 
 #[tokio::test]
-async fn rule_7_the_catalogues_price_stands_in_only_in_its_own_currency() {
+async fn rule_7_the_catalogs_price_stands_in_only_in_its_own_currency() {
     let mut session = session("a");
     session["amount_total"] = Value::Null;
     session["currency"] = json!("jpy");

@@ -19,7 +19,7 @@ macro_rules! contract {
 }
 
 mod audit;
-mod catalogue;
+mod catalog;
 mod delete_in_batches;
 mod events;
 mod ledger;

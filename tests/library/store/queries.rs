@@ -80,7 +80,7 @@ pub(super) async fn ask(store: &Arc<Store>, run: &LookbackRun) {
     store.events().drop_bodies(minute(0), 10).await.unwrap();
     store.audit().list(10).await.unwrap();
     store.ping().await.unwrap();
-    ask_of_the_catalogue(store).await;
+    ask_of_the_catalog(store).await;
 
     let lookback = store.lookback();
     store
@@ -201,7 +201,7 @@ pub(super) async fn ask_of_people(store: &Arc<Store>) {
     ownership.move_subscription(&wanted).await.unwrap();
 }
 
-async fn ask_of_the_catalogue(store: &Arc<Store>) {
+async fn ask_of_the_catalog(store: &Arc<Store>) {
     store.catalog().version().await.unwrap();
     let tenant = store.catalog().one("t-500").await.unwrap().unwrap();
     assert_eq!(tenant.passes.len(), 20);

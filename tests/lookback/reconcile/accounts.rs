@@ -19,8 +19,8 @@ async fn connected() -> Fixture {
                 "price": 150_000, "currency": "nok", "validityType": "days", "validityDays": 90,
                 "isActive": true}]})
     };
-    let catalogue = json!({"tenants": [tenant("dance"), tenant("yoga")]});
-    let file = fixture.shop.file("connected.json", &catalogue.to_string());
+    let catalog = json!({"tenants": [tenant("dance"), tenant("yoga")]});
+    let file = fixture.shop.file("connected.json", &catalog.to_string());
     let imported = fixture
         .shop
         .surepass(&["catalog", "import", file.to_str().unwrap()])

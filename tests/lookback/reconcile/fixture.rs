@@ -64,7 +64,7 @@ pub(crate) const KINDS: [&str; 10] = [
 ];
 
 impl Fixture {
-    /// With the example catalogue, and no program that runs.
+    /// With the example catalog, and no program that runs.
     pub(crate) async fn open() -> Self {
         let mut shop = Shop::prepare("").await;
         let stripe = Stripe::start();

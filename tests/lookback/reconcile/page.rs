@@ -58,7 +58,7 @@ MISSING 1: paid, without a subscription
   cs_test_a10000000000000000000000000000000000000000000000000000LOST
     tenant-1 · 1500.00 NOK · paid 26 h ago · pi_30000000000000000000LOST
     unresolved_pass: paid at tenant `tenant-1`, but we cannot tell which pass
-    was bought: no pass has the id `pass-gone`. Add the pass to the catalogue
+    was bought: no pass has the id `pass-gone`. Add the pass to the catalog
     (`surepass catalog import`) and retry the job, assign one (`surepass
     unmatched assign ID --pass P --why …`), or refund it
 ";

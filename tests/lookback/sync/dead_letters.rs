@@ -69,7 +69,7 @@ async fn a_dead_fulfil_job_is_left_to_a_person_if_what_killed_it_was_not_transie
     assert_eq!(world.shop.fulfilled().await, [fine.session_id()]);
 }
 
-/// The catalogue, with a price of Stripe's for ten classes.
+/// The catalog, with a price of Stripe's for ten classes.
 pub(crate) fn with_price() -> Value {
     json!({"tenants": [{"id": "tenant-1", "slug": "studio", "name": "Studio One", "timeZone": "Europe/Oslo",
         "webhookSecrets": [], "passes": [{"id": "pass-10", "name": "10 classes", "type": "multi",

@@ -86,7 +86,7 @@ async fn a_session_that_only_its_line_items_tell_is_fulfilled_by_its_webhook() {
 }
 
 #[tokio::test]
-async fn what_names_nothing_is_kept_and_told_until_the_catalogue_knows_its_price() {
+async fn what_names_nothing_is_kept_and_told_until_the_catalog_knows_its_price() {
     let mut world = World::open().await;
     world.shop.start_server().await;
     let session = unnamed(&world);

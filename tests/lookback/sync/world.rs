@@ -26,7 +26,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// With the example catalogue, and no program that runs yet.
+    /// With the example catalog, and no program that runs yet.
     pub(crate) async fn prepare() -> Self {
         Self::prepare_with("").await
     }
@@ -68,17 +68,17 @@ impl World {
 
     /// Adds a tenant `yoga` that sells on `acct_yoga`.
     pub(crate) async fn import_yoga(&self) {
-        let catalogue = json!({"tenants": [{
+        let catalog = json!({"tenants": [{
             "id": "tenant-2", "slug": "yoga", "name": "Yoga", "timeZone": "Europe/Oslo", "webhookSecrets": [],
             "stripeAccount": "acct_yoga",
             "passes": [{"id": "pass-10", "name": "10 classes", "type": "multi", "classesLimit": 10, "price": 150_000,
                 "currency": "nok", "validityType": "days", "validityDays": 90, "isActive": true}],
         }]});
-        self.import(&catalogue).await;
+        self.import(&catalog).await;
     }
 
-    pub(crate) async fn import(&self, catalogue: &Value) {
-        let file = self.shop.file("more.json", &catalogue.to_string());
+    pub(crate) async fn import(&self, catalog: &Value) {
+        let file = self.shop.file("more.json", &catalog.to_string());
         let imported = self
             .shop
             .surepass(&["catalog", "import", file.to_str().unwrap()])

@@ -29,7 +29,7 @@ pub const SECRET_WORD: &str = "Hemmelig";
 pub const WEBHOOK_SECRET: &str = "whsec_HemmeligSignatur";
 pub const COMPLETED: &str = "checkout.session.completed";
 pub const ASYNC_SUCCEEDED: &str = "checkout.session.async_payment_succeeded";
-pub const EXAMPLE_CATALOGUE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/catalog.example.toml");
+pub const EXAMPLE_CATALOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/catalog.example.toml");
 
 pub struct Shop {
     folder: TempDir,
@@ -51,7 +51,7 @@ pub struct Server {
 }
 
 impl Shop {
-    /// With the example catalogue, a server and a worker.
+    /// With the example catalog, a server and a worker.
     pub async fn open() -> Self {
         Self::open_with("").await
     }
@@ -64,7 +64,7 @@ impl Shop {
         shop
     }
 
-    /// With the example catalogue, and no program that runs yet.
+    /// With the example catalog, and no program that runs yet.
     pub async fn prepare(settings: &str) -> Self {
         let shop = Self::empty(settings).await;
         shop.import_example().await;
@@ -72,7 +72,7 @@ impl Shop {
     }
 
     pub async fn import_example(&self) {
-        let imported = self.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+        let imported = self.surepass(&["catalog", "import", EXAMPLE_CATALOG]).await;
         assert!(imported.status.success(), "{}", stderr(&imported));
     }
 

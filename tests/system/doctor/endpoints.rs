@@ -84,7 +84,7 @@ async fn an_endpoint_of_an_api_version_that_is_not_tested_or_that_is_there_twice
 #[tokio::test]
 async fn a_tenant_with_an_account_of_its_own_needs_an_endpoint_that_hears_of_it() {
     let checkup = Fixture::new(true).await;
-    let catalogue = checkup.shop.file(
+    let catalog = checkup.shop.file(
         "connect.json",
         r#"{"tenants":[{"id":"t-2","slug":"dojo","name":"Dojo","timeZone":"Europe/Oslo","stripeAccount":"acct_dojo",
             "passes":[{"id":"p-1","name":"One","type":"single","classesLimit":1,"price":100,"currency":"nok",
@@ -92,7 +92,7 @@ async fn a_tenant_with_an_account_of_its_own_needs_an_endpoint_that_hears_of_it(
     );
     let imported = checkup
         .shop
-        .surepass(&["catalog", "import", catalogue.to_str().unwrap()])
+        .surepass(&["catalog", "import", catalog.to_str().unwrap()])
         .await;
     assert!(imported.status.success());
     assert_eq!(

@@ -15,7 +15,7 @@ async fn where_all_is_in_order_nothing_is_wrong_and_the_exit_status_is_0() {
         "Stripe/key: restricted, test mode",
         "reads Checkout Sessions, Events, PaymentIntents, Charges, Webhook Endpoints",
         "receives every event, API 2025-03-31.basil",
-        "Store/catalogue: 1 tenant, ",
+        "Store/catalog: 1 tenant, ",
         "Work/workers: 1 worker alive",
         "Work/last audit: ",
     ] {

@@ -2,7 +2,7 @@
 
 mod accounts;
 mod call;
-mod catalogue;
+mod catalog;
 mod customers;
 mod endpoints;
 mod error;

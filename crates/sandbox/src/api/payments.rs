@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::call::{Answer, Call};
-use super::catalogue::filters;
+use super::catalog::filters;
 use super::error::ApiError;
 use crate::objects::{Charge, Dispute, PaymentIntent, Progress, Refund};
 

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 
 use super::call::{Answer, Call};
 use super::error::ApiError;
-use super::{accounts, catalogue, customers, endpoints, events, payments, sessions};
+use super::{accounts, catalog, customers, endpoints, events, payments, sessions};
 
 /// Does what a call asks for.
 pub(super) fn route(method: &Method, call: &mut Call<'_>) -> Answer {
@@ -33,12 +33,12 @@ pub(super) fn route(method: &Method, call: &mut Call<'_>) -> Answer {
         ("GET", ["disputes"]) => payments::list_disputes(call),
         ("GET", ["disputes", id]) => payments::retrieve_dispute(call, id),
 
-        ("POST", ["products"]) => catalogue::create_product(call),
-        ("GET", ["products"]) => catalogue::list_products(call),
-        ("GET", ["products", id]) => catalogue::retrieve_product(call, id),
-        ("POST", ["prices"]) => catalogue::create_price(call),
-        ("GET", ["prices"]) => catalogue::list_prices(call),
-        ("GET", ["prices", id]) => catalogue::retrieve_price(call, id),
+        ("POST", ["products"]) => catalog::create_product(call),
+        ("GET", ["products"]) => catalog::list_products(call),
+        ("GET", ["products", id]) => catalog::retrieve_product(call, id),
+        ("POST", ["prices"]) => catalog::create_price(call),
+        ("GET", ["prices"]) => catalog::list_prices(call),
+        ("GET", ["prices", id]) => catalog::retrieve_price(call, id),
 
         ("GET", ["events"]) => events::list(call),
         ("GET", ["events", id]) => events::retrieve(call, id),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::call::{Answer, Call};
-use super::catalogue::{filters, price_of};
+use super::catalog::{filters, price_of};
 use super::customers::customer;
 use super::error::ApiError;
 use super::params::{Params, merge};

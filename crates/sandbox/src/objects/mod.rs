@@ -1,7 +1,7 @@
 //! Stripe's objects: what the sandbox keeps of each, and the JSON that Stripe makes of it.
 
 mod account;
-mod catalogue;
+mod catalog;
 mod customer;
 mod endpoint;
 mod event;
@@ -11,7 +11,7 @@ mod session;
 use std::collections::BTreeMap;
 
 pub(crate) use account::Account;
-pub(crate) use catalogue::{Price, Product};
+pub(crate) use catalog::{Price, Product};
 pub(crate) use customer::Customer;
 pub(crate) use endpoint::{Endpoint, covers};
 pub(crate) use event::{Event, Snapshot};

@@ -8,7 +8,7 @@ use super::token::Customer;
 /// The sandbox takes any key that looks like one.
 const KEY: &str = "sk_test_shop";
 
-/// Ten classes of the sample catalogue, in minor units.
+/// Ten classes of the sample catalog, in minor units.
 const PRICE: i64 = 150_000;
 
 /// The shop's client for Stripe.

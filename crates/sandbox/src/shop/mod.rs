@@ -28,7 +28,7 @@ use token::{Customer, Signer};
 
 /// How long Stripe may take to create a session.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The customer's page of the sample catalogue's tenant.
+/// The customer's page of the sample catalog's tenant.
 const PAGE: &str = "/studio/subscriptions";
 const HTML: &str = "text/html; charset=utf-8";
 

@@ -17,7 +17,7 @@ fn a_malformed_file_is_refused_by_place_without_quoting_it() {
     );
     assert_eq!(
         Catalog::parse("").unwrap_err().to_string(),
-        "the catalogue: `tenants`: it is missing"
+        "the catalog: `tenants`: it is missing"
     );
 }
 
@@ -38,7 +38,7 @@ fn a_file_over_256_mib_is_refused() {
 }
 
 #[test]
-fn the_example_catalogue_of_the_project_is_read_without_a_warning() {
+fn the_example_catalog_of_the_project_is_read_without_a_warning() {
     let catalog = Catalog::parse(include_str!("../../../../config/catalog.example.toml")).unwrap();
     assert_eq!(catalog.warnings, Vec::<String>::new());
     assert_eq!(catalog.tenants.len(), 1);

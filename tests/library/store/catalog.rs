@@ -9,7 +9,7 @@ use support::home::Home;
 use support::purchases::{nok, tenant};
 
 contract!(
-    importing_the_same_catalogue_twice_changes_nothing,
+    importing_the_same_catalog_twice_changes_nothing,
     an_import_that_takes_another_tenants_slug_or_account_changes_nothing,
     secrets_that_an_import_does_not_name_are_kept_and_only_those_asked_for_are_read,
     a_tenant_is_read_alone_and_the_keys_of_all_passes_in_pages,
@@ -32,7 +32,7 @@ fn pass(id: &str) -> Pass {
     }
 }
 
-async fn importing_the_same_catalogue_twice_changes_nothing(home: Home) {
+async fn importing_the_same_catalog_twice_changes_nothing(home: Home) {
     let store = home.open().await;
     store.migrate().await.unwrap();
     let mut studio = tenant("studio");
@@ -42,7 +42,7 @@ async fn importing_the_same_catalogue_twice_changes_nothing(home: Home) {
     studio.contact.shop_url = Some("https://studio.example/".to_owned());
     studio.unmatched = UnmatchedPolicy::Ignore;
     studio.passes = vec![pass("pass-1"), pass("pass-2")];
-    let catalogue = [studio.clone(), tenant("other")];
+    let catalog = [studio.clone(), tenant("other")];
     let first = Imported {
         tenants_created: 2,
         passes_created: 2,
@@ -51,7 +51,7 @@ async fn importing_the_same_catalogue_twice_changes_nothing(home: Home) {
     assert_eq!(
         store
             .catalog()
-            .import(&catalogue, &WebhookSecrets::new())
+            .import(&catalog, &WebhookSecrets::new())
             .await
             .unwrap(),
         first
@@ -59,7 +59,7 @@ async fn importing_the_same_catalogue_twice_changes_nothing(home: Home) {
     assert_eq!(
         store
             .catalog()
-            .import(&catalogue, &WebhookSecrets::new())
+            .import(&catalog, &WebhookSecrets::new())
             .await
             .unwrap(),
         Imported {
@@ -139,7 +139,7 @@ async fn secrets_that_an_import_does_not_name_are_kept_and_only_those_asked_for_
         let own = studio.iter().map(|secret| SecretString::from(*secret)).collect();
         WebhookSecrets::from([("tenant-studio".to_owned(), own)])
     };
-    let catalogue = [tenant("studio"), tenant("other")];
+    let catalog = [tenant("studio"), tenant("other")];
     let updated = Imported {
         tenants_updated: 1,
         unchanged: 1,
@@ -150,15 +150,12 @@ async fn secrets_that_an_import_does_not_name_are_kept_and_only_those_asked_for_
         ..Imported::default()
     };
     let named = secrets(&["whsec_1", "whsec_2"]);
-    assert_eq!(store.catalog().import(&catalogue, &named).await.unwrap(), updated);
-    assert_eq!(
-        store.catalog().import(&catalogue, &named).await.unwrap(),
-        unchanged
-    );
+    assert_eq!(store.catalog().import(&catalog, &named).await.unwrap(), updated);
+    assert_eq!(store.catalog().import(&catalog, &named).await.unwrap(), unchanged);
     assert_eq!(
         store
             .catalog()
-            .import(&catalogue, &WebhookSecrets::new())
+            .import(&catalog, &WebhookSecrets::new())
             .await
             .unwrap(),
         unchanged

@@ -1,4 +1,4 @@
-//! Finds the tenant and the pass of a purchase in the catalogue: rules 3 and 4 of "Fulfilment".
+//! Finds the tenant and the pass of a purchase in the catalog: rules 3 and 4 of "Fulfilment".
 //! `decide` goes on with both, and `store/purchases` creates the subscription.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,9 +12,9 @@ use super::error::Shown;
 use super::pass_index::PassIndex;
 use super::purchase::{ProvedBy, Purchase};
 
-/// The part of the catalogue that a purchase needs.
+/// The part of the catalog that a purchase needs.
 #[derive(Debug)]
-pub(super) struct Catalogue {
+pub(super) struct Catalog {
     directory: Arc<Directory>,
     /// The passes of the possible tenants, by position.
     passes: BTreeMap<usize, Arc<TenantPasses>>,
@@ -22,7 +22,7 @@ pub(super) struct Catalogue {
     keys: Option<Arc<PassIndex>>,
 }
 
-/// The purchase cannot be fulfilled for a tenant of this catalogue.
+/// The purchase cannot be fulfilled for a tenant of this catalog.
 #[derive(Debug)]
 pub(super) enum NoTenant {
     /// It arrived by a tenant's path, proved by that tenant's secret, but belongs to another tenant of the
@@ -32,7 +32,7 @@ pub(super) enum NoTenant {
     Unresolved(String),
 }
 
-impl Catalogue {
+impl Catalog {
     /// With the passes of the tenants that the purchase names.
     pub(super) fn new(directory: Arc<Directory>, passes: BTreeMap<usize, Arc<TenantPasses>>) -> Self {
         Self {
@@ -137,7 +137,7 @@ impl Catalogue {
         }
         match self.directory.tenants.len() {
             1 => self.passes_of(0),
-            0 => unresolved("the catalogue is empty".to_owned()),
+            0 => unresolved("the catalog is empty".to_owned()),
             several => unresolved(format!(
                 "no path, account, metadata or price identifies one of the {several} tenants"
             )),

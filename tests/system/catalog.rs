@@ -5,18 +5,18 @@ use std::path::Path;
 use serde_json::json;
 
 use support::program::{stderr, stdout};
-use support::shop::{EXAMPLE_CATALOGUE, Shop};
+use support::shop::{EXAMPLE_CATALOG, Shop};
 
 #[tokio::test]
 async fn importing_the_same_file_twice_changes_nothing() {
     let shop = Shop::empty("").await;
-    let first = shop.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    let first = shop.surepass(&["catalog", "import", EXAMPLE_CATALOG]).await;
     assert_eq!(
         stdout(&first),
         "tenants: 1 new, 0 updated; passes: 4 new, 0 updated; unchanged: 0\n"
     );
     let before = shop.json(&["catalog", "list", "--json"]).await;
-    let second = shop.surepass(&["catalog", "import", EXAMPLE_CATALOGUE]).await;
+    let second = shop.surepass(&["catalog", "import", EXAMPLE_CATALOG]).await;
     assert_eq!(
         stdout(&second),
         "tenants: 0 new, 0 updated; passes: 0 new, 0 updated; unchanged: 5\n"
@@ -106,19 +106,19 @@ async fn a_bad_file_exits_1_says_what_is_wrong_and_changes_nothing() {
 #[tokio::test]
 async fn what_catalog_list_prints_as_json_can_be_imported_elsewhere() {
     let here = Shop::prepare("").await;
-    let catalogue = here.json(&["catalog", "list", "--json"]).await;
+    let catalog = here.json(&["catalog", "list", "--json"]).await;
     let there = Shop::empty("").await;
-    let file = there.file("catalogue.json", &catalogue.to_string());
+    let file = there.file("catalog.json", &catalog.to_string());
     let imported = there
         .surepass(&["catalog", "import", file.to_str().unwrap()])
         .await;
     assert!(imported.status.success(), "{}", stderr(&imported));
     assert_eq!(stderr(&imported), "");
-    assert_eq!(there.json(&["catalog", "list", "--json"]).await, catalogue);
+    assert_eq!(there.json(&["catalog", "list", "--json"]).await, catalog);
     // And the example says the same as the store.
-    assert!(Path::new(EXAMPLE_CATALOGUE).exists());
-    assert_eq!(catalogue["tenants"][0]["slug"], "studio");
-    assert_eq!(catalogue["tenants"][0]["passes"].as_array().unwrap().len(), 4);
+    assert!(Path::new(EXAMPLE_CATALOG).exists());
+    assert_eq!(catalog["tenants"][0]["slug"], "studio");
+    assert_eq!(catalog["tenants"][0]["passes"].as_array().unwrap().len(), 4);
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn tables_for_people_name_what_is_there() {
 }
 
 #[tokio::test]
-async fn a_catalogue_comes_by_standard_input_and_back_without_losing_its_secrets() {
+async fn a_catalog_comes_by_standard_input_and_back_without_losing_its_secrets() {
     use tokio::io::AsyncWriteExt;
 
     let shop = Shop::prepare("").await;

@@ -1,4 +1,4 @@
-//! The copy of the catalogue that fulfilment works from.
+//! The copy of the catalog that fulfilment works from.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,13 +15,13 @@ struct Bench {
     shop: Shop,
     now: Arc<Mutex<DateTime<Utc>>>,
     statements: Statements,
-    /// What was read of the catalogue and not asked for yet.
+    /// What was read of the catalog and not asked for yet.
     read: Mutex<Vec<&'static str>>,
-    /// How often the store was asked whether the catalogue has changed.
+    /// How often the store was asked whether the catalog has changed.
     looks: Mutex<usize>,
 }
 
-/// What each query of the catalogue reads, by its text.
+/// What each query of the catalog reads, by its text.
 const READS: [(&str, &str); 5] = [
     ("FROM tenants ORDER BY", "all"),
     ("SELECT id, slug, stripe_account FROM", "tenants"),
@@ -97,7 +97,7 @@ impl Bench {
         *self.looks.lock().unwrap()
     }
 
-    /// What was read of the catalogue since the last time.
+    /// What was read of the catalog since the last time.
     fn reads(&self) -> Vec<&'static str> {
         self.watch();
         std::mem::take(&mut self.read.lock().unwrap())
@@ -119,7 +119,7 @@ async fn many_purchases_cost_one_read_of_their_tenant() {
 }
 
 #[tokio::test]
-async fn a_catalogue_that_has_not_changed_is_not_read_again() {
+async fn a_catalog_that_has_not_changed_is_not_read_again() {
     let bench = Bench::new().await;
     bench.buy("a", "pass-10").await;
     assert_eq!(bench.reads(), ["tenants", "tenant"]);
@@ -128,7 +128,7 @@ async fn a_catalogue_that_has_not_changed_is_not_read_again() {
         bench.buy(&n.to_string(), "pass-10").await;
         assert_eq!((bench.looks(), bench.reads().len()), (n, 0));
     }
-    // What nobody sells is looked for in the catalogue of this moment, which is the one at hand.
+    // What nobody sells is looked for in the catalog of this moment, which is the one at hand.
     assert_eq!(bench.buy("b", "gone").await, "dead: unresolved_pass");
     assert_eq!((bench.looks(), bench.reads().len()), (10, 0));
 }
@@ -202,7 +202,7 @@ async fn a_purchase_that_names_no_tenant_is_told_by_its_price_and_reads_only_its
 }
 
 #[tokio::test]
-async fn a_pass_that_is_new_in_the_catalogue_is_found_at_once() {
+async fn a_pass_that_is_new_in_the_catalog_is_found_at_once() {
     let bench = Bench::new().await;
     assert_eq!(bench.buy("a", "pass-10").await, "created");
     bench.sell("pass-11").await;

@@ -1,4 +1,4 @@
-//! One version of the catalogue, loaded on demand.
+//! One version of the catalog, loaded on demand.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, Shared};
 
 use crate::store::{Store, StoreError};
 
-use super::catalogue::{Catalogue, TenantPasses};
+use super::catalog::{Catalog, TenantPasses};
 use super::directory::Directory;
 use super::error::Reason;
 use super::pass_index::PassIndex;
@@ -24,9 +24,9 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(8);
 const GENERATION_SIZE: usize = 8_000;
 
 /// Loads a tenant's passes when a purchase needs them, and the index of all passes when a purchase names no
-/// tenant. Valid while the catalogue does not change: see [`super::catalogue_cache`].
+/// tenant. Valid while the catalog does not change: see [`super::catalog_cache`].
 #[derive(Debug)]
-pub(super) struct LazyCatalogue {
+pub(super) struct LazyCatalog {
     store: Arc<Store>,
     directory: Arc<Directory>,
     passes: Mutex<PassesByTenant>,
@@ -45,7 +45,7 @@ struct PassesByTenant {
     passes: Arc<AtomicUsize>,
 }
 
-impl LazyCatalogue {
+impl LazyCatalog {
     pub(super) async fn load(store: Arc<Store>) -> Result<Self, StoreError> {
         let directory = Directory::new(store.catalog().known().await?);
         Ok(Self {
@@ -60,23 +60,23 @@ impl LazyCatalogue {
         &self.directory
     }
 
-    /// The part of the catalogue that the purchase needs.
+    /// The part of the catalog that the purchase needs.
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn of(&self, purchase: &Purchase) -> Result<Catalogue, Reason> {
+    pub(super) async fn of(&self, purchase: &Purchase) -> Result<Catalog, Reason> {
         let mut passes = BTreeMap::new();
         for at in self.directory.named_by(purchase) {
             passes.extend(self.passes_of(at).await?.map(|passes_of| (at, passes_of)));
         }
-        let mut catalogue = Catalogue::new(Arc::clone(&self.directory), passes);
-        if catalogue.needs_index(purchase)
-            && let Some(seller) = catalogue.learn(self.keys().await?, purchase)
+        let mut catalog = Catalog::new(Arc::clone(&self.directory), passes);
+        if catalog.needs_index(purchase)
+            && let Some(seller) = catalog.learn(self.keys().await?, purchase)
             && let Some(passes_of) = self.passes_of(seller).await?
         {
-            catalogue.add(seller, passes_of);
+            catalog.add(seller, passes_of);
         }
-        Ok(catalogue)
+        Ok(catalog)
     }
 
     /// The tenant at this position, with its passes. `None`: it was removed.
@@ -175,7 +175,7 @@ fn with_timeout<T: Clone + Send + Sync + 'static>(
 }
 
 pub(super) fn timeout_error() -> StoreError {
-    StoreError::Outage("could not read the catalogue within 8 s".to_owned())
+    StoreError::Outage("could not read the catalog within 8 s".to_owned())
 }
 
 #[cfg(test)]

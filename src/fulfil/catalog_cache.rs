@@ -1,4 +1,4 @@
-//! Caches the catalogue, so that a purchase does not read it and an unchanged one is not loaded again.
+//! Caches the catalog, so that a purchase does not read it and an unchanged one is not loaded again.
 //!
 //! Reads the version before the data. A change in between makes the data newer than its version, and it is
 //! loaded again.
@@ -13,18 +13,18 @@ use crate::clock::Clock;
 use crate::store::{Store, StoreError};
 
 use super::error::Reason;
-use super::lazy_catalogue::{LazyCatalogue, TIMEOUT, timeout_error};
+use super::lazy_catalog::{LazyCatalog, TIMEOUT, timeout_error};
 
-/// How old the cached catalogue may be while purchases are found in it.
+/// How old the cached catalog may be while purchases are found in it.
 const MAX_AGE: TimeDelta = TimeDelta::seconds(2);
 
 /// The least time between two reads, to protect the store from floods of unknown purchases.
 const MIN_READ_INTERVAL: TimeDelta = TimeDelta::milliseconds(50);
 
-/// A cached catalogue, and the number of the read that confirmed it.
+/// A cached catalog, and the number of the read that confirmed it.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    pub(super) catalogue: Arc<LazyCatalogue>,
+    pub(super) catalog: Arc<LazyCatalog>,
     /// The store's version.
     version: Option<String>,
     /// The number of the read that loaded it.
@@ -39,7 +39,7 @@ impl Snapshot {
         self.read > moment.0
     }
 
-    /// A number that changes with the catalogue.
+    /// A number that changes with the catalog.
     pub(super) fn edition(&self) -> u64 {
         self.made
     }
@@ -49,9 +49,9 @@ impl Snapshot {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment(u64);
 
-/// The newest catalogue. Read again if it is old or something is missing in it, one read at a time.
+/// The newest catalog. Read again if it is old or something is missing in it, one read at a time.
 #[derive(Debug)]
-pub(super) struct CatalogueCache {
+pub(super) struct CatalogCache {
     store: Arc<Store>,
     clock: Clock,
     newest: RwLock<Option<Arc<Snapshot>>>,
@@ -67,7 +67,7 @@ struct Read {
     failed: Option<Reason>,
 }
 
-impl CatalogueCache {
+impl CatalogCache {
     pub(super) fn new(store: Arc<Store>, clock: Clock) -> Self {
         Self {
             store,
@@ -83,7 +83,7 @@ impl CatalogueCache {
         Moment(self.reads.load(Ordering::Acquire))
     }
 
-    /// The cached catalogue. If it is old, one caller reads it again while the others use it. If that fails,
+    /// The cached catalog. If it is old, one caller reads it again while the others use it. If that fails,
     /// all use it.
     ///
     /// # Errors
@@ -106,12 +106,12 @@ impl CatalogueCache {
             return Ok(self.newest().unwrap_or(snapshot));
         }
         Ok(self.read(last).await.unwrap_or_else(|reason| {
-            tracing::warn!(%reason, "could not read the catalogue; using the cached one");
+            tracing::warn!(%reason, "could not read the catalog; using the cached one");
             snapshot
         }))
     }
 
-    /// A catalogue read after `moment`. All waiting callers share one read.
+    /// A catalog read after `moment`. All waiting callers share one read.
     ///
     /// # Errors
     /// The store's.
@@ -119,7 +119,7 @@ impl CatalogueCache {
         self.wait(moment, moment).await
     }
 
-    /// A catalogue read after `copied`, or the error of a read after `failed`.
+    /// A catalog read after `copied`, or the error of a read after `failed`.
     async fn wait(&self, copied: Moment, failed: Moment) -> Result<Arc<Snapshot>, Reason> {
         let last = self.last.lock().await;
         if let Some(snapshot) = self.newest().filter(|snapshot| snapshot.is_after(copied)) {
@@ -163,19 +163,19 @@ impl CatalogueCache {
         }
     }
 
-    /// The cached catalogue if the store's version has not changed; otherwise a new one.
+    /// The cached catalog if the store's version has not changed; otherwise a new one.
     async fn look(&self, number: u64, began: DateTime<Utc>) -> Result<Snapshot, StoreError> {
         let version = self.store.catalog().version().await?;
         let same = |held: &Arc<Snapshot>| version.is_some() && held.version == version;
-        let (catalogue, made) = match self.newest().filter(same) {
-            Some(held) => (Arc::clone(&held.catalogue), held.made),
+        let (catalog, made) = match self.newest().filter(same) {
+            Some(held) => (Arc::clone(&held.catalog), held.made),
             None => (
-                Arc::new(LazyCatalogue::load(Arc::clone(&self.store)).await?),
+                Arc::new(LazyCatalog::load(Arc::clone(&self.store)).await?),
                 number,
             ),
         };
         Ok(Snapshot {
-            catalogue,
+            catalog,
             version,
             made,
             read: number,
