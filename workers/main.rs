@@ -59,7 +59,7 @@ struct Arguments {
     /// The queues to take jobs from, separated by commas [default: all: fulfil, sync]
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = QUEUES.map(QueueName::as_str))]
     queues: Vec<String>,
-    /// Leave schedules to other workers: no lookback begins here, and no audit of the webhook endpoints
+    /// Leave schedules to other workers: no lookback begins here, and no check of the webhook endpoints
     #[arg(long)]
     no_cron: bool,
 }

@@ -198,7 +198,7 @@ impl IntakeMetrics {
 pub struct MetricsPage {
     queues: Exposition,
     intake: Option<Arc<IntakeMetrics>>,
-    audit: Option<Findings>,
+    endpoints: Option<Findings>,
     streams: Option<StatusStreams>,
     health: Option<Health>,
 }
@@ -210,7 +210,7 @@ impl MetricsPage {
         Self {
             queues,
             intake,
-            audit: None,
+            endpoints: None,
             streams: None,
             health: None,
         }
@@ -218,8 +218,8 @@ impl MetricsPage {
 
     /// Shows the checks of the webhook endpoints, too.
     #[must_use]
-    pub fn with(mut self, audit: Findings) -> Self {
-        self.audit = Some(audit);
+    pub fn with(mut self, endpoints: Findings) -> Self {
+        self.endpoints = Some(endpoints);
         self
     }
 
@@ -243,8 +243,8 @@ impl MetricsPage {
         if let Some(intake) = &self.intake {
             intake.register(&mut registry);
         }
-        if let Some(audit) = &self.audit {
-            audit.register(&mut registry);
+        if let Some(endpoints) = &self.endpoints {
+            endpoints.register(&mut registry);
         }
         if let Some(streams) = &self.streams {
             let open = i64::try_from(streams.open()).unwrap_or(i64::MAX);

@@ -277,7 +277,7 @@ impl Cron {
 /// The schedules' names in settings, keys and metrics.
 pub(super) const NIGHTLY: &str = "nightly";
 pub(super) const RECENT: &str = "recent";
-pub(super) const AUDIT: &str = "audit";
+pub(super) const ENDPOINT_CHECK: &str = "audit";
 
 /// The due tick, if any. `noted` is the last tick that fired.
 pub(super) fn due_tick(
@@ -327,7 +327,7 @@ pub async fn status(
     let all = [
         (NIGHTLY, &settings.nightly),
         (RECENT, &settings.recent),
-        (AUDIT, &settings.audit),
+        (ENDPOINT_CHECK, &settings.audit),
     ];
     let set = all
         .into_iter()

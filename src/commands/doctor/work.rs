@@ -45,7 +45,7 @@ pub(super) async fn check(context: &mut Context, report: &mut Report) {
             1 => "1 finding".to_owned(),
             found => format!("{found} findings"),
         };
-        report.good("last audit", format!("{}: {found}", context.ago(last.at)));
+        report.good("last check", format!("{}: {found}", context.ago(last.at)));
     }
     if let Some(store) = &context.store {
         match store.lookback().failed_account_syncs(context.now - BEHIND).await {

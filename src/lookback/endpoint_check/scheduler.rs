@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{EndpointChecker, EndpointReport, Finding, Severity};
 use crate::config::LookbackSettings;
-use crate::lookback::cron::{AUDIT, due_tick};
+use crate::lookback::cron::{ENDPOINT_CHECK, due_tick};
 use crate::outage::Outage;
 use crate::queue::{Enqueued, Item, Queue, QueueError};
 use crate::store::{Store, StoreError};
@@ -95,7 +95,7 @@ impl EndpointCheckScheduler {
         };
         let now = self.checker.clock.now();
         let zone = &self.settings.time_zone;
-        let noted = self.queue.last_ticks().await?.get(AUDIT).copied();
+        let noted = self.queue.last_ticks().await?.get(ENDPOINT_CHECK).copied();
         let due = due_tick(schedule, zone, noted, now).map(|due| due.tick);
         let before = last_report(&self.queue).await?;
         let wrong_since = before
@@ -117,10 +117,12 @@ impl EndpointCheckScheduler {
             let report = checked.map_err(|_| EndpointCheckError::TooLong)??;
             log_changes(&report, before.as_ref(), starting || due.is_some());
             let text = serde_json::to_string(&report)?;
-            self.queue.save_note(AUDIT, &text, REPORT_RETENTION).await?;
+            self.queue
+                .save_note(ENDPOINT_CHECK, &text, REPORT_RETENTION)
+                .await?;
             if let Some(tick) = due.or_else(|| schedule.before(now, zone)) {
-                self.queue.reset_tick(AUDIT, tick).await?;
-                self.queue.record_tick(AUDIT, tick).await?;
+                self.queue.reset_tick(ENDPOINT_CHECK, tick).await?;
+                self.queue.record_tick(ENDPOINT_CHECK, tick).await?;
             }
         }
         self.publish_last_report().await
@@ -163,7 +165,7 @@ fn log_changes(report: &EndpointReport, before: Option<&EndpointReport>, by_sche
 /// # Errors
 /// [`QueueError`].
 pub async fn last_report(queue: &Queue) -> Result<Option<EndpointReport>, QueueError> {
-    let text = queue.load_note(AUDIT).await?;
+    let text = queue.load_note(ENDPOINT_CHECK).await?;
     // Ignores a report of another version of Surepass; the next check replaces it.
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }

@@ -17,7 +17,7 @@ async fn where_all_is_in_order_nothing_is_wrong_and_the_exit_status_is_0() {
         "receives every event, API 2025-03-31.basil",
         "Store/catalog: 1 tenant, ",
         "Work/workers: 1 worker alive",
-        "Work/last audit: ",
+        "Work/last check: ",
     ] {
         findings.says(words);
     }
