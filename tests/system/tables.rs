@@ -117,6 +117,11 @@ async fn tables_of_a_shop_are_as_they_were_reviewed() {
     let given = scene.bought(pass("pass-10")).await;
     let gone = scene.bought(pass("gone")).await;
     let nameless = scene.bought(json!({"userId": "user_ola"})).await;
+    // Stripe lists up to the second that has begun.
+    eventually("the end of their second", async || {
+        scene.shop.json(&["reconcile", "--json"]).await["paid"] == 3
+    })
+    .await;
     scene.shows("tables-missing", &["reconcile"]).await;
     for session in [&given, &gone, &nameless] {
         scene.shop.surepass(&["sync", "--session", session]).await;
