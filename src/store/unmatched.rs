@@ -113,8 +113,9 @@ impl Unmatched<'_> {
         };
         // Its subscription may just have been made, or its refund been reported first.
         let resolved = Resolved::find(&mut call, Some(&case.id), 1).await?;
-        let closed = resolved.close(&mut call, new.at).await?;
-        Ok((closed == 0).then_some(case))
+        resolved.close(&mut call, new.at).await?;
+        // Also where somebody else was the one to close it.
+        Ok(resolved.is_empty().then_some(case))
     }
 
     /// The cases with this id, reference, session or payment, newest first. A reference matches regardless of
@@ -278,7 +279,7 @@ impl Unmatched<'_> {
     pub async fn close_resolved(self, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
         // Usually there are none, and SQLite has one writer.
         let resolved = Resolved::find(&mut self.0.read().await?, None, limit).await?;
-        if resolved.fulfilled.is_empty() && resolved.refunded.is_empty() {
+        if resolved.is_empty() {
             return Ok(0);
         }
         resolved.close(&mut self.0.write().await?, at).await
@@ -318,6 +319,10 @@ impl Resolved {
         }
         let [fulfilled, refunded] = found;
         Ok(Self { fulfilled, refunded })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.fulfilled.is_empty() && self.refunded.is_empty()
     }
 
     async fn close(&self, call: &mut Call<'_>, at: DateTime<Utc>) -> Result<u64, StoreError> {
