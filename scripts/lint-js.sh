@@ -10,7 +10,7 @@ if [ "${1:-}" = --write ]; then
 fi
 biome ci --error-on-warnings
 
-parts=$(sed -n 's|.*include_str!("\(script/[a-z_]*\.js\)").*|src/http/page/\1|p' src/http/page/assets.rs)
+parts=$(sed -n 's|.*include_str!("\(script/[a-z0-9_]*\.js\)").*|src/http/page/\1|p' src/http/page/assets.rs)
 whole=$(mktemp -d)
 trap 'rm -r "$whole"' EXIT
 mkdir "$whole/src"
