@@ -10,7 +10,7 @@ fn at(text: &str) -> DateTime<Utc> {
 fn ticks(schedule: &str, zone: &Tz, from: &str, to: &str) -> Vec<DateTime<Utc>> {
     let schedule: Schedule = schedule.parse().unwrap();
     let (from, to) = (at(from), at(to));
-    std::iter::successors(schedule.after(from, zone), |tick| schedule.after(*tick, &zone))
+    std::iter::successors(schedule.after(from, zone), |tick| schedule.after(*tick, zone))
         .take_while(|tick| *tick <= to)
         .collect()
 }

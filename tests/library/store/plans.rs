@@ -135,8 +135,8 @@ async fn ask_the_rest(store: &Arc<Store>, run: &LookbackRun) {
 
     store.catalog().known().await.unwrap();
     let mut tenant = store.catalog().one("t-500").await.unwrap().unwrap();
-    tenant.name = "New".to_owned();
-    tenant.passes[0].name = "New".to_owned();
+    "New".clone_into(&mut tenant.name);
+    "New".clone_into(&mut tenant.passes[0].name);
     let secrets = vec!["whsec_new".to_owned().into()];
     let secrets = WebhookSecrets::from([(tenant.id.clone(), secrets)]);
     store.catalog().import(&[tenant], &secrets).await.unwrap();
