@@ -1,6 +1,6 @@
 //! The shop's records in a SQLite or PostgreSQL database: [`Store`].
 //!
-//! Each kind of record has a file with its statements, which [`database`] runs. The store knows neither Stripe nor the
+//! Each kind of record has a file with its statements, which `database` runs. The store knows neither Stripe nor the
 //! queue. It guarantees at most one subscription for a session and for a payment, however many callers there are.
 
 mod audit;
