@@ -121,10 +121,19 @@ impl Operator<'_> {
 
     /// Written before the action, so that even one that is cut off leaves its trace.
     async fn begin(&self, action: &str, target: &Value) -> Result<String, OperatorError> {
-        let why = self.why.as_deref();
-        let record = AuditRecord::begin(&self.who, action, target, why, self.clock().await?);
+        let id = ulid::Ulid::generate().to_string();
+        let record = AuditRecord {
+            id: id.clone(),
+            actor: self.who.clone(),
+            action: action.to_owned(),
+            target: target.to_string(),
+            reason: self.why.clone(),
+            began_at: self.clock().await?,
+            ended_at: None,
+            outcome: None,
+        };
         let begun = self.store.audit().begin(&record).await;
-        begun.map(|()| record.id).map_err(OperatorError::Audit)
+        begun.map(|()| id).map_err(OperatorError::Audit)
     }
 
     async fn end<T>(

@@ -1,7 +1,7 @@
 //! Actions on an unmatched payment: assign a pass, or close it. The audit log records each.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::clock::Clock;
 use crate::fulfil::{self, Purchase, PurchaseKind};
@@ -35,7 +35,7 @@ pub struct Assignment<'a> {
     pub pass: &'a str,
     /// The user's id. `None`: the purchase's own user.
     pub user: Option<&'a str>,
-    /// The tenant's id. `None`: the case's own, or else the only one of its account.
+    /// The tenant's id or slug. `None`: the case's own, or else the only one of its account.
     pub tenant: Option<&'a str>,
 }
 
@@ -67,7 +67,9 @@ pub enum CaseError {
     Unreadable(String),
     #[error("`{0}` cannot be a pass' owner: a user's id, as their token has it in `sub`, and no guest's")]
     NoUser(String),
-    #[error("the tenant of {reference} is not known: name one with --tenant. Tenants: {tenants}")]
+    #[error("no tenant has the id or slug `{typed}`: there are {tenants}")]
+    NoSuchTenant { typed: String, tenants: String },
+    #[error("no tenant can be told for {reference}: name one with --tenant; there are: {tenants}")]
     UnknownTenant { reference: String, tenants: String },
     #[error(
         "{reference} was paid on {account}, and tenant `{tenant}` sells on another Stripe account: nothing was assigned"
@@ -139,7 +141,7 @@ impl CaseWorker<'_> {
         purchase.created_via = CreatedVia::Support;
         let item = Item::job(&purchase)?.group(purchase.group()).rerun();
         let target = json!({ "case": case.id, "session": case.session, "tenant": tenant.id, "pass": pass.id, "user": wanted.user });
-        let audit = self.begin("unmatched.assign", &target).await?;
+        let audit = self.begin("unmatched.assign", &target.to_string()).await?;
         let note = self.note(format!("assigned: {} of {}", pass.id, tenant.slug));
         let done = async {
             // The subscription closes only a case of its own tenant.
@@ -172,7 +174,7 @@ impl CaseWorker<'_> {
     /// # Errors
     /// [`CaseError`]; then nothing was changed.
     pub async fn close(&self, case: &UnmatchedPayment) -> Result<(), CaseError> {
-        let target = json!({ "case": case.id, "session": case.session });
+        let target = json!({ "case": case.id, "session": case.session }).to_string();
         let audit = self.begin("unmatched.close", &target).await?;
         let note = self.note("closed".to_owned());
         let closed = self
@@ -199,8 +201,17 @@ impl CaseWorker<'_> {
     }
 
     /// Without an audit record there is no action.
-    async fn begin(&self, action: &str, target: &Value) -> Result<String, CaseError> {
-        let record = AuditRecord::begin(self.who, action, target, Some(self.why), self.now());
+    async fn begin(&self, action: &str, target: &str) -> Result<String, CaseError> {
+        let record = AuditRecord {
+            id: ulid::Ulid::generate().to_string(),
+            actor: self.who.to_owned(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            reason: Some(self.why.to_owned()),
+            began_at: self.now(),
+            ended_at: None,
+            outcome: None,
+        };
         self.store.audit().begin(&record).await?;
         Ok(record.id)
     }
@@ -223,15 +234,25 @@ fn tenant_of<'a>(
     tenants: &'a [Tenant],
     wanted: Option<&str>,
 ) -> Result<&'a Tenant, CaseError> {
-    let tenant = if let Some(id) = wanted.or(case.tenant.as_deref()) {
-        tenants.iter().find(|one| one.id == id)
+    let named = wanted.or(case.tenant.as_deref());
+    let tenant = if let Some(name) = named {
+        tenants.iter().find(|one| one.id == name || one.slug == name)
     } else {
         let mut of_account = tenants.iter().filter(|one| one.stripe_account == case.account);
         of_account.next().filter(|_| of_account.next().is_none())
     };
-    let tenant = tenant.ok_or_else(|| CaseError::UnknownTenant {
-        reference: case.reference.clone(),
-        tenants: listed(tenants.iter().map(|one| one.slug.as_str())),
+    let tenant = tenant.ok_or_else(|| {
+        let tenants = listed(tenants.iter().map(|one| one.slug.as_str()));
+        match wanted {
+            Some(typed) => CaseError::NoSuchTenant {
+                typed: typed.to_owned(),
+                tenants,
+            },
+            None => CaseError::UnknownTenant {
+                reference: case.reference.clone(),
+                tenants,
+            },
+        }
     })?;
     // A tenant's account must not create another tenant's passes, whoever assigns.
     if tenant.stripe_account != case.account {

@@ -138,8 +138,16 @@ pub(crate) async fn give(
         return report(false);
     }
     let clock = Clock::system();
-    let target = json!({ "subscription": one.id, "from": from, "to": to });
-    let record = AuditRecord::begin(&who(), "subscription.move", &target, Some(why), clock.now());
+    let record = AuditRecord {
+        id: ulid::Ulid::generate().to_string(),
+        actor: who(),
+        action: "subscription.move".to_owned(),
+        target: json!({ "subscription": one.id, "from": from, "to": to }).to_string(),
+        reason: Some(why.to_owned()),
+        began_at: clock.now(),
+        ended_at: None,
+        outcome: None,
+    };
     // An action that cannot be logged is not carried out.
     store
         .audit()

@@ -199,13 +199,23 @@ async fn begin(
 ) -> Result<String, Failure> {
     let customer = customer.map_or("all".to_owned(), Customer::key);
     let target = json!({ "customer": customer, "tenant": arguments.tenant, "days": arguments.days });
-    let record = AuditRecord::begin(&who(), "sync", &target, arguments.why.as_deref(), clock.now());
+    let id = ulid::Ulid::generate().to_string();
+    let record = AuditRecord {
+        id: id.clone(),
+        actor: who(),
+        action: "sync".to_owned(),
+        target: target.to_string(),
+        reason: arguments.why.clone(),
+        began_at: clock.now(),
+        ended_at: None,
+        outcome: None,
+    };
     store
         .audit()
         .begin(&record)
         .await
         .map_err(|error| format!("nothing was done: the audit log could not be written: {error}"))?;
-    Ok(record.id)
+    Ok(id)
 }
 
 /// Only one sync of a customer runs at a time. One that somebody else requested may be too narrow: the customer's own page

@@ -356,29 +356,6 @@ pub struct AuditRecord {
     pub outcome: Option<String>,
 }
 
-impl AuditRecord {
-    /// An action that begins now.
-    #[must_use]
-    pub fn begin(
-        actor: &str,
-        action: &str,
-        target: &serde_json::Value,
-        reason: Option<&str>,
-        now: DateTime<Utc>,
-    ) -> Self {
-        Self {
-            id: ulid::Ulid::generate().to_string(),
-            actor: actor.to_owned(),
-            action: action.to_owned(),
-            target: target.to_string(),
-            reason: reason.map(str::to_owned),
-            began_at: now,
-            ended_at: None,
-            outcome: None,
-        }
-    }
-}
-
 /// A verified event, as in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedEvent {

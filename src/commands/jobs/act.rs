@@ -10,7 +10,7 @@ use surepass::queue::JobState;
 use surepass::queue::inspector::{Act, Filter, Inspector, Outcome, Tally};
 use surepass::store::Store;
 
-use super::arguments::{ActArguments, QueueArguments, Selection};
+use super::arguments::{ActArguments, Meant, QueueArguments};
 use super::job_ids;
 use super::show::no_such_job;
 use crate::Failure;
@@ -53,10 +53,10 @@ pub(super) async fn act(
     settings: &Settings,
     inspector: &Inspector,
     act: Act,
-    selection: Selection,
+    meant: Meant,
 ) -> Result<ExitCode, Failure> {
-    let (arguments, state) = match selection {
-        Ok(selection) => selection,
+    let (arguments, state) = match meant {
+        Ok(meant) => meant,
         Err(message) => return Ok(misuse(message)),
     };
     if state.is_none() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::ValueEnum;
 use surepass::queue::JobState;
 use surepass::queue::inspector::{Filter, Order};
 
@@ -110,19 +110,33 @@ impl FilterArguments {
     }
 }
 
-/// Accepts the names of these states.
-fn one_of(states: &'static [JobState]) -> impl TypedValueParser<Value = JobState> {
-    PossibleValuesParser::new(states.iter().map(|state| state.as_str())).try_map(|name| {
-        let state = JobState::ALL.into_iter().find(|state| state.as_str() == name);
-        state.ok_or("no such state")
-    })
+/// A state, as it is typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Stage {
+    Running,
+    Dead,
+    Scheduled,
+    Waiting,
+    Done,
+}
+
+impl From<Stage> for JobState {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Running => Self::Running,
+            Stage::Dead => Self::Dead,
+            Stage::Scheduled => Self::Scheduled,
+            Stage::Waiting => Self::Waiting,
+            Stage::Done => Self::Done,
+        }
+    }
 }
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct ListArguments {
     /// Only jobs in this state
-    #[arg(long, value_name = "STATE", value_parser = one_of(&JobState::ALL))]
-    pub(super) state: Option<JobState>,
+    #[arg(long)]
+    pub(super) state: Option<Stage>,
     #[command(flatten)]
     pub(super) filter: FilterArguments,
     /// Jobs per page
@@ -185,13 +199,27 @@ pub(super) struct ActArguments {
     pub(super) json: bool,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Retriable {
+    Dead,
+    Scheduled,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Discardable {
+    Dead,
+    Scheduled,
+    Waiting,
+    Running,
+}
+
 #[derive(clap::Args, Debug)]
 pub(crate) struct RetryArguments {
     #[command(flatten)]
     act: ActArguments,
     /// All jobs in this state that match the filters
-    #[arg(long, value_name = "STATE", value_parser = one_of(&[JobState::Dead, JobState::Scheduled]), conflicts_with_all = ["ids", "dead"])]
-    state: Option<JobState>,
+    #[arg(long, conflicts_with_all = ["ids", "dead"])]
+    state: Option<Retriable>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -199,34 +227,37 @@ pub(crate) struct DiscardArguments {
     #[command(flatten)]
     act: ActArguments,
     /// All jobs in this state that match the filters
-    #[arg(long, value_name = "STATE", value_parser = one_of(&DISCARDABLE), conflicts_with_all = ["ids", "dead"])]
-    state: Option<JobState>,
+    #[arg(long, conflicts_with_all = ["ids", "dead"])]
+    state: Option<Discardable>,
 }
 
-const DISCARDABLE: [JobState; 4] = [
-    JobState::Dead,
-    JobState::Scheduled,
-    JobState::Waiting,
-    JobState::Running,
-];
-
 /// Which jobs an action is for; `Err`: how the command was used wrongly.
-pub(super) type Selection = Result<(ActArguments, Option<JobState>), &'static str>;
+pub(super) type Meant = Result<(ActArguments, Option<JobState>), &'static str>;
 
 impl RetryArguments {
-    pub(super) fn selection(self) -> Selection {
-        self.act.selection(self.state)
+    pub(super) fn meant(self) -> Meant {
+        let state = self.state.map(|state| match state {
+            Retriable::Dead => JobState::Dead,
+            Retriable::Scheduled => JobState::Scheduled,
+        });
+        self.act.meant(state)
     }
 }
 
 impl DiscardArguments {
-    pub(super) fn selection(self) -> Selection {
-        self.act.selection(self.state)
+    pub(super) fn meant(self) -> Meant {
+        let state = self.state.map(|state| match state {
+            Discardable::Dead => JobState::Dead,
+            Discardable::Scheduled => JobState::Scheduled,
+            Discardable::Waiting => JobState::Waiting,
+            Discardable::Running => JobState::Running,
+        });
+        self.act.meant(state)
     }
 }
 
 impl ActArguments {
-    fn selection(self, state: Option<JobState>) -> Selection {
+    fn meant(self, state: Option<JobState>) -> Meant {
         let state = state.or(self.dead.then_some(JobState::Dead));
         match (self.ids.is_empty(), state, self.filter.is_empty()) {
             (true, None, _) => Err("name the jobs by their ids, or pass --dead or --state"),

@@ -24,7 +24,7 @@ pub(super) async fn run(inspector: &Inspector, arguments: ListArguments) -> Resu
         ..PageOptions::default()
     };
     let unknown_tenant = arguments.filter.unknown_tenant.clone();
-    let filter = arguments.filter.with(arguments.state);
+    let filter = arguments.filter.with(arguments.state.map(JobState::from));
     let page = inspector.list(&filter, &options).await?;
     let queues = inspector.queues().await?;
     if arguments.json {

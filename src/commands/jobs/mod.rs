@@ -37,11 +37,9 @@ pub(crate) fn run(settings: &Settings, mut command: Command) -> Result<ExitCode,
         let done = match command {
             Command::List(arguments) => list::run(&inspector, arguments).await,
             Command::Show(arguments) => show::run(settings, &inspector, &arguments).await,
-            Command::Retry(arguments) => {
-                act::act(settings, &inspector, Act::Retry, arguments.selection()).await
-            }
+            Command::Retry(arguments) => act::act(settings, &inspector, Act::Retry, arguments.meant()).await,
             Command::Discard(arguments) => {
-                act::act(settings, &inspector, Act::Discard, arguments.selection()).await
+                act::act(settings, &inspector, Act::Discard, arguments.meant()).await
             }
             Command::Pause(arguments) => act::pause_or_resume(settings, &inspector, true, arguments).await,
             Command::Resume(arguments) => act::pause_or_resume(settings, &inspector, false, arguments).await,

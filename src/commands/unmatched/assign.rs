@@ -16,9 +16,9 @@ use surepass::unmatched::{Assigned, Assignment};
 
 use super::list::paid;
 use crate::Failure;
+use crate::commands::misuse;
 use crate::commands::owner::NO_USER_ID;
 use crate::commands::terminal::{print_json, safe};
-use crate::commands::{misuse, tenant};
 
 /// How long it waits for the pass.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,14 +39,6 @@ pub(super) async fn assign(
     let opened = match super::open(settings, id, why).await? {
         Ok(opened) => opened,
         Err(status) => return Ok(status),
-    };
-    let tenant = match tenant::option(&opened.store, wanted.tenant).await? {
-        Ok(tenant) => tenant,
-        Err(message) => return Ok(misuse(&message)),
-    };
-    let wanted = Assignment {
-        tenant: tenant.as_ref().map(|tenant| tenant.id.as_str()),
-        ..wanted
     };
     let case = &opened.case;
     let assigned = opened.worker(why).assign(case, wanted).await?;
